@@ -1,0 +1,154 @@
+//! The only function that changes the state: `apply` takes an entry's items in order, each whole or
+//! not at all, and answers with the next state, the rows that changed, events and replies.
+//!
+//! It is total: whatever an entry says, the answer is a reply or a [`Rejection`]. It is the arbiter:
+//! what a leader planned on a view is checked again here, on the state as it is now.
+
+mod attempts;
+mod jobs;
+mod namespaces;
+mod nodes;
+mod overlay;
+mod placements;
+mod runs;
+mod settle;
+mod timers;
+
+use std::sync::Arc;
+
+use crate::{
+    Change, Command, Entry, EventRow, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings, Stamp, State,
+};
+use overlay::Overlay;
+
+/// What an entry does.
+#[derive(Clone, Debug)]
+pub struct Applied {
+    /// The state after it.
+    pub next: State,
+    /// How it differs: the rows to write, in order.
+    pub changes: Vec<Change>,
+    /// What happened.
+    pub events: Vec<EventRow>,
+    /// One answer per item.
+    pub replies: Vec<Result<Reply, Rejection>>,
+}
+
+/// Applies `entry`, which has `revision`, to `state`.
+pub fn apply(state: &State, revision: Revision, entry: &Entry) -> Applied {
+    let mut overlay = Overlay::new(state, revision, clock(&state.meta, revision, entry.stamp));
+    forget_expired_requests(&mut overlay);
+    let replies = (0_u32..).zip(&entry.items).map(|(number, item)| apply_item(&mut overlay, number, item)).collect();
+    overlay.finish(replies)
+}
+
+/// The meta row after the stamp: both log clocks advance and never go back.
+fn clock(meta: &Meta, revision: Revision, stamp: Stamp) -> Meta {
+    let mut next = Meta { revision, now: meta.now.max(stamp.wall), ..meta.clone() };
+    if stamp.term > meta.term {
+        next.served = meta.served.plus(stamp.elapsed_ms);
+        (next.term, next.elapsed_ms) = (stamp.term, stamp.elapsed_ms);
+    } else if stamp.term == meta.term && stamp.elapsed_ms > meta.elapsed_ms {
+        next.served = meta.served.plus(stamp.elapsed_ms - meta.elapsed_ms);
+        next.elapsed_ms = stamp.elapsed_ms;
+    }
+    next
+}
+
+fn forget_expired_requests(overlay: &mut Overlay) {
+    let most = overlay.state().settings().map_or(0, |settings| settings.request_expiries_max);
+    let served = overlay.state().meta.served;
+    let expired: Vec<_> = overlay.state().index.requests_expired(served).take(most as usize).cloned().collect();
+    for key in expired {
+        overlay.put(Change::RequestGone(key));
+    }
+}
+
+/// One item: recognised when it was seen before, else carried out whole or rolled back.
+fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, Rejection> {
+    let Some(request) = &item.request else { return overlay.atomically(|overlay| carry_out(overlay, number, item)) };
+    let key = (request.namespace.clone(), item.principal.clone(), request.id.clone());
+    let now = overlay.state().meta.served;
+    if let Some(seen) = overlay.state().request(&key).filter(|seen| seen.expires_at > now) {
+        if seen.digest == request.digest {
+            return Ok(seen.reply.clone());
+        }
+        return Err(Rejection::RequestIdReused { id: request.id.0.to_string() });
+    }
+    overlay.atomically(|overlay| {
+        let settings = overlay.settings()?;
+        if overlay.state().requests.size() as u64 >= settings.requests_max {
+            return Err(Rejection::LimitReached {
+                limit: "requests_max",
+                max: settings.requests_max,
+                advice: "request ids are remembered for request_window_ms; try again later",
+            });
+        }
+        let reply = carry_out(overlay, number, item)?;
+        let expires_at = now.plus(settings.request_window_ms);
+        overlay.put(Change::Request(Arc::new(RequestRow {
+            namespace: request.namespace.clone(),
+            principal: item.principal.clone(),
+            id: request.id.clone(),
+            digest: request.digest,
+            reply: reply.clone(),
+            expires_at,
+        })));
+        Ok(reply)
+    })
+}
+
+fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, Rejection> {
+    match &item.command {
+        Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
+        Command::CreateNamespace { namespace } => namespaces::create(overlay, namespace),
+        Command::SubmitJob { run, spec, spec_digest } => {
+            jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest)
+        }
+        Command::CancelRun { run } => runs::cancel(overlay, *run),
+        Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
+        Command::FinishRun { run } => runs::finish(overlay, *run),
+        Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
+        Command::RegisterNode(registration) => nodes::register(overlay, registration),
+        Command::ReportAttempts { node, epoch, reports } => attempts::report(overlay, node, *epoch, reports),
+        Command::ExpireLeases { leases } => nodes::expire_leases(overlay, leases),
+        Command::FireTimers { timers } => timers::fire(overlay, timers),
+        Command::TrimEvents { below } => trim_events(overlay, *below),
+    }
+}
+
+fn bootstrap(
+    overlay: &mut Overlay,
+    cluster: crate::ClusterId,
+    incarnation: u64,
+    settings: &Settings,
+) -> Result<Reply, Rejection> {
+    if overlay.state().settings.is_some() {
+        return Err(Rejection::AlreadyBootstrapped);
+    }
+    if !settings.lease.is_safe() {
+        return Err(Rejection::Invalid(vec![crate::Violation {
+            field: "settings.lease".into(),
+            message: "server_ms (1 - rho) must be at least agent_ms (1 + rho) + kill_ms + margin_ms".into(),
+        }]));
+    }
+    overlay.set_meta(|meta| {
+        meta.cluster = cluster;
+        meta.incarnation = incarnation;
+    });
+    overlay.put(Change::Settings(Arc::new(settings.clone())));
+    Ok(Reply::Done)
+}
+
+fn trim_events(overlay: &mut Overlay, below: Revision) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    if below > overlay.revision() {
+        return Err(Rejection::Stale("event rows of the future cannot be forgotten"));
+    }
+    if below <= overlay.state().meta.events_from {
+        return Ok(Reply::Counted(0));
+    }
+    overlay.set_meta(|meta| meta.events_from = below);
+    overlay.put(Change::EventsBelow(below));
+    Ok(Reply::Counted(1))
+}

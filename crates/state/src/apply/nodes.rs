@@ -1,0 +1,136 @@
+//! Leases: granted when an agent registers, ended when nobody renewed them.
+
+use std::sync::Arc;
+
+use super::overlay::Overlay;
+use super::settle;
+use crate::{
+    Attempt, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration, Rejection, Reply,
+    TaskState,
+};
+
+pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<Reply, Rejection> {
+    let settings = overlay.settings()?;
+    match overlay.state().cluster(&arrival.cluster) {
+        Some(cluster) if cluster.region != arrival.region => {
+            return Err(Rejection::ClusterInOtherRegion {
+                cluster: cluster.name.clone(),
+                region: cluster.region.clone(),
+                claimed: arrival.region.clone(),
+            });
+        }
+        Some(_) => {}
+        None => overlay.put(Change::Cluster(Arc::new(Cluster {
+            name: arrival.cluster.clone(),
+            region: arrival.region.clone(),
+            created_at: overlay.now(),
+        }))),
+    }
+    let before = overlay.state().node(&arrival.node).cloned();
+    if let Some(before) = &before
+        && before.uuid != arrival.uuid
+        && (before.status == NodeStatus::Up || overlay.state().attempts_on(&arrival.node).next().is_some())
+    {
+        // What the other agent started cannot be proven gone by this one.
+        return Err(Rejection::NodeNameTaken { node: arrival.node.clone(), holder: before.uuid });
+    }
+    let epoch = Epoch(overlay.revision().0);
+    if before.as_ref().is_some_and(|before| before.epoch == epoch) {
+        return Err(Rejection::Stale("the node has registered in this very revision"));
+    }
+    overlay.put(Change::Node(Arc::new(Node {
+        name: arrival.node.clone(),
+        uuid: arrival.uuid,
+        journal: arrival.journal,
+        boot_id: arrival.boot_id.clone(),
+        machine_id: arrival.machine_id.clone(),
+        region: arrival.region.clone(),
+        cluster: arrival.cluster.clone(),
+        capacity: arrival.capacity,
+        labels: arrival.labels.clone(),
+        epoch,
+        lease: settings.lease,
+        status: NodeStatus::Up,
+        cordoned: before.as_ref().is_some_and(|before| before.cordoned),
+        registered_at: overlay.now(),
+    })));
+    overlay.emit(Event::NodeRegistered { node: arrival.node.clone(), epoch });
+    if let Some(before) = before {
+        reconcile(overlay, arrival, &before, epoch);
+    }
+    Ok(Reply::Registered { epoch, lease: settings.lease })
+}
+
+/// Brings what the log knows of the node's attempts in line with what the agent says it has.
+fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch: Epoch) {
+    // The same journal remembers every start: what it does not list is gone.
+    let proves = before.uuid == arrival.uuid && before.journal == arrival.journal;
+    let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
+    for attempt in held {
+        let claimed = arrival.attempts.iter().any(|claim| claim.attempt == attempt.id && claim.token == attempt.token);
+        if claimed {
+            keep(overlay, &attempt, epoch);
+        } else if proves && attempt.state.is_terminal() {
+            overlay.put_attempt(Attempt { gone: true, ..(*attempt).clone() });
+        } else if proves {
+            overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| attempt.gone = true);
+            settle::attempt_ended(overlay, attempt.id);
+        } else if !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown {
+            let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
+            let unknown_until = unknown_until(overlay);
+            settle::attempt_unknown(overlay, attempt.id, until, unknown_until);
+        }
+    }
+}
+
+/// The node came back with the current token: the attempt is again what it was.
+fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
+    if attempt.state != AttemptState::Unknown {
+        overlay.put_attempt(Attempt { epoch, ..attempt.clone() });
+        return;
+    }
+    let (state, task_state) = match attempt.started_at {
+        Some(_) => (AttemptState::Running, TaskState::Running),
+        None => (AttemptState::Assigned, TaskState::Placed),
+    };
+    overlay.move_attempt(attempt, state, |attempt| {
+        attempt.epoch = epoch;
+        attempt.unknown_deadline = None;
+    });
+    if let Some(task) = overlay.state().task(attempt.id.task).cloned()
+        && task.newest_attempt() == Some(attempt.id)
+        && !task.state.is_terminal()
+        && task.state != task_state
+    {
+        overlay.move_task(&task, task_state, |_| {});
+    }
+}
+
+pub(super) fn expire_leases(overlay: &mut Overlay, leases: &[(NodeName, Epoch)]) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let mut expired = 0_u32;
+    for (name, epoch) in leases {
+        let node = overlay.state().node(name).cloned();
+        let Some(node) = node.filter(|node| node.epoch == *epoch && node.status == NodeStatus::Up) else { continue };
+        overlay
+            .put(Change::Node(Arc::new(Node { status: NodeStatus::Lost { at: overlay.served() }, ..(*node).clone() })));
+        overlay.emit(Event::NodeLost { node: name.clone(), epoch: *epoch });
+        // The lease's terms already include the time that the agent needs to kill; one kill bound
+        // more is for a clock at the edge of its drift.
+        let fence = overlay.served().plus(node.lease.kill_ms);
+        let unknown_until = unknown_until(overlay);
+        let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(name).cloned().collect();
+        for attempt in
+            held.iter().filter(|attempt| !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown)
+        {
+            settle::attempt_unknown(overlay, attempt.id, fence, unknown_until);
+        }
+        expired = expired.saturating_add(1);
+    }
+    Ok(Reply::Counted(expired))
+}
+
+fn unknown_until(overlay: &Overlay) -> crate::Served {
+    let wait = overlay.state().settings().map_or(0, |settings| settings.unknown_ms_max);
+    overlay.served().plus(wait)
+}

@@ -1,0 +1,120 @@
+//! The state while an entry is being applied: every change is visible at once to what follows it,
+//! recorded for the disk, and undone when its item is refused.
+
+use std::sync::Arc;
+
+use super::Applied;
+use crate::{
+    Attempt, AttemptState, Change, Event, EventRow, Meta, Millis, Rejection, Reply, Revision, Run, RunId, Served,
+    Settings, State, Task, TaskState,
+};
+
+pub(super) struct Overlay {
+    state: State,
+    revision: Revision,
+    changes: Vec<Change>,
+    events: Vec<Event>,
+}
+
+impl Overlay {
+    pub(super) fn new(state: &State, revision: Revision, meta: Meta) -> Self {
+        let mut state = state.clone();
+        // Recorded once, by `finish`, as it is then.
+        state.commit(&Change::Meta(meta));
+        Self { state, revision, changes: Vec::new(), events: Vec::new() }
+    }
+
+    pub(super) fn finish(mut self, replies: Vec<Result<Reply, Rejection>>) -> Applied {
+        self.changes.push(Change::Meta(self.state.meta.clone()));
+        let at = self.state.meta.now;
+        let row = |(sequence, event)| EventRow { revision: self.revision, sequence, at, event };
+        let events = (0_u32..).zip(self.events).map(row).collect();
+        Applied { next: self.state, changes: self.changes, events, replies }
+    }
+
+    /// Runs `act`; when it is refused, everything is as before it.
+    pub(super) fn atomically(
+        &mut self,
+        act: impl FnOnce(&mut Self) -> Result<Reply, Rejection>,
+    ) -> Result<Reply, Rejection> {
+        let (state, changes, events) = (self.state.clone(), self.changes.len(), self.events.len());
+        let result = act(self);
+        if result.is_err() {
+            self.state = state;
+            self.changes.truncate(changes);
+            self.events.truncate(events);
+        }
+        result
+    }
+
+    pub(super) fn state(&self) -> &State {
+        &self.state
+    }
+
+    pub(super) fn revision(&self) -> Revision {
+        self.revision
+    }
+
+    pub(super) fn now(&self) -> Millis {
+        self.state.meta.now
+    }
+
+    pub(super) fn served(&self) -> Served {
+        self.state.meta.served
+    }
+
+    pub(super) fn settings(&self) -> Result<Arc<Settings>, Rejection> {
+        self.state.settings.clone().ok_or(Rejection::NotBootstrapped)
+    }
+
+    pub(super) fn put(&mut self, change: Change) {
+        self.state.commit(&change);
+        self.changes.push(change);
+    }
+
+    pub(super) fn set_meta(&mut self, set: impl FnOnce(&mut Meta)) {
+        set(&mut self.state.meta);
+    }
+
+    pub(super) fn emit(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
+    pub(super) fn run(&self, run: RunId) -> Result<Arc<Run>, Rejection> {
+        self.state.run(run).cloned().ok_or(Rejection::UnknownRun(run))
+    }
+
+    pub(super) fn put_run(&mut self, run: Run) {
+        self.put(Change::Run(Arc::new(run)));
+    }
+
+    /// Moves a task; its generation rises, so that whatever was planned on the old state is refused.
+    pub(super) fn move_task(&mut self, task: &Task, state: TaskState, edit: impl FnOnce(&mut Task)) {
+        let mut next = Task { state: state.clone(), generation: task.generation.saturating_add(1), ..task.clone() };
+        edit(&mut next);
+        self.put(Change::Task(Arc::new(next)));
+        self.emit(Event::TaskMoved { task: task.id, state });
+    }
+
+    /// Moves an attempt, and stamps its end.
+    pub(super) fn move_attempt(&mut self, attempt: &Attempt, state: AttemptState, edit: impl FnOnce(&mut Attempt)) {
+        let mut next = Attempt { state, ..attempt.clone() };
+        if state.is_terminal() {
+            next.ended_at = Some(self.now());
+            next.unknown_deadline = None;
+        }
+        edit(&mut next);
+        self.emit(Event::AttemptMoved {
+            attempt: next.id,
+            node: next.node.clone(),
+            token: next.token,
+            state,
+            exit: next.exit,
+        });
+        self.put(Change::Attempt(Arc::new(next)));
+    }
+
+    pub(super) fn put_attempt(&mut self, attempt: Attempt) {
+        self.put(Change::Attempt(Arc::new(attempt)));
+    }
+}

@@ -1,0 +1,91 @@
+//! Placing tasks: a plan is a proposal, and each placement is checked again on the state as it is.
+
+use std::sync::Arc;
+
+use super::overlay::Overlay;
+use crate::{
+    Attempt, AttemptId, AttemptState, Change, Event, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply, Run,
+    RunState, TaskState, Token, Usage, feasible,
+};
+
+pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let outcomes = placements
+        .iter()
+        .map(|placement| match place(overlay, placement) {
+            Ok(token) => PlacementOutcome::Placed(token),
+            Err(rejection) => PlacementOutcome::Refused(Box::new(rejection)),
+        })
+        .collect();
+    Ok(Reply::PlanCommitted(outcomes))
+}
+
+/// Checks everything first and changes things last, so that a refusal leaves nothing behind.
+fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejection> {
+    let state = overlay.state();
+    let task = state.task(placement.task).cloned().ok_or(Rejection::Stale("the task does not exist"))?;
+    if task.state != TaskState::Ready || task.generation != placement.generation {
+        return Err(Rejection::Stale("the task has moved"));
+    }
+    let run = state.run(placement.task.run).cloned().ok_or(Rejection::Stale("the run does not exist"))?;
+    if run.cancelling || run.state.is_terminal() {
+        return Err(Rejection::Stale("the run is ending"));
+    }
+    let node = state.node(&placement.node).cloned().ok_or(Rejection::Stale("the node does not exist"))?;
+    if node.epoch != placement.epoch {
+        return Err(Rejection::Stale("the node has a new lease"));
+    }
+    let spec = run.spec.tasks.get(task.id.step as usize);
+    let spec = spec.ok_or_else(|| Rejection::Invariant(format!("task {:?} has no spec", task.id)))?;
+    feasible(&node, state.free_on(&node), spec).map_err(Rejection::Infeasible)?;
+    let token = Token(overlay.revision().0);
+    let earlier: Vec<Arc<Attempt>> = state.attempts_of(task.id).cloned().collect();
+    if spec.on_node_loss == OnNodeLoss::AtMostOnce && !earlier.is_empty() {
+        return Err(Rejection::Stale("an at_most_once task is started once"));
+    }
+    if earlier.iter().any(|attempt| attempt.token >= token) {
+        return Err(Rejection::Stale("tokens rise from attempt to attempt"));
+    }
+    let mut losses = task.losses;
+    for attempt in earlier.iter().filter(|attempt| !attempt.state.is_terminal()) {
+        if attempt.state != AttemptState::Unknown {
+            return Err(Rejection::Invariant(format!(
+                "task {:?} is ready while attempt {} lives",
+                task.id, attempt.id.number
+            )));
+        }
+        // The newest token wins: from here on the old copy's word does not count.
+        overlay.move_attempt(attempt, AttemptState::Lost, |_| {});
+        losses = losses.saturating_add(1);
+    }
+    let id = AttemptId { task: task.id, number: task.attempts.saturating_add(1) };
+    let attempt = Attempt {
+        id,
+        node: node.name.clone(),
+        epoch: node.epoch,
+        token,
+        state: AttemptState::Assigned,
+        stop: None,
+        gone: false,
+        resources: spec.resources,
+        placed_at: overlay.now(),
+        started_at: None,
+        ended_at: None,
+        run_deadline: None,
+        unknown_deadline: None,
+        exit: None,
+        message: None,
+        usage: Usage::default(),
+    };
+    overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
+    overlay.put(Change::Attempt(Arc::new(attempt)));
+    overlay.move_task(&task, TaskState::Placed, |task| {
+        task.attempts = id.number;
+        task.losses = losses;
+    });
+    if run.state == RunState::Pending {
+        overlay.put_run(Run { state: RunState::Running, started_at: Some(overlay.now()), ..(*run).clone() });
+        overlay.emit(Event::RunStarted { run: run.id });
+    }
+    Ok(token)
+}

@@ -1,0 +1,137 @@
+//! A run's progress: cancel, the next tasks of a step, the end.
+
+use std::sync::Arc;
+
+use super::overlay::Overlay;
+use crate::{
+    Event, Rejection, Reply, Run, RunId, RunState, StepCounts, StepVerdict, StopReason, Task, TaskState, Wait,
+    step_verdict,
+};
+
+pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let run = overlay.run(run)?;
+    let ended_before = run.state.is_terminal();
+    if !ended_before {
+        begin_cancelling(overlay, &run);
+    }
+    Ok(Reply::Cancelling { ended_before, revision: overlay.revision() })
+}
+
+/// From here on nothing of the run is placed; the workflow controller ends what is left, in bounded steps.
+pub(super) fn begin_cancelling(overlay: &mut Overlay, run: &Run) {
+    if run.cancelling {
+        return;
+    }
+    overlay.put_run(Run { cancelling: true, ..run.clone() });
+    overlay.emit(Event::RunCancelRequested { run: run.id });
+}
+
+/// Moves at most `limit` tasks of a step on. What they become is decided here, from the state as it
+/// is: a controller that looked a moment ago cannot release what has been cancelled since.
+pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: u32) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let row = overlay.run(run)?;
+    if row.state.is_terminal() {
+        return Ok(Reply::Counted(0));
+    }
+    let verdict = step_verdict(overlay.state(), run, step);
+    let touched = match verdict {
+        StepVerdict::Wait => return Ok(Reply::Counted(0)),
+        StepVerdict::Release => move_waiting(
+            overlay,
+            run,
+            step,
+            limit,
+            |task| task.state == TaskState::Waiting(Wait::Needs),
+            &TaskState::Ready,
+        ),
+        StepVerdict::Skip => move_waiting(
+            overlay,
+            run,
+            step,
+            limit,
+            |task| task.state == TaskState::Waiting(Wait::Needs),
+            &TaskState::Skipped,
+        ),
+        StepVerdict::Cancel => {
+            let idle = move_waiting(overlay, run, step, limit, is_idle, &TaskState::Cancelled);
+            idle.saturating_add(stop_live(overlay, run, step, limit.saturating_sub(idle)))
+        }
+    };
+    Ok(Reply::Counted(touched))
+}
+
+fn is_idle(task: &Task) -> bool {
+    match task.state {
+        TaskState::Waiting(_) | TaskState::Ready => true,
+        TaskState::Placed
+        | TaskState::Running
+        | TaskState::Succeeded
+        | TaskState::Failed(_)
+        | TaskState::Cancelled
+        | TaskState::Skipped => false,
+    }
+}
+
+fn move_waiting(
+    overlay: &mut Overlay,
+    run: RunId,
+    step: u32,
+    limit: u32,
+    which: impl Fn(&Task) -> bool,
+    to: &TaskState,
+) -> u32 {
+    let tasks: Vec<Arc<Task>> =
+        overlay.state().tasks_of_step(run, step).filter(|task| which(task)).take(limit as usize).cloned().collect();
+    let mut moved = 0_u32;
+    for task in tasks {
+        overlay.move_task(&task, to.clone(), |_| {});
+        moved = moved.saturating_add(1);
+    }
+    moved
+}
+
+/// Asks the live attempts of a step to stop.
+fn stop_live(overlay: &mut Overlay, run: RunId, step: u32, limit: u32) -> u32 {
+    let state = overlay.state();
+    let live: Vec<_> = state
+        .tasks_of_step(run, step)
+        .flat_map(|task| state.attempts_of(task.id))
+        .filter(|attempt| !attempt.state.is_terminal() && attempt.stop.is_none())
+        .take(limit as usize)
+        .cloned()
+        .collect();
+    let mut stopped = 0_u32;
+    for attempt in live {
+        overlay.put_attempt(crate::Attempt { stop: Some(StopReason::Cancelled), ..(*attempt).clone() });
+        stopped = stopped.saturating_add(1);
+    }
+    stopped
+}
+
+pub(super) fn finish(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let row = overlay.run(run)?;
+    let counts = overlay.state().run_counts(run);
+    if row.state.is_terminal() || counts.unfinished() > 0 {
+        return Ok(Reply::Counted(0));
+    }
+    let state = outcome(counts);
+    overlay.put_run(Run { state, ended_at: Some(overlay.now()), ..(*row).clone() });
+    overlay.emit(Event::RunEnded { run, state });
+    Ok(Reply::Counted(1))
+}
+
+/// A run that lost a task failed, also when that made it cancel the rest.
+fn outcome(counts: StepCounts) -> RunState {
+    if counts.failed > 0 {
+        RunState::Failed
+    } else if counts.cancelled > 0 {
+        RunState::Cancelled
+    } else if counts.skipped > 0 {
+        RunState::Failed
+    } else {
+        RunState::Succeeded
+    }
+}

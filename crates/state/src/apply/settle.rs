@@ -1,0 +1,194 @@
+//! What the end, or the loss, of an attempt means for its task and its run.
+
+use std::sync::Arc;
+
+use super::overlay::Overlay;
+use super::runs::begin_cancelling;
+use crate::{
+    Attempt, AttemptId, AttemptState, Exit, FailReason, OnFailure, OnNodeLoss, Retry, Run, Served, Task, TaskSpec,
+    TaskState, Wait,
+};
+
+/// The rows around an attempt that is its task's newest, while that task has not ended.
+struct Around {
+    attempt: Arc<Attempt>,
+    task: Arc<Task>,
+    run: Arc<Run>,
+}
+
+impl Around {
+    fn of(overlay: &Overlay, id: AttemptId) -> Option<Self> {
+        let state = overlay.state();
+        let attempt = state.attempt(id)?.clone();
+        let task = state.task(id.task)?.clone();
+        let run = state.run(id.task.run)?.clone();
+        (task.newest_attempt() == Some(id) && !task.state.is_terminal()).then_some(Self { attempt, task, run })
+    }
+
+    fn spec(&self) -> Option<&TaskSpec> {
+        self.run.spec.tasks.get(self.task.id.step as usize)
+    }
+}
+
+/// Moves the task of an attempt that has just become terminal.
+pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
+    let Some(around) = Around::of(overlay, id) else { return };
+    match around.attempt.state {
+        AttemptState::Succeeded => overlay.move_task(&around.task, TaskState::Succeeded, |_| {}),
+        AttemptState::Cancelled => overlay.move_task(&around.task, TaskState::Cancelled, |_| {}),
+        AttemptState::Preempted if around.run.cancelling => {
+            overlay.move_task(&around.task, TaskState::Cancelled, |_| {})
+        }
+        AttemptState::Preempted => requeue(overlay, &around, 0),
+        AttemptState::Failed => failed(overlay, &around, FailReason::Failed),
+        AttemptState::TimedOut => failed(overlay, &around, FailReason::TimedOut),
+        AttemptState::Lost => lost(overlay, &around),
+        AttemptState::Assigned
+        | AttemptState::Starting
+        | AttemptState::Running
+        | AttemptState::Stopping
+        | AttemptState::Unknown => {}
+    }
+}
+
+/// The node's lease is over and nobody knows what became of the attempt.
+pub(super) fn attempt_unknown(overlay: &mut Overlay, id: AttemptId, fence: Served, unknown_until: Served) {
+    let Some(around) = Around::of(overlay, id) else { return };
+    let Some(promise) = around.spec().map(|spec| spec.on_node_loss) else { return };
+    match promise {
+        // Its one start may still succeed: wait for the node, but not for ever.
+        OnNodeLoss::AtMostOnce => overlay.move_attempt(&around.attempt, AttemptState::Unknown, |attempt| {
+            attempt.unknown_deadline = Some(unknown_until)
+        }),
+        OnNodeLoss::AtLeastOnce | OnNodeLoss::Fenced if ends_with(overlay, &around) => {
+            overlay.move_attempt(&around.attempt, AttemptState::Lost, |_| {});
+            attempt_ended(overlay, id);
+        }
+        OnNodeLoss::AtLeastOnce => {
+            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
+            overlay.move_task(&around.task, TaskState::Ready, |_| {});
+        }
+        OnNodeLoss::Fenced => {
+            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
+            overlay.move_task(&around.task, TaskState::Waiting(Wait::Fence { until: fence }), |_| {});
+        }
+    }
+}
+
+/// True when a lost copy is the task's last: its run is ending, or it lost too many nodes.
+fn ends_with(overlay: &Overlay, around: &Around) -> bool {
+    around.run.cancelling || losses_exhausted(overlay, &around.task)
+}
+
+fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
+    overlay.state().settings().is_some_and(|settings| task.losses >= settings.node_losses_max)
+}
+
+fn lost(overlay: &mut Overlay, around: &Around) {
+    let Some(spec) = around.spec() else { return };
+    if around.run.cancelling {
+        overlay.move_task(&around.task, TaskState::Cancelled, |_| {});
+    } else if spec.on_node_loss == OnNodeLoss::AtMostOnce {
+        fail(overlay, around, FailReason::Lost, 0);
+    } else if losses_exhausted(overlay, &around.task) {
+        fail(overlay, around, FailReason::NodeLosses, 0);
+    } else {
+        requeue(overlay, around, 1);
+    }
+}
+
+/// Back into the queue without burning a try; behind the fence while a copy may still run.
+fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
+    let to = fence(overlay, around).map_or(TaskState::Ready, |until| TaskState::Waiting(Wait::Fence { until }));
+    overlay.move_task(&around.task, to, |task| task.losses = task.losses.saturating_add(losses));
+}
+
+/// Until when the next copy of a `fenced` task must wait, if the last one is not confirmed gone.
+fn fence(overlay: &Overlay, around: &Around) -> Option<Served> {
+    if around.spec()?.on_node_loss != OnNodeLoss::Fenced || around.attempt.gone {
+        return None;
+    }
+    let lease = overlay.state().node(&around.attempt.node)?.lease;
+    Some(overlay.served().plus(lease.server_ms).plus(lease.kill_ms))
+}
+
+fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
+    let Some(retry) = around.spec().map(|spec| &spec.retry) else { return };
+    let tries = around.task.tries.saturating_add(1);
+    let never = match around.attempt.exit {
+        Some(Exit::Code(code)) => retry.never.contains(&code),
+        Some(Exit::Signal(_)) | None => false,
+    };
+    if around.run.cancelling {
+        overlay.move_task(&around.task, TaskState::Cancelled, |task| task.tries = tries);
+    } else if tries >= retry.attempts || never {
+        fail(overlay, around, reason, 1);
+    } else {
+        let delay = backoff_ms(retry, tries, jitter_seed(around));
+        let until = overlay.served().plus(delay);
+        let wait = match fence(overlay, around) {
+            Some(fence) => Wait::Fence { until: fence.max(until) },
+            None => Wait::Backoff { until },
+        };
+        overlay.move_task(&around.task, TaskState::Waiting(wait), |task| task.tries = tries);
+    }
+}
+
+fn fail(overlay: &mut Overlay, around: &Around, reason: FailReason, tries: u32) {
+    overlay.move_task(&around.task, TaskState::Failed(reason), |task| task.tries = task.tries.saturating_add(tries));
+    match around.run.spec.on_failure {
+        OnFailure::Finish => {}
+        OnFailure::Cancel => begin_cancelling(overlay, &around.run),
+    }
+}
+
+/// The same on every replica: taken from what the log knows, not from a generator.
+fn jitter_seed(around: &Around) -> u64 {
+    mix(around.task.id.run.0
+        ^ mix(u64::from(around.task.id.step) << 32 | u64::from(around.task.id.index))
+        ^ around.attempt.token.0)
+}
+
+/// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
+fn mix(seed: u64) -> u64 {
+    let seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    seed ^ (seed >> 31)
+}
+
+/// Delay in milliseconds after `tries` failed tries; see [`Retry`].
+fn backoff_ms(retry: &Retry, tries: u32, seed: u64) -> u64 {
+    let mut delay = u128::from(retry.first_ms);
+    let cap = u128::from(retry.cap_ms);
+    for _ in 1..tries {
+        if delay >= cap {
+            break;
+        }
+        delay = delay * u128::from(retry.factor_milli) / 1_000;
+    }
+    let delay = delay.min(cap);
+    let spread = delay * u128::from(retry.jitter_milli) / 1_000;
+    let offset = if spread == 0 { 0 } else { u128::from(seed) % (2 * spread + 1) };
+    u64::try_from(delay - spread + offset).unwrap_or(u64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn backoff_grows_by_the_factor_up_to_the_cap() {
+        let retry = Retry { first_ms: 1_000, factor_milli: 2_000, cap_ms: 5_000, jitter_milli: 0, ..Retry::default() };
+        let delays: Vec<u64> = (1..=5).map(|tries| backoff_ms(&retry, tries, 7)).collect();
+        assert_eq!(delays, [1_000, 2_000, 4_000, 5_000, 5_000]);
+    }
+
+    #[test]
+    fn jitter_stays_within_its_share() {
+        let retry = Retry { first_ms: 1_000, jitter_milli: 200, ..Retry::default() };
+        let delays: Vec<u64> = (0..1_000).map(|seed| backoff_ms(&retry, 1, mix(seed))).collect();
+        assert!(delays.iter().all(|delay| (800..=1_200).contains(delay)));
+        assert!(delays.iter().any(|delay| *delay < 850) && delays.iter().any(|delay| *delay > 1_150));
+    }
+}

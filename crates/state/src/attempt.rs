@@ -1,0 +1,143 @@
+//! One try of a task on one node, and which moves between its states are legal.
+
+use std::sync::Arc;
+
+use crate::{AttemptId, Epoch, Millis, NodeName, Resources, Served, Token};
+
+/// One try of a task on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attempt {
+    /// Task and number.
+    pub id: AttemptId,
+    /// The node it was placed on.
+    pub node: NodeName,
+    /// That node's lease at the time.
+    pub epoch: Epoch,
+    /// Its fencing token.
+    pub token: Token,
+    /// Where it stands.
+    pub state: AttemptState,
+    /// Set once when it should end early; the agent is told.
+    pub stop: Option<StopReason>,
+    /// The agent has confirmed that its processes are gone, or never were. Until then it holds
+    /// its resources, whatever its state.
+    pub gone: bool,
+    /// What it takes from the node.
+    pub resources: Resources,
+    /// When it was placed.
+    pub placed_at: Millis,
+    /// When it was reported running.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+    /// Instant at which `timeouts.run` stops it; set when it starts.
+    pub run_deadline: Option<Served>,
+    /// While `Unknown` under `at_most_once`: the instant at which it becomes lost.
+    pub unknown_deadline: Option<Served>,
+    /// How its process ended.
+    pub exit: Option<Exit>,
+    /// A word from the agent, such as why it could not start.
+    pub message: Option<Arc<str>>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+impl Attempt {
+    /// True while it takes room on its node.
+    pub fn holds_resources(&self) -> bool {
+        !self.gone
+    }
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum AttemptState {
+    /// Placed; the agent may not know yet.
+    Assigned,
+    /// The agent has it and is starting it.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// It was told to stop and has not ended.
+    Stopping,
+    /// Its node's lease has expired; we cannot know.
+    Unknown,
+    /// Exit code 0.
+    Succeeded,
+    /// Any other end of its own.
+    Failed,
+    /// We will never know.
+    Lost,
+    /// Stopped for a user.
+    Cancelled,
+    /// Stopped by the scheduler to make room.
+    Preempted,
+    /// Stopped by a timeout.
+    TimedOut,
+}
+
+impl AttemptState {
+    /// True when it will not change again.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Assigned | Self::Starting | Self::Running | Self::Stopping | Self::Unknown => false,
+            Self::Succeeded | Self::Failed | Self::Lost | Self::Cancelled | Self::Preempted | Self::TimedOut => true,
+        }
+    }
+
+    /// True when an attempt may go from `self` to `to`. Terminal states absorb.
+    pub fn may_become(self, to: Self) -> bool {
+        let rank = |state| match state {
+            Self::Assigned => 0,
+            Self::Starting => 1,
+            Self::Running => 2,
+            Self::Stopping => 3,
+            Self::Unknown
+            | Self::Succeeded
+            | Self::Failed
+            | Self::Lost
+            | Self::Cancelled
+            | Self::Preempted
+            | Self::TimedOut => 4,
+        };
+        match (self.is_terminal(), self) {
+            (true, _) => false,
+            // The node came back with the current token.
+            (false, Self::Unknown) => to != Self::Unknown,
+            (false, _) => rank(to) > rank(self),
+        }
+    }
+}
+
+/// Why an attempt should end early.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StopReason {
+    /// A user cancelled its run, or `on_failure = cancel` did.
+    Cancelled,
+    /// `timeouts.run` passed.
+    TimedOut,
+    /// The scheduler needs its room.
+    Preempted,
+}
+
+/// How a process ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// It returned this code.
+    Code(i32),
+    /// This signal ended it.
+    Signal(i32),
+}
+
+/// What an attempt used; zero where the platform does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Usage {
+    /// CPU time, user and system, in microseconds.
+    pub cpu_us: u64,
+    /// Largest resident memory, in bytes.
+    pub memory_peak_bytes: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+}

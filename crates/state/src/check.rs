@@ -1,0 +1,139 @@
+//! What must hold of every state: checked by tests and simulations after every entry.
+
+use std::collections::BTreeMap;
+
+use crate::index::Index;
+use crate::{AttemptState, Resources, State, TaskState, Token};
+
+impl State {
+    /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
+    /// that of a scan of the whole state.
+    pub fn check(&self) -> Vec<String> {
+        let mut broken = Vec::new();
+        self.check_index(&mut broken);
+        self.check_capacity(&mut broken);
+        self.check_tasks(&mut broken);
+        self.check_attempts(&mut broken);
+        self.check_runs(&mut broken);
+        broken
+    }
+
+    /// P4: the incremental indexes are those recomputed from scratch.
+    fn check_index(&self, broken: &mut Vec<String>) {
+        let mut fresh = Index::default();
+        for run in self.runs.values() {
+            fresh.on_run(None, run);
+        }
+        for task in self.tasks.values() {
+            match self.runs.get(&task.id.run) {
+                Some(run) => fresh.on_task(run, None, task),
+                None => broken.push(format!("task {:?} has no run", task.id)),
+            }
+        }
+        for attempt in self.attempts.values() {
+            fresh.on_attempt(self.runs.get(&attempt.id.task.run).map(|run| &**run), None, attempt);
+        }
+        for row in self.requests.values() {
+            fresh.on_request(None, Some(row));
+        }
+        for difference in fresh.differences(&self.index) {
+            broken.push(format!("the index {difference} is not what the tables say"));
+        }
+    }
+
+    /// P3: no node is over-committed. A node that came back smaller is the one exception, and it
+    /// takes nothing new.
+    fn check_capacity(&self, broken: &mut Vec<String>) {
+        for node in self.nodes.values() {
+            let mut used = Resources::ZERO;
+            for attempt in self.attempts.values().filter(|attempt| attempt.node == node.name && !attempt.gone) {
+                match used.checked_add(attempt.resources) {
+                    Some(sum) => used = sum,
+                    None => broken.push(format!("the sum of what node {} holds overflows", node.name)),
+                }
+            }
+            if used != self.used_on(&node.name) {
+                broken.push(format!("node {} uses {used:?}, its index says {:?}", node.name, self.used_on(&node.name)));
+            }
+            let placed_at_this_size = self
+                .attempts_on(&node.name)
+                .any(|attempt| attempt.epoch == node.epoch && attempt.token >= Token(node.epoch.0));
+            if placed_at_this_size && !used.fits(node.capacity) {
+                broken.push(format!("node {} is over-committed: {used:?} of {:?}", node.name, node.capacity));
+            }
+        }
+    }
+
+    /// P2a and the relation between a task and its newest attempt.
+    fn check_tasks(&self, broken: &mut Vec<String>) {
+        for task in self.tasks.values() {
+            let attempts: Vec<_> = self.attempts_of(task.id).collect();
+            if attempts.len() != task.attempts as usize {
+                broken.push(format!("task {:?} counts {} attempts, {} exist", task.id, task.attempts, attempts.len()));
+            }
+            let live = attempts
+                .iter()
+                .filter(|attempt| !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown);
+            if live.count() > 1 {
+                broken.push(format!("task {:?} has two live attempts", task.id));
+            }
+            let newest = attempts.last().map(|attempt| attempt.state);
+            let expects_live = match task.state {
+                TaskState::Placed | TaskState::Running => true,
+                TaskState::Waiting(_)
+                | TaskState::Ready
+                | TaskState::Succeeded
+                | TaskState::Failed(_)
+                | TaskState::Cancelled
+                | TaskState::Skipped => false,
+            };
+            if expects_live && newest.is_none_or(AttemptState::is_terminal) {
+                broken.push(format!("task {:?} is {:?} without a live attempt", task.id, task.state));
+            }
+            if task.state == TaskState::Succeeded && newest != Some(AttemptState::Succeeded) {
+                broken.push(format!("task {:?} succeeded, its newest attempt is {newest:?}", task.id));
+            }
+        }
+    }
+
+    /// P1: tokens rise from attempt to attempt.
+    fn check_attempts(&self, broken: &mut Vec<String>) {
+        let mut newest: BTreeMap<_, Token> = BTreeMap::new();
+        for attempt in self.attempts.values() {
+            if newest.get(&attempt.id.task).is_some_and(|before| attempt.token <= *before) {
+                broken.push(format!("attempt {:?} has a token that does not rise", attempt.id));
+            }
+            newest.insert(attempt.id.task, attempt.token);
+            if attempt.state.is_terminal() != attempt.ended_at.is_some() {
+                broken.push(format!(
+                    "attempt {:?} is {:?} and ended at {:?}",
+                    attempt.id, attempt.state, attempt.ended_at
+                ));
+            }
+        }
+    }
+
+    /// A terminal run has terminal tasks; every run has the tasks of its spec; P7: what ran had its needs.
+    fn check_runs(&self, broken: &mut Vec<String>) {
+        for run in self.runs.values() {
+            let counts = self.run_counts(run.id);
+            let expected: u32 = run.spec.tasks.iter().map(|task| task.count).sum();
+            if counts.total() != expected {
+                broken.push(format!("run {} has {} tasks, its spec {expected}", run.id, counts.total()));
+            }
+            if run.state.is_terminal() && counts.unfinished() > 0 {
+                broken.push(format!("run {} is {:?} with unfinished tasks", run.id, run.state));
+            }
+            for step in 0..run.graph.steps() {
+                let ran = self.tasks_of_step(run.id, step).any(|task| task.attempts > 0);
+                let unmet = run.graph.needs(step).iter().find(|need| {
+                    let wanted = run.spec.tasks.get(**need as usize).map_or(0, |task| task.count);
+                    self.step_counts(run.id, **need).succeeded != wanted
+                });
+                if let (true, Some(need)) = (ran, unmet) {
+                    broken.push(format!("step {step} of run {} ran before step {need} succeeded", run.id));
+                }
+            }
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! Every way the state can change.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{
+    AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, JobSpec, Namespace, NodeName, Principal, RegionName,
+    RequestId, Resources, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+};
+
+/// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// The leader's time.
+    pub stamp: Stamp,
+    /// Applied in order.
+    pub items: Vec<Item>,
+}
+
+/// One command of one caller.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Item {
+    /// Who asks.
+    pub principal: Principal,
+    /// How a retry is recognised; absent for commands that are idempotent by token or generation.
+    pub request: Option<RequestKey>,
+    /// What is asked.
+    pub command: Command,
+}
+
+/// What makes a repeated request the same request.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RequestKey {
+    /// Chosen by the client.
+    pub id: RequestId,
+    /// The namespace it acts in; part of the key.
+    pub namespace: Option<Namespace>,
+    /// Digest of the body: the same id with another body is refused.
+    pub digest: Digest,
+}
+
+/// Every way the state can change. Imperative, as the caller says it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    /// First command of a cluster's life; refused ever after.
+    Bootstrap { cluster: ClusterId, incarnation: u64, settings: Box<Settings> },
+    /// Makes a namespace.
+    CreateNamespace { namespace: Namespace },
+    /// Accepts a job: a new run with all its tasks.
+    SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
+    /// Wants a run to end. Nothing of it is placed after the revision of the reply.
+    CancelRun { run: RunId },
+    /// Moves waiting tasks of a step on, at most `limit`: into the queue, or to skipped or cancelled,
+    /// whichever [`crate::step_verdict`] says. From the workflow controller.
+    AdvanceStep { run: RunId, step: u32, limit: u32 },
+    /// Ends a run all of whose tasks are terminal. From the workflow controller.
+    FinishRun { run: RunId },
+    /// Places tasks; each is checked again and refused singly. From the placement controller.
+    CommitPlan { placements: Vec<Placement> },
+    /// An agent's arrival or return: grants a lease.
+    RegisterNode(Box<Registration>),
+    /// What an agent saw happen.
+    ReportAttempts { node: NodeName, epoch: Epoch, reports: Vec<AttemptReport> },
+    /// Ends leases that nobody renewed. From the lease controller.
+    ExpireLeases { leases: Vec<(NodeName, Epoch)> },
+    /// Fires timers that are due; each is checked again and refused singly. From the timer controller.
+    FireTimers { timers: Vec<Timer> },
+    /// Forgets event rows below a revision. From the retention controller.
+    TrimEvents { below: crate::Revision },
+}
+
+/// One task on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Placement {
+    /// The task.
+    pub task: TaskId,
+    /// Its generation in the view that was planned on.
+    pub generation: u32,
+    /// The node.
+    pub node: NodeName,
+    /// The node's lease in that view.
+    pub epoch: Epoch,
+}
+
+/// What an agent says of itself when it connects.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Registration {
+    /// Its configured name.
+    pub node: NodeName,
+    /// Its data directory.
+    pub uuid: Uuid,
+    /// Its journal.
+    pub journal: Uuid,
+    /// The kernel's boot id.
+    pub boot_id: Arc<str>,
+    /// The machine's id.
+    pub machine_id: Arc<str>,
+    /// Its region.
+    pub region: RegionName,
+    /// Its cluster.
+    pub cluster: ClusterName,
+    /// What it offers.
+    pub capacity: Resources,
+    /// Its labels.
+    pub labels: BTreeMap<String, String>,
+    /// Every attempt that it knows and that is not confirmed gone. What its journal proves gone is
+    /// left out.
+    pub attempts: Vec<AttemptClaim>,
+}
+
+/// An attempt that an agent says it has.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct AttemptClaim {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The token it was started with.
+    pub token: Token,
+}
+
+/// What an agent saw happen to one attempt. Idempotent: told twice, it counts once.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AttemptReport {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The token it was started with; an older one is refused.
+    pub token: Token,
+    /// What happened.
+    pub phase: AttemptPhase,
+    /// Its processes are gone, or never were.
+    pub gone: bool,
+    /// How its process ended.
+    pub exit: Option<Exit>,
+    /// A word for people, such as why it could not start.
+    pub message: Option<Arc<str>>,
+    /// What it used so far.
+    pub usage: Usage,
+}
+
+/// What an agent can see of an attempt. Whether an end is a cancellation, a timeout or a failure
+/// follows from the reason for which it was stopped, which the log knows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum AttemptPhase {
+    /// Accepted, not started.
+    Starting,
+    /// Its process runs.
+    Running,
+    /// Told to stop, not ended.
+    Stopping,
+    /// Ended (or could not be started).
+    Ended,
+    /// Killed by the agent because its lease ran out, or never started by this agent.
+    Lost,
+}
+
+/// A due instant; `apply` requires it to have passed on its own clock.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timer {
+    /// A task's backoff or fence is over.
+    TaskWait { task: TaskId, generation: u32, due: Served },
+    /// An attempt ran for its whole `timeouts.run`.
+    RunTimeout { attempt: AttemptId, due: Served },
+    /// An `at_most_once` attempt was unknown for too long.
+    UnknownTooLong { attempt: AttemptId, due: Served },
+}

@@ -1,0 +1,57 @@
+//! Facts for watchers, in the past tense.
+
+use crate::{
+    AttemptId, AttemptState, Epoch, Exit, JobName, Millis, Namespace, NodeName, Revision, RunId, RunState, TaskId,
+    TaskState, Token,
+};
+
+/// An event and where it stands in the history. Rows of one revision are seen together.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct EventRow {
+    /// The entry that caused it.
+    pub revision: Revision,
+    /// Its place among the events of that entry, from 0.
+    pub sequence: u32,
+    /// Log time.
+    pub at: Millis,
+    /// What happened.
+    pub event: Event,
+}
+
+/// What happened.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// A namespace was made.
+    NamespaceCreated { namespace: Namespace },
+    /// A job was accepted.
+    RunSubmitted { run: RunId, namespace: Namespace, job: JobName },
+    /// Its first task was placed.
+    RunStarted { run: RunId },
+    /// Somebody, or a failed task, wants it to end.
+    RunCancelRequested { run: RunId },
+    /// It ended.
+    RunEnded { run: RunId, state: RunState },
+    /// A task moved.
+    TaskMoved { task: TaskId, state: TaskState },
+    /// An attempt moved.
+    AttemptMoved { attempt: AttemptId, node: NodeName, token: Token, state: AttemptState, exit: Option<Exit> },
+    /// A node was granted a lease.
+    NodeRegistered { node: NodeName, epoch: Epoch },
+    /// A node's lease expired.
+    NodeLost { node: NodeName, epoch: Epoch },
+}
+
+impl Event {
+    /// The run it is about, if any.
+    pub fn run(&self) -> Option<RunId> {
+        match self {
+            Self::RunSubmitted { run, .. }
+            | Self::RunStarted { run }
+            | Self::RunCancelRequested { run }
+            | Self::RunEnded { run, .. } => Some(*run),
+            Self::TaskMoved { task, .. } => Some(task.run),
+            Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),
+            Self::NamespaceCreated { .. } | Self::NodeRegistered { .. } | Self::NodeLost { .. } => None,
+        }
+    }
+}

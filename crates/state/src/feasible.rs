@@ -1,0 +1,82 @@
+//! Can this node take this task now? One function, asked by the planner and again by `apply`.
+
+use std::fmt;
+
+use crate::{Node, NodeStatus, Resources, TaskSpec};
+
+/// Why a node cannot take a task. The first failed check is named, in the order of the variants.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Infeasible {
+    /// Its lease has expired.
+    NodeLost,
+    /// It takes no new work.
+    Cordoned,
+    /// Its region is not among those allowed.
+    Region,
+    /// Its cluster is not among those allowed.
+    Cluster,
+    /// It could not hold the task even when empty; what is missing then.
+    TooSmall(Shortfall),
+    /// It is too full; what is missing now.
+    Full(Shortfall),
+}
+
+/// How much more of each resource a node would have to have.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Shortfall {
+    /// Missing thousandths of a core.
+    pub cpu_milli: u64,
+    /// Missing bytes.
+    pub memory_bytes: u64,
+}
+
+impl fmt::Display for Shortfall {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (self.cpu_milli, self.memory_bytes) {
+            (0, memory) => write!(f, "{memory} bytes of memory"),
+            (cpu, 0) => write!(f, "{cpu}m cpu"),
+            (cpu, memory) => write!(f, "{cpu}m cpu and {memory} bytes of memory"),
+        }
+    }
+}
+
+impl fmt::Display for Infeasible {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NodeLost => f.write_str("the node's lease has expired"),
+            Self::Cordoned => f.write_str("the node is cordoned"),
+            Self::Region => f.write_str("the node's region is not allowed"),
+            Self::Cluster => f.write_str("the node's cluster is not allowed"),
+            Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
+            Self::Full(missing) => write!(f, "the node is short of {missing}"),
+        }
+    }
+}
+
+/// Checks whether `node`, of which `free` is free, can take one element of `task`.
+pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Infeasible> {
+    if node.status != NodeStatus::Up {
+        return Err(Infeasible::NodeLost);
+    }
+    if node.cordoned {
+        return Err(Infeasible::Cordoned);
+    }
+    if !task.place.regions.is_empty() && !task.place.regions.contains(&node.region) {
+        return Err(Infeasible::Region);
+    }
+    if !task.place.clusters.is_empty() && !task.place.clusters.contains(&node.cluster) {
+        return Err(Infeasible::Cluster);
+    }
+    if !task.resources.fits(node.capacity) {
+        return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));
+    }
+    if !task.resources.fits(free) {
+        return Err(Infeasible::Full(missing(task.resources, free)));
+    }
+    Ok(())
+}
+
+fn missing(want: Resources, have: Resources) -> Shortfall {
+    let rest = want.saturating_sub(have);
+    Shortfall { cpu_milli: rest.cpu_milli, memory_bytes: rest.memory_bytes }
+}

@@ -1,0 +1,171 @@
+//! What a user asks for: the job, its tasks, and what makes a spec valid.
+
+mod check;
+
+pub use check::{ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{ClusterName, Digest, JobName, Millis, Namespace, RegionName, Resources, Revision, RunId, TaskName};
+
+/// A job as submitted; a run pins one and never sees later edits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct JobSpec {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: JobName,
+    /// 0 (last) to 100 (first).
+    pub priority: u8,
+    /// Free words for people and selectors.
+    pub labels: BTreeMap<String, String>,
+    /// What happens to the rest when a task fails for good.
+    pub on_failure: OnFailure,
+    /// The tasks, in file order. `needs` may point forward.
+    pub tasks: Vec<TaskSpec>,
+}
+
+/// One task of a job, or `count` equal ones.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct TaskSpec {
+    /// Unique in the job.
+    pub name: TaskName,
+    /// How it runs.
+    pub driver: Driver,
+    /// Program and arguments.
+    pub argv: Vec<String>,
+    /// Added to the process's environment.
+    pub env: BTreeMap<String, String>,
+    /// Names of tasks that must succeed first, all of their elements.
+    pub needs: Vec<TaskName>,
+    /// How many elements: 1 to the limit `tasks_per_run_max`.
+    pub count: u32,
+    /// What one element takes.
+    pub resources: Resources,
+    /// When a failed attempt is tried again.
+    pub retry: Retry,
+    /// An attempt that runs longer is stopped and counts as failed.
+    pub run_timeout_ms: Option<u64>,
+    /// Where it may run.
+    pub place: Place,
+    /// What the loss of its node means.
+    pub on_node_loss: OnNodeLoss,
+}
+
+/// How a task runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Driver {
+    /// A process on the node.
+    #[default]
+    Process,
+    /// Nothing: the agent takes it through its states and reports success. For drills and for
+    /// measuring the control plane alone.
+    Noop,
+}
+
+/// What a failed task means for the rest of its run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnFailure {
+    /// Independent branches complete, dependents are skipped, the run fails.
+    #[default]
+    Finish,
+    /// The rest is cancelled.
+    Cancel,
+}
+
+/// The promise about copies of a task when its node is lost.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum OnNodeLoss {
+    /// It may be placed again once the lease has expired; the newest token wins.
+    #[default]
+    AtLeastOnce,
+    /// Placed again only once the old copy is certainly gone.
+    Fenced,
+    /// One start, ever.
+    AtMostOnce,
+}
+
+/// When a failed attempt is tried again. The delay before try `n + 1` is
+/// `min(cap, first * factor^(n - 1))`, spread by up to `jitter` of itself either way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Retry {
+    /// All tries, the first included: 1 to `ATTEMPTS_MAX`.
+    pub attempts: u32,
+    /// Delay before the second try, in milliseconds.
+    pub first_ms: u64,
+    /// Growth of the delay, in thousandths (2000 doubles it): 1000 to 100000.
+    pub factor_milli: u32,
+    /// Longest delay, in milliseconds.
+    pub cap_ms: u64,
+    /// Spread of the delay, in thousandths of itself: 0 to 1000.
+    pub jitter_milli: u32,
+    /// Exit codes that are not tried again.
+    pub never: Vec<i32>,
+}
+
+impl Default for Retry {
+    fn default() -> Self {
+        Self {
+            attempts: 1,
+            first_ms: 1_000,
+            factor_milli: 2_000,
+            cap_ms: 100_000,
+            jitter_milli: 200,
+            never: Vec::new(),
+        }
+    }
+}
+
+/// Where a task may run; an empty list allows all.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// Allowed regions.
+    pub regions: Vec<RegionName>,
+    /// Allowed clusters.
+    pub clusters: Vec<ClusterName>,
+    /// How it is spread over the nodes that remain.
+    pub spread: Spread,
+}
+
+/// Which of the feasible nodes is best.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Spread {
+    /// The fullest one that holds it: leaves whole nodes for large tasks.
+    #[default]
+    Pack,
+    /// The emptiest one: a lost node takes less with it.
+    Node,
+    /// The emptiest cluster first, then its emptiest node.
+    Cluster,
+}
+
+/// A named job: its newest spec and its newest run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Job {
+    /// Where it lives.
+    pub namespace: Namespace,
+    /// Its name there.
+    pub name: JobName,
+    /// Counts distinct specs submitted under this name, from 1.
+    pub version: u32,
+    /// Digest of the newest spec.
+    pub spec_digest: Digest,
+    /// The newest spec.
+    pub spec: Arc<JobSpec>,
+    /// The newest run.
+    pub latest_run: RunId,
+    /// When it was last submitted.
+    pub submitted_at: Millis,
+    /// The revision of that.
+    pub submitted_revision: Revision,
+}
+
+/// One thing wrong with a spec.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Violation {
+    /// Path of the field in the job file, such as `task.split.needs[0]`.
+    pub field: String,
+    /// What is wrong and what would be right.
+    pub message: String,
+}

@@ -1,0 +1,252 @@
+//! What makes a spec valid: one answer for the command line, the server and `apply`, with every
+//! violation at once.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::{Driver, JobSpec, OnNodeLoss, Retry, TaskSpec, Violation};
+use crate::{Settings, TaskName};
+
+/// Tries of one task, the first included.
+pub const ATTEMPTS_MAX: u32 = 1_000;
+/// The longest duration in a spec: ten years, in milliseconds.
+pub const DURATION_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
+/// CPU of one task, in thousandths of a core: a million cores.
+pub const CPU_MILLI_MAX: u64 = 1_000_000_000;
+/// Memory of one task: one exbibyte.
+pub const MEMORY_BYTES_MAX: u64 = 1 << 60;
+/// Labels of a job, regions or clusters of a task, and exit codes never retried.
+pub const LIST_MAX: usize = 64;
+/// Bytes of a label's key or value.
+pub const LABEL_BYTES_MAX: usize = 256;
+
+impl JobSpec {
+    /// Checks everything that can be known from the spec and the settings alone.
+    ///
+    /// # Errors
+    /// All violations, in file order.
+    pub fn check(&self, settings: &Settings) -> Result<(), Vec<Violation>> {
+        let mut found = Found::default();
+        if self.priority > 100 {
+            found.add("priority", format!("{} is above 100, the highest", self.priority));
+        }
+        check_labels(self, &mut found);
+        let steps = self.tasks.len();
+        if steps == 0 {
+            found.add("task", "a job has at least one task".into());
+        }
+        if steps > settings.steps_max as usize {
+            found.add(
+                "task",
+                format!("{steps} tasks are over steps_max ({}): use count, or split the job", settings.steps_max),
+            );
+            // The rest could take long on something this large.
+            return Err(found.0);
+        }
+        let total: u64 = self.tasks.iter().map(|task| u64::from(task.count)).sum();
+        if total > u64::from(settings.tasks_per_run_max) {
+            let most = settings.tasks_per_run_max;
+            found.add(
+                "task",
+                format!("{total} tasks with their counts are over tasks_per_run_max ({most}): split the job"),
+            );
+        }
+        let names = self.check_names(&mut found);
+        for task in &self.tasks {
+            task.check(settings, &names, &mut found);
+        }
+        if found.0.is_empty() {
+            self.check_acyclic(&mut found);
+        }
+        if found.0.is_empty() { Ok(()) } else { Err(found.0) }
+    }
+
+    fn check_names(&self, found: &mut Found) -> BTreeSet<&TaskName> {
+        let mut names = BTreeSet::new();
+        for task in &self.tasks {
+            if !names.insert(&task.name) {
+                found.add(&format!("task.{}", task.name), "another task has this name".into());
+            }
+        }
+        names
+    }
+
+    /// Kahn's algorithm; what it cannot order lies on a cycle or behind one.
+    fn check_acyclic(&self, found: &mut Found) {
+        let graph = crate::Graph::of(self);
+        let mut unmet: Vec<usize> = (0..graph.steps()).map(|step| graph.needs(step).len()).collect();
+        let mut free: Vec<u32> = (0..graph.steps()).filter(|step| graph.needs(*step).is_empty()).collect();
+        while let Some(step) = free.pop() {
+            for dependent in graph.dependents(step) {
+                if let Some(count) = unmet.get_mut(*dependent as usize) {
+                    *count = count.saturating_sub(1);
+                    if *count == 0 {
+                        free.push(*dependent);
+                    }
+                }
+            }
+        }
+        if let Some(start) = unmet.iter().position(|count| *count > 0) {
+            let cycle = self.cycle_from(u32::try_from(start).unwrap_or(0), &graph, &unmet);
+            found.add(&format!("task.{}.needs", cycle[0]), format!("needs form a cycle: {}", cycle.join(" -> ")));
+        }
+    }
+
+    /// Follows unordered needs until a task repeats; returns the loop, first task again at the end.
+    fn cycle_from(&self, start: u32, graph: &crate::Graph, unmet: &[usize]) -> Vec<String> {
+        let mut order: Vec<u32> = Vec::new();
+        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
+        let mut at = start;
+        while !seen.contains_key(&at) {
+            seen.insert(at, order.len());
+            order.push(at);
+            let next =
+                graph.needs(at).iter().copied().find(|need| unmet.get(*need as usize).is_some_and(|count| *count > 0));
+            match next {
+                Some(next) => at = next,
+                None => break,
+            }
+        }
+        let from = seen.get(&at).copied().unwrap_or(0);
+        let name = |step: &u32| self.tasks.get(*step as usize).map_or_else(String::new, |task| task.name.to_string());
+        order.iter().skip(from).chain([&at]).map(name).collect()
+    }
+}
+
+impl TaskSpec {
+    fn check(&self, settings: &Settings, names: &BTreeSet<&TaskName>, found: &mut Found) {
+        let at = |key: &str| format!("task.{}.{key}", self.name);
+        self.check_command(settings, found);
+        let mut seen = BTreeSet::new();
+        for (position, need) in self.needs.iter().enumerate() {
+            let field = at(&format!("needs[{position}]"));
+            if *need == self.name {
+                found.add(&field, "a task cannot need itself".into());
+            } else if !names.contains(need) {
+                found.add(&field, format!("no task is called {need:?}"));
+            } else if !seen.insert(need) {
+                found.add(&field, format!("{need:?} is listed twice"));
+            }
+        }
+        if self.count == 0 || self.count > settings.tasks_per_run_max {
+            found.add(
+                &at("count"),
+                format!("{} is not between 1 and tasks_per_run_max ({})", self.count, settings.tasks_per_run_max),
+            );
+        }
+        if self.resources.cpu_milli > CPU_MILLI_MAX {
+            found.add(
+                &at("resources.cpu"),
+                format!("{}m is over the limit of {CPU_MILLI_MAX}m", self.resources.cpu_milli),
+            );
+        }
+        if self.resources.memory_bytes > MEMORY_BYTES_MAX {
+            let bytes = self.resources.memory_bytes;
+            found.add(&at("resources.memory"), format!("{bytes} bytes are over the limit of {MEMORY_BYTES_MAX}"));
+        }
+        check_retry(&self.retry, &at("retry"), found);
+        if self.on_node_loss == OnNodeLoss::AtMostOnce && self.retry.attempts > 1 {
+            let message = "an at_most_once task is started once: leave retry out, or choose another on_node_loss";
+            found.add(&at("retry.attempts"), message.into());
+        }
+        if let Some(timeout) = self.run_timeout_ms
+            && !(1..=DURATION_MS_MAX).contains(&timeout)
+        {
+            found.add(&at("timeouts.run"), "is not between 1 ms and 10 years".into());
+        }
+        if self.place.regions.len() > LIST_MAX {
+            found.add(&at("place.regions"), format!("more than {LIST_MAX} regions"));
+        }
+        if self.place.clusters.len() > LIST_MAX {
+            found.add(&at("place.clusters"), format!("more than {LIST_MAX} clusters"));
+        }
+    }
+
+    fn check_command(&self, settings: &Settings, found: &mut Found) {
+        let at = |key: &str| format!("task.{}.{key}", self.name);
+        match self.driver {
+            Driver::Process if self.argv.first().is_none_or(String::is_empty) => {
+                found.add(&at("run"), "a program is needed: run = [\"program\", \"argument\"]".into());
+            }
+            Driver::Process | Driver::Noop => {}
+        }
+        for (position, argument) in self.argv.iter().enumerate() {
+            if argument.contains('\0') {
+                found
+                    .add(&at(&format!("run[{position}]")), "contains a NUL byte, which no program can be given".into());
+            }
+        }
+        let mut bytes: usize = self.argv.iter().map(|argument| argument.len() + 1).sum();
+        for (key, value) in &self.env {
+            bytes += key.len() + value.len() + 2;
+            if key.is_empty() || key.contains(['=', '\0']) {
+                found.add(&at("env"), format!("{key:?} is not a variable's name"));
+            } else if key.starts_with("QUORATE_") {
+                found.add(&at(&format!("env.{key}")), "names that start with QUORATE_ are set by the agent".into());
+            }
+            if value.contains('\0') {
+                found.add(&at(&format!("env.{key}")), "contains a NUL byte, which no program can be given".into());
+            }
+        }
+        if bytes > settings.argv_bytes_max as usize {
+            let most = settings.argv_bytes_max;
+            found.add(
+                &at("run"),
+                format!("run and env take {bytes} bytes, over argv_bytes_max ({most}): put large input into a file"),
+            );
+        }
+    }
+}
+
+fn check_labels(spec: &JobSpec, found: &mut Found) {
+    if spec.labels.len() > LIST_MAX {
+        found.add("labels", format!("more than {LIST_MAX} labels"));
+    }
+    for (key, value) in &spec.labels {
+        if key.is_empty() || key.len() > LABEL_BYTES_MAX || value.len() > LABEL_BYTES_MAX {
+            found
+                .add("labels", format!("a key has 1 to {LABEL_BYTES_MAX} bytes and a value at most {LABEL_BYTES_MAX}"));
+        }
+        if key.contains('\0') || value.contains('\0') {
+            found.add("labels", "contains a NUL byte".into());
+        }
+    }
+}
+
+fn check_retry(retry: &Retry, field: &str, found: &mut Found) {
+    let at = |key: &str| format!("{field}.{key}");
+    if !(1..=ATTEMPTS_MAX).contains(&retry.attempts) {
+        found.add(
+            &at("attempts"),
+            format!("{} is not between 1 and {ATTEMPTS_MAX} (the first try counts)", retry.attempts),
+        );
+    }
+    if !(1_000..=100_000).contains(&retry.factor_milli) {
+        found.add(&at("factor"), "is not between 1 and 100".into());
+    }
+    if retry.jitter_milli > 1_000 {
+        found.add(&at("jitter"), "is not between 0 and 1".into());
+    }
+    if retry.cap_ms > DURATION_MS_MAX {
+        found.add(&at("cap"), "is over 10 years".into());
+    }
+    if retry.first_ms > retry.cap_ms {
+        found.add(&at("first"), format!("{} ms is over cap ({} ms)", retry.first_ms, retry.cap_ms));
+    }
+    if retry.never.len() > LIST_MAX {
+        found.add(&at("never"), format!("more than {LIST_MAX} exit codes"));
+    }
+}
+
+/// No answer lists more: a wrong generator would otherwise fill the screen.
+const VIOLATIONS_MAX: usize = 100;
+
+#[derive(Default)]
+struct Found(Vec<Violation>);
+
+impl Found {
+    fn add(&mut self, field: &str, message: String) {
+        if self.0.len() < VIOLATIONS_MAX {
+            self.0.push(Violation { field: field.into(), message });
+        }
+    }
+}

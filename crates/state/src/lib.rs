@@ -1,0 +1,67 @@
+//! What the cluster knows, and the only function that changes it.
+//!
+//! Read in this order: the nouns (`job`, `run`, `task`, `attempt`, `node`), then `command`, `reply`
+//! and `event` (what goes into and comes out of [`apply`]), then `state` (the tables) and `apply`.
+//!
+//! **Invariant:** this crate has no async, IO, clock, randomness, floats or hash maps, because the
+//! same log must give the same state, byte for byte, on every replica and in every version.
+//! **Invariant:** [`State::commit`] is the only way a table changes, and each [`Change`] is also the
+//! row written to disk, because a row that could be forgotten one day would be.
+//! **Invariant:** [`apply`] never panics, because a command that crashes one replica crashes all.
+#![warn(clippy::wildcard_enum_match_arm)]
+#![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
+
+mod id;
+mod resources;
+mod time;
+
+mod attempt;
+mod cluster;
+mod job;
+mod node;
+mod run;
+mod settings;
+mod task;
+
+mod command;
+mod event;
+mod reply;
+
+mod feasible;
+mod index;
+mod state;
+
+mod apply;
+mod check;
+mod dedup;
+mod progress;
+
+pub use id::{
+    AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, NAME_BYTES_MAX, Namespace, NodeName, Principal,
+    RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+};
+pub use resources::Resources;
+pub use time::{Millis, Served, Stamp};
+
+pub use attempt::{Attempt, AttemptState, Exit, StopReason, Usage};
+pub use cluster::Cluster;
+pub use job::{
+    ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX,
+    OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
+};
+pub use node::{LeaseTerms, Node, NodeStatus};
+pub use run::{Run, RunState, StepCounts};
+pub use settings::Settings;
+pub use task::{FailReason, Task, TaskState, Wait};
+
+pub use command::{
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, Timer,
+};
+pub use event::{Event, EventRow};
+pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
+
+pub use apply::{Applied, apply};
+pub use dedup::{DedupKey, RequestRow};
+pub use feasible::{Infeasible, Shortfall, feasible};
+pub use progress::{Graph, StepVerdict, step_verdict};
+pub use state::{Change, Meta, ReadyKey, State};

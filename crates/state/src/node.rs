@@ -1,0 +1,79 @@
+//! A machine that runs work, and its lease.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use crate::{ClusterName, Epoch, Millis, NodeName, RegionName, Resources, Served, Uuid};
+
+/// A machine that runs work.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Node {
+    /// Unique in the control plane.
+    pub name: NodeName,
+    /// The agent's data directory; a second agent under the same name has another one.
+    pub uuid: Uuid,
+    /// The agent's journal: the same one remembers what it started.
+    pub journal: Uuid,
+    /// The kernel's boot id: another one means that no old process survives.
+    pub boot_id: Arc<str>,
+    /// The machine's id.
+    pub machine_id: Arc<str>,
+    /// Where it stands.
+    pub region: RegionName,
+    /// The cluster it belongs to.
+    pub cluster: ClusterName,
+    /// All it has for tasks.
+    pub capacity: Resources,
+    /// Free words for constraints.
+    pub labels: BTreeMap<String, String>,
+    /// Its lease.
+    pub epoch: Epoch,
+    /// The terms of that lease, as granted; a change of the settings waits for the next one.
+    pub lease: LeaseTerms,
+    /// Whether that lease is live.
+    pub status: NodeStatus,
+    /// No new placements.
+    pub cordoned: bool,
+    /// When it registered.
+    pub registered_at: Millis,
+}
+
+/// Whether a node's lease is live.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NodeStatus {
+    /// Its lease is live.
+    Up,
+    /// Its lease expired; only a new registration helps.
+    Lost {
+        /// When it expired.
+        at: Served,
+    },
+}
+
+/// The terms of a lease. They satisfy
+/// `server_ms (1 - rho) >= agent_ms (1 + rho) + kill_ms + margin_ms`, so that when the server calls a lease
+/// expired, the agent has already killed what is `fenced`, whatever the drift within `rho`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LeaseTerms {
+    /// The leader expires the lease this long after the last renewal it confirmed.
+    pub server_ms: u64,
+    /// The agent's deadline, counted from the instant it *sent* the renewal.
+    pub agent_ms: u64,
+    /// Killing a task takes at most this long.
+    pub kill_ms: u64,
+    /// Room for scheduling delays.
+    pub margin_ms: u64,
+    /// Bound on the drift between two clocks, in parts per million.
+    pub rho_ppm: u32,
+}
+
+impl LeaseTerms {
+    /// True when the inequality above holds.
+    pub fn is_safe(self) -> bool {
+        let million = 1_000_000_u128;
+        let rho = u128::from(self.rho_ppm);
+        let server = u128::from(self.server_ms) * million.saturating_sub(rho);
+        let agent = u128::from(self.agent_ms) * (million + rho);
+        server >= agent + (u128::from(self.kill_ms) + u128::from(self.margin_ms)) * million
+    }
+}

@@ -1,0 +1,144 @@
+//! Everything that `apply` can answer.
+
+use crate::{Epoch, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, Uuid, Violation};
+
+/// The answer to a command that was carried out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Reply {
+    /// Done; nothing more to say.
+    Done,
+    /// A job was accepted.
+    Submitted {
+        /// Its run.
+        run: RunId,
+        /// The job's version.
+        version: u32,
+        /// The revision at which it was accepted.
+        revision: Revision,
+        /// How long a repeated request is recognised, in milliseconds.
+        window_ms: u64,
+    },
+    /// The run will end (or had ended before, which is fine).
+    Cancelling {
+        /// It had ended before.
+        ended_before: bool,
+        /// The revision after which nothing of it is placed.
+        revision: Revision,
+    },
+    /// A lease was granted.
+    Registered {
+        /// Its epoch.
+        epoch: Epoch,
+        /// Its terms.
+        lease: LeaseTerms,
+    },
+    /// What became of each placement, in order.
+    PlanCommitted(Vec<PlacementOutcome>),
+    /// What became of each report, in order.
+    Reported(Vec<ReportOutcome>),
+    /// How many items of a batch (leases, timers, tasks) took effect; the rest were stale.
+    Counted(u32),
+}
+
+/// What became of a placement.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum PlacementOutcome {
+    /// An attempt with this token exists now.
+    Placed(Token),
+    /// The view it was planned on is out of date, or it never fitted.
+    Refused(Box<Rejection>),
+}
+
+/// What became of a report.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ReportOutcome {
+    /// Recorded, or known already.
+    Accepted,
+    /// No such attempt on this node with this token: the agent must stop it and forget it.
+    Refused,
+}
+
+/// Why a command was refused; deterministic, the same on every replica.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Rejection {
+    /// No `Bootstrap` yet.
+    #[error("the cluster is not initialised yet")]
+    NotBootstrapped,
+    /// A second `Bootstrap`.
+    #[error("the cluster is initialised already")]
+    AlreadyBootstrapped,
+    /// No such namespace.
+    #[error("namespace {0} does not exist: create it with 'quorate namespace create {0}'")]
+    UnknownNamespace(Namespace),
+    /// It exists.
+    #[error("namespace {0} exists already")]
+    NamespaceExists(Namespace),
+    /// No such run.
+    #[error("run {0} does not exist")]
+    UnknownRun(RunId),
+    /// The minted id is in use; mint another.
+    #[error("run id {0} is taken")]
+    RunIdTaken(RunId),
+    /// The spec is wrong.
+    #[error("the job is invalid: {}", list(.0))]
+    Invalid(Vec<Violation>),
+    /// The request id was used with another body.
+    #[error("request id {id:?} was used before with another body: use a new id for a new request")]
+    RequestIdReused {
+        /// The id.
+        id: String,
+    },
+    /// A named limit is reached.
+    #[error("the limit {limit} ({max}) is reached: {advice}")]
+    LimitReached {
+        /// The setting's name.
+        limit: &'static str,
+        /// Its value.
+        max: u64,
+        /// What helps.
+        advice: &'static str,
+    },
+    /// Another agent holds the name.
+    #[error(
+        "node name {node} is held by another agent ({holder}): give this agent another name, or stop the other one and wait until its lease has ended"
+    )]
+    NodeNameTaken {
+        /// The name.
+        node: NodeName,
+        /// The holder's uuid.
+        holder: Uuid,
+    },
+    /// A cluster lies in one region for good.
+    #[error("cluster {cluster} lies in region {region}, not in {claimed}")]
+    ClusterInOtherRegion {
+        /// The cluster.
+        cluster: crate::ClusterName,
+        /// Where it lies.
+        region: crate::RegionName,
+        /// What the agent said.
+        claimed: crate::RegionName,
+    },
+    /// The lease named is not the node's current one: register again.
+    #[error("epoch {epoch} of node {node} is over: register again")]
+    EpochOver {
+        /// The node.
+        node: NodeName,
+        /// The epoch named.
+        epoch: Epoch,
+    },
+    /// What the command was computed from has changed.
+    #[error("out of date: {0}")]
+    Stale(&'static str),
+    /// The node cannot take the task.
+    #[error("it does not fit: {0}")]
+    Infeasible(crate::Infeasible),
+    /// A bug: an internal check failed and the command was refused whole.
+    #[error("internal check failed: {0}")]
+    Invariant(String),
+}
+
+fn list(violations: &[Violation]) -> String {
+    let lines: Vec<String> =
+        violations.iter().map(|violation| format!("{}: {}", violation.field, violation.message)).collect();
+    lines.join("; ")
+}

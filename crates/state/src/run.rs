@@ -1,0 +1,94 @@
+//! One execution of a job.
+
+use std::sync::Arc;
+
+use crate::{Digest, Graph, JobSpec, Millis, Principal, Revision, RunId};
+
+/// One execution of one version of a job.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Run {
+    /// Minted by whoever proposed the submit.
+    pub id: RunId,
+    /// The spec it executes, pinned (namespace and job name are in it).
+    pub spec: Arc<JobSpec>,
+    /// Who needs whom in it ([`Graph::of`]); derived, never stored.
+    pub graph: Arc<Graph>,
+    /// Digest of that spec.
+    pub spec_digest: Digest,
+    /// Version of the job at the time.
+    pub job_version: u32,
+    /// Who submitted it.
+    pub principal: Principal,
+    /// Where it stands.
+    pub state: RunState,
+    /// Set once: a user (or `on_failure = cancel`) wants it to end. Nothing is placed any more.
+    pub cancelling: bool,
+    /// When it was submitted.
+    pub submitted_at: Millis,
+    /// The revision of that; also its place in the submit order.
+    pub submitted_revision: Revision,
+    /// Which of that entry's items it was: submit order within one entry.
+    pub submitted_item: u32,
+    /// When its first task was placed.
+    pub started_at: Option<Millis>,
+    /// When it ended.
+    pub ended_at: Option<Millis>,
+}
+
+/// Where a run stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum RunState {
+    /// Accepted; nothing placed yet.
+    Pending,
+    /// At least one task was placed.
+    Running,
+    /// Every task succeeded.
+    Succeeded,
+    /// A task failed for good.
+    Failed,
+    /// Cancelled before it ended.
+    Cancelled,
+}
+
+impl RunState {
+    /// True when it will not change again.
+    pub fn is_terminal(self) -> bool {
+        match self {
+            Self::Pending | Self::Running => false,
+            Self::Succeeded | Self::Failed | Self::Cancelled => true,
+        }
+    }
+}
+
+/// How many tasks of a step (or of a run) stand where; derived, never stored.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct StepCounts {
+    /// Waiting for needs, a backoff or a fence.
+    pub waiting: u32,
+    /// In the queue.
+    pub ready: u32,
+    /// Assigned to a node.
+    pub placed: u32,
+    /// Running on it.
+    pub running: u32,
+    /// Ended well.
+    pub succeeded: u32,
+    /// Failed for good.
+    pub failed: u32,
+    /// Cancelled.
+    pub cancelled: u32,
+    /// Skipped because something it needs did not succeed.
+    pub skipped: u32,
+}
+
+impl StepCounts {
+    /// All of them.
+    pub fn total(self) -> u32 {
+        self.unfinished() + self.succeeded + self.failed + self.cancelled + self.skipped
+    }
+
+    /// Those that are not terminal.
+    pub fn unfinished(self) -> u32 {
+        self.waiting + self.ready + self.placed + self.running
+    }
+}

@@ -1,0 +1,48 @@
+//! The limits and defaults that `apply` uses: rows set by command, never constants of a binary.
+
+use crate::LeaseTerms;
+
+/// What `apply` reads instead of constants, so that two versions of the binary agree.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Settings {
+    /// Granted to nodes that register from now on.
+    pub lease: LeaseTerms,
+    /// How long a request id is remembered, in served milliseconds.
+    pub request_window_ms: u64,
+    /// Request ids remembered at once; above it, submits are refused.
+    pub requests_max: u64,
+    /// Request ids forgotten by one entry at most, so that no entry stalls.
+    pub request_expiries_max: u32,
+    /// Revisions whose event rows are kept for watches.
+    pub event_revisions_max: u64,
+    /// Specs (`[task.*]` tables) in one job.
+    pub steps_max: u32,
+    /// Tasks of one run, counts included.
+    pub tasks_per_run_max: u32,
+    /// Bytes of argv and env of one task.
+    pub argv_bytes_max: u32,
+    /// Unfinished runs at once; above it, submits are refused.
+    pub runs_unfinished_max: u32,
+    /// Nodes a task may lose before it fails.
+    pub node_losses_max: u32,
+    /// How long an `at_most_once` attempt may stay unknown before it counts as lost.
+    pub unknown_ms_max: u64,
+}
+
+impl Default for Settings {
+    fn default() -> Self {
+        Self {
+            lease: LeaseTerms { server_ms: 15_000, agent_ms: 9_000, kill_ms: 3_000, margin_ms: 1_000, rho_ppm: 1_000 },
+            request_window_ms: 3_600_000,
+            requests_max: 1_000_000,
+            request_expiries_max: 1_000,
+            event_revisions_max: 1_000_000,
+            steps_max: 50_000,
+            tasks_per_run_max: 100_000,
+            argv_bytes_max: 128 * 1024,
+            runs_unfinished_max: 1_000_000,
+            node_losses_max: 16,
+            unknown_ms_max: 600_000,
+        }
+    }
+}

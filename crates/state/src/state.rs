@@ -1,0 +1,323 @@
+//! The tables, their one mutator, and how they are read.
+//!
+//! Tables are persistent maps: a clone of the whole state costs a few reference counts, which is
+//! what makes a leader's view, an overlay in `apply` and a rollback of a refused item cheap.
+
+use std::sync::Arc;
+
+use rpds::RedBlackTreeMapSync as Map;
+
+use crate::dedup::DedupKey;
+use crate::index::Index;
+use crate::{
+    Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Job, JobName, Millis, Namespace, Node, NodeName,
+    RequestRow, Resources, Revision, Run, RunId, Served, Settings, StepCounts, Task, TaskId,
+};
+
+/// What the cluster knows. Cloning is cheap.
+#[derive(Clone, Debug, Default)]
+pub struct State {
+    pub(crate) meta: Meta,
+    pub(crate) settings: Option<Arc<Settings>>,
+    pub(crate) namespaces: Map<Namespace, Millis>,
+    pub(crate) jobs: Map<(Namespace, JobName), Arc<Job>>,
+    pub(crate) runs: Map<RunId, Arc<Run>>,
+    pub(crate) tasks: Map<TaskId, Arc<Task>>,
+    pub(crate) attempts: Map<AttemptId, Arc<Attempt>>,
+    pub(crate) nodes: Map<NodeName, Arc<Node>>,
+    pub(crate) clusters: Map<ClusterName, Arc<Cluster>>,
+    pub(crate) requests: Map<DedupKey, Arc<RequestRow>>,
+    pub(crate) index: Index,
+}
+
+/// The one row about the whole.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Meta {
+    /// Identity of the data; zero before `Bootstrap`.
+    pub cluster: ClusterId,
+    /// Life of the data, raised by a restore.
+    pub incarnation: u64,
+    /// The last entry applied.
+    pub revision: Revision,
+    /// Wall time in the log.
+    pub now: Millis,
+    /// Led time in the log.
+    pub served: Served,
+    /// The term of the last stamp.
+    pub term: u64,
+    /// How far that term's clock had come.
+    pub elapsed_ms: u64,
+    /// Event rows below this are forgotten.
+    pub events_from: Revision,
+}
+
+/// A row that was written or removed. Applying the same changes to the same state gives the same
+/// state; the encoded changes are what replicas compare.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Change {
+    /// The one row about the whole.
+    Meta(Meta),
+    /// The settings.
+    Settings(Arc<Settings>),
+    /// A namespace and when it was made.
+    Namespace(Namespace, Millis),
+    /// A job.
+    Job(Arc<Job>),
+    /// A run. Its spec is a row of its own ([`Change::Spec`]), written once.
+    Run(Arc<Run>),
+    /// The spec of a run, written just before the run's first row.
+    Spec(RunId, Digest, Arc<crate::JobSpec>),
+    /// A task.
+    Task(Arc<Task>),
+    /// An attempt.
+    Attempt(Arc<Attempt>),
+    /// A node.
+    Node(Arc<Node>),
+    /// A cluster.
+    Cluster(Arc<Cluster>),
+    /// A request id.
+    Request(Arc<RequestRow>),
+    /// A request id, forgotten.
+    RequestGone(DedupKey),
+    /// Event rows below this revision, forgotten.
+    EventsBelow(Revision),
+}
+
+/// A task's place in the queue: priority (highest first), submit order, step, index.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ReadyKey {
+    /// 100 - priority, so that the natural order is the queue's.
+    pub priority_inverse: u8,
+    /// When its run was submitted.
+    pub submitted: Revision,
+    /// Which of that entry's items it was.
+    pub item: u32,
+    /// The task.
+    pub task: TaskId,
+}
+
+impl State {
+    /// Applies one change: the only way a table or an index changes, in `apply` and when rows are
+    /// loaded from disk (in key order, or any order that puts a run before its tasks).
+    pub fn commit(&mut self, change: &Change) {
+        match change {
+            Change::Meta(meta) => self.meta = meta.clone(),
+            Change::Settings(settings) => self.settings = Some(settings.clone()),
+            Change::Namespace(namespace, at) => self.namespaces.insert_mut(namespace.clone(), *at),
+            Change::Job(job) => self.jobs.insert_mut((job.namespace.clone(), job.name.clone()), job.clone()),
+            // Pinned inside the run; a row of its own only on disk.
+            Change::Spec(..) => {}
+            Change::Run(run) => {
+                let old = self.runs.get(&run.id).cloned();
+                self.index.on_run(old.as_deref(), run);
+                self.runs.insert_mut(run.id, run.clone());
+            }
+            Change::Task(task) => {
+                let old = self.tasks.get(&task.id).cloned();
+                if let Some(run) = self.runs.get(&task.id.run).cloned() {
+                    self.index.on_task(&run, old.as_deref(), task);
+                }
+                self.tasks.insert_mut(task.id, task.clone());
+            }
+            Change::Attempt(attempt) => {
+                let old = self.attempts.get(&attempt.id).cloned();
+                let run = self.runs.get(&attempt.id.task.run).cloned();
+                self.index.on_attempt(run.as_deref(), old.as_deref(), attempt);
+                self.attempts.insert_mut(attempt.id, attempt.clone());
+            }
+            Change::Node(node) => self.nodes.insert_mut(node.name.clone(), node.clone()),
+            Change::Cluster(cluster) => self.clusters.insert_mut(cluster.name.clone(), cluster.clone()),
+            Change::Request(row) => {
+                let key = row.key();
+                let old = self.requests.get(&key).cloned();
+                self.index.on_request(old.as_deref(), Some(row));
+                self.requests.insert_mut(key, row.clone());
+            }
+            Change::RequestGone(key) => {
+                let old = self.requests.get(key).cloned();
+                self.index.on_request(old.as_deref(), None);
+                self.requests.remove_mut(key);
+            }
+            // Event rows live on disk only; `Meta` carries their bounds.
+            Change::EventsBelow(_) => {}
+        }
+    }
+
+    /// The row about the whole.
+    pub fn meta(&self) -> &Meta {
+        &self.meta
+    }
+
+    /// The last entry applied.
+    pub fn revision(&self) -> Revision {
+        self.meta.revision
+    }
+
+    /// The settings; none before `Bootstrap`.
+    pub fn settings(&self) -> Option<&Settings> {
+        self.settings.as_deref()
+    }
+
+    /// All namespaces and when they were made, by name.
+    pub fn namespaces(&self) -> impl Iterator<Item = (&Namespace, Millis)> {
+        self.namespaces.iter().map(|(namespace, at)| (namespace, *at))
+    }
+
+    /// True when the namespace exists.
+    pub fn has_namespace(&self, namespace: &Namespace) -> bool {
+        self.namespaces.contains_key(namespace)
+    }
+
+    /// A job by name.
+    pub fn job(&self, namespace: &Namespace, name: &JobName) -> Option<&Arc<Job>> {
+        self.jobs.get(&(namespace.clone(), name.clone()))
+    }
+
+    /// All jobs, by namespace and name.
+    pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
+        self.jobs.values()
+    }
+
+    /// A run.
+    pub fn run(&self, run: RunId) -> Option<&Arc<Run>> {
+        self.runs.get(&run)
+    }
+
+    /// Runs submitted before `before` (all, when none), the newest first.
+    pub fn runs_newest_first(&self, before: Option<Revision>) -> impl Iterator<Item = &Arc<Run>> {
+        self.index.runs_newest_first(before).filter_map(|run| self.runs.get(&run))
+    }
+
+    /// Runs that are not terminal, by id.
+    pub fn unfinished_runs(&self) -> impl Iterator<Item = RunId> {
+        self.index.unfinished_runs()
+    }
+
+    /// A task.
+    pub fn task(&self, task: TaskId) -> Option<&Arc<Task>> {
+        self.tasks.get(&task)
+    }
+
+    /// The tasks of a run, by step and index.
+    pub fn tasks_of(&self, run: RunId) -> impl Iterator<Item = &Arc<Task>> {
+        let from = TaskId { run, step: 0, index: 0 };
+        let to = TaskId { run, step: u32::MAX, index: u32::MAX };
+        self.tasks.range(from..=to).map(|(_, task)| task)
+    }
+
+    /// The tasks of one step of a run, by index.
+    pub fn tasks_of_step(&self, run: RunId, step: u32) -> impl Iterator<Item = &Arc<Task>> {
+        let from = TaskId { run, step, index: 0 };
+        let to = TaskId { run, step, index: u32::MAX };
+        self.tasks.range(from..=to).map(|(_, task)| task)
+    }
+
+    /// An attempt.
+    pub fn attempt(&self, attempt: AttemptId) -> Option<&Arc<Attempt>> {
+        self.attempts.get(&attempt)
+    }
+
+    /// The attempts of a task, oldest first.
+    pub fn attempts_of(&self, task: TaskId) -> impl Iterator<Item = &Arc<Attempt>> {
+        let from = AttemptId { task, number: 0 };
+        let to = AttemptId { task, number: u32::MAX };
+        self.attempts.range(from..=to).map(|(_, attempt)| attempt)
+    }
+
+    /// The attempts of a run, by task and number.
+    pub fn attempts_of_run(&self, run: RunId) -> impl Iterator<Item = &Arc<Attempt>> {
+        let from = AttemptId { task: TaskId { run, step: 0, index: 0 }, number: 0 };
+        let to = AttemptId { task: TaskId { run, step: u32::MAX, index: u32::MAX }, number: u32::MAX };
+        self.attempts.range(from..=to).map(|(_, attempt)| attempt)
+    }
+
+    /// The attempts on a node that are not confirmed gone, by id.
+    pub fn attempts_on<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Arc<Attempt>> {
+        self.index.attempts_on(node).filter_map(|attempt| self.attempts.get(&attempt))
+    }
+
+    /// How many attempts on a node are not confirmed gone.
+    pub fn attempts_count_on(&self, node: &NodeName) -> usize {
+        self.index.attempts_count_on(node)
+    }
+
+    /// A node.
+    pub fn node(&self, node: &NodeName) -> Option<&Arc<Node>> {
+        self.nodes.get(node)
+    }
+
+    /// All nodes, by name.
+    pub fn nodes(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.nodes.values()
+    }
+
+    /// What is taken on a node, by everything not confirmed gone.
+    pub fn used_on(&self, node: &NodeName) -> Resources {
+        self.index.used_on(node)
+    }
+
+    /// What is free on a node.
+    pub fn free_on(&self, node: &Node) -> Resources {
+        node.capacity.saturating_sub(self.used_on(&node.name))
+    }
+
+    /// A cluster.
+    pub fn cluster(&self, cluster: &ClusterName) -> Option<&Arc<Cluster>> {
+        self.clusters.get(cluster)
+    }
+
+    /// All clusters, by name.
+    pub fn clusters(&self) -> impl Iterator<Item = &Arc<Cluster>> {
+        self.clusters.values()
+    }
+
+    /// A remembered request.
+    pub fn request(&self, key: &DedupKey) -> Option<&Arc<RequestRow>> {
+        self.requests.get(key)
+    }
+
+    /// The queue, first come first.
+    pub fn ready(&self) -> impl Iterator<Item = ReadyKey> {
+        self.index.ready()
+    }
+
+    /// The queue behind a place in it, whether or not a task stands there.
+    pub fn ready_after(&self, place: ReadyKey) -> impl Iterator<Item = ReadyKey> {
+        self.index.ready_after(place)
+    }
+
+    /// How many tasks are in the queue.
+    pub fn ready_count(&self) -> usize {
+        self.index.ready_count()
+    }
+
+    /// Where the tasks of a step stand.
+    pub fn step_counts(&self, run: RunId, step: u32) -> StepCounts {
+        self.index.step_counts(run, step)
+    }
+
+    /// Where the tasks of a run stand.
+    pub fn run_counts(&self, run: RunId) -> StepCounts {
+        self.index.run_counts(run)
+    }
+
+    /// How many runs are not terminal.
+    pub fn unfinished_count(&self) -> usize {
+        self.index.unfinished_count()
+    }
+
+    /// Steps whose waiting tasks can move on; what the workflow controller works off.
+    pub fn steps_to_advance(&self) -> impl Iterator<Item = (RunId, u32)> {
+        self.index.steps_to_advance()
+    }
+
+    /// Runs that are not terminal though all their tasks are.
+    pub fn runs_to_finish(&self) -> impl Iterator<Item = RunId> {
+        self.index.runs_to_finish()
+    }
+
+    /// Timers, the next due first.
+    pub fn timers(&self) -> impl Iterator<Item = crate::Timer> {
+        self.index.timers()
+    }
+}

@@ -1,0 +1,82 @@
+//! One unit of a run, and why it stands where it stands.
+
+use crate::{AttemptId, Served, TaskId};
+
+/// One unit of a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Task {
+    /// Run, step and index.
+    pub id: TaskId,
+    /// Where it stands.
+    pub state: TaskState,
+    /// Raised by every change of `state`; a placement names the one it was planned on.
+    pub generation: u32,
+    /// Attempts made so far; also the number of the newest one.
+    pub attempts: u32,
+    /// Attempts that count against `retry.attempts`: those that failed or timed out.
+    pub tries: u32,
+    /// Attempts that ended with their node; bounded by `node_losses_max`, never by `retry`.
+    pub losses: u32,
+}
+
+impl Task {
+    /// The newest attempt, if one was made.
+    pub fn newest_attempt(&self) -> Option<AttemptId> {
+        (self.attempts > 0).then_some(AttemptId { task: self.id, number: self.attempts })
+    }
+}
+
+/// Where a task stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum TaskState {
+    /// Not in the queue.
+    Waiting(Wait),
+    /// In the queue.
+    Ready,
+    /// Assigned to a node.
+    Placed,
+    /// Its process runs (or is not known to have stopped).
+    Running,
+    /// Ended well.
+    Succeeded,
+    /// Failed for good.
+    Failed(FailReason),
+    /// Cancelled by a user or by `on_failure = cancel`.
+    Cancelled,
+    /// Something that it needs did not succeed.
+    Skipped,
+}
+
+impl TaskState {
+    /// True when it will not change again.
+    pub fn is_terminal(&self) -> bool {
+        match self {
+            Self::Waiting(_) | Self::Ready | Self::Placed | Self::Running => false,
+            Self::Succeeded | Self::Failed(_) | Self::Cancelled | Self::Skipped => true,
+        }
+    }
+}
+
+/// What a task outside the queue waits for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Wait {
+    /// The tasks it needs.
+    Needs,
+    /// The delay before its next try.
+    Backoff { until: Served },
+    /// The certainty that its lost copy is gone: the agent's word, or this instant.
+    Fence { until: Served },
+}
+
+/// Why a task failed for good.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FailReason {
+    /// Every try failed, or its exit code is one that is never retried.
+    Failed,
+    /// The last try ran out of time.
+    TimedOut,
+    /// Its `at_most_once` copy was lost with its node.
+    Lost,
+    /// It lost more nodes than `node_losses_max`.
+    NodeLosses,
+}

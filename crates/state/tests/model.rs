@@ -1,0 +1,453 @@
+//! The model test: random histories of commands, valid and not, against everything that must hold.
+//!
+//! After every entry the state is checked from scratch, the rows alone must rebuild it, terminal
+//! states must absorb, and a cancelled run must get no further placement.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use proptest::prelude::*;
+use quorate_state::{
+    AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry,
+    Epoch, Event, Exit, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place,
+    Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry,
+    Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
+};
+
+/// One step of a random history; numbers choose among what exists when it is carried out.
+#[derive(Clone, Debug)]
+enum Step {
+    Submit { shape: usize, run: u64, request: Option<u8> },
+    Cancel { pick: usize },
+    Advance { pick: usize, limit: u32 },
+    Finish { pick: usize },
+    Place { picks: Vec<(usize, usize)>, stale: bool },
+    Report { pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool },
+    Register { node: usize, keep: bool, same_journal: bool },
+    Expire { node: usize },
+    Fire { all: bool },
+    Wait { ms: u64, new_term: bool },
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    prop_oneof![
+        2 => (0..5_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
+        1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
+        4 => (any::<usize>(), 1..4_u32).prop_map(|(pick, limit)| Step::Advance { pick, limit }),
+        2 => any::<usize>().prop_map(|pick| Step::Finish { pick }),
+        6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
+        10 => (any::<usize>(), 0..6_u8, 0..3_i32, any::<bool>(), prop::bool::weighted(0.1))
+            .prop_map(|(pick, phase, code, gone, wrong_token)| Step::Report { pick, phase, code, gone, wrong_token }),
+        2 => (0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(node, keep, same_journal)| Step::Register { node, keep, same_journal }),
+        1 => (0..3_usize).prop_map(|node| Step::Expire { node }),
+        2 => any::<bool>().prop_map(|all| Step::Fire { all }),
+        2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
+    ]
+}
+
+fn name<T: std::str::FromStr>(text: &str) -> T
+where
+    T::Err: std::fmt::Debug,
+{
+    text.parse().unwrap()
+}
+
+fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -> TaskSpec {
+    let attempts = if promise == OnNodeLoss::AtMostOnce { 1 } else { 2 };
+    TaskSpec {
+        name: name(text),
+        driver: Driver::Process,
+        argv: vec!["true".into()],
+        env: BTreeMap::new(),
+        needs: needs.iter().map(|need| name::<TaskName>(need)).collect(),
+        count,
+        resources: Resources { cpu_milli: cpu, memory_bytes: 1 << 20 },
+        retry: Retry { attempts, never: vec![2], ..Retry::default() },
+        run_timeout_ms: Some(10_000),
+        place: Place::default(),
+        on_node_loss: promise,
+    }
+}
+
+fn spec(shape: usize) -> JobSpec {
+    let (a, b, c) = (OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce);
+    let tasks = match shape {
+        0 => vec![task("one", &[], 1, 500, a)],
+        1 => vec![
+            task("left", &[], 2, 400, a),
+            task("right", &[], 1, 400, b),
+            task("join", &["left", "right"], 3, 300, c),
+        ],
+        2 => vec![task("z", &["y"], 1, 100, a), task("y", &["x"], 2, 900, b), task("x", &[], 2, 900, a)],
+        3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
+        _ => vec![task("fenced", &[], 3, 600, b)],
+    };
+    JobSpec {
+        namespace: name("acme"),
+        name: JobName::new(&format!("job-{shape}")).unwrap(),
+        priority: 50,
+        labels: BTreeMap::new(),
+        on_failure: if shape == 1 { OnFailure::Cancel } else { OnFailure::Finish },
+        tasks,
+    }
+}
+
+/// Carries steps out and holds what the properties need to remember.
+struct World {
+    state: State,
+    rebuilt_from: Vec<Change>,
+    revision: u64,
+    term: u64,
+    elapsed: u64,
+    cancelled_at: BTreeMap<RunId, Revision>,
+    ended: BTreeMap<quorate_state::AttemptId, AttemptState>,
+    answers: BTreeMap<u8, (usize, quorate_state::Reply)>,
+}
+
+impl World {
+    fn new() -> Self {
+        let mut world = Self {
+            state: State::default(),
+            rebuilt_from: Vec::new(),
+            revision: 0,
+            term: 1,
+            elapsed: 0,
+            cancelled_at: BTreeMap::new(),
+            ended: BTreeMap::new(),
+            answers: BTreeMap::new(),
+        };
+        let settings = Box::new(Settings { node_losses_max: 3, ..Settings::default() });
+        world.run(None, Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
+        world.run(None, Command::CreateNamespace { namespace: name::<Namespace>("acme") }).unwrap();
+        world
+    }
+
+    fn run(
+        &mut self,
+        request: Option<RequestKey>,
+        command: Command,
+    ) -> Result<quorate_state::Reply, quorate_state::Rejection> {
+        self.revision += 1;
+        let stamp = Stamp { wall: Millis(self.elapsed), term: self.term, elapsed_ms: self.elapsed };
+        let item = Item { principal: Principal::anonymous_local(), request, command };
+        let before = self.state.clone();
+        let applied = apply(&before, Revision(self.revision), &Entry { stamp, items: vec![item] });
+        self.state = applied.next;
+        self.rebuilt_from.extend(applied.changes);
+        self.check_events(&applied.events.into_iter().map(|row| row.event).collect::<Vec<_>>());
+        applied.replies.into_iter().next().unwrap()
+    }
+
+    fn check_events(&mut self, events: &[Event]) {
+        for event in events {
+            match event {
+                Event::RunCancelRequested { run } => {
+                    self.cancelled_at.insert(*run, Revision(self.revision));
+                }
+                Event::AttemptMoved { attempt, state, .. } => {
+                    // P6: terminal states absorb.
+                    assert_eq!(self.ended.get(attempt), None, "{attempt:?} moved to {state:?} after its end");
+                    if state.is_terminal() {
+                        self.ended.insert(*attempt, *state);
+                    }
+                    // P8: nothing is placed after a cancel.
+                    if *state == AttemptState::Assigned
+                        && self.state.attempt(*attempt).unwrap().token.0 == self.revision
+                    {
+                        assert_eq!(self.cancelled_at.get(&attempt.task.run), None, "placed after its cancel");
+                    }
+                }
+                Event::NamespaceCreated { .. }
+                | Event::RunSubmitted { .. }
+                | Event::RunStarted { .. }
+                | Event::RunEnded { .. }
+                | Event::TaskMoved { .. }
+                | Event::NodeRegistered { .. }
+                | Event::NodeLost { .. } => {}
+            }
+        }
+    }
+
+    fn check(&self) {
+        assert_eq!(self.state.check(), Vec::<String>::new());
+        for run in self.state.unfinished_runs() {
+            for task in self.state.tasks_of(run) {
+                let promise = self.state.run(run).unwrap().spec.tasks[task.id.step as usize].on_node_loss;
+                let attempts: Vec<_> = self.state.attempts_of(task.id).collect();
+                // P2d.
+                assert!(promise != OnNodeLoss::AtMostOnce || attempts.len() <= 1, "at_most_once started twice");
+                // P9.
+                assert!(task.tries <= 2 && task.losses <= 4, "{task:?}");
+            }
+        }
+    }
+
+    /// The rows alone, in the order in which a disk would give them back.
+    fn check_rebuild(&self) {
+        let mut rebuilt = State::default();
+        for change in &self.rebuilt_from {
+            rebuilt.commit(change);
+        }
+        assert_eq!(rebuilt.check(), Vec::<String>::new());
+        assert_eq!(rebuilt.meta(), self.state.meta());
+        let tasks = |state: &State| {
+            state
+                .runs_newest_first(None)
+                .flat_map(|run| state.tasks_of(run.id).cloned().collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(tasks(&rebuilt), tasks(&self.state));
+        assert_eq!(rebuilt.ready().collect::<Vec<_>>(), self.state.ready().collect::<Vec<_>>());
+    }
+
+    fn carry_out(&mut self, step: &Step) {
+        match step {
+            Step::Submit { shape, run, request } => self.submit(*shape, *run, *request),
+            Step::Cancel { pick } => {
+                if let Some(run) = self.pick_run(*pick) {
+                    self.run(None, Command::CancelRun { run }).unwrap();
+                }
+            }
+            Step::Advance { pick, limit } => {
+                let due: Vec<_> = self.state.steps_to_advance().collect();
+                if let Some((run, step)) = due.get(pick % due.len().max(1)).copied() {
+                    let reply = self.run(None, Command::AdvanceStep { run, step, limit: *limit }).unwrap();
+                    assert_ne!(reply, quorate_state::Reply::Counted(0), "the index named a step that cannot move");
+                }
+            }
+            Step::Finish { pick } => {
+                if let Some(run) = self.pick_run(*pick) {
+                    self.run(None, Command::FinishRun { run }).unwrap();
+                }
+            }
+            Step::Place { picks, stale } => self.place(picks, *stale),
+            Step::Report { pick, phase, code, gone, wrong_token } => {
+                self.report(*pick, *phase, *code, *gone, *wrong_token)
+            }
+            Step::Register { node, keep, same_journal } => self.register(*node, *keep, *same_journal),
+            Step::Expire { node } => {
+                let node = self.state.nodes().nth(*node).cloned();
+                if let Some(node) = node {
+                    self.run(None, Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] }).unwrap();
+                }
+            }
+            Step::Fire { all } => {
+                let timers: Vec<Timer> = self.state.timers().take(if *all { usize::MAX } else { 1 }).collect();
+                self.run(None, Command::FireTimers { timers }).unwrap();
+            }
+            Step::Wait { ms, new_term } => {
+                if *new_term {
+                    self.term += 1;
+                    self.elapsed = 0;
+                }
+                self.elapsed += ms;
+                self.run(None, Command::FireTimers { timers: vec![] }).unwrap();
+            }
+        }
+    }
+
+    fn submit(&mut self, shape: usize, run: u64, request: Option<u8>) {
+        let digest = Digest([u8::try_from(shape).unwrap(); 32]);
+        let command = Command::SubmitJob { run: RunId(run), spec: Arc::new(spec(shape)), spec_digest: digest };
+        let key = request.map(|id| RequestKey {
+            id: RequestId(format!("request-{id}").into()),
+            namespace: Some(name("acme")),
+            digest,
+        });
+        let runs_before = self.state.runs_newest_first(None).count();
+        let result = self.run(key, command);
+        let runs_after = self.state.runs_newest_first(None).count();
+        match (request.and_then(|id| self.answers.get(&id).cloned()), result) {
+            (Some((seen, reply)), Ok(again)) => {
+                // Either the id was still remembered, or its window had passed and this is a new run.
+                if runs_before == runs_after {
+                    assert_eq!((seen, reply), (shape, again), "the same request gave another answer");
+                } else {
+                    self.answers.insert(request.unwrap(), (shape, again));
+                }
+            }
+            (None, Ok(reply)) => {
+                assert_eq!(runs_after, runs_before + 1);
+                if let Some(id) = request {
+                    self.answers.insert(id, (shape, reply));
+                }
+            }
+            (_, Err(_)) => assert_eq!(runs_before, runs_after, "a refused submit left a run"),
+        }
+    }
+
+    fn pick_run(&self, pick: usize) -> Option<RunId> {
+        let runs: Vec<RunId> = self.state.runs_newest_first(None).map(|run| run.id).collect();
+        runs.get(pick % runs.len().max(1)).copied()
+    }
+
+    fn place(&mut self, picks: &[(usize, usize)], stale: bool) {
+        let ready: Vec<_> = self.state.ready().collect();
+        let nodes: Vec<_> = self.state.nodes().cloned().collect();
+        if ready.is_empty() || nodes.is_empty() {
+            return;
+        }
+        let placements: Vec<Placement> = picks
+            .iter()
+            .map(|(task, node)| {
+                let task = ready[task % ready.len()].task;
+                let node = &nodes[node % nodes.len()];
+                let generation = self.state.task(task).unwrap().generation.wrapping_sub(u32::from(stale));
+                Placement { task, generation, node: node.name.clone(), epoch: node.epoch }
+            })
+            .collect();
+        let before = self.state.clone();
+        let tasks: Vec<TaskId> = placements.iter().map(|placement| placement.task).collect();
+        let reply = self.run(None, Command::CommitPlan { placements }).unwrap();
+        let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
+        for (task, outcome) in tasks.iter().zip(outcomes) {
+            if let PlacementOutcome::Placed(token) = outcome {
+                assert!(!stale, "a placement planned on an old generation was accepted");
+                assert_eq!(token.0, self.revision);
+                self.check_fence(&before, *task);
+            }
+        }
+    }
+
+    /// P2b as far as the log knows: a `fenced` task is placed again only when its last copy is
+    /// confirmed gone, or its node's lease, and the kill bound after it, are over.
+    fn check_fence(&self, before: &State, task: TaskId) {
+        let promise = before.run(task.run).unwrap().spec.tasks[task.step as usize].on_node_loss;
+        let Some(earlier) = before.attempts_of(task).last().filter(|_| promise == OnNodeLoss::Fenced) else { return };
+        let node = before.node(&earlier.node).unwrap();
+        let passed = match node.status {
+            NodeStatus::Lost { at } => self.state.meta().served.0 >= at.0 + node.lease.kill_ms,
+            NodeStatus::Up => self.state.meta().served.0 >= node.lease.server_ms + node.lease.kill_ms,
+        };
+        assert!(earlier.gone || passed, "a fenced task was placed again while its copy may run: {earlier:?}");
+    }
+
+    fn report(&mut self, pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool) {
+        let attempts: Vec<_> = self
+            .state
+            .nodes()
+            .flat_map(|node| self.state.attempts_on(&node.name).cloned().collect::<Vec<_>>())
+            .collect();
+        let Some(attempt) = attempts.get(pick % attempts.len().max(1)) else { return };
+        let node = self.state.node(&attempt.node).unwrap().clone();
+        let phase = match phase {
+            0 => AttemptPhase::Starting,
+            1 | 2 => AttemptPhase::Running,
+            3 => AttemptPhase::Stopping,
+            4 => AttemptPhase::Ended,
+            _ => AttemptPhase::Lost,
+        };
+        let ended = matches!(phase, AttemptPhase::Ended | AttemptPhase::Lost);
+        let mut token = attempt.token;
+        token.0 += u64::from(wrong_token);
+        let report = AttemptReport {
+            attempt: attempt.id,
+            token,
+            phase,
+            gone: gone && ended,
+            exit: (phase == AttemptPhase::Ended).then_some(Exit::Code(code)),
+            message: None,
+            usage: Usage::default(),
+        };
+        let command = Command::ReportAttempts {
+            node: node.name.clone(),
+            epoch: node.epoch,
+            reports: vec![report.clone(), report],
+        };
+        let before = self.state.clone();
+        match self.run(None, command) {
+            Ok(quorate_state::Reply::Reported(outcomes)) => {
+                let refused = outcomes.contains(&quorate_state::ReportOutcome::Refused);
+                assert_eq!(refused, wrong_token, "{attempt:?}");
+                if wrong_token {
+                    assert_eq!(before.attempt(attempt.id), self.state.attempt(attempt.id));
+                }
+            }
+            Ok(other) => panic!("{other:?}"),
+            Err(_) => assert_ne!(node.status, quorate_state::NodeStatus::Up),
+        }
+    }
+
+    fn register(&mut self, node: usize, keep: bool, same_journal: bool) {
+        let text: NodeName = name(&format!("node-{node}"));
+        let attempts: Vec<AttemptClaim> = self
+            .state
+            .attempts_on(&text)
+            .filter(|_| keep)
+            .map(|attempt| AttemptClaim { attempt: attempt.id, token: attempt.token })
+            .collect();
+        let registration = Registration {
+            node: text,
+            uuid: Uuid(node as u128),
+            journal: Uuid(if same_journal { 7 } else { u128::from(self.revision) }),
+            boot_id: "boot".into(),
+            machine_id: "machine".into(),
+            region: name::<RegionName>("eu"),
+            cluster: name::<ClusterName>("eu-a"),
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            labels: BTreeMap::new(),
+            attempts,
+        };
+        let reply = self.run(None, Command::RegisterNode(Box::new(registration))).unwrap();
+        let quorate_state::Reply::Registered { epoch, .. } = reply else { panic!("{reply:?}") };
+        assert_eq!(epoch, Epoch(self.revision));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_history_keeps_every_property(steps in proptest::collection::vec(step(), 1..120)) {
+        let mut world = World::new();
+        for node in 0..3 {
+            world.register(node, false, true);
+        }
+        for step in &steps {
+            world.carry_out(step);
+            world.check();
+        }
+        world.check_rebuild();
+    }
+
+    /// L4 without faults: whatever happened, a fair leader and willing agents end every run.
+    #[test]
+    fn every_history_can_be_brought_to_its_end(steps in proptest::collection::vec(step(), 1..60)) {
+        let mut world = World::new();
+        for step in &steps {
+            world.carry_out(step);
+        }
+        for _ in 0..400 {
+            for node in 0..3 {
+                let up = world.state.nodes().any(|row| row.name.as_str() == format!("node-{node}") && row.status == quorate_state::NodeStatus::Up);
+                if !up {
+                    world.register(node, true, true);
+                }
+            }
+            world.carry_out(&Step::Wait { ms: 700_000, new_term: false });
+            world.carry_out(&Step::Fire { all: true });
+            for _ in 0..8 {
+                world.carry_out(&Step::Advance { pick: 0, limit: 1_000 });
+            }
+            let ready: BTreeSet<usize> = (0..world.state.ready_count()).collect();
+            world.place(&ready.iter().flat_map(|task| (0..3).map(move |node| (*task, node))).collect::<Vec<_>>(), false);
+            for pick in 0..12 {
+                world.report(pick, 4, 0, true, false);
+            }
+            let runs: Vec<RunId> = world.state.runs_to_finish().collect();
+            for run in runs {
+                world.run(None, Command::FinishRun { run }).unwrap();
+            }
+            world.check();
+            if world.state.unfinished_count() == 0 {
+                break;
+            }
+        }
+        prop_assert_eq!(world.state.unfinished_count(), 0);
+        // P4 at quiescence: what is gone is released.
+        for node in world.state.nodes() {
+            let held: Vec<_> = world.state.attempts_on(&node.name).collect();
+            prop_assert!(held.iter().all(|attempt| attempt.state.is_terminal()), "{:?}", held);
+        }
+    }
+}
