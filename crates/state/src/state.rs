@@ -183,6 +183,11 @@ impl State {
         self.runs.get(&run)
     }
 
+    /// Runs whose ids lie from `first` to `last`, by id: those that a prefix of an id can mean.
+    pub fn runs_between(&self, first: RunId, last: RunId) -> impl Iterator<Item = &Arc<Run>> {
+        self.runs.range(first..=last).map(|(_, run)| run)
+    }
+
     /// Runs submitted before `before` (all, when none), the newest first.
     pub fn runs_newest_first(&self, before: Option<Revision>) -> impl Iterator<Item = &Arc<Run>> {
         self.index.runs_newest_first(before).filter_map(|run| self.runs.get(&run))

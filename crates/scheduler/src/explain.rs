@@ -1,0 +1,288 @@
+//! Why a task is not running, as data that says the same as the planner would decide.
+
+mod nearest;
+mod preview;
+
+use std::collections::BTreeMap;
+use std::fmt;
+
+use quorate_state::{
+    Attempt, AttemptState, Infeasible, NodeName, ReadyKey, Served, Shortfall, State, Task, TaskId, TaskName, TaskState,
+    Wait,
+};
+
+pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
+
+use crate::placement::plan;
+use crate::{Budget, LogNow, Observed};
+
+/// Why a task is not running.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Explanation {
+    /// It is on a node, or has ended, or does not exist: nothing to explain.
+    NotWaiting,
+    /// These tasks have not succeeded yet, all of their elements. When there are none, it enters the
+    /// queue at the leader's next step.
+    Needs {
+        /// Their names, in the order of the spec.
+        tasks: Vec<TaskName>,
+    },
+    /// Its next try is delayed.
+    Backoff {
+        /// For so many milliseconds.
+        remaining_ms: u64,
+    },
+    /// Its lost copy may still run; it is `fenced`.
+    Fence {
+        /// The node of that copy.
+        node: Option<NodeName>,
+        /// Milliseconds until the copy is certainly gone, at the latest.
+        remaining_ms: u64,
+    },
+    /// There is a node for it, but tasks before it in the queue come first.
+    Queued {
+        /// How many tasks are before it.
+        position: u64,
+    },
+    /// No node can take it.
+    NoNodeFits(NoNodeFits),
+    /// Its run is being cancelled.
+    Cancelling,
+    /// It is placed at the leader's next step.
+    FitsNow {
+        /// There.
+        node: NodeName,
+    },
+    /// The node of its only copy is lost and may come back with it; it is `at_most_once`.
+    Unknown {
+        /// The node.
+        node: NodeName,
+        /// Milliseconds until the copy counts as lost.
+        remaining_ms: u64,
+    },
+}
+
+/// Why no node can take a task.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct NoNodeFits {
+    /// How many nodes fail which check.
+    pub checks: Checks,
+    /// The node that comes nearest; none when there is no node at all.
+    pub nearest: Option<NearestMiss>,
+    /// No node could hold it even when present and empty.
+    pub never: bool,
+}
+
+/// How many nodes fail which check; each node is counted under the first that it fails.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Checks(BTreeMap<Check, u32>);
+
+/// The node that comes nearest to taking a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct NearestMiss {
+    /// Its name.
+    pub node: NodeName,
+    /// The first check that it fails.
+    pub check: Check,
+    /// What it would have to have more, beside what is used on it now. When `check` is about room,
+    /// a node that gets exactly this can take the task.
+    pub missing: Shortfall,
+}
+
+/// A check that a node can fail, in the order in which they are made.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Check {
+    /// Its lease has expired.
+    NodeLost,
+    /// Its lease is about to: the leader has not heard of it for too long.
+    NodeSilent,
+    /// It takes no new work.
+    Cordoned,
+    /// Its region is not among those allowed.
+    Region,
+    /// Its cluster is not among those allowed.
+    Cluster,
+    /// It could not hold the task even when empty.
+    TooSmall,
+    /// It is too full.
+    Full,
+}
+
+impl Check {
+    /// The check that `feasible` names.
+    pub fn of(why: &Infeasible) -> Self {
+        match why {
+            Infeasible::NodeLost => Self::NodeLost,
+            Infeasible::Cordoned => Self::Cordoned,
+            Infeasible::Region => Self::Region,
+            Infeasible::Cluster => Self::Cluster,
+            Infeasible::TooSmall(_) => Self::TooSmall,
+            Infeasible::Full(_) => Self::Full,
+        }
+    }
+
+    /// The machine-readable word.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::NodeLost => "NODE_LOST",
+            Self::NodeSilent => "NODE_SILENT",
+            Self::Cordoned => "CORDONED",
+            Self::Region => "REGION",
+            Self::Cluster => "CLUSTER",
+            Self::TooSmall => "TOO_SMALL",
+            Self::Full => "FULL",
+        }
+    }
+
+    /// True when more room would help.
+    pub fn is_about_room(self) -> bool {
+        match self {
+            Self::NodeLost | Self::NodeSilent | Self::Cordoned | Self::Region | Self::Cluster => false,
+            Self::TooSmall | Self::Full => true,
+        }
+    }
+
+    /// The same for people, after a number of nodes.
+    fn phrase(self) -> &'static str {
+        match self {
+            Self::NodeLost => "lost",
+            Self::NodeSilent => "silent",
+            Self::Cordoned => "cordoned",
+            Self::Region => "in other regions",
+            Self::Cluster => "in other clusters",
+            Self::TooSmall => "too small",
+            Self::Full => "too full",
+        }
+    }
+}
+
+impl Checks {
+    pub(crate) fn add(&mut self, check: Check) {
+        *self.0.entry(check).or_default() += 1;
+    }
+
+    /// Checks and how many nodes fail each, in the order in which they are made.
+    pub fn iter(&self) -> impl Iterator<Item = (Check, u32)> {
+        self.0.iter().map(|(check, nodes)| (*check, *nodes))
+    }
+
+    /// True when no node was looked at.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+}
+
+/// Why `task` is not running. Costs about one plan.
+pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> Explanation {
+    let (Some(run), Some(task)) = (view.run(task.run), view.task(task)) else { return Explanation::NotWaiting };
+    let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt));
+    let left = |until: Served| until.0.saturating_sub(now.served.0);
+    match &task.state {
+        TaskState::Succeeded | TaskState::Failed(_) | TaskState::Cancelled | TaskState::Skipped => {
+            Explanation::NotWaiting
+        }
+        TaskState::Placed | TaskState::Running => on_node(newest.map(AsRef::as_ref), left),
+        TaskState::Waiting(_) | TaskState::Ready if run.cancelling => Explanation::Cancelling,
+        TaskState::Waiting(Wait::Needs) => Explanation::Needs { tasks: unmet(view, task) },
+        TaskState::Waiting(Wait::Backoff { until }) => Explanation::Backoff { remaining_ms: left(*until) },
+        TaskState::Waiting(Wait::Fence { until }) => {
+            Explanation::Fence { node: newest.map(|attempt| attempt.node.clone()), remaining_ms: left(*until) }
+        }
+        TaskState::Ready => in_queue(view, observed, now, task),
+    }
+}
+
+fn on_node(newest: Option<&Attempt>, left: impl Fn(Served) -> u64) -> Explanation {
+    match newest {
+        Some(attempt) if attempt.state == AttemptState::Unknown => Explanation::Unknown {
+            node: attempt.node.clone(),
+            remaining_ms: attempt.unknown_deadline.map(left).unwrap_or_default(),
+        },
+        Some(_) | None => Explanation::NotWaiting,
+    }
+}
+
+fn unmet(view: &State, task: &Task) -> Vec<TaskName> {
+    let Some(run) = view.run(task.id.run) else { return Vec::new() };
+    let needs = run.graph.needs(task.id.step).iter();
+    needs
+        .filter_map(|need| run.spec.tasks.get(*need as usize).map(|spec| (need, spec)))
+        .filter(|(need, spec)| view.step_counts(run.id, **need).succeeded < spec.count)
+        .map(|(_, spec)| spec.name.clone())
+        .collect()
+}
+
+fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Explanation {
+    // The seed makes no difference to a plan.
+    let plan = plan(view, observed, now, 0, Budget::default());
+    if let Some(placement) = plan.placements.into_iter().find(|placement| placement.task == task.id) {
+        return Explanation::FitsNow { node: placement.node };
+    }
+    let spec = view.run(task.id.run).and_then(|run| run.spec.tasks.get(task.id.step as usize));
+    match spec.map(|spec| nearest::diagnose(view, observed, spec)) {
+        Some(Err(why)) => Explanation::NoNodeFits(why),
+        Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
+    }
+}
+
+fn position(view: &State, task: TaskId) -> u64 {
+    let Some(run) = view.run(task.run) else { return 0 };
+    let own = ReadyKey {
+        priority_inverse: 100_u8.saturating_sub(run.spec.priority),
+        submitted: run.submitted_revision,
+        item: run.submitted_item,
+        task,
+    };
+    view.ready().take_while(|key| *key < own).count() as u64
+}
+
+impl fmt::Display for Checks {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (at, (check, nodes)) in self.iter().enumerate() {
+            let comma = if at == 0 { "" } else { ", " };
+            write!(f, "{comma}{nodes} {}", check.phrase())?;
+        }
+        Ok(())
+    }
+}
+
+impl fmt::Display for NoNodeFits {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Some(nearest) = &self.nearest else { return f.write_str("there is no node yet") };
+        let subject = if self.never { "no node could hold it even when empty" } else { "no node fits" };
+        write!(f, "{subject} ({}); nearest is {}, ", self.checks, nearest.node)?;
+        if nearest.check.is_about_room() {
+            write!(f, "short of {}", nearest.missing)
+        } else {
+            write!(f, "{}", nearest.check.phrase())
+        }
+    }
+}
+
+impl fmt::Display for Explanation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::NotWaiting => f.write_str("not waiting"),
+            Self::Needs { tasks } if tasks.is_empty() => {
+                f.write_str("all it needs has succeeded: it is about to be queued")
+            }
+            Self::Needs { tasks } => {
+                let names: Vec<&str> = tasks.iter().map(TaskName::as_str).collect();
+                write!(f, "waiting for {} to succeed", names.join(", "))
+            }
+            Self::Backoff { remaining_ms } => write!(f, "tried again in {remaining_ms} ms"),
+            Self::Fence { node: Some(node), remaining_ms } => {
+                write!(f, "its copy on lost node {node} is certainly gone in {remaining_ms} ms at the latest")
+            }
+            Self::Fence { node: None, remaining_ms } => write!(f, "fenced for {remaining_ms} ms"),
+            Self::Queued { position: 0 } => f.write_str("first in the queue: about to be placed"),
+            Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
+            Self::NoNodeFits(why) => why.fmt(f),
+            Self::Cancelling => f.write_str("its run is being cancelled"),
+            Self::FitsNow { node } => write!(f, "about to be placed on node {node}"),
+            Self::Unknown { node, remaining_ms } => {
+                write!(f, "its copy is on lost node {node}, which may come back with it for another {remaining_ms} ms")
+            }
+        }
+    }
+}

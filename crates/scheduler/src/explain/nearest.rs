@@ -1,0 +1,72 @@
+//! Which node comes nearest to taking a task, and what it misses.
+
+use std::cmp::Reverse;
+
+use quorate_state::{Node, NodeStatus, Resources, Shortfall, State, TaskSpec, feasible};
+
+use super::{Check, Checks, NearestMiss, NoNodeFits};
+use crate::Observed;
+use crate::placement::{admit, share};
+
+/// Looks for a node for one element of `task`, with the queue left out of account.
+pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Result<(), NoNodeFits> {
+    let mut checks = Checks::default();
+    let mut never = true;
+    let mut nearest: Option<((Reverse<Rank>, u128), NearestMiss)> = None;
+    for node in view.nodes() {
+        let used = view.used_on(&node.name);
+        let Err(check) = admit(node, observed.presence(node), node.capacity.saturating_sub(used), task) else {
+            return Ok(());
+        };
+        checks.add(check);
+        never &= !could_hold(node, task);
+        let missing = missing(used, node.capacity, task.resources);
+        let distance = (Reverse(Rank::of(check)), dominant(missing, node.capacity));
+        // Names come in order, so among equals the first stays.
+        if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
+            nearest = Some((distance, NearestMiss { node: node.name.clone(), check, missing }));
+        }
+    }
+    Err(NoNodeFits { checks, nearest: nearest.map(|(_, nearest)| nearest), never })
+}
+
+/// Whether `node` could hold `task` if it were there, open and empty.
+pub(super) fn could_hold(node: &Node, task: &TaskSpec) -> bool {
+    if node.status == NodeStatus::Up && !node.cordoned {
+        return feasible(node, node.capacity, task).is_ok();
+    }
+    let open = Node { status: NodeStatus::Up, cordoned: false, ..node.clone() };
+    feasible(&open, open.capacity, task).is_ok()
+}
+
+/// How many checks a node passes. Both that are about room count the same: what is missing decides.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Rank {
+    Fails(Check),
+    LacksRoom,
+}
+
+impl Rank {
+    fn of(check: Check) -> Self {
+        if check.is_about_room() { Self::LacksRoom } else { Self::Fails(check) }
+    }
+}
+
+/// What must be added to `capacity` so that `want` fits beside `used`. More than the difference to
+/// what is free if the node shrank below its use.
+fn missing(used: Resources, capacity: Resources, want: Resources) -> Shortfall {
+    let lack = |used: u64, capacity: u64, want: u64| used.saturating_add(want).saturating_sub(capacity);
+    Shortfall {
+        cpu_milli: if want.cpu_milli == 0 { 0 } else { lack(used.cpu_milli, capacity.cpu_milli, want.cpu_milli) },
+        memory_bytes: if want.memory_bytes == 0 {
+            0
+        } else {
+            lack(used.memory_bytes, capacity.memory_bytes, want.memory_bytes)
+        },
+    }
+}
+
+fn dominant(missing: Shortfall, capacity: Resources) -> u128 {
+    let of = |missing: u64, capacity: u64| share(u128::from(missing), u128::from(capacity));
+    of(missing.cpu_milli, capacity.cpu_milli).max(of(missing.memory_bytes, capacity.memory_bytes))
+}

@@ -1,0 +1,88 @@
+//! What placement would say of a job that is not submitted yet.
+
+use std::collections::BTreeMap;
+
+use quorate_state::{JobSpec, Node, NodeStatus, Resources, State, TaskName, TaskSpec};
+
+use super::nearest::diagnose;
+use super::{Explanation, NoNodeFits};
+use crate::placement::admit;
+use crate::{Observed, Presence};
+
+/// Nodes looked at for one preview, all steps together: a guard against jobs of very many shapes.
+pub const PREVIEW_CHECKS_MAX: usize = 1_000_000;
+
+/// What placement says of one step, taken alone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlannedStep {
+    /// The step's name.
+    pub task: TaskName,
+    /// How many elements it has.
+    pub count: u32,
+    /// How many of them the nodes that take work could hold at once if they were empty.
+    pub fits_empty: u32,
+    /// How many they could hold now, with the queue left out of account.
+    pub fits_now: u32,
+    /// Why none fits now, when none does.
+    pub reason: Option<Explanation>,
+    /// False when [`PREVIEW_CHECKS_MAX`] was reached before this step; what is said of it is nothing then.
+    pub examined: bool,
+}
+
+/// What placement says of each step of `spec`, in file order.
+pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
+    let nodes: Vec<(&Node, Resources)> = view.nodes().map(|node| (&**node, view.free_on(node))).collect();
+    let mut checks_left = PREVIEW_CHECKS_MAX;
+    let mut known: BTreeMap<_, (u64, u64, Option<NoNodeFits>)> = BTreeMap::new();
+    let steps = spec.tasks.iter().map(|task| {
+        let shape = (task.driver, &task.place.regions, &task.place.clusters, amounts(task.resources));
+        let found = match known.get(&shape) {
+            Some(found) => Some(found.clone()),
+            None if checks_left == 0 => None,
+            None => {
+                checks_left = checks_left.saturating_sub(nodes.len());
+                let found = examine(view, &nodes, task);
+                known.insert(shape, found.clone());
+                Some(found)
+            }
+        };
+        let examined = found.is_some();
+        let (empty, now, why) = found.unwrap_or_default();
+        let of_count = |fits: u64| u32::try_from(fits).unwrap_or(u32::MAX).min(task.count);
+        PlannedStep {
+            task: task.name.clone(),
+            count: task.count,
+            fits_empty: of_count(empty),
+            fits_now: of_count(now),
+            reason: why.map(Explanation::NoNodeFits),
+            examined,
+        }
+    });
+    steps.collect()
+}
+
+fn examine(view: &State, nodes: &[(&Node, Resources)], task: &TaskSpec) -> (u64, u64, Option<NoNodeFits>) {
+    let (mut empty, mut now) = (0_u64, 0_u64);
+    for (node, free) in nodes {
+        if node.status == NodeStatus::Up {
+            empty = empty.saturating_add(copies(node, node.capacity, task));
+            now = now.saturating_add(copies(node, *free, task));
+        }
+    }
+    // Nobody asks for a preview of the silence of nodes: it will have passed by the time of the submit.
+    let why = if now == 0 { diagnose(view, &Observed::default(), task).err() } else { None };
+    (empty, now, why)
+}
+
+/// How many elements of `task` `node` can take while `room` is free.
+fn copies(node: &Node, room: Resources, task: &TaskSpec) -> u64 {
+    if admit(node, Presence::Heard, room, task).is_err() {
+        return 0;
+    }
+    let of = |room: u64, want: u64| room.checked_div(want).unwrap_or(u64::MAX);
+    of(room.cpu_milli, task.resources.cpu_milli).min(of(room.memory_bytes, task.resources.memory_bytes))
+}
+
+fn amounts(resources: Resources) -> (u64, u64) {
+    (resources.cpu_milli, resources.memory_bytes)
+}

@@ -1,0 +1,11 @@
+//! What the leader decides, scenario by scenario: text in, decisions out.
+
+mod world;
+
+mod explain;
+mod lease;
+mod placement;
+mod properties;
+mod retention;
+mod timer;
+mod workflow;

@@ -1,0 +1,331 @@
+//! What holds of every plan, whatever the nodes and the queue.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+use quorate_scheduler::explain::{Explanation, explain, preview};
+use quorate_scheduler::placement::{Plan, plan};
+use quorate_scheduler::{Budget, Presence};
+use quorate_state::{ClusterName, Node, NodeName, NodeStatus, Resources, Spread, TaskId, TaskSpec, feasible};
+
+use crate::world::{World, job, task};
+
+#[derive(Clone, Debug)]
+struct NodeShape {
+    cluster: usize,
+    capacity: Resources,
+    used: Vec<Resources>,
+    flag: Option<&'static str>,
+}
+
+#[derive(Clone, Debug)]
+struct TaskShape {
+    priority: u8,
+    want: Resources,
+    count: u32,
+    options: Vec<&'static str>,
+}
+
+const CLUSTERS: [(&str, &str); 4] = [("eu", "eu-1"), ("eu", "eu-2"), ("us", "us-1"), ("us", "us-2")];
+
+fn amounts(max: u64) -> impl Strategy<Value = Resources> {
+    (0..=max, 0..=max).prop_map(|(cpu, memory)| Resources { cpu_milli: cpu * 500, memory_bytes: memory << 28 })
+}
+
+fn nodes() -> impl Strategy<Value = Vec<NodeShape>> {
+    let flag = prop_oneof![
+        8 => Just(None),
+        1 => Just(Some("cordoned")),
+        1 => Just(Some("lost")),
+        1 => Just(Some("silent")),
+        1 => Just(Some("unheard")),
+    ];
+    let node = (0..CLUSTERS.len(), amounts(12), prop::collection::vec(amounts(4), 0..3), flag)
+        .prop_map(|(cluster, capacity, used, flag)| NodeShape { cluster, capacity, used, flag });
+    prop::collection::vec(node, 0..10)
+}
+
+fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
+    let place = prop_oneof![
+        4 => Just(vec![]),
+        1 => Just(vec!["regions=eu"]),
+        1 => Just(vec!["regions=us", "clusters=us-1"]),
+        1 => Just(vec!["clusters=eu-1,us-2"]),
+    ];
+    let spread = prop_oneof![Just("spread=pack"), Just("spread=node"), Just("spread=cluster")];
+    let task =
+        (0_u8..3, amounts(8), 1_u32..6, place, spread).prop_map(|(priority, want, count, mut options, spread)| {
+            options.push(spread);
+            TaskShape { priority, want, count, options }
+        });
+    prop::collection::vec(task, 1..8)
+}
+
+/// Many nodes that value the same though they are not alike: every tie-break is needed.
+fn rivals() -> impl Strategy<Value = Vec<NodeShape>> {
+    let units = |(cpu, memory): (u64, u64)| Resources { cpu_milli: cpu * 1_000, memory_bytes: memory << 28 };
+    let capacity = prop::sample::select(vec![(1, 1), (1, 2), (2, 1), (2, 2), (2, 4), (4, 2)]).prop_map(units);
+    let used = prop::sample::select(vec![(0, 0), (1, 0), (0, 1)]).prop_map(units);
+    let node = (0..CLUSTERS.len(), capacity, used).prop_map(|(cluster, capacity, used)| NodeShape {
+        cluster,
+        capacity,
+        used: vec![used],
+        flag: None,
+    });
+    prop::collection::vec(node, 2..10)
+}
+
+/// Nodes named by `name` and registered in the order of `order`.
+fn build(nodes: &[NodeShape], tasks: &[TaskShape], name: impl Fn(usize) -> String, order: &[usize]) -> World {
+    let mut world = World::empty();
+    for at in order {
+        let (region, cluster) = CLUSTERS[nodes[*at].cluster];
+        world.node(&name(*at), region, cluster, nodes[*at].capacity);
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        for used in &node.used {
+            if used.fits(world.state.free_on(&world.get(&name(at)))) {
+                world.occupy(&name(at), *used);
+            }
+        }
+    }
+    for (at, node) in nodes.iter().enumerate() {
+        if let Some(flag) = node.flag {
+            world.flag(&name(at), flag);
+        }
+    }
+    for (at, shape) in tasks.iter().enumerate() {
+        let mut spec = job(&format!("j{at}"), &[&format!("priority={}", shape.priority)]);
+        let count = format!("count={}", shape.count);
+        let options: Vec<&str> = shape.options.iter().copied().chain([count.as_str()]).collect();
+        spec.tasks.push(task("x", shape.want, &options));
+        world.submit(spec);
+    }
+    world.release();
+    world
+}
+
+fn plain(nodes: &[NodeShape], tasks: &[TaskShape]) -> World {
+    build(nodes, tasks, |at| format!("n{at}"), &(0..nodes.len()).collect::<Vec<_>>())
+}
+
+fn spec_of(world: &World, task: TaskId) -> TaskSpec {
+    world.state.run(task.run).unwrap().spec.tasks[task.step as usize].clone()
+}
+
+/// The planner's promise, task by task, with no heap and no shapes.
+struct Oracle<'a> {
+    world: &'a World,
+    used: BTreeMap<NodeName, Resources>,
+}
+
+impl<'a> Oracle<'a> {
+    fn new(world: &'a World) -> Self {
+        let used = world.state.nodes().map(|node| (node.name.clone(), world.state.used_on(&node.name))).collect();
+        Self { world, used }
+    }
+
+    fn free(&self, node: &Node) -> Resources {
+        node.capacity.saturating_sub(self.used[&node.name])
+    }
+
+    fn candidates(&self, task: &TaskSpec) -> Vec<&'a Node> {
+        let nodes = self.world.state.nodes().map(|node| &**node);
+        nodes
+            .filter(|node| self.world.observed.presence(node) != Presence::Silent)
+            .filter(|node| feasible(node, self.free(node), task).is_ok())
+            .collect()
+    }
+
+    fn share(part: u64, whole: u64) -> u128 {
+        if part == 0 { 0 } else { (u128::from(part) << 32) / u128::from(whole) }
+    }
+
+    /// The less the better.
+    fn value(&self, node: &Node, task: &TaskSpec) -> (Presence, u128) {
+        let left = self.free(node).checked_sub(task.resources).unwrap();
+        let left = match task.place.spread {
+            Spread::Pack => left,
+            Spread::Node | Spread::Cluster => node.capacity.checked_sub(left).unwrap(),
+        };
+        let shares = [
+            Self::share(left.cpu_milli, node.capacity.cpu_milli),
+            Self::share(left.memory_bytes, node.capacity.memory_bytes),
+        ];
+        (self.world.observed.presence(node), shares[0].max(shares[1]))
+    }
+
+    fn cluster_fill(&self, cluster: &ClusterName) -> u128 {
+        let open: Vec<_> = self
+            .world
+            .state
+            .nodes()
+            .filter(|node| node.cluster == *cluster && node.status == NodeStatus::Up && !node.cordoned)
+            .collect();
+        let sum = |amount: &dyn Fn(&Node) -> u64| open.iter().map(|node| amount(node)).sum::<u64>();
+        let cpu = Self::share(sum(&|node| self.used[&node.name].cpu_milli), sum(&|node| node.capacity.cpu_milli));
+        let memory =
+            Self::share(sum(&|node| self.used[&node.name].memory_bytes), sum(&|node| node.capacity.memory_bytes));
+        cpu.max(memory)
+    }
+
+    /// Follows a plan through the queue and fails where it breaks its promise.
+    fn follow(mut self, plan: &Plan) -> Result<(), TestCaseError> {
+        let mut placements = plan.placements.iter().peekable();
+        for key in self.world.state.ready() {
+            let task = spec_of(self.world, key.task);
+            let candidates = self.candidates(&task);
+            let Some(placement) = placements.next_if(|placement| placement.task == key.task) else {
+                let names: Vec<_> = candidates.iter().map(|node| &node.name).collect();
+                prop_assert!(names.is_empty(), "{:?} was passed over though it fits on {names:?}", key.task);
+                continue;
+            };
+            let chosen = candidates.iter().find(|node| node.name == placement.node);
+            prop_assert!(chosen.is_some(), "{:?} does not fit on {}", key.task, placement.node);
+            let chosen = chosen.unwrap();
+            let mut rivals = candidates.clone();
+            if task.place.spread == Spread::Cluster {
+                let fill = self.cluster_fill(&chosen.cluster);
+                let least = candidates.iter().map(|node| self.cluster_fill(&node.cluster)).min();
+                prop_assert_eq!(Some(fill), least, "{:?} is not in the emptiest cluster", key.task);
+                rivals.retain(|node| node.cluster == chosen.cluster);
+            }
+            let best = rivals.iter().map(|node| self.value(node, &task)).min();
+            prop_assert_eq!(Some(self.value(chosen, &task)), best, "{:?} is not on the best node", key.task);
+            let used = self.used.get_mut(&placement.node).unwrap();
+            *used = used.checked_add(task.resources).unwrap();
+        }
+        prop_assert!(placements.next().is_none(), "placements out of queue order");
+        Ok(())
+    }
+}
+
+/// What a node is, apart from its name and lease.
+fn content(world: &World, node: &NodeName) -> String {
+    let row = world.state.node(node).unwrap();
+    format!("{} {:?} {:?} {:?}", row.cluster, row.capacity, world.state.used_on(node), world.observed.presence(row))
+}
+
+fn by_content(world: &World, plan: &Plan) -> Vec<(String, String)> {
+    plan.placements.iter().map(|placed| (world.name(placed.task), content(world, &placed.node))).collect()
+}
+
+fn by_name(world: &World, plan: &Plan) -> Vec<(String, String)> {
+    plan.placements.iter().map(|placed| (world.name(placed.task), placed.node.to_string())).collect()
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
+
+    #[test]
+    fn every_task_in_turn_gets_the_best_node_that_can_take_it(nodes in nodes(), tasks in tasks()) {
+        let world = plain(&nodes, &tasks);
+        Oracle::new(&world).follow(&world.plan())?;
+    }
+
+    #[test]
+    fn apply_accepts_every_placement(nodes in nodes(), tasks in tasks()) {
+        let mut world = plain(&nodes, &tasks);
+        let plan = world.plan();
+        world.commit(&plan);
+        prop_assert!(world.plan().placements.is_empty(), "nothing was left that fitted");
+    }
+
+    #[test]
+    fn the_same_input_gives_the_same_plan(nodes in nodes(), tasks in tasks(), seed: u64) {
+        let world = plain(&nodes, &tasks);
+        let other = plan(&world.state, &world.observed, world.now(), seed, Budget::default());
+        prop_assert_eq!(world.plan(), other);
+    }
+
+    #[test]
+    fn the_order_of_registration_does_not_matter(nodes in nodes(), tasks in tasks()) {
+        let backwards: Vec<usize> = (0..nodes.len()).rev().collect();
+        let (one, other) = (plain(&nodes, &tasks), build(&nodes, &tasks, |at| format!("n{at}"), &backwards));
+        prop_assert_eq!(by_name(&one, &one.plan()), by_name(&other, &other.plan()));
+    }
+
+    #[test]
+    fn renaming_nodes_only_swaps_nodes_that_are_alike(
+        nodes in prop_oneof![nodes(), rivals()],
+        tasks in tasks(),
+    ) {
+        let order: Vec<usize> = (0..nodes.len()).collect();
+        let (one, other) = (plain(&nodes, &tasks), build(&nodes, &tasks, |at| format!("m{}", 9 - at), &order));
+        prop_assert_eq!(by_content(&one, &one.plan()), by_content(&other, &other.plan()));
+    }
+
+    #[test]
+    fn a_smaller_budget_gives_a_beginning_of_the_plan(nodes in nodes(), tasks in tasks(), steps in 1_u32..60) {
+        let world = plain(&nodes, &tasks);
+        let whole = world.plan();
+        let part = plan(&world.state, &world.observed, world.now(), 7, Budget { steps });
+        prop_assert!(whole.placements.starts_with(&part.placements));
+        prop_assert!(part.report.truncated || part == whole);
+    }
+
+    #[test]
+    fn more_room_never_places_fewer_tasks_of_one_shape(
+        nodes in nodes(),
+        tasks in tasks(),
+        lucky in 0_usize..10,
+        more in amounts(8),
+    ) {
+        let mut world = plain(&nodes, &tasks[..1]);
+        let spec = world.state.run(world.find("j0/x[0]").run).unwrap().spec.clone();
+        let (placed, fits) = (world.plan().placements.len(), preview(&world.state, &spec)[0].clone());
+        let lucky = world.state.nodes().nth(lucky).map(|node| node.name.to_string());
+        if let Some(name) = lucky {
+            world.change(&name, |node| node.capacity = node.capacity.checked_add(more).unwrap());
+        }
+        prop_assert!(world.plan().placements.len() >= placed);
+        let after = preview(&world.state, &spec)[0].clone();
+        prop_assert!(after.fits_now >= fits.fits_now && after.fits_empty >= fits.fits_empty);
+    }
+
+    #[test]
+    fn a_node_that_gets_what_it_misses_takes_the_task(nodes in nodes(), tasks in tasks()) {
+        let mut world = plain(&nodes, &tasks);
+        world.commit(&world.plan());
+        let waiting: Vec<_> = world.state.ready().collect();
+        for (at, key) in waiting.iter().enumerate() {
+            let explanation = explain(&world.state, &world.observed, world.now(), key.task);
+            let Explanation::NoNodeFits(why) = explanation else {
+                return Err(TestCaseError::fail(format!("{explanation:?} of a task that was not placed")));
+            };
+            prop_assert_eq!(why.checks.iter().map(|(_, nodes)| nodes as usize).sum::<usize>(), nodes.len());
+            let Some(nearest) = why.nearest.filter(|nearest| nearest.check.is_about_room()) else { continue };
+            let mut granted = world.clone();
+            granted.change(nearest.node.as_str(), |node| {
+                node.capacity.cpu_milli += nearest.missing.cpu_milli;
+                node.capacity.memory_bytes += nearest.missing.memory_bytes;
+            });
+            let next = granted.plan();
+            let first = next.placements.first().map(|placement| placement.task);
+            // Only that node has room now, and only tasks before this one in the queue come first.
+            let in_front: Vec<TaskId> = waiting[..=at].iter().map(|key| key.task).collect();
+            prop_assert!(first.is_some_and(|first| in_front.contains(&first)), "{:?} after {}", first, nearest.node);
+            if at == 0 {
+                prop_assert_eq!(next.placements.first().map(|placement| &placement.node), Some(&nearest.node));
+            }
+        }
+    }
+
+    #[test]
+    fn an_explanation_agrees_with_the_plan(nodes in nodes(), tasks in tasks()) {
+        let world = plain(&nodes, &tasks);
+        let placed: BTreeMap<TaskId, NodeName> =
+            world.plan().placements.into_iter().map(|placed| (placed.task, placed.node)).collect();
+        for key in world.state.ready() {
+            let explanation = explain(&world.state, &world.observed, world.now(), key.task);
+            match placed.get(&key.task) {
+                Some(node) => prop_assert_eq!(explanation, Explanation::FitsNow { node: node.clone() }),
+                None => prop_assert!(
+                    matches!(explanation, Explanation::NoNodeFits(_) | Explanation::Queued { .. }),
+                    "{:?}",
+                    explanation
+                ),
+            }
+        }
+    }
+}

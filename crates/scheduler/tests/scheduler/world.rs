@@ -1,0 +1,358 @@
+//! A small world to decide about: built from a text, changed by commands only, read as text.
+//!
+//! ```text
+//! node a eu/eu-1 4000m 8Gi                    also: cordoned, lost, silent, unheard
+//! use  a 1000m 1Gi                            a task that runs there
+//! job  first priority=60 on_failure=cancel    the tasks that follow are its own
+//! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… needs=y,z loss=fenced timeout=1000
+//! ```
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_scheduler::placement::{Plan, plan};
+use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
+use quorate_state::{
+    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Item, JobName, JobSpec,
+    Namespace, Node, NodeName, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
+    Reply, Resources, Retry, Revision, RunId, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec,
+    TaskState, Usage, Uuid, apply,
+};
+
+/// The state, and what the leader sees beside it.
+#[derive(Clone)]
+pub(crate) struct World {
+    pub(crate) state: State,
+    pub(crate) observed: Observed,
+    pub(crate) served: Served,
+    runs: u64,
+}
+
+/// Builds `scenario`, releases its tasks, plans once, and compares what is placed and what waits.
+/// Whatever the plan, `apply` must accept all of it and every property of the state must hold.
+#[track_caller]
+pub(crate) fn check(scenario: &str, expected: &str) {
+    let mut world = World::of(scenario);
+    let plan = world.plan();
+    assert_eq!(world.render(&plan), lines(expected), "plan of:{scenario}");
+    world.commit(&plan);
+}
+
+/// A text without indentation and empty lines.
+pub(crate) fn lines(text: &str) -> String {
+    let lines: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
+    lines.join("\n")
+}
+
+impl World {
+    pub(crate) fn empty() -> Self {
+        Self::with(Settings::default())
+    }
+
+    pub(crate) fn with(settings: Settings) -> Self {
+        let mut world = Self { state: State::default(), observed: Observed::default(), served: Served(0), runs: 0 };
+        let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
+        world.apply(bootstrap);
+        world.apply(Command::CreateNamespace { namespace: namespace() });
+        world
+    }
+
+    pub(crate) fn of(scenario: &str) -> Self {
+        let mut world = Self::empty();
+        let mut jobs: Vec<JobSpec> = Vec::new();
+        for line in scenario.lines().map(str::trim).filter(|line| !line.is_empty()) {
+            let words: Vec<&str> = line.split_whitespace().collect();
+            match words[..] {
+                ["node", name, place, cpu, memory, ref flags @ ..] => {
+                    let (region, cluster) = place.split_once('/').expect("region/cluster");
+                    world.node(name, region, cluster, resources(cpu, memory));
+                    flags.iter().for_each(|flag| world.flag(name, flag));
+                }
+                ["use", node, cpu, memory] => world.occupy(node, resources(cpu, memory)),
+                ["job", name, ref options @ ..] => jobs.push(job(name, options)),
+                ["task", name, cpu, memory, ref options @ ..] => {
+                    let job = jobs.last_mut().expect("a job before its tasks");
+                    job.tasks.push(task(name, resources(cpu, memory), options));
+                }
+                _ => panic!("not a line of a scenario: {line}"),
+            }
+        }
+        jobs.into_iter().for_each(|job| {
+            world.submit(job);
+        });
+        world.release();
+        world
+    }
+
+    /// Applies one command, which must be accepted and leave every property of the state intact.
+    pub(crate) fn apply(&mut self, command: Command) -> Reply {
+        let revision = Revision(self.state.revision().0 + 1);
+        let stamp = Stamp { wall: self.now().now, term: 1, elapsed_ms: self.served.0 };
+        let item = Item { principal: Principal::controller(), request: None, command: command.clone() };
+        let applied = apply(&self.state, revision, &Entry { stamp, items: vec![item] });
+        self.state = applied.next;
+        assert_eq!(self.state.check(), Vec::<String>::new(), "after {command:?}");
+        applied.replies.into_iter().next().expect("one reply").unwrap_or_else(|why| panic!("{command:?}: {why}"))
+    }
+
+    pub(crate) fn now(&self) -> LogNow {
+        LogNow { served: self.served, now: quorate_state::Millis(1_700_000_000_000 + self.served.0) }
+    }
+
+    /// Lets time pass; no command carries it into the log.
+    pub(crate) fn pass(&mut self, millis: u64) {
+        self.served = self.served.plus(millis);
+    }
+
+    /// One step of the controller called `name`.
+    pub(crate) fn step(&self, name: &str) -> Decision {
+        self.step_within(name, Budget::default())
+    }
+
+    pub(crate) fn step_within(&self, name: &str, budget: Budget) -> Decision {
+        let controller = controllers().into_iter().find(|controller| controller.name() == name).expect("a controller");
+        controller.step(&self.state, &self.observed, self.now(), 7, budget)
+    }
+
+    /// Steps the controller called `name` and applies what it decided.
+    pub(crate) fn drive(&mut self, name: &str) -> Decision {
+        let decision = self.step(name);
+        decision.commands.iter().for_each(|command| {
+            self.apply(command.clone());
+        });
+        decision
+    }
+
+    /// Lets the workflow controller do all that it can.
+    pub(crate) fn release(&mut self) {
+        while !self.drive("workflow").commands.is_empty() {}
+    }
+
+    pub(crate) fn plan(&self) -> Plan {
+        plan(&self.state, &self.observed, self.now(), 7, Budget::default())
+    }
+
+    /// Commits a plan; every placement must be accepted.
+    #[track_caller]
+    pub(crate) fn commit(&mut self, plan: &Plan) {
+        let reply = self.apply(Command::CommitPlan { placements: plan.placements.clone() });
+        let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
+        for (outcome, placement) in outcomes.iter().zip(&plan.placements) {
+            assert!(matches!(outcome, PlacementOutcome::Placed(_)), "{placement:?}: {outcome:?}");
+        }
+    }
+
+    pub(crate) fn node(&mut self, name: &str, region: &str, cluster: &str, capacity: Resources) {
+        let number = self.state.nodes().count() as u128 + 1;
+        self.apply(Command::RegisterNode(Box::new(Registration {
+            node: name.parse().expect("a name"),
+            uuid: Uuid(number),
+            journal: Uuid(number),
+            boot_id: "boot".into(),
+            machine_id: "machine".into(),
+            region: region.parse().expect("a name"),
+            cluster: cluster.parse().expect("a name"),
+            capacity,
+            labels: BTreeMap::new(),
+            attempts: Vec::new(),
+        })));
+        self.see(name, |_| {});
+    }
+
+    /// Changes what the leader sees of a node: fresh, and about its present lease, unless said otherwise.
+    pub(crate) fn see(&mut self, name: &str, change: impl FnOnce(&mut NodeObserved)) {
+        let node = self.get(name);
+        let mut seen = NodeObserved {
+            epoch: node.epoch,
+            expires_at: Some(self.served.plus(node.lease.server_ms)),
+            reported_this_term: true,
+            heard_ms_ago: 0,
+        };
+        change(&mut seen);
+        self.observed.nodes.insert(node.name.clone(), seen);
+    }
+
+    pub(crate) fn get(&self, name: &str) -> Arc<Node> {
+        self.state.node(&name.parse().expect("a name")).expect("a node").clone()
+    }
+
+    /// Changes a node's row: for what no command can do yet, and to grant room.
+    pub(crate) fn change(&mut self, name: &str, change: impl FnOnce(&mut Node)) {
+        let mut node = (*self.get(name)).clone();
+        change(&mut node);
+        self.state.commit(&Change::Node(Arc::new(node)));
+    }
+
+    pub(crate) fn flag(&mut self, name: &str, flag: &str) {
+        let node = self.get(name);
+        match flag {
+            "cordoned" => self.change(name, |node| node.cordoned = true),
+            "lost" => {
+                self.apply(Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] });
+            }
+            "silent" => self.see(name, |seen| seen.heard_ms_ago = node.lease.agent_ms + 1),
+            "unheard" => self.see(name, |seen| seen.reported_this_term = false),
+            _ => panic!("not a flag: {flag}"),
+        }
+    }
+
+    /// Runs a task on a node.
+    pub(crate) fn occupy(&mut self, node: &str, resources: Resources) {
+        let mut spec = job(&format!("used-{}", self.runs), &[]);
+        spec.tasks.push(task("used", resources, &[]));
+        let run = self.submit(spec);
+        self.release();
+        let node = self.get(node);
+        let task = TaskId { run, step: 0, index: 0 };
+        let generation = self.state.task(task).expect("a task").generation;
+        let placement = Placement { task, generation, node: node.name.clone(), epoch: node.epoch };
+        self.commit(&Plan { placements: vec![placement], ..Plan::default() });
+        self.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
+    }
+
+    pub(crate) fn submit(&mut self, spec: JobSpec) -> RunId {
+        self.runs += 1;
+        let run = RunId(self.runs);
+        self.apply(Command::SubmitJob { run, spec: Arc::new(spec), spec_digest: Digest::default() });
+        run
+    }
+
+    /// What the attempt's agent saw of it; a report of an end also says that it is gone.
+    pub(crate) fn report(&mut self, id: AttemptId, phase: AttemptPhase, code: Option<i32>) {
+        let attempt = self.state.attempt(id).expect("an attempt").clone();
+        let report = AttemptReport {
+            attempt: id,
+            token: attempt.token,
+            phase,
+            gone: phase == AttemptPhase::Ended,
+            exit: code.map(Exit::Code),
+            message: None,
+            usage: Usage::default(),
+        };
+        self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
+    }
+
+    /// Ends every placed or running task with `code`.
+    pub(crate) fn end_all(&mut self, code: i32) {
+        let runs: Vec<RunId> = self.state.unfinished_runs().collect();
+        let tasks = runs.iter().flat_map(|run| self.state.tasks_of(*run));
+        let live: Vec<AttemptId> = tasks
+            .filter(|task| matches!(task.state, TaskState::Placed | TaskState::Running))
+            .filter_map(|task| task.newest_attempt())
+            .collect();
+        live.into_iter().for_each(|attempt| self.report(attempt, AttemptPhase::Ended, Some(code)));
+    }
+
+    /// The task written `job/task[index]`.
+    pub(crate) fn find(&self, text: &str) -> TaskId {
+        let runs = self.state.runs_newest_first(None);
+        let mut tasks = runs.flat_map(|run| self.state.tasks_of(run.id));
+        tasks.find(|task| self.name(task.id) == text).unwrap_or_else(|| panic!("no task {text}")).id
+    }
+
+    /// `job/task[index]`.
+    pub(crate) fn name(&self, task: TaskId) -> String {
+        let spec = &self.state.run(task.run).expect("a run").spec;
+        format!("{}/{}[{}]", spec.name, spec.tasks[task.step as usize].name, task.index)
+    }
+
+    /// What is placed and what waits, a line each.
+    pub(crate) fn render(&self, plan: &Plan) -> String {
+        let placed =
+            plan.placements.iter().map(|placement| format!("{} -> {}", self.name(placement.task), placement.node));
+        let waiting = plan.explanations.iter().map(|waits| {
+            let checks: Vec<String> =
+                waits.checks.iter().map(|(check, nodes)| format!("{nodes} {}", check.as_str())).collect();
+            let line = format!("{} waits with {}: {}", self.name(waits.first), waits.tasks - 1, checks.join(", "));
+            line.trim_end_matches([':', ' ']).to_owned()
+        });
+        placed.chain(waiting).collect::<Vec<_>>().join("\n")
+    }
+
+    /// Where every task stands, a line each, runs in the order of their submission.
+    pub(crate) fn tasks(&self) -> String {
+        let mut runs: Vec<_> = self.state.runs_newest_first(None).collect();
+        runs.reverse();
+        let tasks = runs.into_iter().flat_map(|run| self.state.tasks_of(run.id));
+        let lines: Vec<String> = tasks.map(|task| format!("{} {:?}", self.name(task.id), task.state)).collect();
+        lines.join("\n")
+    }
+}
+
+pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
+    let mut spec = JobSpec {
+        namespace: namespace(),
+        name: JobName::new(name).expect("a name"),
+        priority: 50,
+        labels: BTreeMap::new(),
+        on_failure: OnFailure::Finish,
+        tasks: Vec::new(),
+    };
+    for option in options {
+        match option.split_once('=') {
+            Some(("priority", value)) => spec.priority = value.parse().expect("a number"),
+            Some(("on_failure", "cancel")) => spec.on_failure = OnFailure::Cancel,
+            _ => panic!("not an option of a job: {option}"),
+        }
+    }
+    spec
+}
+
+pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSpec {
+    let mut spec = TaskSpec {
+        name: TaskName::new(name).expect("a name"),
+        driver: Driver::Noop,
+        argv: Vec::new(),
+        env: BTreeMap::new(),
+        needs: Vec::new(),
+        count: 1,
+        resources,
+        retry: Retry::default(),
+        run_timeout_ms: None,
+        place: Place::default(),
+        on_node_loss: OnNodeLoss::AtLeastOnce,
+    };
+    for option in options {
+        let (key, value) = option.split_once('=').expect("key=value");
+        match (key, value) {
+            ("count", value) => spec.count = value.parse().expect("a number"),
+            ("spread", "pack") => spec.place.spread = Spread::Pack,
+            ("spread", "node") => spec.place.spread = Spread::Node,
+            ("spread", "cluster") => spec.place.spread = Spread::Cluster,
+            ("regions", names) => {
+                spec.place.regions = names.split(',').map(|name| name.parse().expect("a name")).collect()
+            }
+            ("clusters", names) => {
+                spec.place.clusters = names.split(',').map(|name| name.parse().expect("a name")).collect()
+            }
+            ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
+            ("loss", "fenced") => spec.on_node_loss = OnNodeLoss::Fenced,
+            ("loss", "at_most_once") => spec.on_node_loss = OnNodeLoss::AtMostOnce,
+            ("timeout", millis) => spec.run_timeout_ms = Some(millis.parse().expect("milliseconds")),
+            ("attempts", number) => {
+                spec.retry = Retry { attempts: number.parse().expect("a number"), jitter_milli: 0, ..Retry::default() }
+            }
+            _ => panic!("not an option of a task: {option}"),
+        }
+    }
+    spec
+}
+
+pub(crate) fn resources(cpu: &str, memory: &str) -> Resources {
+    let cpu_milli = cpu.strip_suffix('m').and_then(|cpu| cpu.parse().ok()).expect("a cpu amount such as 500m");
+    let (number, unit) = memory.split_at(memory.len() - 2);
+    let shift = match unit {
+        "Mi" => 20,
+        "Gi" => 30,
+        _ => panic!("a memory amount such as 512Mi or 4Gi, not {memory}"),
+    };
+    Resources { cpu_milli, memory_bytes: number.parse::<u64>().expect("a number") << shift }
+}
+
+pub(crate) fn node_name(name: &str) -> NodeName {
+    name.parse().expect("a name")
+}
+
+fn namespace() -> Namespace {
+    Namespace::new("default").expect("a name")
+}
