@@ -1,0 +1,363 @@
+//! Runs, their tasks and attempts.
+
+use quorate_state::{
+    Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Run, RunState, State,
+    StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+};
+
+use crate::v1;
+
+/// A run with the counts of its tasks.
+pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
+    v1::Run {
+        id: run.id.to_string(),
+        namespace: run.spec.namespace.to_string(),
+        job: run.spec.name.to_string(),
+        version: run.job_version,
+        state: run_state_to_wire(run.state).into(),
+        cancelling: run.cancelling,
+        submitted_at_ms: run.submitted_at.0,
+        started_at_ms: run.started_at.map(|at| at.0),
+        ended_at_ms: run.ended_at.map(|at| at.0),
+        submitted_revision: run.submitted_revision.0,
+        counts: Some(counts_to_wire(counts)),
+        principal: run.principal.to_string(),
+        priority: u32::from(run.spec.priority),
+    }
+}
+
+/// One step of a run (`step` is its position in the spec); none when there is no such step.
+pub fn step_to_wire(run: &Run, step: u32, counts: StepCounts) -> Option<v1::Step> {
+    let task = run.spec.tasks.get(usize::try_from(step).ok()?)?;
+    Some(v1::Step {
+        task: task.name.to_string(),
+        count: task.count,
+        counts: Some(counts_to_wire(counts)),
+        needs: task.needs.iter().map(ToString::to_string).collect(),
+    })
+}
+
+/// A task; `spec` is its run's.
+pub fn task_to_wire(task: &Task, spec: &JobSpec) -> v1::Task {
+    v1::Task {
+        state: task_state_to_wire(&task.state).into(),
+        attempts: task.attempts,
+        tries: task.tries,
+        losses: task.losses,
+        reason: reason_to_wire(&task.state).to_owned(),
+        ..named_task(task.id, spec)
+    }
+}
+
+/// An attempt; `spec` is its run's, `node` the one it was placed on, for region and cluster.
+pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
+    v1::Attempt {
+        state: attempt_state_to_wire(attempt.state).into(),
+        placed_at_ms: attempt.placed_at.0,
+        started_at_ms: attempt.started_at.map(|at| at.0),
+        ended_at_ms: attempt.ended_at.map(|at| at.0),
+        exit: attempt.exit.map(exit_to_wire),
+        message: attempt.message.as_deref().unwrap_or_default().to_owned(),
+        usage: Some(usage_to_wire(attempt.usage)),
+        ..named_attempt(attempt.id, &attempt.node, attempt.token, spec, node)
+    }
+}
+
+/// What an event says to those who watch its run; none when it is not about a run that `view` knows.
+/// State and exit are those of the event; what it does not carry (counters, region, start) is as of
+/// `view`, and left out where it would tell of something that had not happened yet.
+pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
+    let run = view.run(row.event.run()?)?;
+    let moved = |state: RunState, cancelling: bool| {
+        v1::run_event::Event::Run(v1::RunMoved { state: run_state_to_wire(state).into(), cancelling })
+    };
+    let event = match &row.event {
+        Event::RunSubmitted { .. } => moved(RunState::Pending, false),
+        Event::RunStarted { .. } => moved(RunState::Running, false),
+        Event::RunCancelRequested { .. } => {
+            // Nothing starts a run once it is cancelling, so this is what it was then.
+            moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
+        }
+        Event::RunEnded { state, .. } => moved(*state, run.cancelling),
+        Event::TaskMoved { task: id, state } => {
+            let now = view.task(*id);
+            v1::run_event::Event::Task(v1::Task {
+                state: task_state_to_wire(state).into(),
+                reason: reason_to_wire(state).to_owned(),
+                attempts: now.map_or(0, |task| task.attempts),
+                tries: now.map_or(0, |task| task.tries),
+                losses: now.map_or(0, |task| task.losses),
+                ..named_task(*id, &run.spec)
+            })
+        }
+        Event::AttemptMoved { attempt: id, node, token, state, exit } => {
+            let now = view.attempt(*id);
+            let ended = state.is_terminal();
+            let has_run = match state {
+                AttemptState::Assigned | AttemptState::Starting => false,
+                AttemptState::Running
+                | AttemptState::Stopping
+                | AttemptState::Unknown
+                | AttemptState::Succeeded
+                | AttemptState::Failed
+                | AttemptState::Lost
+                | AttemptState::Cancelled
+                | AttemptState::Preempted
+                | AttemptState::TimedOut => true,
+            };
+            v1::run_event::Event::Attempt(v1::Attempt {
+                state: attempt_state_to_wire(*state).into(),
+                placed_at_ms: now.map_or(0, |attempt| attempt.placed_at.0),
+                started_at_ms: now
+                    .and_then(|attempt| attempt.started_at)
+                    .filter(|at| has_run && *at <= row.at)
+                    .map(|at| at.0),
+                ended_at_ms: ended.then_some(row.at.0),
+                exit: exit.map(exit_to_wire),
+                message: now
+                    .filter(|_| ended)
+                    .and_then(|attempt| attempt.message.as_deref())
+                    .unwrap_or_default()
+                    .to_owned(),
+                usage: now.filter(|_| ended).map(|attempt| usage_to_wire(attempt.usage)),
+                ..named_attempt(*id, node, *token, &run.spec, view.node(node).map(AsRef::as_ref))
+            })
+        }
+        Event::NamespaceCreated { .. } | Event::NodeRegistered { .. } | Event::NodeLost { .. } => return None,
+    };
+    Some(v1::RunEvent { at_ms: row.at.0, event: Some(event) })
+}
+
+/// Counts as sent.
+pub fn counts_to_wire(counts: StepCounts) -> v1::TaskCounts {
+    v1::TaskCounts {
+        waiting: counts.waiting,
+        ready: counts.ready,
+        placed: counts.placed,
+        running: counts.running,
+        succeeded: counts.succeeded,
+        failed: counts.failed,
+        cancelled: counts.cancelled,
+        skipped: counts.skipped,
+    }
+}
+
+/// A run's state as sent.
+pub fn run_state_to_wire(state: RunState) -> v1::RunState {
+    match state {
+        RunState::Pending => v1::RunState::Pending,
+        RunState::Running => v1::RunState::Running,
+        RunState::Succeeded => v1::RunState::Succeeded,
+        RunState::Failed => v1::RunState::Failed,
+        RunState::Cancelled => v1::RunState::Cancelled,
+    }
+}
+
+/// A run's state; none when unspecified.
+pub fn run_state_from_wire(state: v1::RunState) -> Option<RunState> {
+    match state {
+        v1::RunState::Unspecified => None,
+        v1::RunState::Pending => Some(RunState::Pending),
+        v1::RunState::Running => Some(RunState::Running),
+        v1::RunState::Succeeded => Some(RunState::Succeeded),
+        v1::RunState::Failed => Some(RunState::Failed),
+        v1::RunState::Cancelled => Some(RunState::Cancelled),
+    }
+}
+
+/// A task's state as sent; why it is there is said by [`reason_to_wire`].
+pub fn task_state_to_wire(state: &TaskState) -> v1::TaskState {
+    match state {
+        TaskState::Waiting(_) => v1::TaskState::Waiting,
+        TaskState::Ready => v1::TaskState::Ready,
+        TaskState::Placed => v1::TaskState::Placed,
+        TaskState::Running => v1::TaskState::Running,
+        TaskState::Succeeded => v1::TaskState::Succeeded,
+        TaskState::Failed(_) => v1::TaskState::Failed,
+        TaskState::Cancelled => v1::TaskState::Cancelled,
+        TaskState::Skipped => v1::TaskState::Skipped,
+    }
+}
+
+/// The machine-readable word for why a task waits or has failed; empty for other states.
+pub fn reason_to_wire(state: &TaskState) -> &'static str {
+    match state {
+        TaskState::Waiting(Wait::Needs) => "NEEDS",
+        TaskState::Waiting(Wait::Backoff { until: _ }) => "BACKOFF",
+        TaskState::Waiting(Wait::Fence { until: _ }) => "FENCE",
+        TaskState::Failed(FailReason::Failed) => "FAILED",
+        TaskState::Failed(FailReason::TimedOut) => "TIMED_OUT",
+        TaskState::Failed(FailReason::Lost) => "LOST",
+        TaskState::Failed(FailReason::NodeLosses) => "NODE_LOSSES",
+        TaskState::Ready
+        | TaskState::Placed
+        | TaskState::Running
+        | TaskState::Succeeded
+        | TaskState::Cancelled
+        | TaskState::Skipped => "",
+    }
+}
+
+/// An attempt's state as sent.
+pub fn attempt_state_to_wire(state: AttemptState) -> v1::AttemptState {
+    match state {
+        AttemptState::Assigned => v1::AttemptState::Assigned,
+        AttemptState::Starting => v1::AttemptState::Starting,
+        AttemptState::Running => v1::AttemptState::Running,
+        AttemptState::Stopping => v1::AttemptState::Stopping,
+        AttemptState::Unknown => v1::AttemptState::Unknown,
+        AttemptState::Succeeded => v1::AttemptState::Succeeded,
+        AttemptState::Failed => v1::AttemptState::Failed,
+        AttemptState::Lost => v1::AttemptState::Lost,
+        AttemptState::Cancelled => v1::AttemptState::Cancelled,
+        AttemptState::Preempted => v1::AttemptState::Preempted,
+        AttemptState::TimedOut => v1::AttemptState::TimedOut,
+    }
+}
+
+/// An attempt's state; none when unspecified.
+pub fn attempt_state_from_wire(state: v1::AttemptState) -> Option<AttemptState> {
+    match state {
+        v1::AttemptState::Unspecified => None,
+        v1::AttemptState::Assigned => Some(AttemptState::Assigned),
+        v1::AttemptState::Starting => Some(AttemptState::Starting),
+        v1::AttemptState::Running => Some(AttemptState::Running),
+        v1::AttemptState::Stopping => Some(AttemptState::Stopping),
+        v1::AttemptState::Unknown => Some(AttemptState::Unknown),
+        v1::AttemptState::Succeeded => Some(AttemptState::Succeeded),
+        v1::AttemptState::Failed => Some(AttemptState::Failed),
+        v1::AttemptState::Lost => Some(AttemptState::Lost),
+        v1::AttemptState::Cancelled => Some(AttemptState::Cancelled),
+        v1::AttemptState::Preempted => Some(AttemptState::Preempted),
+        v1::AttemptState::TimedOut => Some(AttemptState::TimedOut),
+    }
+}
+
+/// How a process ended, as sent.
+pub fn exit_to_wire(exit: Exit) -> v1::Exit {
+    let exit = match exit {
+        Exit::Code(code) => v1::exit::Exit::Code(code),
+        Exit::Signal(signal) => v1::exit::Exit::Signal(signal),
+    };
+    v1::Exit { exit: Some(exit) }
+}
+
+/// How a process ended; none when the message does not say.
+pub fn exit_from_wire(exit: v1::Exit) -> Option<Exit> {
+    match exit.exit {
+        Some(v1::exit::Exit::Code(code)) => Some(Exit::Code(code)),
+        Some(v1::exit::Exit::Signal(signal)) => Some(Exit::Signal(signal)),
+        None => None,
+    }
+}
+
+/// What an attempt used, as sent.
+pub fn usage_to_wire(usage: Usage) -> v1::UsageSummary {
+    v1::UsageSummary {
+        cpu_us: usage.cpu_us,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
+    }
+}
+
+/// What an attempt used.
+pub fn usage_from_wire(usage: v1::UsageSummary) -> Usage {
+    Usage {
+        cpu_us: usage.cpu_us,
+        memory_peak_bytes: usage.memory_peak_bytes,
+        read_bytes: usage.read_bytes,
+        written_bytes: usage.written_bytes,
+    }
+}
+
+fn named_task(id: TaskId, spec: &JobSpec) -> v1::Task {
+    let step = usize::try_from(id.step).ok().and_then(|step| spec.tasks.get(step));
+    v1::Task {
+        task: step.map(|step| step.name.to_string()).unwrap_or_default(),
+        index: id.index,
+        count: step.map_or(0, |step| step.count),
+        ..v1::Task::default()
+    }
+}
+
+fn named_attempt(id: AttemptId, name: &NodeName, token: Token, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
+    v1::Attempt {
+        run_id: id.task.run.to_string(),
+        task: named_task(id.task, spec).task,
+        index: id.task.index,
+        number: id.number,
+        node: name.to_string(),
+        cluster: node.map(|node| node.cluster.to_string()).unwrap_or_default(),
+        region: node.map(|node| node.region.to_string()).unwrap_or_default(),
+        token: token.0,
+        ..v1::Attempt::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::samples;
+
+    #[test]
+    fn states_survive_the_wire() {
+        for run in samples::runs() {
+            assert_eq!(run_state_from_wire(run_state_to_wire(run.state)), Some(run.state));
+        }
+        for attempt in samples::attempts() {
+            assert_eq!(attempt_state_from_wire(attempt_state_to_wire(attempt.state)), Some(attempt.state));
+            if let Some(exit) = attempt.exit {
+                assert_eq!(exit_from_wire(exit_to_wire(exit)), Some(exit));
+            }
+            assert_eq!(usage_from_wire(usage_to_wire(attempt.usage)), attempt.usage);
+        }
+    }
+
+    #[test]
+    fn a_task_shows_its_name_and_why_it_stands_there() {
+        let spec = &samples::specs()[0];
+        let words: Vec<(String, String)> = samples::tasks()
+            .iter()
+            .map(|task| task_to_wire(task, spec))
+            .map(|task| (task.state().as_str_name().to_owned(), task.reason))
+            .collect();
+        for (state, reason) in words {
+            let has_reason = state.ends_with("_WAITING") || state.ends_with("_FAILED");
+            assert_eq!(!reason.is_empty(), has_reason, "{state} {reason}");
+        }
+    }
+
+    #[test]
+    fn an_event_tells_watchers_nothing_of_later() {
+        let view = samples::state();
+        let attempt = view.attempts_of_run(samples::RUN).find(|attempt| attempt.state.is_terminal()).unwrap().clone();
+        let node = view.node(&attempt.node).unwrap();
+        let row = EventRow {
+            revision: quorate_state::Revision(9),
+            sequence: 0,
+            at: quorate_state::Millis(attempt.placed_at.0 + 1),
+            event: Event::AttemptMoved {
+                attempt: attempt.id,
+                node: attempt.node.clone(),
+                token: attempt.token,
+                state: AttemptState::Starting,
+                exit: None,
+            },
+        };
+        let Some(v1::run_event::Event::Attempt(told)) = event_to_wire(&row, &view).unwrap().event else {
+            panic!("not an attempt");
+        };
+        assert_eq!(told.state(), v1::AttemptState::Starting);
+        assert_eq!((told.started_at_ms, told.ended_at_ms, told.usage), (None, None, None));
+        assert_eq!(told.region, node.region.to_string());
+    }
+
+    #[test]
+    fn events_about_no_known_run_are_not_for_watchers() {
+        let view = State::default();
+        for row in samples::events() {
+            assert_eq!(event_to_wire(&row, &view), None);
+        }
+    }
+}

@@ -1,0 +1,147 @@
+//! What log entries and rows have in common: ids, names, lease terms, settings.
+
+use std::collections::BTreeMap;
+use std::fmt::Display;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use quorate_state::{AttemptId, Digest, JobSpec, LeaseTerms, Resources, RunId, Settings, TaskId, Usage, Uuid};
+
+use crate::convert::Found;
+use crate::convert::job::{labels_from_wire, resources_from_wire, spec_from_wire};
+use crate::convert::run::{exit_from_wire, usage_from_wire};
+use crate::format::FormatError;
+use crate::log::v1 as pb;
+use crate::v1;
+
+pub(crate) fn required<T>(field: &'static str, value: Option<T>) -> Result<T, FormatError> {
+    value.ok_or(FormatError::Missing(field))
+}
+
+pub(crate) fn parsed<T: FromStr<Err: Display>>(field: &'static str, text: &str) -> Result<T, FormatError> {
+    text.parse().map_err(|error: T::Err| FormatError::Field { field, why: error.to_string() })
+}
+
+/// The enum of a number. An unspecified one is for the caller to refuse.
+pub(crate) fn numbered<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, FormatError> {
+    T::try_from(number).map_err(|_| FormatError::Missing(field))
+}
+
+pub(crate) fn uuid_to(uuid: Uuid) -> Bytes {
+    Bytes::copy_from_slice(&uuid.0.to_be_bytes())
+}
+
+pub(crate) fn uuid_from(field: &'static str, bytes: &[u8]) -> Result<Uuid, FormatError> {
+    exact(field, bytes).map(|bytes| Uuid(u128::from_be_bytes(bytes)))
+}
+
+pub(crate) fn digest_to(digest: Digest) -> Bytes {
+    Bytes::copy_from_slice(&digest.0)
+}
+
+pub(crate) fn digest_from(field: &'static str, bytes: &[u8]) -> Result<Digest, FormatError> {
+    exact(field, bytes).map(Digest)
+}
+
+pub(crate) fn task_id_to(task: TaskId) -> pb::TaskId {
+    pb::TaskId { run: task.run.0, step: task.step, index: task.index }
+}
+
+pub(crate) fn task_id_from(field: &'static str, task: Option<pb::TaskId>) -> Result<TaskId, FormatError> {
+    required(field, task).map(|task| TaskId { run: RunId(task.run), step: task.step, index: task.index })
+}
+
+pub(crate) fn attempt_id_to(attempt: AttemptId) -> pb::AttemptId {
+    pb::AttemptId {
+        run: attempt.task.run.0,
+        step: attempt.task.step,
+        index: attempt.task.index,
+        number: attempt.number,
+    }
+}
+
+pub(crate) fn attempt_id_from(field: &'static str, attempt: Option<pb::AttemptId>) -> Result<AttemptId, FormatError> {
+    let attempt = required(field, attempt)?;
+    let task = TaskId { run: RunId(attempt.run), step: attempt.step, index: attempt.index };
+    Ok(AttemptId { task, number: attempt.number })
+}
+
+pub(crate) fn spec_from(spec: Option<v1::JobSpec>) -> Result<JobSpec, FormatError> {
+    spec_from_wire(required("spec", spec)?).map_err(FormatError::Spec)
+}
+
+pub(crate) fn resources_from(field: &'static str, resources: Option<v1::Resources>) -> Result<Resources, FormatError> {
+    required(field, resources).map(resources_from_wire)
+}
+
+pub(crate) fn usage_from(usage: Option<v1::UsageSummary>) -> Result<Usage, FormatError> {
+    required("usage", usage).map(usage_from_wire)
+}
+
+pub(crate) fn exit_from(exit: Option<v1::Exit>) -> Result<Option<quorate_state::Exit>, FormatError> {
+    exit.map(|exit| required("exit", exit_from_wire(exit))).transpose()
+}
+
+pub(crate) fn labels_from(labels: Vec<v1::Label>) -> Result<BTreeMap<String, String>, FormatError> {
+    let mut found = Found::default();
+    let labels = labels_from_wire("labels", labels, &mut found);
+    found.finish(Some(labels)).map_err(|_| FormatError::Field { field: "labels", why: "a key is given twice".into() })
+}
+
+pub(crate) fn lease_to(lease: LeaseTerms) -> pb::LeaseTerms {
+    pb::LeaseTerms {
+        server_ms: lease.server_ms,
+        agent_ms: lease.agent_ms,
+        kill_ms: lease.kill_ms,
+        margin_ms: lease.margin_ms,
+        rho_ppm: lease.rho_ppm,
+    }
+}
+
+pub(crate) fn lease_from(lease: Option<pb::LeaseTerms>) -> Result<LeaseTerms, FormatError> {
+    required("lease", lease).map(|lease| LeaseTerms {
+        server_ms: lease.server_ms,
+        agent_ms: lease.agent_ms,
+        kill_ms: lease.kill_ms,
+        margin_ms: lease.margin_ms,
+        rho_ppm: lease.rho_ppm,
+    })
+}
+
+pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
+    pb::Settings {
+        lease: Some(lease_to(settings.lease)),
+        request_window_ms: settings.request_window_ms,
+        requests_max: settings.requests_max,
+        request_expiries_max: settings.request_expiries_max,
+        event_revisions_max: settings.event_revisions_max,
+        steps_max: settings.steps_max,
+        tasks_per_run_max: settings.tasks_per_run_max,
+        argv_bytes_max: settings.argv_bytes_max,
+        runs_unfinished_max: settings.runs_unfinished_max,
+        node_losses_max: settings.node_losses_max,
+        unknown_ms_max: settings.unknown_ms_max,
+    }
+}
+
+pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatError> {
+    Ok(Settings {
+        lease: lease_from(settings.lease)?,
+        request_window_ms: settings.request_window_ms,
+        requests_max: settings.requests_max,
+        request_expiries_max: settings.request_expiries_max,
+        event_revisions_max: settings.event_revisions_max,
+        steps_max: settings.steps_max,
+        tasks_per_run_max: settings.tasks_per_run_max,
+        argv_bytes_max: settings.argv_bytes_max,
+        runs_unfinished_max: settings.runs_unfinished_max,
+        node_losses_max: settings.node_losses_max,
+        unknown_ms_max: settings.unknown_ms_max,
+    })
+}
+
+fn exact<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], FormatError> {
+    bytes
+        .try_into()
+        .map_err(|_| FormatError::Field { field, why: format!("it has {} bytes, {N} are right", bytes.len()) })
+}

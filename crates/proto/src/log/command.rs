@@ -1,0 +1,209 @@
+//! Commands as persisted messages.
+
+use std::sync::Arc;
+
+use quorate_state::{
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Epoch, NodeName, Placement, Registration, Revision, RunId,
+    Served, Timer, Token,
+};
+
+use super::v1 as pb;
+use super::v1::item::Command as Wire;
+use crate::convert::agent::{phase_from_wire, phase_to_wire};
+use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::run::{exit_to_wire, usage_to_wire};
+use crate::format::FormatError;
+use crate::format::parts::{
+    attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, labels_from, numbered, parsed, required,
+    resources_from, settings_from, settings_to, spec_from, task_id_from, task_id_to, usage_from, uuid_from, uuid_to,
+};
+
+pub(super) fn to(command: &Command) -> Wire {
+    match command {
+        Command::Bootstrap { cluster, incarnation, settings } => Wire::Bootstrap(pb::Bootstrap {
+            cluster: uuid_to(*cluster),
+            incarnation: *incarnation,
+            settings: Some(settings_to(settings)),
+        }),
+        Command::CreateNamespace { namespace } => {
+            Wire::CreateNamespace(pb::CreateNamespace { namespace: namespace.to_string() })
+        }
+        Command::SubmitJob { run, spec, spec_digest } => Wire::SubmitJob(pb::SubmitJob {
+            run: run.0,
+            spec_digest: digest_to(*spec_digest),
+            spec: Some(spec_to_wire(spec)),
+            spec_ref: None,
+        }),
+        Command::CancelRun { run } => Wire::CancelRun(pb::CancelRun { run: run.0 }),
+        Command::AdvanceStep { run, step, limit } => {
+            Wire::AdvanceStep(pb::AdvanceStep { run: run.0, step: *step, limit: *limit })
+        }
+        Command::FinishRun { run } => Wire::FinishRun(pb::FinishRun { run: run.0 }),
+        Command::CommitPlan { placements } => {
+            Wire::CommitPlan(pb::CommitPlan { placements: placements.iter().map(placement_to).collect() })
+        }
+        Command::RegisterNode(registration) => Wire::RegisterNode(registration_to(registration)),
+        Command::ReportAttempts { node, epoch, reports } => Wire::ReportAttempts(pb::ReportAttempts {
+            node: node.to_string(),
+            epoch: epoch.0,
+            reports: reports.iter().map(report_to).collect(),
+        }),
+        Command::ExpireLeases { leases } => Wire::ExpireLeases(pb::ExpireLeases {
+            leases: leases.iter().map(|(node, epoch)| pb::Lease { node: node.to_string(), epoch: epoch.0 }).collect(),
+        }),
+        Command::FireTimers { timers } => {
+            Wire::FireTimers(pb::FireTimers { timers: timers.iter().map(timer_to).collect() })
+        }
+        Command::TrimEvents { below } => Wire::TrimEvents(pb::TrimEvents { below: below.0 }),
+    }
+}
+
+pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
+    Ok(match command {
+        Wire::Bootstrap(bootstrap) => Command::Bootstrap {
+            cluster: uuid_from("cluster", &bootstrap.cluster)?,
+            incarnation: bootstrap.incarnation,
+            settings: Box::new(settings_from(required("settings", bootstrap.settings)?)?),
+        },
+        Wire::CreateNamespace(create) => {
+            Command::CreateNamespace { namespace: parsed("namespace", &create.namespace)? }
+        }
+        Wire::SubmitJob(submit) => Command::SubmitJob {
+            run: RunId(submit.run),
+            spec: Arc::new(spec_from(submit.spec)?),
+            spec_digest: digest_from("spec_digest", &submit.spec_digest)?,
+        },
+        Wire::CancelRun(cancel) => Command::CancelRun { run: RunId(cancel.run) },
+        Wire::AdvanceStep(advance) => {
+            Command::AdvanceStep { run: RunId(advance.run), step: advance.step, limit: advance.limit }
+        }
+        Wire::FinishRun(finish) => Command::FinishRun { run: RunId(finish.run) },
+        Wire::CommitPlan(plan) => Command::CommitPlan { placements: all(plan.placements, placement_from)? },
+        Wire::RegisterNode(registration) => Command::RegisterNode(Box::new(registration_from(registration)?)),
+        Wire::ReportAttempts(reports) => Command::ReportAttempts {
+            node: parsed("node", &reports.node)?,
+            epoch: Epoch(reports.epoch),
+            reports: all(reports.reports, report_from)?,
+        },
+        Wire::ExpireLeases(expire) => Command::ExpireLeases { leases: all(expire.leases, lease_from)? },
+        Wire::FireTimers(fire) => Command::FireTimers { timers: all(fire.timers, timer_from)? },
+        Wire::TrimEvents(trim) => Command::TrimEvents { below: Revision(trim.below) },
+    })
+}
+
+fn all<W, T>(messages: Vec<W>, from: impl Fn(W) -> Result<T, FormatError>) -> Result<Vec<T>, FormatError> {
+    messages.into_iter().map(from).collect()
+}
+
+fn placement_to(placement: &Placement) -> pb::Placement {
+    pb::Placement {
+        task: Some(task_id_to(placement.task)),
+        generation: placement.generation,
+        node: placement.node.to_string(),
+        epoch: placement.epoch.0,
+    }
+}
+
+fn placement_from(placement: pb::Placement) -> Result<Placement, FormatError> {
+    Ok(Placement {
+        task: task_id_from("placement.task", placement.task)?,
+        generation: placement.generation,
+        node: parsed("placement.node", &placement.node)?,
+        epoch: Epoch(placement.epoch),
+    })
+}
+
+fn registration_to(registration: &Registration) -> pb::RegisterNode {
+    pb::RegisterNode {
+        node: registration.node.to_string(),
+        uuid: uuid_to(registration.uuid),
+        journal: uuid_to(registration.journal),
+        boot_id: registration.boot_id.to_string(),
+        machine_id: registration.machine_id.to_string(),
+        region: registration.region.to_string(),
+        cluster: registration.cluster.to_string(),
+        capacity: Some(resources_to_wire(registration.capacity)),
+        labels: labels_to_wire(&registration.labels),
+        attempts: registration
+            .attempts
+            .iter()
+            .map(|claim| pb::AttemptClaim { attempt: Some(attempt_id_to(claim.attempt)), token: claim.token.0 })
+            .collect(),
+    }
+}
+
+fn registration_from(registration: pb::RegisterNode) -> Result<Registration, FormatError> {
+    Ok(Registration {
+        node: parsed("node", &registration.node)?,
+        uuid: uuid_from("uuid", &registration.uuid)?,
+        journal: uuid_from("journal", &registration.journal)?,
+        boot_id: registration.boot_id.into(),
+        machine_id: registration.machine_id.into(),
+        region: parsed("region", &registration.region)?,
+        cluster: parsed("cluster", &registration.cluster)?,
+        capacity: resources_from("capacity", registration.capacity)?,
+        labels: labels_from(registration.labels)?,
+        attempts: all(registration.attempts, |claim| {
+            let attempt = attempt_id_from("attempts.attempt", claim.attempt)?;
+            Ok(AttemptClaim { attempt, token: Token(claim.token) })
+        })?,
+    })
+}
+
+fn report_to(report: &AttemptReport) -> pb::AttemptReport {
+    pb::AttemptReport {
+        attempt: Some(attempt_id_to(report.attempt)),
+        token: report.token.0,
+        phase: phase_to_wire(report.phase).into(),
+        gone: report.gone,
+        exit: report.exit.map(exit_to_wire),
+        message: report.message.as_deref().map(ToOwned::to_owned),
+        usage: Some(usage_to_wire(report.usage)),
+        outputs: Vec::new(),
+    }
+}
+
+fn report_from(report: pb::AttemptReport) -> Result<AttemptReport, FormatError> {
+    let phase: Option<AttemptPhase> = phase_from_wire(numbered("report.phase", report.phase)?);
+    Ok(AttemptReport {
+        attempt: attempt_id_from("report.attempt", report.attempt)?,
+        token: Token(report.token),
+        phase: required("report.phase", phase)?,
+        gone: report.gone,
+        exit: exit_from(report.exit)?,
+        message: report.message.map(Into::into),
+        usage: usage_from(report.usage)?,
+    })
+}
+
+fn lease_from(lease: pb::Lease) -> Result<(NodeName, Epoch), FormatError> {
+    Ok((parsed("lease.node", &lease.node)?, Epoch(lease.epoch)))
+}
+
+fn timer_to(timer: &Timer) -> pb::Timer {
+    use pb::timer::Timer as Kind;
+    let (due, kind) = match timer {
+        Timer::TaskWait { task, generation, due } => {
+            (due, Kind::TaskWait(pb::TaskWait { task: Some(task_id_to(*task)), generation: *generation }))
+        }
+        Timer::RunTimeout { attempt, due } => (due, Kind::RunTimeout(attempt_id_to(*attempt))),
+        Timer::UnknownTooLong { attempt, due } => (due, Kind::UnknownTooLong(attempt_id_to(*attempt))),
+    };
+    pb::Timer { due: due.0, timer: Some(kind) }
+}
+
+fn timer_from(timer: pb::Timer) -> Result<Timer, FormatError> {
+    use pb::timer::Timer as Kind;
+    let due = Served(timer.due);
+    Ok(match required("timer", timer.timer)? {
+        Kind::TaskWait(wait) => {
+            Timer::TaskWait { task: task_id_from("timer.task", wait.task)?, generation: wait.generation, due }
+        }
+        Kind::RunTimeout(attempt) => {
+            Timer::RunTimeout { attempt: attempt_id_from("timer.attempt", Some(attempt))?, due }
+        }
+        Kind::UnknownTooLong(attempt) => {
+            Timer::UnknownTooLong { attempt: attempt_id_from("timer.attempt", Some(attempt))?, due }
+        }
+    })
+}

@@ -1,0 +1,163 @@
+//! Rows of the replicated state, and of events, as keys and values.
+
+mod key;
+mod object;
+mod task;
+
+mod event;
+mod reply;
+
+pub use event::{decode_event, encode_event, event_key};
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use prost::Message;
+use quorate_state::{Change, Digest, Graph, JobSpec, Millis, RunId};
+
+use crate::format::FormatError;
+use crate::format::parts::{digest_from, digest_to, settings_from, settings_to, spec_from};
+use crate::log::v1 as pb;
+use key::{Key, Kind};
+
+/// What a change does to the store.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RowWrite {
+    /// Sets a row of the state.
+    Put {
+        /// Its key.
+        key: Bytes,
+        /// Its value.
+        value: Bytes,
+    },
+    /// Removes a row of the state.
+    Delete {
+        /// Its key.
+        key: Bytes,
+    },
+    /// Removes all *event* rows whose key is below `to`.
+    DeleteEventsBelow {
+        /// The first event key that stays.
+        to: Bytes,
+    },
+}
+
+/// Specs read so far: hands each run its own, and lets runs of one version of a job share it. Drop
+/// it when loading is over.
+#[derive(Debug, Default)]
+pub struct SpecCache {
+    runs: BTreeMap<RunId, (Digest, Shared)>,
+    shared: BTreeMap<Digest, Shared>,
+}
+
+type Shared = (Arc<JobSpec>, Arc<Graph>);
+
+impl SpecCache {
+    /// The spec, as the one already read when that is equal. The digest only finds candidates:
+    /// whoever proposed it may have been wrong.
+    fn share(&mut self, digest: Digest, spec: JobSpec) -> Shared {
+        match self.shared.get(&digest) {
+            Some(known) if *known.0 == spec => known.clone(),
+            Some(_) | None => {
+                let graph = Arc::new(Graph::of(&spec));
+                let shared = (Arc::new(spec), graph);
+                self.shared.insert(digest, shared.clone());
+                shared
+            }
+        }
+    }
+}
+
+/// The row that a change writes or removes.
+pub fn encode_change(change: &Change) -> RowWrite {
+    let put = |key: Key, value: Vec<u8>| RowWrite::Put { key: key.done(), value: value.into() };
+    match change {
+        Change::Meta(meta) => put(Key::of(Kind::Meta), object::meta_to(meta).encode_to_vec()),
+        Change::Settings(settings) => put(Key::of(Kind::Settings), settings_to(settings).encode_to_vec()),
+        Change::Namespace(namespace, at) => put(
+            Key::of(Kind::Namespace).text(namespace.as_str()),
+            pb::NamespaceRow { created_at_ms: at.0 }.encode_to_vec(),
+        ),
+        Change::Cluster(cluster) => {
+            put(Key::of(Kind::Cluster).text(cluster.name.as_str()), object::cluster_to(cluster).encode_to_vec())
+        }
+        Change::Node(node) => put(Key::of(Kind::Node).text(node.name.as_str()), object::node_to(node).encode_to_vec()),
+        Change::Job(job) => put(
+            Key::of(Kind::Job).text(job.namespace.as_str()).text(job.name.as_str()),
+            object::job_to(job).encode_to_vec(),
+        ),
+        Change::Spec(run, digest, spec) => {
+            let value = pb::SpecRow { digest: digest_to(*digest), spec: Some(crate::convert::job::spec_to_wire(spec)) };
+            put(Key::of(Kind::Spec).run(*run), value.encode_to_vec())
+        }
+        Change::Run(run) => put(Key::of(Kind::Run).run(run.id), object::run_to(run).encode_to_vec()),
+        Change::Task(task) => put(Key::of(Kind::Task).task(task.id), task::task_to(task).encode_to_vec()),
+        Change::Attempt(attempt) => {
+            put(Key::of(Kind::Attempt).attempt(attempt.id), task::attempt_to(attempt).encode_to_vec())
+        }
+        Change::Request(row) => put(Key::request(&row.key()), reply::request_to(row).encode_to_vec()),
+        Change::RequestGone(key) => RowWrite::Delete { key: Key::request(key).done() },
+        Change::EventsBelow(revision) => RowWrite::DeleteEventsBelow { to: event_key(*revision, 0) },
+    }
+}
+
+/// The change that a row of the state stands for. Read rows in key order: it is the order in which
+/// [`quorate_state::State::commit`] wants them, and the one that puts a spec before its run.
+///
+/// # Errors
+/// Anything in the row that this version does not know: it is encoded again and must give the same bytes.
+pub fn decode_row(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, FormatError> {
+    let change = decode(key, value, specs)?;
+    match encode_change(&change) {
+        RowWrite::Put { key: same_key, value: same_value } if same_key == key && same_value == value => Ok(change),
+        RowWrite::Put { .. } | RowWrite::Delete { .. } | RowWrite::DeleteEventsBelow { .. } => {
+            Err(FormatError::Unfaithful("a row"))
+        }
+    }
+}
+
+fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, FormatError> {
+    let mut parts = key::Parts::of(key);
+    let kind = parts.kind()?;
+    Ok(match kind {
+        Kind::Meta => Change::Meta(object::meta_from(message("the meta row", value)?)?),
+        Kind::Settings => Change::Settings(Arc::new(settings_from(message("the settings row", value)?)?)),
+        Kind::Namespace => {
+            let row: pb::NamespaceRow = message("a namespace row", value)?;
+            Change::Namespace(parts.name("namespace")?, Millis(row.created_at_ms))
+        }
+        Kind::Cluster => {
+            Change::Cluster(Arc::new(object::cluster_from(parts.name("cluster")?, &message("a cluster row", value)?)?))
+        }
+        Kind::Node => Change::Node(Arc::new(object::node_from(parts.name("node")?, message("a node row", value)?)?)),
+        Kind::Job => {
+            let (namespace, name) = (parts.name("namespace")?, parts.name("job")?);
+            Change::Job(Arc::new(object::job_from(namespace, name, message("a job row", value)?, specs)?))
+        }
+        Kind::Spec => {
+            let run = parts.run()?;
+            let row: pb::SpecRow = message("a spec row", value)?;
+            let digest = digest_from("digest", &row.digest)?;
+            let shared = specs.share(digest, spec_from(row.spec)?);
+            specs.runs.insert(run, (digest, shared.clone()));
+            Change::Spec(run, digest, shared.0)
+        }
+        Kind::Run => Change::Run(Arc::new(object::run_from(parts.run()?, message("a run row", value)?, specs)?)),
+        Kind::Task => Change::Task(Arc::new(task::task_from(parts.task()?, message("a task row", value)?)?)),
+        Kind::Attempt => {
+            Change::Attempt(Arc::new(task::attempt_from(parts.attempt()?, message("an attempt row", value)?)?))
+        }
+        Kind::Request => {
+            let key = parts.request()?;
+            Change::Request(Arc::new(reply::request_from(key, message("a request row", value)?)?))
+        }
+    })
+}
+
+fn message<M: Message + Default>(what: &'static str, value: &[u8]) -> Result<M, FormatError> {
+    M::decode(value).map_err(|source| FormatError::Bytes { what, source })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,108 @@
+//! Event rows as keys and values.
+
+use bytes::{BufMut, Bytes, BytesMut};
+use prost::Message;
+use quorate_state::{Epoch, Event, EventRow, Millis, Revision, RunId, Token};
+
+use super::message;
+use super::task::{attempt_state_from, state_from, state_to};
+use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
+use crate::format::FormatError;
+use crate::format::parts::{
+    attempt_id_from, attempt_id_to, exit_from, numbered, parsed, required, task_id_from, task_id_to,
+};
+use crate::log::v1 as pb;
+use crate::log::v1::event_row::Event as Wire;
+
+/// The key of an event row: keys are in the order of (revision, sequence).
+pub fn event_key(revision: Revision, sequence: u32) -> Bytes {
+    let mut key = BytesMut::with_capacity(12);
+    key.put_u64(revision.0);
+    key.put_u32(sequence);
+    key.freeze()
+}
+
+/// An event row as key and value.
+pub fn encode_event(row: &EventRow) -> (Bytes, Bytes) {
+    let value = pb::EventRow { at_ms: row.at.0, event: Some(event_to(&row.event)) };
+    (event_key(row.revision, row.sequence), value.encode_to_vec().into())
+}
+
+/// The event row of a key and value.
+///
+/// # Errors
+/// Anything in the row that this version does not know: it is encoded again and must give the same bytes.
+pub fn decode_event(key: &[u8], value: &[u8]) -> Result<EventRow, FormatError> {
+    let wrong = || FormatError::Key(key.to_vec());
+    let (revision, sequence) = key.split_first_chunk::<8>().ok_or_else(wrong)?;
+    let sequence: [u8; 4] = sequence.try_into().map_err(|_| wrong())?;
+    let message: pb::EventRow = message("an event row", value)?;
+    let row = EventRow {
+        revision: Revision(u64::from_be_bytes(*revision)),
+        sequence: u32::from_be_bytes(sequence),
+        at: Millis(message.at_ms),
+        event: event_from(required("event", message.event)?)?,
+    };
+    if encode_event(&row).1 == value { Ok(row) } else { Err(FormatError::Unfaithful("an event row")) }
+}
+
+fn event_to(event: &Event) -> Wire {
+    match event {
+        Event::NamespaceCreated { namespace } => {
+            Wire::NamespaceCreated(pb::NamespaceCreated { namespace: namespace.to_string() })
+        }
+        Event::RunSubmitted { run, namespace, job } => {
+            Wire::RunSubmitted(pb::RunSubmitted { run: run.0, namespace: namespace.to_string(), job: job.to_string() })
+        }
+        Event::RunStarted { run } => Wire::RunStarted(pb::RunStarted { run: run.0 }),
+        Event::RunCancelRequested { run } => Wire::RunCancelRequested(pb::RunCancelRequested { run: run.0 }),
+        Event::RunEnded { run, state } => {
+            Wire::RunEnded(pb::RunEnded { run: run.0, state: run_state_to_wire(*state).into() })
+        }
+        Event::TaskMoved { task, state } => {
+            Wire::TaskMoved(pb::TaskMoved { task: Some(task_id_to(*task)), state: Some(state_to(state)) })
+        }
+        Event::AttemptMoved { attempt, node, token, state, exit } => Wire::AttemptMoved(pb::AttemptMoved {
+            attempt: Some(attempt_id_to(*attempt)),
+            node: node.to_string(),
+            token: token.0,
+            state: attempt_state_to_wire(*state).into(),
+            exit: exit.map(exit_to_wire),
+        }),
+        Event::NodeRegistered { node, epoch } => {
+            Wire::NodeRegistered(pb::NodeRegistered { node: node.to_string(), epoch: epoch.0 })
+        }
+        Event::NodeLost { node, epoch } => Wire::NodeLost(pb::NodeLost { node: node.to_string(), epoch: epoch.0 }),
+    }
+}
+
+fn event_from(event: Wire) -> Result<Event, FormatError> {
+    Ok(match event {
+        Wire::NamespaceCreated(event) => Event::NamespaceCreated { namespace: parsed("namespace", &event.namespace)? },
+        Wire::RunSubmitted(event) => Event::RunSubmitted {
+            run: RunId(event.run),
+            namespace: parsed("namespace", &event.namespace)?,
+            job: parsed("job", &event.job)?,
+        },
+        Wire::RunStarted(event) => Event::RunStarted { run: RunId(event.run) },
+        Wire::RunCancelRequested(event) => Event::RunCancelRequested { run: RunId(event.run) },
+        Wire::RunEnded(event) => Event::RunEnded {
+            run: RunId(event.run),
+            state: required("run.state", run_state_from_wire(numbered("run.state", event.state)?))?,
+        },
+        Wire::TaskMoved(event) => {
+            Event::TaskMoved { task: task_id_from("task", event.task)?, state: state_from(event.state)? }
+        }
+        Wire::AttemptMoved(event) => Event::AttemptMoved {
+            attempt: attempt_id_from("attempt", event.attempt)?,
+            node: parsed("node", &event.node)?,
+            token: Token(event.token),
+            state: attempt_state_from(event.state)?,
+            exit: exit_from(event.exit)?,
+        },
+        Wire::NodeRegistered(event) => {
+            Event::NodeRegistered { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }
+        }
+        Wire::NodeLost(event) => Event::NodeLost { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) },
+    })
+}

@@ -1,0 +1,163 @@
+//! Values of the rows of everything but tasks and attempts.
+
+use quorate_state::{
+    Cluster, ClusterName, Epoch, Job, JobName, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Principal,
+    Revision, Run, RunId, Served,
+};
+
+use super::SpecCache;
+use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::run::{run_state_from_wire, run_state_to_wire};
+use crate::format::parts::{
+    digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, required, resources_from, spec_from,
+    uuid_from, uuid_to,
+};
+use crate::format::{FormatError, ROWS_FORMAT};
+use crate::log::v1 as pb;
+
+pub(super) fn meta_to(meta: &Meta) -> pb::MetaRow {
+    pb::MetaRow {
+        format: ROWS_FORMAT,
+        cluster: uuid_to(meta.cluster),
+        incarnation: meta.incarnation,
+        revision: meta.revision.0,
+        now_ms: meta.now.0,
+        served_ms: meta.served.0,
+        term: meta.term,
+        elapsed_ms: meta.elapsed_ms,
+        events_from: meta.events_from.0,
+    }
+}
+
+pub(super) fn meta_from(row: pb::MetaRow) -> Result<Meta, FormatError> {
+    if row.format != ROWS_FORMAT {
+        return Err(FormatError::Number { what: "the stored state", found: row.format, known: ROWS_FORMAT });
+    }
+    Ok(Meta {
+        cluster: uuid_from("cluster", &row.cluster)?,
+        incarnation: row.incarnation,
+        revision: Revision(row.revision),
+        now: Millis(row.now_ms),
+        served: Served(row.served_ms),
+        term: row.term,
+        elapsed_ms: row.elapsed_ms,
+        events_from: Revision(row.events_from),
+    })
+}
+
+pub(super) fn cluster_to(cluster: &Cluster) -> pb::ClusterRow {
+    pb::ClusterRow { region: cluster.region.to_string(), created_at_ms: cluster.created_at.0 }
+}
+
+pub(super) fn cluster_from(name: ClusterName, row: &pb::ClusterRow) -> Result<Cluster, FormatError> {
+    Ok(Cluster { name, region: parsed("region", &row.region)?, created_at: Millis(row.created_at_ms) })
+}
+
+pub(super) fn node_to(node: &Node) -> pb::NodeRow {
+    pb::NodeRow {
+        uuid: uuid_to(node.uuid),
+        journal: uuid_to(node.journal),
+        boot_id: node.boot_id.to_string(),
+        machine_id: node.machine_id.to_string(),
+        region: node.region.to_string(),
+        cluster: node.cluster.to_string(),
+        capacity: Some(resources_to_wire(node.capacity)),
+        labels: labels_to_wire(&node.labels),
+        epoch: node.epoch.0,
+        lease: Some(lease_to(node.lease)),
+        lost_at_served_ms: match node.status {
+            NodeStatus::Up => None,
+            NodeStatus::Lost { at } => Some(at.0),
+        },
+        cordoned: node.cordoned,
+        registered_at_ms: node.registered_at.0,
+    }
+}
+
+pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, FormatError> {
+    Ok(Node {
+        name,
+        uuid: uuid_from("uuid", &row.uuid)?,
+        journal: uuid_from("journal", &row.journal)?,
+        boot_id: row.boot_id.into(),
+        machine_id: row.machine_id.into(),
+        region: parsed("region", &row.region)?,
+        cluster: parsed("cluster", &row.cluster)?,
+        capacity: resources_from("capacity", row.capacity)?,
+        labels: labels_from(row.labels)?,
+        epoch: Epoch(row.epoch),
+        lease: lease_from(row.lease)?,
+        status: row.lost_at_served_ms.map_or(NodeStatus::Up, |at| NodeStatus::Lost { at: Served(at) }),
+        cordoned: row.cordoned,
+        registered_at: Millis(row.registered_at_ms),
+    })
+}
+
+pub(super) fn job_to(job: &Job) -> pb::JobRow {
+    pb::JobRow {
+        version: job.version,
+        spec_digest: digest_to(job.spec_digest),
+        spec: Some(spec_to_wire(&job.spec)),
+        latest_run: job.latest_run.0,
+        submitted_at_ms: job.submitted_at.0,
+        submitted_revision: job.submitted_revision.0,
+    }
+}
+
+pub(super) fn job_from(
+    namespace: Namespace,
+    name: JobName,
+    row: pb::JobRow,
+    specs: &mut SpecCache,
+) -> Result<Job, FormatError> {
+    let spec_digest = digest_from("spec_digest", &row.spec_digest)?;
+    let (spec, _) = specs.share(spec_digest, spec_from(row.spec)?);
+    Ok(Job {
+        namespace,
+        name,
+        version: row.version,
+        spec_digest,
+        spec,
+        latest_run: RunId(row.latest_run),
+        submitted_at: Millis(row.submitted_at_ms),
+        submitted_revision: Revision(row.submitted_revision),
+    })
+}
+
+pub(super) fn run_to(run: &Run) -> pb::RunRow {
+    pb::RunRow {
+        spec_digest: digest_to(run.spec_digest),
+        job_version: run.job_version,
+        principal: run.principal.to_string(),
+        state: run_state_to_wire(run.state).into(),
+        cancelling: run.cancelling,
+        submitted_at_ms: run.submitted_at.0,
+        submitted_revision: run.submitted_revision.0,
+        submitted_item: run.submitted_item,
+        started_at_ms: run.started_at.map(|at| at.0),
+        ended_at_ms: run.ended_at.map(|at| at.0),
+    }
+}
+
+pub(super) fn run_from(id: RunId, row: pb::RunRow, specs: &SpecCache) -> Result<Run, FormatError> {
+    let spec_digest = digest_from("spec_digest", &row.spec_digest)?;
+    let (spec, graph) = match specs.runs.get(&id) {
+        Some((digest, shared)) if *digest == spec_digest => shared.clone(),
+        Some(_) | None => return Err(FormatError::NoSpec(id)),
+    };
+    Ok(Run {
+        id,
+        spec,
+        graph,
+        spec_digest,
+        job_version: row.job_version,
+        principal: Principal(row.principal.into()),
+        state: required("run.state", run_state_from_wire(numbered("run.state", row.state)?))?,
+        cancelling: row.cancelling,
+        submitted_at: Millis(row.submitted_at_ms),
+        submitted_revision: Revision(row.submitted_revision),
+        submitted_item: row.submitted_item,
+        started_at: row.started_at_ms.map(Millis),
+        ended_at: row.ended_at_ms.map(Millis),
+    })
+}

@@ -1,0 +1,161 @@
+//! Values of the rows of tasks and attempts.
+
+use quorate_state::{
+    Attempt, AttemptId, AttemptState, Epoch, FailReason, Millis, Served, StopReason, Task, TaskId, TaskState, Token,
+    Wait,
+};
+
+use crate::convert::job::resources_to_wire;
+use crate::convert::run::{
+    attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, task_state_to_wire, usage_to_wire,
+};
+use crate::format::FormatError;
+use crate::format::parts::{exit_from, numbered, parsed, required, resources_from, usage_from};
+use crate::log::v1 as pb;
+use crate::v1;
+
+pub(super) fn task_to(task: &Task) -> pb::TaskRow {
+    pb::TaskRow {
+        state: Some(state_to(&task.state)),
+        generation: task.generation,
+        attempts: task.attempts,
+        tries: task.tries,
+        losses: task.losses,
+    }
+}
+
+pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatError> {
+    Ok(Task {
+        id,
+        state: state_from(row.state)?,
+        generation: row.generation,
+        attempts: row.attempts,
+        tries: row.tries,
+        losses: row.losses,
+    })
+}
+
+pub(super) fn state_to(state: &TaskState) -> pb::TaskState {
+    use pb::wait::Wait as Kind;
+    let (wait, reason) = match state {
+        TaskState::Waiting(Wait::Needs) => (Some(Kind::Needs(pb::Needs {})), None),
+        TaskState::Waiting(Wait::Backoff { until }) => (Some(Kind::BackoffUntilMs(until.0)), None),
+        TaskState::Waiting(Wait::Fence { until }) => (Some(Kind::FenceUntilMs(until.0)), None),
+        TaskState::Failed(reason) => (None, Some(reason_to(*reason))),
+        TaskState::Ready
+        | TaskState::Placed
+        | TaskState::Running
+        | TaskState::Succeeded
+        | TaskState::Cancelled
+        | TaskState::Skipped => (None, None),
+    };
+    pb::TaskState {
+        state: task_state_to_wire(state).into(),
+        wait: wait.map(|wait| pb::Wait { wait: Some(wait) }),
+        reason: reason.unwrap_or(pb::FailReason::Unspecified).into(),
+    }
+}
+
+pub(super) fn state_from(state: Option<pb::TaskState>) -> Result<TaskState, FormatError> {
+    use pb::wait::Wait as Kind;
+    let row = required("task.state", state)?;
+    Ok(match numbered("task.state", row.state)? {
+        v1::TaskState::Unspecified => return Err(FormatError::Missing("task.state")),
+        v1::TaskState::Waiting => {
+            TaskState::Waiting(match required("task.wait", row.wait.and_then(|wait| wait.wait))? {
+                Kind::Needs(pb::Needs {}) => Wait::Needs,
+                Kind::BackoffUntilMs(until) => Wait::Backoff { until: Served(until) },
+                Kind::FenceUntilMs(until) => Wait::Fence { until: Served(until) },
+            })
+        }
+        v1::TaskState::Ready => TaskState::Ready,
+        v1::TaskState::Placed => TaskState::Placed,
+        v1::TaskState::Running => TaskState::Running,
+        v1::TaskState::Succeeded => TaskState::Succeeded,
+        v1::TaskState::Failed => TaskState::Failed(reason_from(numbered("task.reason", row.reason)?)?),
+        v1::TaskState::Cancelled => TaskState::Cancelled,
+        v1::TaskState::Skipped => TaskState::Skipped,
+    })
+}
+
+pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
+    pb::AttemptRow {
+        node: attempt.node.to_string(),
+        epoch: attempt.epoch.0,
+        token: attempt.token.0,
+        state: attempt_state_to_wire(attempt.state).into(),
+        stop: attempt.stop.map_or(pb::StopReason::Unspecified, stop_to).into(),
+        gone: attempt.gone,
+        resources: Some(resources_to_wire(attempt.resources)),
+        placed_at_ms: attempt.placed_at.0,
+        started_at_ms: attempt.started_at.map(|at| at.0),
+        ended_at_ms: attempt.ended_at.map(|at| at.0),
+        run_deadline_served_ms: attempt.run_deadline.map(|at| at.0),
+        unknown_deadline_served_ms: attempt.unknown_deadline.map(|at| at.0),
+        exit: attempt.exit.map(exit_to_wire),
+        message: attempt.message.as_deref().map(ToOwned::to_owned),
+        usage: Some(usage_to_wire(attempt.usage)),
+        outputs: Vec::new(),
+    }
+}
+
+pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt, FormatError> {
+    Ok(Attempt {
+        id,
+        node: parsed("attempt.node", &row.node)?,
+        epoch: Epoch(row.epoch),
+        token: Token(row.token),
+        state: attempt_state_from(row.state)?,
+        stop: stop_from(numbered("attempt.stop", row.stop)?),
+        gone: row.gone,
+        resources: resources_from("attempt.resources", row.resources)?,
+        placed_at: Millis(row.placed_at_ms),
+        started_at: row.started_at_ms.map(Millis),
+        ended_at: row.ended_at_ms.map(Millis),
+        run_deadline: row.run_deadline_served_ms.map(Served),
+        unknown_deadline: row.unknown_deadline_served_ms.map(Served),
+        exit: exit_from(row.exit)?,
+        message: row.message.map(Into::into),
+        usage: usage_from(row.usage)?,
+    })
+}
+
+pub(super) fn attempt_state_from(state: i32) -> Result<AttemptState, FormatError> {
+    required("attempt.state", attempt_state_from_wire(numbered("attempt.state", state)?))
+}
+
+fn reason_to(reason: FailReason) -> pb::FailReason {
+    match reason {
+        FailReason::Failed => pb::FailReason::Failed,
+        FailReason::TimedOut => pb::FailReason::TimedOut,
+        FailReason::Lost => pb::FailReason::Lost,
+        FailReason::NodeLosses => pb::FailReason::NodeLosses,
+    }
+}
+
+fn reason_from(reason: pb::FailReason) -> Result<FailReason, FormatError> {
+    match reason {
+        pb::FailReason::Unspecified => Err(FormatError::Missing("task.reason")),
+        pb::FailReason::Failed => Ok(FailReason::Failed),
+        pb::FailReason::TimedOut => Ok(FailReason::TimedOut),
+        pb::FailReason::Lost => Ok(FailReason::Lost),
+        pb::FailReason::NodeLosses => Ok(FailReason::NodeLosses),
+    }
+}
+
+fn stop_to(stop: StopReason) -> pb::StopReason {
+    match stop {
+        StopReason::Cancelled => pb::StopReason::Cancelled,
+        StopReason::TimedOut => pb::StopReason::TimedOut,
+        StopReason::Preempted => pb::StopReason::Preempted,
+    }
+}
+
+fn stop_from(stop: pb::StopReason) -> Option<StopReason> {
+    match stop {
+        pb::StopReason::Unspecified => None,
+        pb::StopReason::Cancelled => Some(StopReason::Cancelled),
+        pb::StopReason::TimedOut => Some(StopReason::TimedOut),
+        pb::StopReason::Preempted => Some(StopReason::Preempted),
+    }
+}

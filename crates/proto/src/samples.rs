@@ -1,0 +1,290 @@
+//! One of everything that is converted or persisted, for the tests of this crate. Enums are walked
+//! variant by variant with exhaustive matches: a new variant does not compile until it is here.
+
+mod persisted;
+
+pub(crate) use persisted::*;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_state::{
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Driver, Epoch, Exit, FailReason,
+    Graph, JobSpec, LeaseTerms, Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Place, Principal, Registration,
+    Resources, Retry, Revision, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec,
+    TaskState, Token, Usage, Uuid, Wait,
+};
+
+use crate::convert::job::spec_digest;
+
+/// The run that most samples are of.
+pub(crate) const RUN: RunId = RunId(0x8123_4567_89ab_cdef);
+
+/// All values that `next` leads to from `first`.
+fn walk<T: Clone>(first: T, next: impl Fn(&T) -> Option<T>) -> Vec<T> {
+    std::iter::successors(Some(first), next).collect()
+}
+
+pub(crate) fn specs() -> Vec<JobSpec> {
+    let split = TaskSpec {
+        name: "split".parse().unwrap(),
+        driver: Driver::Process,
+        argv: vec!["/bin/sh".into(), "-c".into(), "echo \u{e4} \"x\"".into()],
+        env: BTreeMap::from([("A".into(), "1".into()), ("B".into(), String::new())]),
+        needs: vec![],
+        count: 3,
+        resources: Resources { cpu_milli: 500, memory_bytes: 1 << 30 },
+        retry: Retry { attempts: 3, never: vec![0, -1, 137], ..Retry::default() },
+        run_timeout_ms: Some(0),
+        place: Place {
+            regions: vec!["eu".parse().unwrap()],
+            clusters: vec!["eu-1".parse().unwrap(), "eu-2".parse().unwrap()],
+            spread: Spread::Cluster,
+        },
+        on_node_loss: OnNodeLoss::Fenced,
+    };
+    let merge = TaskSpec {
+        name: "merge".parse().unwrap(),
+        driver: Driver::Noop,
+        argv: vec![],
+        env: BTreeMap::new(),
+        needs: vec!["split".parse().unwrap()],
+        count: 1,
+        resources: Resources::ZERO,
+        retry: Retry::default(),
+        run_timeout_ms: None,
+        place: Place { spread: Spread::Node, ..Place::default() },
+        on_node_loss: OnNodeLoss::AtMostOnce,
+    };
+    let full = JobSpec {
+        namespace: "default".parse().unwrap(),
+        name: "claims".parse().unwrap(),
+        priority: 60,
+        labels: BTreeMap::from([("team".into(), "risk".into())]),
+        on_failure: OnFailure::Cancel,
+        tasks: vec![split, merge.clone()],
+    };
+    let bare = JobSpec {
+        namespace: "other".parse().unwrap(),
+        name: "claims".parse().unwrap(),
+        priority: 0,
+        labels: BTreeMap::new(),
+        on_failure: OnFailure::Finish,
+        tasks: vec![TaskSpec {
+            needs: vec![],
+            place: Place { spread: Spread::Pack, ..Place::default() },
+            on_node_loss: OnNodeLoss::AtLeastOnce,
+            ..merge
+        }],
+    };
+    vec![full, bare]
+}
+
+pub(crate) fn task_id() -> TaskId {
+    TaskId { run: RUN, step: 0, index: 2 }
+}
+
+pub(crate) fn attempt_ids() -> Vec<AttemptId> {
+    vec![
+        AttemptId { task: task_id(), number: 1 },
+        AttemptId { task: TaskId { run: RunId(0), step: 0, index: 0 }, number: 0 },
+        AttemptId { task: TaskId { run: RunId(u64::MAX), step: u32::MAX, index: u32::MAX }, number: u32::MAX },
+    ]
+}
+
+pub(crate) fn resources() -> Resources {
+    Resources { cpu_milli: 4_000, memory_bytes: 8 << 30 }
+}
+
+fn lease() -> LeaseTerms {
+    Settings::default().lease
+}
+
+fn usage() -> Usage {
+    Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: u64::MAX }
+}
+
+pub(crate) fn registration() -> Registration {
+    Registration {
+        node: "eu-1-a".parse().unwrap(),
+        uuid: Uuid(7),
+        journal: Uuid(u128::MAX),
+        boot_id: "boot".into(),
+        machine_id: "".into(),
+        region: "eu".parse().unwrap(),
+        cluster: "eu-1".parse().unwrap(),
+        capacity: resources(),
+        labels: BTreeMap::from([("disk".into(), "ssd".into())]),
+        attempts: attempt_ids().into_iter().map(|attempt| AttemptClaim { attempt, token: Token(9) }).collect(),
+    }
+}
+
+pub(crate) fn reports() -> Vec<AttemptReport> {
+    let phases = walk(AttemptPhase::Starting, |phase| match phase {
+        AttemptPhase::Starting => Some(AttemptPhase::Running),
+        AttemptPhase::Running => Some(AttemptPhase::Stopping),
+        AttemptPhase::Stopping => Some(AttemptPhase::Ended),
+        AttemptPhase::Ended => Some(AttemptPhase::Lost),
+        AttemptPhase::Lost => None,
+    });
+    let exits = [None, Some(Exit::Code(0)), Some(Exit::Code(-1)), Some(Exit::Signal(9)), None];
+    phases
+        .into_iter()
+        .zip(exits)
+        .map(|(phase, exit)| AttemptReport {
+            attempt: attempt_ids()[0],
+            token: Token(11),
+            phase,
+            gone: exit.is_some(),
+            exit,
+            message: exit.is_none().then(|| "no such program".into()),
+            usage: if exit.is_some() { usage() } else { Usage::default() },
+        })
+        .collect()
+}
+pub(crate) fn runs() -> Vec<Run> {
+    let states = walk(RunState::Pending, |state| match state {
+        RunState::Pending => Some(RunState::Running),
+        RunState::Running => Some(RunState::Succeeded),
+        RunState::Succeeded => Some(RunState::Failed),
+        RunState::Failed => Some(RunState::Cancelled),
+        RunState::Cancelled => None,
+    });
+    let spec = Arc::new(specs().remove(0));
+    let graph = Arc::new(Graph::of(&spec));
+    states
+        .into_iter()
+        .zip(0_u32..)
+        .map(|(state, number)| Run {
+            id: RunId(RUN.0 + u64::from(number)),
+            spec: spec.clone(),
+            graph: graph.clone(),
+            spec_digest: spec_digest(&spec),
+            job_version: 2,
+            principal: Principal::anonymous_local(),
+            state,
+            cancelling: state == RunState::Cancelled,
+            submitted_at: Millis(100),
+            submitted_revision: Revision(4),
+            submitted_item: number,
+            started_at: (state != RunState::Pending).then_some(Millis(110)),
+            ended_at: state.is_terminal().then_some(Millis(0)),
+        })
+        .collect()
+}
+
+pub(crate) fn task_states() -> Vec<TaskState> {
+    walk(TaskState::Waiting(Wait::Needs), |state| {
+        Some(match state {
+            TaskState::Waiting(Wait::Needs) => TaskState::Waiting(Wait::Backoff { until: Served(5) }),
+            TaskState::Waiting(Wait::Backoff { .. }) => TaskState::Waiting(Wait::Fence { until: Served(0) }),
+            TaskState::Waiting(Wait::Fence { .. }) => TaskState::Ready,
+            TaskState::Ready => TaskState::Placed,
+            TaskState::Placed => TaskState::Running,
+            TaskState::Running => TaskState::Succeeded,
+            TaskState::Succeeded => TaskState::Failed(FailReason::Failed),
+            TaskState::Failed(FailReason::Failed) => TaskState::Failed(FailReason::TimedOut),
+            TaskState::Failed(FailReason::TimedOut) => TaskState::Failed(FailReason::Lost),
+            TaskState::Failed(FailReason::Lost) => TaskState::Failed(FailReason::NodeLosses),
+            TaskState::Failed(FailReason::NodeLosses) => TaskState::Cancelled,
+            TaskState::Cancelled => TaskState::Skipped,
+            TaskState::Skipped => return None,
+        })
+    })
+}
+
+pub(crate) fn tasks() -> Vec<Task> {
+    task_states()
+        .into_iter()
+        .zip(0_u32..)
+        .map(|(state, index)| Task {
+            id: TaskId { run: RUN, step: index % 2, index },
+            state,
+            generation: index + 1,
+            attempts: 2,
+            tries: 1,
+            losses: index,
+        })
+        .collect()
+}
+
+pub(crate) fn attempts() -> Vec<Attempt> {
+    let states = walk(AttemptState::Assigned, |state| {
+        Some(match state {
+            AttemptState::Assigned => AttemptState::Starting,
+            AttemptState::Starting => AttemptState::Running,
+            AttemptState::Running => AttemptState::Stopping,
+            AttemptState::Stopping => AttemptState::Unknown,
+            AttemptState::Unknown => AttemptState::Succeeded,
+            AttemptState::Succeeded => AttemptState::Failed,
+            AttemptState::Failed => AttemptState::Lost,
+            AttemptState::Lost => AttemptState::Cancelled,
+            AttemptState::Cancelled => AttemptState::Preempted,
+            AttemptState::Preempted => AttemptState::TimedOut,
+            AttemptState::TimedOut => return None,
+        })
+    });
+    let stops = walk(StopReason::Cancelled, |stop| match stop {
+        StopReason::Cancelled => Some(StopReason::TimedOut),
+        StopReason::TimedOut => Some(StopReason::Preempted),
+        StopReason::Preempted => None,
+    });
+    states
+        .into_iter()
+        .zip(0_u32..)
+        .map(|(state, number)| {
+            let ended = state.is_terminal();
+            Attempt {
+                // The last one is of a step that the run does not have.
+                id: AttemptId {
+                    task: TaskId { step: if number == 10 { 99 } else { number % 2 }, ..task_id() },
+                    number: number + 1,
+                },
+                node: "eu-1-a".parse().unwrap(),
+                epoch: Epoch(5),
+                token: Token(20 + u64::from(number)),
+                state,
+                stop: stops.get(number as usize).copied(),
+                gone: ended,
+                resources: resources(),
+                placed_at: Millis(100),
+                started_at: (number > 1).then_some(Millis(120)),
+                ended_at: ended.then_some(Millis(130)),
+                run_deadline: (number == 2).then_some(Served(0)),
+                unknown_deadline: (number == 4).then_some(Served(9)),
+                exit: ended.then_some(if number % 2 == 0 { Exit::Code(0) } else { Exit::Signal(15) }),
+                message: (number == 6).then(|| "gone".into()),
+                usage: if ended { usage() } else { Usage::default() },
+            }
+        })
+        .collect()
+}
+
+pub(crate) fn nodes() -> Vec<Node> {
+    let registration = registration();
+    let statuses = walk(NodeStatus::Up, |status| match status {
+        NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
+        NodeStatus::Lost { .. } => None,
+    });
+    let names = ["eu-1-a", "eu-1-b"];
+    statuses
+        .into_iter()
+        .zip(names)
+        .map(|(status, name)| Node {
+            name: name.parse().unwrap(),
+            uuid: registration.uuid,
+            journal: registration.journal,
+            boot_id: registration.boot_id.clone(),
+            machine_id: registration.machine_id.clone(),
+            region: registration.region.clone(),
+            cluster: registration.cluster.clone(),
+            capacity: registration.capacity,
+            labels: registration.labels.clone(),
+            epoch: Epoch(5),
+            lease: lease(),
+            status,
+            cordoned: status != NodeStatus::Up,
+            registered_at: Millis(1),
+        })
+        .collect()
+}

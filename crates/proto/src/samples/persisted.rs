@@ -1,0 +1,269 @@
+//! What goes into logs and stores: entries, events, remembered requests, changes.
+
+use std::sync::Arc;
+
+use quorate_state::{
+    AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Infeasible, Item, Job,
+    JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome,
+    RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer,
+    Token, Uuid, Violation,
+};
+
+use super::{
+    RUN, attempt_ids, attempts, lease, nodes, registration, reports, runs, specs, task_id, task_states, tasks, walk,
+};
+use crate::convert::job::spec_digest;
+
+pub(crate) fn timers() -> Vec<Timer> {
+    let due = Served(1_000);
+    walk(Timer::TaskWait { task: task_id(), generation: 4, due }, |timer| match timer {
+        Timer::TaskWait { .. } => Some(Timer::RunTimeout { attempt: attempt_ids()[0], due }),
+        Timer::RunTimeout { .. } => Some(Timer::UnknownTooLong { attempt: attempt_ids()[0], due: Served(0) }),
+        Timer::UnknownTooLong { .. } => None,
+    })
+}
+
+pub(crate) fn commands() -> Vec<Command> {
+    let spec = Arc::new(specs().remove(0));
+    let bootstrap =
+        Command::Bootstrap { cluster: Uuid(1 << 100), incarnation: 1, settings: Box::new(Settings::default()) };
+    walk(bootstrap, |command| match command {
+        Command::Bootstrap { .. } => Some(Command::CreateNamespace { namespace: "default".parse().unwrap() }),
+        Command::CreateNamespace { .. } => {
+            Some(Command::SubmitJob { run: RUN, spec: spec.clone(), spec_digest: spec_digest(&spec) })
+        }
+        Command::SubmitJob { .. } => Some(Command::CancelRun { run: RUN }),
+        Command::CancelRun { .. } => Some(Command::AdvanceStep { run: RUN, step: 1, limit: 100 }),
+        Command::AdvanceStep { .. } => Some(Command::FinishRun { run: RUN }),
+        Command::FinishRun { .. } => {
+            let node = "eu-1-a".parse().unwrap();
+            let placement = Placement { task: task_id(), generation: 3, node, epoch: Epoch(5) };
+            Some(Command::CommitPlan { placements: vec![placement] })
+        }
+        Command::CommitPlan { .. } => Some(Command::RegisterNode(Box::new(registration()))),
+        Command::RegisterNode(_) => {
+            Some(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports: reports() })
+        }
+        Command::ReportAttempts { .. } => {
+            Some(Command::ExpireLeases { leases: vec![("eu-1-a".parse().unwrap(), Epoch(5))] })
+        }
+        Command::ExpireLeases { .. } => Some(Command::FireTimers { timers: timers() }),
+        Command::FireTimers { .. } => Some(Command::TrimEvents { below: Revision(77) }),
+        Command::TrimEvents { .. } => None,
+    })
+}
+
+/// An entry with one item per command; some have a request id, with and without namespace.
+pub(crate) fn entry() -> Entry {
+    let request = |number: usize| RequestKey {
+        id: RequestId(format!("request \u{e4} {number}").into()),
+        namespace: (number == 2).then(|| "default".parse().unwrap()),
+        digest: Digest([0xab; 32]),
+    };
+    let items = commands().into_iter().enumerate().map(|(number, command)| Item {
+        principal: if number == 0 { Principal::controller() } else { Principal::anonymous_local() },
+        request: (number % 2 == 0).then(|| request(number)),
+        command,
+    });
+    Entry { stamp: Stamp { wall: Millis(1_700_000_000_000), term: 3, elapsed_ms: 12 }, items: items.collect() }
+}
+pub(crate) fn rejections() -> Vec<Rejection> {
+    let shortfall = Shortfall { cpu_milli: 1, memory_bytes: 0 };
+    let missing = [
+        Infeasible::Cordoned,
+        Infeasible::Region,
+        Infeasible::Cluster,
+        Infeasible::TooSmall(shortfall),
+        Infeasible::Full(Shortfall { cpu_milli: 0, memory_bytes: 2 }),
+    ];
+    walk(Rejection::NotBootstrapped, |rejection| {
+        Some(match rejection {
+            Rejection::NotBootstrapped => Rejection::AlreadyBootstrapped,
+            Rejection::AlreadyBootstrapped => Rejection::UnknownNamespace("a".parse().unwrap()),
+            Rejection::UnknownNamespace(_) => Rejection::NamespaceExists("a".parse().unwrap()),
+            Rejection::NamespaceExists(_) => Rejection::UnknownRun(RUN),
+            Rejection::UnknownRun(_) => Rejection::RunIdTaken(RUN),
+            Rejection::RunIdTaken(_) => {
+                Rejection::Invalid(vec![Violation { field: "task.a".into(), message: "no".into() }])
+            }
+            Rejection::Invalid(_) => Rejection::RequestIdReused { id: "r".into() },
+            Rejection::RequestIdReused { .. } => {
+                Rejection::LimitReached { limit: "requests_max", max: 7, advice: "wait" }
+            }
+            Rejection::LimitReached { .. } => Rejection::NodeNameTaken { node: "n".parse().unwrap(), holder: Uuid(3) },
+            Rejection::NodeNameTaken { .. } => Rejection::ClusterInOtherRegion {
+                cluster: "eu-1".parse().unwrap(),
+                region: "eu".parse().unwrap(),
+                claimed: "us".parse().unwrap(),
+            },
+            Rejection::ClusterInOtherRegion { .. } => {
+                Rejection::EpochOver { node: "n".parse().unwrap(), epoch: Epoch(1) }
+            }
+            Rejection::EpochOver { .. } => Rejection::Stale("the task has moved"),
+            Rejection::Stale(_) => Rejection::Infeasible(Infeasible::NodeLost),
+            Rejection::Infeasible(why) => {
+                let at = match why {
+                    Infeasible::NodeLost => 0,
+                    Infeasible::Cordoned => 1,
+                    Infeasible::Region => 2,
+                    Infeasible::Cluster => 3,
+                    Infeasible::TooSmall(_) => 4,
+                    Infeasible::Full(_) => 5,
+                };
+                missing.get(at).map_or(Rejection::Invariant("a bug".into()), |why| Rejection::Infeasible(why.clone()))
+            }
+            Rejection::Invariant(_) => return None,
+        })
+    })
+}
+
+pub(crate) fn replies() -> Vec<Reply> {
+    walk(Reply::Done, |reply| {
+        Some(match reply {
+            Reply::Done => Reply::Submitted { run: RUN, version: 1, revision: Revision(4), window_ms: 3_600_000 },
+            Reply::Submitted { .. } => Reply::Cancelling { ended_before: true, revision: Revision(5) },
+            Reply::Cancelling { .. } => Reply::Registered { epoch: Epoch(5), lease: lease() },
+            Reply::Registered { .. } => {
+                let refused = rejections().into_iter().map(|rejection| PlacementOutcome::Refused(Box::new(rejection)));
+                Reply::PlanCommitted(refused.chain([PlacementOutcome::Placed(Token(0))]).collect())
+            }
+            Reply::PlanCommitted(_) => Reply::Reported(vec![ReportOutcome::Accepted, ReportOutcome::Refused]),
+            Reply::Reported(_) => Reply::Counted(0),
+            Reply::Counted(_) => return None,
+        })
+    })
+}
+
+pub(crate) fn requests() -> Vec<RequestRow> {
+    let namespaces: [Option<Namespace>; 3] = [None, Some("a".parse().unwrap()), Some("a-b".parse().unwrap())];
+    let texts = ["", "a", "a\0", "a\0\u{1}", "a\u{1}", "a\u{e4}", "b"];
+    let kinds = namespaces.iter().cycle().zip(texts.iter().cycle());
+    replies()
+        .into_iter()
+        .zip(kinds)
+        .zip(0_u8..)
+        .map(|((reply, (namespace, text)), number)| RequestRow {
+            namespace: namespace.clone(),
+            principal: Principal((*text).into()),
+            id: RequestId(format!("{text}{number}").into()),
+            digest: Digest([number; 32]),
+            reply,
+            expires_at: Served(44),
+        })
+        .collect()
+}
+
+pub(crate) fn events() -> Vec<EventRow> {
+    let mut all = walk(Event::NamespaceCreated { namespace: "a".parse().unwrap() }, |event| {
+        Some(match event {
+            Event::NamespaceCreated { .. } => {
+                Event::RunSubmitted { run: RUN, namespace: "a".parse().unwrap(), job: "j".parse().unwrap() }
+            }
+            Event::RunSubmitted { .. } => Event::RunStarted { run: RUN },
+            Event::RunStarted { .. } => Event::RunCancelRequested { run: RUN },
+            Event::RunCancelRequested { .. } => Event::RunEnded { run: RUN, state: RunState::Failed },
+            Event::RunEnded { .. } => Event::TaskMoved { task: task_id(), state: TaskState::Ready },
+            Event::TaskMoved { .. } => Event::AttemptMoved {
+                attempt: attempt_ids()[0],
+                node: "eu-1-a".parse().unwrap(),
+                token: Token(8),
+                state: AttemptState::Failed,
+                exit: Some(Exit::Code(1)),
+            },
+            Event::AttemptMoved { .. } => Event::NodeRegistered { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
+            Event::NodeRegistered { .. } => Event::NodeLost { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
+            Event::NodeLost { .. } => return None,
+        })
+    });
+    all.extend(task_states().into_iter().map(|state| Event::TaskMoved { task: task_id(), state }));
+    all.into_iter()
+        .zip(0_u32..)
+        .map(|(event, number)| EventRow {
+            revision: Revision(10 + u64::from(number) / 2),
+            sequence: number % 2,
+            at: Millis(500),
+            event,
+        })
+        .collect()
+}
+
+/// Every kind of change, in the order of loading.
+pub(crate) fn changes() -> Vec<Change> {
+    let first = Change::Meta(Meta {
+        cluster: Uuid(5),
+        incarnation: 1,
+        revision: Revision(99),
+        now: Millis(1_700_000_000_000),
+        served: Served(60_000),
+        term: 3,
+        elapsed_ms: 12,
+        events_from: Revision(2),
+    });
+    let kinds = walk(vec![first], |kind| {
+        let next: Vec<Change> = match kind.first()? {
+            Change::Meta(_) => vec![Change::Settings(Arc::new(Settings::default()))],
+            Change::Settings(_) => {
+                ["a", "a-b", "ab", "default"].map(|name| Change::Namespace(name.parse().unwrap(), Millis(0))).into()
+            }
+            Change::Namespace(..) => vec![Change::Cluster(Arc::new(Cluster {
+                name: "eu-1".parse().unwrap(),
+                region: "eu".parse().unwrap(),
+                created_at: Millis(1),
+            }))],
+            Change::Cluster(_) => nodes().into_iter().map(|node| Change::Node(Arc::new(node))).collect(),
+            Change::Node(_) => specs().into_iter().map(job).map(|job| Change::Job(Arc::new(job))).collect(),
+            Change::Job(_) => {
+                runs().iter().map(|run| Change::Spec(run.id, run.spec_digest, run.spec.clone())).collect()
+            }
+            Change::Spec(..) => runs().into_iter().map(|run| Change::Run(Arc::new(run))).collect(),
+            Change::Run(_) => tasks().into_iter().map(|task| Change::Task(Arc::new(task))).collect(),
+            Change::Task(_) => attempts().into_iter().map(|attempt| Change::Attempt(Arc::new(attempt))).collect(),
+            Change::Attempt(_) => requests().into_iter().map(|row| Change::Request(Arc::new(row))).collect(),
+            Change::Request(_) => vec![Change::RequestGone(requests()[0].key())],
+            Change::RequestGone(_) => vec![Change::EventsBelow(Revision(9))],
+            Change::EventsBelow(_) => return None,
+        };
+        Some(next)
+    });
+    kinds.into_iter().flatten().collect()
+}
+
+fn job(spec: JobSpec) -> Job {
+    Job {
+        namespace: spec.namespace.clone(),
+        name: spec.name.clone(),
+        version: 2,
+        spec_digest: spec_digest(&spec),
+        spec: Arc::new(spec),
+        latest_run: RUN,
+        submitted_at: Millis(100),
+        submitted_revision: Revision(4),
+    }
+}
+
+/// A state that holds all of the above.
+pub(crate) fn state() -> State {
+    let mut state = State::default();
+    for change in changes() {
+        state.commit(&change);
+    }
+    state
+}
+
+/// Compares lines of hexadecimal digits with a file of `golden/`. With `QUORATE_BLESS` set it writes
+/// the file instead, which is right only for a format that no release has written yet.
+pub(crate) fn assert_golden(file: &str, lines: &[String]) {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
+    if std::env::var_os("QUORATE_BLESS").is_some() {
+        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
+    }
+    let frozen = std::fs::read_to_string(&path).unwrap();
+    for (number, (line, frozen)) in lines.iter().zip(frozen.lines()).enumerate() {
+        assert_eq!(line, frozen, "line {} of {file}: stored bytes have changed, see docs/formats.md", number + 1);
+    }
+    assert_eq!(lines.len(), frozen.lines().count(), "{file}");
+}
+
+pub(crate) fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
