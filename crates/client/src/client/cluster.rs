@@ -1,0 +1,50 @@
+//! Calls of the service `Cluster`.
+
+use quorate_proto::v1;
+use quorate_proto::v1::cluster_client::ClusterClient;
+use tonic::transport::Channel;
+
+use super::Client;
+use crate::{Error, MESSAGE_BYTES_MAX};
+
+impl Client {
+    /// Nodes, a page of them.
+    pub async fn list_nodes(&self, request: v1::ListNodesRequest) -> Result<v1::ListNodesResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_nodes(request).await }).await
+    }
+
+    /// Clusters and what they have left.
+    pub async fn list_clusters(&self, request: v1::ListClustersRequest) -> Result<v1::ListClustersResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_clusters(request).await }).await
+    }
+
+    /// The replicas of the control plane.
+    pub async fn list_replicas(&self, request: v1::ListReplicasRequest) -> Result<v1::ListReplicasResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_replicas(request).await }).await
+    }
+
+    /// Makes a namespace. An empty `request_id` is filled in.
+    pub async fn create_namespace(
+        &self,
+        mut request: v1::CreateNamespaceRequest,
+    ) -> Result<v1::CreateNamespaceResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).create_namespace(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// All namespaces.
+    pub async fn list_namespaces(
+        &self,
+        request: v1::ListNamespacesRequest,
+    ) -> Result<v1::ListNamespacesResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_namespaces(request).await }).await
+    }
+}
+
+fn cluster(channel: Channel) -> ClusterClient<Channel> {
+    ClusterClient::new(channel)
+        .max_decoding_message_size(MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(MESSAGE_BYTES_MAX)
+}

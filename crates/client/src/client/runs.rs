@@ -1,0 +1,47 @@
+//! Calls of the service `Runs`; its streams are in `watch` and `logs`.
+
+use quorate_proto::v1;
+use quorate_proto::v1::runs_client::RunsClient;
+use tonic::transport::Channel;
+
+use super::Client;
+use crate::{Error, MESSAGE_BYTES_MAX};
+
+impl Client {
+    /// One run and what became of its steps.
+    pub async fn get_run(&self, request: v1::GetRunRequest) -> Result<v1::GetRunResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).get_run(request).await }).await
+    }
+
+    /// Runs, the newest first, a page of them.
+    pub async fn list_runs(&self, request: v1::ListRunsRequest) -> Result<v1::ListRunsResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).list_runs(request).await }).await
+    }
+
+    /// The tasks of a run, a page of them.
+    pub async fn list_tasks(&self, request: v1::ListTasksRequest) -> Result<v1::ListTasksResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).list_tasks(request).await }).await
+    }
+
+    /// The attempts of a run, a page of them.
+    pub async fn list_attempts(&self, request: v1::ListAttemptsRequest) -> Result<v1::ListAttemptsResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).list_attempts(request).await }).await
+    }
+
+    /// Wants a run to end. An empty `request_id` is filled in.
+    pub async fn cancel_run(&self, mut request: v1::CancelRunRequest) -> Result<v1::CancelRunResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).cancel_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Why a task is not running.
+    pub async fn explain_task(&self, request: v1::ExplainTaskRequest) -> Result<v1::ExplainTaskResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).explain_task(request).await }).await
+    }
+}
+
+pub(super) fn runs(channel: Channel) -> RunsClient<Channel> {
+    RunsClient::new(channel).max_decoding_message_size(MESSAGE_BYTES_MAX).max_encoding_message_size(MESSAGE_BYTES_MAX)
+}

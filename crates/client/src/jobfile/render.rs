@@ -1,0 +1,154 @@
+//! A spec written out as a job file, so that an imported workflow can be read, edited and submitted.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+
+use quorate_state::{Driver, JobSpec, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec};
+
+use super::quantity::{cpu_text, duration_text, memory_text, thousandths_text};
+use super::schema::{DRIVER, ON_FAILURE, ON_NODE_LOSS, SPREAD};
+use super::spec::{DEFAULT_NAMESPACE, DEFAULT_PRIORITY, DEFAULT_RESOURCES};
+
+/// The job file in TOML that means exactly this spec; what has its default is left out.
+pub fn render_toml(spec: &JobSpec) -> String {
+    let mut out = Lines(String::new());
+    out.line("name", &text(spec.name.as_str()));
+    if spec.namespace.as_str() != DEFAULT_NAMESPACE {
+        out.line("namespace", &text(spec.namespace.as_str()));
+    }
+    if spec.priority != DEFAULT_PRIORITY {
+        out.line("priority", &spec.priority.to_string());
+    }
+    if spec.on_failure != OnFailure::default() {
+        let word = match spec.on_failure {
+            OnFailure::Finish => ON_FAILURE[0],
+            OnFailure::Cancel => ON_FAILURE[1],
+        };
+        out.line("on_failure", &text(word));
+    }
+    if !spec.labels.is_empty() {
+        out.line("labels", &text_map(&spec.labels));
+    }
+    for task in &spec.tasks {
+        out.task(task);
+    }
+    out.0
+}
+
+struct Lines(String);
+
+impl Lines {
+    fn line(&mut self, key: &str, value: &str) {
+        writeln!(self.0, "{key} = {value}").expect("writing to a string");
+    }
+
+    fn task(&mut self, task: &TaskSpec) {
+        writeln!(self.0, "\n[task.{}]", key(task.name.as_str())).expect("writing to a string");
+        if task.driver != Driver::default() {
+            let word = match task.driver {
+                Driver::Process => DRIVER[0],
+                Driver::Noop => DRIVER[1],
+            };
+            self.line("driver", &text(word));
+        }
+        if !task.argv.is_empty() {
+            self.line("run", &list(task.argv.iter().map(|argument| text(argument))));
+        }
+        if !task.env.is_empty() {
+            self.line("env", &text_map(&task.env));
+        }
+        if !task.needs.is_empty() {
+            self.line("needs", &list(task.needs.iter().map(|name| text(name.as_str()))));
+        }
+        if task.count != 1 {
+            self.line("count", &task.count.to_string());
+        }
+        if task.resources != DEFAULT_RESOURCES {
+            let cpu = text(&cpu_text(task.resources.cpu_milli));
+            let memory = text(&memory_text(task.resources.memory_bytes));
+            self.line("resources", &format!("{{ cpu = {cpu}, memory = {memory} }}"));
+        }
+        if task.retry != Retry::default() {
+            self.line("retry", &retry(&task.retry));
+        }
+        if let Some(millis) = task.run_timeout_ms {
+            self.line("timeouts", &format!("{{ run = {} }}", text(&duration_text(millis))));
+        }
+        if task.place != Place::default() {
+            self.line("place", &place(&task.place));
+        }
+        if task.on_node_loss != OnNodeLoss::default() {
+            let word = match task.on_node_loss {
+                OnNodeLoss::AtLeastOnce => ON_NODE_LOSS[0],
+                OnNodeLoss::Fenced => ON_NODE_LOSS[1],
+                OnNodeLoss::AtMostOnce => ON_NODE_LOSS[2],
+            };
+            self.line("on_node_loss", &text(word));
+        }
+    }
+}
+
+fn retry(retry: &Retry) -> String {
+    format!(
+        "{{ attempts = {}, first = {}, factor = {}, cap = {}, jitter = {}, never = {} }}",
+        retry.attempts,
+        text(&duration_text(retry.first_ms)),
+        thousandths_text(retry.factor_milli),
+        text(&duration_text(retry.cap_ms)),
+        thousandths_text(retry.jitter_milli),
+        list(retry.never.iter().map(i32::to_string)),
+    )
+}
+
+fn place(place: &Place) -> String {
+    let mut parts = Vec::new();
+    if !place.regions.is_empty() {
+        parts.push(format!("regions = {}", list(place.regions.iter().map(|name| text(name.as_str())))));
+    }
+    if !place.clusters.is_empty() {
+        parts.push(format!("clusters = {}", list(place.clusters.iter().map(|name| text(name.as_str())))));
+    }
+    if place.spread != Spread::default() {
+        let word = match place.spread {
+            Spread::Pack => SPREAD[0],
+            Spread::Node => SPREAD[1],
+            Spread::Cluster => SPREAD[2],
+        };
+        parts.push(format!("spread = {}", text(word)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn text_map(map: &BTreeMap<String, String>) -> String {
+    let parts: Vec<_> = map.iter().map(|(name, value)| format!("{} = {}", key(name), text(value))).collect();
+    format!("{{ {} }}", parts.join(", "))
+}
+
+fn list(items: impl Iterator<Item = String>) -> String {
+    format!("[{}]", items.collect::<Vec<_>>().join(", "))
+}
+
+/// A key, in quotes where TOML wants them.
+fn key(name: &str) -> String {
+    let is_bare = !name.is_empty() && name.chars().all(|c| c.is_ascii_alphanumeric() || matches!(c, '_' | '-'));
+    if is_bare { name.to_owned() } else { text(name) }
+}
+
+/// A basic string of TOML.
+fn text(text: &str) -> String {
+    let mut quoted = String::with_capacity(text.len() + 2);
+    quoted.push('"');
+    for c in text.chars() {
+        match c {
+            '"' => quoted.push_str("\\\""),
+            '\\' => quoted.push_str("\\\\"),
+            '\n' => quoted.push_str("\\n"),
+            '\r' => quoted.push_str("\\r"),
+            '\t' => quoted.push_str("\\t"),
+            c if c.is_control() => write!(quoted, "\\u{:04X}", u32::from(c)).expect("writing to a string"),
+            c => quoted.push(c),
+        }
+    }
+    quoted.push('"');
+    quoted
+}

@@ -1,0 +1,266 @@
+//! The one schema of job files: what the parser accepts, what it refuses for now, and what the documentation lists.
+
+use std::fmt;
+
+use super::quantity::{CPU_MILLI_MAX, DURATION_MS_MAX, MEMORY_BYTES_MAX};
+use super::quantity::{cpu_text, duration_text, memory_text};
+
+/// One key of a job file.
+#[derive(Clone, Copy, Debug)]
+pub struct KeyDoc {
+    /// Where it stands; `NAME` is a name of the user's choice.
+    pub path: &'static str,
+    /// What it takes.
+    pub kind: Kind,
+    /// What holds when it is left out, as it would be written; `required` when it must be given;
+    /// empty when leaving it out means that there is none.
+    pub default: &'static str,
+    /// What it means.
+    pub doc: &'static str,
+    /// False for keys that are part of the language but do not run yet.
+    pub supported: bool,
+}
+
+/// What a key takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// A name: letters, digits, `.`, `_`, `-`.
+    Name,
+    /// Any text.
+    Text,
+    /// A whole number within bounds.
+    Whole {
+        /// The least.
+        min: u64,
+        /// The greatest.
+        max: u64,
+    },
+    /// A number with at most three decimals that count.
+    Decimal {
+        /// The least, in thousandths.
+        min_milli: u32,
+        /// The greatest, in thousandths.
+        max_milli: u32,
+    },
+    /// CPU cores.
+    Cpu,
+    /// Bytes of memory.
+    Memory,
+    /// A length of time.
+    Duration,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+    /// A list of names.
+    Names,
+    /// A list of texts.
+    Texts,
+    /// A list of exit codes.
+    ExitCodes,
+    /// Texts under keys of the user's choice.
+    TextMap,
+    /// A table with known keys.
+    Table,
+    /// Tables of one shape under names of the user's choice.
+    NamedTables,
+    /// The name of a `[retry.NAME]` table, or such a table itself.
+    RetryPolicy,
+    /// Not settled before it is supported.
+    Open,
+}
+
+impl fmt::Display for Kind {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name => f.write_str("a name (letters, digits, '.', '_', '-')"),
+            Self::Text => f.write_str("a text"),
+            Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
+            Self::Decimal { min_milli, max_milli } => {
+                write!(f, "a number from {} to {}", min_milli / 1_000, max_milli / 1_000)
+            }
+            Self::Cpu => write!(f, "CPU cores such as 2, 0.5 or \"500m\", at most {}", cpu_text(CPU_MILLI_MAX)),
+            Self::Memory => {
+                write!(f, "bytes such as \"256Mi\", \"1.5Gi\" or 1048576, at most {}", memory_text(MEMORY_BYTES_MAX))
+            }
+            Self::Duration => {
+                write!(
+                    f,
+                    "a duration such as \"500ms\", \"15m\" or \"1h30m\", at most {}",
+                    duration_text(DURATION_MS_MAX)
+                )
+            }
+            Self::Choice(words) => {
+                f.write_str("one of ")?;
+                words
+                    .iter()
+                    .enumerate()
+                    .try_for_each(|(index, word)| write!(f, "{}\"{word}\"", if index == 0 { "" } else { ", " }))
+            }
+            Self::Names => f.write_str("a list of names"),
+            Self::Texts => f.write_str("a list of texts"),
+            Self::ExitCodes => f.write_str("a list of exit codes (whole numbers)"),
+            Self::TextMap => f.write_str("a table of texts"),
+            Self::Table => f.write_str("a table"),
+            Self::NamedTables => f.write_str("tables by name"),
+            Self::RetryPolicy => f.write_str("the name of a [retry.NAME] table, or such a table in place"),
+            Self::Open => f.write_str("not settled yet"),
+        }
+    }
+}
+
+/// Every key that a job file can have, in the order in which to read about them.
+pub fn reference() -> &'static [KeyDoc] {
+    KEYS
+}
+
+/// The key at `prefix` + `.` + `name`.
+pub(super) fn find(prefix: &str, name: &str) -> Option<&'static KeyDoc> {
+    children(prefix).find(|(child, _)| *child == name).map(|(_, key)| key)
+}
+
+/// The keys right below `prefix`.
+pub(super) fn children(prefix: &str) -> impl Iterator<Item = (&'static str, &'static KeyDoc)> {
+    KEYS.iter().filter_map(move |key| {
+        let rest = key.path.strip_prefix(prefix)?;
+        let name = if prefix.is_empty() { rest } else { rest.strip_prefix('.')? };
+        (!name.is_empty() && !name.contains('.')).then_some((name, key))
+    })
+}
+
+pub(super) const ON_FAILURE: &[&str] = &["finish", "cancel"];
+pub(super) const ON_NODE_LOSS: &[&str] = &["at_least_once", "fenced", "at_most_once"];
+pub(super) const SPREAD: &[&str] = &["pack", "node", "cluster"];
+pub(super) const DRIVER: &[&str] = &["process", "noop"];
+
+const fn key(path: &'static str, kind: Kind, default: &'static str, doc: &'static str) -> KeyDoc {
+    KeyDoc { path, kind, default, doc, supported: true }
+}
+
+const fn later(path: &'static str, doc: &'static str) -> KeyDoc {
+    KeyDoc { path, kind: Kind::Open, default: "", doc, supported: false }
+}
+
+const MS_MAX: u64 = u32::MAX as u64;
+
+const KEYS: &[KeyDoc] = &[
+    key(
+        "name",
+        Kind::Name,
+        "required",
+        "The job's name, unique in its namespace; submitting it again makes a new version.",
+    ),
+    key("namespace", Kind::Name, "\"default\"", "Where the job lives; it must exist."),
+    key(
+        "priority",
+        Kind::Whole { min: 0, max: 100 },
+        "50",
+        "Who is placed first: 100 before 0; equals in submit order.",
+    ),
+    key("labels", Kind::TextMap, "{}", "Free words for people and selectors."),
+    key(
+        "on_failure",
+        Kind::Choice(ON_FAILURE),
+        "\"finish\"",
+        "When a task fails for good: \"finish\" completes independent branches, skips its dependents and fails the run; \"cancel\" cancels the rest.",
+    ),
+    key(
+        "on_node_loss",
+        Kind::Choice(ON_NODE_LOSS),
+        "\"at_least_once\"",
+        "The promise about copies of a task whose node is lost; each task may set its own.",
+    ),
+    key("retry", Kind::NamedTables, "", "Retry policies, named once and used by any task."),
+    key(
+        "retry.NAME",
+        Kind::Table,
+        "",
+        "When a failed attempt is tried again. A lost node never uses up one of these attempts.",
+    ),
+    key("retry.NAME.attempts", Kind::Whole { min: 1, max: 1_000 }, "1", "All tries, the first included."),
+    key("retry.NAME.first", Kind::Duration, "\"1s\"", "Delay before the second try."),
+    key(
+        "retry.NAME.factor",
+        Kind::Decimal { min_milli: 1_000, max_milli: 100_000 },
+        "2.0",
+        "How the delay grows from try to try.",
+    ),
+    key("retry.NAME.cap", Kind::Duration, "\"100s\"", "The longest delay."),
+    key(
+        "retry.NAME.jitter",
+        Kind::Decimal { min_milli: 0, max_milli: 1_000 },
+        "0.2",
+        "Spread of the delay, as a part of itself, so that many tasks do not come back at once.",
+    ),
+    key("retry.NAME.never", Kind::ExitCodes, "[]", "Exit codes that are not tried again."),
+    key("task", Kind::NamedTables, "required", "The tasks: the nodes of the job's graph."),
+    key("task.NAME", Kind::Table, "", "One task, or `count` equal ones."),
+    key("task.NAME.run", Kind::Texts, "required", "Program and arguments."),
+    key(
+        "task.NAME.driver",
+        Kind::Choice(DRIVER),
+        "\"process\"",
+        "How it runs: a process on the node, or \"noop\": nothing at all, for drills; it needs no `run`.",
+    ),
+    key("task.NAME.env", Kind::TextMap, "{}", "Added to the process's environment."),
+    key("task.NAME.needs", Kind::Names, "[]", "Tasks that must succeed first, all of their elements."),
+    key("task.NAME.count", Kind::Whole { min: 1, max: MS_MAX }, "1", "How many elements; each gets its index from 0."),
+    key("task.NAME.resources", Kind::Table, "", "What one element takes of its node."),
+    key("task.NAME.resources.cpu", Kind::Cpu, "\"100m\"", "CPU cores."),
+    key("task.NAME.resources.memory", Kind::Memory, "\"64Mi\"", "Memory."),
+    key("task.NAME.retry", Kind::RetryPolicy, "{}", "When a failed attempt is tried again."),
+    key("task.NAME.timeouts", Kind::Table, "", "How long its phases may take."),
+    key("task.NAME.timeouts.run", Kind::Duration, "", "An attempt that runs longer is stopped and counts as failed."),
+    key("task.NAME.place", Kind::Table, "", "Where it may run."),
+    key("task.NAME.place.regions", Kind::Names, "[]", "Allowed regions; an empty list allows all."),
+    key("task.NAME.place.clusters", Kind::Names, "[]", "Allowed clusters; an empty list allows all."),
+    key(
+        "task.NAME.place.spread",
+        Kind::Choice(SPREAD),
+        "\"pack\"",
+        "Which of the nodes that can take it: the fullest (\"pack\"), the emptiest (\"node\"), or the emptiest of the emptiest cluster (\"cluster\").",
+    ),
+    key("task.NAME.on_node_loss", Kind::Choice(ON_NODE_LOSS), "", "Overrides the job's."),
+    later("params", "Values given at submit time."),
+    later("trigger", "What submits the job: cron or events."),
+    later("finally", "A task that runs at the end, whatever happened."),
+    later("task.NAME.image", "A container image to run in."),
+    later("task.NAME.kind", "Batch, service or daemon."),
+    later("task.NAME.each", "Expands into one task per item of a result."),
+    later("task.NAME.when", "A condition on earlier results."),
+    later("task.NAME.on", "Runs it when others failed."),
+    later("task.NAME.undo", "Compensation, run in reverse order of completion."),
+    later("task.NAME.want", "Alternative resources, best first."),
+    later("task.NAME.wait", "Waits for a signal, holding no slot."),
+    later("task.NAME.accept", "How many failures of its elements are acceptable."),
+    later("task.NAME.finally", "What runs after it, whatever happened."),
+    later("task.NAME.resources.gpu", "GPUs."),
+    later("task.NAME.resources.disk", "Disk space."),
+    later("task.NAME.timeouts.queued", "How long it may wait for a place."),
+    later("task.NAME.timeouts.silent", "How long it may run without a sign of progress."),
+    later("task.NAME.place.near", "Prefers the place of its input."),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_path_is_there_once_and_below_a_key_that_is_there() {
+        let mut seen = std::collections::BTreeSet::new();
+        for key in reference() {
+            assert!(seen.insert(key.path), "{} twice", key.path);
+            assert!(!key.doc.is_empty());
+            if let Some((parent, _)) = key.path.rsplit_once('.') {
+                assert!(seen.contains(parent), "{} before its table", key.path);
+            }
+        }
+    }
+
+    #[test]
+    fn children_are_one_level_below() {
+        let names: Vec<_> = children("task.NAME.resources").map(|(name, _)| name).collect();
+        assert_eq!(names, ["cpu", "memory", "gpu", "disk"]);
+        assert!(find("", "name").is_some_and(|key| key.supported));
+        assert!(find("task.NAME", "each").is_some_and(|key| !key.supported));
+        assert!(find("", "task.NAME").is_none());
+    }
+}

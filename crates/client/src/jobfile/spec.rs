@@ -1,0 +1,249 @@
+//! The walk from the tree to a job's spec: which key becomes which field.
+
+use std::collections::BTreeMap;
+
+use quorate_state::{
+    Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Settings, Spread, TaskName, TaskSpec,
+    Violation,
+};
+
+use super::problem::{Finding, Findings};
+use super::schema::Kind;
+use super::trail::Trail;
+use super::tree::{Node, Value};
+use super::walk::{Field, Walk, nearest};
+
+/// Where a job lives that names no namespace.
+pub(super) const DEFAULT_NAMESPACE: &str = "default";
+/// Priority of a job that names none.
+pub(super) const DEFAULT_PRIORITY: u8 = 50;
+/// What a task takes that does not say.
+pub(super) const DEFAULT_RESOURCES: Resources = Resources { cpu_milli: 100, memory_bytes: 64 << 20 };
+
+/// The spec that `root` describes, or everything that is wrong with it: with its form, and with its
+/// meaning as far as that can be told without the cluster.
+pub(super) fn compile(root: &Node, settings: &Settings) -> Result<JobSpec, Findings> {
+    let mut walk = Walk::default();
+    let Some(spec) = job(&mut walk, root) else { return Err(walk.findings) };
+    if let Err(violations) = spec.check(settings) {
+        // A field that could not be read holds a stand-in: what that breaks is not the user's doing.
+        let said: Vec<_> = violations.into_iter().filter(|v| !walk.findings.concerns(&v.field)).collect();
+        for violation in said {
+            let node = root.locate(&violation.field);
+            let message = advise(&spec, node, &violation);
+            walk.findings.push(Finding { at: node.at, field: violation.field, message });
+        }
+    }
+    if walk.findings.is_empty() { Ok(spec) } else { Err(walk.findings) }
+}
+
+fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
+    let trail = &Trail::ROOT;
+    let fields = walk.fields(root, "", trail)?;
+    if fields.get("name").is_none() {
+        walk.complain(root.at, &trail.key("name"), "required: every job has a name");
+    }
+    let name = walk.name(fields.get("name"), trail);
+    let namespace = walk.name(fields.get("namespace"), trail);
+    let on_node_loss = walk.choice(fields.get("on_node_loss"), trail).map(node_loss).unwrap_or_default();
+    let policies = retry_policies(walk, fields.get("retry"));
+    let mut spec = JobSpec {
+        namespace: namespace.unwrap_or_else(default_namespace),
+        name: name.unwrap_or_else(|| stand_in("unnamed")),
+        priority: walk
+            .whole(fields.get("priority"), trail)
+            .and_then(|p| u8::try_from(p).ok())
+            .unwrap_or(DEFAULT_PRIORITY),
+        labels: walk.text_map(fields.get("labels"), trail),
+        on_failure: walk.choice(fields.get("on_failure"), trail).map(failure).unwrap_or_default(),
+        tasks: Vec::new(),
+    };
+    let trail = trail.key("task");
+    let Some(tasks) = fields.get("task") else {
+        walk.complain(
+            root.at,
+            &trail,
+            "required: a job has at least one task, such as [task.hello] with run = [\"echo\", \"hello\"]",
+        );
+        return Some(spec);
+    };
+    for member in walk.members(&tasks.member.node, &trail, Kind::NamedTables).unwrap_or_default() {
+        let trail = trail.key(&member.key);
+        match TaskName::new(&member.key) {
+            Ok(name) => spec.tasks.push(task(walk, &member.node, name, on_node_loss, &policies, &trail)),
+            Err(error) => walk.complain(member.key_at, &trail, error),
+        }
+    }
+    Some(spec)
+}
+
+/// Always gives a task, so that others that need it are not said to need nothing.
+fn task(
+    walk: &mut Walk,
+    node: &Node,
+    name: TaskName,
+    job_on_node_loss: OnNodeLoss,
+    policies: &BTreeMap<&str, Retry>,
+    trail: &Trail<'_>,
+) -> TaskSpec {
+    let mut spec = TaskSpec {
+        name,
+        driver: Driver::default(),
+        argv: Vec::new(),
+        env: BTreeMap::new(),
+        needs: Vec::new(),
+        count: 1,
+        resources: DEFAULT_RESOURCES,
+        retry: Retry::default(),
+        run_timeout_ms: None,
+        place: Place::default(),
+        on_node_loss: job_on_node_loss,
+    };
+    let Some(fields) = walk.fields(node, "task.NAME", trail) else { return spec };
+    if let Some(driver) = walk.choice(fields.get("driver"), trail) {
+        spec.driver = [Driver::Process, Driver::Noop][driver];
+    }
+    if fields.get("run").is_none() && !fields.is_ahead && spec.driver == Driver::Process {
+        walk.complain(
+            node.at,
+            &trail.key("run"),
+            "required: program and arguments, such as run = [\"echo\", \"hello\"]",
+        );
+    }
+    spec.argv = walk.texts(fields.get("run"), trail);
+    if fields.get("run").is_none() && fields.is_ahead {
+        // Whatever would take the place of `run` has been complained about.
+        spec.argv.push("later".to_owned());
+    }
+    spec.env = walk.text_map(fields.get("env"), trail);
+    spec.needs = walk.names(fields.get("needs"), trail);
+    if let Some(count) = walk.whole(fields.get("count"), trail) {
+        spec.count = u32::try_from(count).unwrap_or(u32::MAX);
+    }
+    if let Some(field) = fields.get("resources") {
+        resources(walk, field, &mut spec.resources, trail);
+    }
+    if let Some(policy) = retry_of_task(walk, fields.get("retry"), policies, trail) {
+        spec.retry = policy;
+    }
+    if let Some(field) = fields.get("timeouts") {
+        let trail = trail.key("timeouts");
+        if let Some(fields) = walk.fields(&field.member.node, "task.NAME.timeouts", &trail) {
+            spec.run_timeout_ms = walk.amount(fields.get("run"), &trail);
+        }
+    }
+    if let Some(field) = fields.get("place") {
+        place(walk, field, &mut spec.place, trail);
+    }
+    if let Some(choice) = walk.choice(fields.get("on_node_loss"), trail) {
+        spec.on_node_loss = node_loss(choice);
+    }
+    spec
+}
+
+fn resources(walk: &mut Walk, field: Field<'_>, into: &mut Resources, trail: &Trail<'_>) {
+    let trail = trail.key("resources");
+    let Some(fields) = walk.fields(&field.member.node, "task.NAME.resources", &trail) else { return };
+    if let Some(cpu) = walk.amount(fields.get("cpu"), &trail) {
+        into.cpu_milli = cpu;
+    }
+    if let Some(memory) = walk.amount(fields.get("memory"), &trail) {
+        into.memory_bytes = memory;
+    }
+}
+
+fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>) {
+    let trail = trail.key("place");
+    let Some(fields) = walk.fields(&field.member.node, "task.NAME.place", &trail) else { return };
+    into.regions = walk.names(fields.get("regions"), &trail);
+    into.clusters = walk.names(fields.get("clusters"), &trail);
+    if let Some(spread) = walk.choice(fields.get("spread"), &trail) {
+        into.spread = [Spread::Pack, Spread::Node, Spread::Cluster][spread];
+    }
+}
+
+fn retry_policies<'t>(walk: &mut Walk, field: Option<Field<'t>>) -> BTreeMap<&'t str, Retry> {
+    let mut policies = BTreeMap::new();
+    let Some(field) = field else { return policies };
+    let trail = Trail::ROOT.key("retry");
+    for member in walk.members(&field.member.node, &trail, Kind::NamedTables).unwrap_or_default() {
+        let policy = retry(walk, &member.node, &trail.key(&member.key));
+        policies.insert(member.key.as_str(), policy);
+    }
+    policies
+}
+
+fn retry_of_task(
+    walk: &mut Walk,
+    field: Option<Field<'_>>,
+    policies: &BTreeMap<&str, Retry>,
+    trail: &Trail<'_>,
+) -> Option<Retry> {
+    let node = &field?.member.node;
+    let trail = trail.key("retry");
+    let Value::Text(name) = &node.value else { return Some(retry(walk, node, &trail)) };
+    let policy = policies.get(name.as_str()).cloned();
+    if policy.is_none() {
+        let advice = nearest(name, policies.keys().copied())
+            .map_or_else(|| format!("add a table [retry.{name}]"), |name| format!("did you mean \"{name}\"?"));
+        walk.complain(
+            node.at,
+            &trail,
+            format_args!("there is no retry policy of the name {}: {advice}", super::tree::quoted(name)),
+        );
+    }
+    policy
+}
+
+fn retry(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Retry {
+    let mut policy = Retry::default();
+    let Some(fields) = walk.fields(node, "retry.NAME", trail) else { return policy };
+    if let Some(attempts) = walk.whole(fields.get("attempts"), trail) {
+        policy.attempts = u32::try_from(attempts).unwrap_or(u32::MAX);
+    }
+    if let Some(first) = walk.amount(fields.get("first"), trail) {
+        policy.first_ms = first;
+    }
+    if let Some(factor) = walk.thousandths(fields.get("factor"), trail) {
+        policy.factor_milli = factor;
+    }
+    if let Some(cap) = walk.amount(fields.get("cap"), trail) {
+        policy.cap_ms = cap;
+    }
+    if let Some(jitter) = walk.thousandths(fields.get("jitter"), trail) {
+        policy.jitter_milli = jitter;
+    }
+    policy.never = walk.exit_codes(fields.get("never"), trail);
+    policy
+}
+
+/// The message, with the task that was probably meant where one is named that is not there.
+fn advise(spec: &JobSpec, node: &Node, violation: &Violation) -> String {
+    if let Value::Text(name) = &node.value
+        && violation.field.contains(".needs[")
+        && !spec.tasks.iter().any(|task| task.name.as_str() == name)
+        && let Some(near) = nearest(name, spec.tasks.iter().map(|task| task.name.as_str()))
+    {
+        return format!("{}; did you mean \"{near}\"?", violation.message);
+    }
+    violation.message.clone()
+}
+
+// The positions below are those of the words in the schema.
+
+fn failure(choice: usize) -> OnFailure {
+    [OnFailure::Finish, OnFailure::Cancel][choice]
+}
+
+fn node_loss(choice: usize) -> OnNodeLoss {
+    [OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce][choice]
+}
+
+fn default_namespace() -> Namespace {
+    stand_in(DEFAULT_NAMESPACE)
+}
+
+/// A name that is known to be well formed.
+fn stand_in<T: std::str::FromStr<Err: std::fmt::Debug>>(text: &str) -> T {
+    text.parse().expect("it is a well-formed name")
+}
