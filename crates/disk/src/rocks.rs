@@ -1,0 +1,125 @@
+//! The store of one replica on RocksDB.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
+use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
+
+use crate::error::{map, map_create, map_open};
+use crate::options;
+use crate::sync::SyncThread;
+use crate::view::{self, View, family};
+
+/// One RocksDB. It is closed, and its directory free for another, when this and every view of it
+/// are dropped.
+pub struct RocksDisk {
+    db: Arc<DB>,
+    sync: Arc<SyncThread>,
+}
+
+impl RocksDisk {
+    /// Opens the store in the directory `path`, or makes it.
+    pub fn open(path: impl AsRef<Path>) -> Result<Self, DiskError> {
+        let path = path.as_ref();
+        std::fs::create_dir_all(path).map_err(|error| map_create(path, &error))?;
+        let db = DB::open_cf_descriptors(&options::store(), path, options::tables())
+            .map_err(|error| map_open(path, &error))?;
+        let db = Arc::new(db);
+        let sync = SyncThread::start(db.clone()).map_err(|error| DiskError::Open(error.to_string()))?;
+        Ok(Self { db, sync: Arc::new(sync) })
+    }
+
+    fn write(&self, batch: &Batch) -> Result<(), DiskError> {
+        if let Some(error) = self.sync.broken() {
+            return Err(error.clone());
+        }
+        let mut writes = WriteBatch::default();
+        add(&self.db, &mut writes, &batch.writes)?;
+        // Without a sync: the bytes are the kernel's when this returns, and the thread below makes
+        // them durable for everyone who waits.
+        self.db.write_opt(writes, &WriteOptions::default()).map_err(|error| {
+            let error = map(&error);
+            self.sync.set_broken(&error);
+            error
+        })
+    }
+}
+
+impl Disk for RocksDisk {
+    fn submit(&self, batch: Batch, durability: Durability) -> Completion {
+        let written = if batch.is_empty() { Ok(()) } else { self.write(&batch) };
+        match (written, durability) {
+            (Err(error), _) => Box::pin(std::future::ready(Err(error))),
+            (Ok(()), Durability::Buffered) => Box::pin(std::future::ready(Ok(()))),
+            (Ok(()), Durability::Synced) => self.sync.synced(),
+        }
+    }
+
+    fn view(&self) -> Arc<dyn DiskView> {
+        Arc::new(View::new(&self.db))
+    }
+
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        view::get(&self.db, &ReadOptions::default(), table, key)
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, DiskError> {
+        view::scan(&self.db, ReadOptions::default(), table, from, to, limit)
+    }
+
+    /// Written as one batch, which RocksDB's log holds whole or not at all.
+    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+        if let Some(error) = self.sync.broken() {
+            return Box::pin(std::future::ready(Err(error.clone())));
+        }
+        let (db, sync, tables) = (self.db.clone(), self.sync.clone(), tables.to_vec());
+        let (sender, receiver) = tokio::sync::oneshot::channel();
+        // On a thread of its own: a whole state is written, and the callers' threads keep elections
+        // away meanwhile.
+        let spawned = std::thread::Builder::new().name("disk-replace".into()).spawn(move || {
+            let outcome = replace(&db, &tables, rows, &and);
+            if let Err(error) = &outcome {
+                sync.set_broken(error);
+            }
+            // The store must be free again when the caller hears of the end.
+            drop((db, sync));
+            let _ = sender.send(outcome);
+        });
+        Box::pin(async move {
+            spawned.map_err(|error| DiskError::Io(format!("no thread to replace tables: {error}")))?;
+            receiver.await.unwrap_or_else(|_| Err(DiskError::Io("the thread that replaces tables died".into())))
+        })
+    }
+}
+
+fn replace(db: &DB, tables: &[Table], rows: Vec<(Table, Row)>, and: &Batch) -> Result<(), DiskError> {
+    let mut writes = WriteBatch::default();
+    for table in tables {
+        // Up to and including the last key there is; a range needs an end, and keys have no largest.
+        if let Some((last, _)) = view::last(db, ReadOptions::default(), *table, None)? {
+            let mut end = last.to_vec();
+            end.push(0);
+            writes.delete_range_cf(family(db, *table)?, b"".as_slice(), end.as_slice());
+        }
+    }
+    for (table, (key, value)) in rows {
+        writes.put_cf(family(db, table)?, key, value);
+    }
+    add(db, &mut writes, &and.writes)?;
+    let mut synced = WriteOptions::default();
+    synced.set_sync(true);
+    db.write_opt(writes, &synced).map_err(|error| map(&error))
+}
+
+fn add(db: &DB, writes: &mut WriteBatch, batch: &[Write]) -> Result<(), DiskError> {
+    for write in batch {
+        match write {
+            Write::Put { table, key, value } => writes.put_cf(family(db, *table)?, key, value),
+            Write::Delete { table, key } => writes.delete_cf(family(db, *table)?, key),
+            Write::DeleteRange { table, from, to } => writes.delete_range_cf(family(db, *table)?, from, to),
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,97 @@
+//! RocksDB behind the disk seam: the contract, and what only a real disk can get wrong.
+
+#[path = "suite/contract.rs"]
+mod contract;
+
+use std::os::unix::fs::PermissionsExt as _;
+
+use quorate_disk::RocksDisk;
+use quorate_seams::{Batch, Disk as _, DiskError, Durability, Table};
+
+#[tokio::test]
+async fn it_keeps_the_contract() {
+    contract::check_all(|| {
+        let dir = tempfile::tempdir().unwrap();
+        move || RocksDisk::open(dir.path().join("store")).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_second_opener_is_refused_until_the_first_is_gone() {
+    let dir = tempfile::tempdir().unwrap();
+    let first = RocksDisk::open(dir.path()).unwrap();
+    let Err(DiskError::Open(why)) = RocksDisk::open(dir.path()) else { panic!("opened twice") };
+    assert!(why.contains("in use by another quorate process"), "{why}");
+    let view = first.view();
+    drop(first);
+    assert!(matches!(RocksDisk::open(dir.path()), Err(DiskError::Open(_))), "a view still reads from it");
+    drop(view);
+    RocksDisk::open(dir.path()).unwrap();
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    let file = dir.path().join("file");
+    std::fs::write(&file, "").unwrap();
+    assert!(matches!(RocksDisk::open(file.join("store")), Err(DiskError::Open(_))));
+}
+
+#[test]
+fn an_unwritable_directory_is_refused() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::set_permissions(dir.path(), std::fs::Permissions::from_mode(0o500)).unwrap();
+    // Root may write anywhere, so there is nothing to see then.
+    if std::fs::write(dir.path().join("probe"), "").is_err() {
+        assert!(matches!(RocksDisk::open(dir.path().join("store")), Err(DiskError::Open(_))));
+        assert!(matches!(RocksDisk::open(dir.path()), Err(DiskError::Open(_))));
+    }
+}
+
+#[tokio::test]
+async fn a_torn_tail_is_forgiven_and_damage_before_it_is_not() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RocksDisk::open(dir.path()).unwrap();
+    for key in ["first", "second", "third"] {
+        let mut batch = Batch::default();
+        batch.put(Table::Log, key, vec![b'x'; 1000]);
+        disk.submit(batch, Durability::Synced).await.unwrap();
+    }
+    // A copy, as a crash would leave it: closing in order would tidy up.
+    let copy = |name: &str| {
+        let to = dir.path().with_extension(name);
+        std::fs::create_dir(&to).unwrap();
+        for entry in std::fs::read_dir(dir.path()).unwrap() {
+            let entry = entry.unwrap();
+            if entry.file_name() != "LOCK" {
+                std::fs::copy(entry.path(), to.join(entry.file_name())).unwrap();
+            }
+        }
+        to
+    };
+    let wal = |dir: &std::path::Path| {
+        let logs = std::fs::read_dir(dir).unwrap().map(|entry| entry.unwrap().path());
+        logs.filter(|path| path.extension().is_some_and(|extension| extension == "log"))
+            .max_by_key(|path| std::fs::metadata(path).unwrap().len())
+            .unwrap()
+    };
+
+    let torn = copy("torn");
+    let log = std::fs::OpenOptions::new().write(true).open(wal(&torn)).unwrap();
+    log.set_len(log.metadata().unwrap().len() - 100).unwrap();
+    let reopened = RocksDisk::open(&torn).unwrap();
+    assert!(reopened.get(Table::Log, b"second").unwrap().is_some());
+    assert!(reopened.get(Table::Log, b"third").unwrap().is_none());
+
+    let damaged = copy("damaged");
+    let log = wal(&damaged);
+    let mut bytes = std::fs::read(&log).unwrap();
+    bytes[500] ^= 0xff;
+    std::fs::write(&log, bytes).unwrap();
+    assert!(matches!(RocksDisk::open(&damaged), Err(DiskError::Corrupt(_))));
+    drop(reopened);
+    for dir in [torn, damaged] {
+        std::fs::remove_dir_all(dir).unwrap();
+    }
+}

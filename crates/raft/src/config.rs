@@ -1,0 +1,127 @@
+//! What a replica is started with.
+
+use std::sync::Arc;
+
+use quorate_seams::{Clock, Disk, Entropy, Network};
+use quorate_state::RegionName;
+
+use crate::Error;
+
+/// The effects that a replica may have.
+#[derive(Clone)]
+pub struct Seams {
+    /// Time since boot and time of day.
+    pub clock: Arc<dyn Clock>,
+    /// Ids, seeds and jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// The way to the other replicas.
+    pub network: Arc<dyn Network>,
+    /// The store of this replica.
+    pub disk: Arc<dyn Disk>,
+}
+
+/// How a replica comes to belong to a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Formation {
+    /// Makes a new cluster with this replica as its only member. Refused where the disk has an
+    /// identity.
+    Init,
+    /// Asks the cluster that `peers` (raft addresses) belong to for a place in it. Asking again
+    /// with the same disk gives the same place.
+    Join { peers: Vec<String> },
+    /// Goes on as what the disk says this replica is.
+    Run,
+}
+
+/// Everything that is decided before a replica starts.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// How it comes to belong to a cluster.
+    pub formation: Formation,
+    /// Where it stands.
+    pub region: RegionName,
+    /// The raft listener, `host:port`; port 0 takes a free one.
+    pub listen: String,
+    /// Where others reach it. An empty raft address stands for the one bound.
+    pub advertise: Addresses,
+    /// Timing and sizes.
+    pub tuning: Tuning,
+}
+
+/// Where a replica is reached, each `host:port`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Addresses {
+    /// By other replicas.
+    pub raft: String,
+    /// By clients.
+    pub api: String,
+    /// By agents.
+    pub agent: String,
+}
+
+/// Timing and sizes. The default is the product's.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Tuning {
+    /// Between two signs of life of the leader.
+    pub heartbeat_ms: u64,
+    /// A follower waits at least this long without a leader before it stands for election.
+    pub election_ms_min: u64,
+    /// And at most this long.
+    pub election_ms_max: u64,
+    /// A snapshot is taken, and the log cut, every this many entries.
+    pub snapshot_entries: u64,
+    /// Entries kept behind the snapshot for followers that are a little late.
+    pub keep_entries: u64,
+    /// Bytes of rows in one piece of a snapshot on the wire.
+    pub snapshot_chunk_bytes: usize,
+    /// Replicas compare the digest of their history every this many revisions.
+    pub digest_every: u64,
+    /// Items that wait to be proposed; above it, proposals are refused as overload.
+    pub queue_items_max: usize,
+    /// Items in one log entry.
+    pub entry_items_max: usize,
+    /// Bytes of one log entry.
+    pub entry_bytes_max: usize,
+    /// Log entries proposed and not yet applied.
+    pub entries_in_flight_max: usize,
+}
+
+impl Default for Tuning {
+    fn default() -> Self {
+        Self {
+            heartbeat_ms: 100,
+            election_ms_min: 500,
+            election_ms_max: 1_000,
+            snapshot_entries: 5_000,
+            keep_entries: 1_000,
+            snapshot_chunk_bytes: 1 << 20,
+            digest_every: 1_000,
+            queue_items_max: 16_384,
+            entry_items_max: 1_024,
+            entry_bytes_max: 8 << 20,
+            entries_in_flight_max: 64,
+        }
+    }
+}
+
+impl Tuning {
+    /// Refuses values with which a cluster could not work.
+    pub(crate) fn check(&self) -> Result<(), Error> {
+        let rules = [
+            (self.heartbeat_ms > 0, "heartbeat_ms must be at least 1"),
+            (self.election_ms_min >= 2 * self.heartbeat_ms, "election_ms_min must be at least twice heartbeat_ms"),
+            (self.election_ms_max > self.election_ms_min, "election_ms_max must be above election_ms_min"),
+            (self.snapshot_entries > 0, "snapshot_entries must be at least 1"),
+            (self.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes must be at least 1"),
+            (self.digest_every > 0, "digest_every must be at least 1"),
+            (self.queue_items_max > 0, "queue_items_max must be at least 1"),
+            (self.entry_items_max > 0, "entry_items_max must be at least 1"),
+            (self.entry_bytes_max > 0, "entry_bytes_max must be at least 1"),
+            (self.entries_in_flight_max > 0, "entries_in_flight_max must be at least 1"),
+        ];
+        match rules.iter().find(|(holds, _)| !holds) {
+            Some((_, broken)) => Err(Error::Tuning(broken)),
+            None => Ok(()),
+        }
+    }
+}

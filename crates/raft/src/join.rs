@@ -1,0 +1,251 @@
+//! Becoming a member: what a joiner asks, and what the leader does about it.
+//!
+//! Everything here may be repeated. A store that asks twice gets the same id; a learner asks until
+//! it is a voter; a leader finishes a change of membership that its predecessor began.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{ChangeMembers, ServerState};
+use quorate_proto::raft::v1 as pb;
+use quorate_proto::raft::v1::join_reply::Outcome;
+use quorate_seams::{Network, Shutdown};
+use tonic::Status;
+
+use crate::runtime::jittered;
+use crate::state_machine::Published;
+use crate::store::STORE_FORMAT;
+use crate::type_config::{Membership, Metrics, Peer, Raft, ReplicaId};
+use crate::{Error, Identity, channel, wire};
+
+/// For one peer to answer. Longer than [`CHANGE_DEADLINE`], which is part of it.
+const ASK_DEADLINE: Duration = Duration::from_secs(8);
+/// For connecting to one peer.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(2);
+/// Between two rounds of asking all peers; the first half of it at least.
+const ASK_PAUSE: Duration = Duration::from_millis(500);
+/// From one hint to the next.
+const REDIRECTS_MAX: usize = 4;
+/// For a change of membership to be committed.
+const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
+/// A learner becomes a voter when it is this close to the end of the log.
+const PROMOTE_LAG_MAX: u64 = 200;
+
+/// Why a cluster did not take a joiner.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// It never will; the sentence says why.
+    Final(String),
+    /// Nobody could, just now.
+    ForNow(String),
+}
+
+/// The question. `known` is what the joiner already is, if it was taken before.
+pub(crate) fn request(known: Option<Identity>, peer: &Peer) -> pb::JoinRequest {
+    pb::JoinRequest {
+        cluster: known.map(|identity| wire::uuid_to(identity.cluster)).unwrap_or_default(),
+        peer: Some(wire::peer_to(known.map_or(0, |identity| identity.replica), peer)),
+        format: STORE_FORMAT,
+    }
+}
+
+/// Asks the peers in turn, following hints, once.
+pub(crate) async fn ask(
+    network: &Arc<dyn Network>,
+    peers: &[String],
+    request: &pb::JoinRequest,
+) -> Result<pb::JoinAccepted, Refusal> {
+    let mut last = "nobody was asked".to_owned();
+    for peer in peers {
+        let mut address = peer.clone();
+        for _ in 0..REDIRECTS_MAX {
+            let mut client = channel::client(network, &address, CONNECT_DEADLINE);
+            let asked = tokio::time::timeout(ASK_DEADLINE, client.join(request.clone())).await;
+            let asked = asked.unwrap_or_else(|_| Err(Status::deadline_exceeded("no answer in time")));
+            match asked.map(|reply| reply.into_inner().outcome) {
+                Ok(Some(Outcome::Accepted(accepted))) => return Ok(accepted),
+                Ok(Some(Outcome::Refused(why))) => return Err(Refusal::Final(why)),
+                Ok(Some(Outcome::Redirect(to))) => {
+                    last = format!("{address} says to ask {}", to.raft_address);
+                    address = to.raft_address;
+                    continue;
+                }
+                Ok(Some(Outcome::Retry(why))) => last = format!("{address}: {why}"),
+                Ok(None) => last = format!("{address} gave an answer that this version does not know"),
+                Err(status) => last = format!("{address}: {}", status.message()),
+            }
+            break;
+        }
+    }
+    Err(Refusal::ForNow(last))
+}
+
+/// Asks until a cluster takes us, refuses for good, or we are told to stop.
+pub(crate) async fn ask_until_accepted(
+    network: &Arc<dyn Network>,
+    peers: &[String],
+    request: &pb::JoinRequest,
+    shutdown: &Shutdown,
+) -> Result<pb::JoinAccepted, Error> {
+    let asking = async {
+        loop {
+            match ask(network, peers, request).await {
+                Ok(accepted) => return Ok(accepted),
+                Err(Refusal::Final(why)) => return Err(Error::JoinRefused(why)),
+                Err(Refusal::ForNow(why)) => tracing::warn!(why, "not taken into the cluster yet; asking again"),
+            }
+            tokio::time::sleep(jittered(ASK_PAUSE)).await;
+        }
+    };
+    tokio::select! {
+        biased;
+        () = shutdown.requested() => Err(Error::Stopped),
+        outcome = asking => outcome,
+    }
+}
+
+/// Asks to become a voter until this replica is one.
+pub(crate) async fn ask_until_voter(
+    raft: Raft,
+    network: Arc<dyn Network>,
+    identity: Identity,
+    me: Peer,
+    peers: Vec<String>,
+) {
+    let request = request(Some(identity), &me);
+    loop {
+        let metrics = raft.metrics().borrow_watched().clone();
+        let committed = metrics.committed_membership_config.membership();
+        if committed.voter_ids().any(|id| id == identity.replica) {
+            return;
+        }
+        let known = committed.nodes().filter(|(id, _)| **id != identity.replica).map(|(_, peer)| peer.raft.clone());
+        let candidates: Vec<String> = known.chain(peers.iter().cloned()).collect();
+        match ask(&network, &candidates, &request).await {
+            Ok(_) => {}
+            Err(Refusal::ForNow(why)) => tracing::info!(why, "still a learner"),
+            Err(Refusal::Final(why)) => {
+                tracing::error!(why, "the cluster does not want this replica as a voter");
+                return;
+            }
+        }
+        tokio::time::sleep(jittered(ASK_PAUSE)).await;
+    }
+}
+
+/// The leader's side.
+pub(crate) struct Registrar {
+    identity: Identity,
+    published: Arc<Published>,
+    /// openraft changes the membership one step at a time.
+    one: tokio::sync::Mutex<()>,
+}
+
+impl Registrar {
+    pub(crate) fn new(identity: Identity, published: Arc<Published>) -> Self {
+        Self { identity, published, one: tokio::sync::Mutex::default() }
+    }
+
+    /// Makes a joiner a learner, or a learner that has caught up a voter.
+    pub(crate) async fn admit(&self, raft: &Raft, request: pb::JoinRequest) -> Result<Outcome, Status> {
+        let (claimed, peer) = wire::peer_from(request.peer.ok_or(wire::WireError::Missing("peer"))?)?;
+        let ours = self.identity.cluster;
+        if !request.cluster.is_empty() {
+            let theirs = wire::uuid_from("cluster", &request.cluster)?;
+            if theirs != ours {
+                return Ok(Outcome::Refused(format!(
+                    "its data directory belongs to cluster {theirs}, this is cluster {ours}: use an empty one"
+                )));
+            }
+        }
+        if request.format < STORE_FORMAT {
+            return Ok(Outcome::Refused(format!(
+                "it reads stores up to format {}, this cluster writes {STORE_FORMAT}: use a newer version of quorate",
+                request.format
+            )));
+        }
+        let _one = self.one.lock().await;
+        let metrics = raft.metrics().borrow_watched().clone();
+        let membership = metrics.membership_config.membership();
+        if metrics.state != ServerState::Leader {
+            let leader = metrics.current_leader.and_then(|leader| membership.get_node(&leader));
+            return Ok(match leader {
+                Some(leader) if metrics.current_leader != Some(metrics.id) => {
+                    Outcome::Redirect(pb::JoinRedirect { raft_address: leader.raft.clone() })
+                }
+                Some(_) | None => Outcome::Retry("no leader is known".into()),
+            });
+        }
+        if let Some((id, _)) = membership.nodes().find(|(_, known)| known.store == peer.store) {
+            return Ok(self.promote(raft, &metrics, *id).await);
+        }
+        if claimed != 0 {
+            return Ok(Outcome::Refused(format!(
+                "replica {claimed} was removed from the cluster: use an empty data directory to join anew"
+            )));
+        }
+        if let Some((id, _)) = membership.nodes().find(|(_, known)| known.raft == peer.raft) {
+            return Ok(Outcome::Refused(format!(
+                "replica {id} is at {} already, with another store: remove it first, or use another address",
+                peer.raft
+            )));
+        }
+        let highest = membership.nodes().map(|(id, _)| *id).max().unwrap_or_default();
+        let id = highest.max(self.published.replica_max()) + 1;
+        tracing::info!(replica = id, address = peer.raft, region = %peer.region, "a new replica joins");
+        Ok(match change(raft.add_learner(id, peer, false)).await {
+            Ok(()) => self.accepted(id, false),
+            Err(why) => Outcome::Retry(why),
+        })
+    }
+
+    async fn promote(&self, raft: &Raft, metrics: &Metrics, id: ReplicaId) -> Outcome {
+        if metrics.membership_config.membership().voter_ids().any(|voter| voter == id) {
+            return self.accepted(id, true);
+        }
+        let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).copied().flatten());
+        let close =
+            matched.is_some_and(|matched| matched.index + PROMOTE_LAG_MAX >= metrics.last_log_index.unwrap_or(0));
+        if !close {
+            return self.accepted(id, false);
+        }
+        tracing::info!(replica = id, "a learner has caught up and becomes a voter");
+        match change(raft.change_membership(ChangeMembers::AddVoterIds(BTreeSet::from([id])), true)).await {
+            Ok(()) => self.accepted(id, true),
+            Err(why) => Outcome::Retry(why),
+        }
+    }
+
+    fn accepted(&self, replica: ReplicaId, voter: bool) -> Outcome {
+        let cluster = wire::uuid_to(self.identity.cluster);
+        Outcome::Accepted(pb::JoinAccepted { cluster, group: quorate_proto::format::GROUP, replica, voter })
+    }
+}
+
+/// Finishes a change of voters that stopped half way, because its leader did: on the leader, call
+/// it now and then.
+pub(crate) async fn settle(raft: &Raft) {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let effective = &metrics.membership_config;
+    let under_way = effective != &metrics.committed_membership_config;
+    let configs = Membership::get_joint_config(effective.membership());
+    let Some(voters) = configs.last().filter(|_| configs.len() > 1) else { return };
+    if metrics.state == ServerState::Leader && !under_way {
+        let change_to = ChangeMembers::ReplaceAllVoters(voters.clone());
+        match change(raft.change_membership(change_to, true)).await {
+            Ok(()) => tracing::info!("finished a change of membership that was left half way"),
+            Err(why) => tracing::warn!(why, "a change of membership is still half way"),
+        }
+    }
+}
+
+/// Waits for a change of membership, but not for ever.
+async fn change<T, E: std::error::Error>(changing: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+    match tokio::time::timeout(CHANGE_DEADLINE, changing).await {
+        Ok(Ok(_)) => Ok(()),
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the change is not committed yet".into()),
+    }
+}

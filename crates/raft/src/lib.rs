@@ -1,0 +1,48 @@
+//! openraft bound to our state: propose, read, log store, snapshots and transport of one replica.
+//!
+//! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
+//! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
+//! `network` and `service` (what is sent), `join` and `compare` (how replicas meet and watch each
+//! other).
+//!
+//! **Invariant:** no other crate names an openraft type, because its alphas change between numbers
+//! and only the simulator may say that a new one is fit.
+//! **Invariant:** log, vote, rows and the record of what was applied share one write-ahead log, so
+//! a row that is durable has its log entry and its applied index durable with it.
+//! **Invariant:** openraft never sees a message whose cluster, group, store or start count is
+//! wrong, because it cannot tell a wiped or restored disk from the one it knew.
+
+mod config;
+mod error;
+mod role;
+
+mod replica;
+
+mod formation;
+mod halt;
+mod lead;
+mod log_clock;
+mod propose;
+mod read;
+
+mod log_store;
+mod runtime;
+mod snapshot;
+mod state_machine;
+mod store;
+mod type_config;
+mod wire;
+
+mod channel;
+mod gate;
+mod listener;
+mod network;
+mod service;
+
+mod compare;
+mod join;
+
+pub use config::{Addresses, Config, Formation, Seams, Tuning};
+pub use error::{Error, ProposeError, ReadError, StopReason};
+pub use replica::{EventsPage, Replica};
+pub use role::{Hint, Identity, LogStatus, LogTime, Member, Members, Role};

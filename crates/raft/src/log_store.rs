@@ -1,0 +1,183 @@
+//! openraft's log and vote on the disk seam.
+
+use std::fmt::Debug;
+use std::io;
+use std::ops::{Bound, RangeBounds};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use openraft::storage::{IOFlushed, RaftLogStorage};
+use openraft::{LogState, OptionalSend, RaftLogReader};
+use quorate_proto::raft::v1 as pb;
+use quorate_seams::{Batch, Durability, Table};
+
+use crate::store::{self, Store, log_key};
+use crate::type_config::{LogEntry, LogId, TypeConfig, Vote};
+use crate::wire;
+
+/// Bytes of entries handed to openraft at once for sending; one entry is handed over whatever its
+/// size.
+const READ_BYTES_MAX: usize = 2 << 20;
+/// Rows read from disk at once.
+const PAGE_ROWS: usize = 256;
+
+/// The log. Cheap to clone; every clone reads what any of them wrote.
+#[derive(Clone)]
+pub(crate) struct LogStore {
+    store: Store,
+    purge_below: PurgeBound,
+}
+
+/// Entries below this index may be cut off: their effects are in rows that precede the cut in the
+/// one write-ahead log, so no crash can keep the cut and lose the rows.
+#[derive(Clone, Default)]
+pub(crate) struct PurgeBound(Arc<AtomicU64>);
+
+impl PurgeBound {
+    /// Entries below `index` are applied.
+    pub(crate) fn raise(&self, index: u64) {
+        self.0.fetch_max(index, Ordering::SeqCst);
+    }
+
+    fn allows(&self, index: u64) -> bool {
+        index < self.0.load(Ordering::SeqCst)
+    }
+}
+
+impl LogStore {
+    pub(crate) fn new(store: Store, purge_below: PurgeBound) -> Self {
+        Self { store, purge_below }
+    }
+
+    /// The entries of `from..to`, which must have no hole; at most about `bytes_max` of them.
+    fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
+        let view = self.store.disk().view();
+        let mut entries: Vec<LogEntry> = Vec::new();
+        let (mut at, mut bytes) = (from, 0);
+        while at < to && bytes < bytes_max {
+            let rows = view.scan(Table::Log, &log_key(at), Some(&log_key(to)), PAGE_ROWS);
+            let rows = rows.map_err(|error| self.store.fail(&error))?;
+            let Some((last, _)) = rows.last() else { break };
+            at = index_of(last).map_err(|error| self.store.fail(&error))? + 1;
+            for (_, value) in rows {
+                if bytes >= bytes_max {
+                    break;
+                }
+                bytes += value.len();
+                let entry = wire::entry_decode(value).map_err(|error| self.store.fail(&error))?;
+                if entries.last().is_some_and(|before| before.log_id.index + 1 != entry.log_id.index) {
+                    return Err(self.store.fail(&io::Error::other(format!("a hole before {}", entry.log_id))));
+                }
+                entries.push(entry);
+            }
+        }
+        Ok(entries)
+    }
+
+    fn mark(&self, key: &[u8]) -> Result<Option<LogId>, io::Error> {
+        let mark: Option<pb::Mark> = self.store.read(key)?;
+        Ok(mark.and_then(|mark| mark.log_id.as_ref().map(wire::log_id_from)))
+    }
+}
+
+impl RaftLogReader<TypeConfig> for LogStore {
+    async fn try_get_log_entries<RB: RangeBounds<u64> + Clone + Debug + OptionalSend>(
+        &mut self,
+        range: RB,
+    ) -> Result<Vec<LogEntry>, io::Error> {
+        let from = match range.start_bound() {
+            Bound::Included(index) => *index,
+            Bound::Excluded(index) => index + 1,
+            Bound::Unbounded => 0,
+        };
+        let to = match range.end_bound() {
+            Bound::Included(index) => index + 1,
+            Bound::Excluded(index) => *index,
+            Bound::Unbounded => u64::MAX,
+        };
+        self.read(from, to, usize::MAX)
+    }
+
+    async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
+        self.read(start, end, READ_BYTES_MAX)
+    }
+
+    async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
+        let vote: Option<pb::Vote> = self.store.read(store::VOTE)?;
+        vote.map(|vote| wire::vote_from(Some(vote)).map_err(|error| self.store.fail(&error))).transpose()
+    }
+}
+
+impl RaftLogStorage<TypeConfig> for LogStore {
+    type LogReader = Self;
+
+    async fn get_log_state(&mut self) -> Result<LogState<TypeConfig>, io::Error> {
+        let last_purged_log_id = self.mark(store::PURGED)?;
+        let last = self.store.disk().view().last(Table::Log, None).map_err(|error| self.store.fail(&error))?;
+        let last = last.map(|(_, value)| wire::entry_decode(value).map_err(|error| self.store.fail(&error)));
+        let last_log_id = last.transpose()?.map(|entry| entry.log_id).or(last_purged_log_id);
+        Ok(LogState { last_purged_log_id, last_log_id })
+    }
+
+    async fn get_log_reader(&mut self) -> Self {
+        self.clone()
+    }
+
+    async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        store::put(&mut batch, store::VOTE, &wire::vote_to(vote));
+        self.store.write(batch, Durability::Synced).await
+    }
+
+    async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
+        let mut batch = Batch::default();
+        store::put(&mut batch, store::COMMITTED, &pb::Mark { log_id: committed.as_ref().map(wire::log_id_to) });
+        self.store.write(batch, Durability::Buffered).await
+    }
+
+    async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
+        self.mark(store::COMMITTED)
+    }
+
+    async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
+    where
+        I: IntoIterator<Item = LogEntry> + OptionalSend,
+        I::IntoIter: OptionalSend,
+    {
+        let mut batch = Batch::default();
+        for entry in entries {
+            batch.put(Table::Log, log_key(entry.log_id.index), wire::entry_encode(&entry));
+        }
+        // Readable when this returns, durable when the callback is called; between the two openraft
+        // sends the entries to the other replicas.
+        let durable = self.store.disk().submit(batch, Durability::Synced);
+        let store = self.store.clone();
+        tokio::spawn(async move { callback.io_completed(durable.await.map_err(|error| store.fail(&error))) });
+        Ok(())
+    }
+
+    async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        let from = last_log_id.map_or(0, |last| last.index + 1);
+        let mut batch = Batch::default();
+        batch.delete_range(Table::Log, log_key(from), log_key(u64::MAX));
+        self.store.write(batch, Durability::Buffered).await
+    }
+
+    async fn purge(&mut self, upto: LogId) -> Result<(), io::Error> {
+        if !self.purge_below.allows(upto.index) {
+            return Err(self.store.fail(&io::Error::other(format!("asked to cut off {upto}, which is not applied"))));
+        }
+        let mut batch = Batch::default();
+        batch.delete_range(Table::Log, log_key(0), log_key(upto.index + 1));
+        store::put(&mut batch, store::PURGED, &pb::Mark { log_id: Some(wire::log_id_to(&upto)) });
+        self.store.write(batch, Durability::Buffered).await
+    }
+}
+
+fn index_of(key: &[u8]) -> Result<u64, io::Error> {
+    let wrong = |_| io::Error::new(io::ErrorKind::InvalidData, "a log key is not 8 bytes long");
+    key.try_into().map(u64::from_be_bytes).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,125 @@
+//! The stream of appends to one replica, and of its answers.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use futures_util::StreamExt as _;
+use openraft::base::BoxStream;
+use openraft::errors::{RPCError, Unreachable};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult};
+use quorate_proto::raft::v1 as pb;
+use tonic::{Status, Streaming};
+
+use super::{Link, REST, Rpc};
+use crate::channel::Client;
+use crate::type_config::TypeConfig;
+use crate::wire::{self, WireError};
+
+/// Opens the stream. The link's connection is kept for the next one only once an answer came.
+pub(super) async fn open<S>(
+    link: &mut Link,
+    input: S,
+    deadline: Duration,
+) -> Result<BoxStream<'_, Rpc<StreamAppendResult<TypeConfig>>>, (&mut Link, Status)>
+where
+    S: futures_core::Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
+{
+    let mut client = link.take_client();
+    let header = link.header();
+    let sent = Arc::new(AtomicU64::new(0));
+    let counter = sent.clone();
+    let requests = input.map(move |request| {
+        counter.fetch_add(1, Ordering::SeqCst);
+        request_to(header.clone(), &request)
+    });
+    match tokio::time::timeout(deadline, client.append(requests)).await {
+        Ok(Ok(response)) => {
+            let replies = Replies {
+                // An answer waits for the peer's disk, so it may take longer than opening does.
+                patience: Duration::from_millis(link.shared.tuning.election_ms_max),
+                link,
+                client: Some(client),
+                stream: response.into_inner(),
+                sent,
+                received: 0,
+            };
+            Ok(Box::pin(futures_util::stream::unfold(Some(replies), replies_next)))
+        }
+        Ok(Err(status)) => Err((link, status)),
+        Err(_) => Err((link, Status::deadline_exceeded("no answer in time"))),
+    }
+}
+
+struct Replies<'a> {
+    link: &'a mut Link,
+    client: Option<Client>,
+    stream: Streaming<pb::AppendReply>,
+    sent: Arc<AtomicU64>,
+    received: u64,
+    patience: Duration,
+}
+
+type Next<'a> = Option<(Rpc<StreamAppendResult<TypeConfig>>, Option<Replies<'a>>)>;
+
+async fn replies_next(replies: Option<Replies<'_>>) -> Next<'_> {
+    let mut replies = replies?;
+    match replies.next().await {
+        Ok(Some(result)) => {
+            replies.link.client = replies.client.take().or(replies.link.client.take());
+            // After a conflict or a higher vote the peer has ended the stream.
+            let rest = if result.is_ok() { Some(replies) } else { None };
+            Some((Ok(result), rest))
+        }
+        Ok(None) => None,
+        Err(status) => {
+            replies.link.client = None;
+            let error: Unreachable<TypeConfig> = replies.link.unreachable(&status);
+            tokio::time::sleep(REST).await;
+            Some((Err(RPCError::Unreachable(error)), None))
+        }
+    }
+}
+
+impl Replies<'_> {
+    /// The next answer. Silence is no error while nothing is owed, and one that lasts is while
+    /// something is.
+    async fn next(&mut self) -> Result<Option<StreamAppendResult<TypeConfig>>, Status> {
+        let mut owed_before = false;
+        loop {
+            let owed = self.sent.load(Ordering::SeqCst) > self.received;
+            let message = match tokio::time::timeout(self.patience, self.stream.message()).await {
+                Ok(message) => message?,
+                // Owed for a whole period of patience, not only since a moment ago.
+                Err(_) if owed && owed_before => return Err(Status::deadline_exceeded("an append is not answered")),
+                Err(_) => {
+                    owed_before = owed;
+                    continue;
+                }
+            };
+            let Some(reply) = message else { return Ok(None) };
+            self.link.shared.gate.check(reply.header.as_ref()).await?;
+            self.received += 1;
+            return Ok(Some(result_from(reply)?));
+        }
+    }
+}
+
+fn request_to(header: Option<pb::Header>, request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {
+    pb::AppendRequest {
+        header,
+        vote: Some(wire::vote_to(&request.vote)),
+        prev: request.prev_log_id.as_ref().map(wire::log_id_to),
+        entries: request.entries.iter().map(wire::entry_encode).collect(),
+        leader_commit: request.leader_commit.as_ref().map(wire::log_id_to),
+    }
+}
+
+fn result_from(reply: pb::AppendReply) -> Result<StreamAppendResult<TypeConfig>, WireError> {
+    use pb::append_reply::Outcome;
+    Ok(match reply.outcome.ok_or(WireError::Missing("reply.outcome"))? {
+        Outcome::Matched(matched) => Ok(matched.log_id.as_ref().map(wire::log_id_from)),
+        Outcome::Conflict(log_id) => Err(StreamAppendError::Conflict(wire::log_id_from(&log_id))),
+        Outcome::HigherVote(vote) => Err(StreamAppendError::HigherVote(wire::vote_from(Some(vote))?)),
+    })
+}

@@ -1,0 +1,331 @@
+//! One replica: how it starts, proposes, reads and stops.
+
+use std::net::SocketAddr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use quorate_proto::raft::v1 as pb;
+use quorate_proto::rows::{decode_event, event_key};
+use quorate_seams::{Shutdown, Table};
+use quorate_state::{EventRow, Item, Rejection, Reply, Revision, State};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::formation::{self, Formed};
+use crate::gate::Gate;
+use crate::halt::Halt;
+use crate::join::{self, Registrar};
+use crate::lead::{self, Lead};
+use crate::log_store::{LogStore, PurgeBound};
+use crate::network::Links;
+use crate::propose::Proposer;
+use crate::read::{Barrier, Rounds};
+use crate::service::Service;
+use crate::state_machine::{Published, StateMachine};
+use crate::store::{self, Store};
+use crate::type_config::{Peer, Raft};
+use crate::{
+    Addresses, Config, Error, Formation, Identity, LogStatus, LogTime, Member, Members, ProposeError, ReadError, Role,
+    Seams, StopReason, Tuning, compare, listener, runtime,
+};
+
+/// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
+const EVENTS_PAGE_MAX: usize = 10_000;
+/// For everything that a replica started to end.
+const STOP_DEADLINE: Duration = Duration::from_secs(10);
+
+/// One replica. Cheap to clone; it runs until it is stopped, not until the last clone is dropped.
+#[derive(Clone)]
+pub struct Replica {
+    inner: Arc<Inner>,
+}
+
+struct Inner {
+    identity: Identity,
+    raft_address: SocketAddr,
+    raft: Raft,
+    store: Store,
+    published: Arc<Published>,
+    lead: Arc<Lead>,
+    proposer: Proposer,
+    barrier: Barrier,
+    halt: Halt,
+    tasks: TaskTracker,
+}
+
+/// Some of the history.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EventsPage {
+    /// In order; the rows of one revision are never torn apart.
+    pub rows: Vec<EventRow>,
+    /// Nothing up to here is missing.
+    pub through: Revision,
+    /// There may be more after `through` already.
+    pub more: bool,
+}
+
+impl Replica {
+    /// Opens the listener and the store, forms or joins a cluster, loads the state and starts
+    /// consensus. A joiner that its cluster does not answer waits until `shutdown`.
+    pub async fn start(config: Config, seams: Seams, shutdown: Shutdown) -> Result<Self, Error> {
+        config.tuning.check()?;
+        runtime::seed(&*seams.entropy);
+        let bound = seams.network.bind(&config.listen).await;
+        let bound = bound.map_err(|source| Error::Listen { address: config.listen.clone(), source })?;
+        let raft_address = bound.local_addr();
+        let Addresses { raft, api, agent } = config.advertise;
+        let raft = if raft.is_empty() { raft_address.to_string() } else { raft };
+        let store_unknown = quorate_state::Uuid::default();
+        let address = Peer { store: store_unknown, region: config.region, raft, api, agent };
+        let Formed { identity, founder, start } =
+            formation::form(&config.formation, &address, &seams, &shutdown).await?;
+        let me = Peer { store: identity.store, ..address };
+        tracing::info!(cluster = %identity.cluster, replica = identity.replica, start = start.count, "this replica starts");
+
+        let store = Store::new(seams.disk.clone());
+        let purge_below = PurgeBound::default();
+        let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
+        let machine = StateMachine::load(store.clone(), published.clone())?;
+        let log = LogStore::new(store.clone(), purge_below);
+        let halt = Halt::new();
+        let gate = Arc::new(Gate::new(identity, start, seams.disk.clone(), halt.clone()));
+        let links = Links {
+            gate: gate.clone(),
+            network: seams.network.clone(),
+            entropy: seams.entropy.clone(),
+            halt: halt.clone(),
+            tuning: config.tuning.clone(),
+        };
+        let consensus = |error: &dyn std::fmt::Display| Error::Consensus(error.to_string());
+        let raft_config = raft_config(&config.tuning, identity).validate().map_err(|error| consensus(&error))?;
+        let raft = Raft::build(identity.replica, Arc::new(raft_config), links.clone(), log, machine).await;
+        let raft = raft.map_err(|fatal| match store.failure() {
+            Some(failure) => Error::Format(failure.into()),
+            None => consensus(&fatal),
+        })?;
+        gate.open(raft.clone());
+
+        let lead = Arc::new(Lead::new(seams.clock.clone()));
+        let (proposer, batches) = Proposer::new(raft.clone(), lead.clone(), config.tuning.clone());
+        let deadline = Duration::from_millis(2 * config.tuning.election_ms_max);
+        let applied = published.revision();
+        let (barrier, rounds) = Barrier::new(Rounds { raft: raft.clone(), lead: lead.clone(), applied, deadline });
+        let service = Service {
+            gate,
+            published: published.clone(),
+            clock: seams.clock.clone(),
+            registrar: Registrar::new(identity, published.clone()),
+            incoming: tokio::sync::Mutex::default(),
+        };
+        let peers = match config.formation {
+            Formation::Join { peers } => peers,
+            Formation::Init | Formation::Run => vec![],
+        };
+
+        let tasks = TaskTracker::new();
+        let stop = CancellationToken::new();
+        tasks.spawn(listener::serve(bound, service, stop.clone()));
+        raft.run();
+        if founder && let Err(why) = initialize(&raft, identity.replica, &me).await {
+            let _ = raft.shutdown().await;
+            stop.cancel();
+            return Err(Error::Consensus(why));
+        }
+        tasks.spawn(lead::watch(raft.clone(), lead.clone(), published.clone(), store.clone(), halt.clone()));
+        tasks.spawn(until(stop.clone(), batches));
+        tasks.spawn(until(stop.clone(), rounds));
+        tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links)));
+        let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, me, peers);
+        tasks.spawn(until(stop.clone(), becoming));
+        let patience = Duration::from_millis(config.tuning.election_ms_min);
+        tasks.spawn(end(raft.clone(), halt.clone(), shutdown, stop, patience));
+        tasks.close();
+        let inner = Inner { identity, raft_address, raft, store, published, lead, proposer, barrier, halt, tasks };
+        Ok(Self { inner: Arc::new(inner) })
+    }
+
+    /// Who it is.
+    pub fn identity(&self) -> Identity {
+        self.inner.identity
+    }
+
+    /// The raft listener's address, with the real port.
+    pub fn raft_address(&self) -> SocketAddr {
+        self.inner.raft_address
+    }
+
+    /// Proposes one item, which shares a log entry with others. Ends when it is applied here.
+    pub async fn propose(&self, item: Item) -> Result<Result<Reply, Rejection>, ProposeError> {
+        let mut answers = self.propose_all(vec![item]).await?;
+        answers.pop().ok_or_else(|| ProposeError::OutcomeUnknown("apply gave no answer".into()))
+    }
+
+    /// Proposes items as part of one log entry, in their order; so are the answers.
+    pub async fn propose_all(&self, items: Vec<Item>) -> Result<Vec<Result<Reply, Rejection>>, ProposeError> {
+        let outcome = self.inner.proposer.propose(items).await;
+        outcome.map_err(|error| match (error, self.inner.halt.reason()) {
+            (ProposeError::NotLeader { leader: None }, Some(reason)) => ProposeError::Stopped(reason.to_string()),
+            (error, _) => error,
+        })
+    }
+
+    /// Asks a quorum who leads. When it ends, [`Self::view`] holds everything that was committed
+    /// before the call, and has at least the revision returned.
+    pub async fn barrier(&self) -> Result<Revision, ReadError> {
+        self.inner.barrier.pass().await
+    }
+
+    /// The last applied state.
+    pub fn view(&self) -> State {
+        self.inner.published.view()
+    }
+
+    /// Its revision, as it moves. Entries of consensus's own count too.
+    pub fn applied(&self) -> watch::Receiver<Revision> {
+        self.inner.published.revision()
+    }
+
+    /// What this replica does at the moment.
+    pub fn role(&self) -> watch::Receiver<Role> {
+        self.inner.lead.role()
+    }
+
+    /// The log's clocks, as an entry proposed now would set them; none unless leading and ready.
+    pub fn log_time(&self) -> Option<LogTime> {
+        self.inner.lead.log_time(&self.view())
+    }
+
+    /// About `limit` event rows after a revision: the rows of the last revision always come whole.
+    pub fn events(&self, after: Revision, limit: usize) -> Result<EventsPage, ReadError> {
+        let storage = |error: &dyn std::fmt::Display| ReadError::Storage(error.to_string());
+        let view = self.inner.store.disk().view();
+        let applied = store::read::<pb::Applied>(&*view, store::APPLIED).map_err(|error| storage(&error))?;
+        let applied = applied.unwrap_or_default();
+        let through = applied.log_id.map_or(0, |log_id| applied.base + log_id.index);
+        let limit = limit.clamp(1, EVENTS_PAGE_MAX);
+        let scan = |from: &[u8], to: Option<&[u8]>, limit| {
+            view.scan(Table::Events, from, to, limit).map_err(|error| storage(&error))
+        };
+        let mut found = scan(&event_key(Revision(after.0 + 1), 0), None, limit)?;
+        let full = found.len() == limit;
+        let decode = |(key, value): &(bytes::Bytes, bytes::Bytes)| decode_event(key, value);
+        if let Some(last) = found.last().filter(|_| full) {
+            let revision = decode(last).map_err(|error| storage(&error))?.revision;
+            let after_last = [&last.0, &[0][..]].concat();
+            let rest = scan(&after_last, Some(&event_key(Revision(revision.0 + 1), 0)), usize::MAX)?;
+            found.extend(rest);
+        }
+        // Asked after the view was taken: rows that were gone by then are announced by now.
+        let from = self.inner.published.events_from();
+        if after.0 + 1 < from.0 {
+            return Err(ReadError::Compacted { from });
+        }
+        let rows: Vec<EventRow> =
+            found.iter().map(decode).collect::<Result<_, _>>().map_err(|error| storage(&error))?;
+        let last = rows.last().map(|row| row.revision).filter(|last| full && last.0 < through);
+        Ok(EventsPage { rows, through: last.unwrap_or(Revision(through)), more: last.is_some() })
+    }
+
+    /// The replicas as this one knows them.
+    pub fn members(&self) -> Members {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let membership = metrics.membership_config.membership();
+        let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
+        let matched = |id: &u64| metrics.replication.as_ref()?.get(id)?.map(|matched| matched.index);
+        let replicas = membership.nodes().map(|(id, peer)| Member {
+            id: *id,
+            store: peer.store,
+            region: peer.region.clone(),
+            addresses: Addresses { raft: peer.raft.clone(), api: peer.api.clone(), agent: peer.agent.clone() },
+            voter: voters.contains(id),
+            matched: matched(id),
+        });
+        Members { term: metrics.current_term, leader: metrics.current_leader, replicas: replicas.collect() }
+    }
+
+    /// Where its log stands.
+    pub fn log_status(&self) -> LogStatus {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        LogStatus {
+            last: metrics.last_log_index,
+            committed: metrics.local_committed.map(|committed| committed.index),
+            applied: metrics.last_applied.map(|applied| applied.index),
+            snapshot: metrics.snapshot.map(|snapshot| snapshot.index),
+            purged: metrics.purged.map(|purged| purged.index),
+        }
+    }
+
+    /// Ends when this replica is no more, and says why. Whoever runs it should end then too.
+    pub fn stopped(&self) -> impl Future<Output = StopReason> + Send + 'static {
+        self.inner.halt.clone().stopped()
+    }
+
+    /// Passes leadership on, stops, and waits until everything it started has ended.
+    pub async fn stop(self) {
+        self.inner.halt.because(StopReason::Requested);
+        if tokio::time::timeout(STOP_DEADLINE, self.inner.tasks.wait()).await.is_err() {
+            tracing::warn!("some of this replica's tasks did not end in time");
+        }
+    }
+}
+
+/// Makes a founder the only member of its cluster, unless it was before.
+async fn initialize(raft: &Raft, replica: u64, me: &Peer) -> Result<(), String> {
+    if raft.is_initialized().await.map_err(|fatal| fatal.to_string())? {
+        return Ok(());
+    }
+    let members = std::collections::BTreeMap::from([(replica, me.clone())]);
+    raft.initialize(members).await.map_err(|error| error.to_string())
+}
+
+/// Waits for a reason to end, and ends consensus and everything else.
+async fn end(raft: Raft, halt: Halt, shutdown: Shutdown, stop: CancellationToken, patience: Duration) {
+    let reason = tokio::select! {
+        biased;
+        reason = halt.clone().stopped() => reason,
+        () = shutdown.requested() => StopReason::Requested,
+    };
+    if reason == StopReason::Requested {
+        compare::hand_over(&raft, successor(&raft), patience).await;
+    }
+    halt.because(reason);
+    // An error means that consensus has ended already, in a way that is in the log.
+    let _ = raft.shutdown().await;
+    stop.cancel();
+}
+
+/// The voter that has most of the log.
+fn successor(raft: &Raft) -> Option<u64> {
+    let metrics = raft.metrics();
+    let metrics = metrics.borrow_watched();
+    let voters: std::collections::BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
+    let replication = metrics.replication.as_ref()?;
+    let others = replication.iter().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
+    others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
+}
+
+async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {
+    stop.run_until_cancelled_owned(task).await;
+}
+
+fn raft_config(tuning: &Tuning, identity: Identity) -> openraft::Config {
+    openraft::Config {
+        cluster_name: identity.cluster.to_string(),
+        heartbeat_interval: tuning.heartbeat_ms,
+        election_timeout_min: tuning.election_ms_min,
+        election_timeout_max: tuning.election_ms_max,
+        snapshot_policy: openraft::SnapshotPolicy::LogsSinceLast(tuning.snapshot_entries),
+        max_in_snapshot_log_to_keep: tuning.keep_entries,
+        // A replica that was cut off must not force elections on those that were not.
+        enable_pre_vote: Some(true),
+        // A disk that lost its log must be seen, not served.
+        allow_log_reversion: Some(false),
+        // A restarted leader stands for election like everyone else: its clock's term is over.
+        enable_leader_restore: Some(false),
+        ..openraft::Config::default()
+    }
+}

@@ -1,0 +1,205 @@
+//! What this replica answers to the others: each message passes the gate, then goes to openraft.
+
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use openraft::raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest, VoteResponse};
+use quorate_proto::raft::v1 as pb;
+use quorate_proto::raft::v1::replicas_server::Replicas;
+use quorate_seams::Clock;
+use quorate_state::{Revision, Uuid};
+use tokio::sync::Mutex;
+use tonic::{Request, Response, Status, Streaming};
+
+use crate::gate::Gate;
+use crate::join::Registrar;
+use crate::snapshot::{Image, Incoming, Received, Snapshot};
+use crate::state_machine::Published;
+use crate::type_config::{SnapshotMeta, TypeConfig};
+use crate::wire::{self, WireError};
+
+type Answer<T> = Result<Response<T>, Status>;
+type AppendReplies = openraft::base::BoxStream<'static, Result<pb::AppendReply, Status>>;
+
+/// The server side of one replica.
+pub(crate) struct Service {
+    pub(crate) gate: Arc<Gate>,
+    pub(crate) published: Arc<Published>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) registrar: Registrar,
+    pub(crate) incoming: Mutex<Transfer>,
+}
+
+/// The snapshot that is coming in.
+#[derive(Default)]
+pub(crate) struct Transfer {
+    meta: Option<pb::SnapshotMeta>,
+    incoming: Incoming,
+}
+
+#[tonic::async_trait]
+impl Replicas for Service {
+    type AppendStream = AppendReplies;
+
+    async fn append(&self, request: Request<Streaming<pb::AppendRequest>>) -> Answer<AppendReplies> {
+        let raft = self.gate.raft()?.clone();
+        let refused = Arc::new(Mutex::new(None));
+        let sender = Arc::new(Mutex::new(Uuid(0)));
+        let requests = admitted(self.gate.clone(), request.into_inner(), refused.clone(), sender.clone());
+        let results = raft.stream_append(Box::pin(requests));
+        let gate = self.gate.clone();
+        let replies = results.then(move |result| {
+            let (gate, sender) = (gate.clone(), sender.clone());
+            async move {
+                use pb::append_reply::Outcome;
+                let outcome = match result.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
+                    Ok(log_id) => Outcome::Matched(pb::Matched { log_id: log_id.as_ref().map(wire::log_id_to) }),
+                    Err(StreamAppendError::Conflict(log_id)) => Outcome::Conflict(wire::log_id_to(&log_id)),
+                    Err(StreamAppendError::HigherVote(vote)) => Outcome::HigherVote(wire::vote_to(&vote)),
+                };
+                Ok(pb::AppendReply { header: Some(gate.header(*sender.lock().await)), outcome: Some(outcome) })
+            }
+        });
+        // Where the requests ended because one was refused, the answers end with the reason.
+        let reason = futures_util::stream::once(async move { refused.lock().await.take() })
+            .filter_map(|status| std::future::ready(status.map(Err)));
+        Ok(Response::new(Box::pin(replies.chain(reason))))
+    }
+
+    async fn vote(&self, request: Request<pb::VoteRequest>) -> Answer<pb::VoteReply> {
+        let (from, request) = self.vote_request(request).await?;
+        let response = self.gate.raft()?.vote(request).await.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(self.vote_reply(from, &response)))
+    }
+
+    async fn pre_vote(&self, request: Request<pb::VoteRequest>) -> Answer<pb::VoteReply> {
+        let (from, request) = self.vote_request(request).await?;
+        let response = self.gate.raft()?.pre_vote(request).await;
+        let response = response.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(self.vote_reply(from, &response)))
+    }
+
+    async fn transfer(&self, request: Request<pb::TransferRequest>) -> Answer<pb::TransferReply> {
+        let message = request.into_inner();
+        let from = self.gate.check(message.header.as_ref()).await?;
+        let last_log_id = message.last_log_id.as_ref().map(wire::log_id_from);
+        let request = TransferLeaderRequest::new(wire::vote_from(message.from_leader)?, message.to, last_log_id);
+        let outcome = self.gate.raft()?.handle_transfer_leader(request).await;
+        let outcome = outcome.map_err(|fatal| Status::unavailable(fatal.to_string()))?;
+        let reason = outcome.err().map(|error| error.to_string());
+        Ok(Response::new(pb::TransferReply {
+            header: Some(self.gate.header(from)),
+            accepted: reason.is_none(),
+            reason: reason.unwrap_or_default(),
+        }))
+    }
+
+    async fn snapshot(&self, request: Request<pb::SnapshotChunk>) -> Answer<pb::SnapshotReply> {
+        let chunk = request.into_inner();
+        let from = self.gate.check(chunk.header.as_ref()).await?;
+        let vote = wire::vote_from(chunk.vote)?;
+        let whole = {
+            let mut transfer = self.incoming.lock().await;
+            if chunk.sequence == 0 {
+                transfer.meta = chunk.meta;
+            }
+            let taken = transfer.incoming.take(chunk.transfer, chunk.sequence, chunk.rows, chunk.last);
+            taken.map_err(Status::aborted)?.map(|rows| (transfer.meta.take(), rows))
+        };
+        let header = Some(self.gate.header(from));
+        let Some((meta, rows)) = whole else {
+            return Ok(Response::new(pb::SnapshotReply { header, vote: Some(wire::vote_to(&vote)) }));
+        };
+        let meta = meta.ok_or(WireError::Missing("snapshot.meta"))?;
+        let snapshot = Snapshot {
+            meta: SnapshotMeta {
+                last_log_id: meta.last_log_id.as_ref().map(wire::log_id_from),
+                last_membership: wire::stored_membership_from(meta.membership)?,
+            },
+            snapshot: Image::Rows(Box::new(Received {
+                applied: meta.applied.ok_or(WireError::Missing("snapshot.applied"))?,
+                rows,
+            })),
+        };
+        let installed = self.gate.raft()?.install_full_snapshot(vote, snapshot).await;
+        let response = installed.map_err(|error| Status::unavailable(error.to_string()))?;
+        Ok(Response::new(pb::SnapshotReply { header, vote: Some(wire::vote_to(&response.vote)) }))
+    }
+
+    async fn join(&self, request: Request<pb::JoinRequest>) -> Answer<pb::JoinReply> {
+        let outcome = self.registrar.admit(self.gate.raft()?, request.into_inner()).await?;
+        Ok(Response::new(pb::JoinReply { outcome: Some(outcome) }))
+    }
+
+    async fn digest(&self, request: Request<pb::DigestRequest>) -> Answer<pb::DigestReply> {
+        let message = request.into_inner();
+        let from = self.gate.check(message.header.as_ref()).await?;
+        let checkpoints = self.published.checkpoints();
+        let known = checkpoints.into_iter().find(|(revision, _)| *revision == Revision(message.revision));
+        let digest = known.map(|(_, digest)| digest.to_bytes()).unwrap_or_default();
+        Ok(Response::new(pb::DigestReply { header: Some(self.gate.header(from)), digest }))
+    }
+
+    async fn clock(&self, request: Request<pb::ClockRequest>) -> Answer<pb::ClockReply> {
+        let from = self.gate.check(request.into_inner().header.as_ref()).await?;
+        Ok(Response::new(pb::ClockReply { header: Some(self.gate.header(from)), wall_ms: self.clock.wall().0 }))
+    }
+}
+
+impl Service {
+    async fn vote_request(&self, request: Request<pb::VoteRequest>) -> Result<(Uuid, VoteRequest<TypeConfig>), Status> {
+        let message = request.into_inner();
+        let from = self.gate.check(message.header.as_ref()).await?;
+        let vote = wire::vote_from(message.vote)?;
+        let last_log_id = message.last_log_id.as_ref().map(wire::log_id_from);
+        Ok((from, VoteRequest { vote, last_log_id, leadership_transfer: message.leadership_transfer }))
+    }
+
+    fn vote_reply(&self, to: Uuid, response: &VoteResponse<TypeConfig>) -> pb::VoteReply {
+        pb::VoteReply {
+            header: Some(self.gate.header(to)),
+            vote: Some(wire::vote_to(&response.vote)),
+            granted: response.vote_granted,
+            last_log_id: response.last_log_id.as_ref().map(wire::log_id_to),
+        }
+    }
+}
+
+/// The requests that may pass, until one may not; then `refused` holds why.
+fn admitted(
+    gate: Arc<Gate>,
+    requests: Streaming<pb::AppendRequest>,
+    refused: Arc<Mutex<Option<Status>>>,
+    sender: Arc<Mutex<Uuid>>,
+) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
+    futures_util::stream::unfold(requests, move |mut requests| {
+        let (gate, refused, sender) = (gate.clone(), refused.clone(), sender.clone());
+        async move {
+            // A stream that breaks ends like one that is closed: its sender has gone either way.
+            let message = requests.message().await.ok().flatten()?;
+            let admitted = match gate.check(message.header.as_ref()).await {
+                Ok(store) => {
+                    *sender.lock().await = store;
+                    append_from(message).map_err(Status::from)
+                }
+                Err(status) => Err(status),
+            };
+            match admitted {
+                Ok(request) => Some((request, requests)),
+                Err(status) => {
+                    *refused.lock().await = Some(status);
+                    None
+                }
+            }
+        }
+    })
+}
+
+fn append_from(message: pb::AppendRequest) -> Result<AppendEntriesRequest<TypeConfig>, WireError> {
+    Ok(AppendEntriesRequest {
+        vote: wire::vote_from(message.vote)?,
+        prev_log_id: message.prev.as_ref().map(wire::log_id_from),
+        entries: message.entries.into_iter().map(wire::entry_decode).collect::<Result<_, _>>()?,
+        leader_commit: message.leader_commit.as_ref().map(wire::log_id_from),
+    })
+}

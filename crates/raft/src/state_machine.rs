@@ -1,0 +1,246 @@
+//! openraft's state machine: `quorate_state::apply`, and its changes as rows on disk.
+
+mod digest;
+mod published;
+mod rows;
+
+use std::io;
+use std::sync::Arc;
+
+use futures_util::{Stream, StreamExt as _};
+use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
+use openraft::{EntryPayload, OptionalSend};
+use quorate_proto::raft::v1 as pb;
+use quorate_proto::{log, rows as encoding};
+use quorate_seams::{Batch, Durability, Table};
+use quorate_state::{Change, Meta, Revision, State};
+
+use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES};
+use crate::store::{self, Store};
+use crate::type_config::{LogEntry, LogId, Outcome, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::{Error, wire};
+use digest::Digest;
+
+pub(crate) use published::Published;
+
+/// Entries whose rows are written together. They are replied to only then.
+const CHUNK_ENTRIES: usize = 64;
+/// Bytes of rows written together, give or take an entry.
+const CHUNK_BYTES: usize = 1 << 20;
+
+/// The state and how far the log has come in it.
+pub(crate) struct StateMachine {
+    store: Store,
+    published: Arc<Published>,
+    state: State,
+    done: Done,
+}
+
+/// What was applied; the row under [`store::APPLIED`].
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Done {
+    log_id: Option<LogId>,
+    membership: StoredMembership,
+    /// Revision = base + index. Zero until a restore raises it.
+    base: u64,
+    digest: Digest,
+    replica_max: ReplicaId,
+}
+
+/// Entries applied in memory whose rows are not written yet.
+#[derive(Default)]
+struct Chunk {
+    batch: Batch,
+    entries: usize,
+    replies: Vec<(ApplyResponder<TypeConfig>, Outcome)>,
+}
+
+impl StateMachine {
+    /// Loads the state from its rows.
+    pub(crate) fn load(store: Store, published: Arc<Published>) -> Result<Self, Error> {
+        let view = store.disk().view();
+        let done = Done::from_record(store::read(&*view, store::APPLIED)?.unwrap_or_default())?;
+        let state = rows::load_view(view)?;
+        done.check(&state)?;
+        let machine = Self { store, published, state, done };
+        machine.publish();
+        Ok(machine)
+    }
+
+    /// Applies one entry in memory and adds its rows to the batch.
+    fn apply_entry(&mut self, entry: &LogEntry, batch: &mut Batch) -> Result<Outcome, io::Error> {
+        let revision = Revision(self.done.base + entry.log_id.index);
+        let (changes, events, outcome) = match &entry.payload {
+            EntryPayload::Normal(payload) => {
+                let entry = log::decode_entry(&payload.0).map_err(|error| self.store.fail(&error))?;
+                let applied = quorate_state::apply(&self.state, revision, &entry);
+                self.state = applied.next;
+                (applied.changes, applied.events, Outcome(applied.replies))
+            }
+            EntryPayload::Membership(membership) => {
+                self.done.membership = StoredMembership::new(Some(entry.log_id), membership.clone());
+                let highest = membership.nodes().map(|(id, _)| *id).max().unwrap_or_default();
+                self.done.replica_max = self.done.replica_max.max(highest);
+                (self.pass(revision), vec![], Outcome::default())
+            }
+            EntryPayload::Blank => (self.pass(revision), vec![], Outcome::default()),
+        };
+        let mut hasher = self.done.digest.next(revision);
+        for change in &changes {
+            if let Change::EventsBelow(below) = change {
+                // Before the rows can be missed, so that a reader who misses them learns why.
+                self.published.forget_events_below(*below);
+            }
+            let write = encoding::encode_change(change);
+            hasher.add(&write);
+            rows::add(batch, write);
+        }
+        for event in &events {
+            let (key, value) = encoding::encode_event(event);
+            hasher.add_event(&key, &value);
+            batch.put(Table::Events, key, value);
+        }
+        self.done.digest = hasher.done();
+        self.done.log_id = Some(entry.log_id);
+        self.published.note_digest(revision, self.done.digest);
+        Ok(outcome)
+    }
+
+    /// An entry of openraft's own: only the revision moves.
+    fn pass(&mut self, revision: Revision) -> Vec<Change> {
+        let change = Change::Meta(Meta { revision, ..self.state.meta().clone() });
+        self.state.commit(&change);
+        vec![change]
+    }
+
+    /// Writes what was applied, shows it, and answers who waits for it.
+    async fn flush(&mut self, chunk: &mut Chunk) -> Result<(), io::Error> {
+        let Chunk { mut batch, entries, replies } = std::mem::take(chunk);
+        if entries == 0 {
+            return Ok(());
+        }
+        store::put(&mut batch, store::APPLIED, &self.done.to_record());
+        self.store.write(batch, Durability::Buffered).await?;
+        self.publish();
+        for (responder, outcome) in replies {
+            responder.send(outcome);
+        }
+        Ok(())
+    }
+
+    fn publish(&self) {
+        self.published.publish(&self.state, self.done.next_index(), self.done.replica_max);
+    }
+
+    fn snapshot_meta(&self) -> SnapshotMeta {
+        SnapshotMeta { last_log_id: self.done.log_id, last_membership: self.done.membership.clone() }
+    }
+
+    async fn install(&mut self, meta: &SnapshotMeta, received: Received) -> Result<(), Error> {
+        let done = Done::from_record(received.applied)?;
+        if (&done.log_id, &done.membership) != (&meta.last_log_id, &meta.last_membership) {
+            return Err(Error::Format("a snapshot and its own record disagree on what it covers".into()));
+        }
+        // Read before it replaces anything: what cannot be read must not become our state.
+        let state = rows::load(received.rows.iter().map(|(table, row)| Ok((*table, row.clone()))))?;
+        done.check(&state)?;
+        let mut and = Batch::default();
+        store::put(&mut and, store::APPLIED, &done.to_record());
+        self.published.forget_events_below(state.meta().events_from);
+        self.store.disk().replace(&TABLES, received.rows, and).await?;
+        (self.state, self.done) = (state, done);
+        self.publish();
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<TypeConfig> for StateMachine {
+    type SnapshotData = Image;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> Result<(Option<LogId>, StoredMembership), io::Error> {
+        Ok((self.done.log_id, self.done.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> Result<(), io::Error>
+    where
+        Strm: Stream<Item = Result<EntryResponder<TypeConfig>, io::Error>> + Unpin + OptionalSend,
+    {
+        let mut chunk = Chunk::default();
+        let mut bytes = 0;
+        while let Some(entry) = entries.next().await {
+            let (entry, responder) = entry?;
+            let before = chunk.batch.writes.len();
+            let outcome = self.apply_entry(&entry, &mut chunk.batch)?;
+            bytes += rows::bytes(&chunk.batch.writes[before..]);
+            chunk.entries += 1;
+            chunk.replies.extend(responder.map(|responder| (responder, outcome)));
+            if chunk.entries >= CHUNK_ENTRIES || bytes >= CHUNK_BYTES {
+                self.flush(&mut chunk).await?;
+                bytes = 0;
+                // Long catch-ups share the thread with elections.
+                tokio::task::yield_now().await;
+            }
+        }
+        self.flush(&mut chunk).await
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        Builder { store: self.store.clone(), meta: self.snapshot_meta(), view: self.store.disk().view() }
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, image: Image) -> Result<(), io::Error> {
+        let received = image.collect().map_err(|error| self.store.fail(&error))?;
+        let store = self.store.clone();
+        self.install(meta, received).await.map_err(|error| store.fail(&error))
+    }
+
+    /// What is on disk now, which may be newer than the snapshot that openraft last asked to build.
+    async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
+        Ok(self
+            .done
+            .log_id
+            .map(|_| Snapshot { meta: self.snapshot_meta(), snapshot: Image::View(self.store.disk().view()) }))
+    }
+}
+
+impl Done {
+    fn next_index(&self) -> u64 {
+        self.log_id.map_or(0, |applied| applied.index + 1)
+    }
+
+    /// The rows and the record of one batch must name the same entry.
+    fn check(&self, state: &State) -> Result<(), Error> {
+        let expected = Revision(self.log_id.map_or(0, |applied| self.base + applied.index));
+        if state.revision() == expected {
+            Ok(())
+        } else {
+            Err(Error::Format(format!("rows of revision {}, applied record of {expected}", state.revision())))
+        }
+    }
+
+    fn from_record(record: pb::Applied) -> Result<Self, Error> {
+        let format = |error: wire::WireError| Error::Format(format!("the applied record: {error}"));
+        let Some(log_id) = &record.log_id else { return Ok(Self::default()) };
+        Ok(Self {
+            log_id: Some(wire::log_id_from(log_id)),
+            membership: wire::stored_membership_from(record.membership).map_err(format)?,
+            base: record.base,
+            digest: Digest::from_bytes(&record.digest).ok_or_else(|| format(wire::WireError::Wrong("digest")))?,
+            replica_max: record.replica_max,
+        })
+    }
+
+    fn to_record(&self) -> pb::Applied {
+        pb::Applied {
+            log_id: self.log_id.as_ref().map(wire::log_id_to),
+            membership: Some(wire::stored_membership_to(&self.membership)),
+            base: self.base,
+            digest: self.digest.to_bytes(),
+            replica_max: self.replica_max,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests;

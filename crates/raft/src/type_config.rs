@@ -1,0 +1,79 @@
+//! What openraft is told about our types, and the names under which the rest of the crate uses it.
+
+use std::fmt;
+
+use bytes::Bytes;
+use openraft::impls::leader_id_std;
+use quorate_state::{RegionName, Rejection, Reply, Uuid};
+
+use crate::runtime::Runtime;
+use crate::state_machine::StateMachine;
+
+/// What openraft calls a node's id.
+pub(crate) type ReplicaId = u64;
+
+openraft::declare_raft_types!(
+    /// Our types. One leader per term, as in Raft's own paper: the stamps on entries count time
+    /// within a term and would mix up two leaders of one.
+    pub(crate) TypeConfig:
+        D = Payload,
+        R = Outcome,
+        NodeId = ReplicaId,
+        Node = Peer,
+        LeaderId = leader_id_std::LeaderId<u64, ReplicaId>,
+        AsyncRuntime = Runtime,
+);
+
+pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
+pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
+pub(crate) type LogEntry = openraft::type_config::alias::EntryOf<TypeConfig>;
+pub(crate) type Membership = openraft::Membership<ReplicaId, Peer>;
+pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
+pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
+pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
+
+/// An encoded [`quorate_state::Entry`]. It stays encoded on its way through log and network, and is
+/// decoded once, where it is applied.
+#[derive(Clone, PartialEq, Eq)]
+pub(crate) struct Payload(pub(crate) Bytes);
+
+impl fmt::Debug for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "entry of {} bytes", self.0.len())
+    }
+}
+
+impl fmt::Display for Payload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(self, f)
+    }
+}
+
+/// One answer per item; none for entries of openraft's own.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Outcome(pub(crate) Vec<Result<Reply, Rejection>>);
+
+/// A replica as the membership holds it: what openraft calls a node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Peer {
+    pub(crate) store: Uuid,
+    pub(crate) region: RegionName,
+    pub(crate) raft: String,
+    pub(crate) api: String,
+    pub(crate) agent: String,
+}
+
+/// A log id in our notation.
+pub(crate) fn log_id(term: u64, index: u64) -> LogId {
+    LogId::new(term.into(), index)
+}
+
+/// openraft's own test suite makes members of nothing.
+#[cfg(test)]
+impl Default for Peer {
+    fn default() -> Self {
+        let region = RegionName::new("test").unwrap();
+        Self { store: Uuid(0), region, raft: String::new(), api: String::new(), agent: String::new() }
+    }
+}

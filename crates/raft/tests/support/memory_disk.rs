@@ -1,0 +1,104 @@
+//! A disk in memory that forgets, when the power goes, whatever was not synced.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
+
+type Rows = BTreeMap<(Table, Bytes), Bytes>;
+
+#[derive(Clone, Default)]
+pub(crate) struct MemoryDisk(Arc<Mutex<Content>>);
+
+#[derive(Default)]
+struct Content {
+    now: Arc<Rows>,
+    durable: Arc<Rows>,
+    power_is_off: bool,
+}
+
+struct View(Arc<Rows>);
+
+impl MemoryDisk {
+    /// Ends this disk; what it held durably goes on in the one returned.
+    pub(crate) fn power_off(&self) -> Self {
+        let mut content = self.0.lock().unwrap();
+        content.power_is_off = true;
+        let durable = content.durable.clone();
+        Self(Arc::new(Mutex::new(Content { now: durable.clone(), durable, power_is_off: false })))
+    }
+
+    /// A copy of everything, as a tool that makes images of disks would take it.
+    pub(crate) fn image(&self) -> Self {
+        let now = self.0.lock().unwrap().now.clone();
+        Self(Arc::new(Mutex::new(Content { now: now.clone(), durable: now, power_is_off: false })))
+    }
+}
+
+impl Disk for MemoryDisk {
+    fn submit(&self, batch: Batch, durability: Durability) -> Completion {
+        let mut content = self.0.lock().unwrap();
+        if content.power_is_off {
+            return Box::pin(std::future::ready(Err(DiskError::Io("the power is off".into()))));
+        }
+        let rows = Arc::make_mut(&mut content.now);
+        for write in batch.writes {
+            match write {
+                Write::Put { table, key, value } => drop(rows.insert((table, key), value)),
+                Write::Delete { table, key } => drop(rows.remove(&(table, key))),
+                Write::DeleteRange { table, from, to } => {
+                    rows.retain(|(of, key), _| *of != table || *key < from || *key >= to)
+                }
+            }
+        }
+        drop(content);
+        let disk = self.clone();
+        Box::pin(async move {
+            if durability == Durability::Synced {
+                // Later than `submit`: between the two, power loss loses it.
+                tokio::task::yield_now().await;
+                let mut content = disk.0.lock().unwrap();
+                if content.power_is_off {
+                    return Err(DiskError::Io("the power is off".into()));
+                }
+                content.durable = content.now.clone();
+            }
+            Ok(())
+        })
+    }
+
+    fn view(&self) -> Arc<dyn DiskView> {
+        Arc::new(View(self.0.lock().unwrap().now.clone()))
+    }
+
+    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+        let mut batch = Batch::default();
+        for (table, key) in self.0.lock().unwrap().now.keys().filter(|(table, _)| tables.contains(table)) {
+            batch.delete(*table, key.clone());
+        }
+        for (table, (key, value)) in rows {
+            batch.put(table, key, value);
+        }
+        batch.writes.extend(and.writes);
+        self.submit(batch, Durability::Synced)
+    }
+}
+
+impl DiskView for View {
+    fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
+        Ok(self.0.get(&(table, Bytes::copy_from_slice(key))).cloned())
+    }
+
+    fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, DiskError> {
+        let from = (table, Bytes::copy_from_slice(from));
+        let rows = self.0.range(from..).take_while(|((of, key), _)| *of == table && to.is_none_or(|to| &key[..] < to));
+        Ok(rows.take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+    }
+
+    fn last(&self, table: Table, before: Option<&[u8]>) -> Result<Option<Row>, DiskError> {
+        let mut rows =
+            self.0.iter().rev().filter(|((of, key), _)| *of == table && before.is_none_or(|to| &key[..] < to));
+        Ok(rows.next().map(|((_, key), value)| (key.clone(), value.clone())))
+    }
+}
