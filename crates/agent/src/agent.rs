@@ -1,0 +1,138 @@
+//! The wiring: what an agent consists of, in the order in which it comes up.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use quorate_client::agent_link::AgentLink;
+use quorate_proto::v1;
+use quorate_seams::{Clock, Entropy, Journal, Network, Shutdown};
+use quorate_state::AttemptId;
+
+use crate::config::{Config, Machine};
+use crate::driver::{Drivers, Leftover, Place};
+use crate::error::Error;
+use crate::identity::DataDir;
+use crate::journal::{self, Image};
+use crate::logs::Outputs;
+use crate::node::{Fixed, Node, leftover};
+use crate::ops;
+use crate::reconcile::Desired;
+use crate::session::{Closed, Dial, Link, Session};
+use crate::telemetry::Metrics;
+
+/// Everything through which an agent touches the world.
+#[derive(Clone)]
+pub struct Seams {
+    /// For leases and durations.
+    pub clock: Arc<dyn Clock>,
+    /// For identities and jitter.
+    pub entropy: Arc<dyn Entropy>,
+    /// To the replicas, and for the ops listener.
+    pub network: Arc<dyn Network>,
+    /// What must never be forgotten; see [`crate::open_journal`].
+    pub journal: Arc<dyn Journal>,
+    /// What runs attempts; see [`crate::driver::system`].
+    pub drivers: Arc<dyn Drivers>,
+}
+
+/// Runs an agent until it is asked to stop. Its attempts end with it.
+///
+/// # Errors
+/// What makes it impossible to start or to go on. Not reaching the control plane is no error.
+pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(), Error> {
+    let violations = config.violations();
+    if !violations.is_empty() {
+        return Err(Error::Config(violations));
+    }
+    let Seams { clock, entropy, network, journal, drivers } = seams;
+    let data_dir = DataDir::take(&config.data_dir)?;
+    let uuid = match config.uuid {
+        Some(uuid) => uuid,
+        None => data_dir.uuid(&*entropy)?,
+    };
+    let machine = match config.machine.clone() {
+        Some(machine) => machine,
+        None => Machine::read(uuid)?,
+    };
+    let metrics = Arc::new(Metrics::new());
+    let mut background = tokio::task::JoinSet::new();
+    if let Some(address) = &config.ops {
+        let (local, serve) = ops::open(&*network, address, metrics.clone()).await?;
+        tracing::info!(address = %local, "serving /metrics, /healthz and /readyz");
+        background.spawn(serve);
+    }
+
+    let (journal, left, writer) = journal::open(journal, &*entropy, clock.clone(), metrics.clone(), &machine.boot_id)?;
+    background.spawn(writer);
+    let attempts = data_dir.attempts();
+    let outputs = Outputs::open(attempts.clone(), config.limits.clone());
+    let outputs = outputs.map_err(|source| Error::DataDir { path: attempts, source })?;
+    let (leftovers, alive) = recover(&left, &*drivers, &machine).await;
+
+    tracing::info!(
+        node = %config.node, cluster = %config.cluster, region = %config.region, %uuid,
+        journal = %left.journal, leftovers = left.attempts.len(), alive = alive.len(), "starting"
+    );
+    let place = Place { node: config.node.clone(), region: config.region.clone(), cluster: config.cluster.clone() };
+    let session = Session::new(config.servers.clone(), Arc::new(Dialer { network }), entropy);
+    let desired = Desired::resume(left.seen);
+    let fixed = Fixed {
+        config,
+        uuid,
+        machine,
+        journal_uuid: left.journal,
+        place: Arc::new(place),
+        clock,
+        drivers,
+        outputs,
+        metrics,
+    };
+    let mut node = Node::new(fixed, session, journal, left.cluster, desired);
+    for (attempt, one) in left.attempts {
+        let alive = alive.contains(&attempt).then(|| leftovers.get(&attempt).cloned()).flatten();
+        node.inherit(attempt, one, alive);
+    }
+    Box::pin(node.run(shutdown)).await
+}
+
+/// Ends what an earlier life left running. What is asked about, and what is not certainly gone.
+async fn recover(
+    left: &Image,
+    drivers: &dyn Drivers,
+    machine: &Machine,
+) -> (BTreeMap<AttemptId, Leftover>, BTreeSet<AttemptId>) {
+    let mut leftovers = BTreeMap::new();
+    let mut by_driver: BTreeMap<_, Vec<Leftover>> = BTreeMap::new();
+    for (attempt, one) in &left.attempts {
+        if let Some(leftover) = leftover(*attempt, one, &machine.boot_id) {
+            leftovers.insert(*attempt, leftover.clone());
+            by_driver.entry(one.driver).or_default().push(leftover);
+        }
+    }
+    let mut alive = BTreeSet::new();
+    for (kind, some) in by_driver {
+        match drivers.get(kind) {
+            Some(driver) => alive.extend(driver.recover(some).await),
+            // Without the driver nothing can be said of what it left: it stays until someone can.
+            None => alive.extend(some.into_iter().map(|leftover| leftover.attempt)),
+        }
+    }
+    (leftovers, alive)
+}
+
+/// Sessions over the network, by way of the client library.
+struct Dialer {
+    network: Arc<dyn Network>,
+}
+
+#[async_trait]
+impl Dial for Dialer {
+    async fn dial(&self, address: &str, hello: v1::Hello) -> Result<Link, Closed> {
+        match AgentLink::open(&[address.to_owned()], 0, hello, &self.network).await {
+            Ok(link) => Ok(Link { sender: link.sender, answers: Box::pin(link.receiver) }),
+            Err(quorate_client::Error::Api(error)) => Err(Closed::from(&error)),
+            Err(error) => Err(Closed::lost(error.to_string())),
+        }
+    }
+}

@@ -1,0 +1,224 @@
+//! One attempt's life with a driver made of switches, in paused time.
+
+use std::collections::BTreeMap;
+use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use async_trait::async_trait;
+use quorate_seams::{FileJournal, SystemClock, SystemEntropy};
+use quorate_state::{
+    ClusterName, Driver as Kind, Exit, JobName, Namespace, NodeName, OnNodeLoss, RegionName, Resources, RunId, TaskId,
+    TaskName,
+};
+use tokio::sync::Notify;
+
+use super::*;
+use crate::assignment::Assignment;
+use crate::config::Limits;
+use crate::driver::Place;
+use crate::logs::Outputs;
+use crate::telemetry::Metrics;
+
+/// What was done to the execution, with the time it was done at.
+type Log = Arc<Mutex<Vec<(&'static str, Duration)>>>;
+
+struct Switches {
+    log: Log,
+    began: Instant,
+    /// It ignores being asked to end.
+    stubborn: bool,
+    refuses: bool,
+    ended: Arc<(AtomicBool, Notify)>,
+}
+
+struct Running {
+    log: Log,
+    began: Instant,
+    stubborn: bool,
+    ended: Arc<(AtomicBool, Notify)>,
+}
+
+impl Running {
+    fn note(&self, what: &'static str) {
+        self.log.lock().unwrap().push((what, self.began.elapsed()));
+    }
+
+    fn end(&self) {
+        self.ended.0.store(true, Ordering::Relaxed);
+        self.ended.1.notify_waiters();
+    }
+}
+
+#[async_trait]
+impl Driver for Switches {
+    async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted> {
+        if *start.wish.borrow() != Wish::Run {
+            return Err(NotStarted::Withdrawn);
+        }
+        if self.refuses {
+            return Err(NotStarted::Job("no such program".into()));
+        }
+        Ok(Box::new(Running {
+            log: self.log.clone(),
+            began: self.began,
+            stubborn: self.stubborn,
+            ended: self.ended.clone(),
+        }))
+    }
+
+    async fn recover(&self, _leftovers: Vec<Leftover>) -> std::collections::BTreeSet<AttemptId> {
+        std::collections::BTreeSet::new()
+    }
+}
+
+#[async_trait]
+impl Execution for Running {
+    fn process(&self) -> Option<(u32, u64)> {
+        Some((7, 8))
+    }
+
+    async fn next(&mut self) -> Event {
+        let ended = self.ended.clone();
+        let notified = ended.1.notified();
+        if !ended.0.load(Ordering::Relaxed) {
+            notified.await;
+        }
+        Event::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true }
+    }
+
+    fn stop(&mut self) {
+        self.note("stop");
+        if !self.stubborn {
+            self.end();
+        }
+    }
+
+    fn kill(&mut self) {
+        self.note("kill");
+        self.end();
+    }
+
+    fn tend(&mut self) {
+        self.note("tend");
+    }
+}
+
+const GRACE: Duration = Duration::from_millis(2_500);
+
+struct Setup {
+    _directory: tempfile::TempDir,
+    driver: Arc<Switches>,
+    log: Log,
+    wish: watch::Sender<Wish>,
+    events: mpsc::Receiver<Happened>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+/// Starts an attempt with the driver's switches set as given and the wish already at `wish`.
+fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
+    let directory = tempfile::tempdir().unwrap();
+    let log = Log::default();
+    let ended = Arc::new((AtomicBool::new(false), Notify::new()));
+    let driver = Arc::new(Switches { log: log.clone(), began: Instant::now(), stubborn, refuses, ended });
+    let attempt = AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 };
+    let assignment = Assignment {
+        attempt,
+        token: Token(5),
+        namespace: Namespace::new("default").unwrap(),
+        job: JobName::new("job").unwrap(),
+        task: TaskName::new("task").unwrap(),
+        driver: Kind::Process,
+        argv: vec!["x".into()],
+        env: BTreeMap::new(),
+        resources: Resources::ZERO,
+        on_node_loss: OnNodeLoss::AtLeastOnce,
+        stop: false,
+        count: 1,
+    };
+    let place = Place {
+        node: NodeName::new("n").unwrap(),
+        region: RegionName::new("r").unwrap(),
+        cluster: ClusterName::new("c").unwrap(),
+    };
+    let seam = Arc::new(FileJournal::open(directory.path().join("journal")).unwrap());
+    let (journal, _, _writer) =
+        crate::journal::open(seam, &SystemEntropy, Arc::new(SystemClock), Arc::new(Metrics::new()), "boot").unwrap();
+    let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
+    let (wish, wished) = watch::channel(wish);
+    let (sender, events) = mpsc::channel(16);
+    let start =
+        Start { assignment: Arc::new(assignment), place: Arc::new(place), outputs, wish: wished };
+    let line = Line { attempt, token: Token(5), events: sender };
+    let task = tokio::spawn(live(line, driver.clone(), start, journal, 0, GRACE));
+    Setup { _directory: directory, driver, log, wish, events, task }
+}
+
+impl Setup {
+    async fn next(&mut self) -> What {
+        self.events.recv().await.expect("an event").what
+    }
+
+    fn done(&self) -> Vec<&'static str> {
+        self.log.lock().unwrap().iter().map(|(what, _)| *what).filter(|what| *what != "tend").collect()
+    }
+}
+
+fn running() -> What {
+    What::Running { process: Some((7, 8)) }
+}
+
+fn ended() -> What {
+    What::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true }
+}
+
+#[tokio::test(start_paused = true)]
+async fn it_runs_to_its_own_end() {
+    let mut setup = setup(false, false, Wish::Run);
+    assert_eq!(setup.next().await, running());
+    setup.driver.ended.0.store(true, Ordering::Relaxed);
+    setup.driver.ended.1.notify_waiters();
+    assert_eq!(setup.next().await, ended());
+    setup.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_ignores_being_asked_is_killed_after_the_grace() {
+    let mut setup = setup(true, false, Wish::Run);
+    assert_eq!(setup.next().await, running());
+    setup.wish.send_replace(Wish::Stop);
+    assert_eq!(setup.next().await, What::Stopping);
+    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.done(), ["stop", "kill"]);
+    let log = setup.log.lock().unwrap().clone();
+    let at = |what| log.iter().find(|(noted, _)| *noted == what).unwrap().1;
+    assert!(at("kill") - at("stop") >= GRACE && at("kill") - at("stop") < GRACE + Duration::from_millis(100));
+    assert!(log.iter().filter(|(what, _)| *what == "tend").count() >= 1, "it is tended while it runs");
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_ends_when_asked_is_not_killed() {
+    let mut setup = setup(false, false, Wish::Run);
+    assert_eq!(setup.next().await, running());
+    setup.wish.send_replace(Wish::Stop);
+    assert_eq!(setup.next().await, What::Stopping);
+    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.done(), ["stop"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_kill_does_not_ask_and_does_not_wait() {
+    let mut setup = setup(true, false, Wish::Run);
+    assert_eq!(setup.next().await, running());
+    setup.wish.send_replace(Wish::Kill);
+    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.done(), ["kill"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_withdrawn_or_impossible_never_starts() {
+    let mut withdrawn = setup(false, false, Wish::Kill);
+    assert_eq!(withdrawn.next().await, What::NeverStarted { why: NotStarted::Withdrawn });
+    let mut impossible = setup(false, true, Wish::Run);
+    let why = NotStarted::Job("no such program".into());
+    assert_eq!(impossible.next().await, What::NeverStarted { why });
+}

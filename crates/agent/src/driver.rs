@@ -1,0 +1,177 @@
+//! What runs attempts: the executor seam, and the drivers there are.
+//!
+//! A driver knows how to start, stop and kill; when to do so is decided above it. It never says that
+//! an attempt is gone while anything of it may still run.
+
+pub mod noop;
+pub mod process;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+use std::sync::Arc;
+
+use async_trait::async_trait;
+use quorate_state::{AttemptId, ClusterName, Driver as Kind, Exit, NodeName, RegionName, TaskId, Usage};
+use tokio::sync::watch;
+
+use crate::assignment::Assignment;
+use crate::error::Error;
+use crate::logs::Outputs;
+
+/// The drivers of an agent, by the name that job files use.
+pub trait Drivers: Send + Sync + 'static {
+    /// The one for `kind`, if this agent has it.
+    fn get(&self, kind: Kind) -> Option<Arc<dyn Driver>>;
+}
+
+impl Drivers for BTreeMap<Kind, Arc<dyn Driver>> {
+    fn get(&self, kind: Kind) -> Option<Arc<dyn Driver>> {
+        BTreeMap::get(self, &kind).cloned()
+    }
+}
+
+/// The drivers of a real node.
+pub fn system() -> Result<Arc<dyn Drivers>, Error> {
+    let process: Arc<dyn Driver> = Arc::new(process::ProcessDriver::new()?);
+    let noop: Arc<dyn Driver> = Arc::new(noop::NoopDriver);
+    Ok(Arc::new(BTreeMap::from([(Kind::Process, process), (Kind::Noop, noop)])))
+}
+
+/// What is wanted of an attempt; it only ever rises.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Wish {
+    /// Run to its own end.
+    #[default]
+    Run,
+    /// End, with time to clean up.
+    Stop,
+    /// Be gone.
+    Kill,
+}
+
+/// One attempt to start.
+#[derive(Clone, Debug)]
+pub struct Start {
+    /// What to run.
+    pub assignment: Arc<Assignment>,
+    /// Where we are.
+    pub place: Arc<Place>,
+    /// Where its working directory and output go.
+    pub outputs: Arc<Outputs>,
+    /// Looked at again just before it starts: what was withdrawn meanwhile never runs.
+    pub wish: watch::Receiver<Wish>,
+}
+
+/// Where a node stands, as its tasks are told.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// The node.
+    pub node: NodeName,
+    /// Its region.
+    pub region: RegionName,
+    /// Its cluster.
+    pub cluster: ClusterName,
+}
+
+/// Why an attempt was not started. Nothing of it runs or ever did.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum NotStarted {
+    /// It was no longer wanted.
+    Withdrawn,
+    /// The job asks for something that cannot be, such as a program that does not exist.
+    Job(String),
+    /// This node cannot now; the job is not to blame.
+    Node(String),
+}
+
+/// How an attempt ended.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Ending {
+    /// How its main process ended.
+    pub exit: Option<Exit>,
+    /// A word for people.
+    pub message: Option<Arc<str>>,
+    /// What it used.
+    pub usage: Usage,
+}
+
+/// What an execution does by itself.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// It ended; `gone` when nothing of it is left.
+    Ended { ending: Ending, gone: bool },
+    /// After an end with something left: now nothing is.
+    Gone,
+}
+
+/// Something that runs attempts.
+#[async_trait]
+pub trait Driver: Send + Sync + 'static {
+    /// Starts an attempt; it runs when this returns.
+    async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted>;
+
+    /// Ends what an earlier life of this agent may have left running, waits for a bounded time, and
+    /// names those that are not certainly gone.
+    async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId>;
+}
+
+/// One attempt that runs. Dropping it kills it.
+#[async_trait]
+pub trait Execution: Send {
+    /// Its main process and when that began, in the kernel's ticks since boot.
+    fn process(&self) -> Option<(u32, u64)>;
+
+    /// The next event. Cancel-safe; not called again after an event that says it is gone.
+    async fn next(&mut self) -> Event;
+
+    /// Asks it to end.
+    fn stop(&mut self);
+
+    /// Ends it, all of it, without asking.
+    fn kill(&mut self);
+
+    /// Called about once a second while it runs: keeps its output within bounds.
+    fn tend(&mut self);
+}
+
+/// An attempt of an earlier life of this agent.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leftover {
+    /// Which.
+    pub attempt: AttemptId,
+    /// Its main process and when that began, if that was written down.
+    pub process: Option<(u32, u64)>,
+    /// The machine has not been booted since.
+    pub same_boot: bool,
+}
+
+/// The same for all attempts of a task: what a sink recognises a repeated write by.
+pub fn idempotency_key(task: TaskId) -> String {
+    format!("{}-{}-{}", task.run, task.step, task.index)
+}
+
+/// Everything a task is told through its environment, besides what its job sets.
+pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
+    let Start { assignment, place, .. } = start;
+    let AttemptId { task, number } = assignment.attempt;
+    vec![
+        ("QUORATE_RUN_ID", task.run.to_string()),
+        ("QUORATE_NAMESPACE", assignment.namespace.to_string()),
+        ("QUORATE_JOB", assignment.job.to_string()),
+        ("QUORATE_TASK", assignment.task.to_string()),
+        ("QUORATE_TASK_INDEX", task.index.to_string()),
+        ("QUORATE_TASK_COUNT", assignment.count.to_string()),
+        ("QUORATE_ATTEMPT", number.to_string()),
+        ("QUORATE_FENCING_TOKEN", assignment.token.to_string()),
+        ("QUORATE_IDEMPOTENCY_KEY", idempotency_key(task)),
+        ("QUORATE_NODE", place.node.to_string()),
+        ("QUORATE_CLUSTER", place.cluster.to_string()),
+        ("QUORATE_REGION", place.region.to_string()),
+    ]
+}
+
+/// Where an attempt keeps its files, below the directory of all attempts.
+pub(crate) fn directory(root: &Path, attempt: AttemptId) -> std::path::PathBuf {
+    let AttemptId { task, number } = attempt;
+    root.join(task.run.to_string()).join(format!("{}.{}.{number}", task.step, task.index))
+}

@@ -1,0 +1,185 @@
+//! Runs attempts as processes of this machine, each the leader of a session and group of its own.
+//!
+//! **Invariant:** an attempt is called gone only when no process of its group is left, because its
+//! resources and, for `fenced` tasks, its next copy wait for exactly that.
+//! **Invariant:** processes are started by threads that live as long as the driver, because the
+//! kernel ends a child with the *thread* that started it (`PR_SET_PDEATHSIG`), and that is how
+//! tasks die with their agent, `kill -9` included.
+//!
+//! What a group cannot hold: a process that starts a session of its own. It is found after a restart
+//! by its environment, and needs a cgroup to be found earlier.
+
+mod group;
+mod proc;
+mod recover;
+mod spawn;
+mod sys;
+
+use std::collections::BTreeSet;
+use std::os::fd::OwnedFd;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quorate_state::{AttemptId, Exit, Usage};
+use tokio::io::unix::AsyncFd;
+use tokio::sync::{mpsc, oneshot};
+
+use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start};
+use crate::error::Error;
+use crate::logs::Outputs;
+use crate::usage;
+use group::Group;
+use spawn::Spawned;
+
+/// Threads that start processes: one fork and exec is mostly the kernel's time, so two keep a small
+/// machine busy and more than four only fight for the same locks.
+const SPAWNERS_MAX: usize = 4;
+/// Starts that wait for a spawner; beyond, callers wait.
+const SPAWN_QUEUE_MAX: usize = 256;
+
+struct Request {
+    start: Start,
+    reply: oneshot::Sender<Result<Spawned, NotStarted>>,
+}
+
+/// Runs attempts as processes. Dropping it kills every process it started.
+#[derive(Debug)]
+pub struct ProcessDriver {
+    spawners: mpsc::Sender<Request>,
+}
+
+impl ProcessDriver {
+    /// Starts the threads that will start processes.
+    pub fn new() -> Result<Self, Error> {
+        let broken = |why: String| Error::Driver { driver: "process", why };
+        group::own_pidfd().map_err(|errno| broken(format!("it needs pidfd_open (Linux 5.3 or newer): {errno}")))?;
+        let (spawners, requests) = mpsc::channel::<Request>(SPAWN_QUEUE_MAX);
+        let requests = Arc::new(Mutex::new(requests));
+        let count = std::thread::available_parallelism().map_or(1, usize::from).min(SPAWNERS_MAX);
+        for number in 0..count {
+            let requests = requests.clone();
+            let body = move || serve(&requests);
+            let thread = std::thread::Builder::new().name(format!("spawner-{number}")).spawn(body);
+            thread.map_err(|error| broken(error.to_string()))?;
+        }
+        Ok(Self { spawners })
+    }
+}
+
+/// One spawner's life. Whoever waits for the next request holds the lock; starting a process does not.
+fn serve(requests: &Mutex<mpsc::Receiver<Request>>) {
+    loop {
+        let request = requests.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
+        let Some(Request { start, reply }) = request else { return };
+        // A caller that is gone drops the answer, and with it kills the process.
+        let _ = reply.send(spawn::spawn(&start));
+    }
+}
+
+#[async_trait]
+impl Driver for ProcessDriver {
+    async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted> {
+        let stopped = || NotStarted::Node("the process driver has stopped".into());
+        let (attempt, outputs) = (start.assignment.attempt, start.outputs.clone());
+        let (reply, answer) = oneshot::channel();
+        self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
+        let spawned = answer.await.map_err(|_| stopped())??;
+        let (process, group, pidfd) = (spawned.process, spawned.group, spawned.pidfd);
+        let pidfd =
+            sys::watch(pidfd).map_err(|error| NotStarted::Node(format!("its process cannot be watched: {error}")))?;
+        Ok(Box::new(Process { attempt, process, group, pidfd, outputs, ended: false }))
+    }
+
+    async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
+        recover::recover(leftovers).await
+    }
+}
+
+/// One attempt's processes.
+struct Process {
+    attempt: AttemptId,
+    process: (u32, u64),
+    /// Declared before the pidfd: dropped first, while the leader's number is certainly its own.
+    group: Group,
+    pidfd: AsyncFd<OwnedFd>,
+    outputs: Arc<Outputs>,
+    ended: bool,
+}
+
+#[async_trait]
+impl Execution for Process {
+    fn process(&self) -> Option<(u32, u64)> {
+        Some(self.process)
+    }
+
+    async fn next(&mut self) -> Event {
+        if self.ended {
+            self.group.wait_until_gone().await;
+            self.outputs.retire(self.attempt);
+            return Event::Gone;
+        }
+        let ending = loop {
+            let mut ready = match self.pidfd.readable().await {
+                Ok(ready) => ready,
+                Err(error) => break unwatched(&error.to_string()),
+            };
+            // The leader is dead and not reaped: its number still names its group, and its counters
+            // can still be read.
+            let io = proc::io(self.process.0);
+            self.group.kill();
+            match self.group.reap() {
+                Ok(Some((status, rusage))) => {
+                    break Ending { exit: exit_of(status), message: None, usage: usage::of(&rusage, io) };
+                }
+                Ok(None) => ready.clear_ready(),
+                Err(error) => break unwatched(&error.to_string()),
+            }
+        };
+        self.ended = true;
+        let gone = self.group.is_gone();
+        if gone {
+            self.outputs.retire(self.attempt);
+        }
+        Event::Ended { ending, gone }
+    }
+
+    fn stop(&mut self) {
+        self.group.terminate();
+    }
+
+    fn kill(&mut self) {
+        self.group.kill();
+    }
+
+    fn tend(&mut self) {
+        self.outputs.trim(self.attempt);
+    }
+}
+
+/// Somebody else took the process's end: it happened, but how is not known.
+fn unwatched(why: &str) -> Ending {
+    let message = format!("its process ended and how is not known: {why}");
+    Ending { exit: None, message: Some(message.into()), usage: Usage::default() }
+}
+
+fn exit_of(status: i32) -> Option<Exit> {
+    if libc::WIFEXITED(status) {
+        Some(Exit::Code(libc::WEXITSTATUS(status)))
+    } else if libc::WIFSIGNALED(status) {
+        Some(Exit::Signal(libc::WTERMSIG(status)))
+    } else {
+        None
+    }
+}
+
+/// How long a recovered or killed group is polled for at the most, between two looks.
+pub(super) const POLL_MS_MAX: u64 = 100;
+
+/// The pause before look number `looks`: 1, 2, 4 … [`POLL_MS_MAX`] milliseconds.
+fn pause(looks: u32) -> Duration {
+    Duration::from_millis((1_u64 << looks.min(16)).min(POLL_MS_MAX))
+}
+
+#[cfg(test)]
+mod tests;

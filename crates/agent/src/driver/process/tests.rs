@@ -1,0 +1,321 @@
+//! The process driver with real processes.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use quorate_state::{
+    ClusterName, JobName, Namespace, NodeName, OnNodeLoss, RegionName, Resources, RunId, TaskId, TaskName, Token,
+};
+use tokio::sync::watch;
+
+use super::*;
+use crate::assignment::Assignment;
+use crate::config::Limits;
+use crate::driver::{Place, Wish};
+use crate::logs::{STDERR, STDOUT, WORK};
+
+/// What a test may take at the most: far beyond what it needs, so that only a hang reaches it.
+const PATIENCE: Duration = Duration::from_secs(30);
+
+struct Bench {
+    directory: tempfile::TempDir,
+    driver: ProcessDriver,
+    outputs: Arc<Outputs>,
+    number: u32,
+}
+
+impl Bench {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().unwrap();
+        let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
+        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, number: 0 }
+    }
+
+    fn start_of(&mut self, argv: &[&str]) -> (watch::Sender<Wish>, Start) {
+        self.number += 1;
+        // A run of its own for each test: what is found by name after a restart is killed.
+        let test = std::thread::current().name().unwrap_or_default().to_owned();
+        let hash = test.bytes().fold(5_381_u32, |hash, byte| hash.wrapping_mul(33) ^ u32::from(byte));
+        let run = RunId(u64::from(std::process::id()) << 32 | u64::from(hash));
+        let attempt = AttemptId { task: TaskId { run, step: 3, index: 4 }, number: self.number };
+        let assignment = Assignment {
+            attempt,
+            token: Token(77),
+            namespace: Namespace::new("acme").unwrap(),
+            job: JobName::new("nightly").unwrap(),
+            task: TaskName::new("split").unwrap(),
+            driver: quorate_state::Driver::Process,
+            argv: argv.iter().map(|word| (*word).to_owned()).collect(),
+            env: BTreeMap::from([
+                ("GREETING".to_owned(), "hello".to_owned()),
+                ("QUORATE_FENCING_TOKEN".to_owned(), "forged".to_owned()),
+            ]),
+            resources: Resources::ZERO,
+            on_node_loss: OnNodeLoss::AtLeastOnce,
+            stop: false,
+            count: 9,
+        };
+        let place = Place {
+            node: NodeName::new("n1").unwrap(),
+            region: RegionName::new("eu").unwrap(),
+            cluster: ClusterName::new("eu-1").unwrap(),
+        };
+        let (sender, wish) = watch::channel(Wish::Run);
+        let start =
+            Start { assignment: Arc::new(assignment), place: Arc::new(place), outputs: self.outputs.clone(), wish };
+        (sender, start)
+    }
+
+    async fn start(&mut self, argv: &[&str]) -> Result<Box<dyn Execution>, NotStarted> {
+        let (_wish, start) = self.start_of(argv);
+        self.driver.start(start).await
+    }
+
+    async fn sh(&mut self, script: &str) -> Box<dyn Execution> {
+        self.start(&["sh", "-c", script]).await.expect("sh starts")
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.directory.path().join(name)
+    }
+
+    fn output(&self, name: &str) -> String {
+        let run = std::fs::read_dir(self.path("attempts")).unwrap().next().unwrap().unwrap();
+        let attempt = run.path().join(format!("3.4.{}", self.number));
+        std::fs::read_to_string(attempt.join(name)).unwrap()
+    }
+}
+
+/// The ending, and whether all was gone with it; then waits until all is gone.
+async fn ending(execution: &mut Box<dyn Execution>) -> (Ending, bool) {
+    let event = tokio::time::timeout(PATIENCE, execution.next()).await.expect("it ends");
+    let Event::Ended { ending, gone } = event else { panic!("not an ending: {event:?}") };
+    if !gone {
+        let event = tokio::time::timeout(PATIENCE, execution.next()).await.expect("it goes");
+        assert_eq!(event, Event::Gone);
+    }
+    (ending, gone)
+}
+
+/// Waits for a file that a script writes to say that it has come so far.
+async fn written(path: &Path) -> String {
+    let wait = async {
+        loop {
+            match std::fs::read_to_string(path) {
+                Ok(text) if text.ends_with('\n') => return text,
+                _ => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("{} is not written", path.display()))
+}
+
+fn lives(pid: u32) -> bool {
+    proc::stat(pid).is_some_and(proc::Stat::lives)
+}
+
+async fn dies(pid: u32) {
+    let wait = async {
+        while lives(pid) {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, wait).await.unwrap_or_else(|_| panic!("process {pid} still lives"));
+}
+
+#[tokio::test]
+async fn exit_codes_and_signals_are_told_apart() {
+    let mut bench = Bench::new();
+    for (script, exit) in [
+        ("exit 0", Exit::Code(0)),
+        ("exit 64", Exit::Code(64)),
+        ("kill -TERM $$", Exit::Signal(libc::SIGTERM)),
+        ("kill -KILL $$", Exit::Signal(libc::SIGKILL)),
+    ] {
+        let mut execution = bench.sh(script).await;
+        assert_eq!(ending(&mut execution).await.0.exit, Some(exit), "{script}");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_does_not_exist_is_the_jobs_mistake_and_says_so() {
+    let mut bench = Bench::new();
+    for argv in [&["/no/such/program"][..], &["no-such-program-anywhere"], &["/etc/passwd"], &["a\0b"], &["/"], &[]] {
+        match bench.start(argv).await {
+            Err(NotStarted::Job(why)) => assert!(why.contains(argv.first().map_or("run", |_| "cannot start")), "{why}"),
+            Err(other) => panic!("{argv:?}: {other:?}"),
+            Ok(_) => panic!("{argv:?} started"),
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_task_gets_its_identity_its_own_directory_and_nothing_else_of_ours() {
+    let mut bench = Bench::new();
+    let mut execution = bench.sh("env | sort; pwd >&2; touch here").await;
+    ending(&mut execution).await;
+    let environment = bench.output(STDOUT);
+    for line in [
+        "GREETING=hello",
+        "QUORATE_ATTEMPT=1",
+        "QUORATE_CLUSTER=eu-1",
+        "QUORATE_FENCING_TOKEN=77",
+        "QUORATE_JOB=nightly",
+        "QUORATE_NAMESPACE=acme",
+        "QUORATE_NODE=n1",
+        "QUORATE_REGION=eu",
+        "QUORATE_TASK=split",
+        "QUORATE_TASK_COUNT=9",
+        "QUORATE_TASK_INDEX=4",
+    ] {
+        assert!(environment.lines().any(|found| found == line), "{line} is missing in\n{environment}");
+    }
+    assert!(environment.contains("QUORATE_IDEMPOTENCY_KEY="), "{environment}");
+    let foreign = environment.lines().filter(|line| line.starts_with("CARGO")).count();
+    assert_eq!(foreign, 0, "{environment}");
+    assert!(bench.output(STDERR).trim_end().ends_with(WORK), "it ran in its own directory");
+}
+
+#[tokio::test]
+async fn use_is_counted() {
+    let mut bench = Bench::new();
+    let mut execution = bench.sh("i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").await;
+    let (ending, _) = ending(&mut execution).await;
+    assert!(ending.usage.cpu_us > 0, "{:?}", ending.usage);
+    assert!(ending.usage.memory_peak_bytes > 100_000, "{:?}", ending.usage);
+}
+
+#[tokio::test]
+async fn what_a_leader_leaves_behind_is_killed_and_only_then_is_it_gone() {
+    let mut bench = Bench::new();
+    let file = bench.path("grandchild");
+    // The grandchild ignores everything that can be ignored.
+    let script = format!(
+        "(trap '' TERM HUP INT; echo $$ >/dev/null; sh -c 'echo $PPID > {0}.part; mv {0}.part {0}; exec sleep 1000') & while [ ! -e {0} ]; do :; done; exit 3",
+        file.display()
+    );
+    let mut execution = bench.sh(&script).await;
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!(ending.exit, Some(Exit::Code(3)));
+    let grandchild: u32 = written(&file).await.trim().parse().unwrap();
+    assert!(!lives(grandchild), "gone was said while {grandchild} lived");
+}
+
+#[tokio::test]
+async fn a_stop_reaches_the_whole_group_and_a_kill_those_who_ignore_it() {
+    let mut bench = Bench::new();
+    let (ready, asked) = (bench.path("ready"), bench.path("asked"));
+    let script = format!(
+        "trap 'echo asked > {}' TERM; (trap '' TERM; exec sleep 1000) & echo $! > {}; while :; do wait; done",
+        asked.display(),
+        ready.display()
+    );
+    let mut execution = bench.sh(&script).await;
+    let child: u32 = written(&ready).await.trim().parse().unwrap();
+    execution.stop();
+    assert_eq!(written(&asked).await, "asked\n");
+    assert!(lives(child), "it ignores being asked");
+    execution.kill();
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!(ending.exit, Some(Exit::Signal(libc::SIGKILL)));
+    assert!(!lives(child));
+}
+
+#[tokio::test]
+async fn what_was_withdrawn_meanwhile_does_not_start() {
+    let mut bench = Bench::new();
+    let file = bench.path("ran");
+    let (wish, start) = bench.start_of(&["touch", file.to_str().unwrap()]);
+    wish.send_replace(Wish::Stop);
+    assert_eq!(bench.driver.start(start).await.err(), Some(NotStarted::Withdrawn));
+    assert!(!file.exists());
+}
+
+#[tokio::test]
+async fn a_dropped_execution_is_killed() {
+    let mut bench = Bench::new();
+    let execution = bench.sh("exec sleep 1000").await;
+    let (pid, _) = execution.process().unwrap();
+    drop(execution);
+    dies(pid).await;
+}
+
+#[tokio::test]
+async fn tasks_die_with_the_driver_that_started_them() {
+    let mut bench = Bench::new();
+    let execution = bench.sh("exec sleep 1000").await;
+    let (pid, _) = execution.process().unwrap();
+    // As if the agent had no time for anything: nobody kills the group, the spawners just end.
+    std::mem::forget(execution);
+    drop(bench.driver);
+    dies(pid).await;
+}
+
+#[tokio::test]
+async fn after_a_restart_descendants_are_found_by_group_and_by_environment() {
+    let mut bench = Bench::new();
+    let (in_group, escaped) = (bench.path("in-group"), bench.path("escaped"));
+    // One stays in the group, one makes a session of its own; both outlive the leader.
+    let script = format!(
+        "sh -c 'echo $$ > {}; exec sleep 1000' & setsid sh -c 'echo $$ > {}; exec sleep 1000' & wait",
+        in_group.display(),
+        escaped.display()
+    );
+    let execution = bench.sh(&script).await;
+    let process = execution.process();
+    let leader = process.unwrap().0;
+    let in_group: u32 = written(&in_group).await.trim().parse().unwrap();
+    let escaped: u32 = written(&escaped).await.trim().parse().unwrap();
+    std::mem::forget(execution);
+    let attempt = {
+        let (_, start) = bench.start_of(&["true"]);
+        AttemptId { number: start.assignment.attempt.number - 1, ..start.assignment.attempt }
+    };
+    let Bench { driver, directory: _directory, .. } = bench;
+    drop(driver);
+    dies(leader).await;
+    assert!(lives(in_group) && lives(escaped), "the kernel kills the leader only");
+
+    let leftover = |process| vec![Leftover { attempt, process, same_boot: true }];
+    let other = Leftover { attempt: AttemptId { number: 999, ..attempt }, process: None, same_boot: true };
+    assert_eq!(recover::recover(vec![other]).await, BTreeSet::new(), "another attempt's is left alone");
+    assert!(lives(in_group) && lives(escaped));
+    let rebooted = Leftover { attempt, process, same_boot: false };
+    assert_eq!(recover::recover(vec![rebooted]).await, BTreeSet::new(), "nothing survives a boot");
+    assert!(lives(in_group) && lives(escaped));
+
+    assert_eq!(recover::recover(leftover(process)).await, BTreeSet::new());
+    assert!(!lives(in_group) && !lives(escaped));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn zz_spawn() {
+    let mut bench = Bench::new();
+    let n = 500;
+    let (mut s, mut e) = (Duration::ZERO, Duration::ZERO);
+    for _ in 0..n {
+        let t = tokio::time::Instant::now();
+        let mut x = bench.start(&["/bin/true"]).await.unwrap();
+        s += t.elapsed();
+        let t = tokio::time::Instant::now();
+        ending(&mut x).await;
+        e += t.elapsed();
+    }
+    eprintln!("start {:?} end {:?}", s / n, e / n);
+    let (mut c1, mut c2) = (Duration::ZERO, Duration::ZERO);
+    for i in 0..n {
+        let t = tokio::time::Instant::now();
+        let mut command = std::process::Command::new("/bin/true");
+        if i % 2 == 0 { sys::detach(&mut command); }
+        let mut child = command.spawn().unwrap();
+        if i % 2 == 0 { c1 += t.elapsed(); } else { c2 += t.elapsed(); }
+        child.wait().unwrap();
+    }
+    eprintln!("fork {:?} posix_spawn {:?}", c1 / (n / 2), c2 / (n / 2));
+    let t = tokio::time::Instant::now();
+    for i in 0..n { std::fs::create_dir_all(bench.path(&format!("x/{i}/work"))).unwrap(); std::fs::File::create(bench.path(&format!("x/{i}/a"))).unwrap(); std::fs::File::create(bench.path(&format!("x/{i}/b"))).unwrap(); }
+    eprintln!("fs {:?}", t.elapsed() / n);
+    let t = tokio::time::Instant::now();
+    for _ in 0..n { proc::stat(std::process::id()); proc::io(std::process::id()); }
+    eprintln!("proc {:?}", t.elapsed() / n);
+}

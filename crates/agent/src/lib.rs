@@ -1,0 +1,43 @@
+//! One node: hold a lease, make running attempts match assignments, say what became of them.
+//!
+//! Read in this order: `agent` (what is started), `node` (the loop that changes this node's state),
+//! `reconcile`, `fence` and `reports` (its decisions, pure), `session` (when to talk to whom),
+//! `attempt` and `driver` (how one attempt runs), `journal` (what must never be forgotten), `logs`.
+//!
+//! **Invariant:** nothing starts that the journal does not know durably, because the next life of
+//! this agent must be able to say of every process whether it is gone.
+//! **Invariant:** an attempt is reported gone only when no process of it is left, because the
+//! control plane gives its room, and a fenced task's next copy, away on that word.
+//! **Invariant:** losing the control plane kills nothing but `fenced` work past its lease, because
+//! a control plane that is down must not take the work down with it.
+//! **Invariant:** the agent knows the control plane by its public protocol only; no server type is
+//! named here.
+
+mod agent;
+mod config;
+mod error;
+
+pub mod fence;
+mod node;
+pub mod reconcile;
+mod reports;
+mod session;
+
+mod assignment;
+mod attempt;
+pub mod driver;
+mod usage;
+
+pub mod journal;
+pub mod logs;
+
+mod identity;
+mod ops;
+mod telemetry;
+
+pub use agent::{Seams, run};
+pub use assignment::{Assignment, Unreadable};
+pub use config::{Config, Limits, Machine, Violation};
+pub use error::Error;
+pub use identity::open_journal;
+pub use telemetry::Metrics;

@@ -1,0 +1,328 @@
+//! Attempts' output: one file per stream, kept within bounds, read by offset.
+//!
+//! Processes write to the files themselves, so nothing of the agent stands in their way. What is too
+//! old is cut out of the front of the file as a hole: its room is free, and the offsets of what is
+//! left stay what they were, which is what a reader that follows needs.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fs::File;
+use std::io;
+use std::os::unix::fs::FileExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate_proto::convert::agent::attempt_ref_from_wire;
+use quorate_proto::v1;
+use quorate_state::{AttemptId, Driver, RunId, TaskId};
+use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
+use tokio::sync::{Semaphore, mpsc};
+
+use crate::config::Limits;
+use crate::driver;
+
+/// File of an attempt's standard output.
+pub(crate) const STDOUT: &str = "stdout";
+/// File of an attempt's standard error.
+pub(crate) const STDERR: &str = "stderr";
+/// Directory in which an attempt runs; it goes when the attempt is gone.
+pub(crate) const WORK: &str = "work";
+
+/// Bytes in one answer, whatever was asked for.
+const CHUNK_BYTES_MAX: usize = 256 << 10;
+/// Reads that are answered or wait at the same time; more are told to come back.
+const READS_MAX: usize = 64;
+/// No read waits longer for output that is not there yet.
+const WAIT_MAX: Duration = Duration::from_secs(30);
+/// How often a waiting read looks again.
+const LOOK_EVERY: Duration = Duration::from_millis(50);
+/// The session takes an answer within this, or the reader asks again.
+const SEND_DEADLINE: Duration = Duration::from_secs(5);
+/// Holes are cut in whole blocks of the file system.
+const BLOCK_BYTES: u64 = 4_096;
+
+/// The output of all attempts of this node.
+#[derive(Debug)]
+pub struct Outputs {
+    root: PathBuf,
+    limits: Limits,
+    kept: Mutex<Kept>,
+    /// A thread removes what is over the limits.
+    cleaning: AtomicBool,
+    reads: Arc<Semaphore>,
+}
+
+#[derive(Debug, Default)]
+struct Kept {
+    /// Attempts that are not over.
+    live: BTreeMap<AttemptId, Driver>,
+    /// Ended ones with files, the oldest first, and the bytes of each.
+    ended: VecDeque<(AttemptId, u64)>,
+    bytes: u64,
+}
+
+impl Kept {
+    /// True when there is more than `times` as much as may be kept.
+    fn excess(&self, limits: &Limits, times: u64) -> bool {
+        let count_max = limits.logs_kept_max.saturating_mul(usize::try_from(times).unwrap_or(usize::MAX));
+        self.ended.len() > count_max || self.bytes > limits.logs_bytes_max.saturating_mul(times)
+    }
+}
+
+/// Some of an output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Piece {
+    /// Where it begins; later than asked for when what was there is no longer kept.
+    pub offset: u64,
+    /// The bytes; empty when there are none yet.
+    pub data: Vec<u8>,
+    /// The attempt is over and nothing follows.
+    pub end: bool,
+}
+
+/// Why there is nothing to read from. `Display` begins with a word for machines.
+#[derive(Debug, thiserror::Error)]
+pub enum Unavailable {
+    /// Never here, or no longer kept.
+    #[error(
+        "UNKNOWN_ATTEMPT: this node has no output of it (the limits logs_kept_max and logs_bytes_max drop the oldest)"
+    )]
+    UnknownAttempt,
+    /// Its driver makes none.
+    #[error("NO_LOGS: the noop driver has no output")]
+    NoLogs,
+    /// The file cannot be read.
+    #[error("IO: {0}")]
+    Io(#[from] io::Error),
+    /// Too many readers.
+    #[error("BUSY: this node answers READS_MAX ({READS_MAX}) readers at a time, try again")]
+    Busy,
+    /// The question is not one.
+    #[error("INVALID: {0}")]
+    Invalid(&'static str),
+}
+
+impl Outputs {
+    /// The outputs below `root`, what earlier lives left included.
+    pub fn open(root: PathBuf, limits: Limits) -> io::Result<Arc<Self>> {
+        std::fs::create_dir_all(&root)?;
+        let mut found = Vec::new();
+        for run in std::fs::read_dir(&root)?.flatten() {
+            let Some(id) = run.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else { continue };
+            for attempt in std::fs::read_dir(run.path())?.flatten() {
+                let name = attempt.file_name();
+                let Some(attempt_id) = name.to_str().and_then(|name| parse_name(id, name)) else { continue };
+                let age = attempt.metadata().and_then(|metadata| metadata.modified());
+                found.push((age.unwrap_or(std::time::UNIX_EPOCH), attempt_id));
+            }
+        }
+        found.sort_unstable();
+        let reads = Arc::new(Semaphore::new(READS_MAX));
+        let outputs = Self { root, limits, kept: Mutex::default(), cleaning: AtomicBool::new(false), reads };
+        let outputs = Arc::new(outputs);
+        for (_, attempt) in found {
+            outputs.retire(attempt);
+        }
+        Ok(outputs)
+    }
+
+    /// Where an attempt keeps its files.
+    pub fn directory(&self, attempt: AttemptId) -> PathBuf {
+        driver::directory(&self.root, attempt)
+    }
+
+    /// The attempt is about to start: readers may wait for its output from now on.
+    pub fn begin(&self, attempt: AttemptId, driver: Driver) {
+        self.lock().live.insert(attempt, driver);
+    }
+
+    /// Nothing of the attempt is left: readers learn where its output ends.
+    pub fn end(&self, attempt: AttemptId) {
+        self.lock().live.remove(&attempt);
+    }
+
+    /// Its processes are gone: what it left in its working directory goes, its output stays for a
+    /// while.
+    pub fn retire(self: &Arc<Self>, attempt: AttemptId) {
+        let directory = self.directory(attempt);
+        let work = directory.join(WORK);
+        // Removing a directory costs more than all else here, so an empty one stays until its attempt's goes.
+        if std::fs::read_dir(&work).is_ok_and(|mut entries| entries.next().is_some()) {
+            let _ = std::fs::remove_dir_all(&work);
+        }
+        let bytes = [STDOUT, STDERR].iter().filter_map(|name| held(&directory.join(name)).ok()).sum();
+        let over = {
+            let mut kept = self.lock();
+            kept.ended.push_back((attempt, bytes));
+            kept.bytes += bytes;
+            kept.excess(&self.limits, 1)
+        };
+        if !over || self.cleaning.swap(true, Ordering::AcqRel) {
+            // One cleans already. If it cannot keep up, whoever adds helps: the disk is bounded too.
+            if over && self.lock().excess(&self.limits, 2) {
+                self.clean();
+            }
+            return;
+        }
+        let outputs = self.clone();
+        let body = move || {
+            outputs.clean();
+            outputs.cleaning.store(false, Ordering::Release);
+        };
+        if let Err(error) = std::thread::Builder::new().name("cleaner".into()).spawn(body) {
+            tracing::warn!(%error, "old output is not removed now");
+            self.cleaning.store(false, Ordering::Release);
+        }
+    }
+
+    /// Removes the oldest outputs until the rest is within the limits.
+    fn clean(&self) {
+        loop {
+            let oldest = {
+                let mut kept = self.lock();
+                if !kept.excess(&self.limits, 1) {
+                    return;
+                }
+                let Some((oldest, bytes)) = kept.ended.pop_front() else { return };
+                kept.bytes -= bytes;
+                oldest
+            };
+            let directory = self.directory(oldest);
+            let _ = std::fs::remove_dir_all(&directory);
+            // Fails while other attempts of the run are kept, as it should.
+            let _ = directory.parent().map(std::fs::remove_dir);
+        }
+    }
+
+    /// Cuts the beginning of an attempt's output out when it is over `log_bytes_max`.
+    pub fn trim(&self, attempt: AttemptId) {
+        let directory = self.directory(attempt);
+        for name in [STDOUT, STDERR] {
+            if let Err(error) = cut(&directory.join(name), self.limits.log_bytes_max) {
+                tracing::warn!(?attempt, %error, "its output cannot be kept within log_bytes_max");
+            }
+        }
+    }
+
+    /// Reads at most `bytes_max` bytes from `offset` on.
+    pub fn read(
+        &self,
+        attempt: AttemptId,
+        stream: v1::LogStream,
+        offset: u64,
+        bytes_max: usize,
+    ) -> Result<Piece, Unavailable> {
+        let name = match stream {
+            v1::LogStream::Stdout => STDOUT,
+            v1::LogStream::Stderr => STDERR,
+            v1::LogStream::Unspecified => return Err(Unavailable::Invalid("which stream?")),
+        };
+        // Looked at before the file: what is over then cannot grow between the two.
+        let live = self.lock().live.get(&attempt).copied();
+        if live == Some(Driver::Noop) {
+            return Err(Unavailable::NoLogs);
+        }
+        let file = match File::open(self.directory(attempt).join(name)) {
+            Ok(file) => file,
+            // It waits for its start.
+            Err(error) if error.kind() == io::ErrorKind::NotFound && live.is_some() => {
+                return Ok(Piece { offset, data: Vec::new(), end: false });
+            }
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unavailable::UnknownAttempt),
+            Err(error) => return Err(error.into()),
+        };
+        let length = file.metadata()?.len();
+        let offset = after_hole(&file, offset, length)?;
+        let room = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
+        let mut data = vec![0; room.min(bytes_max).min(CHUNK_BYTES_MAX)];
+        let read = file.read_at(&mut data, offset)?;
+        data.truncate(read);
+        let end = live.is_none() && offset + read as u64 >= length;
+        Ok(Piece { offset, data, end })
+    }
+
+    /// Answers a request over `session`, without keeping the caller waiting.
+    pub(crate) fn answer(self: &Arc<Self>, request: v1::LogRequest, session: mpsc::Sender<v1::AgentMessage>) {
+        let outputs = self.clone();
+        let permit = self.reads.clone().try_acquire_owned();
+        tokio::spawn(async move {
+            let piece = match &permit {
+                Ok(_) => outputs.wait_for(&request).await,
+                Err(_) => Err(Unavailable::Busy),
+            };
+            let mut chunk = v1::LogChunk { id: request.id, ..v1::LogChunk::default() };
+            match piece {
+                Ok(piece) => {
+                    chunk.offset = piece.offset;
+                    chunk.end = piece.end;
+                    chunk.data = piece.data.into();
+                }
+                Err(error) => chunk.error = error.to_string(),
+            }
+            let message = v1::AgentMessage { message: Some(v1::agent_message::Message::LogChunk(chunk)) };
+            let _ = tokio::time::timeout(SEND_DEADLINE, session.send(message)).await;
+        });
+    }
+
+    async fn wait_for(&self, request: &v1::LogRequest) -> Result<Piece, Unavailable> {
+        let attempt = request.attempt.as_ref().and_then(|attempt| attempt_ref_from_wire(attempt).ok());
+        let attempt = attempt.ok_or(Unavailable::Invalid("which attempt?"))?;
+        let bytes_max = usize::try_from(request.bytes_max).unwrap_or(CHUNK_BYTES_MAX);
+        let deadline = tokio::time::Instant::now() + WAIT_MAX.min(Duration::from_millis(request.wait_ms.into()));
+        loop {
+            let piece = self.read(attempt, request.stream(), request.offset, bytes_max)?;
+            if piece.end || !piece.data.is_empty() || tokio::time::Instant::now() >= deadline {
+                return Ok(piece);
+            }
+            tokio::time::sleep(LOOK_EVERY).await;
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Kept> {
+        self.kept.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// `step.index.number`, as [`driver::directory`] writes it.
+fn parse_name(run: RunId, name: &str) -> Option<AttemptId> {
+    let mut numbers = name.split('.').map(|number| number.parse::<u32>().ok());
+    let (step, index, number) = (numbers.next()??, numbers.next()??, numbers.next()??);
+    numbers.next().is_none().then_some(AttemptId { task: TaskId { run, step, index }, number })
+}
+
+/// Bytes that a file takes on the disk: what was cut out does not count.
+fn held(path: &Path) -> io::Result<u64> {
+    use std::os::unix::fs::MetadataExt as _;
+    std::fs::metadata(path).map(|metadata| metadata.blocks() * 512)
+}
+
+/// Frees all but the last `bytes_max` bytes of a file, in whole blocks.
+fn cut(path: &Path, bytes_max: u64) -> io::Result<()> {
+    // Most files are small: looking costs less than opening.
+    let length = std::fs::metadata(path)?.len();
+    let surplus = length.saturating_sub(bytes_max) / BLOCK_BYTES * BLOCK_BYTES;
+    if surplus == 0 {
+        return Ok(());
+    }
+    let file = File::options().write(true).open(path)?;
+    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, surplus)?;
+    Ok(())
+}
+
+/// The first offset from `offset` on that holds data; the file's length when none does.
+fn after_hole(file: &File, offset: u64, length: u64) -> io::Result<u64> {
+    if offset >= length {
+        return Ok(offset);
+    }
+    match seek(file, SeekFrom::Data(offset)) {
+        Ok(found) => Ok(found),
+        Err(rustix::io::Errno::NXIO) => Ok(length),
+        // A file system without holes has none.
+        Err(rustix::io::Errno::INVAL) => Ok(offset),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests;

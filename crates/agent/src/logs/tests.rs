@@ -1,0 +1,134 @@
+//! Output by offset, with real files.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+
+use super::*;
+
+fn attempt(number: u32) -> AttemptId {
+    AttemptId { task: TaskId { run: RunId(5), step: 1, index: 2 }, number }
+}
+
+fn outputs(limits: Limits) -> (tempfile::TempDir, Arc<Outputs>) {
+    let directory = tempfile::tempdir().unwrap();
+    let outputs = Outputs::open(directory.path().join("attempts"), limits).unwrap();
+    (directory, outputs)
+}
+
+fn write(outputs: &Outputs, attempt: AttemptId, name: &str, data: &[u8]) {
+    let directory = outputs.directory(attempt);
+    std::fs::create_dir_all(directory.join(WORK)).unwrap();
+    OpenOptions::new().create(true).append(true).open(directory.join(name)).unwrap().write_all(data).unwrap();
+}
+
+impl Outputs {
+    fn until_clean(&self) {
+        while self.cleaning.load(Ordering::Acquire) {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn read(outputs: &Outputs, offset: u64, bytes_max: usize) -> Piece {
+    outputs.read(attempt(1), v1::LogStream::Stdout, offset, bytes_max).unwrap()
+}
+
+fn piece(offset: u64, data: &[u8], end: bool) -> Piece {
+    Piece { offset, data: data.to_vec(), end }
+}
+
+#[test]
+fn output_is_read_by_offset_and_ends_when_the_attempt_does() {
+    let (_directory, outputs) = outputs(Limits::default());
+    outputs.begin(attempt(1), Driver::Process);
+    assert_eq!(read(&outputs, 0, 10), piece(0, b"", false), "it waits for its start");
+    write(&outputs, attempt(1), STDOUT, b"hello world");
+    assert_eq!(read(&outputs, 0, 5), piece(0, b"hello", false));
+    assert_eq!(read(&outputs, 5, 100), piece(5, b" world", false));
+    assert_eq!(read(&outputs, 11, 100), piece(11, b"", false));
+    outputs.end(attempt(1));
+    assert_eq!(read(&outputs, 5, 3), piece(5, b" wo", false));
+    assert_eq!(read(&outputs, 8, 100), piece(8, b"rld", true));
+    assert_eq!(read(&outputs, 99, 100), piece(99, b"", true));
+}
+
+#[test]
+fn what_this_node_never_had_is_an_error_with_a_word() {
+    let (_directory, outputs) = outputs(Limits::default());
+    let error = outputs.read(attempt(1), v1::LogStream::Stderr, 0, 10).unwrap_err();
+    assert!(error.to_string().starts_with("UNKNOWN_ATTEMPT"), "{error}");
+    outputs.begin(attempt(2), Driver::Noop);
+    let error = outputs.read(attempt(2), v1::LogStream::Stderr, 0, 10).unwrap_err();
+    assert!(error.to_string().starts_with("NO_LOGS"), "{error}");
+}
+
+#[test]
+fn the_oldest_bytes_are_dropped_and_offsets_stay() {
+    let bytes_max = 64 << 10;
+    let (_directory, outputs) = outputs(Limits { log_bytes_max: bytes_max, ..Limits::default() });
+    outputs.begin(attempt(1), Driver::Process);
+    let line = |number: u64| format!("{number:07}\n").into_bytes();
+    let all: Vec<u8> = (0..30_000).flat_map(line).collect();
+    write(&outputs, attempt(1), STDOUT, &all);
+    write(&outputs, attempt(1), STDERR, b"");
+    outputs.trim(attempt(1));
+    let first = read(&outputs, 0, 8);
+    assert!(first.offset > 0, "the beginning is gone");
+    assert!(all.len() as u64 - first.offset <= bytes_max + BLOCK_BYTES, "{first:?}");
+    assert_eq!(first.data, line(first.offset / 8), "what is left is where it was");
+    // Appending goes on at the end.
+    write(&outputs, attempt(1), STDOUT, b"more");
+    assert_eq!(read(&outputs, all.len() as u64, 10), piece(all.len() as u64, b"more", false));
+    assert!(held(&outputs.directory(attempt(1)).join(STDOUT)).unwrap() <= bytes_max + 3 * BLOCK_BYTES);
+}
+
+#[test]
+fn the_oldest_ended_attempts_go_first_also_after_a_restart() {
+    let limits = Limits { logs_kept_max: 2, ..Limits::default() };
+    let (directory, before) = outputs(limits.clone());
+    for number in 1..=3 {
+        write(&before, attempt(number), STDOUT, b"text");
+        std::fs::write(before.directory(attempt(number)).join(WORK).join("scratch"), "much").unwrap();
+        before.retire(attempt(number));
+        before.until_clean();
+    }
+    assert!(!before.directory(attempt(1)).exists());
+    assert!(!before.directory(attempt(2)).join(WORK).exists(), "what it left behind goes at once");
+    let after = Outputs::open(directory.path().join("attempts"), limits).unwrap();
+    write(&after, attempt(4), STDOUT, b"text");
+    after.retire(attempt(4));
+    after.until_clean();
+    assert_eq!([2, 3, 4].map(|number| after.directory(attempt(number)).exists()), [false, true, true]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_read_waits_for_output_but_not_longer_than_it_may() {
+    let (_directory, outputs) = outputs(Limits::default());
+    outputs.begin(attempt(1), Driver::Process);
+    write(&outputs, attempt(1), STDOUT, b"");
+    let (session, mut sent) = mpsc::channel::<v1::AgentMessage>(4);
+    let request = |id, attempt: Option<AttemptId>, wait_ms| v1::LogRequest {
+        id,
+        attempt: attempt.map(quorate_proto::convert::agent::attempt_ref_to_wire),
+        stream: v1::LogStream::Stdout.into(),
+        offset: 0,
+        bytes_max: 100,
+        wait_ms,
+    };
+    let mut chunk = async || match sent.recv().await.unwrap().message {
+        Some(v1::agent_message::Message::LogChunk(chunk)) => chunk,
+        other => panic!("not a chunk: {other:?}"),
+    };
+    outputs.answer(request(1, Some(attempt(1)), 200), session.clone());
+    let nothing = chunk().await;
+    assert_eq!((nothing.id, nothing.data.len(), nothing.end), (1, 0, false));
+
+    outputs.answer(request(2, Some(attempt(1)), 60_000), session.clone());
+    tokio::task::yield_now().await;
+    write(&outputs, attempt(1), STDOUT, b"late");
+    let late = chunk().await;
+    assert_eq!((late.id, late.data.as_ref(), late.error.as_str()), (2, &b"late"[..], ""));
+
+    outputs.answer(request(3, None, 0), session);
+    assert!(chunk().await.error.starts_with("INVALID"));
+}

@@ -1,0 +1,211 @@
+//! What attempts saw happen.
+
+use std::sync::Arc;
+
+use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss};
+
+use super::tracked::{Cause, Standing, Tracked};
+use super::{Node, NotStarted};
+use crate::attempt::{self, Happened, Line, What};
+use crate::driver::{Ending, Leftover};
+use crate::journal::{self, Fact, Over};
+
+/// Bytes of a message for people; longer ones are cut.
+const MESSAGE_BYTES_MAX: usize = 512;
+
+impl Node {
+    pub(super) fn on_happened(&mut self, happened: Happened) {
+        let Happened { attempt, token, what } = happened;
+        let Some(one) = self.attempts.get_mut(&attempt).filter(|one| one.token == token) else { return };
+        match what {
+            What::Running { process } => {
+                one.ran = true;
+                one.standing = Standing::Running;
+                if let Some((pid, ticks)) = process {
+                    self.journal.push([Fact::Spawned { attempt, pid, ticks }]);
+                }
+                self.news(attempt);
+            }
+            What::Stopping => {
+                one.standing = Standing::Stopping;
+                self.news(attempt);
+            }
+            What::Ended { ending, gone } => {
+                let over = outcome(one.cause, ending);
+                self.over(attempt, over, gone);
+            }
+            What::NeverStarted { why } => {
+                let over = not_started(one.cause, why);
+                self.over(attempt, over, true);
+            }
+            What::Gone => {
+                let over = match &one.standing {
+                    Standing::Over { over, .. } => over.clone(),
+                    Standing::Starting | Standing::Running | Standing::Stopping => {
+                        Over { lost: true, ..Over::default() }
+                    }
+                };
+                self.over(attempt, over, true);
+            }
+        }
+    }
+
+    /// Tracks an attempt that is over already.
+    pub(super) fn insert_over(&mut self, attempt: AttemptId, tracked: Tracked, over: Over) {
+        self.attempts.insert(attempt, tracked);
+        self.over(attempt, over, true);
+    }
+
+    fn over(&mut self, attempt: AttemptId, over: Over, gone: bool) {
+        let Some(one) = self.attempts.get_mut(&attempt) else { return };
+        if !one.is_over() {
+            let outcome = match (over.lost, over.exit) {
+                (true, _) => "lost",
+                (false, Some(Exit::Code(0))) => "succeeded",
+                (false, _) => "failed",
+            };
+            self.fixed.metrics.ended.with_label_values(&[outcome]).inc();
+        }
+        if gone {
+            self.fixed.outputs.end(attempt);
+            self.journal.push([Fact::Gone { attempt, over: over.clone() }]);
+        }
+        one.standing = Standing::Over { over, gone };
+        if one.refused && gone {
+            self.leave(vec![attempt]);
+        } else {
+            self.news(attempt);
+        }
+    }
+
+    /// What there is to tell of an attempt has changed.
+    pub(super) fn news(&mut self, attempt: AttemptId) {
+        if let Some(one) = self.attempts.get_mut(&attempt) {
+            one.version += 1;
+            if !one.refused {
+                self.outbox.mark(attempt);
+            }
+        }
+    }
+
+    /// Nobody needs to hear of these again. They go once the newest revision seen, and that they
+    /// went, are durable: an older desired set must not start them again, in this life or the next.
+    pub(super) fn leave(&mut self, attempts: Vec<AttemptId>) {
+        let leaving = |attempt: &AttemptId| {
+            self.attempts.get_mut(attempt).is_some_and(|one| !std::mem::replace(&mut one.leaving, true))
+        };
+        let attempts: Vec<AttemptId> = attempts.into_iter().filter(leaving).collect();
+        if attempts.is_empty() {
+            return;
+        }
+        let facts = attempts.iter().map(|attempt| Fact::Forgotten { attempt: *attempt });
+        let position = self.journal.push([Fact::Saw(self.desired.seen())].into_iter().chain(facts));
+        self.forgetting.entry(position).or_default().extend(attempts);
+    }
+
+    pub(super) fn forget(&mut self, attempt: AttemptId) {
+        if let Some(one) = self.attempts.remove(&attempt) {
+            self.desired.forget(attempt, one.token);
+            // A newer placement under the same name may have waited for this.
+            self.waiting.insert(attempt);
+        }
+    }
+
+    /// Takes over what an earlier life of this agent left: `alive` could not be killed so far, the
+    /// rest is proven gone.
+    pub(crate) fn inherit(&mut self, attempt: AttemptId, left: journal::Attempt, alive: Option<Leftover>) {
+        // The promise is not journaled: whatever it was, this copy has ended with its agent.
+        let tracked = Tracked::known(left.token, OnNodeLoss::AtLeastOnce);
+        let lost = || Over { lost: true, message: Some("its agent was restarted".into()), ..Over::default() };
+        match alive {
+            None => self.insert_over(attempt, tracked, left.over.unwrap_or_else(lost)),
+            Some(leftover) => {
+                self.attempts.insert(attempt, tracked);
+                self.over(attempt, lost(), false);
+                if let Some(driver) = self.fixed.drivers.get(left.driver) {
+                    let line = Line { attempt, token: left.token, events: self.events.0.clone() };
+                    self.tasks.spawn(attempt::outlast(line, driver, leftover));
+                }
+            }
+        }
+    }
+}
+
+/// How an end counts. What we killed on our own account has no outcome: it is lost, not failed.
+fn outcome(cause: Option<Cause>, ending: Ending) -> Over {
+    let Ending { exit, message, usage } = ending;
+    let lost = match cause {
+        None | Some(Cause::Asked) => None,
+        // It may have ended by itself at the very last moment.
+        Some(Cause::Lease) if matches!(exit, Some(Exit::Code(_))) => None,
+        Some(Cause::Lease) => Some("killed: the node's lease ran out"),
+        Some(Cause::Shutdown) => Some("stopped with its node's agent"),
+    };
+    Over { lost: lost.is_some(), exit, message: lost.map(Arc::from).or(message).map(cut), usage }
+}
+
+fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
+    let (lost, message) = match why {
+        NotStarted::Job(message) => (false, message),
+        NotStarted::Node(message) => (true, message),
+        NotStarted::Withdrawn => match cause {
+            Some(Cause::Lease) => (true, "not started: the node's lease ran out".to_owned()),
+            Some(Cause::Shutdown) => (true, "not started: the node's agent stops".to_owned()),
+            None | Some(Cause::Asked) => (false, "stopped before it started".to_owned()),
+        },
+    };
+    Over { lost, message: Some(cut(message.into())), ..Over::default() }
+}
+
+fn cut(message: Arc<str>) -> Arc<str> {
+    let mut end = message.len().min(MESSAGE_BYTES_MAX);
+    while !message.is_char_boundary(end) {
+        end -= 1;
+    }
+    if end == message.len() { message } else { format!("{}…", &message[..end]).into() }
+}
+
+/// Whether a driver's attempts can outlive an agent at all, to know what to ask after a restart.
+pub(crate) fn leftover(attempt: AttemptId, left: &journal::Attempt, boot_id: &str) -> Option<Leftover> {
+    match (left.driver, &left.over) {
+        (Driver::Process | Driver::Noop, Some(_)) => None,
+        (Driver::Process | Driver::Noop, None) => {
+            Some(Leftover { attempt, process: left.process, same_boot: &*left.boot_id == boot_id })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ended(exit: Exit) -> Ending {
+        Ending { exit: Some(exit), ..Ending::default() }
+    }
+
+    #[test]
+    fn what_we_killed_ourselves_is_lost_and_what_ended_by_itself_is_not() {
+        let is_lost = |cause, exit| outcome(cause, ended(exit)).lost;
+        assert!(!is_lost(None, Exit::Signal(9)), "somebody else's kill is a failure");
+        assert!(!is_lost(Some(Cause::Asked), Exit::Signal(15)));
+        assert!(is_lost(Some(Cause::Lease), Exit::Signal(9)));
+        assert!(!is_lost(Some(Cause::Lease), Exit::Code(0)));
+        assert!(is_lost(Some(Cause::Shutdown), Exit::Code(0)));
+    }
+
+    #[test]
+    fn a_missing_program_is_the_jobs_failure_and_a_full_node_is_not() {
+        assert!(!not_started(None, NotStarted::Job("no such program".into())).lost);
+        assert!(not_started(None, NotStarted::Node("no memory".into())).lost);
+        assert!(!not_started(Some(Cause::Asked), NotStarted::Withdrawn).lost);
+        assert!(not_started(Some(Cause::Lease), NotStarted::Withdrawn).lost);
+    }
+
+    #[test]
+    fn a_long_message_is_cut_between_characters() {
+        let long = "é".repeat(MESSAGE_BYTES_MAX);
+        let short = cut(long.as_str().into());
+        assert!(short.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && short.ends_with('…'));
+        assert_eq!(&*cut("fine".into()), "fine");
+    }
+}

@@ -1,0 +1,126 @@
+//! What the node knows of one attempt.
+
+use quorate_state::{AttemptClaim, AttemptId, AttemptPhase, AttemptReport, OnNodeLoss, Token, Usage};
+use tokio::sync::watch;
+
+use crate::assignment::Assignment;
+use crate::driver::Wish;
+use crate::journal::Over;
+
+/// Why an attempt should end before it does by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Cause {
+    /// The control plane wants it.
+    Asked,
+    /// It is `fenced` and the lease is over.
+    Lease,
+    /// The agent stops.
+    Shutdown,
+}
+
+/// Where an attempt stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Standing {
+    /// It waits for the journal, or for its driver.
+    Starting,
+    /// It runs.
+    Running,
+    /// It runs and was asked to end.
+    Stopping,
+    /// It ended, and perhaps something of it is left.
+    Over { over: Over, gone: bool },
+}
+
+/// One attempt on this node.
+#[derive(Debug)]
+pub(super) struct Tracked {
+    pub(super) token: Token,
+    pub(super) on_node_loss: OnNodeLoss,
+    pub(super) wish: watch::Sender<Wish>,
+    pub(super) cause: Option<Cause>,
+    pub(super) standing: Standing,
+    /// It ran, if only for an instant: the control plane dates its start by that report.
+    pub(super) ran: bool,
+    /// That report is on its way, or has arrived.
+    pub(super) running_told: bool,
+    /// Counts changes of what is to be told.
+    pub(super) version: u64,
+    /// The control plane knows nothing of it: no more reports.
+    pub(super) refused: bool,
+    /// Its end was acknowledged, or nobody wants to know: gone from here once the journal says so.
+    pub(super) leaving: bool,
+}
+
+impl Tracked {
+    pub(super) fn new(assignment: &Assignment) -> Self {
+        Self::known(assignment.token, assignment.on_node_loss)
+    }
+
+    pub(super) fn known(token: Token, on_node_loss: OnNodeLoss) -> Self {
+        Self {
+            token,
+            on_node_loss,
+            wish: watch::Sender::new(Wish::Run),
+            cause: None,
+            standing: Standing::Starting,
+            ran: false,
+            running_told: false,
+            version: 0,
+            refused: false,
+            leaving: false,
+        }
+    }
+
+    /// It was not told to end and has not.
+    pub(super) fn is_wanted(&self) -> bool {
+        self.cause.is_none() && !self.is_over()
+    }
+
+    pub(super) fn is_over(&self) -> bool {
+        matches!(self.standing, Standing::Over { .. })
+    }
+
+    pub(super) fn is_gone(&self) -> bool {
+        matches!(self.standing, Standing::Over { gone: true, .. })
+    }
+
+    /// What a new registration says of it; none when it is proven gone without an outcome, which is
+    /// exactly what leaving it out says.
+    pub(super) fn claim(&self, attempt: AttemptId) -> Option<AttemptClaim> {
+        let proven_lost = matches!(&self.standing, Standing::Over { over, gone: true } if over.lost);
+        let nothing_to_say = proven_lost || self.refused || self.leaving;
+        (!nothing_to_say).then_some(AttemptClaim { attempt, token: self.token })
+    }
+
+    /// What there is to tell now; none when there is nothing that the control plane does not assume.
+    pub(super) fn reports(&self, attempt: AttemptId) -> Vec<AttemptReport> {
+        let report = |phase| AttemptReport {
+            attempt,
+            token: self.token,
+            phase,
+            gone: false,
+            exit: None,
+            message: None,
+            usage: Usage::default(),
+        };
+        let mut reports = Vec::new();
+        if self.ran && !self.running_told {
+            reports.push(report(AttemptPhase::Running));
+        }
+        match &self.standing {
+            Standing::Starting | Standing::Running => {}
+            Standing::Stopping => reports.push(report(AttemptPhase::Stopping)),
+            Standing::Over { over, gone } => {
+                let phase = if over.lost { AttemptPhase::Lost } else { AttemptPhase::Ended };
+                reports.push(AttemptReport {
+                    gone: *gone,
+                    exit: over.exit,
+                    message: over.message.clone(),
+                    usage: over.usage,
+                    ..report(phase)
+                });
+            }
+        }
+        reports
+    }
+}

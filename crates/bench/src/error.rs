@@ -1,0 +1,91 @@
+//! Why a local cluster or a measurement failed.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Why a local cluster or a measurement failed.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// A directory or log file cannot be made.
+    #[error("cannot write {path}")]
+    Write {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The binary does not start.
+    #[error("cannot start {binary}")]
+    Spawn {
+        /// The binary.
+        binary: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A process ended that should go on.
+    #[error("{name} ended by itself ({status}); the end of its log:\n{log}")]
+    Ended {
+        /// Which process.
+        name: String,
+        /// How.
+        status: String,
+        /// The last lines that it wrote.
+        log: String,
+    },
+    /// A condition did not come true in time.
+    #[error("{what} did not come true within {waited:?}{detail}")]
+    NotInTime {
+        /// The condition.
+        what: String,
+        /// How long it was waited for.
+        waited: Duration,
+        /// What was seen last.
+        detail: String,
+    },
+    /// No free ports.
+    #[error("no {0} free ports on 127.0.0.1: end what listens there")]
+    Ports(usize),
+    /// An option is out of range.
+    #[error("{0}")]
+    Option(String),
+    /// A replica refused, or none could be reached.
+    #[error(transparent)]
+    Client(Box<quorate_client::Error>),
+    /// The tasks ended otherwise than measured for.
+    #[error("{0}")]
+    Outcome(String),
+    /// The kernel does not say how much memory a process used.
+    #[error("cannot read the memory of process {pid}")]
+    Memory {
+        /// The process.
+        pid: u32,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl From<quorate_client::Error> for Error {
+    fn from(error: quorate_client::Error) -> Self {
+        Self::Client(Box::new(error))
+    }
+}
+
+impl Error {
+    /// The answer of a replica behind it, if there is one.
+    pub fn client(&self) -> Option<&quorate_client::Error> {
+        match self {
+            Self::Client(error) => Some(error),
+            Self::Write { .. }
+            | Self::Spawn { .. }
+            | Self::Ended { .. }
+            | Self::NotInTime { .. }
+            | Self::Ports(_)
+            | Self::Option(_)
+            | Self::Outcome(_)
+            | Self::Memory { .. } => None,
+        }
+    }
+}

@@ -1,0 +1,365 @@
+//! Replicas and agents as real processes of one binary on loopback, in a directory of their own.
+//!
+//! Every process has its log in a file and a pipe on its standard input: it stops when that closes,
+//! so that nothing outlives whoever started the cluster, not even after `kill -9`. Waiting is for
+//! conditions that the public API shows, each with a limit.
+
+mod options;
+mod ports;
+mod process;
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::{Client, ClientConfig};
+use quorate_proto::v1;
+use quorate_seams::{Clock as _, SystemClock, SystemEntropy, TcpNetwork};
+use tempfile::TempDir;
+
+pub use options::{AgentOptions, LeaseOptions, Options};
+
+use crate::Error;
+use process::Process;
+
+/// Longest wait for a cluster to be up, per condition; a start under load takes seconds.
+const READY_WAIT: Duration = Duration::from_secs(60);
+/// Longest wait for a process that was asked to stop, before it is killed.
+const STOP_WAIT: Duration = Duration::from_secs(15);
+/// Pause between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+/// Bound on one look: a replica that was just killed must not hold up the next look.
+const LOOK_DEADLINE: Duration = Duration::from_millis(1500);
+/// Starts with fresh ports before giving up: another process may take one between choosing and binding.
+const STARTS_MAX: usize = 4;
+
+/// A cluster of processes on this machine. Dropping it kills them all and removes the directory.
+#[derive(Debug)]
+pub struct LocalCluster {
+    options: Options,
+    // Before the directory: fields drop in order, and processes write into it.
+    replicas: Vec<Process>,
+    agents: Vec<Process>,
+    api_addresses: Vec<String>,
+    directory: Directory,
+}
+
+/// Who leads.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Leader {
+    /// Its position among this cluster's replicas, from 0.
+    pub replica: usize,
+    /// Its id in the cluster.
+    pub id: u64,
+    /// The term that it leads in.
+    pub term: u64,
+}
+
+#[derive(Debug)]
+enum Directory {
+    Temporary(TempDir),
+    Kept(PathBuf),
+}
+
+impl Directory {
+    fn make(keep: bool) -> Result<Self, Error> {
+        let parent = std::env::temp_dir();
+        let made = tempfile::Builder::new().prefix("quorate-").tempdir_in(&parent);
+        let made = made.map_err(|source| Error::Write { path: parent, source })?;
+        Ok(if keep { Self::Kept(made.keep()) } else { Self::Temporary(made) })
+    }
+
+    fn path(&self) -> &Path {
+        match self {
+            Self::Temporary(directory) => directory.path(),
+            Self::Kept(path) => path,
+        }
+    }
+}
+
+impl LocalCluster {
+    /// Starts replicas and agents, and returns when all of them are part of the cluster.
+    pub async fn start(options: Options) -> Result<Self, Error> {
+        options.check()?;
+        let mut start = 1;
+        loop {
+            let mut cluster = Self {
+                directory: Directory::make(options.keep)?,
+                options: options.clone(),
+                replicas: Vec::new(),
+                agents: Vec::new(),
+                api_addresses: Vec::new(),
+            };
+            match cluster.bring_up().await {
+                Ok(()) => return Ok(cluster),
+                Err(Error::Ended { log, .. }) if start < STARTS_MAX && ports::is_clash(&log) => start += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// A client that knows every replica.
+    pub fn client(&self) -> Client {
+        self.client_with(Duration::from_secs(30))
+    }
+
+    /// A client that knows every replica and gives each call this long.
+    pub fn client_with(&self, deadline: Duration) -> Client {
+        let config = ClientConfig { deadline, ..ClientConfig::new(self.api_addresses.clone()) };
+        Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy))
+    }
+
+    /// API addresses of the replicas, in their order.
+    pub fn api_addresses(&self) -> &[String] {
+        &self.api_addresses
+    }
+
+    /// Where data and logs are.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// How many replicas there are, dead ones included.
+    pub fn replica_count(&self) -> usize {
+        self.replicas.len()
+    }
+
+    /// How many agents there are, dead ones included.
+    pub fn agent_count(&self) -> usize {
+        self.agents.len()
+    }
+
+    /// The process id of replica `replica`, when it runs.
+    pub fn replica_pid(&self, replica: usize) -> Option<u32> {
+        self.replicas[replica].pid()
+    }
+
+    /// The process id of agent `agent`, when it runs.
+    pub fn agent_pid(&self, agent: usize) -> Option<u32> {
+        self.agents[agent].pid()
+    }
+
+    /// The log of replica `replica`, of all its starts.
+    pub fn replica_log(&self, replica: usize) -> &Path {
+        self.replicas[replica].log()
+    }
+
+    /// The log of agent `agent`, of all its starts.
+    pub fn agent_log(&self, agent: usize) -> &Path {
+        self.agents[agent].log()
+    }
+
+    /// Kills replica `replica` with SIGKILL and waits until the kernel has buried it.
+    pub fn kill9(&mut self, replica: usize) {
+        self.replicas[replica].kill9();
+    }
+
+    /// Kills agent `agent` with SIGKILL and waits until the kernel has buried it.
+    pub fn kill9_agent(&mut self, agent: usize) {
+        self.agents[agent].kill9();
+    }
+
+    /// Asks replica `replica` to stop and waits for it.
+    pub async fn stop(&mut self, replica: usize) -> Result<(), Error> {
+        stop(&mut self.replicas[replica]).await
+    }
+
+    /// Asks agent `agent` to stop and waits for it.
+    pub async fn stop_agent(&mut self, agent: usize) -> Result<(), Error> {
+        stop(&mut self.agents[agent]).await
+    }
+
+    /// Starts replica `replica` again, on its data and addresses.
+    pub fn restart(&mut self, replica: usize) -> Result<(), Error> {
+        let process = &mut self.replicas[replica];
+        process.kill9();
+        process.replace_argument("init", "run");
+        process.replace_argument("join", "run");
+        process.start()
+    }
+
+    /// Starts agent `agent` again, on its data.
+    pub fn restart_agent(&mut self, agent: usize) -> Result<(), Error> {
+        self.agents[agent].kill9();
+        self.agents[agent].start()
+    }
+
+    /// The leader, as the replicas that answer know it; waits until there is one that `accept`s.
+    pub async fn leader(&mut self, accept: impl Fn(&Leader) -> bool) -> Result<Leader, Error> {
+        self.check_processes()?;
+        self.leader_finder().find(accept).await
+    }
+
+    /// What looks for the leader without borrowing the cluster.
+    pub fn leader_finder(&self) -> LeaderFinder {
+        LeaderFinder { client: self.client_with(LOOK_DEADLINE), addresses: self.api_addresses.clone() }
+    }
+
+    /// Waits until every replica votes and has the log, and every agent's lease is live.
+    pub async fn wait_ready(&mut self) -> Result<(), Error> {
+        let replicas = self.replicas.iter().filter(|replica| replica.pid().is_some()).count();
+        self.wait_voters(replicas).await?;
+        let agents = self.agents.iter().filter(|agent| agent.pid().is_some()).count();
+        self.wait_nodes(agents).await
+    }
+
+    /// The most memory that replica `replica` has used since its start, in bytes.
+    pub fn replica_peak_memory(&self, replica: usize) -> Result<u64, Error> {
+        let pid = self.replicas[replica].pid().unwrap_or(0);
+        let failed = |source| Error::Memory { pid, source };
+        let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(failed)?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
+        kib.map(|kib| kib * 1024).ok_or_else(|| failed(std::io::Error::other("/proc has no VmHWM")))
+    }
+
+    /// An error when a process that was started has ended by itself.
+    pub fn check_processes(&mut self) -> Result<(), Error> {
+        self.replicas.iter_mut().chain(&mut self.agents).try_for_each(Process::check)
+    }
+
+    async fn bring_up(&mut self) -> Result<(), Error> {
+        let ports = ports::free(self.options.replicas * 4)?;
+        let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
+        let first_raft = address(2);
+        for number in 0..self.options.replicas {
+            let [api, agent, raft, ops] = [0, 1, 2, 3].map(|port| address(number * 4 + port));
+            let mut arguments = vec!["server".to_owned()];
+            arguments.push(if number == 0 { "init" } else { "join" }.to_owned());
+            if number > 0 {
+                arguments.extend(["--peers".to_owned(), first_raft.clone()]);
+            }
+            arguments.extend(self.options.server_arguments(number));
+            for (flag, value) in
+                [("--listen-api", &api), ("--listen-agent", &agent), ("--listen-raft", &raft), ("--listen-ops", &ops)]
+            {
+                arguments.extend([flag.to_owned(), value.clone()]);
+            }
+            let name = format!("replica-{}", number + 1);
+            let mut process = self.process(&name, arguments)?;
+            process.start()?;
+            self.replicas.push(process);
+            self.api_addresses.push(api);
+            // One after the other: the first must lead before another can join it.
+            self.wait_voters(number + 1).await?;
+        }
+        let agent_addresses: Vec<String> = (0..self.options.replicas).map(|number| address(number * 4 + 1)).collect();
+        for number in 0..self.options.agents.len() {
+            let options = &self.options.agents[number];
+            let mut arguments = vec!["agent".to_owned(), "--replicas".to_owned(), agent_addresses.join(",")];
+            arguments.extend(options.arguments());
+            let name = options.node.clone();
+            let mut process = self.process(&name, arguments)?;
+            process.start()?;
+            self.agents.push(process);
+        }
+        self.wait_nodes(self.agents.len()).await
+    }
+
+    fn process(&self, name: &str, mut arguments: Vec<String>) -> Result<Process, Error> {
+        let directory = self.directory.path().join(name);
+        std::fs::create_dir_all(&directory).map_err(|source| Error::Write { path: directory.clone(), source })?;
+        arguments.extend(["--data-dir".to_owned(), directory.join("data").display().to_string()]);
+        arguments.push("--stop-with-stdin".to_owned());
+        if let Some(filter) = &self.options.log_filter {
+            arguments.extend(["--log".to_owned(), filter.clone()]);
+        }
+        Ok(Process::new(name, self.options.binary.clone(), arguments, directory.join("log")))
+    }
+
+    async fn wait_voters(&mut self, count: usize) -> Result<(), Error> {
+        let what = format!("{count} voting replica(s) with one leader");
+        self.until(&what, |client| async move {
+            let replicas = client.list_replicas(v1::ListReplicasRequest {}).await.map_err(|error| error.to_string())?;
+            let voters = replicas.replicas.iter().filter(|replica| replica.voter).count();
+            let has_leader = replicas.replicas.iter().any(|replica| replica.leader);
+            if voters >= count && has_leader { Ok(()) } else { Err(format!("{voters} vote, leader: {has_leader}")) }
+        })
+        .await
+    }
+
+    async fn wait_nodes(&mut self, count: usize) -> Result<(), Error> {
+        let what = format!("{count} node(s) with a live lease");
+        self.until(&what, |client| async move {
+            let request = v1::ListNodesRequest { page_size: 1000, page_token: String::new() };
+            let nodes = client.list_nodes(request).await.map_err(|error| error.to_string())?.nodes;
+            let up = nodes.iter().filter(|node| node.status() == v1::NodeStatus::Up).count();
+            if up >= count { Ok(()) } else { Err(format!("{up} are up")) }
+        })
+        .await
+    }
+
+    /// Looks until `look` gives a value, as long as all processes live.
+    async fn until<T, F>(&mut self, what: &str, look: impl Fn(Client) -> F) -> Result<T, Error>
+    where
+        F: Future<Output = Result<T, String>>,
+    {
+        let client = self.client_with(LOOK_DEADLINE);
+        let where_to_look = format!("; logs are in {}", self.directory().display());
+        let mut alive = || self.check_processes();
+        until(what, &where_to_look, &client, &mut alive, look).await
+    }
+}
+
+/// Looks for the leader.
+#[derive(Clone)]
+pub struct LeaderFinder {
+    client: Client,
+    addresses: Vec<String>,
+}
+
+impl LeaderFinder {
+    /// Waits until there is a leader that `accept`s.
+    pub async fn find(&self, accept: impl Fn(&Leader) -> bool) -> Result<Leader, Error> {
+        let (addresses, accept) = (&self.addresses, &accept);
+        let look = |client: Client| async move {
+            let replicas = client.list_replicas(v1::ListReplicasRequest {}).await.map_err(|error| error.to_string())?;
+            let leader = replicas.replicas.iter().find(|replica| replica.leader).ok_or("none leads")?;
+            let replica = addresses.iter().position(|address| *address == leader.api_address);
+            let replica = replica.ok_or_else(|| format!("{} is none of ours", leader.api_address))?;
+            let leader = Leader { replica, id: leader.id, term: replicas.term };
+            if accept(&leader) { Ok(leader) } else { Err(format!("it is {leader:?}")) }
+        };
+        until("a leader", "", &self.client, &mut || Ok(()), look).await
+    }
+}
+
+/// Looks until `look` gives a value; each look's complaint explains a wait that ran out.
+async fn until<T, F>(
+    what: &str,
+    where_to_look: &str,
+    client: &Client,
+    alive: &mut (dyn FnMut() -> Result<(), Error> + Send),
+    look: impl Fn(Client) -> F,
+) -> Result<T, Error>
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let begun = SystemClock.boot();
+    let mut seen = String::new();
+    while SystemClock.boot().since(begun) < READY_WAIT {
+        alive()?;
+        // The client keeps its own deadline; this one guards against a client that does not.
+        match tokio::time::timeout(LOOK_DEADLINE * 2, look(client.clone())).await {
+            Ok(Ok(value)) => return Ok(value),
+            Ok(Err(complaint)) => seen = complaint,
+            Err(_) => "no answer".clone_into(&mut seen),
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Err(Error::NotInTime { what: what.to_owned(), waited: READY_WAIT, detail: format!(": {seen}{where_to_look}") })
+}
+
+async fn stop(process: &mut Process) -> Result<(), Error> {
+    process.terminate();
+    let begun = SystemClock.boot();
+    while process.is_running() {
+        if SystemClock.boot().since(begun) > STOP_WAIT {
+            process.kill9();
+            let what = format!("the stop of {}", process.name());
+            return Err(Error::NotInTime { what, waited: STOP_WAIT, detail: ": it was killed".to_owned() });
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    Ok(())
+}

@@ -1,0 +1,138 @@
+//! What a local cluster is made of.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use crate::Error;
+
+/// No local cluster has more of either.
+const PROCESSES_MAX: usize = 64;
+
+/// What a local cluster is made of; whatever is `None` keeps the product's default.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// The `quorate` binary.
+    pub binary: PathBuf,
+    /// How many replicas.
+    pub replicas: usize,
+    /// Their regions, taken in turn; empty: the product's default.
+    pub replica_regions: Vec<String>,
+    /// The agents.
+    pub agents: Vec<AgentOptions>,
+    /// Log entries between two snapshots.
+    pub snapshot_entries: Option<u64>,
+    /// Log entries kept behind a snapshot.
+    pub keep_entries: Option<u64>,
+    /// Terms of the nodes' leases.
+    pub lease: Option<LeaseOptions>,
+    /// What the processes log.
+    pub log_filter: Option<String>,
+    /// Leave data and logs behind.
+    pub keep: bool,
+}
+
+/// Terms of the nodes' leases, as `server init` takes them.
+#[derive(Clone, Copy, Debug)]
+pub struct LeaseOptions {
+    /// Silence after which the leader calls a node lost.
+    pub server: Duration,
+    /// Time an agent may work on without a renewal.
+    pub agent: Duration,
+    /// Longest time that killing a task takes.
+    pub kill: Duration,
+    /// Room for scheduling delays.
+    pub margin: Duration,
+}
+
+/// One agent.
+#[derive(Clone, Debug)]
+pub struct AgentOptions {
+    /// Its node's name.
+    pub node: String,
+    /// Where it stands.
+    pub region: String,
+    /// What it belongs to.
+    pub cluster: String,
+    /// Cores, such as `4` or `500m`; the machine's when `None`.
+    pub cpu: Option<String>,
+    /// Memory, such as `8Gi`; the machine's when `None`.
+    pub memory: Option<String>,
+}
+
+impl Options {
+    /// Replicas and agents with product defaults; every agent is a node of one cluster.
+    pub fn new(binary: PathBuf, replicas: usize, agents: usize) -> Self {
+        let agent = |number: usize| AgentOptions {
+            node: format!("node-{}", number + 1),
+            region: "default".to_owned(),
+            cluster: "default".to_owned(),
+            cpu: None,
+            memory: None,
+        };
+        Self {
+            binary,
+            replicas,
+            replica_regions: Vec::new(),
+            agents: (0..agents).map(agent).collect(),
+            snapshot_entries: None,
+            keep_entries: None,
+            lease: None,
+            log_filter: None,
+            keep: false,
+        }
+    }
+
+    /// Refuses what could not start.
+    pub(super) fn check(&self) -> Result<(), Error> {
+        if self.replicas == 0 || self.replicas > PROCESSES_MAX {
+            return Err(Error::Option(format!("replicas: {} is not between 1 and {PROCESSES_MAX}", self.replicas)));
+        }
+        if self.agents.len() > PROCESSES_MAX {
+            return Err(Error::Option(format!("agents: {} is over {PROCESSES_MAX}", self.agents.len())));
+        }
+        Ok(())
+    }
+
+    /// Flags of replica `number` that do not depend on its addresses.
+    pub(super) fn server_arguments(&self, number: usize) -> Vec<String> {
+        let mut arguments = Vec::new();
+        let mut push = |flag: &str, value: String| arguments.extend([flag.to_owned(), value]);
+        if !self.replica_regions.is_empty() {
+            push("--region", self.replica_regions[number % self.replica_regions.len()].clone());
+        }
+        if let Some(entries) = self.snapshot_entries {
+            push("--snapshot-entries", entries.to_string());
+        }
+        if let Some(entries) = self.keep_entries {
+            push("--keep-entries", entries.to_string());
+        }
+        if let Some(lease) = self.lease {
+            push("--lease-server", millis(lease.server));
+            push("--lease-agent", millis(lease.agent));
+            push("--lease-kill", millis(lease.kill));
+            push("--lease-margin", millis(lease.margin));
+        }
+        arguments
+    }
+}
+
+impl AgentOptions {
+    pub(super) fn arguments(&self) -> Vec<String> {
+        let mut arguments: Vec<String> = Vec::new();
+        let mut push = |flag: &str, value: &str| arguments.extend([flag.to_owned(), value.to_owned()]);
+        push("--node", &self.node);
+        push("--region", &self.region);
+        push("--cluster", &self.cluster);
+        if let Some(cpu) = &self.cpu {
+            push("--cpu", cpu);
+        }
+        if let Some(memory) = &self.memory {
+            push("--memory", memory);
+        }
+        arguments
+    }
+}
+
+fn millis(duration: Duration) -> String {
+    format!("{}ms", duration.as_millis())
+}

@@ -1,0 +1,184 @@
+//! One child process: its log file, its signals, and its certain end.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::process::CommandExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+
+use rustix::process::{Pid, Signal, kill_process};
+
+use crate::Error;
+
+/// Lines of a log that an error shows.
+const LOG_TAIL_LINES: usize = 20;
+
+/// One child process, killed when dropped.
+#[derive(Debug)]
+pub(super) struct Process {
+    name: String,
+    binary: PathBuf,
+    arguments: Vec<String>,
+    log: PathBuf,
+    child: Option<Child>,
+}
+
+impl Process {
+    /// A process that is not started yet.
+    pub(super) fn new(name: &str, binary: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
+        Self { name: name.to_owned(), binary, arguments, log, child: None }
+    }
+
+    pub(super) fn name(&self) -> &str {
+        &self.name
+    }
+
+    pub(super) fn log(&self) -> &Path {
+        &self.log
+    }
+
+    /// The process id while it has not been seen to end.
+    pub(super) fn pid(&self) -> Option<u32> {
+        self.child.as_ref().map(Child::id)
+    }
+
+    /// Gives the next start another argument in the place of this one.
+    pub(super) fn replace_argument(&mut self, old: &str, new: &str) {
+        // The verb stands second; anything later is a value that may look the same.
+        if let Some(argument) = self.arguments.get_mut(1).filter(|argument| *argument == old) {
+            new.clone_into(argument);
+        }
+    }
+
+    /// Starts it; its output is appended to the log.
+    pub(super) fn start(&mut self) -> Result<(), Error> {
+        let unwritable = |source| Error::Write { path: self.log.clone(), source };
+        let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(unwritable)?;
+        let same_log: File = log.try_clone().map_err(unwritable)?;
+        let mut command = Command::new(&self.binary);
+        command.args(&self.arguments).stdin(Stdio::piped()).stdout(same_log).stderr(log);
+        // A group of its own: Ctrl-C at the terminal reaches the starter, which then cleans up in order.
+        command.process_group(0);
+        for (name, _) in std::env::vars_os() {
+            // The cluster is made of its options alone, not of settings meant for the caller.
+            if name.to_string_lossy().starts_with("QUORATE_") {
+                command.env_remove(name);
+            }
+        }
+        let child = command.spawn().map_err(|source| Error::Spawn { binary: self.binary.clone(), source })?;
+        self.child = Some(child);
+        Ok(())
+    }
+
+    /// Asks it to stop.
+    pub(super) fn terminate(&mut self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Kills it and waits for the kernel to bury it.
+    pub(super) fn kill9(&mut self) {
+        self.signal(Signal::KILL);
+        if let Some(mut child) = self.child.take() {
+            // Only fails when somebody else has waited for our child.
+            let _ = child.wait();
+        }
+    }
+
+    /// True until it has ended.
+    pub(super) fn is_running(&mut self) -> bool {
+        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().map_or(true, |status| status.is_some()));
+        if ended {
+            self.child = None;
+        }
+        !ended
+    }
+
+    /// An error when it was started and has ended by itself.
+    pub(super) fn check(&mut self) -> Result<(), Error> {
+        let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) else { return Ok(()) };
+        self.child = None;
+        Err(Error::Ended { name: self.name.clone(), status: status.to_string(), log: tail(&self.log) })
+    }
+
+    fn signal(&self, signal: Signal) {
+        let pid = self.pid().and_then(|pid| i32::try_from(pid).ok()).and_then(Pid::from_raw);
+        if let Some(pid) = pid {
+            // It may have ended by itself; its number stays its own until we have waited for it.
+            let _ = kill_process(pid, signal);
+        }
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        self.kill9();
+    }
+}
+
+fn tail(log: &Path) -> String {
+    let text = std::fs::read(log).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).unwrap_or_default();
+    let lines: Vec<&str> = text.lines().collect();
+    lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str) -> (tempfile::TempDir, Process) {
+        let directory = tempfile::tempdir().unwrap();
+        let arguments = vec!["-c".to_owned(), script.to_owned()];
+        let process = Process::new("shell", "/bin/sh".into(), arguments, directory.path().join("log"));
+        (directory, process)
+    }
+
+    /// True while the kernel knows the process.
+    fn exists(pid: u32) -> bool {
+        Path::new(&format!("/proc/{pid}")).exists()
+    }
+
+    #[test]
+    fn a_dropped_process_is_gone() {
+        let (_directory, mut process) = shell("sleep 60");
+        process.start().unwrap();
+        let pid = process.pid().unwrap();
+        assert!(exists(pid));
+        drop(process);
+        assert!(!exists(pid));
+    }
+
+    #[test]
+    fn an_early_end_is_reported_with_the_log() {
+        let (_directory, mut process) = shell("echo the reason >&2; exit 3");
+        process.start().unwrap();
+        let error = loop {
+            if let Err(error) = process.check() {
+                break error.to_string();
+            }
+            std::thread::yield_now();
+        };
+        assert!(error.contains("the reason") && error.contains('3'), "{error}");
+        assert!(process.check().is_ok(), "an end is reported once");
+    }
+
+    #[test]
+    fn a_killed_process_is_buried_and_may_start_again() {
+        let (_directory, mut process) = shell("read line");
+        process.start().unwrap();
+        assert!(process.is_running());
+        process.kill9();
+        assert!(!process.is_running());
+        assert_eq!(process.pid(), None);
+        process.start().unwrap();
+        assert!(process.is_running());
+    }
+
+    #[test]
+    fn standard_input_stays_open_and_closes_with_the_starter() {
+        let (_directory, mut process) = shell("read line; exit 7");
+        process.start().unwrap();
+        assert!(process.check().is_ok());
+        drop(process.child.as_mut().unwrap().stdin.take());
+        let status = process.child.as_mut().unwrap().wait().unwrap();
+        assert_eq!(status.code(), Some(7));
+    }
+}

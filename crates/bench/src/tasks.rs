@@ -1,0 +1,307 @@
+//! How many tasks the control plane takes through their lives per second, and how long each waits.
+//!
+//! All tasks are submitted at once, so the later a task's turn, the longer it waited: the
+//! quantiles say how a burst is worked off, not how fast an idle cluster answers.
+
+mod latency;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use quorate_client::Client;
+use quorate_proto::v1;
+use quorate_seams::{BootInstant, Clock as _, SystemClock};
+use serde::Serialize;
+use tokio::task::JoinSet;
+
+use crate::Error;
+use crate::local::{LocalCluster, Options};
+use latency::Latencies;
+pub use latency::Quantiles;
+
+/// Tasks of one run: the product's `tasks_per_run_max`; more are submitted as several jobs.
+const RUN_TASKS_MAX: u32 = 100_000;
+/// Most tasks of one measurement: their latencies are held in memory.
+const TASKS_MAX: u32 = 2_000_000;
+/// Longest silence of a watch that still has tasks to report.
+const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// What one task takes: little, so that the control plane is measured and not the machine's size.
+const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+
+/// What a task does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Driver {
+    /// Runs `/bin/true` as a process.
+    Process,
+    /// Is acknowledged by the agent and nothing else.
+    Noop,
+}
+
+/// What is measured.
+#[derive(Clone, Debug)]
+pub struct TasksBench {
+    /// The `quorate` binary.
+    pub binary: PathBuf,
+    /// How many replicas.
+    pub replicas: usize,
+    /// How many agents.
+    pub agents: usize,
+    /// How many tasks.
+    pub tasks: u32,
+    /// What each does.
+    pub driver: Driver,
+    /// Leave data and logs behind.
+    pub keep: bool,
+}
+
+/// What was measured.
+#[derive(Clone, Debug, Serialize)]
+pub struct Report {
+    /// Tasks per second, from the first submit to the last task's end.
+    pub tasks_per_s: f64,
+    /// Submit to running, median, in milliseconds.
+    pub p50_ms: f64,
+    /// Submit to running, 99th percentile, in milliseconds.
+    pub p99_ms: f64,
+    /// Most resident memory of any replica, in MiB.
+    pub replica_peak_mib: f64,
+    /// Submit to running.
+    pub running: Quantiles,
+    /// Submit to finished.
+    pub finished: Quantiles,
+    /// Submit to the answer that the job is accepted; the longest, in milliseconds.
+    pub accepted_ms: f64,
+    /// First submit to last end, in milliseconds.
+    pub elapsed_ms: f64,
+    /// Where data and logs are, when they were kept.
+    pub directory: Option<PathBuf>,
+}
+
+impl TasksBench {
+    /// Starts a cluster, submits the tasks, watches them end; `note` is told what goes on.
+    pub async fn run(&self, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, Error> {
+        if self.tasks == 0 || self.tasks > TASKS_MAX {
+            return Err(Error::Option(format!("tasks: {} is not between 1 and {TASKS_MAX}", self.tasks)));
+        }
+        if self.agents == 0 {
+            return Err(Error::Option("agents: without one no task would ever run".to_owned()));
+        }
+        let mut options = Options::new(self.binary.clone(), self.replicas, self.agents);
+        options.keep = self.keep;
+        note("starting the cluster");
+        let mut cluster = LocalCluster::start(options).await?;
+        note(&format!("submitting {} tasks", self.tasks));
+        let measured = self.measure(&cluster.client(), note).await?;
+        cluster.check_processes()?;
+        let peaks: Result<Vec<u64>, Error> =
+            (0..cluster.replica_count()).map(|replica| cluster.replica_peak_memory(replica)).collect();
+        let peak = peaks?.into_iter().max().unwrap_or(0);
+        let (running, finished) = (measured.running.quantiles(), measured.finished.quantiles());
+        Ok(Report {
+            tasks_per_s: tenths(f64::from(self.tasks) / measured.elapsed.as_secs_f64()),
+            p50_ms: running.p50_ms,
+            p99_ms: running.p99_ms,
+            replica_peak_mib: tenths(peak as f64 / f64::from(1 << 20)),
+            running,
+            finished,
+            accepted_ms: tenths(measured.accepted.as_secs_f64() * 1e3),
+            elapsed_ms: tenths(measured.elapsed.as_secs_f64() * 1e3),
+            directory: self.keep.then(|| cluster.directory().to_path_buf()),
+        })
+    }
+
+    async fn measure(&self, client: &Client, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Measured, Error> {
+        let begun = SystemClock.boot();
+        let mut watches = JoinSet::new();
+        let mut left = self.tasks;
+        for number in 0.. {
+            let count = left.min(RUN_TASKS_MAX);
+            if count == 0 {
+                break;
+            }
+            left -= count;
+            watches.spawn(submit_and_watch(client.clone(), self.job(number, count), count));
+        }
+        let mut all = Measured::default();
+        let mut ended = 0;
+        while let Some(watched) = watches.join_next().await {
+            let one = watched.map_err(|error| Error::Outcome(format!("a watch ended early: {error}")))??;
+            ended += one.finished.count();
+            all.add(&one)?;
+            note(&format!("{ended} of {} tasks have ended", self.tasks));
+        }
+        all.elapsed = all.last_end.map_or(Duration::ZERO, |end| end.since(begun));
+        Ok(all)
+    }
+
+    fn job(&self, number: u32, count: u32) -> v1::JobSpec {
+        let (driver, argv) = match self.driver {
+            Driver::Process => (v1::Driver::Process, vec!["/bin/true".to_owned()]),
+            Driver::Noop => (v1::Driver::Noop, Vec::new()),
+        };
+        let task = v1::TaskSpec {
+            name: "task".to_owned(),
+            driver: driver.into(),
+            argv,
+            count,
+            resources: Some(TASK_RESOURCES),
+            retry: Some(v1::Retry {
+                attempts: 1,
+                first_ms: 1000,
+                factor_milli: 2000,
+                cap_ms: 100_000,
+                jitter_milli: 200,
+                never: Vec::new(),
+            }),
+            place: Some(v1::Place { spread: v1::Spread::Node.into(), ..v1::Place::default() }),
+            on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
+            ..v1::TaskSpec::default()
+        };
+        v1::JobSpec {
+            namespace: "default".to_owned(),
+            name: format!("bench-{number}"),
+            priority: 50,
+            on_failure: v1::OnFailure::Finish.into(),
+            tasks: vec![task],
+            ..v1::JobSpec::default()
+        }
+    }
+}
+
+/// What the watch of one run saw, or those of all.
+#[derive(Debug, Default)]
+struct Measured {
+    running: Latencies,
+    finished: Latencies,
+    accepted: Duration,
+    last_end: Option<BootInstant>,
+    elapsed: Duration,
+}
+
+impl Measured {
+    fn add(&mut self, other: &Self) -> Result<(), Error> {
+        self.running.add(&other.running)?;
+        self.finished.add(&other.finished)?;
+        self.accepted = self.accepted.max(other.accepted);
+        self.last_end = self.last_end.max(other.last_end);
+        Ok(())
+    }
+}
+
+/// Submits a job of `count` tasks and follows each of them to its end.
+async fn submit_and_watch(client: Client, spec: v1::JobSpec, count: u32) -> Result<Measured, Error> {
+    let submitted = SystemClock.boot();
+    let request = v1::SubmitJobRequest { spec: Some(spec), request_id: String::new() };
+    let run_id = client.submit_job(request).await?.run_id;
+    let mut seen = Measured { accepted: SystemClock.boot().since(submitted), ..Measured::default() };
+    let mut lives = vec![Life::Waiting; count as usize];
+    let run = Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(run_id)) });
+    let mut watch = client.watch_run(v1::WatchRunRequest { run, after_revision: 0 });
+    while seen.finished.count() < u64::from(count) {
+        let next = tokio::time::timeout(SILENCE_MAX, watch.next()).await.map_err(|_| Error::NotInTime {
+            what: "the next event of the run".to_owned(),
+            waited: SILENCE_MAX,
+            detail: format!(": {} of {count} tasks had ended", seen.finished.count()),
+        })?;
+        let item = next.ok_or_else(|| Error::Outcome("the watch ended before the run".to_owned()))?;
+        let tasks = match item?.item {
+            Some(v1::watch_run_response::Item::Snapshot(snapshot)) => snapshot.tasks,
+            Some(v1::watch_run_response::Item::Event(event)) => match event.event {
+                Some(v1::run_event::Event::Task(task)) => vec![task],
+                Some(v1::run_event::Event::Run(_) | v1::run_event::Event::Attempt(_)) | None => Vec::new(),
+            },
+            Some(v1::watch_run_response::Item::Bookmark(_)) | None => Vec::new(),
+        };
+        let now = SystemClock.boot();
+        for task in tasks {
+            let Some(life) = lives.get_mut(task.index as usize) else { continue };
+            life.follow(&task, now.since(submitted), &mut seen)?;
+            seen.last_end = Some(now);
+        }
+    }
+    Ok(seen)
+}
+
+/// How far a task is known to have come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Life {
+    Waiting,
+    Running,
+    Ended,
+}
+
+impl Life {
+    fn follow(&mut self, task: &v1::Task, after: Duration, seen: &mut Measured) -> Result<(), Error> {
+        match task.state() {
+            v1::TaskState::Unspecified | v1::TaskState::Waiting | v1::TaskState::Ready | v1::TaskState::Placed => {}
+            v1::TaskState::Running => self.runs(after, seen),
+            v1::TaskState::Succeeded => {
+                // It may have run and ended between two events.
+                self.runs(after, seen);
+                if *self != Self::Ended {
+                    *self = Self::Ended;
+                    seen.finished.record(after);
+                }
+            }
+            v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => {
+                let state = task.state().as_str_name();
+                return Err(Error::Outcome(format!("task {} ended as {state} ({})", task.index, task.reason)));
+            }
+        }
+        Ok(())
+    }
+
+    fn runs(&mut self, after: Duration, seen: &mut Measured) {
+        if *self == Self::Waiting {
+            *self = Self::Running;
+            seen.running.record(after);
+        }
+    }
+}
+
+fn tenths(value: f64) -> f64 {
+    (value * 10.0).round() / 10.0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn task(state: v1::TaskState) -> v1::Task {
+        v1::Task { state: state.into(), ..v1::Task::default() }
+    }
+
+    #[test]
+    fn a_task_that_ran_between_two_events_counts_once_for_each() {
+        let (mut life, mut seen) = (Life::Waiting, Measured::default());
+        for (state, millis) in
+            [(v1::TaskState::Placed, 1), (v1::TaskState::Succeeded, 5), (v1::TaskState::Succeeded, 9)]
+        {
+            life.follow(&task(state), Duration::from_millis(millis), &mut seen).unwrap();
+        }
+        assert_eq!((seen.running.count(), seen.finished.count()), (1, 1));
+        assert_eq!(seen.finished.quantiles().p99_ms, 5.0);
+    }
+
+    #[test]
+    fn a_task_that_fails_fails_the_measurement() {
+        let outcome = Life::Waiting.follow(&task(v1::TaskState::Failed), Duration::ZERO, &mut Measured::default());
+        assert!(outcome.unwrap_err().to_string().contains("FAILED"));
+    }
+
+    #[tokio::test]
+    async fn senseless_sizes_are_refused_before_anything_starts() {
+        let bench = TasksBench {
+            binary: "/nonexistent".into(),
+            replicas: 3,
+            agents: 2,
+            tasks: 0,
+            driver: Driver::Noop,
+            keep: false,
+        };
+        assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
+        let bench = TasksBench { tasks: 1, agents: 0, ..bench };
+        assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
+    }
+}

@@ -1,0 +1,221 @@
+//! The command line: what may be typed, and what it says about itself.
+//!
+//! Flags that are settings carry the key's name in their help; the key also works as a variable and
+//! in the configuration file (`settings.rs`), so clap takes their values as text and judges none.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand};
+
+use crate::cli::{
+    agent, bench, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, task,
+};
+use crate::exit;
+use crate::settings::{Flags, KEYS, variable};
+
+/// Schedules jobs on clusters in many regions from one replicated log.
+#[derive(Debug, Parser)]
+#[command(name = "quorate", version, after_help = exit::HELP, after_long_help = long_help(), max_term_width = 110)]
+#[command(propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) global: Global,
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+/// Flags that every command takes.
+#[derive(Args, Debug)]
+pub(crate) struct Global {
+    /// Print one JSON object with a schema version instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+    /// API addresses of replicas, separated by commas; any one is enough [key: servers]
+    #[arg(long, global = true, value_name = "HOST:PORT", help_heading = "Connection")]
+    servers: Option<String>,
+    /// Namespace of jobs and runs that name none [key: namespace]
+    #[arg(long, short = 'n', global = true, help_heading = "Connection")]
+    namespace: Option<String>,
+    /// How long to try before giving up, such as 30s [key: deadline]
+    #[arg(long, global = true, value_name = "TIME", help_heading = "Connection")]
+    deadline: Option<String>,
+    /// TOML file with settings [variable: QUORATE_CONFIG]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
+    config: Option<PathBuf>,
+    /// What is logged on standard error, such as info or quorate_raft=debug [key: log.filter]
+    #[arg(long, global = true, value_name = "FILTER", help_heading = "Settings")]
+    log: Option<String>,
+    /// Form of the log: text or json [key: log.format]
+    #[arg(long, global = true, value_name = "FORMAT", help_heading = "Settings")]
+    log_format: Option<String>,
+}
+
+impl Global {
+    /// The configuration file: the flag, else the variable.
+    pub(crate) fn config_path(&self, variable: Option<OsString>) -> Option<PathBuf> {
+        self.config.clone().or_else(|| variable.filter(|path| !path.is_empty()).map(PathBuf::from))
+    }
+
+    fn flags(&self) -> Flags {
+        vec![
+            ("servers", self.servers.clone()),
+            ("namespace", self.namespace.clone()),
+            ("deadline", self.deadline.clone()),
+            ("log.filter", self.log.clone()),
+            ("log.format", self.log_format.clone()),
+        ]
+    }
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Command {
+    /// Run one replica and one agent in this process, to try things out
+    Dev(dev::Dev),
+    /// Form, join or go on as a replica of the control plane
+    Server(server::Server),
+    /// Offer this machine to the control plane
+    Agent(agent::Agent),
+    /// Submit, plan, validate and list jobs
+    Job(job::Job),
+    /// Look at runs, wait for them, cancel them, read their output
+    Run(run::Run),
+    /// Ask about one task
+    Task(task::Task),
+    /// List the machines that run work
+    Node(node::Node),
+    /// List clusters of machines
+    Cluster(cluster::Cluster),
+    /// List the replicas of the control plane
+    Replica(replica::Replica),
+    /// Create and list namespaces
+    Namespace(namespace::Namespace),
+    /// Turn workflows of other tools into job files
+    Import(import::Import),
+    /// Watch a workflow survive the death of the leader, on this machine
+    Demo(demo::Demo),
+    /// Measure, on this machine
+    Bench(bench::Bench),
+    /// Print the completion script of a shell
+    Completions(completions::Completions),
+}
+
+impl Cli {
+    /// The settings given as flags.
+    pub(crate) fn flags(&self) -> Flags {
+        let mut flags = self.global.flags();
+        match &self.command {
+            Command::Dev(dev) => flags.extend(dev.flags()),
+            Command::Server(server) => flags.extend(server.flags()),
+            Command::Agent(agent) => flags.extend(agent.flags()),
+            Command::Job(_)
+            | Command::Run(_)
+            | Command::Task(_)
+            | Command::Node(_)
+            | Command::Cluster(_)
+            | Command::Replica(_)
+            | Command::Namespace(_)
+            | Command::Import(_)
+            | Command::Demo(_)
+            | Command::Bench(_)
+            | Command::Completions(_) => {}
+        }
+        flags
+    }
+}
+
+/// The exit codes and every setting, for `--help`.
+fn long_help() -> String {
+    let mut text =
+        format!("{}\n\nSettings: a flag wins over the variable, which wins over the key in the file\n", exit::HELP);
+    for key in KEYS {
+        text += &format!("  {:<27} {}\n  {:<27} {}\n", key.name, variable(key.name), "", key.meaning);
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory as _;
+
+    use super::*;
+
+    fn parse(line: &str) -> Result<Cli, clap::Error> {
+        Cli::try_parse_from(line.split_whitespace())
+    }
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_documented_command_parses() {
+        for line in [
+            "quorate dev",
+            "quorate server init --data-dir d --region eu --listen-api 127.0.0.1:1",
+            "quorate server join --peers a:1,b:2",
+            "quorate server run",
+            "quorate agent --replicas a:1 --cluster eu-a --cpu 4 --memory 8Gi",
+            "quorate job run job.toml --wait --request-id x -n acme",
+            "quorate job run - --json",
+            "quorate job plan job.toml --exit-code",
+            "quorate job validate job.yaml",
+            "quorate job list",
+            "quorate run list --job x --state failed",
+            "quorate run status acme/x --attempts",
+            "quorate run cancel 0123456789abc",
+            "quorate run logs -f 0123456789abc split[3] --attempt 2 --stream stderr",
+            "quorate run wait x --timeout 10s",
+            "quorate task why x split[0]",
+            "quorate node list --json",
+            "quorate cluster list",
+            "quorate replica list",
+            "quorate namespace create acme",
+            "quorate namespace list",
+            "quorate import wfformat flow.json --time-scale 0.1",
+            "quorate demo --no-kill --keep --speed 2",
+            "quorate bench tasks --replicas 3 --agents 2 --tasks 1000 --driver noop --json",
+            "quorate completions bash",
+        ] {
+            if let Err(error) = parse(line) {
+                panic!("{line}: {error}");
+            }
+        }
+    }
+
+    #[test]
+    fn wrong_lines_are_usage_errors() {
+        for line in [
+            "quorate run logs",
+            "quorate job run",
+            "quorate node drop",
+            "quorate demo --speed",
+            "quorate bench tasks --driver fast",
+        ] {
+            assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn flags_reach_the_settings_under_their_keys() {
+        let cli = parse("quorate server init --listen-raft 127.0.0.1:9 --servers a:1 --snapshot-entries 50").unwrap();
+        let flags = cli.flags();
+        for (key, text) in
+            [("server.listen.raft", "127.0.0.1:9"), ("servers", "a:1"), ("server.raft.snapshot_entries", "50")]
+        {
+            assert!(flags.contains(&(key, Some(text.to_owned()))), "{key}");
+        }
+        assert!(flags.iter().all(|(name, _)| KEYS.iter().any(|key| key.name == *name)), "{flags:?}");
+    }
+
+    #[test]
+    fn the_flag_for_the_file_wins_over_the_variable() {
+        let cli = parse("quorate node list --config a.toml").unwrap();
+        assert_eq!(cli.global.config_path(Some("b.toml".into())), Some("a.toml".into()));
+        let cli = parse("quorate node list").unwrap();
+        assert_eq!(cli.global.config_path(Some("b.toml".into())), Some("b.toml".into()));
+        assert_eq!(cli.global.config_path(Some("".into())), None);
+    }
+}

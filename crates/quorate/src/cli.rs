@@ -1,0 +1,76 @@
+//! One file per noun of the command line: parse, call, render.
+
+pub(crate) mod agent;
+pub(crate) mod bench;
+pub(crate) mod cluster;
+pub(crate) mod completions;
+pub(crate) mod demo;
+pub(crate) mod dev;
+pub(crate) mod import;
+pub(crate) mod job;
+pub(crate) mod namespace;
+pub(crate) mod node;
+pub(crate) mod reference;
+pub(crate) mod replica;
+pub(crate) mod run;
+pub(crate) mod server;
+pub(crate) mod source;
+pub(crate) mod task;
+pub(crate) mod wait;
+
+use std::sync::Arc;
+
+use quorate_client::{Client, ClientConfig};
+use quorate_seams::{SystemEntropy, TcpNetwork};
+
+use crate::args::Command;
+use crate::exit::{Code, Error};
+use crate::render::Output;
+use crate::settings::{ClientSettings, Settings};
+
+/// Rows of one page, and the most a list shows without being asked for more.
+pub(crate) const PAGE_ROWS: u32 = 1000;
+
+/// What every command has at hand.
+#[derive(Debug)]
+pub(crate) struct Context {
+    /// All settings.
+    pub(crate) settings: Settings,
+    /// Where output goes.
+    pub(crate) output: Output,
+}
+
+impl Context {
+    /// How to reach the control plane.
+    pub(crate) fn connection(&self) -> Result<ClientSettings, Error> {
+        Ok(ClientSettings::from(&self.settings)?)
+    }
+
+    /// A client of the configured replicas; it connects when it is first used.
+    pub(crate) fn client(&self) -> Result<Client, Error> {
+        let connection = self.connection()?;
+        let config = ClientConfig { deadline: connection.deadline, ..ClientConfig::new(connection.servers) };
+        Ok(Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy)))
+    }
+}
+
+/// Carries out a command.
+pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code, Error> {
+    // Each future is boxed: the largest would otherwise set the size of all.
+    match command {
+        Command::Dev(dev) => Box::pin(dev.execute(context)).await,
+        Command::Server(server) => Box::pin(server.execute(context)).await,
+        Command::Agent(agent) => Box::pin(agent.execute(context)).await,
+        Command::Job(job) => Box::pin(job.execute(context)).await,
+        Command::Run(run) => Box::pin(run.execute(context)).await,
+        Command::Task(task) => Box::pin(task.execute(context)).await,
+        Command::Node(node) => Box::pin(node.execute(context)).await,
+        Command::Cluster(cluster) => Box::pin(cluster.execute(context)).await,
+        Command::Replica(replica) => Box::pin(replica.execute(context)).await,
+        Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
+        Command::Import(import) => import.execute(context),
+        Command::Demo(demo) => Box::pin(demo.execute(context)).await,
+        Command::Bench(bench) => Box::pin(bench.execute(context)).await,
+        Command::Completions(completions) => completions.execute(context),
+    }
+}

@@ -1,0 +1,74 @@
+//! `quorate agent`: offer this machine to the control plane.
+
+use clap::Args;
+
+use super::Context;
+use crate::exit::{Code, Error};
+use crate::settings::{AgentSettings, Flags};
+use crate::start;
+
+/// `quorate agent`.
+#[derive(Args, Debug)]
+pub(crate) struct Agent {
+    /// Agent addresses of replicas, separated by commas; any one is enough [key: agent.replicas]
+    #[arg(long, value_name = "HOST:PORT")]
+    replicas: Option<String>,
+    /// Directory for the journal, work directories and logs [key: agent.data_dir]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Name of this machine, unique in the control plane [key: agent.node]
+    #[arg(long, value_name = "NAME")]
+    node: Option<String>,
+    /// Region it stands in [key: agent.region]
+    #[arg(long)]
+    region: Option<String>,
+    /// Cluster it belongs to [key: agent.cluster]
+    #[arg(long)]
+    cluster: Option<String>,
+    /// Cores for tasks, such as 4 or 500m; all when not given [key: agent.cpu]
+    #[arg(long, value_name = "CORES")]
+    cpu: Option<String>,
+    /// Memory for tasks, such as 8Gi; all when not given [key: agent.memory]
+    #[arg(long, value_name = "BYTES")]
+    memory: Option<String>,
+    /// Free words for constraints, such as disk=ssd,rack=7 [key: agent.labels]
+    #[arg(long, value_name = "KEY=VALUE")]
+    labels: Option<String>,
+    /// Listener for /metrics, /healthz and /readyz, or off [key: agent.ops]
+    #[arg(long, value_name = "HOST:PORT")]
+    listen_ops: Option<String>,
+    /// Talk beyond loopback without TLS [key: agent.insecure]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    insecure: Option<String>,
+    /// Stop when standard input ends
+    #[arg(long, hide = true)]
+    stop_with_stdin: bool,
+}
+
+impl Agent {
+    /// The settings given as flags.
+    pub(crate) fn flags(&self) -> Flags {
+        vec![
+            ("agent.replicas", self.replicas.clone()),
+            ("agent.data_dir", self.data_dir.clone()),
+            ("agent.node", self.node.clone()),
+            ("agent.region", self.region.clone()),
+            ("agent.cluster", self.cluster.clone()),
+            ("agent.cpu", self.cpu.clone()),
+            ("agent.memory", self.memory.clone()),
+            ("agent.labels", self.labels.clone()),
+            ("agent.ops", self.listen_ops.clone()),
+            ("agent.insecure", self.insecure.clone()),
+        ]
+    }
+
+    pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let settings = AgentSettings::from(&context.settings)?;
+        if settings.insecure {
+            context.output.note("insecure = true: what this agent says and hears has no TLS");
+        }
+        let shutdown = start::stop_on_signals(self.stop_with_stdin)?;
+        start::agent(&settings, shutdown).await?;
+        Ok(Code::Ok)
+    }
+}

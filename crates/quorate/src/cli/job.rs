@@ -1,0 +1,220 @@
+//! `quorate job`: submit, plan, validate and list jobs.
+
+use std::path::{Path, PathBuf};
+
+use clap::{Args, Subcommand};
+use quorate_client::jobfile;
+use quorate_proto::{convert, v1};
+use quorate_state::JobSpec;
+
+use super::source::Source;
+use super::{Context, PAGE_ROWS, wait};
+use crate::exit::{Code, Error};
+use crate::render::job::{JobList, JobPlan, JobSubmitted, JobValidated, Violation};
+use crate::render::run::RunStatus;
+use crate::settings;
+
+/// `quorate job`.
+#[derive(Args, Debug)]
+pub(crate) struct Job {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Submit a job file: when this returns, the run is committed and will not be lost
+    Run(RunJob),
+    /// Say what submitting would do, and where the tasks could go now
+    Plan(Plan),
+    /// Check a job file without a control plane
+    Validate(Validate),
+    /// List jobs
+    List(List),
+}
+
+#[derive(Args, Debug)]
+struct RunJob {
+    /// The job file (TOML, YAML or JSON), or - for standard input
+    file: PathBuf,
+    /// Wait until the run has ended; the exit code says how
+    #[arg(long)]
+    wait: bool,
+    /// With --wait: give up waiting after this time, such as 10m; the run goes on
+    #[arg(long, value_name = "TIME", requires = "wait", value_parser = settings::timeout)]
+    timeout: Option<std::time::Duration>,
+    /// Name of this request: the same name with the same file gives the same run, however often it is sent
+    #[arg(long, value_name = "ID")]
+    request_id: Option<String>,
+}
+
+#[derive(Args, Debug)]
+struct Plan {
+    /// The job file, or - for standard input
+    file: PathBuf,
+    /// Exit with 10 when submitting would make a new version
+    #[arg(long)]
+    exit_code: bool,
+}
+
+#[derive(Args, Debug)]
+struct Validate {
+    /// The job file, or - for standard input
+    file: PathBuf,
+}
+
+#[derive(Args, Debug)]
+struct List {
+    /// Show at most this many
+    #[arg(long, default_value_t = PAGE_ROWS)]
+    limit: u32,
+    /// Jobs of all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+}
+
+impl Job {
+    pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        match self.verb {
+            Verb::Run(run) => run.execute(context).await,
+            Verb::Plan(plan) => plan.execute(context).await,
+            Verb::Validate(validate) => validate.execute(context),
+            Verb::List(list) => list.execute(context).await,
+        }
+    }
+}
+
+impl RunJob {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let spec = read(context, &self.file)?;
+        let (namespace, name) = (spec.namespace.to_string(), spec.name.to_string());
+        let client = context.client()?;
+        let request_id = self.request_id.unwrap_or_else(|| client.mint_request_id());
+        let request =
+            v1::SubmitJobRequest { spec: Some(convert::job::spec_to_wire(&spec)), request_id: request_id.clone() };
+        let response = client.submit_job(request).await?;
+        let run_id = response.run_id.clone();
+        let submitted = JobSubmitted::new(&namespace, &name, &request_id, response);
+        if !self.wait {
+            context.output.show(&submitted)?;
+            context
+                .output
+                .hint(&format!("follow it with 'quorate run wait {run_id}' or 'quorate run status {run_id}'"));
+            return Ok(Code::Ok);
+        }
+        context.output.note(&format!("run {run_id} is accepted, waiting for its end"));
+        match wait::to_end(&client, &run_id, self.timeout).await? {
+            Some(ended) => {
+                let code = wait::code(&client, &ended.run.clone().unwrap_or_default()).await?;
+                context.output.show(&RunStatus::from(ended))?;
+                Ok(code)
+            }
+            None => {
+                context.output.show(&submitted)?;
+                context.output.note(&format!("run {run_id} had not ended when the timeout passed; it goes on"));
+                Ok(Code::WaitTimedOut)
+            }
+        }
+    }
+}
+
+impl Plan {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let spec = read(context, &self.file)?;
+        let request = v1::PlanJobRequest { spec: Some(convert::job::spec_to_wire(&spec)) };
+        let plan = JobPlan::from(context.client()?.plan_job(request).await?);
+        context.output.show(&plan)?;
+        if plan.changed {
+            context.output.hint(&format!("submit it with 'quorate job run {}'", self.file.display()));
+        }
+        Ok(if plan.changed && self.exit_code { Code::Changes } else { Code::Ok })
+    }
+}
+
+impl Validate {
+    fn execute(self, context: &Context) -> Result<Code, Error> {
+        let source = Source::read(&self.file)?;
+        let mut validated =
+            JobValidated { file: source.name.clone(), valid: true, job: None, task_count: 0, violations: Vec::new() };
+        match parse(&source, &self.file) {
+            Ok(spec) => {
+                validated.job = Some(format!("{}/{}", spec.namespace, spec.name));
+                validated.task_count = spec.tasks.iter().map(|task| u64::from(task.count)).sum();
+            }
+            Err(errors) => {
+                validated.valid = false;
+                validated.violations = violations(&errors);
+            }
+        }
+        context.output.show(&validated)?;
+        Ok(if validated.valid { Code::Ok } else { Code::Error })
+    }
+}
+
+impl List {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
+        let mut list = JobList { jobs: Vec::new(), revision: 0, more: false };
+        let mut page_token = String::new();
+        loop {
+            let room = self.limit.saturating_sub(u32::try_from(list.jobs.len()).unwrap_or(u32::MAX));
+            let request =
+                v1::ListJobsRequest { namespace: namespace.clone(), page_size: room.min(PAGE_ROWS), page_token };
+            let page = client.list_jobs(request).await?;
+            list.revision = page.revision;
+            list.jobs.extend(page.jobs.into_iter().map(Into::into));
+            page_token = page.next_page_token;
+            list.more = !page_token.is_empty();
+            if !list.more || list.jobs.len() >= self.limit as usize {
+                break;
+            }
+        }
+        context.output.show(&list)?;
+        if list.more {
+            context.output.hint("there are more: raise --limit");
+        }
+        Ok(Code::Ok)
+    }
+}
+
+/// The spec in a job file; the namespace of the command line wins over the file's.
+fn read(context: &Context, path: &Path) -> Result<JobSpec, Error> {
+    let source = Source::read(path)?;
+    let mut spec = parse(&source, path).map_err(|errors| {
+        let violations = violations(&errors);
+        Error::JobFile {
+            origin: source.name.clone(),
+            count: violations.len(),
+            text: violations.iter().map(|violation| violation.line_of(&source.name)).collect::<Vec<_>>().join("\n"),
+        }
+    })?;
+    if context.settings.is_set("namespace") {
+        spec.namespace = context.connection()?.namespace;
+    }
+    Ok(spec)
+}
+
+/// A file's name says its format; standard input has none and is looked at.
+fn parse(source: &Source, path: &Path) -> Result<JobSpec, jobfile::Errors> {
+    let format = jobfile::Format::of(path).unwrap_or_else(|| jobfile::Format::guess(&source.bytes));
+    jobfile::parse(&source.bytes, format, &source.name, &quorate_state::Settings::default())
+}
+
+fn violations(errors: &jobfile::Errors) -> Vec<Violation> {
+    let mut violations: Vec<Violation> = errors
+        .problems
+        .iter()
+        .map(|problem| Violation {
+            line: Some(problem.line),
+            column: Some(problem.column),
+            field: problem.field.clone(),
+            message: problem.message.clone(),
+        })
+        .collect();
+    if errors.omitted > 0 {
+        let message = format!("{} more problems", errors.omitted);
+        violations.push(Violation { line: None, column: None, field: String::new(), message });
+    }
+    violations
+}

@@ -1,0 +1,44 @@
+//! `quorate node`: the machines that run work.
+
+use clap::{Args, Subcommand};
+use quorate_proto::v1;
+
+use super::{Context, PAGE_ROWS};
+use crate::exit::{Code, Error};
+use crate::render::node::NodeList;
+
+/// `quorate node`.
+#[derive(Args, Debug)]
+pub(crate) struct Node {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List nodes with their capacity and lease
+    List,
+}
+
+impl Node {
+    pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let Verb::List = self.verb;
+        let client = context.client()?;
+        let mut list = NodeList { nodes: Vec::new(), revision: 0 };
+        let mut page_token = String::new();
+        loop {
+            let page = client.list_nodes(v1::ListNodesRequest { page_size: PAGE_ROWS, page_token }).await?;
+            list.revision = page.revision;
+            list.nodes.extend(page.nodes.into_iter().map(Into::into));
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        context.output.show(&list)?;
+        if list.nodes.is_empty() {
+            context.output.hint("no node yet: start one with 'quorate agent'");
+        }
+        Ok(Code::Ok)
+    }
+}

@@ -1,0 +1,333 @@
+//! `quorate run`: look at runs, wait for them, cancel them, read their output.
+
+use std::time::Duration;
+
+use clap::{Args, Subcommand, ValueEnum};
+use quorate_client::Client;
+use quorate_proto::v1;
+
+use super::reference::{self, TaskArg};
+use super::{Context, PAGE_ROWS, wait};
+use crate::exit::{Code, Error};
+use crate::render::Output;
+use crate::render::attempt::AttemptList;
+use crate::render::run::{Logs, RunCancelled, RunList, RunStatus, run_word};
+use crate::settings;
+
+/// Bytes of output that `run logs --json` holds in memory, per stream.
+const LOGS_JSON_BYTES_MAX: usize = 64 << 20;
+
+/// `quorate run`.
+#[derive(Args, Debug)]
+pub(crate) struct Run {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// List runs, newest first
+    List(List),
+    /// Show where a run and its tasks stand
+    Status(Status),
+    /// End a run: nothing of it is placed any more, what runs is stopped
+    Cancel(Cancel),
+    /// Print what a task wrote
+    Logs(ReadLogs),
+    /// Wait until a run has ended; the exit code says how
+    Wait(Wait),
+}
+
+#[derive(Args, Debug)]
+struct List {
+    /// Only runs of this job
+    #[arg(long)]
+    job: Option<String>,
+    /// Only runs in this state; may be repeated
+    #[arg(long, value_enum)]
+    state: Vec<State>,
+    /// Show at most this many
+    #[arg(long, default_value_t = 50)]
+    limit: u32,
+    /// Runs of all namespaces
+    #[arg(long, short = 'A')]
+    all_namespaces: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum State {
+    Pending,
+    Running,
+    Succeeded,
+    Failed,
+    Cancelled,
+}
+
+#[derive(Args, Debug)]
+struct Status {
+    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    run: String,
+    /// Show every attempt instead of the steps
+    #[arg(long)]
+    attempts: bool,
+}
+
+#[derive(Args, Debug)]
+struct Cancel {
+    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    run: String,
+}
+
+#[derive(Args, Debug)]
+struct ReadLogs {
+    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    run: String,
+    /// The task: name, or name[index]
+    task: TaskArg,
+    /// Go on until the attempt has ended
+    #[arg(long, short)]
+    follow: bool,
+    /// Number of the attempt; the newest when not given
+    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
+    attempt: Option<u32>,
+    /// Which output: its standard output goes to standard output, its standard error to standard error
+    #[arg(long, value_enum, default_value_t = Stream::Both)]
+    stream: Stream,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Stream {
+    Stdout,
+    Stderr,
+    Both,
+}
+
+#[derive(Args, Debug)]
+struct Wait {
+    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    run: String,
+    /// Give up after this time, such as 10m, with exit code 7; the run goes on
+    #[arg(long, value_name = "TIME", value_parser = settings::timeout)]
+    timeout: Option<Duration>,
+}
+
+impl Run {
+    pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        match self.verb {
+            Verb::List(list) => list.execute(context).await,
+            Verb::Status(status) => status.execute(context).await,
+            Verb::Cancel(cancel) => cancel.execute(context).await,
+            Verb::Logs(logs) => logs.execute(context).await,
+            Verb::Wait(wait) => wait.execute(context).await,
+        }
+    }
+}
+
+impl State {
+    fn wire(self) -> i32 {
+        let state = match self {
+            Self::Pending => v1::RunState::Pending,
+            Self::Running => v1::RunState::Running,
+            Self::Succeeded => v1::RunState::Succeeded,
+            Self::Failed => v1::RunState::Failed,
+            Self::Cancelled => v1::RunState::Cancelled,
+        };
+        state.into()
+    }
+}
+
+impl List {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
+        let mut list = RunList { runs: Vec::new(), revision: 0, more: false };
+        let mut page_token = String::new();
+        loop {
+            let room = self.limit.saturating_sub(u32::try_from(list.runs.len()).unwrap_or(u32::MAX));
+            let request = v1::ListRunsRequest {
+                namespace: namespace.clone(),
+                job: self.job.clone().unwrap_or_default(),
+                states: self.state.iter().map(|state| state.wire()).collect(),
+                page_size: room.min(PAGE_ROWS),
+                page_token,
+            };
+            let page = client.list_runs(request).await?;
+            list.revision = page.revision;
+            list.runs.extend(page.runs.into_iter().map(Into::into));
+            page_token = page.next_page_token;
+            list.more = !page_token.is_empty();
+            if !list.more || list.runs.len() >= self.limit as usize {
+                break;
+            }
+        }
+        context.output.show(&list)?;
+        if list.more {
+            context.output.hint("there are more: raise --limit");
+        }
+        Ok(Code::Ok)
+    }
+}
+
+impl Status {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let response = reference::resolve(context, &client, &self.run).await?;
+        let run = response.run.clone().unwrap_or_default();
+        if self.attempts {
+            let (attempts, revision) = all_attempts(&client, &run.id).await?;
+            let attempts = attempts.into_iter().map(Into::into).collect();
+            context.output.show(&AttemptList { run: run.into(), attempts, revision })?;
+            return Ok(Code::Ok);
+        }
+        context.output.show(&RunStatus::from(response))?;
+        if !wait::has_ended(run.state) {
+            context.output.hint(&format!("ask why a task waits with 'quorate task why {} TASK'", run.id));
+        }
+        Ok(Code::Ok)
+    }
+}
+
+impl Cancel {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
+        let request = v1::CancelRunRequest { run: reference::by_id(&id), request_id: String::new() };
+        let cancelled = client.cancel_run(request).await?;
+        let running = !cancelled.ended_before;
+        context.output.show(&RunCancelled::from(cancelled))?;
+        if running {
+            context.output.hint(&format!("what still runs is being stopped: 'quorate run wait {id}'"));
+        }
+        Ok(Code::Ok)
+    }
+}
+
+impl Wait {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let response = reference::resolve(context, &client, &self.run).await?;
+        let id = response.run.clone().unwrap_or_default().id;
+        match wait::to_end(&client, &id, self.timeout).await? {
+            Some(ended) => {
+                let run = ended.run.clone().unwrap_or_default();
+                let code = wait::code(&client, &run).await?;
+                context.output.show(&RunStatus::from(ended))?;
+                if code != Code::Ok {
+                    context.output.hint(&format!("see what happened with 'quorate run status {id} --attempts'"));
+                }
+                Ok(code)
+            }
+            None => {
+                let now = client.get_run(v1::GetRunRequest { run: reference::by_id(&id) }).await?;
+                let state = run_word(now.run.as_ref().map_or(0, |run| run.state));
+                context.output.show(&RunStatus::from(now))?;
+                context.output.note(&format!("run {id} is still {state} after the timeout; it goes on"));
+                Ok(Code::WaitTimedOut)
+            }
+        }
+    }
+}
+
+impl ReadLogs {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
+        let request = |stream: v1::LogStream| v1::ReadLogsRequest {
+            run: reference::by_id(&id),
+            task: self.task.name.clone(),
+            index: self.task.index,
+            attempt: self.attempt.unwrap_or(0),
+            stream: stream.into(),
+            offset: 0,
+            follow: self.follow,
+        };
+        let wants = |stream| self.stream == stream || self.stream == Stream::Both;
+        let mut out = Sink::new(context.output, Target::Stdout);
+        let mut err = Sink::new(context.output, Target::Stderr);
+        let read_out = async {
+            if wants(Stream::Stdout) { copy(&client, request(v1::LogStream::Stdout), &mut out).await } else { Ok(()) }
+        };
+        let read_err = async {
+            if wants(Stream::Stderr) { copy(&client, request(v1::LogStream::Stderr), &mut err).await } else { Ok(()) }
+        };
+        tokio::try_join!(read_out, read_err)?;
+        if context.output.json {
+            context.output.show(&Logs {
+                run_id: id,
+                task: self.task.name.clone(),
+                index: self.task.index,
+                stdout: out.text(),
+                stderr: err.text(),
+            })?;
+        }
+        Ok(Code::Ok)
+    }
+}
+
+/// Where the bytes of a stream go: through at once, or into one JSON object at the end.
+struct Sink {
+    output: Output,
+    target: Target,
+    kept: Vec<u8>,
+}
+
+#[derive(Clone, Copy)]
+enum Target {
+    Stdout,
+    Stderr,
+}
+
+impl Sink {
+    fn new(output: Output, target: Target) -> Self {
+        Self { output, target, kept: Vec::new() }
+    }
+
+    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
+        match (self.output.json, self.target) {
+            (true, _) if self.kept.len().saturating_add(bytes.len()) > LOGS_JSON_BYTES_MAX => Err(Error::TooLarge {
+                what: "the output".to_owned(),
+                limit: "LOGS_JSON_BYTES_MAX",
+                max: LOGS_JSON_BYTES_MAX,
+            }),
+            (true, _) => {
+                self.kept.extend_from_slice(bytes);
+                Ok(())
+            }
+            (false, Target::Stdout) => self.output.bytes(bytes),
+            (false, Target::Stderr) => self.output.error_bytes(bytes),
+        }
+    }
+
+    fn text(&self) -> String {
+        String::from_utf8_lossy(&self.kept).into_owned()
+    }
+}
+
+async fn copy(client: &Client, request: v1::ReadLogsRequest, sink: &mut Sink) -> Result<(), Error> {
+    let mut stream = client.read_logs(request);
+    while let Some(chunk) = stream.next().await {
+        sink.take(&chunk?.data)?;
+    }
+    Ok(())
+}
+
+/// Every attempt of a run, and the revision of the last page.
+pub(crate) async fn all_attempts(client: &Client, id: &str) -> Result<(Vec<v1::Attempt>, u64), Error> {
+    let mut attempts = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAttemptsRequest {
+            run: reference::by_id(id),
+            task: String::new(),
+            index: None,
+            page_size: PAGE_ROWS,
+            page_token,
+        };
+        let page = client.list_attempts(request).await?;
+        attempts.extend(page.attempts);
+        if page.next_page_token.is_empty() {
+            return Ok((attempts, page.revision));
+        }
+        page_token = page.next_page_token;
+    }
+}

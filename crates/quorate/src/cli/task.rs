@@ -1,0 +1,39 @@
+//! `quorate task`: questions about one task.
+
+use clap::{Args, Subcommand};
+use quorate_proto::v1;
+
+use super::Context;
+use super::reference::{self, TaskArg};
+use crate::exit::{Code, Error};
+use crate::render::task::TaskWhy;
+
+/// `quorate task`.
+#[derive(Args, Debug)]
+pub(crate) struct Task {
+    #[command(subcommand)]
+    verb: Verb,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    /// Say why a task is not running
+    Why {
+        /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+        run: String,
+        /// The task: name, or name[index]
+        task: TaskArg,
+    },
+}
+
+impl Task {
+    pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let Verb::Why { run, task } = self.verb;
+        let client = context.client()?;
+        let id = reference::resolve(context, &client, &run).await?.run.unwrap_or_default().id;
+        let request = v1::ExplainTaskRequest { run: reference::by_id(&id), task: task.name, index: task.index };
+        let response = client.explain_task(request).await?;
+        context.output.show(&TaskWhy::new(&id, response))?;
+        Ok(Code::Ok)
+    }
+}

@@ -1,0 +1,323 @@
+//! Every way a command can fail, and the exit code that stands for it.
+
+use std::fmt::Write as _;
+use std::path::PathBuf;
+
+use quorate_proto::ApiError;
+
+use crate::settings::SettingsError;
+
+/// Exit codes; part of the interface, never renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub(crate) enum Code {
+    /// It worked.
+    Ok = 0,
+    /// Anything without a code of its own.
+    Error = 1,
+    /// Flags, settings or arguments are wrong.
+    Usage = 2,
+    /// There is no such thing.
+    NotFound = 3,
+    /// It exists already, or what the request was computed from has changed.
+    Conflict = 4,
+    /// The caller may not do this.
+    Denied = 5,
+    /// No leader, or no replica could be reached.
+    Unavailable = 6,
+    /// The wait ended before the run did.
+    WaitTimedOut = 7,
+    /// `job plan --exit-code`: submitting would change something.
+    Changes = 10,
+    /// The run waited for failed.
+    RunFailed = 20,
+    /// The run waited for was cancelled.
+    RunCancelled = 21,
+    /// The run waited for failed because a task ran out of time.
+    RunTimedOut = 22,
+}
+
+/// The table of exit codes, for `--help`.
+pub(crate) const HELP: &str = "\
+Exit codes:
+   0  ok
+   1  error
+   2  usage: wrong flags, settings or arguments
+   3  not found
+   4  conflict: exists already, or changed meanwhile
+   5  not allowed
+   6  no leader, or no replica can be reached
+   7  a wait timed out before the run ended
+  10  'job plan --exit-code' has changes
+  20  the run failed               (under wait)
+  21  the run was cancelled        (under wait)
+  22  the run failed by a timeout  (under wait)";
+
+impl From<Code> for std::process::ExitCode {
+    fn from(code: Code) -> Self {
+        Self::from(code as u8)
+    }
+}
+
+/// Why a command failed.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum Error {
+    /// An argument that clap cannot judge is wrong.
+    #[error("{0}")]
+    Usage(String),
+    /// A setting is wrong.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// A replica refused, or none could be reached.
+    #[error(transparent)]
+    Api(Box<quorate_client::Error>),
+    /// The job file is wrong; the text has one violation per line.
+    #[error("{origin}: {count} {noun}\n{text}", noun = if *.count == 1 { "violation" } else { "violations" })]
+    JobFile {
+        /// The file, or stdin.
+        origin: String,
+        /// How many violations.
+        count: usize,
+        /// One per line, with line and column.
+        text: String,
+    },
+    /// The workflow file is wrong.
+    #[error("{origin} cannot be imported: {why}")]
+    Workflow {
+        /// The file, or stdin.
+        origin: String,
+        /// Why.
+        why: String,
+    },
+    /// A file or stream cannot be read.
+    #[error("cannot read {what}")]
+    Read {
+        /// What was to be read.
+        what: String,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// A file or directory cannot be written.
+    #[error("cannot write {path}: choose another place or make room")]
+    Write {
+        /// What was to be written.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
+    /// Standard output is gone or full.
+    #[error("cannot write to standard output")]
+    Output(#[source] std::io::Error),
+    /// More than the command is ready to read.
+    #[error("{what} has more than {limit} ({max}) bytes")]
+    TooLarge {
+        /// What was read.
+        what: String,
+        /// The limit's name.
+        limit: &'static str,
+        /// Its value.
+        max: usize,
+    },
+    /// There is no such thing, found out here rather than by a replica.
+    #[error("{0}")]
+    Missing(String),
+    /// A replica did not start, or stopped for a reason of its own.
+    #[error("the replica stopped")]
+    Server(#[source] Box<quorate_server::Error>),
+    /// An agent did not start, or stopped for a reason of its own.
+    #[error("the agent stopped")]
+    Agent(#[source] Box<quorate_agent::Error>),
+    /// The data directory cannot be opened.
+    #[error("the data directory {path} cannot be used")]
+    DataDir {
+        /// The directory.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// The local cluster of a demo or bench failed.
+    #[error(transparent)]
+    Bench(#[from] quorate_bench::Error),
+    /// The runtime or a signal handler could not be set up.
+    #[error("the process could not be set up")]
+    Setup(#[source] std::io::Error),
+    /// A signal came before the end.
+    #[error("interrupted")]
+    Interrupted,
+    /// The demo ran, and did not show what it is there to show.
+    #[error("the demo failed: {0}")]
+    Demo(String),
+}
+
+impl From<quorate_client::Error> for Error {
+    fn from(error: quorate_client::Error) -> Self {
+        Self::Api(Box::new(error))
+    }
+}
+
+impl From<quorate_agent::Error> for Error {
+    fn from(error: quorate_agent::Error) -> Self {
+        Self::Agent(Box::new(error))
+    }
+}
+
+impl Error {
+    /// The code that the process ends with.
+    pub(crate) fn code(&self) -> Code {
+        match self {
+            Self::Usage(_) | Self::Settings(_) => Code::Usage,
+            Self::Api(error) => client_code(error),
+            Self::Missing(_) => Code::NotFound,
+            Self::Bench(error) => error.client().map_or(Code::Error, client_code),
+            Self::JobFile { .. }
+            | Self::Workflow { .. }
+            | Self::Read { .. }
+            | Self::Write { .. }
+            | Self::Output(_)
+            | Self::TooLarge { .. }
+            | Self::Server(_)
+            | Self::Agent(_)
+            | Self::DataDir { .. }
+            | Self::Setup(_)
+            | Self::Interrupted
+            | Self::Demo(_) => Code::Error,
+        }
+    }
+
+    /// True when whoever read our output has gone: nothing to say, nobody to say it to.
+    pub(crate) fn is_closed_pipe(&self) -> bool {
+        matches!(self, Self::Output(source) if source.kind() == std::io::ErrorKind::BrokenPipe)
+    }
+
+    /// The whole chain of causes, each said once.
+    pub(crate) fn chain(&self) -> String {
+        let mut text = self.to_string();
+        let mut cause = std::error::Error::source(self);
+        while let Some(error) = cause {
+            let line = error.to_string();
+            if !text.contains(&line) {
+                let _ = write!(text, ": {line}");
+            }
+            cause = error.source();
+        }
+        text
+    }
+
+    /// What to do next, when there is something.
+    pub(crate) fn hint(&self) -> Option<String> {
+        if let Self::Missing(_) = self {
+            return Some("see 'quorate run list' and 'quorate job list'".to_owned());
+        }
+        let Self::Api(error) = self else { return None };
+        if error.is_unavailable() {
+            let advice =
+                "is a replica running? Start one with 'quorate dev', or name yours with --servers or QUORATE_SERVERS";
+            return Some(advice.to_owned());
+        }
+        match error.api() {
+            Some(ApiError::NotFound { kind, .. }) if kind == "run" => Some("see 'quorate run list'".to_owned()),
+            Some(ApiError::NotFound { kind, .. }) if kind == "job" => Some("see 'quorate job list'".to_owned()),
+            _ => None,
+        }
+    }
+}
+
+fn client_code(error: &quorate_client::Error) -> Code {
+    match error {
+        quorate_client::Error::Api(error) => api_code(error),
+        quorate_client::Error::Unavailable { .. } | quorate_client::Error::OutcomeUnknown { .. } => Code::Unavailable,
+        quorate_client::Error::Address { .. } => Code::Usage,
+    }
+}
+
+fn api_code(error: &ApiError) -> Code {
+    match error {
+        ApiError::NotFound { .. } => Code::NotFound,
+        ApiError::Exists { .. } | ApiError::Stale(_) | ApiError::Precondition { .. } => Code::Conflict,
+        ApiError::Denied(_) => Code::Denied,
+        ApiError::NotLeader { .. }
+        | ApiError::Unavailable(_)
+        | ApiError::OutcomeUnknown(_)
+        | ApiError::DeadlineExceeded(_)
+        | ApiError::Transport(_) => Code::Unavailable,
+        ApiError::Invalid(_)
+        | ApiError::Limit { .. }
+        | ApiError::Compacted { .. }
+        | ApiError::Cancelled(_)
+        | ApiError::Unsupported(_)
+        | ApiError::Internal { .. } => Code::Error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn api_errors_have_the_documented_codes() {
+        let not_found = ApiError::NotFound { kind: "run".into(), name: "x".into() };
+        let exists = ApiError::Exists { kind: "namespace".into(), name: "x".into(), why: "taken".into() };
+        for (error, code) in [
+            (not_found, 3),
+            (exists, 4),
+            (ApiError::Stale("generation".into()), 4),
+            (ApiError::Denied("no".into()), 5),
+            (ApiError::NotLeader { leader: None }, 6),
+            (ApiError::Unavailable("no quorum".into()), 6),
+            (ApiError::Transport("refused".into()), 6),
+            (ApiError::OutcomeUnknown("cut off".into()), 6),
+            (ApiError::Invalid(Vec::new()), 1),
+            (ApiError::Internal { request: String::new() }, 1),
+        ] {
+            assert_eq!(Error::from(quorate_client::Error::Api(error.clone())).code() as u8, code, "{error:?}");
+        }
+    }
+
+    #[test]
+    fn silence_of_every_replica_is_unavailable() {
+        let last = ApiError::Transport("refused".into());
+        let error = quorate_client::Error::Unavailable { addresses: vec![], waited: std::time::Duration::ZERO, last };
+        let error = Error::from(error);
+        assert_eq!(error.code() as u8, 6);
+        assert!(error.hint().unwrap().contains("--servers"));
+    }
+
+    #[test]
+    fn wrong_settings_are_usage_errors() {
+        assert_eq!(Error::from(SettingsError::Invalid(vec!["x".into()])).code() as u8, 2);
+        assert_eq!(Error::Usage("x".into()).code() as u8, 2);
+    }
+
+    #[test]
+    fn every_code_is_in_the_help() {
+        for code in [
+            Code::Ok,
+            Code::Error,
+            Code::Usage,
+            Code::NotFound,
+            Code::Conflict,
+            Code::Denied,
+            Code::Unavailable,
+            Code::WaitTimedOut,
+            Code::Changes,
+            Code::RunFailed,
+            Code::RunCancelled,
+            Code::RunTimedOut,
+        ] {
+            let number = format!("{:>4}  ", code as u8);
+            assert!(HELP.lines().any(|line| line.starts_with(&number)), "{code:?}");
+        }
+    }
+
+    #[test]
+    fn the_chain_says_each_cause_once() {
+        let source = std::io::Error::other("no space left on device");
+        let error = Error::Write { path: "/data".into(), source };
+        let chain = error.chain();
+        assert_eq!(chain.matches("no space left").count(), 1, "{chain}");
+        assert!(chain.contains("/data"), "{chain}");
+    }
+}

@@ -1,0 +1,84 @@
+//! The one binary: reads the command line, carries out one command, says how it went.
+//!
+//! Read in this order: `args` (what may be typed), `settings` (what configures it), `cli` (one file
+//! per noun), `render` (what is shown), `exit` (how it ends), `start` (how replicas and agents run).
+//!
+//! **Invariant:** no logic beyond parse, call and render, because what only the command line can do
+//! no other client could.
+
+mod args;
+mod settings;
+
+mod cli;
+mod demo;
+mod start;
+
+mod exit;
+mod render;
+
+use std::io::IsTerminal as _;
+use std::process::ExitCode;
+
+use clap::Parser as _;
+
+use args::{Cli, Command};
+use cli::Context;
+use exit::{Code, Error};
+use render::Output;
+use settings::Settings;
+
+fn main() -> ExitCode {
+    let cli = Cli::parse();
+    let output = Output { json: cli.global.json };
+    match run(cli, output) {
+        Ok(code) => code.into(),
+        // Whoever read the output has seen enough.
+        Err(error) if error.is_closed_pipe() => Code::Ok.into(),
+        Err(error) => {
+            output.failure(&error);
+            error.code().into()
+        }
+    }
+}
+
+fn run(cli: Cli, output: Output) -> Result<Code, Error> {
+    let config = cli.global.config_path(std::env::var_os("QUORATE_CONFIG"));
+    let settings = Settings::load(cli.flags(), |name| std::env::var(name).ok(), config.as_deref())?;
+    start_logging(&cli.command, &settings)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Setup)?;
+    let context = Context { settings, output };
+    let result = runtime.block_on(cli::execute(cli.command, &context));
+    // A read of a terminal or a name lookup must not hold up the end.
+    runtime.shutdown_background();
+    result
+}
+
+/// Logs to standard error: what runs for long says more than a command that answers and ends.
+fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
+    let default = match command {
+        Command::Server(_) | Command::Agent(_) => "info",
+        Command::Dev(_) => "warn",
+        Command::Job(_)
+        | Command::Run(_)
+        | Command::Task(_)
+        | Command::Node(_)
+        | Command::Cluster(_)
+        | Command::Replica(_)
+        | Command::Namespace(_)
+        | Command::Import(_)
+        | Command::Demo(_)
+        | Command::Bench(_)
+        | Command::Completions(_) => "error",
+    };
+    let filter = settings.log_filter()?.unwrap_or_else(|| default.to_owned());
+    let filter: tracing_subscriber::EnvFilter = filter.parse().unwrap_or_default();
+    let logs = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    if settings.log_json()? {
+        logs.json().init();
+    } else {
+        let colours =
+            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+        logs.with_ansi(colours).init();
+    }
+    Ok(())
+}

@@ -1,0 +1,365 @@
+//! The JSON of every command, from fixed wire messages, byte for byte.
+//!
+//! A difference is a change of the interface: an added field is fine within a schema's version, a
+//! field that went or means something else raises it. `QUORATE_BLESS=1` writes the files anew.
+
+use quorate_proto::v1;
+use serde_json::Value;
+
+use super::attempt::AttemptList;
+use super::demo::{Demonstration, Takeover};
+use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
+use super::namespace::{NamespaceCreated, NamespaceList};
+use super::node::{ClusterList, NodeList};
+use super::replica::ReplicaList;
+use super::run::{Logs, RunCancelled, RunList, RunStatus};
+use super::task::TaskWhy;
+use super::{Paint, View, json};
+
+/// Compares a view's JSON with the file of its name, and renders it for people without and with colours.
+fn check<T: View>(name: &str, view: &T) {
+    let path = format!("{}/src/render/golden/{name}.json", env!("CARGO_MANIFEST_DIR"));
+    let text = json(view) + "\n";
+    if std::env::var_os("QUORATE_BLESS").is_some() {
+        std::fs::write(&path, &text).unwrap();
+    }
+    let golden = std::fs::read_to_string(&path).unwrap_or_default();
+    assert_eq!(text, golden, "{path} differs");
+    let value: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(value["schema"], T::SCHEMA);
+    let schema = T::SCHEMA.strip_prefix("quorate.v1.").unwrap();
+    assert!(schema.rsplit_once('/').is_some_and(|(_, version)| version.parse::<u32>().is_ok()), "{schema}");
+    let plain = view.human(Paint::Never);
+    assert!(!plain.contains('\u{1b}'), "{plain}");
+    let _ = view.human(Paint::Always);
+}
+
+fn run() -> v1::Run {
+    v1::Run {
+        id: "0123456789abc".into(),
+        namespace: "acme".into(),
+        job: "claims-nightly".into(),
+        version: 3,
+        state: v1::RunState::Running.into(),
+        cancelling: false,
+        submitted_at_ms: 1_700_000_000_000,
+        started_at_ms: Some(1_700_000_000_250),
+        ended_at_ms: None,
+        submitted_revision: 41,
+        counts: Some(counts()),
+        principal: "anonymous-local".into(),
+        priority: 60,
+    }
+}
+
+fn counts() -> v1::TaskCounts {
+    v1::TaskCounts { waiting: 2, running: 1, succeeded: 4, ..v1::TaskCounts::default() }
+}
+
+fn get_run() -> v1::GetRunResponse {
+    let step = |task: &str, count, counts, needs: &[&str]| v1::Step {
+        task: task.into(),
+        count,
+        counts: Some(counts),
+        needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+    };
+    let one = v1::TaskCounts { succeeded: 1, ..v1::TaskCounts::default() };
+    v1::GetRunResponse {
+        run: Some(run()),
+        steps: vec![step("split", 1, one, &[]), step("score", 6, counts(), &["split"])],
+        revision: 57,
+    }
+}
+
+fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
+    v1::Attempt {
+        run_id: "0123456789abc".into(),
+        task: "score".into(),
+        index,
+        number: 1,
+        node: "eu-a-1".into(),
+        cluster: "eu-a".into(),
+        region: "eu".into(),
+        token: 44,
+        state: state.into(),
+        placed_at_ms: 1_700_000_000_200,
+        started_at_ms: Some(1_700_000_000_250),
+        ended_at_ms: Some(1_700_000_001_750),
+        exit: Some(v1::Exit { exit: Some(v1::exit::Exit::Code(0)) }),
+        message: String::new(),
+        usage: Some(v1::UsageSummary {
+            cpu_us: 1_250_000,
+            memory_peak_bytes: 9 << 20,
+            read_bytes: 4096,
+            written_bytes: 512,
+        }),
+    }
+}
+
+fn resources(cpu_milli: u64, memory_bytes: u64) -> Option<v1::Resources> {
+    Some(v1::Resources { cpu_milli, memory_bytes })
+}
+
+#[test]
+fn run_list() {
+    check("run_list", &RunList { runs: vec![run().into()], revision: 57, more: true });
+}
+
+#[test]
+fn run_status() {
+    check("run_status", &RunStatus::from(get_run()));
+}
+
+#[test]
+fn attempt_list() {
+    let mut killed = attempt(1, v1::AttemptState::Failed);
+    killed.exit = Some(v1::Exit { exit: Some(v1::exit::Exit::Signal(9)) });
+    killed.message = "out of memory".into();
+    let mut placed = attempt(2, v1::AttemptState::Assigned);
+    (placed.started_at_ms, placed.ended_at_ms, placed.exit, placed.usage) = (None, None, None, None);
+    let attempts = [attempt(0, v1::AttemptState::Succeeded), killed, placed];
+    let attempts = attempts.into_iter().map(Into::into).collect();
+    check("attempt_list", &AttemptList { run: run().into(), attempts, revision: 57 });
+}
+
+#[test]
+fn run_cancelled() {
+    let response = v1::CancelRunResponse { run_id: "0123456789abc".into(), ended_before: false, revision: 58 };
+    check("run_cancelled", &RunCancelled::from(response));
+}
+
+#[test]
+fn logs() {
+    let logs = Logs {
+        run_id: "0123456789abc".into(),
+        task: "split".into(),
+        index: 0,
+        stdout: "12 parts\n".into(),
+        stderr: String::new(),
+    };
+    check("logs", &logs);
+}
+
+#[test]
+fn job_submitted() {
+    let response = v1::SubmitJobResponse {
+        run_id: "0123456789abc".into(),
+        version: 3,
+        revision: 41,
+        request_window_ms: 3_600_000,
+    };
+    check("job_submitted", &JobSubmitted::new("acme", "claims-nightly", "r-1", response));
+}
+
+#[test]
+fn job_plan() {
+    let reason = no_node_fits();
+    let response = v1::PlanJobResponse {
+        revision: 57,
+        version: 4,
+        current_version: 3,
+        changes: vec!["~ task.score.resources.cpu: 2 -> 64".into()],
+        tasks: vec![
+            v1::PlannedTask { task: "split".into(), count: 1, fits_empty: 8, fits_now: 7, reason: None },
+            v1::PlannedTask { task: "score".into(), count: 6, fits_empty: 0, fits_now: 0, reason: Some(reason) },
+        ],
+        task_count: 7,
+    };
+    check("job_plan", &JobPlan::from(response));
+}
+
+#[test]
+fn job_validated() {
+    let violation = Violation {
+        line: Some(4),
+        column: Some(1),
+        field: "task.split.ned".into(),
+        message: "unknown key, did you mean 'needs'?".into(),
+    };
+    assert_eq!(violation.line_of("job.toml"), "job.toml:4:1: task.split.ned: unknown key, did you mean 'needs'?");
+    let validated =
+        JobValidated { file: "job.toml".into(), valid: false, job: None, task_count: 0, violations: vec![violation] };
+    check("job_validated", &validated);
+}
+
+#[test]
+fn job_list() {
+    let job = v1::JobSummary {
+        namespace: "acme".into(),
+        name: "claims-nightly".into(),
+        version: 3,
+        latest_run_id: "0123456789abc".into(),
+        latest_run_state: v1::RunState::Failed.into(),
+        submitted_at_ms: 1_700_000_000_000,
+        task_count: 7,
+    };
+    check("job_list", &JobList { jobs: vec![job.into()], revision: 57, more: false });
+}
+
+#[test]
+fn job_imported() {
+    let imported = JobImported {
+        job: "default/flow".into(),
+        task_count: 1,
+        unmapped: vec!["1 recorded commands are replaced".into()],
+        toml: "name = \"flow\"\n".into(),
+    };
+    check("job_imported", &imported);
+}
+
+#[test]
+fn task_why() {
+    let task = v1::Task {
+        task: "score".into(),
+        index: 2,
+        state: v1::TaskState::Ready.into(),
+        attempts: 1,
+        tries: 1,
+        losses: 0,
+        reason: String::new(),
+        count: 6,
+    };
+    let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
+    check("task_why", &TaskWhy::new("0123456789abc", response));
+}
+
+#[test]
+fn every_reason_has_a_kind() {
+    use v1::wait_reason::Reason;
+    let node = || "n1".to_owned();
+    for reason in [
+        Reason::NotWaiting(v1::NotWaiting {}),
+        Reason::Needs(v1::NeedsUnmet { tasks: vec!["a".into()] }),
+        Reason::Backoff(v1::Backoff { remaining_ms: 5 }),
+        Reason::Fence(v1::FenceWait { node: node(), remaining_ms: 5 }),
+        Reason::Queued(v1::Queued { position: 2 }),
+        Reason::Cancelling(v1::Cancelling {}),
+        Reason::FitsNow(v1::FitsNow { node: node() }),
+        Reason::Unknown(v1::Unknown { node: node(), remaining_ms: 5 }),
+    ] {
+        let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
+        let json = serde_json::to_value(super::task::Reason::from(wire.clone())).unwrap();
+        assert!(json["kind"].as_str().is_some_and(|kind| kind != "unspecified"), "{wire:?}");
+        assert_eq!(json["text"], "so it is");
+    }
+}
+
+fn no_node_fits() -> v1::WaitReason {
+    let none = v1::NoNodeFits {
+        checks: vec![v1::FailedCheck { check: "TOO_SMALL".into(), nodes: 4 }],
+        nearest: Some(v1::NearestMiss {
+            node: "eu-a-1".into(),
+            check: "TOO_SMALL".into(),
+            missing_cpu_milli: 56_000,
+            missing_memory_bytes: 0,
+        }),
+        never: true,
+    };
+    v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
+}
+
+#[test]
+fn node_list() {
+    let node = v1::Node {
+        name: "eu-a-1".into(),
+        region: "eu".into(),
+        cluster: "eu-a".into(),
+        status: v1::NodeStatus::Up.into(),
+        cordoned: true,
+        capacity: resources(8000, 16 << 30),
+        used: resources(2000, 1 << 30),
+        epoch: 12,
+        attempts: 2,
+        labels: vec![v1::Label { key: "disk".into(), value: "ssd".into() }],
+        registered_at_ms: 1_700_000_000_000,
+        uuid: "00000000000000000000000000000001".into(),
+        heard_ms_ago: Some(850),
+    };
+    check("node_list", &NodeList { nodes: vec![node.into()], revision: 57 });
+}
+
+#[test]
+fn cluster_list() {
+    let cluster = v1::ClusterSummary {
+        name: "eu-a".into(),
+        region: "eu".into(),
+        nodes_up: 1,
+        nodes_lost: 1,
+        capacity: resources(8000, 16 << 30),
+        used: resources(2500, 3 << 29),
+        attempts: 3,
+    };
+    check("cluster_list", &ClusterList { clusters: vec![cluster.into()], revision: 57 });
+}
+
+#[test]
+fn replica_list() {
+    let replica = |id: u64, leader| v1::ReplicaSummary {
+        id,
+        region: "eu".into(),
+        raft_address: format!("127.0.0.1:{id}3"),
+        api_address: format!("127.0.0.1:{id}1"),
+        agent_address: format!("127.0.0.1:{id}2"),
+        store_uuid: format!("{id:032x}"),
+        leader,
+        voter: true,
+        matched_index: leader.then_some(57),
+    };
+    let response = v1::ListReplicasResponse {
+        replicas: vec![replica(1, true), replica(2, false)],
+        term: 4,
+        revision: 57,
+        cluster_id: "0000000000000000000000000000002a".into(),
+    };
+    check("replica_list", &ReplicaList::from(response));
+}
+
+#[test]
+fn namespace_list() {
+    let namespaces = vec![v1::NamespaceSummary { name: "acme".into(), created_at_ms: 1_700_000_000_000 }];
+    check("namespace_list", &NamespaceList::from(v1::ListNamespacesResponse { namespaces, revision: 57 }));
+}
+
+#[test]
+fn namespace_created() {
+    check("namespace_created", &NamespaceCreated { namespace: "acme".into(), revision: 58 });
+}
+
+fn demonstration(attempts: Vec<v1::Attempt>) -> Demonstration {
+    let mut ended = run();
+    ended.state = v1::RunState::Succeeded.into();
+    ended.ended_at_ms = Some(1_700_000_002_000);
+    ended.counts = Some(v1::TaskCounts { succeeded: 2, ..v1::TaskCounts::default() });
+    let clock = quorate_seams::BootInstant::from_millis;
+    let mut takeover = Takeover::begun(1, 4, 1_700_000_000_900, clock(1000));
+    takeover.led_by(2, 5, clock(1700));
+    takeover.first_placement_ms = Some(810);
+    Demonstration::new(ended, attempts, Some(takeover), None)
+}
+
+#[test]
+fn demo() {
+    let shown = demonstration(vec![attempt(0, v1::AttemptState::Succeeded), attempt(1, v1::AttemptState::Succeeded)]);
+    assert!(shown.complaints().is_empty(), "{:?}", shown.complaints());
+    check("demo", &shown);
+    let text = shown.human(Paint::Never);
+    assert!(text.contains("leader (replica 1) killed") && text.contains("after 700 ms"), "{text}");
+}
+
+#[test]
+fn a_demo_in_which_a_task_ran_twice_or_not_at_all_has_failed() {
+    let twice = attempt(0, v1::AttemptState::Succeeded);
+    let shown = demonstration(vec![twice.clone(), twice]);
+    assert!(shown.complaints().iter().any(|complaint| complaint.contains("more than once")));
+    let shown = demonstration(vec![attempt(0, v1::AttemptState::Succeeded)]);
+    assert!(!shown.complaints().is_empty());
+}
+
+#[test]
+fn text_of_others_cannot_steer_a_terminal() {
+    let mut evil = attempt(0, v1::AttemptState::Failed);
+    evil.message = "\u{1b}[2Jgone\u{7}".into();
+    let list = AttemptList { run: run().into(), attempts: vec![evil.into()], revision: 1 };
+    let text = list.human(Paint::Never);
+    assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+}

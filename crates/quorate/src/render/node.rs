@@ -1,0 +1,152 @@
+//! Nodes and the clusters they make up.
+
+use std::collections::BTreeMap;
+
+use quorate_proto::v1;
+use serde::Serialize;
+
+use super::table::{Rows, entry, faint, state, word};
+use super::{Paint, View, time};
+
+/// One node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Node {
+    name: String,
+    region: String,
+    cluster: String,
+    status: String,
+    cordoned: bool,
+    cpu_milli: u64,
+    memory_bytes: u64,
+    used_cpu_milli: u64,
+    used_memory_bytes: u64,
+    attempts: u32,
+    epoch: u64,
+    labels: BTreeMap<String, String>,
+    registered_at_ms: u64,
+    heard_ms_ago: Option<u64>,
+    uuid: String,
+}
+
+impl From<v1::Node> for Node {
+    fn from(node: v1::Node) -> Self {
+        let (capacity, used) = (node.capacity.unwrap_or_default(), node.used.unwrap_or_default());
+        let status = v1::NodeStatus::try_from(node.status)
+            .map_or_else(|_| format!("unknown-{}", node.status), |status| word("NODE_STATUS_", status.as_str_name()));
+        Self {
+            name: node.name,
+            region: node.region,
+            cluster: node.cluster,
+            status,
+            cordoned: node.cordoned,
+            cpu_milli: capacity.cpu_milli,
+            memory_bytes: capacity.memory_bytes,
+            used_cpu_milli: used.cpu_milli,
+            used_memory_bytes: used.memory_bytes,
+            attempts: node.attempts,
+            epoch: node.epoch,
+            labels: node.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+            registered_at_ms: node.registered_at_ms,
+            heard_ms_ago: node.heard_ms_ago,
+            uuid: node.uuid,
+        }
+    }
+}
+
+/// `node list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeList {
+    /// By name.
+    pub(crate) nodes: Vec<Node>,
+    /// Of the state it was read from.
+    pub(crate) revision: u64,
+}
+
+impl View for NodeList {
+    const SCHEMA: &'static str = "quorate.v1.node_list/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let mut rows =
+            Rows::new(paint, &["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "ATTEMPTS", "HEARD", "LABELS"]);
+        for node in &self.nodes {
+            let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            rows.row(vec![
+                entry(&node.name),
+                entry(&node.region),
+                entry(&node.cluster),
+                state(&if node.cordoned { format!("{}, cordoned", node.status) } else { node.status.clone() }),
+                entry(used(time::cores, node.used_cpu_milli, node.cpu_milli)),
+                entry(used(time::bytes, node.used_memory_bytes, node.memory_bytes)),
+                entry(node.attempts.to_string()),
+                faint(node.heard_ms_ago.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
+                faint(labels.join(",")),
+            ]);
+        }
+        rows.text()
+    }
+}
+
+/// One cluster.
+#[derive(Debug, Serialize)]
+pub(crate) struct Cluster {
+    name: String,
+    region: String,
+    nodes_up: u32,
+    nodes_lost: u32,
+    cpu_milli: u64,
+    memory_bytes: u64,
+    used_cpu_milli: u64,
+    used_memory_bytes: u64,
+    attempts: u32,
+}
+
+impl From<v1::ClusterSummary> for Cluster {
+    fn from(cluster: v1::ClusterSummary) -> Self {
+        let (capacity, used) = (cluster.capacity.unwrap_or_default(), cluster.used.unwrap_or_default());
+        Self {
+            name: cluster.name,
+            region: cluster.region,
+            nodes_up: cluster.nodes_up,
+            nodes_lost: cluster.nodes_lost,
+            cpu_milli: capacity.cpu_milli,
+            memory_bytes: capacity.memory_bytes,
+            used_cpu_milli: used.cpu_milli,
+            used_memory_bytes: used.memory_bytes,
+            attempts: cluster.attempts,
+        }
+    }
+}
+
+/// `cluster list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ClusterList {
+    /// By name.
+    pub(crate) clusters: Vec<Cluster>,
+    /// Of the state it was read from.
+    pub(crate) revision: u64,
+}
+
+impl View for ClusterList {
+    const SCHEMA: &'static str = "quorate.v1.cluster_list/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let mut rows = Rows::new(paint, &["CLUSTER", "REGION", "NODES UP", "NODES LOST", "CPU", "MEMORY", "ATTEMPTS"]);
+        for cluster in &self.clusters {
+            rows.row(vec![
+                entry(&cluster.name),
+                entry(&cluster.region),
+                entry(cluster.nodes_up.to_string()),
+                entry(cluster.nodes_lost.to_string()),
+                entry(used(time::cores, cluster.used_cpu_milli, cluster.cpu_milli)),
+                entry(used(time::bytes, cluster.used_memory_bytes, cluster.memory_bytes)),
+                entry(cluster.attempts.to_string()),
+            ]);
+        }
+        rows.text()
+    }
+}
+
+/// `used/all`.
+fn used(show: fn(u64) -> String, used: u64, all: u64) -> String {
+    format!("{}/{}", show(used), show(all))
+}

@@ -1,0 +1,270 @@
+//! Runs: list, status, output, and what became of a cancel.
+
+use quorate_proto::v1;
+use serde::Serialize;
+
+use super::table::{Rows, entry, faint, state, word};
+use super::{Paint, View, time};
+
+/// How many tasks stand where.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Counts {
+    waiting: u32,
+    ready: u32,
+    placed: u32,
+    running: u32,
+    succeeded: u32,
+    failed: u32,
+    cancelled: u32,
+    skipped: u32,
+}
+
+impl From<v1::TaskCounts> for Counts {
+    fn from(counts: v1::TaskCounts) -> Self {
+        Self {
+            waiting: counts.waiting,
+            ready: counts.ready,
+            placed: counts.placed,
+            running: counts.running,
+            succeeded: counts.succeeded,
+            failed: counts.failed,
+            cancelled: counts.cancelled,
+            skipped: counts.skipped,
+        }
+    }
+}
+
+impl Counts {
+    fn total(&self) -> u32 {
+        self.named().iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
+    }
+
+    fn ended(&self) -> u32 {
+        self.succeeded.saturating_add(self.failed).saturating_add(self.cancelled).saturating_add(self.skipped)
+    }
+
+    fn named(&self) -> [(&'static str, u32); 8] {
+        [
+            ("waiting", self.waiting),
+            ("ready", self.ready),
+            ("placed", self.placed),
+            ("running", self.running),
+            ("succeeded", self.succeeded),
+            ("failed", self.failed),
+            ("cancelled", self.cancelled),
+            ("skipped", self.skipped),
+        ]
+    }
+
+    /// `12 succeeded, 3 running`.
+    pub(crate) fn words(&self) -> String {
+        let parts: Vec<String> = self
+            .named()
+            .iter()
+            .filter(|(_, count)| *count > 0)
+            .map(|(name, count)| format!("{count} {name}"))
+            .collect();
+        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+    }
+}
+
+/// One run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Run {
+    /// 13 characters.
+    pub(crate) id: String,
+    namespace: String,
+    job: String,
+    version: u32,
+    /// A word.
+    pub(crate) state: String,
+    cancelling: bool,
+    priority: u32,
+    submitted_at_ms: u64,
+    started_at_ms: Option<u64>,
+    ended_at_ms: Option<u64>,
+    submitted_revision: u64,
+    principal: String,
+    /// How many tasks stand where.
+    pub(crate) tasks: Counts,
+}
+
+impl From<v1::Run> for Run {
+    fn from(run: v1::Run) -> Self {
+        Self {
+            state: run_word(run.state),
+            id: run.id,
+            namespace: run.namespace,
+            job: run.job,
+            version: run.version,
+            cancelling: run.cancelling,
+            priority: run.priority,
+            submitted_at_ms: run.submitted_at_ms,
+            started_at_ms: run.started_at_ms,
+            ended_at_ms: run.ended_at_ms,
+            submitted_revision: run.submitted_revision,
+            principal: run.principal,
+            tasks: run.counts.unwrap_or_default().into(),
+        }
+    }
+}
+
+impl Run {
+    /// The state as people read it; a run that is being cancelled says so.
+    fn state_word(&self) -> String {
+        let ends = matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled");
+        if self.cancelling && !ends { format!("{} (cancelling)", self.state) } else { self.state.clone() }
+    }
+}
+
+/// `run list`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunList {
+    /// Newest first.
+    pub(crate) runs: Vec<Run>,
+    /// Of the state it was read from.
+    pub(crate) revision: u64,
+    /// There are more than were asked for.
+    pub(crate) more: bool,
+}
+
+impl View for RunList {
+    const SCHEMA: &'static str = "quorate.v1.run_list/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let mut rows = Rows::new(paint, &["RUN", "JOB", "VERSION", "STATE", "TASKS", "SUBMITTED", "TOOK"]);
+        for run in &self.runs {
+            rows.row(vec![
+                entry(&run.id),
+                entry(format!("{}/{}", run.namespace, run.job)),
+                entry(run.version.to_string()),
+                state(&run.state_word()),
+                entry(format!("{}/{}", run.tasks.ended(), run.tasks.total())),
+                faint(time::instant(run.submitted_at_ms)),
+                faint(time::between(Some(run.submitted_at_ms), run.ended_at_ms)),
+            ]);
+        }
+        rows.text()
+    }
+}
+
+/// One step of a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Step {
+    task: String,
+    count: u32,
+    needs: Vec<String>,
+    tasks: Counts,
+}
+
+/// `run status`, and the last word of `run wait` and `job run --wait`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunStatus {
+    run: Run,
+    steps: Vec<Step>,
+    revision: u64,
+}
+
+impl From<v1::GetRunResponse> for RunStatus {
+    fn from(response: v1::GetRunResponse) -> Self {
+        let step = |step: v1::Step| Step {
+            task: step.task,
+            count: step.count,
+            needs: step.needs,
+            tasks: step.counts.unwrap_or_default().into(),
+        };
+        Self {
+            run: response.run.unwrap_or_default().into(),
+            steps: response.steps.into_iter().map(step).collect(),
+            revision: response.revision,
+        }
+    }
+}
+
+impl View for RunStatus {
+    const SCHEMA: &'static str = "quorate.v1.run_status/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let run = &self.run;
+        let mut text = format!("Run {} of {}/{} version {}\n", run.id, run.namespace, run.job, run.version);
+        text += &format!("State      {}\n", run.state_word());
+        text += &format!("Tasks      {}\n", run.tasks.words());
+        text += &format!("Submitted  {} by {}\n", time::instant(run.submitted_at_ms), run.principal);
+        if let Some(started) = run.started_at_ms {
+            text += &format!("Started    {}\n", time::instant(started));
+        }
+        if let Some(ended) = run.ended_at_ms {
+            let took = time::between(Some(run.submitted_at_ms), Some(ended));
+            text += &format!("Ended      {} (took {took})\n", time::instant(ended));
+        }
+        let mut rows = Rows::new(paint, &["TASK", "COUNT", "STATE", "NEEDS"]);
+        for step in &self.steps {
+            rows.row(vec![
+                entry(&step.task),
+                entry(step.count.to_string()),
+                // A step of one task has one state, which then has its colour.
+                state(&match step.tasks.named().iter().find(|(_, count)| *count == 1 && step.count == 1) {
+                    Some((name, _)) => (*name).to_owned(),
+                    None => step.tasks.words(),
+                }),
+                faint(step.needs.join(", ")),
+            ]);
+        }
+        text + "\n" + &rows.text()
+    }
+}
+
+/// `run cancel`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunCancelled {
+    run_id: String,
+    ended_before: bool,
+    revision: u64,
+}
+
+impl From<v1::CancelRunResponse> for RunCancelled {
+    fn from(response: v1::CancelRunResponse) -> Self {
+        Self { run_id: response.run_id, ended_before: response.ended_before, revision: response.revision }
+    }
+}
+
+impl View for RunCancelled {
+    const SCHEMA: &'static str = "quorate.v1.run_cancelled/1";
+
+    fn human(&self, _: Paint) -> String {
+        if self.ended_before {
+            format!("Run {} had ended before", self.run_id)
+        } else {
+            format!("Run {} is being cancelled: nothing of it is placed after revision {}", self.run_id, self.revision)
+        }
+    }
+}
+
+/// `run logs --json`: what was read, as text; bytes that are not UTF-8 are replaced.
+#[derive(Debug, Serialize)]
+pub(crate) struct Logs {
+    /// The run.
+    pub(crate) run_id: String,
+    /// The task's name.
+    pub(crate) task: String,
+    /// Its index.
+    pub(crate) index: u32,
+    /// Standard output.
+    pub(crate) stdout: String,
+    /// Standard error.
+    pub(crate) stderr: String,
+}
+
+impl View for Logs {
+    const SCHEMA: &'static str = "quorate.v1.logs/1";
+
+    fn human(&self, _: Paint) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+}
+
+/// The word of a run's state.
+pub(crate) fn run_word(number: i32) -> String {
+    v1::RunState::try_from(number)
+        .map_or_else(|_| format!("unknown-{number}"), |known| word("RUN_STATE_", known.as_str_name()))
+}

@@ -1,0 +1,152 @@
+//! Why a task is not running.
+
+use quorate_proto::v1;
+use serde::Serialize;
+
+use super::table::word;
+use super::{Paint, View, plain, time};
+
+/// How many nodes fail a check.
+#[derive(Debug, Serialize)]
+pub(crate) struct FailedCheck {
+    check: String,
+    nodes: u32,
+}
+
+/// The node that comes nearest.
+#[derive(Debug, Serialize)]
+pub(crate) struct NearestMiss {
+    node: String,
+    check: String,
+    missing_cpu_milli: u64,
+    missing_memory_bytes: u64,
+}
+
+/// Why a task waits: a word, a sentence, and what belongs to the word.
+#[derive(Debug, Default, Serialize)]
+pub(crate) struct Reason {
+    kind: &'static str,
+    /// The reason as a sentence.
+    pub(crate) text: String,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    needs: Vec<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    node: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    remaining_ms: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    never: Option<bool>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    checks: Vec<FailedCheck>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    nearest: Option<NearestMiss>,
+}
+
+impl From<v1::WaitReason> for Reason {
+    fn from(reason: v1::WaitReason) -> Self {
+        use v1::wait_reason::Reason as Wire;
+        let base = Self { text: reason.text, ..Self::default() };
+        match reason.reason {
+            None => Self { kind: "unspecified", ..base },
+            Some(Wire::NotWaiting(_)) => Self { kind: "not_waiting", ..base },
+            Some(Wire::Needs(unmet)) => Self { kind: "needs", needs: unmet.tasks, ..base },
+            Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
+            Some(Wire::Fence(wait)) => {
+                Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }
+            }
+            Some(Wire::Queued(queued)) => Self { kind: "queued", position: Some(queued.position), ..base },
+            Some(Wire::Cancelling(_)) => Self { kind: "cancelling", ..base },
+            Some(Wire::FitsNow(fits)) => Self { kind: "fits_now", node: Some(fits.node), ..base },
+            Some(Wire::Unknown(lost)) => {
+                Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }
+            }
+            Some(Wire::NoNodeFits(none)) => Self {
+                kind: "no_node_fits",
+                never: Some(none.never),
+                checks: none
+                    .checks
+                    .into_iter()
+                    .map(|check| FailedCheck { check: check.check, nodes: check.nodes })
+                    .collect(),
+                nearest: none.nearest.map(|nearest| NearestMiss {
+                    node: nearest.node,
+                    check: nearest.check,
+                    missing_cpu_milli: nearest.missing_cpu_milli,
+                    missing_memory_bytes: nearest.missing_memory_bytes,
+                }),
+                ..base
+            },
+        }
+    }
+}
+
+/// `task why`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskWhy {
+    run_id: String,
+    task: String,
+    index: u32,
+    state: String,
+    attempts: u32,
+    tries: u32,
+    losses: u32,
+    reason: Reason,
+    revision: u64,
+    #[serde(skip)]
+    is_array: bool,
+}
+
+impl TaskWhy {
+    /// What the server said of a task of `run_id`.
+    pub(crate) fn new(run_id: &str, response: v1::ExplainTaskResponse) -> Self {
+        let task = response.task.unwrap_or_default();
+        Self {
+            run_id: run_id.to_owned(),
+            state: task_word(task.state),
+            task: task.task,
+            index: task.index,
+            is_array: task.count > 1,
+            attempts: task.attempts,
+            tries: task.tries,
+            losses: task.losses,
+            reason: response.reason.unwrap_or_default().into(),
+            revision: response.revision,
+        }
+    }
+}
+
+impl View for TaskWhy {
+    const SCHEMA: &'static str = "quorate.v1.task_why/1";
+
+    fn human(&self, _: Paint) -> String {
+        let name = task_name(&self.task, self.index, self.is_array);
+        let mut text = format!("{name} of run {} is {}: {}\n", self.run_id, self.state, plain(&self.reason.text));
+        for check in &self.reason.checks {
+            text += &format!("  {} on {} node(s)\n", check.check, check.nodes);
+        }
+        if let Some(nearest) = &self.reason.nearest {
+            text += &format!("  nearest: {} ({})", nearest.node, nearest.check);
+            if nearest.missing_cpu_milli > 0 {
+                text += &format!(", missing {} cores", time::cores(nearest.missing_cpu_milli));
+            }
+            if nearest.missing_memory_bytes > 0 {
+                text += &format!(", missing {} of memory", time::bytes(nearest.missing_memory_bytes));
+            }
+            text.push('\n');
+        }
+        text
+    }
+}
+
+/// `split`, or `score[3]` for an element of an array.
+pub(crate) fn task_name(task: &str, index: u32, is_array: bool) -> String {
+    if is_array { format!("{task}[{index}]") } else { task.to_owned() }
+}
+
+/// The word of a task's state.
+pub(crate) fn task_word(number: i32) -> String {
+    v1::TaskState::try_from(number)
+        .map_or_else(|_| format!("unknown-{number}"), |known| word("TASK_STATE_", known.as_str_name()))
+}

@@ -1,0 +1,109 @@
+//! What one agent needs to start.
+
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+
+use quorate_agent::{Config, Limits};
+use quorate_state::{ClusterName, NodeName, RegionName, Resources};
+
+use super::{Settings, SettingsError, parse};
+
+/// What one agent needs to start.
+#[derive(Clone, Debug)]
+pub(crate) struct AgentSettings {
+    /// Agent addresses of replicas.
+    pub(crate) replicas: Vec<String>,
+    /// Journal, work directories and logs.
+    pub(crate) data_dir: PathBuf,
+    /// This machine.
+    pub(crate) node: NodeName,
+    /// Where it stands.
+    pub(crate) region: RegionName,
+    /// What it belongs to.
+    pub(crate) cluster: ClusterName,
+    /// Thousandths of a core for tasks.
+    pub(crate) cpu_milli: u64,
+    /// Bytes for tasks.
+    pub(crate) memory_bytes: u64,
+    /// Free words.
+    pub(crate) labels: BTreeMap<String, String>,
+    /// Metrics and health, when wanted.
+    pub(crate) ops: Option<String>,
+    /// Talk to replicas beyond loopback without TLS.
+    pub(crate) insecure: bool,
+}
+
+impl AgentSettings {
+    /// Reads them; what is not set comes from the machine.
+    pub(crate) fn from(settings: &Settings) -> Result<Self, SettingsError> {
+        let invalid = |message: String| SettingsError::Invalid(vec![message]);
+        let node = match settings.get("agent.node", parse::node)? {
+            Some(node) => node,
+            None => host_name()
+                .and_then(|name| parse::node(&name))
+                .map_err(|message| invalid(format!("agent.node: {message}; set it")))?,
+        };
+        let machine_cpu = || {
+            let cores = std::thread::available_parallelism().map_err(|error| error.to_string())?;
+            u64::try_from(cores.get()).map(|cores| cores * 1000).map_err(|error| error.to_string())
+        };
+        let cpu_milli = match settings.get("agent.cpu", parse::cpu)? {
+            Some(cpu) => cpu,
+            None => machine_cpu().map_err(|message| invalid(format!("agent.cpu: {message}; set it")))?,
+        };
+        let memory_bytes = match settings.get("agent.memory", parse::bytes)? {
+            Some(memory) => memory,
+            None => machine_memory().map_err(|message| invalid(format!("agent.memory: {message}; set it")))?,
+        };
+        Ok(Self {
+            replicas: settings
+                .get("agent.replicas", parse::addresses)?
+                .unwrap_or_else(|| vec!["127.0.0.1:7402".to_owned()]),
+            data_dir: settings.get("agent.data_dir", parse::path)?.unwrap_or_else(|| PathBuf::from("quorate-agent")),
+            node,
+            region: settings
+                .get("agent.region", parse::region)?
+                .map_or_else(|| parse::region("default"), Ok)
+                .map_err(invalid)?,
+            cluster: settings
+                .get("agent.cluster", parse::cluster)?
+                .map_or_else(|| parse::cluster("default"), Ok)
+                .map_err(invalid)?,
+            cpu_milli,
+            memory_bytes,
+            labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
+            ops: settings.get("agent.ops", parse::ops)?.flatten(),
+            insecure: settings.get("agent.insecure", parse::boolean)?.unwrap_or(false),
+        })
+    }
+}
+
+impl AgentSettings {
+    /// The same as the agent takes it.
+    pub(crate) fn config(&self) -> Config {
+        Config {
+            servers: self.replicas.clone(),
+            node: self.node.clone(),
+            region: self.region.clone(),
+            cluster: self.cluster.clone(),
+            capacity: Resources { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes },
+            labels: self.labels.clone(),
+            data_dir: self.data_dir.clone(),
+            uuid: None,
+            machine: None,
+            ops: self.ops.clone(),
+            insecure: self.insecure,
+            limits: Limits::default(),
+        }
+    }
+}
+
+fn host_name() -> Result<String, String> {
+    Ok(rustix::system::uname().nodename().to_string_lossy().into_owned())
+}
+
+fn machine_memory() -> Result<u64, String> {
+    let info = rustix::system::sysinfo();
+    // Zero when the kernel counts in bytes, by the manual page of sysinfo(2) before Linux 2.3.23.
+    Ok((info.totalram as u64).saturating_mul(u64::from(info.mem_unit).max(1)))
+}

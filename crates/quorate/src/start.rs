@@ -1,0 +1,93 @@
+//! The only wiring: real clock, entropy, network and disk handed to a replica or an agent.
+
+use std::io::Read as _;
+use std::path::Path;
+use std::sync::Arc;
+
+use quorate_disk::RocksDisk;
+use quorate_seams::{Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_server::{Bound, Formation};
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::exit::Error;
+use crate::settings::{AgentSettings, ServerSettings};
+
+/// Opens the store of a replica.
+pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Error> {
+    make_dir(data_dir)?;
+    let unusable =
+        |source: quorate_seams::DiskError| Error::DataDir { path: data_dir.to_path_buf(), source: Box::new(source) };
+    let disk = RocksDisk::open(data_dir.join("store")).map_err(unusable)?;
+    Ok(quorate_server::Seams {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        network: Arc::new(TcpNetwork),
+        disk: Arc::new(disk),
+    })
+}
+
+/// Runs a replica until it is asked to stop or cannot go on; `ready` is told where it listens.
+pub(crate) async fn replica(
+    settings: &ServerSettings,
+    formation: Formation,
+    seams: quorate_server::Seams,
+    shutdown: Shutdown,
+    ready: impl FnOnce(Bound) + Send + 'static,
+) -> Result<(), Error> {
+    let config = settings.config(formation);
+    quorate_server::run(config, seams, shutdown, ready).await.map_err(|error| Error::Server(Box::new(error)))
+}
+
+/// True when a replica was told to go on with a store that has never been one.
+pub(crate) fn is_new_store(error: &quorate_server::Error) -> bool {
+    matches!(error, quorate_server::Error::Start(quorate_raft::Error::NoIdentity))
+}
+
+/// Runs an agent until it is asked to stop or cannot go on.
+pub(crate) async fn agent(settings: &AgentSettings, shutdown: Shutdown) -> Result<(), Error> {
+    let config = settings.config();
+    let seams = quorate_agent::Seams {
+        clock: Arc::new(SystemClock),
+        entropy: Arc::new(SystemEntropy),
+        network: Arc::new(TcpNetwork),
+        journal: Arc::new(quorate_agent::open_journal(&settings.data_dir)?),
+        drivers: quorate_agent::driver::system()?,
+    };
+    quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
+}
+
+/// Asks for a stop at SIGTERM or SIGINT; a second one ends the process at once.
+///
+/// With `with_stdin` the end of standard input asks as well: whoever started this process holds
+/// the other end of the pipe, and whatever happens to it, the kernel closes that.
+pub(crate) fn stop_on_signals(with_stdin: bool) -> Result<Shutdown, Error> {
+    let (handle, shutdown) = Shutdown::new();
+    let handle: Arc<ShutdownHandle> = Arc::new(handle);
+    let mut terminate = signal(SignalKind::terminate()).map_err(Error::Setup)?;
+    let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
+    let asked = Arc::clone(&handle);
+    tokio::spawn(async move {
+        for repetition in 0.. {
+            tokio::select! { biased; _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
+            if repetition > 0 {
+                tracing::warn!("asked to stop twice: ending at once");
+                std::process::exit(i32::from(crate::exit::Code::Error as u8));
+            }
+            tracing::info!("asked to stop");
+            asked.request();
+        }
+    });
+    if with_stdin {
+        // A thread of its own: a blocked read would keep the runtime from ending.
+        std::thread::spawn(move || {
+            let mut sink = [0; 64];
+            while !matches!(std::io::stdin().lock().read(&mut sink), Ok(0) | Err(_)) {}
+            handle.request();
+        });
+    }
+    Ok(shutdown)
+}
+
+fn make_dir(path: &Path) -> Result<(), Error> {
+    std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.to_path_buf(), source })
+}

@@ -1,0 +1,169 @@
+//! What all services of a replica share: a state to read, a way to propose, one shape of answer.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_proto::status::{ApiError, to_status};
+use quorate_raft::{Hint, ProposeError, ReadError, Replica, Role, Seams};
+use quorate_state::{Command, Item, Principal, Rejection, Reply, RequestKey, Settings, State};
+use tokio::sync::{Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tonic::{Response, Status};
+use tracing::Instrument as _;
+
+use crate::liveness::{Liveness, Renewal};
+use crate::sessions::Sessions;
+use crate::telemetry::Telemetry;
+use crate::watch::Watches;
+
+/// Submits that wait for the log at once. A fraction of what waits there in all, so that a flood of
+/// new work leaves room for what ends the old: decisions, reports and cancels.
+pub(crate) const SUBMITS_WAITING_MAX: usize = 4_096;
+/// A read waits no longer for a quorum's word.
+const READ_DEADLINE: Duration = Duration::from_secs(5);
+
+/// The parts of a running replica.
+pub(crate) struct Core {
+    pub(crate) replica: Replica,
+    pub(crate) seams: Seams,
+    /// For `Bootstrap` alone: afterwards the settings are rows.
+    pub(crate) settings: Settings,
+    pub(crate) liveness: Liveness,
+    pub(crate) renewals: mpsc::Sender<Renewal>,
+    pub(crate) sessions: Sessions,
+    pub(crate) watches: Watches,
+    pub(crate) telemetry: Telemetry,
+    /// One permit per submit that may wait for the log.
+    pub(crate) submits: Semaphore,
+    /// Set when the replica stops: streams end, loops return.
+    pub(crate) stopping: CancellationToken,
+}
+
+impl Core {
+    /// The state as of now: whatever was acknowledged to anyone before this call is in it.
+    pub(crate) async fn read(&self) -> Result<State, ApiError> {
+        match tokio::time::timeout(READ_DEADLINE, self.replica.barrier()).await {
+            Ok(barrier) => barrier.map_err(read_error)?,
+            Err(_) => return Err(ApiError::Unavailable("no quorum of replicas answers: try again later".into())),
+        };
+        let view = self.replica.view();
+        if view.settings().is_none() {
+            return Err(ApiError::Unavailable("the cluster is being initialised: try again in a moment".into()));
+        }
+        Ok(view)
+    }
+
+    /// Carries a command out; the answer is that of `apply`, after it was applied here.
+    pub(crate) async fn propose(
+        &self,
+        principal: Principal,
+        request: Option<RequestKey>,
+        command: Command,
+    ) -> Result<Reply, ApiError> {
+        self.telemetry.proposed(1);
+        let proposed = self.replica.propose(Item { principal, request, command }).await;
+        match proposed.map_err(propose_error)? {
+            Ok(reply) => Ok(reply),
+            Err(Rejection::Invariant(what)) => Err(self.internal(&what)),
+            Err(rejection) => Err(rejection.into()),
+        }
+    }
+
+    /// Runs a method and gives its result the shape that tonic wants.
+    pub(crate) async fn answer<T>(
+        &self,
+        method: &'static str,
+        work: impl Future<Output = Result<T, ApiError>>,
+    ) -> Result<Response<T>, Status> {
+        let started = self.seams.clock.boot();
+        // `run` and `task` are filled in by whoever finds out which are meant.
+        let span = tracing::info_span!("rpc", method, run = tracing::field::Empty, task = tracing::field::Empty);
+        let result = work.instrument(span.clone()).await;
+        let _entered = span.enter();
+        let status = result.as_ref().err().map(to_status);
+        let code = status.as_ref().map_or(tonic::Code::Ok, Status::code);
+        self.telemetry.answered(method, code, self.seams.clock.boot().since(started));
+        if let Err(error) = &result {
+            tracing::debug!(method, %error, "refused");
+        }
+        match (result, status) {
+            (Ok(answer), _) => Ok(Response::new(answer)),
+            (Err(_), Some(status)) => Err(status),
+            (Err(error), None) => Err(to_status(&error)),
+        }
+    }
+
+    /// A bug: the caller gets an id, the log gets the rest.
+    pub(crate) fn internal(&self, what: &str) -> ApiError {
+        let request = format!("{:016x}", self.seams.entropy.u64());
+        tracing::error!(%request, what, "internal error");
+        ApiError::Internal { request }
+    }
+
+    /// What to say when this replica does not lead.
+    pub(crate) fn not_leader(&self) -> ApiError {
+        ApiError::NotLeader { leader: self.leader().map(|hint| hint.api) }
+    }
+
+    /// Where the leader is, when it is another replica and known.
+    pub(crate) fn leader(&self) -> Option<Hint> {
+        match &*self.replica.role().borrow() {
+            Role::Leader { .. } => None,
+            Role::Follower { leader } => leader.clone(),
+        }
+    }
+
+    /// Ends when this replica stops leading in `term`, or stops altogether.
+    pub(crate) async fn deposed(&self, term: u64) {
+        let mut role = self.replica.role();
+        let led = |role: &Role| matches!(role, Role::Leader { term: now, ready: true, .. } if *now == term);
+        tokio::select! {
+            biased;
+            () = self.stopping.cancelled() => {}
+            // An error means that the replica is gone.
+            _ = role.wait_for(|role| !led(role)) => {}
+        }
+    }
+
+    /// The term in which this replica leads and may speak for the state, if it does.
+    pub(crate) fn leading(&self) -> Option<u64> {
+        match &*self.replica.role().borrow() {
+            Role::Leader { term, ready: true, .. } => Some(*term),
+            Role::Leader { ready: false, .. } | Role::Follower { .. } => None,
+        }
+    }
+}
+
+/// What a service keeps of the replica.
+pub(crate) type Shared = Arc<Core>;
+
+/// A failed read as the API says it.
+pub(crate) fn read_error(error: ReadError) -> ApiError {
+    match error {
+        ReadError::NotLeader { leader } => ApiError::NotLeader { leader: leader.map(|hint| hint.api) },
+        ReadError::Unavailable(why) => ApiError::Unavailable(why),
+        ReadError::Compacted { from } => ApiError::Compacted { from },
+        ReadError::Storage(why) => ApiError::Unavailable(format!("this replica's store failed: {why}")),
+    }
+}
+
+/// A failed proposal as the API says it.
+pub(crate) fn propose_error(error: ProposeError) -> ApiError {
+    match error {
+        ProposeError::NotLeader { leader } => ApiError::NotLeader { leader: leader.map(|hint| hint.api) },
+        ProposeError::OutcomeUnknown(why) => ApiError::OutcomeUnknown(why),
+        ProposeError::Overloaded { limit, max } => {
+            ApiError::Limit { limit: limit.into(), max, advice: "the leader is busy: try again later".into() }
+        }
+        ProposeError::TooLarge { limit, max } => {
+            ApiError::Limit { limit: limit.into(), max, advice: "split the request".into() }
+        }
+        ProposeError::Stopped(why) => ApiError::Unavailable(format!("this replica is stopping: {why}")),
+        ProposeError::Undecodable(why) => ApiError::Precondition {
+            what: "ENCODABLE".into(),
+            subject: "request".into(),
+            why: format!("the request cannot be written to the log: {why}"),
+        },
+    }
+}

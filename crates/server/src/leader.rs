@@ -1,0 +1,267 @@
+//! What this replica does while it leads: steps the controllers when there is something new, and
+//! proposes what they decide.
+//!
+//! Each controller has at most one decision under way, and is stepped again only once its commands
+//! were applied or refused: it would otherwise decide the same again from a view that does not show
+//! them yet. Controllers do not wait for each other, so a task that becomes ready is placed while
+//! another decision is still being written.
+
+use std::time::Duration;
+
+use futures_util::future::BoxFuture;
+use futures_util::stream::FuturesUnordered;
+use quorate_raft::{LogTime, ProposeError, Role};
+use quorate_scheduler::{Budget, Controller, LogNow, Note, Observed};
+use quorate_state::{Command, Item, Namespace, PlacementOutcome, Principal, Rejection, Reply, Revision, Served, State};
+use tokio_stream::StreamExt as _;
+
+use crate::config::DEFAULT_NAMESPACE;
+use crate::core::{Core, Shared};
+
+/// Everything is looked at this often even if nothing seems to have changed: the net below every
+/// other reason to look.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// A controller none of whose commands took effect is left alone for this long: its view was out of
+/// date, or it is wrong, and neither is helped by haste.
+const REFUSED_PAUSE: Duration = Duration::from_millis(100);
+/// A controller that asks to be woken sooner is woken after this many milliseconds.
+const WAKE_MS_MIN: u64 = 5;
+/// A controller whose commands could not be proposed is left alone for this long.
+const FAILED_PAUSE: Duration = Duration::from_millis(200);
+
+/// Leads whenever this replica is the leader; ends when it stops.
+pub(crate) async fn drive(core: Shared) {
+    let mut role = core.replica.role();
+    loop {
+        let leads = |role: &Role| matches!(role, Role::Leader { ready: true, .. });
+        tokio::select! {
+            biased;
+            () = core.stopping.cancelled() => return,
+            led = role.wait_for(leads) => if led.is_err() { return },
+        }
+        let Some(term) = core.leading() else { continue };
+        core.liveness.begin(term);
+        tracing::info!(term, "leading");
+        tokio::select! {
+            biased;
+            () = core.deposed(term) => {}
+            () = Box::pin(lead(&core, term)) => {}
+        }
+        core.liveness.end(term);
+        tracing::info!(term, "not leading any more");
+    }
+}
+
+async fn lead(core: &Core, term: u64) {
+    initialise(core).await;
+    let mut desks: Vec<Desk> = quorate_scheduler::controllers().into_iter().map(Desk::new).collect();
+    let mut proposals: FuturesUnordered<BoxFuture<'_, (usize, Outcome)>> = FuturesUnordered::new();
+    let mut applied = core.replica.applied();
+    let mut look = tokio::time::interval(LOOK_EVERY);
+    look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    // Counts reasons to look that are not in the state.
+    let mut news = 0_u64;
+    loop {
+        applied.borrow_and_update();
+        let view = core.replica.view();
+        // None for the moment in which leadership has gone and `deposed` has not noticed yet.
+        if let Some(time) = core.replica.log_time().filter(|time| time.term == term) {
+            for (at, desk) in desks.iter_mut().enumerate() {
+                if let Some(commands) = desk.step(core, &view, time, news) {
+                    proposals.push(Box::pin(async move { (at, propose(core, commands).await) }));
+                }
+            }
+        }
+        let wake = core.replica.log_time().and_then(|time| next_wake(&desks, time));
+        tokio::select! {
+            biased;
+            Some((at, outcome)) = proposals.next(), if !proposals.is_empty() => {
+                if let Some(desk) = desks.get_mut(at) {
+                    desk.on_outcome(core, outcome);
+                }
+            }
+            changed = applied.changed() => if changed.is_err() { return },
+            () = core.liveness.changed() => news += 1,
+            () = sleep(wake) => {}
+            _ = look.tick() => news += 1,
+        }
+    }
+}
+
+/// Gives a new cluster its first rows; repeats until it has them.
+async fn initialise(core: &Core) {
+    while core.replica.view().settings().is_none() {
+        let bootstrap = Command::Bootstrap {
+            cluster: core.replica.identity().cluster,
+            incarnation: 1,
+            settings: Box::new(core.settings.clone()),
+        };
+        let namespace = Namespace::new(DEFAULT_NAMESPACE).ok();
+        let namespace = namespace.map(|namespace| Command::CreateNamespace { namespace });
+        match propose(core, std::iter::once(bootstrap).chain(namespace).collect()).await {
+            Outcome::Answered { effective, .. } if effective > 0 => {}
+            Outcome::Answered { .. } => tokio::time::sleep(REFUSED_PAUSE).await,
+            Outcome::Failed(error) => {
+                tracing::warn!(%error, "the cluster could not be initialised yet");
+                tokio::time::sleep(FAILED_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// A controller and what became of its last decision.
+struct Desk {
+    controller: Box<dyn Controller + Send + Sync>,
+    /// Its commands are on their way.
+    waiting: bool,
+    /// What it saw last: the state's revision and the count of other news.
+    seen: Option<(Revision, u64)>,
+    wake_at: Option<Served>,
+    /// Not to be stepped before.
+    paused_until: Option<tokio::time::Instant>,
+    notes: Vec<Note>,
+}
+
+/// What became of a decision.
+enum Outcome {
+    /// Every command was applied or refused.
+    Answered { effective: usize, commands: usize },
+    /// None was, or nobody knows.
+    Failed(ProposeError),
+}
+
+impl Desk {
+    fn new(controller: Box<dyn Controller + Send + Sync>) -> Self {
+        Self { controller, waiting: false, seen: None, wake_at: None, paused_until: None, notes: Vec::new() }
+    }
+
+    /// Steps the controller if there is a reason to; its commands, if it has any.
+    fn step(&mut self, core: &Core, view: &State, time: LogTime, news: u64) -> Option<Vec<Command>> {
+        let due = self.wake_at.is_some_and(|wake_at| wake_at <= time.served);
+        let sight = Some((view.revision(), news));
+        if self.waiting || (self.seen == sight && !due) {
+            return None;
+        }
+        if self.paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
+            return None;
+        }
+        self.paused_until = None;
+        self.seen = sight;
+
+        let name = self.controller.name();
+        let observed: Observed = core.liveness.observe(view, time.served);
+        let now = LogNow { served: time.served, now: time.now };
+        let seed = core.seams.entropy.u64();
+        let started = core.seams.clock.boot();
+        let decision = self.controller.step(view, &observed, now, seed, Budget::default());
+        let took = core.seams.clock.boot().since(started);
+        core.telemetry.stepped(name, took, &decision.report);
+        if decision.report.notes != self.notes {
+            decision.report.notes.iter().for_each(|note| tracing::warn!(controller = name, "{note}"));
+            self.notes = decision.report.notes;
+        }
+        self.wake_at = decision.wake_at.map(|wake_at| wake_at.max(time.served.plus(WAKE_MS_MIN)));
+
+        let commands: Vec<_> =
+            decision.commands.into_iter().filter_map(|command| condemned(core, view, command)).collect();
+        if commands.is_empty() {
+            return None;
+        }
+        tracing::debug!(
+            controller = name,
+            revision = %view.revision(),
+            served = time.served.0,
+            seed,
+            commands = commands.len(),
+            ?took,
+            "decided"
+        );
+        self.waiting = true;
+        Some(commands)
+    }
+
+    fn on_outcome(&mut self, core: &Core, outcome: Outcome) {
+        let name = self.controller.name();
+        self.waiting = false;
+        // The view has changed, or the commands are still to be given: look again either way.
+        self.seen = None;
+        match outcome {
+            Outcome::Answered { effective, commands } => {
+                core.telemetry.commanded(name, effective > 0);
+                if effective == 0 {
+                    tracing::debug!(controller = name, commands, "no command took effect");
+                    self.pause(REFUSED_PAUSE);
+                }
+            }
+            Outcome::Failed(error) => {
+                tracing::warn!(controller = name, %error, "commands could not be proposed");
+                self.pause(FAILED_PAUSE);
+            }
+        }
+    }
+
+    fn pause(&mut self, pause: Duration) {
+        self.paused_until = Some(tokio::time::Instant::now() + pause);
+    }
+}
+
+/// The earliest instant at which a desk wants to be looked at.
+fn next_wake(desks: &[Desk], time: LogTime) -> Option<tokio::time::Instant> {
+    let now = tokio::time::Instant::now();
+    let wakes = desks.iter().filter(|desk| !desk.waiting).flat_map(|desk| {
+        let due = desk.wake_at.map(|at| now + Duration::from_millis(at.0.saturating_sub(time.served.0)));
+        [desk.paused_until, due.filter(|_| desk.paused_until.is_none())]
+    });
+    wakes.flatten().min()
+}
+
+async fn sleep(until: Option<tokio::time::Instant>) {
+    match until {
+        Some(until) => tokio::time::sleep_until(until).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Leases are condemned, and checked once more, at the last moment before the proposal.
+fn condemned(core: &Core, view: &State, command: Command) -> Option<Command> {
+    let Command::ExpireLeases { leases } = command else { return Some(command) };
+    let leases = core.liveness.condemn(view, leases);
+    (!leases.is_empty()).then_some(Command::ExpireLeases { leases })
+}
+
+async fn propose(core: &Core, commands: Vec<Command>) -> Outcome {
+    let count = commands.len();
+    core.telemetry.proposed(count as u64);
+    let item = |command| Item { principal: Principal::controller(), request: None, command };
+    match core.replica.propose_all(commands.into_iter().map(item).collect()).await {
+        Ok(replies) => {
+            let effective = replies.iter().filter(|reply| is_effective(reply)).count();
+            Outcome::Answered { effective, commands: count }
+        }
+        Err(error) => Outcome::Failed(error),
+    }
+}
+
+fn is_effective(reply: &Result<Reply, Rejection>) -> bool {
+    match reply {
+        Ok(Reply::PlanCommitted(outcomes)) => {
+            outcomes.iter().any(|outcome| matches!(outcome, PlacementOutcome::Placed(_)))
+        }
+        Ok(Reply::Counted(count)) => *count > 0,
+        Ok(
+            Reply::Done
+            | Reply::Submitted { .. }
+            | Reply::Cancelling { .. }
+            | Reply::Registered { .. }
+            | Reply::Reported(_),
+        ) => true,
+        Err(Rejection::Invariant(what)) => {
+            tracing::error!(what, "a command was refused by an internal check");
+            false
+        }
+        Err(rejection) => {
+            tracing::debug!(%rejection, "a command was refused");
+            false
+        }
+    }
+}

@@ -1,0 +1,195 @@
+//! How a spec differs from the one before it, a line per difference.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Display;
+
+use quorate_state::{Driver, JobSpec, OnFailure, OnNodeLoss, Spread, TaskSpec};
+
+/// Lines in one answer.
+const CHANGES_MAX: usize = 1_000;
+const MIB: u64 = 1 << 20;
+
+/// The differences, in the order of the new spec; those of a new job are its tasks.
+pub(crate) fn changes(old: Option<&JobSpec>, new: &JobSpec) -> Vec<String> {
+    let mut lines = Vec::new();
+    if let Some(old) = old {
+        differences("", &job_fields(old), &job_fields(new), &mut lines);
+    }
+    let before = old.map_or(&[][..], |old| &old.tasks);
+    let before: BTreeMap<_, _> = before.iter().map(|task| (&task.name, task)).collect();
+    for task in &new.tasks {
+        match before.get(&task.name) {
+            None => lines.push(format!("+ task.{}", task.name)),
+            Some(old) => {
+                let prefix = format!("task.{}.", task.name);
+                differences(&prefix, &task_fields(old), &task_fields(task), &mut lines);
+            }
+        }
+    }
+    let after: BTreeSet<_> = new.tasks.iter().map(|task| &task.name).collect();
+    let removed = before.keys().filter(|name| !after.contains(*name));
+    lines.extend(removed.map(|name| format!("- task.{name}")));
+    if lines.len() > CHANGES_MAX {
+        let more = lines.len() - CHANGES_MAX;
+        lines.truncate(CHANGES_MAX);
+        lines.push(format!("and {more} more (CHANGES_MAX is {CHANGES_MAX})"));
+    }
+    lines
+}
+
+type Fields = BTreeMap<String, String>;
+
+fn differences(prefix: &str, old: &Fields, new: &Fields, lines: &mut Vec<String>) {
+    for (field, value) in new {
+        match old.get(field) {
+            None => lines.push(format!("+ {prefix}{field}: {value}")),
+            Some(before) if before != value => lines.push(format!("~ {prefix}{field}: {before} -> {value}")),
+            Some(_) => {}
+        }
+    }
+    let removed = old.iter().filter(|(field, _)| !new.contains_key(*field));
+    lines.extend(removed.map(|(field, value)| format!("- {prefix}{field}: {value}")));
+}
+
+fn job_fields(job: &JobSpec) -> Fields {
+    let on_failure = match job.on_failure {
+        OnFailure::Finish => "finish",
+        OnFailure::Cancel => "cancel",
+    };
+    let mut fields = Fields::new();
+    fields.insert("priority".into(), job.priority.to_string());
+    fields.insert("on_failure".into(), on_failure.into());
+    fields.extend(job.labels.iter().map(|(key, value)| (format!("labels.{key}"), format!("{value:?}"))));
+    fields
+}
+
+/// Fields under the names that they have in a job file.
+fn task_fields(task: &TaskSpec) -> Fields {
+    let TaskSpec { name: _, driver, argv, env, needs, count, resources, retry, run_timeout_ms, place, on_node_loss } =
+        task;
+    let driver = match driver {
+        Driver::Process => "process",
+        Driver::Noop => "noop",
+    };
+    let on_node_loss = match on_node_loss {
+        OnNodeLoss::AtLeastOnce => "at_least_once",
+        OnNodeLoss::Fenced => "fenced",
+        OnNodeLoss::AtMostOnce => "at_most_once",
+    };
+    let spread = match place.spread {
+        Spread::Pack => "pack",
+        Spread::Node => "node",
+        Spread::Cluster => "cluster",
+    };
+    let mut fields = Fields::new();
+    let mut put = |field: &str, value: String| fields.insert(field.into(), value);
+    put("driver", driver.into());
+    put("run", format!("{argv:?}"));
+    put("needs", list(needs));
+    put("count", count.to_string());
+    put("resources.cpu", cpu(resources.cpu_milli));
+    put("resources.memory", memory(resources.memory_bytes));
+    put("retry.attempts", retry.attempts.to_string());
+    put(
+        "retry.backoff",
+        format!(
+            "{} ms x {} up to {} ms, jitter {}",
+            retry.first_ms,
+            thousandths(retry.factor_milli),
+            retry.cap_ms,
+            thousandths(retry.jitter_milli)
+        ),
+    );
+    put("retry.never", list(&retry.never));
+    if let Some(timeout) = run_timeout_ms {
+        put("timeouts.run", format!("{timeout} ms"));
+    }
+    put("place.regions", list(&place.regions));
+    put("place.clusters", list(&place.clusters));
+    put("place.spread", spread.into());
+    put("on_node_loss", on_node_loss.into());
+    fields.extend(env.iter().map(|(key, value)| (format!("env.{key}"), format!("{value:?}"))));
+    fields
+}
+
+fn list<T: Display>(items: &[T]) -> String {
+    let items: Vec<String> = items.iter().map(ToString::to_string).collect();
+    format!("[{}]", items.join(", "))
+}
+
+fn cpu(milli: u64) -> String {
+    if milli.is_multiple_of(1_000) { (milli / 1_000).to_string() } else { format!("{milli}m") }
+}
+
+fn memory(bytes: u64) -> String {
+    if bytes.is_multiple_of(MIB) { format!("{} MiB", bytes / MIB) } else { format!("{bytes} bytes") }
+}
+
+fn thousandths(value: u32) -> String {
+    let text = format!("{}.{:03}", value / 1_000, value % 1_000);
+    text.trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use quorate_state::{JobName, Namespace, Place, Resources, Retry, TaskName};
+
+    fn task(name: &str, cpu_milli: u64) -> TaskSpec {
+        TaskSpec {
+            name: TaskName::new(name).unwrap(),
+            driver: Driver::Process,
+            argv: vec!["true".into()],
+            env: BTreeMap::new(),
+            needs: Vec::new(),
+            count: 1,
+            resources: Resources { cpu_milli, memory_bytes: 64 * MIB },
+            retry: Retry::default(),
+            run_timeout_ms: None,
+            place: Place::default(),
+            on_node_loss: OnNodeLoss::AtLeastOnce,
+        }
+    }
+
+    fn job(tasks: Vec<TaskSpec>) -> JobSpec {
+        JobSpec {
+            namespace: Namespace::new("default").unwrap(),
+            name: JobName::new("claims").unwrap(),
+            priority: 50,
+            labels: BTreeMap::new(),
+            on_failure: OnFailure::Finish,
+            tasks,
+        }
+    }
+
+    #[test]
+    fn a_new_job_consists_of_new_tasks() {
+        assert_eq!(changes(None, &job(vec![task("split", 500), task("merge", 500)])), ["+ task.split", "+ task.merge"]);
+    }
+
+    #[test]
+    fn equal_specs_do_not_differ() {
+        let spec = job(vec![task("split", 500)]);
+        assert_eq!(changes(Some(&spec), &spec), Vec::<String>::new());
+    }
+
+    #[test]
+    fn each_difference_is_a_line() {
+        let old = job(vec![task("split", 500), task("gone", 1)]);
+        let mut new = job(vec![task("split", 1_000), task("fresh", 1)]);
+        new.priority = 60;
+        new.tasks[0].env.insert("MODE".into(), "full".into());
+        new.tasks[0].run_timeout_ms = Some(5_000);
+        assert_eq!(
+            changes(Some(&old), &new),
+            [
+                "~ priority: 50 -> 60",
+                "+ task.split.env.MODE: \"full\"",
+                "~ task.split.resources.cpu: 500m -> 1",
+                "+ task.split.timeouts.run: 5000 ms",
+                "+ task.fresh",
+                "- task.gone",
+            ]
+        );
+    }
+}

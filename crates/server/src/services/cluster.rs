@@ -1,0 +1,173 @@
+//! The service Cluster: nodes, clusters, replicas and namespaces as operators see them.
+
+use quorate_proto::convert::job::resources_to_wire;
+use quorate_proto::convert::node::{cluster_to_wire, node_to_wire};
+use quorate_proto::status::ApiError;
+use quorate_proto::v1;
+use quorate_state::{ClusterName, Command, Namespace, Node, NodeName, NodeStatus, Reply, Resources, State};
+use tonic::{Request, Response, Status};
+
+use super::page::{Cursor, Pages};
+use super::{name, request_key};
+use crate::auth::{Action, authorize, principal};
+use crate::core::{Core, Shared};
+
+/// The service Cluster of one replica.
+pub(crate) struct ClusterService(pub(crate) Shared);
+
+#[tonic::async_trait]
+impl v1::cluster_server::Cluster for ClusterService {
+    async fn list_nodes(
+        &self,
+        request: Request<v1::ListNodesRequest>,
+    ) -> Result<Response<v1::ListNodesResponse>, Status> {
+        self.0.answer("ListNodes", list_nodes(&self.0, request)).await
+    }
+
+    async fn list_clusters(
+        &self,
+        request: Request<v1::ListClustersRequest>,
+    ) -> Result<Response<v1::ListClustersResponse>, Status> {
+        self.0.answer("ListClusters", list_clusters(&self.0, request)).await
+    }
+
+    async fn list_replicas(
+        &self,
+        request: Request<v1::ListReplicasRequest>,
+    ) -> Result<Response<v1::ListReplicasResponse>, Status> {
+        self.0.answer("ListReplicas", list_replicas(&self.0, request)).await
+    }
+
+    async fn create_namespace(
+        &self,
+        request: Request<v1::CreateNamespaceRequest>,
+    ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
+        self.0.answer("CreateNamespace", create_namespace(&self.0, request)).await
+    }
+
+    async fn list_namespaces(
+        &self,
+        request: Request<v1::ListNamespacesRequest>,
+    ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
+        self.0.answer("ListNamespaces", list_namespaces(&self.0, request)).await
+    }
+}
+
+async fn list_nodes(core: &Core, request: Request<v1::ListNodesRequest>) -> Result<v1::ListNodesResponse, ApiError> {
+    authorize(&principal(&request)?, Action::Inspect)?;
+    let request = request.into_inner();
+    let view = core.read().await?;
+    let pages = Pages::open(&view, "nodes", &[], request.page_size, &request.page_token)?;
+    let after = pages.after.as_ref().map(|cursor| cursor.part::<NodeName>(0)).transpose()?;
+    let rest = view.nodes().filter(|node| after.as_ref().is_none_or(|after| node.name > *after));
+    let (page, next_page_token) = pages.take(rest, |node| Cursor::from([node.name.to_string()]));
+    let nodes = page.into_iter().map(|node| {
+        node_to_wire(node, view.used_on(&node.name), attempts_on(&view, node), core.liveness.heard_ms_ago(node))
+    });
+    Ok(v1::ListNodesResponse { nodes: nodes.collect(), next_page_token, revision: view.revision().0 })
+}
+
+async fn list_clusters(
+    core: &Core,
+    request: Request<v1::ListClustersRequest>,
+) -> Result<v1::ListClustersResponse, ApiError> {
+    authorize(&principal(&request)?, Action::Inspect)?;
+    let view = core.read().await?;
+    let clusters = view.clusters().map(|cluster| {
+        let sums = Sums::over(&view, &cluster.name);
+        v1::ClusterSummary {
+            nodes_up: sums.up,
+            nodes_lost: sums.lost,
+            capacity: Some(resources_to_wire(sums.capacity)),
+            used: Some(resources_to_wire(sums.used)),
+            attempts: sums.attempts,
+            ..cluster_to_wire(cluster)
+        }
+    });
+    Ok(v1::ListClustersResponse { clusters: clusters.collect(), revision: view.revision().0 })
+}
+
+/// What the nodes of a cluster are together; the capacity of a lost node is not there to be used.
+#[derive(Default)]
+struct Sums {
+    up: u32,
+    lost: u32,
+    attempts: u32,
+    capacity: Resources,
+    used: Resources,
+}
+
+impl Sums {
+    fn over(view: &State, cluster: &ClusterName) -> Self {
+        let mut sums = Self::default();
+        for node in view.nodes().filter(|node| node.cluster == *cluster) {
+            match node.status {
+                NodeStatus::Up => {
+                    sums.up += 1;
+                    sums.capacity = sums.capacity.checked_add(node.capacity).unwrap_or(sums.capacity);
+                }
+                NodeStatus::Lost { .. } => sums.lost += 1,
+            }
+            sums.used = sums.used.checked_add(view.used_on(&node.name)).unwrap_or(sums.used);
+            sums.attempts = sums.attempts.saturating_add(attempts_on(view, node));
+        }
+        sums
+    }
+}
+
+fn attempts_on(view: &State, node: &Node) -> u32 {
+    u32::try_from(view.attempts_on(&node.name).count()).unwrap_or(u32::MAX)
+}
+
+async fn list_replicas(
+    core: &Core,
+    request: Request<v1::ListReplicasRequest>,
+) -> Result<v1::ListReplicasResponse, ApiError> {
+    authorize(&principal(&request)?, Action::Inspect)?;
+    let view = core.read().await?;
+    let members = core.replica.members();
+    let replicas = members.replicas.iter().map(|member| v1::ReplicaSummary {
+        id: member.id,
+        region: member.region.to_string(),
+        raft_address: member.addresses.raft.clone(),
+        api_address: member.addresses.api.clone(),
+        agent_address: member.addresses.agent.clone(),
+        store_uuid: member.store.to_string(),
+        leader: members.leader == Some(member.id),
+        voter: member.voter,
+        matched_index: member.matched,
+    });
+    Ok(v1::ListReplicasResponse {
+        replicas: replicas.collect(),
+        term: members.term,
+        revision: view.revision().0,
+        cluster_id: view.meta().cluster.to_string(),
+    })
+}
+
+async fn create_namespace(
+    core: &Core,
+    request: Request<v1::CreateNamespaceRequest>,
+) -> Result<v1::CreateNamespaceResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::CreateNamespaceRequest { namespace, request_id } = request.into_inner();
+    let namespace: Namespace = name("namespace", &namespace)?;
+    authorize(&principal, Action::CreateNamespace(&namespace))?;
+    let key = request_key("CreateNamespace", &request_id, None, namespace.as_str().as_bytes())?;
+    match core.propose(principal, key, Command::CreateNamespace { namespace }).await? {
+        Reply::Done => Ok(v1::CreateNamespaceResponse { revision: core.replica.view().revision().0 }),
+        other => Err(core.internal(&format!("a new namespace was answered with {other:?}"))),
+    }
+}
+
+async fn list_namespaces(
+    core: &Core,
+    request: Request<v1::ListNamespacesRequest>,
+) -> Result<v1::ListNamespacesResponse, ApiError> {
+    authorize(&principal(&request)?, Action::Inspect)?;
+    let view = core.read().await?;
+    let namespaces = view
+        .namespaces()
+        .map(|(name, created_at)| v1::NamespaceSummary { name: name.to_string(), created_at_ms: created_at.0 });
+    Ok(v1::ListNamespacesResponse { namespaces: namespaces.collect(), revision: view.revision().0 })
+}

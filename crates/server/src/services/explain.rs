@@ -1,0 +1,55 @@
+//! The scheduler's explanations as the API says them.
+
+use quorate_proto::v1;
+use quorate_proto::v1::wait_reason::Reason;
+use quorate_scheduler::explain::{Explanation, NoNodeFits, PlannedStep};
+
+/// Why a task is not running.
+pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
+    let reason = match explanation {
+        Explanation::NotWaiting => Reason::NotWaiting(v1::NotWaiting {}),
+        Explanation::Needs { tasks } => {
+            Reason::Needs(v1::NeedsUnmet { tasks: tasks.iter().map(ToString::to_string).collect() })
+        }
+        Explanation::Backoff { remaining_ms } => Reason::Backoff(v1::Backoff { remaining_ms: *remaining_ms }),
+        Explanation::Fence { node, remaining_ms } => {
+            let node = node.as_ref().map(ToString::to_string).unwrap_or_default();
+            Reason::Fence(v1::FenceWait { node, remaining_ms: *remaining_ms })
+        }
+        Explanation::Queued { position } => Reason::Queued(v1::Queued { position: *position }),
+        Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
+        Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
+        Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),
+        Explanation::Unknown { node, remaining_ms } => {
+            Reason::Unknown(v1::Unknown { node: node.to_string(), remaining_ms: *remaining_ms })
+        }
+    };
+    v1::WaitReason { text: explanation.to_string(), reason: Some(reason) }
+}
+
+/// What placement says of one step of a job that is not submitted yet.
+pub(crate) fn planned_task(step: PlannedStep) -> v1::PlannedTask {
+    let reason = if step.examined {
+        step.reason.as_ref().map(wait_reason)
+    } else {
+        Some(v1::WaitReason { text: "not examined: the job has too many shapes to look at".into(), reason: None })
+    };
+    v1::PlannedTask {
+        task: step.task.to_string(),
+        count: step.count,
+        fits_empty: step.fits_empty,
+        fits_now: step.fits_now,
+        reason,
+    }
+}
+
+fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
+    let checks = why.checks.iter().map(|(check, nodes)| v1::FailedCheck { check: check.as_str().into(), nodes });
+    let nearest = why.nearest.as_ref().map(|nearest| v1::NearestMiss {
+        node: nearest.node.to_string(),
+        check: nearest.check.as_str().into(),
+        missing_cpu_milli: nearest.missing.cpu_milli,
+        missing_memory_bytes: nearest.missing.memory_bytes,
+    });
+    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never }
+}

@@ -1,0 +1,145 @@
+//! The service Jobs: accept a job, say what accepting it would do, list jobs.
+
+use std::sync::Arc;
+
+use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
+use quorate_proto::status::ApiError;
+use quorate_proto::v1;
+use quorate_state::{Command, JobName, JobSpec, Namespace, Rejection, Reply, RunId, State};
+use tonic::{Request, Response, Status};
+
+use super::changes::changes;
+use super::explain::planned_task;
+use super::page::{Cursor, Pages};
+use super::{optional_name, request_key, violation};
+use crate::auth::{Action, authorize, principal};
+use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
+
+/// Run ids are random: this many taken ones in a row mean that something else is wrong.
+const RUN_IDS_TRIED_MAX: u32 = 4;
+
+/// The service Jobs of one replica.
+pub(crate) struct JobsService(pub(crate) Shared);
+
+#[tonic::async_trait]
+impl v1::jobs_server::Jobs for JobsService {
+    async fn submit_job(
+        &self,
+        request: Request<v1::SubmitJobRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        self.0.answer("SubmitJob", submit(&self.0, request)).await
+    }
+
+    async fn plan_job(&self, request: Request<v1::PlanJobRequest>) -> Result<Response<v1::PlanJobResponse>, Status> {
+        self.0.answer("PlanJob", plan(&self.0, request)).await
+    }
+
+    async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
+        self.0.answer("ListJobs", list(&self.0, request)).await
+    }
+}
+
+async fn submit(core: &Core, request: Request<v1::SubmitJobRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::SubmitJobRequest { spec, request_id } = request.into_inner();
+    let spec = converted(spec)?;
+    authorize(&principal, Action::Submit(&spec.namespace))?;
+    // Apply checks again, with the settings of its own revision; this one answers without a round.
+    let view = core.replica.view();
+    let Some(settings) = view.settings() else { return Err(not_here(core)) };
+    spec.check(settings).map_err(ApiError::Invalid)?;
+
+    let digest = spec_digest(&spec);
+    let key = request_key("SubmitJob", &request_id, Some(spec.namespace.clone()), &digest.0)?;
+    let spec = Arc::new(spec);
+    let _room = core.submits.try_acquire().map_err(|_| ApiError::Limit {
+        limit: "SUBMITS_WAITING_MAX".into(),
+        max: SUBMITS_WAITING_MAX as u64,
+        advice: "the leader is busy with submits: try again later".into(),
+    })?;
+    for _ in 0..RUN_IDS_TRIED_MAX {
+        let run = RunId(core.seams.entropy.u64());
+        let command = Command::SubmitJob { run, spec: spec.clone(), spec_digest: digest };
+        let reply = match core.propose(principal.clone(), key.clone(), command).await {
+            Err(ApiError::Exists { kind, .. }) if kind == "run" => continue,
+            reply => reply?,
+        };
+        let Reply::Submitted { run, version, revision, window_ms } = reply else {
+            return Err(core.internal(&format!("a submit was answered with {reply:?}")));
+        };
+        tracing::Span::current().record("run", tracing::field::display(run));
+        tracing::info!(namespace = %spec.namespace, job = %spec.name, version, %revision, %principal, "run submitted");
+        return Ok(v1::SubmitJobResponse {
+            run_id: run.to_string(),
+            version,
+            revision: revision.0,
+            request_window_ms: window_ms,
+        });
+    }
+    Err(core.internal("every run id drawn was taken: the source of entropy is broken"))
+}
+
+async fn plan(core: &Core, request: Request<v1::PlanJobRequest>) -> Result<v1::PlanJobResponse, ApiError> {
+    let principal = principal(&request)?;
+    let spec = converted(request.into_inner().spec)?;
+    authorize(&principal, Action::Read(Some(&spec.namespace)))?;
+    let view = core.read().await?;
+    if let Some(settings) = view.settings() {
+        spec.check(settings).map_err(ApiError::Invalid)?;
+    }
+    if !view.has_namespace(&spec.namespace) {
+        return Err(Rejection::UnknownNamespace(spec.namespace).into());
+    }
+    Ok(planned(&view, &spec))
+}
+
+fn planned(view: &State, spec: &JobSpec) -> v1::PlanJobResponse {
+    let current = view.job(&spec.namespace, &spec.name);
+    let current_version = current.map_or(0, |job| job.version);
+    let same = current.is_some_and(|job| job.spec_digest == spec_digest(spec));
+    let tasks = quorate_scheduler::explain::preview(view, spec);
+    v1::PlanJobResponse {
+        revision: view.revision().0,
+        version: if same { current_version } else { current_version.saturating_add(1) },
+        current_version,
+        changes: changes(current.map(|job| &*job.spec), spec),
+        tasks: tasks.into_iter().map(planned_task).collect(),
+        task_count: spec.tasks.iter().fold(0, |sum: u32, task| sum.saturating_add(task.count)),
+    }
+}
+
+async fn list(core: &Core, request: Request<v1::ListJobsRequest>) -> Result<v1::ListJobsResponse, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
+    authorize(&principal, Action::Read(namespace.as_ref()))?;
+    let view = core.read().await?;
+    let pages = Pages::open(&view, "jobs", &[&request.namespace], request.page_size, &request.page_token)?;
+    let after = pages.after.as_ref().map(job_cursor).transpose()?;
+
+    let jobs = view.jobs().filter(|job| namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace));
+    let rest = jobs
+        .filter(|job| after.as_ref().is_none_or(|(namespace, name)| (&job.namespace, &job.name) > (namespace, name)));
+    let (page, next_page_token) =
+        pages.take(rest, |job| Cursor::from([job.namespace.to_string(), job.name.to_string()]));
+    let jobs = page.into_iter().map(|job| job_to_wire(job, view.run(job.latest_run).map(AsRef::as_ref)));
+    Ok(v1::ListJobsResponse { jobs: jobs.collect(), next_page_token, revision: view.revision().0 })
+}
+
+fn job_cursor(cursor: &Cursor) -> Result<(Namespace, JobName), ApiError> {
+    Ok((cursor.part(0)?, cursor.part(1)?))
+}
+
+fn converted(spec: Option<v1::JobSpec>) -> Result<JobSpec, ApiError> {
+    let spec = spec.ok_or_else(|| violation("spec", "is missing"))?;
+    spec_from_wire(spec).map_err(ApiError::Invalid)
+}
+
+/// A replica without settings is a follower that has yet to learn them, or leads a cluster that is
+/// being initialised.
+fn not_here(core: &Core) -> ApiError {
+    match core.leading() {
+        Some(_) => ApiError::Unavailable("the cluster is being initialised: try again in a moment".into()),
+        None => core.not_leader(),
+    }
+}

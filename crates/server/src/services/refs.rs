@@ -1,0 +1,129 @@
+//! Which run, task or attempt a request means.
+
+use std::sync::Arc;
+
+use quorate_proto::status::ApiError;
+use quorate_proto::v1;
+use quorate_state::{JobName, Namespace, Run, RunId, State, TaskId, TaskName};
+
+use super::{name, violation};
+
+/// A prefix of a run id has at least so many characters.
+const PREFIX_CHARS_MIN: usize = 4;
+/// A whole run id.
+const RUN_ID_CHARS: usize = 13;
+/// The bits of one character.
+const BITS_PER_CHAR: usize = 5;
+
+/// The run that a request means: by id, by a prefix that only one run has, or a job's latest.
+pub(crate) fn resolve<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Result<&'a Arc<Run>, ApiError> {
+    let run = find(view, reference)?;
+    tracing::Span::current().record("run", tracing::field::display(run.id));
+    Ok(run)
+}
+
+fn find<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Result<&'a Arc<Run>, ApiError> {
+    use v1::run_ref::Ref;
+    match reference.and_then(|reference| reference.r#ref.as_ref()) {
+        Some(Ref::RunId(text)) if text.len() == RUN_ID_CHARS => {
+            let id: RunId = name("run.run_id", text)?;
+            view.run(id).ok_or_else(|| absent("run", text))
+        }
+        Some(Ref::RunId(prefix)) => by_prefix(view, prefix),
+        Some(Ref::Job(job)) => {
+            let namespace: Namespace = name("run.job.namespace", &job.namespace)?;
+            let job: JobName = name("run.job.name", &job.name)?;
+            let known = view.job(&namespace, &job).ok_or_else(|| absent("job", &format!("{namespace}/{job}")))?;
+            view.run(known.latest_run).ok_or_else(|| absent("run", &known.latest_run.to_string()))
+        }
+        None => Err(violation("run", "is missing: name a run id, or a job")),
+    }
+}
+
+fn by_prefix<'a>(view: &'a State, prefix: &str) -> Result<&'a Arc<Run>, ApiError> {
+    let chars = prefix.len();
+    if !(PREFIX_CHARS_MIN..RUN_ID_CHARS).contains(&chars) {
+        let why = format!(
+            "{prefix:?} has {chars} characters: a run id has {RUN_ID_CHARS}, a prefix of one at least {PREFIX_CHARS_MIN}"
+        );
+        return Err(violation("run.run_id", why));
+    }
+    // The first id with that prefix is the prefix filled up with zeros.
+    let first: RunId = name("run.run_id", &format!("{prefix:0<RUN_ID_CHARS$}"))?;
+    let span = (1_u64 << ((RUN_ID_CHARS - chars) * BITS_PER_CHAR)) - 1;
+    let mut runs = view.runs_between(first, RunId(first.0 | span));
+    match (runs.next(), runs.next()) {
+        (Some(run), None) => Ok(run),
+        (None, _) => Err(absent("run", prefix)),
+        (Some(one), Some(other)) => Err(violation(
+            "run.run_id",
+            format!("{prefix} is ambiguous, it could be {} or {}: give more characters", one.id, other.id),
+        )),
+    }
+}
+
+/// The position of a step in its run's spec.
+pub(crate) fn step(run: &Run, task: &str) -> Result<u32, ApiError> {
+    let wanted: TaskName = name("task", task)?;
+    tracing::Span::current().record("task", task);
+    let found = run.spec.tasks.iter().zip(0..).find(|(spec, _)| spec.name == wanted);
+    found.map(|(_, step)| step).ok_or_else(|| absent("task", &format!("{task} of run {}", run.id)))
+}
+
+/// One task of a run.
+pub(crate) fn task(view: &State, run: &Run, task: &str, index: u32) -> Result<TaskId, ApiError> {
+    let id = TaskId { run: run.id, step: step(run, task)?, index };
+    match view.task(id) {
+        Some(_) => Ok(id),
+        None => Err(absent("task", &format!("{task}[{index}] of run {}", run.id))),
+    }
+}
+
+/// There is no such thing.
+pub(crate) fn absent(kind: &str, name: &str) -> ApiError {
+    ApiError::NotFound { kind: kind.into(), name: name.into() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::world::World;
+
+    fn by_id(text: &str) -> v1::RunRef {
+        v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(text.into())) }
+    }
+
+    #[test]
+    fn a_prefix_names_a_run_as_long_as_only_one_has_it() {
+        let mut world = World::new();
+        let one = world.submit(&["a"]);
+        assert_eq!(resolve(&world.state, Some(&by_id("0000"))).unwrap().id, one);
+        world.submit(&["a"]);
+        let error = resolve(&world.state, Some(&by_id("0000"))).unwrap_err();
+        assert!(error.to_string().contains("ambiguous"), "{error}");
+        assert_eq!(resolve(&world.state, Some(&by_id(&one.to_string()))).unwrap().id, one);
+    }
+
+    #[test]
+    fn what_names_no_run_is_refused() {
+        let mut world = World::new();
+        world.submit(&["a"]);
+        for (text, is_absent) in
+            [("abcd", true), ("7zzzzzzzzzzzz", true), ("000", false), ("0u00", false), ("ä000", false)]
+        {
+            let error = resolve(&world.state, Some(&by_id(text))).unwrap_err();
+            assert_eq!(matches!(error, ApiError::NotFound { .. }), is_absent, "{text}: {error}");
+        }
+        assert!(resolve(&world.state, None).is_err());
+    }
+
+    #[test]
+    fn steps_and_elements_are_found_by_name_and_index() {
+        let mut world = World::new();
+        let id = world.submit(&["a", "b"]);
+        let run = world.state.run(id).unwrap();
+        assert_eq!(task(&world.state, run, "b", 0).unwrap(), TaskId { run: id, step: 1, index: 0 });
+        assert!(task(&world.state, run, "b", 1).is_err());
+        assert!(task(&world.state, run, "c", 0).is_err());
+    }
+}

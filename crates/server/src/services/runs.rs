@@ -1,0 +1,254 @@
+//! The service Runs: read, list, cancel and watch runs; read their output; say why a task waits.
+
+use quorate_proto::convert::run::{attempt_to_wire, run_state_from_wire, run_to_wire, step_to_wire, task_to_wire};
+use quorate_proto::status::ApiError;
+use quorate_proto::v1;
+use quorate_raft::LogTime;
+use quorate_scheduler::LogNow;
+use quorate_state::{
+    AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, RunState, State, Task, TaskId,
+};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tonic::{Request, Response, Status};
+
+use super::explain::wait_reason;
+use super::page::{Cursor, Pages};
+use super::{logs, optional_name, refs, request_key, violation};
+use crate::auth::{Action, authorize, principal};
+use crate::core::{Core, Shared};
+use crate::watch;
+
+/// The service Runs of one replica.
+pub(crate) struct RunsService(pub(crate) Shared);
+
+#[tonic::async_trait]
+impl v1::runs_server::Runs for RunsService {
+    async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
+        self.0.answer("GetRun", get(&self.0, request)).await
+    }
+
+    async fn list_runs(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
+        self.0.answer("ListRuns", list(&self.0, request)).await
+    }
+
+    async fn list_tasks(
+        &self,
+        request: Request<v1::ListTasksRequest>,
+    ) -> Result<Response<v1::ListTasksResponse>, Status> {
+        self.0.answer("ListTasks", list_tasks(&self.0, request)).await
+    }
+
+    async fn list_attempts(
+        &self,
+        request: Request<v1::ListAttemptsRequest>,
+    ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
+        self.0.answer("ListAttempts", list_attempts(&self.0, request)).await
+    }
+
+    async fn cancel_run(
+        &self,
+        request: Request<v1::CancelRunRequest>,
+    ) -> Result<Response<v1::CancelRunResponse>, Status> {
+        self.0.answer("CancelRun", cancel(&self.0, request)).await
+    }
+
+    type WatchRunStream = ReceiverStream<Result<v1::WatchRunResponse, Status>>;
+
+    async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
+        self.0.answer("WatchRun", open_watch(&self.0, request)).await
+    }
+
+    type ReadLogsStream = ReceiverStream<Result<v1::ReadLogsResponse, Status>>;
+
+    async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
+        self.0.answer("ReadLogs", logs::open(&self.0, request)).await
+    }
+
+    async fn explain_task(
+        &self,
+        request: Request<v1::ExplainTaskRequest>,
+    ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
+        self.0.answer("ExplainTask", explain(&self.0, request)).await
+    }
+}
+
+async fn get(core: &Core, request: Request<v1::GetRunRequest>) -> Result<v1::GetRunResponse, ApiError> {
+    let principal = principal(&request)?;
+    let view = core.read().await?;
+    let run = refs::resolve(&view, request.into_inner().run.as_ref())?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view.step_counts(run.id, step)));
+    Ok(v1::GetRunResponse {
+        run: Some(run_to_wire(run, view.run_counts(run.id))),
+        steps: steps.collect(),
+        revision: view.revision().0,
+    })
+}
+
+async fn list(core: &Core, request: Request<v1::ListRunsRequest>) -> Result<v1::ListRunsResponse, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
+    let job: Option<JobName> = optional_name("job", &request.job)?;
+    authorize(&principal, Action::Read(namespace.as_ref()))?;
+    let states: Vec<RunState> = request.states().filter_map(run_state_from_wire).collect();
+    if states.len() != request.states.len() {
+        return Err(violation("states", "names a state that this server does not know"));
+    }
+    let view = core.read().await?;
+    let filter = format!("{:?}", request.states);
+    let filters = [&*request.namespace, &*request.job, &*filter];
+    let pages = Pages::open(&view, "runs", &filters, request.page_size, &request.page_token)?;
+    let after = pages.after.as_ref().map(run_cursor).transpose()?;
+
+    let wanted = |run: &&std::sync::Arc<Run>| {
+        namespace.as_ref().is_none_or(|namespace| run.spec.namespace == *namespace)
+            && job.as_ref().is_none_or(|job| run.spec.name == *job)
+            && (states.is_empty() || states.contains(&run.state))
+    };
+    // Several runs may have been submitted at one revision: begin with all of that revision.
+    let before = after.map(|(revision, ..)| Revision(revision.0.saturating_add(1)));
+    let rest = view.runs_newest_first(before).filter(|run| after.is_none_or(|after| order(run) < after));
+    let cursor = |run: &&std::sync::Arc<Run>| {
+        let (revision, item, id) = order(run);
+        Cursor::from([revision.to_string(), item.to_string(), id.to_string()])
+    };
+    let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
+    let runs = page.into_iter().map(|run| run_to_wire(run, view.run_counts(run.id)));
+    Ok(v1::ListRunsResponse { runs: runs.collect(), next_page_token, revision: view.revision().0 })
+}
+
+/// The submit order.
+fn order(run: &Run) -> (Revision, u32, RunId) {
+    (run.submitted_revision, run.submitted_item, run.id)
+}
+
+fn run_cursor(cursor: &Cursor) -> Result<(Revision, u32, RunId), ApiError> {
+    Ok((Revision(cursor.part(0)?), cursor.part(1)?, cursor.part(2)?))
+}
+
+async fn list_tasks(core: &Core, request: Request<v1::ListTasksRequest>) -> Result<v1::ListTasksResponse, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, request.run.as_ref())?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
+    let filters = [&*run.id.to_string(), &*request.task];
+    let pages = Pages::open(&view, "tasks", &filters, request.page_size, &request.page_token)?;
+    let after = pages.after.as_ref().map(|cursor| task_cursor(run.id, cursor)).transpose()?;
+    let rest = tasks_after(&view, run, only, after);
+    let cursor = |task: &&std::sync::Arc<Task>| Cursor::from([task.id.step.to_string(), task.id.index.to_string()]);
+    let (page, next_page_token) = pages.take(rest, cursor);
+    let tasks = page.into_iter().map(|task| task_to_wire(task, &run.spec));
+    Ok(v1::ListTasksResponse { tasks: tasks.collect(), next_page_token, revision: view.revision().0 })
+}
+
+/// Tasks of a run, or of one of its steps, after a given one.
+fn tasks_after<'a>(
+    view: &'a State,
+    run: &'a Run,
+    only: Option<u32>,
+    after: Option<TaskId>,
+) -> impl Iterator<Item = &'a std::sync::Arc<Task>> {
+    let first = only.unwrap_or_else(|| after.map_or(0, |after| after.step));
+    let last = only.map_or_else(|| run.graph.steps(), |only| only + 1);
+    let tasks = (first..last).flat_map(move |step| view.tasks_of_step(run.id, step));
+    tasks.filter(move |task| after.is_none_or(|after| task.id > after))
+}
+
+fn task_cursor(run: RunId, cursor: &Cursor) -> Result<TaskId, ApiError> {
+    Ok(TaskId { run, step: cursor.part(0)?, index: cursor.part(1)? })
+}
+
+async fn list_attempts(
+    core: &Core,
+    request: Request<v1::ListAttemptsRequest>,
+) -> Result<v1::ListAttemptsResponse, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, request.run.as_ref())?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    if request.task.is_empty() && request.index.is_some() {
+        return Err(violation("index", "goes with a task only"));
+    }
+    let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
+    let filters = [&*run.id.to_string(), &*request.task, &*format!("{:?}", request.index)];
+    let pages = Pages::open(&view, "attempts", &filters, request.page_size, &request.page_token)?;
+    let after = pages.after.as_ref().map(|cursor| attempt_cursor(run.id, cursor)).transpose()?;
+
+    let attempts = view.attempts_of_run(run.id).filter(|attempt| {
+        let task = attempt.id.task;
+        after.is_none_or(|after| attempt.id > after)
+            && only.is_none_or(|step| task.step == step)
+            && request.index.is_none_or(|index| task.index == index)
+    });
+    let (page, next_page_token) = pages.take(attempts, |attempt| {
+        let AttemptId { task, number } = attempt.id;
+        Cursor::from([task.step.to_string(), task.index.to_string(), number.to_string()])
+    });
+    let attempts = page
+        .into_iter()
+        .map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
+    Ok(v1::ListAttemptsResponse { attempts: attempts.collect(), next_page_token, revision: view.revision().0 })
+}
+
+fn attempt_cursor(run: RunId, cursor: &Cursor) -> Result<AttemptId, ApiError> {
+    Ok(AttemptId { task: task_cursor(run, cursor)?, number: cursor.part(2)? })
+}
+
+async fn cancel(core: &Core, request: Request<v1::CancelRunRequest>) -> Result<v1::CancelRunResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::CancelRunRequest { run, request_id } = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, run.as_ref())?;
+    let namespace = run.spec.namespace.clone();
+    authorize(&principal, Action::Cancel(&namespace))?;
+    let key = request_key("CancelRun", &request_id, Some(namespace), &run.id.0.to_be_bytes())?;
+    match core.propose(principal.clone(), key, Command::CancelRun { run: run.id }).await? {
+        Reply::Cancelling { ended_before, revision } => {
+            tracing::info!(%principal, ended_before, "run cancelled");
+            Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before, revision: revision.0 })
+        }
+        other => Err(core.internal(&format!("a cancel was answered with {other:?}"))),
+    }
+}
+
+async fn open_watch(
+    core: &Shared,
+    request: Request<v1::WatchRunRequest>,
+) -> Result<ReceiverStream<Result<v1::WatchRunResponse, Status>>, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, request.run.as_ref())?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let after = (request.after_revision > 0).then_some(Revision(request.after_revision));
+    if let Some(after) = after {
+        watch::check_resumable(core, &view, after)?;
+    }
+    let term = core.leading().ok_or_else(|| core.not_leader())?;
+    let (answers, stream) = mpsc::channel(watch::ANSWERS_WAITING_MAX);
+    tokio::spawn(watch::follow(core.clone(), term, run.id, after, answers));
+    Ok(ReceiverStream::new(stream))
+}
+
+async fn explain(core: &Core, request: Request<v1::ExplainTaskRequest>) -> Result<v1::ExplainTaskResponse, ApiError> {
+    let principal = principal(&request)?;
+    let request = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, request.run.as_ref())?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let id = refs::task(&view, run, &request.task, request.index)?;
+    let task = view.task(id).ok_or_else(|| refs::absent("task", &request.task))?;
+    let LogTime { now, served, .. } = core.replica.log_time().ok_or_else(|| core.not_leader())?;
+    let observed = core.liveness.observe(&view, served);
+    let explanation = quorate_scheduler::explain::explain(&view, &observed, LogNow { served, now }, id);
+    Ok(v1::ExplainTaskResponse {
+        task: Some(task_to_wire(task, &run.spec)),
+        reason: Some(wait_reason(&explanation)),
+        revision: view.revision().0,
+    })
+}

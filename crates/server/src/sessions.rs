@@ -1,0 +1,130 @@
+//! Sessions of agents: which node is connected to this leader, and how to say something to it.
+//!
+//! `serve` is one session on the leader, `desired` what it tells the agent to run, `reports` the way
+//! of what the agent saw into the log, `relay` the session as a follower passes it on.
+
+mod desired;
+mod reports;
+mod serve;
+
+mod relay;
+
+pub(crate) use relay::{is_relayed, relay};
+pub(crate) use serve::serve;
+
+use std::collections::BTreeMap;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use quorate_proto::status::ApiError;
+use quorate_proto::v1;
+use quorate_state::{Epoch, NodeName};
+use tokio::sync::{mpsc, oneshot};
+
+/// Sessions served at once; as many nodes as one leader is meant for, and some.
+pub(crate) const SESSIONS_MAX: usize = 20_000;
+/// Orders that wait for one session.
+const ORDERS_WAITING_MAX: usize = 128;
+/// Messages that wait for one agent's connection.
+pub(crate) const MESSAGES_WAITING_MAX: usize = 64;
+/// Bytes of output asked for at once.
+pub(crate) const LOG_CHUNK_BYTES_MAX: u32 = 64 * 1024;
+/// An agent answers a log request within this, on top of the time it was asked to wait.
+const LOG_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
+
+/// What other parts of the leader want of a session.
+#[derive(Debug)]
+pub(crate) enum Order {
+    /// A renewal was confirmed.
+    Renewed { epoch: Epoch, sent_at_ms: u64 },
+    /// The lease can never be renewed again: the agent must register anew.
+    EpochOver,
+    /// A newer session of the same agent took over.
+    Replaced,
+    /// A reader wants some of an attempt's output. The request's id is set by the session.
+    ReadLog { request: v1::LogRequest, answer: oneshot::Sender<v1::LogChunk> },
+}
+
+/// The sessions of this leader, by node.
+#[derive(Default)]
+pub(crate) struct Sessions {
+    open: Mutex<Open>,
+}
+
+#[derive(Default)]
+struct Open {
+    next: u64,
+    by_node: BTreeMap<NodeName, Registered>,
+}
+
+struct Registered {
+    id: u64,
+    orders: mpsc::Sender<Order>,
+}
+
+/// A session's place among the open ones; it is given up when this is dropped.
+pub(crate) struct Place<'a> {
+    sessions: &'a Sessions,
+    node: NodeName,
+    id: u64,
+    /// Comes back to this session, for whoever answers it later.
+    pub(crate) sender: mpsc::Sender<Order>,
+    pub(crate) orders: mpsc::Receiver<Order>,
+}
+
+impl Sessions {
+    /// Takes the node's place; a session that held it is told that it was replaced.
+    pub(crate) fn enter(&self, node: &NodeName) -> Result<Place<'_>, ApiError> {
+        let (sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
+        let mut open = self.lock();
+        if open.by_node.len() >= SESSIONS_MAX && !open.by_node.contains_key(node) {
+            return Err(ApiError::Limit {
+                limit: "SESSIONS_MAX".into(),
+                max: SESSIONS_MAX as u64,
+                advice: "this leader serves no more agents".into(),
+            });
+        }
+        open.next += 1;
+        let id = open.next;
+        let registered = Registered { id, orders: sender.clone() };
+        if let Some(old) = open.by_node.insert(node.clone(), registered) {
+            // A full queue is closed with the last sender, which ends that session too.
+            let _ = old.orders.try_send(Order::Replaced);
+        }
+        Ok(Place { sessions: self, node: node.clone(), id, sender, orders })
+    }
+
+    /// How many are open.
+    pub(crate) fn count(&self) -> usize {
+        self.lock().by_node.len()
+    }
+
+    /// Asks a node's agent for output.
+    pub(crate) async fn read_log(&self, node: &NodeName, request: v1::LogRequest) -> Result<v1::LogChunk, ApiError> {
+        let absent = || ApiError::Unavailable(format!("node {node}, which keeps the output, is not connected"));
+        let orders = self.lock().by_node.get(node).map(|session| session.orders.clone()).ok_or_else(absent)?;
+        let deadline = LOG_ANSWER_DEADLINE + Duration::from_millis(request.wait_ms.into());
+        let (answer, chunk) = oneshot::channel();
+        let exchange = async {
+            orders.send(Order::ReadLog { request, answer }).await.map_err(|_| absent())?;
+            chunk.await.map_err(|_| absent())
+        };
+        match tokio::time::timeout(deadline, exchange).await {
+            Ok(chunk) => chunk,
+            Err(_) => Err(ApiError::Unavailable(format!("node {node} did not answer in time"))),
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Open> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Drop for Place<'_> {
+    fn drop(&mut self) {
+        let mut open = self.sessions.lock();
+        if open.by_node.get(&self.node).is_some_and(|session| session.id == self.id) {
+            open.by_node.remove(&self.node);
+        }
+    }
+}

@@ -1,0 +1,139 @@
+//! A session as a follower passes it on to the leader, both ways, without a word of its own: only
+//! the leader may answer a renewal.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use hyper_util::rt::TokioIo;
+use quorate_proto::status::{ApiError, to_status};
+use quorate_proto::v1;
+use quorate_proto::v1::agents_client::AgentsClient;
+use quorate_raft::{Hint, Role};
+use tokio::sync::mpsc;
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt as _};
+use tonic::metadata::MetadataMap;
+use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::{Request, Status};
+
+use super::MESSAGES_WAITING_MAX;
+use super::serve::Outbound;
+use crate::core::Core;
+use crate::replica::AGENT_MESSAGE_BYTES_MAX;
+
+/// The leader accepts a connection, and the session on it, within this.
+const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+/// Both ends of a relayed session take a message within this.
+const SEND_DEADLINE: Duration = Duration::from_secs(10);
+/// A connection on which nothing is heard for this long is asked for a sign of life.
+const KEEPALIVE: Duration = Duration::from_secs(5);
+/// Marks a session that a replica passes on, so that two replicas that take each other for the
+/// leader do not send it round in circles.
+const RELAYED: &str = "quorate-relayed-by";
+
+/// True when the session comes from another replica.
+pub(crate) fn is_relayed(metadata: &MetadataMap) -> bool {
+    metadata.contains_key(RELAYED)
+}
+
+/// Passes a session on until either side ends it or `leader` does not lead any more.
+pub(crate) async fn relay<S>(core: Arc<Core>, leader: Hint, inbound: S, out: Outbound)
+where
+    S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
+{
+    let piping = Box::pin(pipe(&core, &leader, inbound, &out));
+    let status = tokio::select! {
+        biased;
+        () = superseded(&core, leader.id) => to_status(&ApiError::Unavailable("the leader has changed: connect again".into())),
+        end = piping => end,
+    };
+    let _ = tokio::time::timeout(SEND_DEADLINE, out.send(Err(status))).await;
+}
+
+/// Ends when this replica stops or learns that another one leads.
+async fn superseded(core: &Core, leader: u64) {
+    let mut role = core.replica.role();
+    let follows = |role: &Role| matches!(role, Role::Follower { leader: Some(hint) } if hint.id == leader);
+    tokio::select! {
+        biased;
+        () = core.stopping.cancelled() => {}
+        _ = role.wait_for(|role| !follows(role)) => {}
+    }
+}
+
+async fn pipe<S>(core: &Core, leader: &Hint, mut inbound: S, out: &Outbound) -> Status
+where
+    S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
+{
+    let (upstream, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
+    let opening = open(core, leader, messages);
+    let mut answers = match tokio::time::timeout(CONNECT_DEADLINE, opening).await {
+        Ok(Ok(answers)) => answers,
+        Ok(Err(status)) => return status,
+        Err(_) => return unavailable(format!("replica {}, which leads, does not answer", leader.id)),
+    };
+    let up = async {
+        while let Some(Ok(message)) = inbound.next().await {
+            if upstream.send(message).await.is_err() {
+                break;
+            }
+        }
+        unavailable("the session was ended".into())
+    };
+    let down = async {
+        loop {
+            match answers.next().await {
+                Some(Ok(message)) => match tokio::time::timeout(SEND_DEADLINE, out.send(Ok(message))).await {
+                    Ok(Ok(())) => {}
+                    Ok(Err(_)) => return unavailable("the agent is gone".into()),
+                    Err(_) => return unavailable("the agent takes no messages".into()),
+                },
+                // What the leader says to the agent, refusals included, is passed on as it is.
+                Some(Err(status)) => return status,
+                None => return unavailable("the leader ended the session: connect again".into()),
+            }
+        }
+    };
+    // The leader's last word first: it may end the session because of what came up before.
+    tokio::select! {
+        biased;
+        status = down => status,
+        status = up => status,
+    }
+}
+
+async fn open(
+    core: &Core,
+    leader: &Hint,
+    messages: mpsc::Receiver<v1::AgentMessage>,
+) -> Result<tonic::Streaming<v1::ServerMessage>, Status> {
+    let channel = connect(core, &leader.agent).await?;
+    let mut client = AgentsClient::new(channel)
+        .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
+        .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
+    let mut request = Request::new(ReceiverStream::new(messages));
+    request.metadata_mut().insert(RELAYED, core.replica.identity().replica.into());
+    Ok(client.session(request).await?.into_inner())
+}
+
+async fn connect(core: &Core, address: &str) -> Result<Channel, Status> {
+    let endpoint = Endpoint::from_shared(format!("http://{address}"))
+        .map_err(|_| unavailable(format!("the leader's agent address {address:?} is not an address")))?
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .keep_alive_while_idle(true);
+    let network = core.seams.network.clone();
+    let target: Arc<str> = address.into();
+    let connector = tower::service_fn(move |_: Uri| {
+        let (network, target) = (network.clone(), target.clone());
+        async move { network.connect(&target).await.map(TokioIo::new) }
+    });
+    endpoint
+        .connect_with_connector(connector)
+        .await
+        .map_err(|error| unavailable(format!("the leader at {address} cannot be reached: {error}")))
+}
+
+fn unavailable(why: String) -> Status {
+    to_status(&ApiError::Unavailable(why))
+}

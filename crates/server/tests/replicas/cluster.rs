@@ -1,0 +1,158 @@
+//! Replicas in this process, each on a runtime of its own so that it can be killed like a process.
+
+use std::future::Future;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::{Client, ClientConfig};
+use quorate_proto::v1;
+use quorate_seams::{Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_server::{Bound, Config, Error, Formation, Listeners, Seams, Tuning};
+use quorate_state::{LeaseTerms, RegionName, Settings};
+
+use crate::disk::MemoryDisk;
+
+/// Everything that a test waits for happens within this, or it fails.
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+
+/// A lease that ends soon enough for a test to see it.
+pub(crate) const SHORT_LEASE: LeaseTerms =
+    LeaseTerms { server_ms: 2_000, agent_ms: 1_000, kill_ms: 200, margin_ms: 200, rho_ppm: 1_000 };
+
+/// One replica.
+pub(crate) struct Replica {
+    pub(crate) bound: Bound,
+    life: Option<Life>,
+}
+
+struct Life {
+    runtime: tokio::runtime::Runtime,
+    _stop: ShutdownHandle,
+}
+
+/// Replicas that form one cluster.
+pub(crate) struct Cluster {
+    pub(crate) replicas: Vec<Replica>,
+}
+
+impl Cluster {
+    /// Starts `count` replicas with default settings and waits until all of them vote.
+    pub(crate) async fn start(count: usize) -> Self {
+        Self::start_with(count, Settings::default()).await
+    }
+
+    /// The same with other settings.
+    pub(crate) async fn start_with(count: usize, settings: Settings) -> Self {
+        let first = start(Formation::Init, &settings).await;
+        let peers = vec![first.bound.raft.clone()];
+        let mut cluster = Self { replicas: vec![first] };
+        for _ in 1..count {
+            let join = Formation::Join { peers: peers.clone() };
+            cluster.replicas.push(start(join, &settings).await);
+        }
+        let client = cluster.client();
+        eventually("all replicas vote", || async {
+            let replicas = client.list_replicas(v1::ListReplicasRequest {}).await.ok()?.replicas;
+            (replicas.iter().filter(|replica| replica.voter).count() == count).then_some(())
+        })
+        .await;
+        cluster
+    }
+
+    /// A client that knows all replicas.
+    pub(crate) fn client(&self) -> Client {
+        let addresses = self.replicas.iter().map(|replica| replica.bound.api.clone()).collect();
+        let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(addresses) };
+        Client::new(config, network(), Arc::new(SystemEntropy))
+    }
+
+    /// The position of the replica that leads.
+    pub(crate) async fn leader(&self) -> usize {
+        let client = self.client();
+        eventually("a replica leads", || async {
+            let replicas = client.list_replicas(v1::ListReplicasRequest {}).await.ok()?.replicas;
+            let leader = replicas.into_iter().find(|replica| replica.leader)?;
+            self.replicas.iter().position(|replica| replica.bound.api == leader.api_address)
+        })
+        .await
+    }
+
+    /// A replica that does not lead.
+    pub(crate) async fn follower(&self) -> usize {
+        let leader = self.leader().await;
+        (0..self.replicas.len()).find(|at| *at != leader).expect("a cluster with followers")
+    }
+
+    /// Ends a replica without a word, as kill -9 would.
+    pub(crate) fn kill(&mut self, at: usize) {
+        if let Some(life) = self.replicas[at].life.take() {
+            life.runtime.shutdown_background();
+        }
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        (0..self.replicas.len()).for_each(|at| self.kill(at));
+    }
+}
+
+/// A replica's configuration on free ports.
+pub(crate) fn config(formation: Formation, settings: &Settings) -> Config {
+    let any = || "127.0.0.1:0".to_owned();
+    let listen = Listeners { api: any(), agent: any(), raft: any(), ops: Some(any()) };
+    let tuning = Tuning {
+        heartbeat_ms: 50,
+        election_ms_min: 200,
+        election_ms_max: 400,
+        snapshot_entries: 50,
+        keep_entries: 0,
+        ..Tuning::default()
+    };
+    let region = RegionName::new("eu").unwrap();
+    Config { settings: settings.clone(), tuning, ..Config::new(formation, region, listen) }
+}
+
+/// What a replica is started with in these tests.
+pub(crate) fn seams() -> Seams {
+    let disk = Arc::new(MemoryDisk::default());
+    Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), network: network(), disk }
+}
+
+pub(crate) fn network() -> Arc<dyn Network> {
+    Arc::new(TcpNetwork)
+}
+
+async fn start(formation: Formation, settings: &Settings) -> Replica {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    let (stop, shutdown) = Shutdown::new();
+    let (ready, bound) = tokio::sync::oneshot::channel();
+    let replica = run(config(formation, settings), seams(), shutdown, ready);
+    runtime.spawn(replica);
+    let bound = tokio::time::timeout(PATIENCE, bound).await.expect("a replica starts in time");
+    Replica { bound: bound.expect("the replica starts"), life: Some(Life { runtime, _stop: stop }) }
+}
+
+async fn run(config: Config, seams: Seams, shutdown: Shutdown, ready: tokio::sync::oneshot::Sender<Bound>) {
+    let ended: Result<(), Error> = quorate_server::run(config, seams, shutdown, |bound| {
+        let _ = ready.send(bound);
+    })
+    .await;
+    ended.unwrap_or_else(|error| panic!("the replica failed: {error:?}"));
+}
+
+/// Asks until there is an answer.
+pub(crate) async fn eventually<T, F>(what: &str, ask: impl Fn() -> F) -> T
+where
+    F: Future<Output = Option<T>>,
+{
+    let asking = async {
+        loop {
+            if let Some(answer) = ask().await {
+                return answer;
+            }
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, asking).await.unwrap_or_else(|_| panic!("this did not happen: {what}"))
+}

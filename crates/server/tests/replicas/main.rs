@@ -1,0 +1,14 @@
+//! Replicas as clients and agents see them: real sockets, real consensus, disks in memory.
+
+mod cluster;
+mod disk;
+
+mod agent;
+mod jobs;
+
+mod consensus;
+mod requests;
+mod sessions;
+mod watches;
+
+mod startup;

@@ -1,0 +1,84 @@
+//! What a watch tells: everything, in order, once.
+
+use quorate_proto::v1;
+use quorate_proto::v1::runs_client::RunsClient;
+use quorate_proto::v1::watch_run_response::Item;
+use quorate_proto::{ApiError, status};
+use tonic::Streaming;
+
+use crate::agent::{Agent, hello};
+use crate::cluster::Cluster;
+use crate::jobs::{chain, run, submit};
+
+async fn watch(address: &str, id: &str, after_revision: u64) -> Result<Streaming<v1::WatchRunResponse>, tonic::Status> {
+    let mut runs = RunsClient::connect(format!("http://{address}")).await.unwrap();
+    let request = v1::WatchRunRequest { run: run(id), after_revision };
+    Ok(runs.watch_run(request).await?.into_inner())
+}
+
+/// What a message says, for comparison; bookmarks say nothing.
+fn words(message: &v1::WatchRunResponse) -> Option<String> {
+    match message.item.as_ref()? {
+        Item::Snapshot(snapshot) => Some(format!("snapshot {:?}", snapshot.run.as_ref()?.state())),
+        Item::Bookmark(_) => None,
+        Item::Event(event) => match event.event.as_ref()? {
+            v1::run_event::Event::Run(moved) => Some(format!("run {:?}", moved.state())),
+            v1::run_event::Event::Task(task) => Some(format!("task {} {:?}", task.task, task.state())),
+            v1::run_event::Event::Attempt(attempt) => Some(format!("attempt {:?}", attempt.state())),
+        },
+    }
+}
+
+#[tokio::test]
+async fn a_watch_tells_a_run_from_its_first_state_to_its_end_and_resumes_anywhere() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client();
+    let bound = &cluster.replicas[0].bound;
+    let submitted = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
+    let mut stream = watch(&bound.api, &submitted.run_id, 0).await.unwrap();
+    let first = stream.message().await.unwrap().unwrap();
+    assert_eq!(words(&first).unwrap(), "snapshot Pending");
+
+    let mut agent = Agent::connect(&bound.agent, hello("n1", 1)).await.unwrap();
+    let assignment = agent.assignment().await;
+    agent.finish(&assignment).await;
+    let mut told = vec![first];
+    while let Some(message) = stream.message().await.unwrap() {
+        told.push(message);
+    }
+    let said: Vec<_> = told.iter().filter_map(words).collect();
+    let ends = ["task one Running", "task one Succeeded", "run Succeeded"];
+    assert_eq!(said.iter().filter(|word| ends.contains(&&***word)).collect::<Vec<_>>(), ends);
+    assert!(told.is_sorted_by_key(|message| message.revision), "{told:?}");
+
+    // From each revision on, the rest is the same.
+    for at in 0..told.len() {
+        let after = told[at].revision;
+        let mut rest = watch(&bound.api, &submitted.run_id, after).await.unwrap();
+        let mut again = Vec::new();
+        while let Some(message) = rest.message().await.unwrap() {
+            again.push(message);
+        }
+        let expected: Vec<_> = told.iter().filter(|message| message.revision > after).filter_map(words).collect();
+        let expected = if expected.is_empty() { vec!["snapshot Succeeded".into()] } else { expected };
+        assert_eq!(again.iter().filter_map(words).collect::<Vec<_>>(), expected, "after {after}");
+    }
+}
+
+#[tokio::test]
+async fn a_watch_from_the_future_or_the_forgotten_past_is_refused() {
+    let settings = quorate_state::Settings { event_revisions_max: 5, ..Default::default() };
+    let cluster = Cluster::start_with(1, settings).await;
+    let client = cluster.client();
+    let api = &cluster.replicas[0].bound.api;
+    let submitted = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
+    let refused = watch(api, &submitted.run_id, 1 << 40).await.unwrap_err();
+    assert!(matches!(status::from_status(&refused), ApiError::Invalid(_)), "{refused:?}");
+
+    crate::cluster::eventually("the past is forgotten", || async {
+        client.submit_job(submit(chain("other", &["one"]), "")).await.unwrap();
+        let refused = watch(api, &submitted.run_id, 1).await.err()?;
+        matches!(status::from_status(&refused), ApiError::Compacted { .. }).then_some(())
+    })
+    .await;
+}
