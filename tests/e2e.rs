@@ -1,0 +1,10 @@
+//! The promises that only real processes can show.
+
+mod bad_input;
+mod catch_up;
+mod command_line;
+mod failover;
+mod node_loss;
+mod power;
+mod requests;
+mod waiting;

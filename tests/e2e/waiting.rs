@@ -1,0 +1,45 @@
+//! Why is it waiting? The answer names the check, the node that comes nearest and what it misses; and
+//! granting exactly that is enough.
+
+use quorate_bench::local::AgentOptions;
+use quorate_proto::v1;
+use quorate_tests::{options, quorate, run_end, run_ref, start, submit, until};
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn granting_what_is_missing_places_the_task() {
+    let mut options = options(1);
+    options.agents = vec![AgentOptions {
+        node: "node-1".to_owned(),
+        region: "eu".to_owned(),
+        cluster: "eu-a".to_owned(),
+        cpu: Some("1500m".to_owned()),
+        memory: Some("1Gi".to_owned()),
+    }];
+    let mut cluster = start(options.clone()).await;
+    let client = cluster.client();
+    let job = "name = \"big\"\n[task.t]\nrun = [\"true\"]\nresources = { cpu = 2, memory = \"1Gi\" }\n";
+    let run = submit(&client, job).await;
+    let nearest = until("the reason", || async {
+        let request = v1::ExplainTaskRequest { run: run_ref(&run), task: "t".to_owned(), index: 0 };
+        let answer = client.explain_task(request).await.map_err(|error| error.to_string())?;
+        match answer.reason.and_then(|reason| reason.reason) {
+            Some(v1::wait_reason::Reason::NoNodeFits(reason)) => {
+                reason.nearest.ok_or_else(|| "no nearest miss".to_owned())
+            }
+            other => Err(format!("{other:?}")),
+        }
+    })
+    .await;
+    assert_eq!((nearest.node.as_str(), nearest.check.as_str()), ("node-1", "TOO_SMALL"));
+    assert_eq!((nearest.missing_cpu_milli, nearest.missing_memory_bytes), (500, 0));
+    let directory = tempfile::tempdir().unwrap();
+    let said = quorate(cluster.api_addresses(), directory.path(), &["task", "why", &run, "t"]);
+    assert_eq!(said.code, 0, "{said:?}");
+    assert!(said.out.contains("node-1") && said.out.contains("500m"), "{said:?}");
+    // Grant exactly that.
+    let grown = format!("{}m", 1500 + nearest.missing_cpu_milli);
+    cluster.stop_agent(0).await.unwrap();
+    cluster.set_agent_cpu(0, &grown);
+    cluster.restart_agent(0).unwrap();
+    assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
+}

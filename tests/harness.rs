@@ -1,0 +1,210 @@
+//! What the end-to-end tests share: the built binary, clusters of real processes, commands run as a
+//! user would, and a ledger that tasks themselves write.
+
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+use std::time::{Duration, Instant};
+
+use quorate_bench::local::{AgentOptions, LeaseOptions, LocalCluster, Options};
+use quorate_client::Client;
+use quorate_proto::v1;
+use quorate_state::Settings;
+
+/// No test waits longer for one thing.
+const WAIT_MAX: Duration = Duration::from_secs(120);
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(25);
+
+/// The built binary: `QUORATE_BIN`, or beside the test's own executable.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("QUORATE_BIN") {
+        return path.into();
+    }
+    let own = std::env::current_exe().expect("a test knows its own path");
+    let beside = own.ancestors().nth(2).expect("target/<profile>/deps/<test>").join("quorate");
+    assert!(beside.exists(), "{} is missing: build it first with 'cargo build'", beside.display());
+    beside
+}
+
+/// Three replicas and one agent in each of four clusters of two regions, with leases short enough
+/// that a test can wait for one to end, and snapshots after every 50 entries.
+pub fn options(replicas: usize) -> Options {
+    let agent = |number: usize, region: &str, cluster: &str| AgentOptions {
+        node: format!("node-{number}"),
+        region: region.to_owned(),
+        cluster: cluster.to_owned(),
+        cpu: Some("4".to_owned()),
+        memory: Some("4Gi".to_owned()),
+    };
+    Options {
+        agents: vec![agent(1, "eu", "eu-a"), agent(2, "eu", "eu-b"), agent(3, "us", "us-a"), agent(4, "us", "us-b")],
+        snapshot_entries: Some(50),
+        keep_entries: Some(0),
+        lease: Some(LeaseOptions {
+            server: Duration::from_millis(3_000),
+            agent: Duration::from_millis(1_500),
+            kill: Duration::from_millis(1_000),
+            margin: Duration::from_millis(400),
+        }),
+        ..Options::new(binary(), replicas, 0)
+    }
+}
+
+/// Starts a cluster, or fails the test with what the processes said.
+pub async fn start(options: Options) -> LocalCluster {
+    match LocalCluster::start(options).await {
+        Ok(cluster) => cluster,
+        Err(error) => panic!("the cluster did not start: {error}"),
+    }
+}
+
+/// Waits until `look` gives a value; its last complaint explains a wait that ran out.
+pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
+where
+    F: Future<Output = Result<T, String>>,
+{
+    let begun = Instant::now();
+    loop {
+        let complaint = match look().await {
+            Ok(value) => return value,
+            Err(complaint) => complaint,
+        };
+        assert!(begun.elapsed() < WAIT_MAX, "{what} did not happen in {WAIT_MAX:?}: {complaint}");
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+}
+
+/// A run by its id.
+pub fn run_ref(run_id: &str) -> Option<v1::RunRef> {
+    Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(run_id.to_owned())) })
+}
+
+/// The run's state and counts.
+pub async fn get_run(client: &Client, run_id: &str) -> Result<v1::Run, String> {
+    let answer = client.get_run(v1::GetRunRequest { run: run_ref(run_id) }).await.map_err(|error| error.to_string())?;
+    answer.run.ok_or_else(|| "no run in the answer".to_owned())
+}
+
+/// Waits for the end of a run.
+pub async fn run_end(client: &Client, run_id: &str) -> v1::Run {
+    until(&format!("the end of run {run_id}"), || async {
+        let run = get_run(client, run_id).await?;
+        match run.state() {
+            v1::RunState::Succeeded | v1::RunState::Failed | v1::RunState::Cancelled => Ok(run),
+            v1::RunState::Unspecified | v1::RunState::Pending | v1::RunState::Running => {
+                Err(format!("{:?} {:?}", run.state(), run.counts))
+            }
+        }
+    })
+    .await
+}
+
+/// Every attempt of a run.
+pub async fn attempts(client: &Client, run_id: &str) -> Vec<v1::Attempt> {
+    let mut attempts = Vec::new();
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAttemptsRequest {
+            run: run_ref(run_id),
+            page_size: 500,
+            page_token,
+            ..v1::ListAttemptsRequest::default()
+        };
+        let page = client.list_attempts(request).await.expect("attempts are listed");
+        attempts.extend(page.attempts);
+        if page.next_page_token.is_empty() {
+            return attempts;
+        }
+        page_token = page.next_page_token;
+    }
+}
+
+/// Parses a job file and submits it; returns the run's id.
+pub async fn submit(client: &Client, job: &str) -> String {
+    let request = v1::SubmitJobRequest { spec: Some(spec(job)), request_id: String::new() };
+    client.submit_job(request).await.expect("the job is accepted").run_id
+}
+
+/// A job file as a spec for the wire.
+pub fn spec(job: &str) -> v1::JobSpec {
+    let format = quorate_client::jobfile::Format::Toml;
+    let spec = quorate_client::jobfile::parse(job.as_bytes(), format, "job.toml", &Settings::default());
+    quorate_proto::convert::job::spec_to_wire(&spec.expect("the test's own job file is valid"))
+}
+
+/// A file to which tasks append a line per start and per end: what really ran, whatever the
+/// control plane believes.
+pub struct Ledger {
+    directory: tempfile::TempDir,
+}
+
+impl Ledger {
+    /// An empty ledger.
+    pub fn new() -> Self {
+        Self { directory: tempfile::tempdir().expect("a temporary directory") }
+    }
+
+    /// The argv of a task that records its start, sleeps, and records its end.
+    pub fn task(&self, seconds: &str) -> String {
+        let path = self.path();
+        let line = |what: &str| {
+            format!("echo {what} $QUORATE_TASK $QUORATE_TASK_INDEX $QUORATE_ATTEMPT >> {}", path.display())
+        };
+        let script = format!("{}; sleep {seconds}; {}", line("start"), line("end"));
+        format!("[\"sh\", \"-c\", \"{script}\"]")
+    }
+
+    /// Lines of one kind (`start` or `end`), each "task index attempt".
+    pub fn lines(&self, kind: &str) -> Vec<String> {
+        let text = std::fs::read_to_string(self.path()).unwrap_or_default();
+        text.lines().filter_map(|line| line.strip_prefix(kind)).map(|line| line.trim().to_owned()).collect()
+    }
+
+    fn path(&self) -> PathBuf {
+        self.directory.path().join("ledger")
+    }
+}
+
+impl Default for Ledger {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// What a command said.
+#[derive(Debug)]
+pub struct Said {
+    /// Its exit code.
+    pub code: i32,
+    /// Standard output.
+    pub out: String,
+    /// Standard error.
+    pub err: String,
+}
+
+impl Said {
+    /// Standard output as JSON.
+    pub fn json(&self) -> serde_json::Value {
+        serde_json::from_str(&self.out).unwrap_or_else(|error| panic!("{error}: {self:?}"))
+    }
+}
+
+/// Runs `quorate` with `arguments` against the replicas at `addresses`, in `directory`.
+pub fn quorate(addresses: &[String], directory: &Path, arguments: &[&str]) -> Said {
+    let mut command = Command::new(binary());
+    command.args(arguments).current_dir(directory).stdin(Stdio::null()).env_clear();
+    command.env("PATH", std::env::var_os("PATH").unwrap_or_default()).env("HOME", directory);
+    if !addresses.is_empty() {
+        command.env("QUORATE_SERVERS", addresses.join(","));
+    }
+    said(&command.output().expect("the binary runs"))
+}
+
+/// What a finished command said.
+pub fn said(output: &Output) -> Said {
+    Said {
+        code: output.status.code().unwrap_or(-1),
+        out: String::from_utf8_lossy(&output.stdout).into_owned(),
+        err: String::from_utf8_lossy(&output.stderr).into_owned(),
+    }
+}
