@@ -80,7 +80,14 @@ fn job(number: u64) -> v1::JobSpec {
             driver: v1::Driver::Noop.into(),
             count: 1,
             resources: Some(v1::Resources { cpu_milli: 100, memory_bytes: 0 }),
-            retry: Some(v1::Retry { attempts: 1, first_ms: 1_000, factor_milli: 2_000, cap_ms: 10_000, jitter_milli: 0, never: vec![] }),
+            retry: Some(v1::Retry {
+                attempts: 1,
+                first_ms: 1_000,
+                factor_milli: 2_000,
+                cap_ms: 10_000,
+                jitter_milli: 0,
+                never: vec![],
+            }),
             place: Some(v1::Place { spread: v1::Spread::Pack.into(), ..v1::Place::default() }),
             on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
             ..v1::TaskSpec::default()

@@ -105,7 +105,8 @@ impl World {
     pub(crate) fn crash(&mut self, name: &str) -> u64 {
         self.sim.crash(name);
         let kept = usize::try_from(self.dice.within(0, 3)).unwrap_or(0);
-        let dropped = self.replicas.iter().find(|replica| replica.name == name).map_or(0, |replica| replica.disk.crash(kept));
+        let dropped =
+            self.replicas.iter().find(|replica| replica.name == name).map_or(0, |replica| replica.disk.crash(kept));
         self.trace.note(&format!("{name} crashes, {dropped} unsynced batches are lost"));
         dropped
     }
@@ -120,7 +121,12 @@ impl World {
     ///
     /// # Errors
     /// When a host fails, or `limit` passes first.
-    pub(crate) fn run_until(&mut self, what: &str, limit: Duration, done: impl Fn() -> bool) -> Result<(), crate::Failure> {
+    pub(crate) fn run_until(
+        &mut self,
+        what: &str,
+        limit: Duration,
+        done: impl Fn() -> bool,
+    ) -> Result<(), crate::Failure> {
         let end = self.sim.elapsed() + limit;
         while !done() {
             if self.sim.elapsed() > end {

@@ -1,6 +1,7 @@
 //! The wiring: what an agent consists of, in the order in which it comes up.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -20,6 +21,7 @@ use crate::ops;
 use crate::reconcile::Desired;
 use crate::session::{Closed, Dial, Link, Session};
 use crate::telemetry::Metrics;
+use crate::workspace::Workspaces;
 
 /// Everything through which an agent touches the world.
 #[derive(Clone)]
@@ -65,10 +67,11 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
 
     let (journal, left, writer) = journal::open(journal, &*entropy, clock.clone(), metrics.clone(), &machine.boot_id)?;
     background.spawn(writer);
-    let attempts = data_dir.attempts();
-    let outputs = Outputs::open(attempts.clone(), config.limits.clone());
-    let outputs = outputs.map_err(|source| Error::DataDir { path: attempts, source })?;
+    let failed = |path: PathBuf| move |source| Error::DataDir { path, source };
+    let outputs = Outputs::open(data_dir.output(), config.limits.clone()).map_err(failed(data_dir.output()))?;
     let (leftovers, alive) = recover(&left, &*drivers, &machine).await;
+    // Only now: what an earlier life left running may have been writing there.
+    let workspaces = Workspaces::open(data_dir.work()).map_err(failed(data_dir.work()))?;
 
     tracing::info!(
         node = %config.node, cluster = %config.cluster, region = %config.region, %uuid,
@@ -86,6 +89,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         clock,
         drivers,
         outputs,
+        workspaces: Arc::new(workspaces),
         metrics,
     };
     let mut node = Node::new(fixed, session, journal, left.cluster, desired);

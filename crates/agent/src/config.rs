@@ -97,48 +97,50 @@ impl Config {
         let mut complain = |key, message: String| found.push(Violation { key, message });
         if self.servers.is_empty() {
             complain(
-                "servers",
+                "agent.replicas",
                 "is empty: name the agent address of at least one replica, such as 127.0.0.1:7402".into(),
             );
         }
         if self.servers.len() > SERVERS_MAX {
-            complain("servers", format!("has {} addresses, SERVERS_MAX is {SERVERS_MAX}", self.servers.len()));
+            complain("agent.replicas", format!("has {} addresses, SERVERS_MAX is {SERVERS_MAX}", self.servers.len()));
         }
         for server in &self.servers {
             if let Err(why) = split_address(server) {
-                complain("servers", why);
+                complain("agent.replicas", why);
             }
         }
         if let Some(ops) = &self.ops {
             match split_address(ops) {
-                Err(why) => complain("ops", why),
+                Err(why) => complain("agent.ops", why),
                 Ok((host, _)) if !self.insecure && !is_loopback(host) => complain(
-                    "ops",
-                    format!("{ops} is not a loopback address and has no TLS: use 127.0.0.1, or set `insecure = true`"),
+                    "agent.ops",
+                    format!(
+                        "{ops} is not a loopback address and has no TLS: use 127.0.0.1, or set `agent.insecure = true`"
+                    ),
                 ),
                 Ok(_) => {}
             }
         }
         if self.capacity.cpu_milli == 0 {
-            complain("capacity.cpu", "is zero: a node without CPU cannot take a task".into());
+            complain("agent.cpu", "is zero: a node without CPU cannot take a task".into());
         }
         if self.capacity.memory_bytes == 0 {
-            complain("capacity.memory", "is zero: a node without memory cannot take a task".into());
+            complain("agent.memory", "is zero: a node without memory cannot take a task".into());
         }
         if self.labels.len() > LABELS_MAX {
-            complain("labels", format!("has {} entries, LABELS_MAX is {LABELS_MAX}", self.labels.len()));
+            complain("agent.labels", format!("has {} entries, LABELS_MAX is {LABELS_MAX}", self.labels.len()));
         }
         if let Some((key, _)) = self.labels.iter().find(|(key, value)| key.len() + value.len() > LABEL_BYTES_MAX) {
-            complain("labels", format!("{key:.32?} has more than LABEL_BYTES_MAX ({LABEL_BYTES_MAX}) bytes"));
+            complain("agent.labels", format!("{key:.32?} has more than LABEL_BYTES_MAX ({LABEL_BYTES_MAX}) bytes"));
         }
         if self.data_dir.as_os_str().is_empty() {
-            complain("data_dir", "is empty: name a directory on a local disk".into());
+            complain("agent.data_dir", "is empty: name a directory on a local disk".into());
         }
         if self.limits.attempts_max == 0 {
-            complain("limits.attempts_max", "is zero: nothing could ever run; use 1 or more".into());
+            complain("agent.limits.attempts_max", "is zero: nothing could ever run; use 1 or more".into());
         }
         if self.limits.log_bytes_max < LOG_BYTES_MIN {
-            complain("limits.log_bytes_max", format!("is below {LOG_BYTES_MIN} bytes"));
+            complain("agent.limits.log_bytes_max", format!("is below {LOG_BYTES_MIN} bytes"));
         }
         found
     }
@@ -200,15 +202,15 @@ mod tests {
         assert_eq!(
             keys,
             [
-                "servers",
-                "servers",
-                "servers",
-                "ops",
-                "capacity.cpu",
-                "capacity.memory",
-                "data_dir",
-                "limits.attempts_max",
-                "limits.log_bytes_max"
+                "agent.replicas",
+                "agent.replicas",
+                "agent.replicas",
+                "agent.ops",
+                "agent.cpu",
+                "agent.memory",
+                "agent.data_dir",
+                "agent.limits.attempts_max",
+                "agent.limits.log_bytes_max"
             ]
         );
     }

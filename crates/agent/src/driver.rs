@@ -7,7 +7,6 @@ pub mod noop;
 pub mod process;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
@@ -17,6 +16,7 @@ use tokio::sync::watch;
 use crate::assignment::Assignment;
 use crate::error::Error;
 use crate::logs::Outputs;
+use crate::workspace::Workspaces;
 
 /// The drivers of an agent, by the name that job files use.
 pub trait Drivers: Send + Sync + 'static {
@@ -56,8 +56,10 @@ pub struct Start {
     pub assignment: Arc<Assignment>,
     /// Where we are.
     pub place: Arc<Place>,
-    /// Where its working directory and output go.
+    /// Where its output goes.
     pub outputs: Arc<Outputs>,
+    /// Where its working directory comes from.
+    pub workspaces: Arc<Workspaces>,
     /// Looked at again just before it starts: what was withdrawn meanwhile never runs.
     pub wish: watch::Receiver<Wish>,
 }
@@ -168,10 +170,4 @@ pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
         ("QUORATE_CLUSTER", place.cluster.to_string()),
         ("QUORATE_REGION", place.region.to_string()),
     ]
-}
-
-/// Where an attempt keeps its files, below the directory of all attempts.
-pub(crate) fn directory(root: &Path, attempt: AttemptId) -> std::path::PathBuf {
-    let AttemptId { task, number } = attempt;
-    root.join(task.run.to_string()).join(format!("{}.{}.{number}", task.step, task.index))
 }

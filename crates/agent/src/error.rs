@@ -42,7 +42,7 @@ pub enum Error {
     #[error("the journal is not readable by this version ({0}): run the version that wrote it, or a newer one")]
     JournalFormat(String),
     /// The listener for metrics and health cannot be opened.
-    #[error("cannot listen on {address} (key `ops`): use another port, or stop what holds it")]
+    #[error("cannot listen on {address} (key `agent.ops`): use another port, or stop what holds it")]
     Listen {
         /// The address asked for.
         address: String,
@@ -68,7 +68,7 @@ pub enum Error {
     },
     /// The data directory has served another cluster.
     #[error(
-        "the data directory belongs to cluster {ours} but the servers are cluster {theirs}: check `servers`, or start with an empty data_dir"
+        "the data directory belongs to cluster {ours} but the servers are cluster {theirs}: check `agent.replicas`, or start with an empty data_dir"
     )]
     OtherCluster {
         /// Whose attempts the journal holds.

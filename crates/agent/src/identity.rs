@@ -62,9 +62,14 @@ impl DataDir {
         File::open(&self.path)?.sync_all()
     }
 
-    /// Where attempts keep their files.
-    pub(crate) fn attempts(&self) -> PathBuf {
-        self.path.join("attempts")
+    /// Where attempts' output is kept.
+    pub(crate) fn output(&self) -> PathBuf {
+        self.path.join("output")
+    }
+
+    /// Where attempts run.
+    pub(crate) fn work(&self) -> PathBuf {
+        self.path.join("work")
     }
 }
 

@@ -30,6 +30,7 @@ mod usage;
 
 pub mod journal;
 pub mod logs;
+pub mod workspace;
 
 mod identity;
 mod ops;

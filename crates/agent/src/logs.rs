@@ -20,14 +20,13 @@ use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use tokio::sync::{Semaphore, mpsc};
 
 use crate::config::Limits;
-use crate::driver;
 
-/// File of an attempt's standard output.
-pub(crate) const STDOUT: &str = "stdout";
-/// File of an attempt's standard error.
-pub(crate) const STDERR: &str = "stderr";
-/// Directory in which an attempt runs; it goes when the attempt is gone.
-pub(crate) const WORK: &str = "work";
+/// Ending of the file of an attempt's standard output.
+pub(crate) const STDOUT: &str = "out";
+/// Ending of the file of an attempt's standard error.
+pub(crate) const STDERR: &str = "err";
+/// A run's directory may be cleaned away at the instant a new file wants to be made in it.
+const CREATE_TRIES: u32 = 5;
 
 /// Bytes in one answer, whatever was asked for.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
@@ -110,11 +109,11 @@ impl Outputs {
         let mut found = Vec::new();
         for run in std::fs::read_dir(&root)?.flatten() {
             let Some(id) = run.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else { continue };
-            for attempt in std::fs::read_dir(run.path())?.flatten() {
-                let name = attempt.file_name();
-                let Some(attempt_id) = name.to_str().and_then(|name| parse_name(id, name)) else { continue };
-                let age = attempt.metadata().and_then(|metadata| metadata.modified());
-                found.push((age.unwrap_or(std::time::UNIX_EPOCH), attempt_id));
+            for file in std::fs::read_dir(run.path())?.flatten() {
+                // Both files of an attempt are made together.
+                let Some(attempt) = file.file_name().to_str().and_then(|name| parse_name(id, name)) else { continue };
+                let age = file.metadata().and_then(|metadata| metadata.modified());
+                found.push((age.unwrap_or(std::time::UNIX_EPOCH), attempt));
             }
         }
         found.sort_unstable();
@@ -127,9 +126,27 @@ impl Outputs {
         Ok(outputs)
     }
 
-    /// Where an attempt keeps its files.
-    pub fn directory(&self, attempt: AttemptId) -> PathBuf {
-        driver::directory(&self.root, attempt)
+    /// Files for an attempt's standard output and error, open for appending: that is what lets the
+    /// agent drop the beginning of a file that a process writes.
+    pub fn create(&self, attempt: AttemptId) -> io::Result<(File, File)> {
+        let open = |ending| {
+            let path = self.path(attempt, ending);
+            let mut tries = 0;
+            loop {
+                match File::options().create(true).append(true).open(&path) {
+                    Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_TRIES => tries += 1,
+                    outcome => return outcome,
+                }
+                std::fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
+            }
+        };
+        Ok((open(STDOUT)?, open(STDERR)?))
+    }
+
+    fn path(&self, attempt: AttemptId, ending: &str) -> PathBuf {
+        let AttemptId { task, number } = attempt;
+        let name = format!("{}.{}.{number}.{ending}", task.step, task.index);
+        self.root.join(task.run.to_string()).join(name)
     }
 
     /// The attempt is about to start: readers may wait for its output from now on.
@@ -142,16 +159,9 @@ impl Outputs {
         self.lock().live.remove(&attempt);
     }
 
-    /// Its processes are gone: what it left in its working directory goes, its output stays for a
-    /// while.
+    /// Its processes are gone: its output stays for a while.
     pub fn retire(self: &Arc<Self>, attempt: AttemptId) {
-        let directory = self.directory(attempt);
-        let work = directory.join(WORK);
-        // Removing a directory costs more than all else here, so an empty one stays until its attempt's goes.
-        if std::fs::read_dir(&work).is_ok_and(|mut entries| entries.next().is_some()) {
-            let _ = std::fs::remove_dir_all(&work);
-        }
-        let bytes = [STDOUT, STDERR].iter().filter_map(|name| held(&directory.join(name)).ok()).sum();
+        let bytes = [STDOUT, STDERR].iter().filter_map(|ending| held(&self.path(attempt, ending)).ok()).sum();
         let over = {
             let mut kept = self.lock();
             kept.ended.push_back((attempt, bytes));
@@ -188,18 +198,18 @@ impl Outputs {
                 kept.bytes -= bytes;
                 oldest
             };
-            let directory = self.directory(oldest);
-            let _ = std::fs::remove_dir_all(&directory);
+            for ending in [STDOUT, STDERR] {
+                let _ = std::fs::remove_file(self.path(oldest, ending));
+            }
             // Fails while other attempts of the run are kept, as it should.
-            let _ = directory.parent().map(std::fs::remove_dir);
+            let _ = self.path(oldest, STDOUT).parent().map(std::fs::remove_dir);
         }
     }
 
     /// Cuts the beginning of an attempt's output out when it is over `log_bytes_max`.
     pub fn trim(&self, attempt: AttemptId) {
-        let directory = self.directory(attempt);
-        for name in [STDOUT, STDERR] {
-            if let Err(error) = cut(&directory.join(name), self.limits.log_bytes_max) {
+        for ending in [STDOUT, STDERR] {
+            if let Err(error) = cut(&self.path(attempt, ending), self.limits.log_bytes_max) {
                 tracing::warn!(?attempt, %error, "its output cannot be kept within log_bytes_max");
             }
         }
@@ -213,7 +223,7 @@ impl Outputs {
         offset: u64,
         bytes_max: usize,
     ) -> Result<Piece, Unavailable> {
-        let name = match stream {
+        let ending = match stream {
             v1::LogStream::Stdout => STDOUT,
             v1::LogStream::Stderr => STDERR,
             v1::LogStream::Unspecified => return Err(Unavailable::Invalid("which stream?")),
@@ -223,7 +233,7 @@ impl Outputs {
         if live == Some(Driver::Noop) {
             return Err(Unavailable::NoLogs);
         }
-        let file = match File::open(self.directory(attempt).join(name)) {
+        let file = match File::open(self.path(attempt, ending)) {
             Ok(file) => file,
             // It waits for its start.
             Err(error) if error.kind() == io::ErrorKind::NotFound && live.is_some() => {
@@ -284,8 +294,9 @@ impl Outputs {
     }
 }
 
-/// `step.index.number`, as [`driver::directory`] writes it.
+/// The attempt whose standard output a file of this name holds.
 fn parse_name(run: RunId, name: &str) -> Option<AttemptId> {
+    let name = name.strip_suffix(STDOUT)?.strip_suffix('.')?;
     let mut numbers = name.split('.').map(|number| number.parse::<u32>().ok());
     let (step, index, number) = (numbers.next()??, numbers.next()??, numbers.next()??);
     numbers.next().is_none().then_some(AttemptId { task: TaskId { run, step, index }, number })

@@ -31,6 +31,7 @@ use crate::reconcile::{self, Desired, Known, Step, Touched};
 use crate::reports::Outbox;
 use crate::session::{Session, SessionEvent};
 use crate::telemetry::Metrics;
+use crate::workspace::Workspaces;
 use tracked::{Cause, Tracked};
 
 pub(crate) use happened::leftover;
@@ -42,8 +43,6 @@ const EVENTS_PER_TURN_MAX: usize = 256;
 /// The loop looks at the clock at least this often: timers do not count the time that a machine
 /// was suspended, the clock does.
 const TURN_MAX: Duration = Duration::from_millis(200);
-/// Pause before a message is offered again to a session that is busy.
-const BUSY_PAUSE: Duration = Duration::from_millis(5);
 /// Attempts that end with the agent are given up on this long after their grace.
 const KILL_WAIT_MAX: Duration = Duration::from_secs(2);
 
@@ -57,6 +56,7 @@ pub(crate) struct Fixed {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) drivers: Arc<dyn Drivers>,
     pub(crate) outputs: Arc<Outputs>,
+    pub(crate) workspaces: Arc<Workspaces>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -72,8 +72,14 @@ pub(crate) struct Node {
     fence: Fence,
     desired: Desired,
     attempts: BTreeMap<AttemptId, Tracked>,
+    /// Those that are about to run, so that there is news to come.
+    starting: BTreeSet<AttemptId>,
     /// Wanted, but without room or lease so far.
     waiting: BTreeSet<AttemptId>,
+    /// How long a kill may take, as granted with the lease.
+    kill_bound: Duration,
+    /// By when what was fenced must be gone.
+    killed_by: Option<BootInstant>,
     outbox: Outbox,
     journal: Journal,
     /// Attempts to be forgotten once the journal is durable up to here.
@@ -133,7 +139,10 @@ impl Node {
             fence: Fence::default(),
             desired,
             attempts: BTreeMap::new(),
+            starting: BTreeSet::new(),
             waiting: BTreeSet::new(),
+            kill_bound: Duration::ZERO,
+            killed_by: None,
             outbox: Outbox::default(),
             journal,
             forgetting: BTreeMap::new(),
@@ -148,8 +157,8 @@ impl Node {
         let mut progress = self.journal.progress();
         let mut batch = Vec::with_capacity(EVENTS_PER_TURN_MAX);
         loop {
-            let sent_all = self.tell_news();
-            let wake = self.next_wake(sent_all);
+            let news = self.tell_news();
+            let wake = self.next_wake(news);
             let turn = tokio::select! {
                 biased;
                 () = tokio::time::sleep(wake) => self.on_clock(),
@@ -162,7 +171,11 @@ impl Node {
                     Turn::More
                 }
             };
-            while self.tasks.try_join_next().is_some() {}
+            while let Some(ended) = self.tasks.try_join_next() {
+                if let Err(error) = ended {
+                    tracing::error!(%error, "a bug: an attempt is not watched any more");
+                }
+            }
             self.count();
             if turn == Turn::Done || self.is_done() {
                 break;
@@ -178,7 +191,12 @@ impl Node {
         if let Some(epoch) = self.fence.expire(now) {
             tracing::warn!(%epoch, "the lease is over: no renewal was confirmed in time");
             self.kill_fenced();
+            self.killed_by = Some(now + self.kill_bound);
             self.lose_session("the lease is over");
+        }
+        if self.killed_by.is_some_and(|by| now >= by) {
+            self.killed_by = None;
+            self.check_killed();
         }
         if let Some(stopping) = self.stopping {
             if now >= stopping.end_at {
@@ -193,7 +211,7 @@ impl Node {
     }
 
     /// How long the loop may sleep.
-    fn next_wake(&self, sent_all: bool) -> Duration {
+    fn next_wake(&self, news: Option<Duration>) -> Duration {
         let now = self.fixed.clock.boot();
         let renewal = match self.talk {
             Talk::Welcomed(renewals) => Some(renewals.due),
@@ -202,8 +220,7 @@ impl Node {
         let stop =
             self.stopping.map(|stopping| if now < stopping.kill_at { stopping.kill_at } else { stopping.end_at });
         let due = [self.fence.deadline(), renewal, stop].into_iter().flatten().map(|due| due.since(now));
-        let idle = if sent_all { TURN_MAX } else { BUSY_PAUSE };
-        due.fold(idle, Duration::min)
+        due.chain(news).fold(TURN_MAX, Duration::min)
     }
 
     fn on_journal(&mut self, open: bool, progress: &mut watch::Receiver<Progress>) -> Result<Turn, Error> {
@@ -293,9 +310,11 @@ impl Node {
                 assignment,
                 place: self.fixed.place.clone(),
                 outputs: self.fixed.outputs.clone(),
+                workspaces: self.fixed.workspaces.clone(),
                 wish: tracked.wish.subscribe(),
             };
             self.attempts.insert(attempt, tracked);
+            self.starting.insert(attempt);
             let grace = self.fixed.config.limits.stop_grace;
             self.tasks.spawn(attempt::live(line, driver, start, self.journal.clone(), position, grace));
         }
@@ -327,6 +346,18 @@ impl Node {
             tracing::warn!(run = %attempt.task.run, step = attempt.task.step, index = attempt.task.index, "killed: its promise is `fenced`");
             self.fixed.metrics.fenced.inc();
             self.wish(attempt, Wish::Kill, Cause::Lease);
+        }
+    }
+
+    /// The control plane trusts the kill bound; somebody must know when it does not hold.
+    fn check_killed(&self) {
+        let late = |one: &Tracked| one.cause == Some(Cause::Lease) && !one.is_gone();
+        for (attempt, _) in self.attempts.iter().filter(|(_, one)| late(one)) {
+            tracing::error!(
+                ?attempt,
+                bound_ms = self.kill_bound.as_millis(),
+                "killed at the lease's end and not gone within the kill bound: only its fencing token protects now"
+            );
         }
     }
 
@@ -384,7 +415,7 @@ impl Node {
     fn session_over(&mut self) {
         self.talk = Talk::Silent;
         self.desired.session_opened();
-        for attempt in self.outbox.session_ended() {
+        for attempt in self.outbox.session_ended(self.fixed.clock.boot()) {
             if let Some(one) = self.attempts.get_mut(&attempt) {
                 one.running_told = false;
             }

@@ -4,13 +4,21 @@
 //! when it leaves, so what happens while earlier batches wait for their answer shares the next one.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
 
+use quorate_seams::BootInstant;
 use quorate_state::{AttemptId, Token};
 
 /// Attempts in one batch.
 pub(crate) const REPORTS_PER_BATCH_MAX: usize = 512;
 /// Batches sent and not answered. Two keep the line busy; more would only be smaller.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
+
+/// How long news waits for company while more is on its way. What it costs one task is less than a
+/// round of consensus; what it saves is a round for each.
+const LINGER: Duration = Duration::from_millis(3);
+/// With this much news, more company saves nothing.
+const COMPANY_MAX: usize = 128;
 
 /// An attempt as it was told: its version counts the changes of its status.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,23 +34,37 @@ pub(crate) struct Outbox {
     /// In the order in which the news arose; each attempt once.
     news: VecDeque<AttemptId>,
     queued: BTreeSet<AttemptId>,
+    /// Since when the oldest of it has waited.
+    since: BootInstant,
     in_flight: BTreeMap<u64, Vec<Told>>,
     sequence: u64,
 }
 
 impl Outbox {
     /// There is news of this attempt.
-    pub(crate) fn mark(&mut self, attempt: AttemptId) {
+    pub(crate) fn mark(&mut self, attempt: AttemptId, now: BootInstant) {
         if self.queued.insert(attempt) {
+            if self.news.is_empty() {
+                self.since = now;
+            }
             self.news.push_back(attempt);
         }
     }
 
-    /// Attempts for the next batch; empty when there is no news or enough is in flight.
-    pub(crate) fn next(&mut self) -> Vec<AttemptId> {
-        if self.in_flight.len() >= BATCHES_IN_FLIGHT_MAX {
-            return Vec::new();
+    /// How long the next batch should wait; none when there is none to send, or enough is in flight.
+    pub(crate) fn due(&self, now: BootInstant, more_is_coming: bool) -> Option<Duration> {
+        if self.news.is_empty() || self.in_flight.len() >= BATCHES_IN_FLIGHT_MAX {
+            return None;
         }
+        let alone = self.in_flight.is_empty() && !more_is_coming;
+        if alone || self.news.len() >= COMPANY_MAX {
+            return Some(Duration::ZERO);
+        }
+        Some(LINGER.saturating_sub(now.since(self.since)))
+    }
+
+    /// Attempts for the next batch.
+    pub(crate) fn next(&mut self) -> Vec<AttemptId> {
         let count = self.news.len().min(REPORTS_PER_BATCH_MAX);
         let batch: Vec<AttemptId> = self.news.drain(..count).collect();
         for attempt in &batch {
@@ -65,11 +87,11 @@ impl Outbox {
 
     /// The session ended: whether the batches in flight arrived is unknown, so they are news again.
     /// Says of whom.
-    pub(crate) fn session_ended(&mut self) -> Vec<AttemptId> {
+    pub(crate) fn session_ended(&mut self, now: BootInstant) -> Vec<AttemptId> {
         let unanswered: Vec<AttemptId> =
             std::mem::take(&mut self.in_flight).into_values().flatten().map(|told| told.attempt).collect();
         for attempt in &unanswered {
-            self.mark(*attempt);
+            self.mark(*attempt, now);
         }
         unanswered
     }
@@ -77,11 +99,6 @@ impl Outbox {
     /// Nothing to tell and nothing unanswered.
     pub(crate) fn is_empty(&self) -> bool {
         self.news.is_empty() && self.in_flight.is_empty()
-    }
-
-    /// There is news and room for a batch.
-    pub(crate) fn is_ready(&self) -> bool {
-        !self.news.is_empty() && self.in_flight.len() < BATCHES_IN_FLIGHT_MAX
     }
 }
 
@@ -99,48 +116,63 @@ mod tests {
         Told { attempt: attempt(step), token: Token(1), version: 1 }
     }
 
+    const NOW: BootInstant = BootInstant(Duration::from_secs(9));
+
+    /// An outbox with news of these.
+    fn outbox(steps: impl IntoIterator<Item = u32>) -> Outbox {
+        let mut outbox = Outbox::default();
+        steps.into_iter().for_each(|step| outbox.mark(attempt(step), NOW));
+        outbox
+    }
+
     #[test]
     fn news_of_one_attempt_is_told_once_per_batch() {
-        let mut outbox = Outbox::default();
-        outbox.mark(attempt(1));
-        outbox.mark(attempt(2));
-        outbox.mark(attempt(1));
+        let mut outbox = outbox([1, 2, 1]);
         assert_eq!(outbox.next(), [attempt(1), attempt(2)]);
-        assert_eq!(outbox.next(), []);
+        assert_eq!(outbox.due(NOW, false), None);
+    }
+
+    #[test]
+    fn news_waits_for_company_only_while_more_is_coming() {
+        let mut outbox = outbox([1]);
+        let after = |time| NOW + time;
+        assert_eq!(outbox.due(NOW, false), Some(Duration::ZERO), "a single task waits for nothing");
+        assert_eq!(outbox.due(NOW, true), Some(LINGER));
+        outbox.mark(attempt(2), after(LINGER / 2));
+        assert_eq!(outbox.due(after(LINGER / 2), true), Some(LINGER / 2), "the oldest counts");
+        assert_eq!(outbox.due(after(LINGER * 2), true), Some(Duration::ZERO));
+        (0..COMPANY_MAX as u32).for_each(|step| outbox.mark(attempt(step), NOW));
+        assert_eq!(outbox.due(NOW, true), Some(Duration::ZERO));
     }
 
     #[test]
     fn while_enough_is_unanswered_news_gathers() {
-        let mut outbox = Outbox::default();
+        let mut outbox = outbox([]);
         for step in 0..BATCHES_IN_FLIGHT_MAX as u32 {
-            outbox.mark(attempt(step));
+            outbox.mark(attempt(step), NOW);
             assert_eq!(outbox.next(), [attempt(step)]);
             outbox.sent(vec![told(step)]);
         }
-        outbox.mark(attempt(8));
-        outbox.mark(attempt(9));
-        assert_eq!(outbox.next(), []);
+        outbox.mark(attempt(8), NOW);
+        assert_eq!(outbox.due(NOW + LINGER, false), None);
         assert_eq!(outbox.answered(1), [told(0)]);
-        assert_eq!(outbox.next(), [attempt(8), attempt(9)]);
+        assert_eq!(outbox.due(NOW, false), Some(LINGER), "the answer to the other may bring more");
+        assert_eq!(outbox.due(NOW + LINGER, false), Some(Duration::ZERO));
     }
 
     #[test]
     fn what_was_not_answered_is_told_again_in_the_next_session() {
-        let mut outbox = Outbox::default();
-        outbox.mark(attempt(1));
+        let mut outbox = outbox([1]);
         outbox.next();
         let sequence = outbox.sent(vec![told(1)]);
-        assert_eq!(outbox.session_ended(), [attempt(1)]);
+        assert_eq!(outbox.session_ended(NOW), [attempt(1)]);
         assert_eq!(outbox.answered(sequence), [], "an answer of the old session no longer counts");
         assert_eq!(outbox.next(), [attempt(1)]);
     }
 
     #[test]
     fn a_batch_is_bounded() {
-        let mut outbox = Outbox::default();
-        for step in 0..2 * REPORTS_PER_BATCH_MAX as u32 {
-            outbox.mark(attempt(step));
-        }
+        let mut outbox = outbox(0..2 * REPORTS_PER_BATCH_MAX as u32);
         assert_eq!(outbox.next().len(), REPORTS_PER_BATCH_MAX);
     }
 }

@@ -178,6 +178,11 @@ impl LocalCluster {
         process.start()
     }
 
+    /// Lets agent `agent` offer this much CPU, such as `4` or `500m`, from its next start on.
+    pub fn set_agent_cpu(&mut self, agent: usize, cpu: &str) {
+        self.agents[agent].replace_value("--cpu", cpu);
+    }
+
     /// Starts agent `agent` again, on its data.
     pub fn restart_agent(&mut self, agent: usize) -> Result<(), Error> {
         self.agents[agent].kill9();

@@ -6,6 +6,8 @@
 mod latency;
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use quorate_client::Client;
@@ -25,6 +27,8 @@ const RUN_TASKS_MAX: u32 = 100_000;
 const TASKS_MAX: u32 = 2_000_000;
 /// Longest silence of a watch that still has tasks to report.
 const SILENCE_MAX: Duration = Duration::from_secs(180);
+/// Between two notes on how far it is.
+const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// What one task takes: little, so that the control plane is measured and not the machine's size.
 const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
 
@@ -113,6 +117,7 @@ impl TasksBench {
 
     async fn measure(&self, client: &Client, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Measured, Error> {
         let begun = SystemClock.boot();
+        let ended = Arc::new(AtomicU64::new(0));
         let mut watches = JoinSet::new();
         let mut left = self.tasks;
         for number in 0.. {
@@ -121,15 +126,21 @@ impl TasksBench {
                 break;
             }
             left -= count;
-            watches.spawn(submit_and_watch(client.clone(), self.job(number, count), count));
+            watches.spawn(submit_and_watch(client.clone(), self.job(number, count), count, ended.clone()));
         }
         let mut all = Measured::default();
-        let mut ended = 0;
-        while let Some(watched) = watches.join_next().await {
-            let one = watched.map_err(|error| Error::Outcome(format!("a watch ended early: {error}")))??;
-            ended += one.finished.count();
-            all.add(&one)?;
-            note(&format!("{ended} of {} tasks have ended", self.tasks));
+        let mut notes = tokio::time::interval(NOTE_EVERY);
+        notes.tick().await;
+        while !watches.is_empty() {
+            tokio::select! { biased;
+                Some(watched) = watches.join_next() => {
+                    let one = watched.map_err(|error| Error::Outcome(format!("a watch ended early: {error}")))??;
+                    all.add(&one)?;
+                }
+                _ = notes.tick() => {
+                    note(&format!("{} of {} tasks have ended", ended.load(Ordering::Relaxed), self.tasks));
+                }
+            }
         }
         all.elapsed = all.last_end.map_or(Duration::ZERO, |end| end.since(begun));
         Ok(all)
@@ -190,7 +201,12 @@ impl Measured {
 }
 
 /// Submits a job of `count` tasks and follows each of them to its end.
-async fn submit_and_watch(client: Client, spec: v1::JobSpec, count: u32) -> Result<Measured, Error> {
+async fn submit_and_watch(
+    client: Client,
+    spec: v1::JobSpec,
+    count: u32,
+    ended: Arc<AtomicU64>,
+) -> Result<Measured, Error> {
     let submitted = SystemClock.boot();
     let request = v1::SubmitJobRequest { spec: Some(spec), request_id: String::new() };
     let run_id = client.submit_job(request).await?.run_id;
@@ -213,12 +229,13 @@ async fn submit_and_watch(client: Client, spec: v1::JobSpec, count: u32) -> Resu
             },
             Some(v1::watch_run_response::Item::Bookmark(_)) | None => Vec::new(),
         };
-        let now = SystemClock.boot();
+        let (now, before) = (SystemClock.boot(), seen.finished.count());
         for task in tasks {
             let Some(life) = lives.get_mut(task.index as usize) else { continue };
             life.follow(&task, now.since(submitted), &mut seen)?;
             seen.last_end = Some(now);
         }
+        ended.fetch_add(seen.finished.count() - before, Ordering::Relaxed);
     }
     Ok(seen)
 }

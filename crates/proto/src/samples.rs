@@ -116,6 +116,7 @@ pub(crate) fn registration() -> Registration {
         capacity: resources(),
         labels: BTreeMap::from([("disk".into(), "ssd".into())]),
         attempts: attempt_ids().into_iter().map(|attempt| AttemptClaim { attempt, token: Token(9) }).collect(),
+        seen: Revision(8),
     }
 }
 

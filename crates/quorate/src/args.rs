@@ -37,7 +37,7 @@ pub(crate) struct Global {
     /// Namespace of jobs and runs that name none [key: namespace]
     #[arg(long, short = 'n', global = true, help_heading = "Connection")]
     namespace: Option<String>,
-    /// How long to try before giving up, such as 30s [key: deadline]
+    /// How long to try before giving up, such as 10s [key: deadline]
     #[arg(long, global = true, value_name = "TIME", help_heading = "Connection")]
     deadline: Option<String>,
     /// TOML file with settings [variable: QUORATE_CONFIG]

@@ -19,6 +19,7 @@ pub(crate) mod task;
 pub(crate) mod wait;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_client::{Client, ClientConfig};
 use quorate_seams::{SystemEntropy, TcpNetwork};
@@ -30,6 +31,9 @@ use crate::settings::{ClientSettings, Settings};
 
 /// Rows of one page, and the most a list shows without being asked for more.
 pub(crate) const PAGE_ROWS: u32 = 1000;
+
+/// How long a command that waits for a run goes on without hearing from any replica.
+const OUTAGE_MAX: Duration = Duration::from_secs(120);
 
 /// What every command has at hand.
 #[derive(Debug)]
@@ -48,8 +52,18 @@ impl Context {
 
     /// A client of the configured replicas; it connects when it is first used.
     pub(crate) fn client(&self) -> Result<Client, Error> {
+        self.client_with(Duration::ZERO)
+    }
+
+    /// The same for what waits: it outlives an outage of the whole control plane that is being repaired.
+    pub(crate) fn patient_client(&self) -> Result<Client, Error> {
+        self.client_with(OUTAGE_MAX)
+    }
+
+    fn client_with(&self, deadline_min: Duration) -> Result<Client, Error> {
         let connection = self.connection()?;
-        let config = ClientConfig { deadline: connection.deadline, ..ClientConfig::new(connection.servers) };
+        let deadline = connection.deadline.max(deadline_min);
+        let config = ClientConfig { deadline, ..ClientConfig::new(connection.servers) };
         Ok(Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy)))
     }
 }

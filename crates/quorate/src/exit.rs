@@ -124,11 +124,11 @@ pub(crate) enum Error {
     #[error("{0}")]
     Missing(String),
     /// A replica did not start, or stopped for a reason of its own.
-    #[error("the replica stopped")]
-    Server(#[source] Box<quorate_server::Error>),
+    #[error(transparent)]
+    Server(Box<quorate_server::Error>),
     /// An agent did not start, or stopped for a reason of its own.
-    #[error("the agent stopped")]
-    Agent(#[source] Box<quorate_agent::Error>),
+    #[error(transparent)]
+    Agent(Box<quorate_agent::Error>),
     /// The data directory cannot be opened.
     #[error("the data directory {path} cannot be used")]
     DataDir {

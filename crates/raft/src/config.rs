@@ -7,6 +7,11 @@ use quorate_state::RegionName;
 
 use crate::Error;
 
+/// No tuning may make a log entry or a piece of a snapshot larger: a message between replicas
+/// carries one of them and a few MiB more, and is limited itself.
+const PART_BYTES_MAX: usize = 16 << 20;
+const _: () = assert!(2 * PART_BYTES_MAX < crate::channel::MESSAGE_BYTES_MAX);
+
 /// The effects that a replica may have.
 #[derive(Clone)]
 pub struct Seams {
@@ -60,11 +65,19 @@ pub struct Addresses {
 }
 
 /// Timing and sizes. The default is the product's.
+///
+/// The three times go with the longest round trip between any two replicas, which the default
+/// expects to be well below 100 ms. For regions up to 200 ms apart (there and back) 300, 1500 and
+/// 3000 ms do.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
-    /// Between two signs of life of the leader.
+    /// Between two signs of life of the leader. Must exceed a round trip: a sign of life that is
+    /// not answered before the next is due does not count, and a leader none of whose signs count
+    /// takes no proposals and answers no reads.
     pub heartbeat_ms: u64,
-    /// A follower waits at least this long without a leader before it stands for election.
+    /// A follower waits at least this long without a leader before it stands for election. Must
+    /// exceed several round trips: it is also the deadline for connecting to a replica, for opening
+    /// a stream to it and for its vote, the last two of which may have to connect first.
     pub election_ms_min: u64,
     /// And at most this long.
     pub election_ms_max: u64,
@@ -72,12 +85,14 @@ pub struct Tuning {
     pub snapshot_entries: u64,
     /// Entries kept behind the snapshot for followers that are a little late.
     pub keep_entries: u64,
-    /// Bytes of rows in one piece of a snapshot on the wire.
+    /// Bytes of rows in one piece of a snapshot on the wire. A larger row is a piece of its own.
     pub snapshot_chunk_bytes: usize,
     /// Replicas compare the digest of their history every this many revisions.
     pub digest_every: u64,
     /// Items that wait to be proposed; above it, proposals are refused as overload.
     pub queue_items_max: usize,
+    /// Bytes, as encoded, of the items that wait to be proposed; the same goes for them.
+    pub queue_bytes_max: usize,
     /// Items in one log entry.
     pub entry_items_max: usize,
     /// Bytes of one log entry.
@@ -97,6 +112,7 @@ impl Default for Tuning {
             snapshot_chunk_bytes: 1 << 20,
             digest_every: 1_000,
             queue_items_max: 16_384,
+            queue_bytes_max: 256 << 20,
             entry_items_max: 1_024,
             entry_bytes_max: 8 << 20,
             entries_in_flight_max: 64,
@@ -113,10 +129,14 @@ impl Tuning {
             (self.election_ms_max > self.election_ms_min, "election_ms_max must be above election_ms_min"),
             (self.snapshot_entries > 0, "snapshot_entries must be at least 1"),
             (self.snapshot_chunk_bytes > 0, "snapshot_chunk_bytes must be at least 1"),
+            (self.snapshot_chunk_bytes <= PART_BYTES_MAX, "snapshot_chunk_bytes must be at most 16 MiB"),
             (self.digest_every > 0, "digest_every must be at least 1"),
             (self.queue_items_max > 0, "queue_items_max must be at least 1"),
             (self.entry_items_max > 0, "entry_items_max must be at least 1"),
             (self.entry_bytes_max > 0, "entry_bytes_max must be at least 1"),
+            (self.entry_bytes_max <= PART_BYTES_MAX, "entry_bytes_max must be at most 16 MiB"),
+            (self.queue_bytes_max >= self.entry_bytes_max, "queue_bytes_max must be at least entry_bytes_max"),
+            (u32::try_from(self.queue_bytes_max).is_ok(), "queue_bytes_max must be below 4 GiB"),
             (self.entries_in_flight_max > 0, "entries_in_flight_max must be at least 1"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {

@@ -95,7 +95,10 @@ impl Gate {
     /// A store whose start count went back was restored from an image: it may have forgotten votes
     /// and entries that it once promised to keep.
     async fn check_start(&self, store: Uuid, start: pb::Start) -> Result<(), Status> {
-        let failed = |error: &dyn std::fmt::Display| Status::internal(error.to_string());
+        let failed = |error: &dyn std::fmt::Display| {
+            self.halt.because(StopReason::Storage(error.to_string()));
+            Status::internal(error.to_string())
+        };
         let known = self.start_of(store).map_err(|error| failed(&error))?.unwrap_or_default();
         if known.count > 0 && !is_at_least(start, known) {
             return Err(Status::failed_precondition(format!(

@@ -178,6 +178,11 @@ impl Registrar {
                 Some(_) | None => Outcome::Retry("no leader is known".into()),
             });
         }
+        // An uncommitted membership may yet be undone by the next leader, who gives the same id to
+        // somebody else; and nothing is begun before what was begun is committed.
+        if metrics.membership_config != metrics.committed_membership_config {
+            return Ok(Outcome::Retry("a change of membership is not committed yet".into()));
+        }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.store == peer.store) {
             return Ok(self.promote(raft, &metrics, *id).await);
         }

@@ -18,8 +18,8 @@ use crate::wire;
 /// Bytes of entries handed to openraft at once for sending; one entry is handed over whatever its
 /// size.
 const READ_BYTES_MAX: usize = 2 << 20;
-/// Rows read from disk at once.
-const PAGE_ROWS: usize = 256;
+/// Rows read from disk at once, each of which may be as large as an entry can be.
+const PAGE_ROWS: usize = 64;
 
 /// The log. Cheap to clone; every clone reads what any of them wrote.
 #[derive(Clone)]

@@ -21,8 +21,9 @@ pub(crate) const TABLES: [Table; 2] = [Table::State, Table::Events];
 /// No snapshot that comes in may be larger; it is held in memory until it is whole.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 8 << 30;
 
-/// Rows read from disk at once.
-const PAGE_ROWS: usize = 256;
+/// Rows read from disk at once. A row may have as many bytes as a log entry, and all of a page are
+/// in memory together.
+const PAGE_ROWS: usize = 64;
 
 /// What a snapshot consists of.
 pub(crate) enum Image {
@@ -46,7 +47,7 @@ impl Image {
             Self::Rows(received) => Ok(*received),
             Self::View(view) => {
                 let applied = store::read(&*view, store::APPLIED)?.unwrap_or_default();
-                let rows = Pages::new(view).collect::<Result<Vec<_>, _>>()?.concat();
+                let rows = Rows::new(view).collect::<Result<_, _>>()?;
                 Ok(Received { applied, rows })
             }
         }
@@ -70,73 +71,86 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     }
 }
 
-/// The rows of a view, page by page, in the order of [`TABLES`] and keys.
-pub(crate) struct Pages {
+/// The rows of a view, in the order of [`TABLES`] and keys. It ends after an error.
+pub(crate) struct Rows {
     view: Arc<dyn DiskView>,
     tables: &'static [Table],
+    /// The table, by its place in `tables`, and the key where the next page begins.
     at: Option<(usize, Vec<u8>)>,
+    /// What is left of the page read last.
+    page: std::vec::IntoIter<Row>,
+    page_table: Table,
 }
 
-impl Pages {
+impl Rows {
     pub(crate) fn new(view: Arc<dyn DiskView>) -> Self {
-        Self { view, tables: &TABLES, at: Some((0, vec![])) }
+        Self::of(view, &TABLES)
     }
 
     /// Without the events, which nobody keeps in memory.
     pub(crate) fn state_only(view: Arc<dyn DiskView>) -> Self {
-        Self { view, tables: &[Table::State], at: Some((0, vec![])) }
+        Self::of(view, &[Table::State])
+    }
+
+    fn of(view: Arc<dyn DiskView>, tables: &'static [Table]) -> Self {
+        Self { view, tables, at: Some((0, vec![])), page: vec![].into_iter(), page_table: Table::State }
     }
 }
 
-impl Iterator for Pages {
-    type Item = Result<Vec<(Table, Row)>, DiskError>;
+impl Iterator for Rows {
+    type Item = Result<(Table, Row), DiskError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         loop {
+            if let Some(row) = self.page.next() {
+                return Some(Ok((self.page_table, row)));
+            }
             let (number, from) = self.at.take()?;
             let table = *self.tables.get(number)?;
             let rows = match self.view.scan(table, &from, None, PAGE_ROWS) {
                 Ok(rows) => rows,
                 Err(error) => return Some(Err(error)),
             };
-            let Some((last, _)) = rows.last() else {
-                self.at = Some((number + 1, vec![]));
-                continue;
-            };
-            // The least key after `last`.
-            self.at = Some((number, [last, &[0][..]].concat()));
-            return Some(Ok(rows.into_iter().map(|row| (table, row)).collect()));
+            self.at = Some(match rows.last() {
+                // The least key after the last.
+                Some((last, _)) => (number, [last, &[0][..]].concat()),
+                None => (number + 1, vec![]),
+            });
+            (self.page, self.page_table) = (rows.into_iter(), table);
         }
     }
 }
 
-/// The rows of a view in pieces of about `bytes` each, the last one marked. There is always a last
-/// one, if only an empty one.
+/// The rows of a view in pieces of at most `bytes` each, but for rows that are larger and go alone.
+/// The last one is marked; there is always a last one, if only an empty one.
 pub(crate) fn pieces(
     view: Arc<dyn DiskView>,
     bytes: usize,
 ) -> impl Iterator<Item = Result<(Vec<pb::SnapshotRow>, bool), DiskError>> {
-    let mut pages = Pages::new(view);
+    let mut rows = Rows::new(view).peekable();
     let mut done = false;
     std::iter::from_fn(move || {
         if done {
             return None;
         }
-        let (mut rows, mut size) = (vec![], 0);
-        while size < bytes {
-            match pages.next() {
-                Some(Ok(page)) => {
-                    size += page.iter().map(|(_, (key, value))| key.len() + value.len()).sum::<usize>();
-                    rows.extend(page.into_iter().map(row_to));
-                }
-                Some(Err(error)) => return Some(Err(error)),
-                None => {
+        let (mut piece, mut size) = (vec![], 0);
+        let mut fits = |row: &Result<(Table, Row), DiskError>| {
+            let Ok((_, (key, value))) = row else { return true };
+            let first = size == 0;
+            size += key.len() + value.len();
+            first || size <= bytes
+        };
+        while let Some(row) = rows.next_if(&mut fits) {
+            match row {
+                Ok(row) => piece.push(row_to(row)),
+                Err(error) => {
                     done = true;
-                    break;
+                    return Some(Err(error));
                 }
             }
         }
-        Some(Ok((rows, done)))
+        done = rows.peek().is_none();
+        Some(Ok((piece, done)))
     })
 }
 
@@ -194,6 +208,9 @@ impl Incoming {
 
 #[cfg(test)]
 mod tests {
+    use quorate_disk::RocksDisk;
+    use quorate_seams::Disk as _;
+
     use super::*;
 
     fn row(key: &'static str) -> pb::SnapshotRow {
@@ -216,5 +233,51 @@ mod tests {
         assert!(incoming.take(7, 1, vec![row("b")], true).is_err(), "the transfer is over");
         assert_eq!(incoming.take(8, 0, vec![row("a")], false), Ok(None));
         assert!(incoming.take(7, 1, vec![row("b")], true).is_err());
+    }
+
+    /// Every piece of a disk with rows of these sizes, as the sizes of its values.
+    async fn cut(sizes: &[usize], bytes: usize) -> Vec<(Vec<usize>, bool)> {
+        let dir = tempfile::tempdir().unwrap();
+        let disk = RocksDisk::open(dir.path()).unwrap();
+        let mut batch = Batch::default();
+        for (number, size) in sizes.iter().enumerate() {
+            let table = if number < sizes.len() / 2 { Table::State } else { Table::Events };
+            batch.put(table, format!("{number:04}"), vec![7; *size]);
+        }
+        disk.submit(batch, Durability::Buffered).await.unwrap();
+        let cut = pieces(disk.view(), bytes).map(|piece| {
+            let (rows, last) = piece.unwrap();
+            (rows.iter().map(|row| row.value.len()).collect(), last)
+        });
+        cut.collect()
+    }
+
+    #[tokio::test]
+    async fn pieces_are_cut_by_bytes_within_a_page() {
+        // A whole page of them would be larger than any message.
+        let large = 5 << 20;
+        let cut = cut(&[large; 14], 2 * large + 100).await;
+        assert_eq!(cut, vec![(vec![large; 2], false); 6].into_iter().chain([(vec![large; 2], true)]).collect::<Vec<_>>());
+    }
+
+    #[tokio::test]
+    async fn a_row_above_the_size_goes_alone_and_no_row_is_lost() {
+        let piece = |sizes: &[usize], last| (sizes.to_vec(), last);
+        // Keys have four bytes.
+        assert_eq!(
+            cut(&[10, 10, 500, 10, 600, 700], 100).await,
+            [
+                piece(&[10, 10], false),
+                piece(&[500], false),
+                piece(&[10], false),
+                piece(&[600], false),
+                piece(&[700], true)
+            ]
+        );
+        assert_eq!(cut(&[], 100).await, [piece(&[], true)]);
+        let many = cut(&[1; 2 * PAGE_ROWS + 3], 50).await;
+        assert!(many.iter().all(|(sizes, _)| sizes.len() <= 10));
+        assert_eq!(many.iter().map(|(sizes, _)| sizes.len()).sum::<usize>(), 2 * PAGE_ROWS + 3);
+        assert_eq!(many.iter().filter(|(_, last)| *last).count(), 1);
     }
 }

@@ -186,7 +186,8 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
         TaskState::Waiting(Wait::Needs) => Explanation::Needs { tasks: unmet(view, task) },
         TaskState::Waiting(Wait::Backoff { until }) => Explanation::Backoff { remaining_ms: left(*until) },
         TaskState::Waiting(Wait::Fence { until }) => {
-            Explanation::Fence { node: newest.map(|attempt| attempt.node.clone()), remaining_ms: left(*until) }
+            let remaining_ms = if *until == Served::NEVER { 0 } else { left(*until) };
+            Explanation::Fence { node: newest.map(|attempt| attempt.node.clone()), remaining_ms }
         }
         TaskState::Ready => in_queue(view, observed, now, task),
     }
@@ -271,6 +272,9 @@ impl fmt::Display for Explanation {
                 write!(f, "waiting for {} to succeed", names.join(", "))
             }
             Self::Backoff { remaining_ms } => write!(f, "tried again in {remaining_ms} ms"),
+            Self::Fence { node: Some(node), remaining_ms: 0 } => {
+                write!(f, "waiting for node {node} to confirm that its last copy is gone")
+            }
             Self::Fence { node: Some(node), remaining_ms } => {
                 write!(f, "its copy on lost node {node} is certainly gone in {remaining_ms} ms at the latest")
             }

@@ -10,6 +10,9 @@ pub(crate) const TASKS_PER_ADVANCE_MAX: u32 = 1_000;
 /// Tasks that one step of this controller moves, and so about how many one log entry moves.
 pub(crate) const TASKS_PER_STEP_MAX: u32 = 4_000;
 
+/// Commands of one step; they are proposed together.
+const COMMANDS_PER_STEP_MAX: usize = 1_000;
+
 /// Moves runs on.
 pub(crate) struct Workflow;
 
@@ -23,7 +26,7 @@ impl Controller for Workflow {
         let (mut moved, mut finished, mut truncated) = (0_u64, 0_u64, false);
         let mut commands = Vec::new();
         for run in view.runs_to_finish() {
-            if left == 0 {
+            if left == 0 || commands.len() >= COMMANDS_PER_STEP_MAX {
                 truncated = true;
                 break;
             }
@@ -33,7 +36,7 @@ impl Controller for Workflow {
         }
         for (run, step) in view.steps_to_advance() {
             let Some(due) = tasks_due(view, run, step) else { continue };
-            if left == 0 {
+            if left == 0 || commands.len() >= COMMANDS_PER_STEP_MAX {
                 truncated = true;
                 break;
             }

@@ -46,12 +46,15 @@ impl Journal for FileJournal {
         while bytes.len() - at >= HEADER {
             let length = u32::from_le_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]]) as usize;
             let sum = u32::from_le_bytes([bytes[at + 4], bytes[at + 5], bytes[at + 6], bytes[at + 7]]);
+            if length > RECORD_BYTES_MAX {
+                // No append ever wrote such a length, torn or whole.
+                return Err(damaged(&self.path, at));
+            }
             let Some(record) = bytes.get(at + HEADER..at + HEADER + length) else { break };
             if crc32(record) != sum {
                 // Only the last record can be torn: appends are synced one by one.
                 if at + HEADER + length < bytes.len() {
-                    let what = format!("{} is damaged at byte {at}", self.path.display());
-                    return Err(io::Error::new(io::ErrorKind::InvalidData, what));
+                    return Err(damaged(&self.path, at));
                 }
                 break;
             }
@@ -99,6 +102,10 @@ fn framed(record: &[u8]) -> io::Result<Vec<u8>> {
     bytes.extend_from_slice(&crc32(record).to_le_bytes());
     bytes.extend_from_slice(record);
     Ok(bytes)
+}
+
+fn damaged(path: &Path, at: usize) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, format!("{} is damaged at byte {at}", path.display()))
 }
 
 /// A new or renamed file is durable only once its directory is.

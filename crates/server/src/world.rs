@@ -50,6 +50,7 @@ impl World {
             capacity: Resources { cpu_milli: 64_000, memory_bytes: 1 << 40 },
             labels: BTreeMap::new(),
             attempts: Vec::new(),
+            seen: self.state.revision(),
         })));
         node
     }

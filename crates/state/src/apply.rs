@@ -77,7 +77,12 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
     }
     overlay.atomically(|overlay| {
         let settings = overlay.settings()?;
-        if overlay.state().requests.size() as u64 >= settings.requests_max {
+        let is_full = overlay.state().requests.size() as u64 >= settings.requests_max;
+        if is_full && !matches!(item.command, Command::SubmitJob { .. }) {
+            // Idempotent without being remembered; a cancel must get through when submits do not.
+            return carry_out(overlay, number, item);
+        }
+        if is_full {
             return Err(Rejection::LimitReached {
                 limit: "requests_max",
                 max: settings.requests_max,

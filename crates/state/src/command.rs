@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, JobSpec, Namespace, NodeName, Principal, RegionName,
-    RequestId, Resources, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+    RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -66,7 +66,7 @@ pub enum Command {
     /// Fires timers that are due; each is checked again and refused singly. From the timer controller.
     FireTimers { timers: Vec<Timer> },
     /// Forgets event rows below a revision. From the retention controller.
-    TrimEvents { below: crate::Revision },
+    TrimEvents { below: Revision },
 }
 
 /// One task on one node.
@@ -106,6 +106,10 @@ pub struct Registration {
     /// Every attempt that it knows and that is not confirmed gone. What its journal proves gone is
     /// left out.
     pub attempts: Vec<AttemptClaim>,
+    /// The newest revision it has seen: its silence says nothing about attempts with a larger token,
+    /// which it may never have been told of. A registration that was delayed on the way is then
+    /// harmless too.
+    pub seen: Revision,
 }
 
 /// An attempt that an agent says it has.

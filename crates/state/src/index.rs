@@ -268,6 +268,7 @@ fn ready_key(run: &Run, task: &Task) -> ReadyKey {
 
 fn task_timer(task: &Task) -> Option<(Served, Timer)> {
     match task.state {
+        TaskState::Waiting(Wait::Fence { until: Served::NEVER }) => None,
         TaskState::Waiting(Wait::Backoff { until } | Wait::Fence { until }) => {
             Some((until, Timer::TaskWait { task: task.id, generation: task.generation, due: until }))
         }

@@ -64,7 +64,8 @@ pub enum Wait {
     Needs,
     /// The delay before its next try.
     Backoff { until: Served },
-    /// The certainty that its lost copy is gone: the agent's word, or this instant.
+    /// The certainty that its last copy is gone: the agent's word, or this instant, at which that
+    /// agent's lease and kill bound have passed ([`Served::NEVER`] while its lease is live).
     Fence { until: Served },
 }
 

@@ -13,6 +13,9 @@ pub struct Millis(pub u64);
 pub struct Served(pub u64);
 
 impl Served {
+    /// The instant that does not come: a wait for a word, not for a time.
+    pub const NEVER: Self = Self(u64::MAX);
+
     /// This instant plus a duration in milliseconds.
     pub fn plus(self, millis: u64) -> Self {
         Self(self.0.saturating_add(millis))

@@ -387,6 +387,7 @@ impl World {
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
             labels: BTreeMap::new(),
             attempts,
+            seen: Revision(if keep { self.revision / 2 } else { self.revision }),
         };
         let reply = self.run(None, Command::RegisterNode(Box::new(registration))).unwrap();
         let quorate_state::Reply::Registered { epoch, .. } = reply else { panic!("{reply:?}") };

@@ -65,7 +65,36 @@ impl Cluster {
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
             labels: BTreeMap::new(),
             attempts: vec![],
+            seen: Revision(self.revision),
         })))
+    }
+
+    fn return_of(&mut self, name: &str, seen: u64, attempts: Vec<quorate_state::AttemptClaim>) {
+        let node = self.state.node(&name.parse().unwrap()).unwrap().clone();
+        self.run(Command::RegisterNode(Box::new(Registration {
+            node: node.name.clone(),
+            uuid: node.uuid,
+            journal: node.journal,
+            boot_id: "boot".into(),
+            machine_id: "machine".into(),
+            region: node.region.clone(),
+            cluster: node.cluster.clone(),
+            capacity: node.capacity,
+            labels: BTreeMap::new(),
+            attempts,
+            seen: Revision(seen),
+        })))
+        .unwrap();
+    }
+
+    fn expire(&mut self, name: &str) {
+        let node = self.state.node(&name.parse().unwrap()).unwrap().clone();
+        self.run(Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] }).unwrap();
+    }
+
+    fn attempt(&self, task: TaskId) -> quorate_state::Attempt {
+        let newest = self.state.task(task).unwrap().newest_attempt().unwrap();
+        (**self.state.attempt(newest).unwrap()).clone()
     }
 
     fn place(&mut self, task: TaskId, node: &str) -> Token {
@@ -83,6 +112,10 @@ impl Cluster {
     }
 
     fn report(&mut self, task: TaskId, phase: AttemptPhase, exit: Option<Exit>) {
+        self.report_gone(task, phase, exit, phase == AttemptPhase::Ended);
+    }
+
+    fn report_gone(&mut self, task: TaskId, phase: AttemptPhase, exit: Option<Exit>, gone: bool) {
         let attempt = self.state.task(task).unwrap().newest_attempt().unwrap();
         let row = self.state.attempt(attempt).unwrap().clone();
         let node = self.state.node(&row.node).unwrap().clone();
@@ -90,7 +123,7 @@ impl Cluster {
             attempt,
             token: row.token,
             phase,
-            gone: phase == AttemptPhase::Ended,
+            gone,
             exit,
             message: None,
             usage: quorate_state::Usage::default(),
@@ -249,6 +282,7 @@ fn a_node_that_returns_with_the_current_token_keeps_its_attempt() {
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
             labels: BTreeMap::new(),
             attempts: vec![quorate_state::AttemptClaim { attempt, token }],
+            seen: Revision(token.0),
         })))
         .unwrap();
     assert_eq!(cluster.state.attempt(attempt).unwrap().state, AttemptState::Running);
@@ -341,4 +375,85 @@ fn served_time_stands_still_between_terms() {
     let stamp = Stamp { wall: Millis(5), term: 2, elapsed_ms: 1 };
     let applied = apply(&applied.next, Revision(101), &Entry { stamp, items: vec![] });
     assert_eq!((applied.next.meta().served.0, applied.next.meta().now.0), (5_003, 99_000_000), "time never goes back");
+}
+
+#[test]
+fn a_registration_says_nothing_of_attempts_the_agent_was_never_told_of() {
+    let mut cluster = Cluster::new();
+    let tasks = vec![TaskSpec { on_node_loss: OnNodeLoss::AtMostOnce, ..task("a", &[]) }];
+    cluster.submit(1, job(tasks)).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    let before = cluster.revision;
+    let token = cluster.place(id(0), "n");
+    // Sent before the placement, delayed on the way: the attempt may be running by now.
+    cluster.return_of("n", before, vec![]);
+    assert_eq!(cluster.attempt(id(0)).state, AttemptState::Assigned);
+    assert_eq!(cluster.task(id(0)), TaskState::Placed);
+    assert_eq!(cluster.state.used_on(&"n".parse().unwrap()).cpu_milli, 500);
+    // Sent after it was told of the placement: its journal would know of a start.
+    cluster.return_of("n", token.0, vec![]);
+    assert_eq!(cluster.attempt(id(0)).state, AttemptState::Lost);
+    assert_eq!(cluster.task(id(0)), TaskState::Failed(FailReason::Lost));
+}
+
+#[test]
+fn a_fenced_task_waits_for_its_copy_to_be_gone_while_the_lease_is_live() {
+    let mut cluster = Cluster::new();
+    let retry = Retry { attempts: 3, first_ms: 60_000, jitter_milli: 0, ..Retry::default() };
+    let tasks = vec![TaskSpec { on_node_loss: OnNodeLoss::Fenced, retry, ..task("a", &[]) }];
+    cluster.submit(1, job(tasks)).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    // Its leader ended, one of its children hangs.
+    cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), false);
+    cluster.pass(10_000_000);
+    assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "{:?}", cluster.task(id(0)));
+    // Gone at last: now the delay of its retry, not less.
+    cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), true);
+    assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Backoff { .. })), "{:?}", cluster.task(id(0)));
+    cluster.pass(60_000);
+    assert_eq!(cluster.task(id(0)), TaskState::Ready);
+    // The same, but the node dies: the end of its lease and the kill bound lift the fence.
+    cluster.place(id(0), "n");
+    cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), false);
+    cluster.expire("n");
+    cluster.pass(2_999);
+    assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })));
+    cluster.pass(1);
+    assert_eq!(cluster.task(id(0)), TaskState::Ready);
+}
+
+#[test]
+fn a_copy_that_comes_back_after_its_run_was_cancelled_is_stopped() {
+    let mut cluster = Cluster::new();
+    cluster.submit(1, job(vec![task("a", &[])])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    let token = cluster.place(id(0), "n");
+    cluster.report(id(0), AttemptPhase::Running, None);
+    cluster.expire("n");
+    cluster.run(Command::CancelRun { run: RunId(1) }).unwrap();
+    cluster.run(Command::AdvanceStep { run: RunId(1), step: 0, limit: 1 }).unwrap();
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    assert_eq!(cluster.task(id(0)), TaskState::Cancelled);
+    let attempt = cluster.attempt(id(0)).id;
+    cluster.return_of("n", token.0, vec![quorate_state::AttemptClaim { attempt, token }]);
+    let back = cluster.attempt(id(0));
+    assert_eq!((back.state, back.stop), (AttemptState::Running, Some(quorate_state::StopReason::Cancelled)));
+}
+
+#[test]
+fn a_cancel_gets_through_when_the_table_of_requests_is_full() {
+    let mut cluster = Cluster { state: State::default(), revision: 0, elapsed: 0, changes: 0 };
+    let settings = Box::new(Settings { requests_max: 1, ..Settings::default() });
+    cluster.run(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
+    cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();
+    let submit = |run| Command::SubmitJob {
+        run: RunId(run),
+        spec: Arc::new(job(vec![task("a", &[])])),
+        spec_digest: Digest([1; 32]),
+    };
+    cluster.run_as(request("a", 1), submit(1)).unwrap();
+    assert!(matches!(cluster.run_as(request("b", 1), submit(2)), Err(Rejection::LimitReached { .. })));
+    cluster.run_as(request("c", 1), Command::CancelRun { run: RunId(1) }).unwrap();
+    assert!(cluster.state.run(RunId(1)).unwrap().cancelling);
 }

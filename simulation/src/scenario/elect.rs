@@ -18,10 +18,16 @@ pub(super) fn run(seed: u64, trace: Trace) -> Result<String, Failure> {
     world.run_until("three voters and a leader", 2 * ELECTION_MAX, || {
         seen.borrow().leader().is_some() && seen.borrow().voters() == REPLICAS
     })?;
-    let Some((first, first_term)) = seen.borrow().leader() else { return Err(Failure::Property("the leader is gone".into())) };
+    let Some((first, first_term)) = seen.borrow().leader() else {
+        return Err(Failure::Property("the leader is gone".into()));
+    };
     world.crash(&first);
-    world.run_until("another leader", ELECTION_MAX, || seen.borrow().leader().is_some_and(|(leader, _)| leader != first))?;
-    let Some((second, second_term)) = seen.borrow().leader() else { return Err(Failure::Property("the leader is gone".into())) };
+    world.run_until("another leader", ELECTION_MAX, || {
+        seen.borrow().leader().is_some_and(|(leader, _)| leader != first)
+    })?;
+    let Some((second, second_term)) = seen.borrow().leader() else {
+        return Err(Failure::Property("the leader is gone".into()));
+    };
     if second_term <= first_term {
         return Err(Failure::Property(format!("term {second_term} follows term {first_term}")));
     }

@@ -42,7 +42,10 @@ pub(super) fn run(seed: u64, trace: Trace) -> Result<String, Failure> {
     }
     let extra = found.len() - record.accepted.len();
     if extra as u64 > record.unknown {
-        return Err(Failure::Property(format!("C9: {extra} runs nobody was told of, {} unknown answers", record.unknown)));
+        return Err(Failure::Property(format!(
+            "C9: {extra} runs nobody was told of, {} unknown answers",
+            record.unknown
+        )));
     }
     Ok(format!("{} accepted, all there; {dropped} unsynced batches were lost", record.accepted.len()))
 }

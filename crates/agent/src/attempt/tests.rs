@@ -18,6 +18,7 @@ use crate::config::Limits;
 use crate::driver::Place;
 use crate::logs::Outputs;
 use crate::telemetry::Metrics;
+use crate::workspace::Workspaces;
 
 /// What was done to the execution, with the time it was done at.
 type Log = Arc<Mutex<Vec<(&'static str, Duration)>>>;
@@ -144,10 +145,16 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
     let (journal, _, _writer) =
         crate::journal::open(seam, &SystemEntropy, Arc::new(SystemClock), Arc::new(Metrics::new()), "boot").unwrap();
     let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
+    let workspaces = Workspaces::open(directory.path().join("work")).unwrap();
     let (wish, wished) = watch::channel(wish);
     let (sender, events) = mpsc::channel(16);
-    let start =
-        Start { assignment: Arc::new(assignment), place: Arc::new(place), outputs, wish: wished };
+    let start = Start {
+        assignment: Arc::new(assignment),
+        place: Arc::new(place),
+        outputs,
+        workspaces: Arc::new(workspaces),
+        wish: wished,
+    };
     let line = Line { attempt, token: Token(5), events: sender };
     let task = tokio::spawn(live(line, driver.clone(), start, journal, 0, GRACE));
     Setup { _directory: directory, driver, log, wish, events, task }

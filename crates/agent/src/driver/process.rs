@@ -29,6 +29,7 @@ use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start};
 use crate::error::Error;
 use crate::logs::Outputs;
 use crate::usage;
+use crate::workspace::{Workspace, Workspaces};
 use group::Group;
 use spawn::Spawned;
 
@@ -81,14 +82,16 @@ fn serve(requests: &Mutex<mpsc::Receiver<Request>>) {
 impl Driver for ProcessDriver {
     async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted> {
         let stopped = || NotStarted::Node("the process driver has stopped".into());
-        let (attempt, outputs) = (start.assignment.attempt, start.outputs.clone());
+        let (attempt, outputs, workspaces) =
+            (start.assignment.attempt, start.outputs.clone(), start.workspaces.clone());
         let (reply, answer) = oneshot::channel();
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
         let spawned = answer.await.map_err(|_| stopped())??;
         let (process, group, pidfd) = (spawned.process, spawned.group, spawned.pidfd);
+        let files = Files { attempt, outputs, workspaces, workspace: Some(spawned.workspace) };
         let pidfd =
             sys::watch(pidfd).map_err(|error| NotStarted::Node(format!("its process cannot be watched: {error}")))?;
-        Ok(Box::new(Process { attempt, process, group, pidfd, outputs, ended: false }))
+        Ok(Box::new(Process { process, group, pidfd, files, ended: false }))
     }
 
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
@@ -98,13 +101,30 @@ impl Driver for ProcessDriver {
 
 /// One attempt's processes.
 struct Process {
-    attempt: AttemptId,
     process: (u32, u64),
     /// Declared before the pidfd: dropped first, while the leader's number is certainly its own.
     group: Group,
     pidfd: AsyncFd<OwnedFd>,
-    outputs: Arc<Outputs>,
+    files: Files,
     ended: bool,
+}
+
+/// What an attempt has on the disk.
+struct Files {
+    attempt: AttemptId,
+    outputs: Arc<Outputs>,
+    workspaces: Arc<Workspaces>,
+    workspace: Option<Workspace>,
+}
+
+impl Files {
+    /// Nothing uses them any more.
+    fn release(&mut self) {
+        if let Some(workspace) = self.workspace.take() {
+            self.workspaces.give_back(workspace);
+        }
+        self.outputs.retire(self.attempt);
+    }
 }
 
 #[async_trait]
@@ -116,7 +136,7 @@ impl Execution for Process {
     async fn next(&mut self) -> Event {
         if self.ended {
             self.group.wait_until_gone().await;
-            self.outputs.retire(self.attempt);
+            self.files.release();
             return Event::Gone;
         }
         let ending = loop {
@@ -139,7 +159,7 @@ impl Execution for Process {
         self.ended = true;
         let gone = self.group.is_gone();
         if gone {
-            self.outputs.retire(self.attempt);
+            self.files.release();
         }
         Event::Ended { ending, gone }
     }
@@ -153,7 +173,7 @@ impl Execution for Process {
     }
 
     fn tend(&mut self) {
-        self.outputs.trim(self.attempt);
+        self.files.outputs.trim(self.files.attempt);
     }
 }
 

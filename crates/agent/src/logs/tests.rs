@@ -1,6 +1,5 @@
 //! Output by offset, with real files.
 
-use std::fs::OpenOptions;
 use std::io::Write as _;
 
 use super::*;
@@ -11,14 +10,12 @@ fn attempt(number: u32) -> AttemptId {
 
 fn outputs(limits: Limits) -> (tempfile::TempDir, Arc<Outputs>) {
     let directory = tempfile::tempdir().unwrap();
-    let outputs = Outputs::open(directory.path().join("attempts"), limits).unwrap();
+    let outputs = Outputs::open(directory.path().join("output"), limits).unwrap();
     (directory, outputs)
 }
 
-fn write(outputs: &Outputs, attempt: AttemptId, name: &str, data: &[u8]) {
-    let directory = outputs.directory(attempt);
-    std::fs::create_dir_all(directory.join(WORK)).unwrap();
-    OpenOptions::new().create(true).append(true).open(directory.join(name)).unwrap().write_all(data).unwrap();
+fn write(outputs: &Outputs, attempt: AttemptId, data: &[u8]) {
+    outputs.create(attempt).unwrap().0.write_all(data).unwrap();
 }
 
 impl Outputs {
@@ -42,7 +39,7 @@ fn output_is_read_by_offset_and_ends_when_the_attempt_does() {
     let (_directory, outputs) = outputs(Limits::default());
     outputs.begin(attempt(1), Driver::Process);
     assert_eq!(read(&outputs, 0, 10), piece(0, b"", false), "it waits for its start");
-    write(&outputs, attempt(1), STDOUT, b"hello world");
+    write(&outputs, attempt(1), b"hello world");
     assert_eq!(read(&outputs, 0, 5), piece(0, b"hello", false));
     assert_eq!(read(&outputs, 5, 100), piece(5, b" world", false));
     assert_eq!(read(&outputs, 11, 100), piece(11, b"", false));
@@ -69,17 +66,16 @@ fn the_oldest_bytes_are_dropped_and_offsets_stay() {
     outputs.begin(attempt(1), Driver::Process);
     let line = |number: u64| format!("{number:07}\n").into_bytes();
     let all: Vec<u8> = (0..30_000).flat_map(line).collect();
-    write(&outputs, attempt(1), STDOUT, &all);
-    write(&outputs, attempt(1), STDERR, b"");
+    write(&outputs, attempt(1), &all);
     outputs.trim(attempt(1));
     let first = read(&outputs, 0, 8);
     assert!(first.offset > 0, "the beginning is gone");
     assert!(all.len() as u64 - first.offset <= bytes_max + BLOCK_BYTES, "{first:?}");
     assert_eq!(first.data, line(first.offset / 8), "what is left is where it was");
     // Appending goes on at the end.
-    write(&outputs, attempt(1), STDOUT, b"more");
+    write(&outputs, attempt(1), b"more");
     assert_eq!(read(&outputs, all.len() as u64, 10), piece(all.len() as u64, b"more", false));
-    assert!(held(&outputs.directory(attempt(1)).join(STDOUT)).unwrap() <= bytes_max + 3 * BLOCK_BYTES);
+    assert!(held(&outputs.path(attempt(1), STDOUT)).unwrap() <= bytes_max + 3 * BLOCK_BYTES);
 }
 
 #[test]
@@ -87,25 +83,23 @@ fn the_oldest_ended_attempts_go_first_also_after_a_restart() {
     let limits = Limits { logs_kept_max: 2, ..Limits::default() };
     let (directory, before) = outputs(limits.clone());
     for number in 1..=3 {
-        write(&before, attempt(number), STDOUT, b"text");
-        std::fs::write(before.directory(attempt(number)).join(WORK).join("scratch"), "much").unwrap();
+        write(&before, attempt(number), b"text");
         before.retire(attempt(number));
         before.until_clean();
     }
-    assert!(!before.directory(attempt(1)).exists());
-    assert!(!before.directory(attempt(2)).join(WORK).exists(), "what it left behind goes at once");
-    let after = Outputs::open(directory.path().join("attempts"), limits).unwrap();
-    write(&after, attempt(4), STDOUT, b"text");
+    assert!(!before.path(attempt(1), STDOUT).exists() && !before.path(attempt(1), STDERR).exists());
+    let after = Outputs::open(directory.path().join("output"), limits).unwrap();
+    write(&after, attempt(4), b"text");
     after.retire(attempt(4));
     after.until_clean();
-    assert_eq!([2, 3, 4].map(|number| after.directory(attempt(number)).exists()), [false, true, true]);
+    assert_eq!([2, 3, 4].map(|number| after.path(attempt(number), STDERR).exists()), [false, true, true]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_read_waits_for_output_but_not_longer_than_it_may() {
     let (_directory, outputs) = outputs(Limits::default());
     outputs.begin(attempt(1), Driver::Process);
-    write(&outputs, attempt(1), STDOUT, b"");
+    write(&outputs, attempt(1), b"");
     let (session, mut sent) = mpsc::channel::<v1::AgentMessage>(4);
     let request = |id, attempt: Option<AttemptId>, wait_ms| v1::LogRequest {
         id,
@@ -125,7 +119,7 @@ async fn a_read_waits_for_output_but_not_longer_than_it_may() {
 
     outputs.answer(request(2, Some(attempt(1)), 60_000), session.clone());
     tokio::task::yield_now().await;
-    write(&outputs, attempt(1), STDOUT, b"late");
+    write(&outputs, attempt(1), b"late");
     let late = chunk().await;
     assert_eq!((late.id, late.data.as_ref(), late.error.as_str()), (2, &b"late"[..], ""));
 

@@ -17,6 +17,7 @@ impl Node {
     pub(super) fn on_happened(&mut self, happened: Happened) {
         let Happened { attempt, token, what } = happened;
         let Some(one) = self.attempts.get_mut(&attempt).filter(|one| one.token == token) else { return };
+        self.starting.remove(&attempt);
         match what {
             What::Running { process } => {
                 one.ran = true;
@@ -83,7 +84,7 @@ impl Node {
         if let Some(one) = self.attempts.get_mut(&attempt) {
             one.version += 1;
             if !one.refused {
-                self.outbox.mark(attempt);
+                self.outbox.mark(attempt, self.fixed.clock.boot());
             }
         }
     }

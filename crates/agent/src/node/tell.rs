@@ -17,12 +17,15 @@ use crate::reports::Told;
 const RENEWALS_PER_LEASE: u32 = 3;
 /// A greeting is answered within this: it takes a read round and a write of the log.
 const WELCOME_DEADLINE: Duration = Duration::from_secs(6);
+/// Pause before a batch is offered again to a session that is busy.
+const BUSY_PAUSE: Duration = Duration::from_millis(5);
 
 impl Node {
     /// Opens the next session with who we are and what we have.
     pub(super) fn greet(&mut self) {
         let fixed = &self.fixed;
         let config = &fixed.config;
+        let seen = self.desired.seen();
         let registration = Registration {
             node: config.node.clone(),
             uuid: fixed.uuid,
@@ -34,13 +37,12 @@ impl Node {
             capacity: config.capacity,
             labels: config.labels.clone(),
             attempts: self.attempts.iter().filter_map(|(attempt, one)| one.claim(*attempt)).collect(),
+            seen: seen.revision,
         };
-        let seen = self.desired.seen();
         let at = fixed.clock.boot();
         let hello = v1::Hello {
             epoch: self.fence.epoch().map_or(0, |epoch| epoch.0),
             incarnation: seen.incarnation,
-            revision: seen.revision.0,
             cluster_id: self.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
             ..hello_to_wire(&registration)
         };
@@ -71,18 +73,26 @@ impl Node {
                 if self.send(Message::Renew(v1::Renew { epoch: epoch.0, sent_at_ms: sent.as_millis() })) {
                     renewals =
                         Renewals { due: now + pause, last: sent, unanswered: renewals.unanswered.or(Some(sent)) };
-                    self.talk = Talk::Welcomed(renewals);
+                } else {
+                    renewals.due = now + BUSY_PAUSE;
                 }
+                self.talk = Talk::Welcomed(renewals);
             }
         }
     }
 
-    /// Sends what is new. False: the session was busy and there is more.
-    pub(super) fn tell_news(&mut self) -> bool {
-        let Talk::Welcomed(_) = self.talk else { return true };
-        let Some(epoch) = self.fence.epoch() else { return true };
-        while self.outbox.is_ready() {
-            let Some(permit) = self.session.sender().and_then(|sender| sender.try_reserve().ok()) else { return false };
+    /// Sends what is new. Says how soon there is something to send again, if nothing else happens.
+    pub(super) fn tell_news(&mut self) -> Option<Duration> {
+        let Talk::Welcomed(_) = self.talk else { return None };
+        let epoch = self.fence.epoch()?;
+        loop {
+            let due = self.outbox.due(self.fixed.clock.boot(), !self.starting.is_empty())?;
+            if !due.is_zero() {
+                return Some(due);
+            }
+            let Some(permit) = self.session.sender().and_then(|sender| sender.try_reserve().ok()) else {
+                return Some(BUSY_PAUSE);
+            };
             let mut reports = Vec::new();
             let mut told = Vec::new();
             for attempt in self.outbox.next() {
@@ -105,7 +115,6 @@ impl Node {
             let reports = v1::Reports { epoch: epoch.0, sequence, reports };
             permit.send(v1::AgentMessage { message: Some(Message::Reports(reports)) });
         }
-        true
     }
 
     /// All that a lease granted afresh should hear again.

@@ -82,6 +82,7 @@ impl Node {
         if !self.fence.grant(epoch, Duration::from_millis(welcome.lease_agent_ms), at) {
             return self.lose_session("it went on with a lease that is over");
         }
+        self.kill_bound = Duration::from_millis(welcome.kill_ms);
         let now = self.fixed.clock.boot();
         self.talk = Talk::Welcomed(Renewals { due: now, last: now, unanswered: None });
         self.known_here = true;

@@ -213,7 +213,7 @@ async fn at_the_leases_end_only_what_is_fenced_is_killed() {
         promise(1, "often", v1::OnNodeLoss::AtLeastOnce),
         promise(2, "once", v1::OnNodeLoss::AtMostOnce),
     ];
-    let lease = Duration::from_secs(2);
+    let lease = Duration::from_secs(3);
     let mut session = plane.welcomed(10, lease.as_millis() as u64, set.clone()).await;
     let [fenced, often, once] = [
         written(&directory.path().join("fenced")).await,
@@ -241,7 +241,7 @@ async fn at_the_leases_end_only_what_is_fenced_is_killed() {
         }
     };
     let (mut session, ()) = tokio::join!(keep_silent, until_dead(fenced));
-    assert!(silent.elapsed() < lease + Duration::from_secs(2), "{:?}", silent.elapsed());
+    assert!(silent.elapsed() < lease + Duration::from_secs(5), "{:?}", silent.elapsed());
     for pid in [often, once] {
         assert!(Path::new(&format!("/proc/{pid}")).exists(), "it must run through any outage");
     }
@@ -429,7 +429,7 @@ async fn operators_see_whether_it_is_ready_and_what_it_counts() {
     let other = tempfile::tempdir().unwrap();
     let taken = Agent::start(Config { ops, ..config(&[plane.address.to_string()], other.path()) });
     let error = taken.end().await.unwrap_err();
-    assert!(error.to_string().contains("`ops`"), "{error}");
+    assert!(error.to_string().contains("`agent.ops`"), "{error}");
     drop(agent);
 }
 
@@ -490,35 +490,4 @@ async fn kill_9_of_an_agent_ends_its_tasks_and_the_next_one_cleans_up_after_it()
     session.until(says(0, Lost, true)).await;
     agent.handle.request();
     agent.end().await.unwrap();
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn zz_throughput() {
-    for (noop, total) in [(false, 3000u32), (true, 10000)] {
-        let directory = tempfile::tempdir().unwrap();
-        let mut plane = ControlPlane::new().await;
-        let _agent = Agent::of(&plane, directory.path());
-        let mut session = plane.welcomed(10, LEASE_MS, vec![]).await;
-        let began = tokio::time::Instant::now();
-        session.revision = 200;
-        let make = |step| { let mut a = assignment(step, 150, &["/bin/true"]); if noop { a.driver = v1::Driver::Noop.into(); } a };
-        // windows of 200 outstanding
-        let mut next = 0u32; let mut from = 100; let mut done = 0u32; let mut batches = 0; let mut outstanding = 0;
-        while done < total {
-            let n = (400 - outstanding).min(total - next);
-            if n >= 100 || (n > 0 && outstanding == 0) {
-                let set = (next..next + n).map(make).collect();
-                next += n; outstanding += n;
-                session.revision += 1;
-                session.say(ToAgent::Delta(v1::DesiredDelta { from, set, removed: vec![] })).await;
-                from = session.revision;
-            }
-            let batch = session.reports().await;
-            batches += 1;
-            let ended = batch.reports.iter().filter(|r| r.gone).count() as u32;
-            done += ended; outstanding -= ended;
-            session.acknowledge(&batch, vec![]).await;
-        }
-        eprintln!("noop={noop} {total} in {:?} = {:.0}/s, {batches} batches", began.elapsed(), f64::from(total) / began.elapsed().as_secs_f64());
-    }
 }

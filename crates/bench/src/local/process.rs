@@ -49,6 +49,15 @@ impl Process {
         }
     }
 
+    /// Gives `flag` another value from the next start on.
+    pub(super) fn replace_value(&mut self, flag: &str, value: &str) {
+        let position = self.arguments.iter().position(|argument| argument == flag);
+        match position.and_then(|position| self.arguments.get_mut(position + 1)) {
+            Some(old) => value.clone_into(old),
+            None => self.arguments.extend([flag.to_owned(), value.to_owned()]),
+        }
+    }
+
     /// Starts it; its output is appended to the log.
     pub(super) fn start(&mut self) -> Result<(), Error> {
         let unwritable = |source| Error::Write { path: self.log.clone(), source };

@@ -1,8 +1,8 @@
 //! What agents say and are told.
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Registration, Resources, Run, RunId, TaskId, Token,
-    Usage, Violation,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Registration, Resources, Revision, Run, RunId,
+    TaskId, Token, Usage, Violation,
 };
 
 use super::Found;
@@ -50,6 +50,7 @@ pub fn hello_to_wire(registration: &Registration) -> v1::Hello {
             .iter()
             .map(|claim| v1::AttemptClaim { attempt: Some(attempt_ref_to_wire(claim.attempt)), token: claim.token.0 })
             .collect(),
+        revision: registration.seen.0,
         ..v1::Hello::default()
     }
 }
@@ -87,6 +88,7 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
             capacity: hello.capacity.map_or(Resources::ZERO, resources_from_wire),
             labels,
             attempts: attempts.into_iter().collect::<Option<_>>()?,
+            seen: Revision(hello.revision),
         })
     })();
     found.finish(registration)

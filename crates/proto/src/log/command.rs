@@ -129,6 +129,7 @@ fn registration_to(registration: &Registration) -> pb::RegisterNode {
             .iter()
             .map(|claim| pb::AttemptClaim { attempt: Some(attempt_id_to(claim.attempt)), token: claim.token.0 })
             .collect(),
+        seen: registration.seen.0,
     }
 }
 
@@ -147,6 +148,7 @@ fn registration_from(registration: pb::RegisterNode) -> Result<Registration, For
             let attempt = attempt_id_from("attempts.attempt", claim.attempt)?;
             Ok(AttemptClaim { attempt, token: Token(claim.token) })
         })?,
+        seen: Revision(registration.seen),
     })
 }
 

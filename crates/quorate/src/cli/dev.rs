@@ -2,6 +2,7 @@
 
 use clap::Args;
 use quorate_server::{Bound, Formation};
+use tokio::sync::mpsc;
 
 use super::Context;
 use crate::exit::{Code, Error};
@@ -55,19 +56,21 @@ impl Dev {
         let seams = start::replica_seams(&server.data_dir)?;
         // Run first: only a store without an identity is a new one, and asking it is the one way to
         // know that cannot be wrong after a start that was cut short.
-        let (bound, listening) = tokio::sync::oneshot::channel();
+        let (bound, mut listening) = mpsc::channel(1);
         let output = context.output;
         let replica = async {
-            let tell = |bound_at: Bound| drop(bound.send(bound_at));
-            match start::replica(&server, Formation::Run, seams.clone(), shutdown.clone(), |_| {}).await {
+            // The first and only message: there is always room for it.
+            let tell = |bound: mpsc::Sender<Bound>| move |bound_at| drop(bound.try_send(bound_at));
+            let ready = tell(bound.clone());
+            match start::replica(&server, Formation::Run, seams.clone(), shutdown.clone(), ready).await {
                 Err(Error::Server(error)) if start::is_new_store(&error) => {
-                    start::replica(&server, Formation::Init, seams, shutdown.clone(), tell).await
+                    start::replica(&server, Formation::Init, seams, shutdown.clone(), tell(bound)).await
                 }
                 other => other,
             }
         };
         let node = async {
-            if let Ok(bound) = listening.await {
+            if let Some(bound) = listening.recv().await {
                 welcome(output, &bound, &data_dir);
             }
             start::agent(&agent, shutdown.clone()).await

@@ -103,6 +103,7 @@ impl RunJob {
             return Ok(Code::Ok);
         }
         context.output.note(&format!("run {run_id} is accepted, waiting for its end"));
+        let client = context.patient_client()?;
         match wait::to_end(&client, &run_id, self.timeout).await? {
             Some(ended) => {
                 let code = wait::code(&client, &ended.run.clone().unwrap_or_default()).await?;

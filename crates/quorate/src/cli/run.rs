@@ -207,6 +207,7 @@ impl Wait {
         let client = context.client()?;
         let response = reference::resolve(context, &client, &self.run).await?;
         let id = response.run.clone().unwrap_or_default().id;
+        let client = context.patient_client()?;
         match wait::to_end(&client, &id, self.timeout).await? {
             Some(ended) => {
                 let run = ended.run.clone().unwrap_or_default();

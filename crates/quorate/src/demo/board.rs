@@ -120,6 +120,11 @@ impl Board {
         self.levels.iter().map(move |level| level.iter().map(state).collect())
     }
 
+    /// What the tasks of each level are called: their common beginning.
+    pub(super) fn level_names(&self) -> impl Iterator<Item = String> + '_ {
+        self.levels.iter().map(|level| common_name(level))
+    }
+
     /// When the first attempt since `millis` was placed.
     pub(super) fn first_placement_since(&self, millis: u64) -> Option<u64> {
         self.placements.values().copied().filter(|placed| *placed >= millis).min()
@@ -152,6 +157,19 @@ impl Board {
         seen.cluster = attempt.cluster;
         seen.region = attempt.region;
         Some(moved)
+    }
+}
+
+/// `perturb_m*` for `perturb_m01`, `perturb_m02`; nothing when they have nothing in common.
+fn common_name(level: &[(String, u32)]) -> String {
+    let Some(((first, _), rest)) = level.split_first() else { return String::new() };
+    let same = |other: &str| first.bytes().zip(other.bytes()).take_while(|(one, other)| one == other).count();
+    let length = rest.iter().map(|(name, _)| same(name)).min().unwrap_or(first.len());
+    let common = first[..length].trim_end_matches(|c: char| c.is_ascii_digit());
+    match (rest.is_empty(), common) {
+        (true, _) => first.clone(),
+        (false, "") => String::new(),
+        (false, common) => format!("{common}*"),
     }
 }
 
@@ -232,6 +250,19 @@ mod tests {
         let sizes: Vec<usize> = board.levels().map(|level| level.len()).collect();
         assert_eq!(sizes.iter().sum::<usize>(), board.count());
         assert!(sizes.len() >= 5, "{sizes:?}");
+    }
+
+    #[test]
+    fn levels_are_named_by_what_their_tasks_have_in_common() {
+        let level = |names: &[&str]| names.iter().map(|name| ((*name).to_owned(), 0)).collect::<Vec<_>>();
+        for (names, common) in [
+            (&["bulletin"][..], "bulletin"),
+            (&["perturb_m01", "perturb_m02"], "perturb_m*"),
+            (&["merge", "split"], ""),
+            (&[], ""),
+        ] {
+            assert_eq!(common_name(&level(names)), common);
+        }
     }
 
     #[test]

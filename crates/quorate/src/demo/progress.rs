@@ -13,6 +13,8 @@ use crate::render::{Output, plain};
 const LEVELS_MAX: usize = 10;
 /// Tasks shown as a mark each in a level's line; beyond that, counts.
 const MARKS_MAX: usize = 48;
+/// What the marks mean.
+const LEGEND: &str = "(. waiting, o queued, - placed, > running, # done, ! failed)";
 /// Running tasks shown with their node.
 const RUNNING_MAX: usize = 10;
 /// Up to this many tasks, plain lines also tell when one starts.
@@ -110,14 +112,19 @@ impl Live {
     fn draw(&self, board: &Board) {
         self.bar.set_position(board.ended() as u64);
         let running: Vec<_> = board.running().collect();
-        self.bar.set_message(format!("{} running", running.len()));
+        self.bar.set_message(format!("{} running   {LEGEND}", running.len()));
         let mut levels: Vec<Vec<v1::TaskState>> = board.levels().collect();
+        let mut names: Vec<String> = board.level_names().collect();
         if levels.len() > LEVELS_MAX {
             let rest = levels.split_off(LEVELS_MAX - 1).concat();
             levels.push(rest);
+            names.truncate(LEVELS_MAX - 1);
+            names.push("later".to_owned());
         }
         for (number, line) in self.levels.iter().enumerate() {
-            let text = levels.get(number).map(|states| format!("  level {:>2}  {}", number + 1, marks(states)));
+            let text = levels.get(number).zip(names.get(number)).map(|(states, name)| {
+                format!("  {:<24} {}", plain(name).chars().take(24).collect::<String>(), marks(states))
+            });
             line.set_message(text.unwrap_or_default());
         }
         for (number, line) in self.running.iter().enumerate() {

@@ -6,8 +6,8 @@ use quorate_state::Namespace;
 
 use super::{Settings, SettingsError, parse};
 
-/// How long a command tries when nothing else is said.
-const DEADLINE: Duration = Duration::from_secs(30);
+/// How long a command tries when nothing else is said: several elections.
+const DEADLINE: Duration = Duration::from_secs(10);
 
 /// What a command needs to talk to the control plane.
 #[derive(Clone, Debug)]

@@ -92,3 +92,27 @@ fn variables_follow_from_keys_and_keys_are_unique() {
     let names: std::collections::BTreeSet<&str> = KEYS.iter().map(|key| key.name).collect();
     assert_eq!(names.len(), KEYS.len());
 }
+
+#[test]
+fn the_example_files_are_accepted() {
+    let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/example");
+    let mut count = 0;
+    for entry in std::fs::read_dir(examples).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "toml") {
+            let settings = Settings::load(vec![], |_| None, Some(&path)).unwrap_or_else(|error| panic!("{error}"));
+            ServerSettings::from(&settings).unwrap();
+            AgentSettings::from(&settings).unwrap();
+            count += 1;
+        }
+    }
+    assert!(count > 0, "no example in {examples}");
+}
+
+#[test]
+fn every_key_is_in_the_documentation() {
+    let page = include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../docs/cli.md"));
+    for key in KEYS {
+        assert!(page.contains(&format!("| `{}` |", key.name)), "{} is missing in docs/cli.md", key.name);
+    }
+}

@@ -7,7 +7,7 @@ use quorate_seams::{Batch, DiskError, DiskView, Row, Table, Write};
 use quorate_state::State;
 
 use crate::Error;
-use crate::snapshot::Pages;
+use crate::snapshot;
 
 /// Adds what a change writes to a batch.
 pub(super) fn add(batch: &mut Batch, write: RowWrite) {
@@ -30,11 +30,7 @@ pub(super) fn bytes(writes: &[Write]) -> usize {
 
 /// The state whose rows a view holds.
 pub(super) fn load_view(view: Arc<dyn DiskView>) -> Result<State, Error> {
-    let pages = Pages::state_only(view);
-    load(pages.flat_map(|page| match page {
-        Ok(rows) => rows.into_iter().map(Ok).collect(),
-        Err(error) => vec![Err(error)],
-    }))
+    load(snapshot::Rows::state_only(view))
 }
 
 /// The state of these rows, which come in key order.

@@ -155,6 +155,7 @@ impl World {
             capacity,
             labels: BTreeMap::new(),
             attempts: Vec::new(),
+            seen: self.state.revision(),
         })));
         self.see(name, |_| {});
     }

@@ -4,7 +4,7 @@ use super::overlay::Overlay;
 use super::settle;
 use crate::{
     Attempt, AttemptPhase, AttemptReport, AttemptState, Epoch, Exit, NodeName, NodeStatus, Rejection, Reply,
-    ReportOutcome, StopReason, TaskState, Wait,
+    ReportOutcome, StopReason, TaskState,
 };
 
 pub(super) fn report(
@@ -42,7 +42,7 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, report: &AttemptReport) -> Re
         }
     }
     if report.gone {
-        lift_fence(overlay, report);
+        settle::lift_fence(overlay, report.attempt);
     }
     ReportOutcome::Accepted
 }
@@ -91,26 +91,5 @@ fn start_running(overlay: &mut Overlay, before: &Attempt) {
     }
     if task.state == TaskState::Placed && task.newest_attempt() == Some(before.id) {
         overlay.move_task(&task, TaskState::Running, |_| {});
-    }
-}
-
-/// The old copy is certainly gone: its task need not wait for the fence to pass.
-fn lift_fence(overlay: &mut Overlay, report: &AttemptReport) {
-    let state = overlay.state();
-    let Some(task) = state.task(report.attempt.task).cloned() else { return };
-    let fenced = match task.state {
-        TaskState::Waiting(Wait::Fence { .. }) => task.newest_attempt() == Some(report.attempt),
-        TaskState::Waiting(Wait::Needs | Wait::Backoff { .. })
-        | TaskState::Ready
-        | TaskState::Placed
-        | TaskState::Running
-        | TaskState::Succeeded
-        | TaskState::Failed(_)
-        | TaskState::Cancelled
-        | TaskState::Skipped => false,
-    };
-    let ended = state.attempt(report.attempt).is_some_and(|attempt| attempt.state.is_terminal());
-    if fenced && ended {
-        overlay.move_task(&task, TaskState::Ready, |_| {});
     }
 }

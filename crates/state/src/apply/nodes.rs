@@ -6,7 +6,7 @@ use super::overlay::Overlay;
 use super::settle;
 use crate::{
     Attempt, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration, Rejection, Reply,
-    TaskState,
+    StopReason, TaskState,
 };
 
 pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<Reply, Rejection> {
@@ -63,15 +63,17 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
 
 /// Brings what the log knows of the node's attempts in line with what the agent says it has.
 fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch: Epoch) {
-    // The same journal remembers every start: what it does not list is gone.
+    // The same journal remembers every start: what it was told of and does not list is gone.
     let proves = before.uuid == arrival.uuid && before.journal == arrival.journal;
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
     for attempt in held {
         let claimed = arrival.attempts.iter().any(|claim| claim.attempt == attempt.id && claim.token == attempt.token);
-        if claimed {
+        let untold = attempt.token.0 > arrival.seen.0;
+        if claimed || untold {
             keep(overlay, &attempt, epoch);
         } else if proves && attempt.state.is_terminal() {
             overlay.put_attempt(Attempt { gone: true, ..(*attempt).clone() });
+            settle::lift_fence(overlay, attempt.id);
         } else if proves {
             overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| attempt.gone = true);
             settle::attempt_ended(overlay, attempt.id);
@@ -79,14 +81,21 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
             let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
             let unknown_until = unknown_until(overlay);
             settle::attempt_unknown(overlay, attempt.id, until, unknown_until);
+        } else {
+            let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
+            settle::fence_ends(overlay, attempt.id, until);
         }
     }
 }
 
-/// The node came back with the current token: the attempt is again what it was.
+/// The node came back with the current token: the attempt is again what it was. What its task no
+/// longer needs is asked to stop.
 fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
+    let task = overlay.state().task(attempt.id.task).cloned();
+    let is_unwanted = task.as_ref().is_none_or(|task| task.state.is_terminal());
+    let stop = attempt.stop.or(is_unwanted.then_some(StopReason::Cancelled));
     if attempt.state != AttemptState::Unknown {
-        overlay.put_attempt(Attempt { epoch, ..attempt.clone() });
+        overlay.put_attempt(Attempt { epoch, stop, ..attempt.clone() });
         return;
     }
     let (state, task_state) = match attempt.started_at {
@@ -95,9 +104,10 @@ fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
     };
     overlay.move_attempt(attempt, state, |attempt| {
         attempt.epoch = epoch;
+        attempt.stop = stop;
         attempt.unknown_deadline = None;
     });
-    if let Some(task) = overlay.state().task(attempt.id.task).cloned()
+    if let Some(task) = task
         && task.newest_attempt() == Some(attempt.id)
         && !task.state.is_terminal()
         && task.state != task_state
@@ -120,10 +130,12 @@ pub(super) fn expire_leases(overlay: &mut Overlay, leases: &[(NodeName, Epoch)])
         let fence = overlay.served().plus(node.lease.kill_ms);
         let unknown_until = unknown_until(overlay);
         let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(name).cloned().collect();
-        for attempt in
-            held.iter().filter(|attempt| !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown)
-        {
-            settle::attempt_unknown(overlay, attempt.id, fence, unknown_until);
+        for attempt in held {
+            if attempt.state.is_terminal() {
+                settle::fence_ends(overlay, attempt.id, fence);
+            } else if attempt.state != AttemptState::Unknown {
+                settle::attempt_unknown(overlay, attempt.id, fence, unknown_until);
+            }
         }
         expired = expired.saturating_add(1);
     }

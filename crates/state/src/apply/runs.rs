@@ -55,8 +55,10 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
             &TaskState::Skipped,
         ),
         StepVerdict::Cancel => {
+            // First the copies, so that none is left to come back under a task that has ended.
+            let stopped = stop_live(overlay, run, step, limit);
             let idle = move_waiting(overlay, run, step, limit, is_idle, &TaskState::Cancelled);
-            idle.saturating_add(stop_live(overlay, run, step, limit.saturating_sub(idle)))
+            stopped.max(idle)
         }
     };
     Ok(Reply::Counted(touched))

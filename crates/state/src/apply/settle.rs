@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
-    Attempt, AttemptId, AttemptState, Exit, FailReason, OnFailure, OnNodeLoss, Retry, Run, Served, Task, TaskSpec,
-    TaskState, Wait,
+    Attempt, AttemptId, AttemptState, Exit, FailReason, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served, Task,
+    TaskSpec, TaskState, Wait,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -103,13 +103,71 @@ fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
     overlay.move_task(&around.task, to, |task| task.losses = task.losses.saturating_add(losses));
 }
 
-/// Until when the next copy of a `fenced` task must wait, if the last one is not confirmed gone.
+/// Until when the next copy of a `fenced` task must wait, if the last one is not confirmed gone. An
+/// agent whose lease is live kills nothing: only its word helps, or the end of that lease.
 fn fence(overlay: &Overlay, around: &Around) -> Option<Served> {
     if around.spec()?.on_node_loss != OnNodeLoss::Fenced || around.attempt.gone {
         return None;
     }
-    let lease = overlay.state().node(&around.attempt.node)?.lease;
-    Some(overlay.served().plus(lease.server_ms).plus(lease.kill_ms))
+    let node = overlay.state().node(&around.attempt.node)?;
+    match node.status {
+        NodeStatus::Up => Some(Served::NEVER),
+        NodeStatus::Lost { at } => Some(at.plus(node.lease.kill_ms)),
+    }
+}
+
+/// The lease under which an ended, but perhaps not gone, copy of a fenced task ran is over: from
+/// here on the fence has an instant.
+pub(super) fn fence_ends(overlay: &mut Overlay, id: AttemptId, until: Served) {
+    let Some(around) = Around::of(overlay, id) else { return };
+    if around.task.state == TaskState::Waiting(Wait::Fence { until: Served::NEVER }) {
+        overlay.move_task(&around.task, TaskState::Waiting(Wait::Fence { until }), |_| {});
+    }
+}
+
+/// The last copy is certainly gone: its task goes on as if it had been gone when it ended.
+pub(super) fn lift_fence(overlay: &mut Overlay, id: AttemptId) {
+    let Some(around) = Around::of(overlay, id) else { return };
+    let is_fenced = match around.task.state {
+        TaskState::Waiting(Wait::Fence { .. }) => around.attempt.state.is_terminal(),
+        TaskState::Waiting(Wait::Needs | Wait::Backoff { .. })
+        | TaskState::Ready
+        | TaskState::Placed
+        | TaskState::Running
+        | TaskState::Succeeded
+        | TaskState::Failed(_)
+        | TaskState::Cancelled
+        | TaskState::Skipped => false,
+    };
+    if is_fenced {
+        let to = after_backoff(overlay, &around);
+        overlay.move_task(&around.task, to, |_| {});
+    }
+}
+
+/// A copy that failed is followed by a delay, one that was lost or preempted by none.
+fn after_backoff(overlay: &Overlay, around: &Around) -> TaskState {
+    let retry = around.spec().map(|spec| &spec.retry);
+    match (around.attempt.state, retry) {
+        (AttemptState::Failed | AttemptState::TimedOut, Some(retry)) => {
+            let delay = backoff_ms(retry, around.task.tries, jitter_seed(around));
+            TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) })
+        }
+        (
+            AttemptState::Failed
+            | AttemptState::TimedOut
+            | AttemptState::Assigned
+            | AttemptState::Starting
+            | AttemptState::Running
+            | AttemptState::Stopping
+            | AttemptState::Unknown
+            | AttemptState::Succeeded
+            | AttemptState::Lost
+            | AttemptState::Cancelled
+            | AttemptState::Preempted,
+            _,
+        ) => TaskState::Ready,
+    }
 }
 
 fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {

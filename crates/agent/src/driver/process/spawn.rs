@@ -1,9 +1,7 @@
 //! From an assignment to a running process. Runs on a spawner's thread.
 
-use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::fd::OwnedFd;
-use std::path::Path;
 use std::process::{Command, Stdio};
 
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
@@ -11,15 +9,13 @@ use rustix::process::{Pid, PidfdFlags, pidfd_open};
 use super::group::Group;
 use super::{proc, sys};
 use crate::driver::{NotStarted, Start, Wish, identity};
-use crate::logs::{STDERR, STDOUT, WORK};
+use crate::workspace::Workspace;
 
 /// What a task inherits of the agent's own environment: enough to find programs and to speak the
 /// machine's language. Everything else could carry the agent's secrets.
 const INHERITED: [&str; 8] = ["PATH", "HOME", "USER", "LOGNAME", "LANG", "LC_ALL", "TZ", "TMPDIR"];
 /// Where programs are looked for when the agent itself has no `PATH`.
 const PATH_DEFAULT: &str = "/usr/local/bin:/usr/bin:/bin";
-/// A run's directory may be cleaned away at the instant a new attempt wants to be made in it.
-const DIRECTORY_TRIES: u32 = 5;
 
 /// A process that runs. Dropping it kills it.
 #[derive(Debug)]
@@ -28,6 +24,7 @@ pub(super) struct Spawned {
     pub(super) process: (u32, u64),
     pub(super) group: Group,
     pub(super) pidfd: OwnedFd,
+    pub(super) workspace: Workspace,
 }
 
 /// Starts a process.
@@ -37,26 +34,39 @@ pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
         return Err(NotStarted::Job("`run` is empty: there is no program to start".into()));
     };
     let node = |what: &str, error: io::Error| NotStarted::Node(format!("{what}: {error}"));
-    let directory = start.outputs.directory(assignment.attempt);
-    let work = directory.join(WORK);
-    make_directory(&work).map_err(|error| node("its working directory cannot be made", error))?;
-    let open = |name| output(&directory, name).map_err(|error| node("its output file cannot be made", error));
+    let attempt = assignment.attempt;
+    let workspace = start.workspaces.take().map_err(|error| node("its working directory cannot be made", error))?;
+    // What did not start leaves nothing behind but its output files, which hold nothing.
+    let undone = |workspace| {
+        start.workspaces.give_back(workspace);
+        start.outputs.retire(attempt);
+    };
+    let (stdout, stderr) = match start.outputs.create(attempt) {
+        Ok(files) => files,
+        Err(error) => {
+            undone(workspace);
+            return Err(node("its output files cannot be made", error));
+        }
+    };
 
     let mut command = Command::new(program);
-    command.args(arguments).current_dir(&work).env_clear().env("PATH", PATH_DEFAULT);
+    command.args(arguments).current_dir(workspace.path()).env_clear().env("PATH", PATH_DEFAULT);
     command.envs(INHERITED.iter().filter_map(|name| Some((name, std::env::var_os(name)?))));
     // The job's words come after the machine's and before ours: it may choose its PATH, not its token.
-    command.envs(&assignment.env).envs(identity(start)).env("PWD", &work);
-    command.stdin(Stdio::null()).stdout(open(STDOUT)?).stderr(open(STDERR)?);
+    command.envs(&assignment.env).envs(identity(start)).env("PWD", workspace.path());
+    command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
     sys::detach(&mut command);
     if *start.wish.borrow() != Wish::Run {
-        start.outputs.retire(assignment.attempt);
+        undone(workspace);
         return Err(NotStarted::Withdrawn);
     }
-    let child = command.spawn().map_err(|error| {
-        start.outputs.retire(assignment.attempt);
-        refused(program, &error)
-    })?;
+    let child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) => {
+            undone(workspace);
+            return Err(refused(program, &error));
+        }
+    };
 
     // From here on the group is killed if anything fails: it is not allowed to run unwatched.
     let pid = child.id();
@@ -66,7 +76,7 @@ pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
     match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(pidfd) => {
             let began = proc::stat(pid).map_or(0, |stat| stat.ticks);
-            Ok(Spawned { process: (pid, began), group, pidfd })
+            Ok(Spawned { process: (pid, began), group, pidfd, workspace })
         }
         Err(errno) => {
             group.kill();
@@ -74,6 +84,7 @@ pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
             while matches!(group.reap(), Ok(None)) {
                 std::thread::yield_now();
             }
+            undone(workspace);
             Err(NotStarted::Node(format!("its process cannot be watched: {errno}")))
         }
     }
@@ -101,19 +112,4 @@ fn refused(program: &str, error: &io::Error) -> NotStarted {
         ) => NotStarted::Job(why),
         Some(_) => NotStarted::Node(why),
     }
-}
-
-fn make_directory(path: &Path) -> io::Result<()> {
-    let mut tries = 0;
-    loop {
-        match std::fs::create_dir_all(path) {
-            Err(error) if error.kind() == io::ErrorKind::NotFound && tries < DIRECTORY_TRIES => tries += 1,
-            outcome => return outcome,
-        }
-    }
-}
-
-/// Appending is what lets the agent drop the beginning of a file that a process writes.
-fn output(directory: &Path, name: &str) -> io::Result<File> {
-    OpenOptions::new().create(true).append(true).open(directory.join(name))
 }

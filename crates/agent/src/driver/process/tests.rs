@@ -12,7 +12,7 @@ use super::*;
 use crate::assignment::Assignment;
 use crate::config::Limits;
 use crate::driver::{Place, Wish};
-use crate::logs::{STDERR, STDOUT, WORK};
+use crate::logs::{STDERR, STDOUT};
 
 /// What a test may take at the most: far beyond what it needs, so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -21,14 +21,16 @@ struct Bench {
     directory: tempfile::TempDir,
     driver: ProcessDriver,
     outputs: Arc<Outputs>,
+    workspaces: Arc<Workspaces>,
     number: u32,
 }
 
 impl Bench {
     fn new() -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
-        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, number: 0 }
+        let outputs = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
+        let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
+        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, workspaces, number: 0 }
     }
 
     fn start_of(&mut self, argv: &[&str]) -> (watch::Sender<Wish>, Start) {
@@ -61,8 +63,13 @@ impl Bench {
             cluster: ClusterName::new("eu-1").unwrap(),
         };
         let (sender, wish) = watch::channel(Wish::Run);
-        let start =
-            Start { assignment: Arc::new(assignment), place: Arc::new(place), outputs: self.outputs.clone(), wish };
+        let start = Start {
+            assignment: Arc::new(assignment),
+            place: Arc::new(place),
+            outputs: self.outputs.clone(),
+            workspaces: self.workspaces.clone(),
+            wish,
+        };
         (sender, start)
     }
 
@@ -80,9 +87,8 @@ impl Bench {
     }
 
     fn output(&self, name: &str) -> String {
-        let run = std::fs::read_dir(self.path("attempts")).unwrap().next().unwrap().unwrap();
-        let attempt = run.path().join(format!("3.4.{}", self.number));
-        std::fs::read_to_string(attempt.join(name)).unwrap()
+        let run = std::fs::read_dir(self.path("output")).unwrap().next().unwrap().unwrap();
+        std::fs::read_to_string(run.path().join(format!("3.4.{}.{name}", self.number))).unwrap()
     }
 }
 
@@ -173,7 +179,9 @@ async fn a_task_gets_its_identity_its_own_directory_and_nothing_else_of_ours() {
     assert!(environment.contains("QUORATE_IDEMPOTENCY_KEY="), "{environment}");
     let foreign = environment.lines().filter(|line| line.starts_with("CARGO")).count();
     assert_eq!(foreign, 0, "{environment}");
-    assert!(bench.output(STDERR).trim_end().ends_with(WORK), "it ran in its own directory");
+    let directory = bench.output(STDERR);
+    assert!(directory.starts_with(bench.path("work").to_str().unwrap()), "it ran in {directory}");
+    assert!(!Path::new(directory.trim_end()).exists(), "and what it left there is gone");
 }
 
 #[tokio::test]
@@ -206,7 +214,7 @@ async fn a_stop_reaches_the_whole_group_and_a_kill_those_who_ignore_it() {
     let mut bench = Bench::new();
     let (ready, asked) = (bench.path("ready"), bench.path("asked"));
     let script = format!(
-        "trap 'echo asked > {}' TERM; (trap '' TERM; exec sleep 1000) & echo $! > {}; while :; do wait; done",
+        "trap 'echo asked > {}' TERM; sh -c 'trap \"\" TERM; echo $$ > {}; exec sleep 1000' & while :; do wait; done",
         asked.display(),
         ready.display()
     );
@@ -286,36 +294,4 @@ async fn after_a_restart_descendants_are_found_by_group_and_by_environment() {
 
     assert_eq!(recover::recover(leftover(process)).await, BTreeSet::new());
     assert!(!lives(in_group) && !lives(escaped));
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn zz_spawn() {
-    let mut bench = Bench::new();
-    let n = 500;
-    let (mut s, mut e) = (Duration::ZERO, Duration::ZERO);
-    for _ in 0..n {
-        let t = tokio::time::Instant::now();
-        let mut x = bench.start(&["/bin/true"]).await.unwrap();
-        s += t.elapsed();
-        let t = tokio::time::Instant::now();
-        ending(&mut x).await;
-        e += t.elapsed();
-    }
-    eprintln!("start {:?} end {:?}", s / n, e / n);
-    let (mut c1, mut c2) = (Duration::ZERO, Duration::ZERO);
-    for i in 0..n {
-        let t = tokio::time::Instant::now();
-        let mut command = std::process::Command::new("/bin/true");
-        if i % 2 == 0 { sys::detach(&mut command); }
-        let mut child = command.spawn().unwrap();
-        if i % 2 == 0 { c1 += t.elapsed(); } else { c2 += t.elapsed(); }
-        child.wait().unwrap();
-    }
-    eprintln!("fork {:?} posix_spawn {:?}", c1 / (n / 2), c2 / (n / 2));
-    let t = tokio::time::Instant::now();
-    for i in 0..n { std::fs::create_dir_all(bench.path(&format!("x/{i}/work"))).unwrap(); std::fs::File::create(bench.path(&format!("x/{i}/a"))).unwrap(); std::fs::File::create(bench.path(&format!("x/{i}/b"))).unwrap(); }
-    eprintln!("fs {:?}", t.elapsed() / n);
-    let t = tokio::time::Instant::now();
-    for _ in 0..n { proc::stat(std::process::id()); proc::io(std::process::id()); }
-    eprintln!("proc {:?}", t.elapsed() / n);
 }

@@ -1,0 +1,151 @@
+//! Working directories: one for each attempt that runs, used again when it was left as it was found.
+//!
+//! Making and removing a directory takes a file system longer than starting a small program takes
+//! the kernel. Most tasks leave nothing behind, so theirs go to the next.
+
+use std::io;
+use std::os::unix::fs::MetadataExt as _;
+use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+/// Empty directories kept for use; more are not worth finding again.
+const FREE_MAX: usize = 1_024;
+
+/// The working directories of a node.
+#[derive(Debug)]
+pub struct Workspaces {
+    root: PathBuf,
+    pool: Mutex<Pool>,
+}
+
+#[derive(Debug, Default)]
+struct Pool {
+    free: Vec<Workspace>,
+    made: u64,
+}
+
+/// A directory that one attempt has for itself. One that is not given back stays until the agent
+/// starts again, because something may still run in it.
+#[derive(Debug)]
+pub struct Workspace {
+    path: PathBuf,
+    /// What it looked like when it was new: device, inode, mode, owner.
+    pristine: (u64, u64, u32, u32),
+}
+
+impl Workspaces {
+    /// Begins with none: what an earlier life left below `root` is removed.
+    pub fn open(root: PathBuf) -> io::Result<Self> {
+        match std::fs::remove_dir_all(&root) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+            Ok(()) | Err(_) => {}
+        }
+        std::fs::create_dir_all(&root)?;
+        // Tasks name it in their environment and may change directory, so it must not depend on ours.
+        Ok(Self { root: root.canonicalize()?, pool: Mutex::default() })
+    }
+
+    /// An empty directory.
+    pub fn take(&self) -> io::Result<Workspace> {
+        let number = {
+            let mut pool = self.lock();
+            if let Some(free) = pool.free.pop() {
+                return Ok(free);
+            }
+            pool.made += 1;
+            pool.made
+        };
+        let path = self.root.join(number.to_string());
+        std::fs::create_dir(&path)?;
+        let pristine = looks(&path)?;
+        Ok(Workspace { path, pristine })
+    }
+
+    /// Takes it back once nothing runs in it any more, and removes what was left there.
+    pub fn give_back(&self, workspace: Workspace) {
+        let is_empty = || std::fs::read_dir(&workspace.path).is_ok_and(|mut entries| entries.next().is_none());
+        let as_found = looks(&workspace.path).is_ok_and(|now| now == workspace.pristine) && is_empty();
+        if !as_found {
+            if let Err(error) = std::fs::remove_dir_all(&workspace.path) {
+                tracing::warn!(path = %workspace.path.display(), %error, "a working directory is not removed now");
+            }
+            return;
+        }
+        let mut pool = self.lock();
+        if pool.free.len() < FREE_MAX {
+            pool.free.push(workspace);
+        } else {
+            drop(pool);
+            let _ = std::fs::remove_dir(&workspace.path);
+        }
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Pool> {
+        self.pool.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl Workspace {
+    /// Where it is, absolute.
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+}
+
+fn looks(path: &Path) -> io::Result<(u64, u64, u32, u32)> {
+    let metadata = std::fs::symlink_metadata(path)?;
+    Ok((metadata.dev(), metadata.ino(), metadata.mode(), metadata.uid()))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    #[test]
+    fn only_a_directory_left_as_it_was_found_is_used_again() {
+        let directory = tempfile::tempdir().unwrap();
+        let workspaces = Workspaces::open(directory.path().join("work")).unwrap();
+        let first = workspaces.take().unwrap();
+        let path = first.path().to_owned();
+        let second = workspaces.take().unwrap();
+        assert_ne!(second.path(), path, "one at a time");
+        workspaces.give_back(first);
+        let again = workspaces.take().unwrap();
+        assert_eq!(again.path(), path);
+
+        fs::write(path.join("scratch"), "left").unwrap();
+        workspaces.give_back(again);
+        assert!(!path.exists());
+
+        let mut given = second;
+        for mode in [0o700, 0o777] {
+            fs::set_permissions(given.path(), Permissions::from_mode(mode)).unwrap();
+            let changed = given.path().to_owned();
+            workspaces.give_back(given);
+            given = workspaces.take().unwrap();
+            assert_ne!(given.path(), changed);
+            assert!(fs::read_dir(given.path()).unwrap().next().is_none());
+        }
+        // One that its task removed, or replaced by something else, is not handed out either.
+        let path = given.path().to_owned();
+        fs::remove_dir(&path).unwrap();
+        std::os::unix::fs::symlink("/", &path).unwrap();
+        workspaces.give_back(given);
+        assert_ne!(workspaces.take().unwrap().path(), path);
+        assert!(Path::new("/etc").exists());
+    }
+
+    #[test]
+    fn what_an_earlier_life_left_is_removed() {
+        let directory = tempfile::tempdir().unwrap();
+        let root = directory.path().join("work");
+        fs::create_dir_all(root.join("1/deep")).unwrap();
+        let workspaces = Workspaces::open(root).unwrap();
+        let fresh = workspaces.take().unwrap();
+        assert!(fresh.path().is_absolute());
+        assert!(fs::read_dir(fresh.path()).unwrap().next().is_none());
+    }
+}
