@@ -3,11 +3,12 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use quorate_bench::local::{AgentOptions, LeaseOptions, LocalCluster, Options};
 use quorate_client::Client;
 use quorate_proto::v1;
+use quorate_seams::{Clock as _, SystemClock};
 use quorate_state::Settings;
 
 /// No test waits longer for one thing.
@@ -63,13 +64,13 @@ pub async fn until<T, F>(what: &str, mut look: impl FnMut() -> F) -> T
 where
     F: Future<Output = Result<T, String>>,
 {
-    let begun = Instant::now();
+    let begun = SystemClock.boot();
     loop {
         let complaint = match look().await {
             Ok(value) => return value,
             Err(complaint) => complaint,
         };
-        assert!(begun.elapsed() < WAIT_MAX, "{what} did not happen in {WAIT_MAX:?}: {complaint}");
+        assert!(SystemClock.boot().since(begun) < WAIT_MAX, "{what} did not happen in {WAIT_MAX:?}: {complaint}");
         tokio::time::sleep(LOOK_EVERY).await;
     }
 }

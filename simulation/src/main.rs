@@ -17,7 +17,7 @@ mod scenario;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use clap::Parser;
+use clap::{Parser, ValueEnum as _};
 use scenario::Scenario;
 use trace::Trace;
 
@@ -63,7 +63,8 @@ fn main() -> ExitCode {
             Ok(story) => println!("seed {seed}: ok, {story}; {events} events, trace {hash}"),
             Err(failure) => {
                 failed += 1;
-                let name = format!("{:?}", args.scenario).to_lowercase();
+                let name =
+                    args.scenario.to_possible_value().map_or_else(String::new, |name| name.get_name().to_owned());
                 println!("seed {seed}: FAILED, {failure}; {events} events, trace {hash}");
                 println!("  again: cargo sim {name} --seed {seed} --trace");
             }

@@ -182,6 +182,7 @@ async fn the_data_of_another_cluster_is_refused() {
 
 /// Mounts a small file system; needs root.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+#[expect(clippy::print_stdout, reason = "a test that could not run says so")]
 async fn a_full_disk_stops_the_replica_with_a_clear_error() {
     let directory = tempfile::tempdir().unwrap();
     let mount = Command::new("mount").args(["-t", "tmpfs", "-o", "size=24m", "tmpfs"]).arg(directory.path()).output();

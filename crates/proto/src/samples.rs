@@ -140,6 +140,7 @@ pub(crate) fn reports() -> Vec<AttemptReport> {
             exit,
             message: exit.is_none().then(|| "no such program".into()),
             usage: if exit.is_some() { usage() } else { Usage::default() },
+            stopped: false,
         })
         .collect()
 }

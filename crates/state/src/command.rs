@@ -138,6 +138,9 @@ pub struct AttemptReport {
     pub message: Option<Arc<str>>,
     /// What it used so far.
     pub usage: Usage,
+    /// It had been asked to stop before it ended: only then does the reason for that decide how the
+    /// end counts.
+    pub stopped: bool,
 }
 
 /// What an agent can see of an attempt. Whether an end is a cancellation, a timeout or a failure

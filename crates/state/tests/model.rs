@@ -348,6 +348,7 @@ impl World {
             exit: (phase == AttemptPhase::Ended).then_some(Exit::Code(code)),
             message: None,
             usage: Usage::default(),
+            stopped: attempt.stop.is_some(),
         };
         let command = Command::ReportAttempts {
             node: node.name.clone(),

@@ -127,6 +127,7 @@ impl Cluster {
             exit,
             message: None,
             usage: quorate_state::Usage::default(),
+            stopped: row.stop.is_some(),
         };
         self.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] })
             .unwrap();
@@ -456,4 +457,42 @@ fn a_cancel_gets_through_when_the_table_of_requests_is_full() {
     assert!(matches!(cluster.run_as(request("b", 1), submit(2)), Err(Rejection::LimitReached { .. })));
     cluster.run_as(request("c", 1), Command::CancelRun { run: RunId(1) }).unwrap();
     assert!(cluster.state.run(RunId(1)).unwrap().cancelling);
+}
+
+#[test]
+fn a_task_that_ended_by_itself_before_it_heard_of_its_timeout_succeeded() {
+    let mut cluster = Cluster::new();
+    cluster.submit(1, job(vec![TaskSpec { run_timeout_ms: Some(5_000), ..task("a", &[]) }])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    cluster.report(id(0), AttemptPhase::Running, None);
+    cluster.pass(5_000);
+    let row = cluster.attempt(id(0));
+    assert_eq!(row.stop, Some(quorate_state::StopReason::TimedOut));
+    let node = cluster.state.node(&row.node).unwrap().clone();
+    let report = AttemptReport {
+        attempt: row.id,
+        token: row.token,
+        phase: AttemptPhase::Ended,
+        gone: true,
+        exit: Some(Exit::Code(0)),
+        message: None,
+        usage: quorate_state::Usage::default(),
+        stopped: false,
+    };
+    cluster.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] }).unwrap();
+    assert_eq!(cluster.task(id(0)), TaskState::Succeeded);
+}
+
+#[test]
+fn a_node_that_loses_all_it_is_given_does_not_use_up_a_tasks_losses_in_an_instant() {
+    let mut cluster = Cluster::new();
+    cluster.submit(1, job(vec![task("a", &[])])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    cluster.report_gone(id(0), AttemptPhase::Lost, None, true);
+    assert_eq!(cluster.task(id(0)), TaskState::Ready, "one loss costs no time");
+    cluster.place(id(0), "n");
+    cluster.report_gone(id(0), AttemptPhase::Lost, None, true);
+    assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Backoff { .. })));
 }

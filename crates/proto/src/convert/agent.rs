@@ -104,6 +104,7 @@ pub fn report_to_wire(report: &AttemptReport) -> v1::AttemptReport {
         exit: report.exit.map(exit_to_wire),
         message: report.message.as_deref().unwrap_or_default().to_owned(),
         usage: Some(usage_to_wire(report.usage)),
+        stopped: report.stopped,
     }
 }
 
@@ -137,6 +138,7 @@ pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<
             exit,
             message: (!report.message.is_empty()).then(|| report.message.into()),
             usage: report.usage.map_or_else(Usage::default, usage_from_wire),
+            stopped: report.stopped,
         })
     })();
     found.finish(report)

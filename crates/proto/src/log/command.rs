@@ -162,6 +162,7 @@ fn report_to(report: &AttemptReport) -> pb::AttemptReport {
         message: report.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(report.usage)),
         outputs: Vec::new(),
+        stopped: report.stopped,
     }
 }
 
@@ -175,6 +176,7 @@ fn report_from(report: pb::AttemptReport) -> Result<AttemptReport, FormatError> 
         exit: exit_from(report.exit)?,
         message: report.message.map(Into::into),
         usage: usage_from(report.usage)?,
+        stopped: report.stopped,
     })
 }
 

@@ -306,6 +306,7 @@ fn an_attempt_that_ended_holds_its_room_until_it_is_gone() {
         exit: Some(quorate_state::Exit::Code(0)),
         message: None,
         usage: quorate_state::Usage::default(),
+        stopped: false,
     };
     let node = world.get("a");
     let say = |report: &quorate_state::AttemptReport| Command::ReportAttempts {

@@ -229,6 +229,7 @@ impl World {
             exit: code.map(Exit::Code),
             message: None,
             usage: Usage::default(),
+            stopped: false,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
     }

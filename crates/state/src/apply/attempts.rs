@@ -47,14 +47,15 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, report: &AttemptReport) -> Re
     ReportOutcome::Accepted
 }
 
-/// The state that a report asks for. How an end counts follows from why the attempt was stopped.
+/// The state that a report asks for. How an end counts follows from why the attempt was stopped,
+/// unless it had ended by itself before it heard of that.
 fn target(attempt: &Attempt, report: &AttemptReport) -> AttemptState {
     match report.phase {
         AttemptPhase::Starting => AttemptState::Starting,
         AttemptPhase::Running => AttemptState::Running,
         AttemptPhase::Stopping => AttemptState::Stopping,
         AttemptPhase::Lost => AttemptState::Lost,
-        AttemptPhase::Ended => match attempt.stop {
+        AttemptPhase::Ended => match attempt.stop.filter(|_| report.stopped) {
             Some(StopReason::Cancelled) => AttemptState::Cancelled,
             Some(StopReason::TimedOut) => AttemptState::TimedOut,
             Some(StopReason::Preempted) => AttemptState::Preempted,

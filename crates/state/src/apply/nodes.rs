@@ -1,12 +1,13 @@
 //! Leases: granted when an agent registers, ended when nobody renewed them.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::overlay::Overlay;
 use super::settle;
 use crate::{
-    Attempt, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration, Rejection, Reply,
-    StopReason, TaskState,
+    Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration,
+    Rejection, Reply, StopReason, TaskState, Token,
 };
 
 pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<Reply, Rejection> {
@@ -65,9 +66,11 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
 fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch: Epoch) {
     // The same journal remembers every start: what it was told of and does not list is gone.
     let proves = before.uuid == arrival.uuid && before.journal == arrival.journal;
+    let claims: BTreeSet<(AttemptId, Token)> =
+        arrival.attempts.iter().map(|claim| (claim.attempt, claim.token)).collect();
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
     for attempt in held {
-        let claimed = arrival.attempts.iter().any(|claim| claim.attempt == attempt.id && claim.token == attempt.token);
+        let claimed = claims.contains(&(attempt.id, attempt.token));
         let untold = attempt.token.0 > arrival.seen.0;
         if claimed || untold {
             keep(overlay, &attempt, epoch);

@@ -97,9 +97,18 @@ fn lost(overlay: &mut Overlay, around: &Around) {
     }
 }
 
-/// Back into the queue without burning a try; behind the fence while a copy may still run.
+/// Back into the queue without burning a try; behind the fence while a copy may still run. From the
+/// second loss on a delay grows as that of a retry does: a node that loses all it is given must not
+/// use up a task's losses in an instant.
 fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
-    let to = fence(overlay, around).map_or(TaskState::Ready, |until| TaskState::Waiting(Wait::Fence { until }));
+    let earlier = around.task.losses;
+    let delay = around.spec().filter(|_| losses > 0 && earlier > 0);
+    let delay = delay.map(|spec| backoff_ms(&spec.retry, earlier, jitter_seed(around)));
+    let to = match (fence(overlay, around), delay) {
+        (Some(until), _) => TaskState::Waiting(Wait::Fence { until }),
+        (None, Some(delay)) => TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) }),
+        (None, None) => TaskState::Ready,
+    };
     overlay.move_task(&around.task, to, |task| task.losses = task.losses.saturating_add(losses));
 }
 
