@@ -95,9 +95,11 @@ impl Gate {
     /// A store whose start count went back was restored from an image: it may have forgotten votes
     /// and entries that it once promised to keep.
     async fn check_start(&self, store: Uuid, start: pb::Start) -> Result<(), Status> {
-        let failed = |error: &dyn std::fmt::Display| {
-            self.halt.because(StopReason::Storage(error.to_string()));
-            Status::internal(error.to_string())
+        // Nobody else hears of a write that fails here.
+        let failed = |error: &dyn std::error::Error| {
+            let why = store::with_causes(error);
+            self.halt.because(StopReason::Storage(why.clone()));
+            Status::internal(why)
         };
         let known = self.start_of(store).map_err(|error| failed(&error))?.unwrap_or_default();
         if known.count > 0 && !is_at_least(start, known) {

@@ -2,8 +2,11 @@
 //!
 //! Every call has a deadline, and a connection on which anything went wrong is dropped: a peer that
 //! vanished never closes it, and waiting for the kernel to notice would outlast any election.
+//! openraft drops calls that take longer than it likes, which says nothing about the connection;
+//! see `line`.
 
 mod append;
+mod line;
 mod transfer;
 
 use std::sync::Arc;
@@ -28,6 +31,7 @@ use crate::halt::Halt;
 use crate::snapshot::{Image, Snapshot};
 use crate::type_config::{Peer, ReplicaId, TypeConfig};
 use crate::{Tuning, wire};
+use line::Line;
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
 
@@ -51,15 +55,14 @@ pub(crate) struct Link {
     shared: Links,
     target: ReplicaId,
     peer: Peer,
-    /// Taken by each call and put back when it went well.
-    client: Option<Client>,
+    line: Line,
 }
 
 impl RaftNetworkFactory<TypeConfig> for Links {
     type Network = Link;
 
     async fn new_client(&mut self, target: ReplicaId, peer: &Peer) -> Link {
-        Link { shared: self.clone(), target, peer: peer.clone(), client: None }
+        Link { shared: self.clone(), target, peer: peer.clone(), line: Line::default() }
     }
 }
 
@@ -68,9 +71,16 @@ impl Link {
         Some(self.shared.gate.header(self.peer.store))
     }
 
-    fn take_client(&mut self) -> Client {
-        let deadline = Duration::from_millis(self.shared.tuning.election_ms_min);
-        self.client.take().unwrap_or_else(|| channel::client(&self.shared.network, &self.peer.raft, deadline))
+    /// For connecting, for opening a stream, and for a vote. openraft's own idea of a deadline, the
+    /// pause between two heartbeats, is less than a round trip between distant regions.
+    fn patience(&self) -> Duration {
+        Duration::from_millis(self.shared.tuning.election_ms_min)
+    }
+
+    fn client(&mut self) -> Client {
+        let patience = self.patience();
+        let (network, address) = (&self.shared.network, &self.peer.raft);
+        self.line.client(patience, || channel::client(network, address, patience))
     }
 
     /// A call with a deadline whose reply comes from whom it should.
@@ -83,12 +93,19 @@ impl Link {
     where
         F: Future<Output = Result<tonic::Response<T>, Status>>,
     {
-        let client = self.take_client();
-        let calling = tokio::time::timeout(deadline, call(client.clone())).await;
-        let reply = calling.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner();
-        self.shared.gate.check(header_of(&reply)).await?;
-        self.client = Some(client);
-        Ok(reply)
+        let calling = tokio::time::timeout(deadline, call(self.client()));
+        let gate = self.shared.gate.clone();
+        let answered = async {
+            let reply = calling.await.map_err(|_| Status::deadline_exceeded("no answer in time"))??.into_inner();
+            gate.check(header_of(&reply)).await?;
+            Ok(reply)
+        };
+        let outcome = answered.await;
+        match &outcome {
+            Ok(_) => self.line.answered(),
+            Err(_) => self.line.give_up(),
+        }
+        outcome
     }
 
     /// What a failed call means to openraft: try again later.
@@ -100,7 +117,6 @@ impl Link {
     async fn vote_call(
         &mut self,
         rpc: VoteRequest<TypeConfig>,
-        option: RPCOption,
         real: bool,
     ) -> Result<VoteResponse<TypeConfig>, Status> {
         let request = pb::VoteRequest {
@@ -110,7 +126,7 @@ impl Link {
             leadership_transfer: rpc.leadership_transfer,
         };
         let reply = self
-            .call(option.soft_ttl(), |reply: &pb::VoteReply| reply.header.as_ref(), |mut client| async move {
+            .call(self.patience(), |reply: &pb::VoteReply| reply.header.as_ref(), |mut client| async move {
                 if real { client.vote(request).await } else { client.pre_vote(request).await }
             })
             .await?;
@@ -146,13 +162,13 @@ impl RaftNetworkV2<TypeConfig> for Link {
     fn stream_append<'s, S>(
         &'s mut self,
         input: S,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> BoxFuture<'s, Rpc<BoxStream<'s, Rpc<StreamAppendResult<TypeConfig>>>>>
     where
         S: futures_core::Stream<Item = AppendEntriesRequest<TypeConfig>> + OptionalSend + Unpin + 'static,
     {
         Box::pin(async move {
-            match append::open(self, input, option.soft_ttl()).await {
+            match append::open(self, input).await {
                 Ok(replies) => Ok(replies),
                 Err((link, status)) => {
                     tokio::time::sleep(REST).await;
@@ -162,12 +178,12 @@ impl RaftNetworkV2<TypeConfig> for Link {
         })
     }
 
-    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
-        self.vote_call(rpc, option, true).await.map_err(|status| self.unreachable(&status).into())
+    async fn vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        self.vote_call(rpc, true).await.map_err(|status| self.unreachable(&status).into())
     }
 
-    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
-        self.vote_call(rpc, option, false).await.map_err(|status| self.unreachable(&status).into())
+    async fn pre_vote(&mut self, rpc: VoteRequest<TypeConfig>, _option: RPCOption) -> Rpc<VoteResponse<TypeConfig>> {
+        self.vote_call(rpc, false).await.map_err(|status| self.unreachable(&status).into())
     }
 
     async fn full_snapshot(
@@ -194,7 +210,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
     async fn transfer_leader(
         &mut self,
         request: TransferLeaderRequest<TypeConfig>,
-        option: RPCOption,
+        _option: RPCOption,
     ) -> Rpc<TransferLeaderResponse<TypeConfig>> {
         let message = pb::TransferRequest {
             header: self.header(),
@@ -204,7 +220,7 @@ impl RaftNetworkV2<TypeConfig> for Link {
         };
         let reply = self
             .call(
-                option.soft_ttl(),
+                self.patience(),
                 |reply: &pb::TransferReply| reply.header.as_ref(),
                 |mut client| async move { client.transfer(message).await },
             )

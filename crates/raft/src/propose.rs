@@ -20,54 +20,123 @@ pub(crate) struct Proposer {
     lead: Arc<Lead>,
     tuning: Tuning,
     /// One permit per item that has no answer yet.
-    room: Arc<Semaphore>,
+    items: Arc<Semaphore>,
+    /// One permit per byte of these.
+    bytes: Arc<Semaphore>,
     queue: mpsc::Sender<Group>,
 }
 
-/// Items of one caller, which stay together and in order.
+/// Items of one caller that go into one entry, in their order.
 struct Group {
     items: Vec<Item>,
     count: usize,
     bytes: usize,
     answer: oneshot::Sender<Result<Answers, ProposeError>>,
-    _room: OwnedSemaphorePermit,
+    _room: Arc<Room>,
+}
+
+/// What a proposal takes up of the queue, until all of it is answered.
+struct Room {
+    _items: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+/// Items that fit into one entry.
+struct Part {
+    items: Vec<Item>,
+    /// Encoded.
+    bytes: usize,
 }
 
 impl Proposer {
     /// The queue, and the task that works it off until the queue is dropped.
     pub(crate) fn new(raft: Raft, lead: Arc<Lead>, tuning: Tuning) -> (Self, impl Future<Output = ()> + Send) {
         let (queue, waiting) = mpsc::channel(tuning.queue_items_max);
-        let room = Arc::new(Semaphore::new(tuning.queue_items_max));
+        let items = Arc::new(Semaphore::new(tuning.queue_items_max));
+        let bytes = Arc::new(Semaphore::new(tuning.queue_bytes_max));
         let batches = Batches { raft, lead: lead.clone(), waiting, carried: None, tuning: tuning.clone() };
-        (Self { lead, tuning, room, queue }, batches.run())
+        (Self { lead, tuning, items, bytes, queue }, batches.run())
     }
 
-    /// Proposes items as part of one entry; the answers are in their order.
+    /// Proposes items in their order, as part of one entry or, where one cannot hold them, of
+    /// several. An entry follows only when the one before it is applied, so that what becomes of
+    /// the items is always a beginning of them. The answers are in their order too.
     pub(crate) async fn propose(&self, items: Vec<Item>) -> Result<Answers, ProposeError> {
         if items.is_empty() {
             return Ok(vec![]);
         }
-        let too_large = |limit, max| ProposeError::TooLarge { limit, max: max as u64 };
-        if items.len() > self.tuning.entry_items_max {
-            return Err(too_large("entry_items_max", self.tuning.entry_items_max));
+        if items.len() > self.tuning.queue_items_max {
+            return Err(too_large("queue_items_max", self.tuning.queue_items_max));
         }
         self.ready().await?;
-        // Encoded, decoded and encoded again before anybody else sees it: an entry that does not
-        // survive this would halt every replica. What is sent is encoded with its stamp later.
-        let entry = Entry { stamp: Stamp::default(), items };
-        let encoded = encode_checked(&entry).map_err(|error| ProposeError::Undecodable(error.to_string()))?;
-        if encoded.len() > self.tuning.entry_bytes_max {
-            return Err(too_large("entry_bytes_max", self.tuning.entry_bytes_max));
+        let parts = self.parts(items)?;
+        let room = Arc::new(self.room(&parts)?);
+        let mut answers: Answers = vec![];
+        for part in parts {
+            match self.submit(part, room.clone()).await {
+                Ok(more) => answers.extend(more),
+                Err(error) if answers.is_empty() => return Err(error),
+                Err(error) => {
+                    let applied = answers.len();
+                    return Err(unknown(&format!("the first {applied} items are applied; then: {error}")));
+                }
+            }
         }
-        let (items, bytes) = (entry.items, encoded.len());
-        let overloaded =
-            || ProposeError::Overloaded { limit: "queue_items_max", max: self.tuning.queue_items_max as u64 };
-        let permits = u32::try_from(items.len()).map_err(|_| overloaded())?;
-        let room = self.room.clone().try_acquire_many_owned(permits).map_err(|_| overloaded())?;
+        Ok(answers)
+    }
+
+    /// Cuts items into what entries can hold.
+    fn parts(&self, items: Vec<Item>) -> Result<Vec<Part>, ProposeError> {
+        let mut parts = vec![];
+        // The next items last.
+        let mut waiting = vec![items];
+        while let Some(mut items) = waiting.pop() {
+            if items.len() > self.tuning.entry_items_max {
+                waiting.push(items.split_off(self.tuning.entry_items_max));
+            }
+            // Encoded, decoded and encoded again before anybody else sees it: an entry that does not
+            // survive this would halt every replica. What is sent is encoded with its stamp later.
+            let entry = Entry { stamp: Stamp::default(), items };
+            let encoded = encode_checked(&entry).map_err(|error| ProposeError::Undecodable(error.to_string()))?;
+            let (mut items, bytes) = (entry.items, encoded.len());
+            if bytes <= self.tuning.entry_bytes_max {
+                parts.push(Part { items, bytes });
+            } else if items.len() > 1 {
+                waiting.push(items.split_off(items.len() / 2));
+                waiting.push(items);
+            } else {
+                return Err(too_large("entry_bytes_max", self.tuning.entry_bytes_max));
+            }
+        }
+        Ok(parts)
+    }
+
+    /// Takes up room in the queue for all parts at once, or for none.
+    fn room(&self, parts: &[Part]) -> Result<Room, ProposeError> {
+        let bytes = parts.iter().map(|part| part.bytes).sum::<usize>();
+        if bytes > self.tuning.queue_bytes_max {
+            return Err(too_large("queue_bytes_max", self.tuning.queue_bytes_max));
+        }
+        let take = |permits: &Arc<Semaphore>, count: usize, limit, max| {
+            let taken = u32::try_from(count).ok().and_then(|count| permits.clone().try_acquire_many_owned(count).ok());
+            taken.ok_or(ProposeError::Overloaded { limit, max: max as u64 })
+        };
+        let items = parts.iter().map(|part| part.items.len()).sum();
+        Ok(Room {
+            _items: take(&self.items, items, "queue_items_max", self.tuning.queue_items_max)?,
+            _bytes: take(&self.bytes, bytes, "queue_bytes_max", self.tuning.queue_bytes_max)?,
+        })
+    }
+
+    /// Queues one part and waits for its answers.
+    async fn submit(&self, part: Part, room: Arc<Room>) -> Result<Answers, ProposeError> {
         let (answer, answered) = oneshot::channel();
+        let Part { items, bytes } = part;
         let group = Group { count: items.len(), items, bytes, answer, _room: room };
         self.queue.try_send(group).map_err(|error| match error {
-            mpsc::error::TrySendError::Full(_) => overloaded(),
+            mpsc::error::TrySendError::Full(_) => {
+                ProposeError::Overloaded { limit: "queue_items_max", max: self.tuning.queue_items_max as u64 }
+            }
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped("it was asked to stop".into()),
         })?;
         answered.await.unwrap_or_else(|_| Err(unknown("this replica stopped before it knew")))
@@ -173,6 +242,10 @@ fn answer_all(groups: Vec<Group>, error: &ProposeError) {
     for group in groups {
         let _ = group.answer.send(Err(error.clone()));
     }
+}
+
+fn too_large(limit: &'static str, max: usize) -> ProposeError {
+    ProposeError::TooLarge { limit, max: max as u64 }
 }
 
 fn unknown(why: &str) -> ProposeError {

@@ -162,7 +162,10 @@ impl Replica {
         answers.pop().ok_or_else(|| ProposeError::OutcomeUnknown("apply gave no answer".into()))
     }
 
-    /// Proposes items as part of one log entry, in their order; so are the answers.
+    /// Proposes items in their order; so are the answers. They share one log entry where it can hold
+    /// them, and else span several, one after the other with others' entries between them: then
+    /// the first of them may be applied and the rest not, which is an outcome that is unknown.
+    /// Refused only when the whole queue could not hold them, or an entry one of them.
     pub async fn propose_all(&self, items: Vec<Item>) -> Result<Vec<Result<Reply, Rejection>>, ProposeError> {
         let outcome = self.inner.proposer.propose(items).await;
         outcome.map_err(|error| match (error, self.inner.halt.reason()) {

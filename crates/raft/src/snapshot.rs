@@ -257,7 +257,10 @@ mod tests {
         // A whole page of them would be larger than any message.
         let large = 5 << 20;
         let cut = cut(&[large; 14], 2 * large + 100).await;
-        assert_eq!(cut, vec![(vec![large; 2], false); 6].into_iter().chain([(vec![large; 2], true)]).collect::<Vec<_>>());
+        assert_eq!(
+            cut,
+            vec![(vec![large; 2], false); 6].into_iter().chain([(vec![large; 2], true)]).collect::<Vec<_>>()
+        );
     }
 
     #[tokio::test]

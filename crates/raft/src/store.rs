@@ -58,12 +58,7 @@ impl Store {
 
     /// Notes a failure and makes it openraft's kind of error, which stops it.
     pub(crate) fn fail(&self, error: &dyn std::error::Error) -> std::io::Error {
-        let mut text = error.to_string();
-        let mut cause = error.source();
-        while let Some(error) = cause {
-            text = format!("{text}: {error}");
-            cause = error.source();
-        }
+        let text = with_causes(error);
         let _ = self.failed.set(text.clone());
         std::io::Error::other(text)
     }
@@ -77,6 +72,12 @@ impl Store {
     pub(crate) fn read<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, std::io::Error> {
         read(&*self.disk.view(), key).map_err(|error| self.fail(&error))
     }
+}
+
+/// An error and what caused it, in one line: the kind of a disk's failure is said by the last.
+pub(crate) fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
 }
 
 /// The record under `key` in a view.

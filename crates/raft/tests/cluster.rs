@@ -3,17 +3,21 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_disk::RocksDisk;
 use quorate_proto::raft::v1 as pb;
+use quorate_proto::raft::v1::join_reply::Outcome;
 use quorate_proto::raft::v1::replicas_client::ReplicasClient;
-use quorate_raft::{Error, Formation, ProposeError, ReadError, Role, StopReason};
-use quorate_seams::{Batch, Disk as _, Durability, Table};
+use quorate_raft::{Error, Formation, ProposeError, ReadError, Role, StopReason, Tuning};
+use quorate_seams::{Batch, Clock as _, Disk as _, DiskError, Durability, SystemClock, Table, TcpNetwork};
 use quorate_state::{Event, Reply, Revision};
+use support::far_network::FarNetwork;
 use support::memory_disk::MemoryDisk;
 use support::{
-    cluster, eventually, has, item, leader, leads, namespace, propose, propose_once, revision, start, try_start,
+    cluster, cluster_with, eventually, has, item, leader, leads, namespace, propose, propose_once, revision, start,
+    try_start,
 };
 
 /// Acknowledged names on their way to the test that counts them.
@@ -73,11 +77,120 @@ async fn many_proposals_share_entries_and_each_gets_its_own_answer() {
     let answers = replica.propose_all(group).await.unwrap();
     assert_eq!(answers.iter().map(Result::is_ok).collect::<Vec<_>>(), [true, true, false]);
     assert_eq!(replica.propose_all(vec![]).await, Ok(vec![]));
-    let too_many = vec![item(namespace("x")); support::tuning().entry_items_max + 1];
-    assert!(matches!(
-        replica.propose_all(too_many).await,
-        Err(ProposeError::TooLarge { limit: "entry_items_max", .. })
-    ));
+    let before = revision(&nodes[0]);
+    let large: Vec<_> = (0..2 * support::tuning().entry_items_max + 7).map(|number| format!("l{number}")).collect();
+    let answers = replica.propose_all(large.iter().map(|name| item(namespace(name))).collect()).await.unwrap();
+    assert!(answers.len() == large.len() && answers.iter().all(Result::is_ok));
+    assert!(revision(&nodes[0]).0 >= before.0 + 3, "three entries at least");
+    let page = replica.events(before, large.len()).unwrap();
+    let made = page.rows.iter().map(|row| match &row.event {
+        Event::NamespaceCreated { namespace } => namespace.to_string(),
+        other => panic!("{other:?}"),
+    });
+    assert_eq!(made.collect::<Vec<_>>(), large, "in order, from entry to entry");
+}
+
+#[tokio::test]
+async fn the_queue_is_bounded_by_items_and_by_bytes() {
+    let tuning = Tuning { queue_items_max: 100, queue_bytes_max: 4_000, entry_bytes_max: 1_000, ..support::tuning() };
+    let nodes = cluster_with(tuning, Arc::new(TcpNetwork), disks(1)).await;
+    let replica = &nodes[0].replica;
+    let items = |from: usize, count: usize, length: usize| {
+        (from..from + count).map(|number| item(namespace(&format!("n{number:0length$}")))).collect::<Vec<_>>()
+    };
+    let too_many = replica.propose_all(items(0, 101, 1)).await;
+    assert!(matches!(too_many, Err(ProposeError::TooLarge { limit: "queue_items_max", max: 100 })), "{too_many:?}");
+    let too_long = replica.propose_all(items(0, 90, 50)).await;
+    assert!(matches!(too_long, Err(ProposeError::TooLarge { limit: "queue_bytes_max", max: 4_000 })), "{too_long:?}");
+
+    // On one thread nobody is answered before the second has asked.
+    let before = revision(&nodes[0]);
+    let (first, second) = tokio::join!(replica.propose_all(items(0, 30, 50)), replica.propose_all(items(30, 30, 50)));
+    assert!(first.unwrap().iter().all(Result::is_ok));
+    assert!(revision(&nodes[0]).0 >= before.0 + 3, "an entry holds a third of them at most");
+    assert_eq!(second, Err(ProposeError::Overloaded { limit: "queue_bytes_max", max: 4_000 }));
+    let (first, second) = tokio::join!(replica.propose_all(items(100, 60, 1)), replica.propose_all(items(200, 60, 1)));
+    assert!(first.unwrap().iter().all(Result::is_ok));
+    assert_eq!(second, Err(ProposeError::Overloaded { limit: "queue_items_max", max: 100 }));
+    assert!(replica.propose_all(items(30, 30, 50)).await.unwrap().iter().all(Result::is_ok), "there is room again");
+}
+
+/// The tuning that is documented for regions far apart.
+fn far() -> Tuning {
+    Tuning { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 3_000, ..Tuning::default() }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn replicas_far_apart_elect_commit_and_read() {
+    let network = Arc::new(FarNetwork { one_way: Duration::from_millis(100) });
+    let mut nodes = cluster_with(far(), network, disks(3)).await;
+    let at = leader(&nodes).await;
+    propose(&nodes, namespace("one")).await.unwrap();
+    eventually("all apply it", || nodes.iter().all(|node| has(node, "one"))).await;
+    let gone = nodes.remove(at);
+    gone.replica.stop().await;
+    propose(&nodes, namespace("two")).await.unwrap();
+    let at = leader(&nodes).await;
+    // Longer than any lease with nothing proposed: only heartbeats that are answered keep it.
+    let Role::Leader { term, since, .. } = *nodes[at].replica.role().borrow() else { panic!("not leading any more") };
+    let quiet = Duration::from_millis(2 * far().election_ms_max);
+    eventually("it was quiet for long", || SystemClock.boot().since(since) > quiet).await;
+    assert!(nodes[at].replica.barrier().await.unwrap() >= revision(&nodes[1 - at]));
+    assert_eq!(propose_once(&nodes[at], namespace("three")).await, Ok(true));
+    assert_eq!(nodes[at].replica.members().term, term);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_joiner_is_taken_only_once_that_is_committed() {
+    // Without followers a leader takes changes for as long as an election may take.
+    let tuning = Tuning { election_ms_min: 5_000, election_ms_max: 10_000, ..support::tuning() };
+    let mut nodes = cluster_with(tuning, Arc::new(TcpNetwork), disks(3)).await;
+    let at = leader(&nodes).await;
+    let leading = nodes.swap_remove(at);
+    for node in nodes {
+        node.replica.stop().await;
+    }
+    let peer = pb::Peer {
+        store: bytes::Bytes::copy_from_slice(&7_u128.to_be_bytes()),
+        region: "eu".into(),
+        raft_address: "127.0.0.1:1".into(),
+        ..pb::Peer::default()
+    };
+    let request = pb::JoinRequest { peer: Some(peer), format: 1, ..pb::JoinRequest::default() };
+    let url = format!("http://{}", leading.address);
+    let ask = move || {
+        let (url, request) = (url.clone(), request.clone());
+        async move { ReplicasClient::connect(url).await.unwrap().join(request).await.unwrap().into_inner().outcome }
+    };
+    let first = tokio::spawn(ask());
+    eventually("the leader has it in its log", || leading.replica.members().replicas.len() == 4).await;
+    first.abort();
+    // Nobody but the leader knows of replica 4: another leader may give the id to another store.
+    let outcome = ask().await;
+    assert!(matches!(&outcome, Some(Outcome::Retry(why)) if why.contains("not committed")), "{outcome:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_full_or_failed_disk_stops_the_replica_for_good() {
+    let full = || DiskError::Full("No space left on device".into());
+    let writes: fn(&MemoryDisk, DiskError) = MemoryDisk::fail_writes;
+    let syncs: fn(&MemoryDisk, DiskError) = MemoryDisk::fail_syncs;
+    let cases = [
+        ("the disk is full: No space left", writes, full()),
+        ("the disk is full: No space left", syncs, full()),
+        ("disk failure: sync failed", syncs, DiskError::Io("sync failed".into())),
+    ];
+    for (says, fail, error) in cases {
+        let disk = MemoryDisk::default();
+        let node = cluster([disk.clone()]).await.remove(0);
+        fail(&disk, error);
+        assert!(propose_once(&node, namespace("lost")).await.is_err());
+        let reason = node.replica.stopped().await;
+        assert!(matches!(&reason, StopReason::Storage(why) if why.contains(says)), "{reason:?}");
+        eventually("it leads no more", || !leads(&node)).await;
+        let after = propose_once(&node, namespace("after")).await;
+        assert!(matches!(&after, Err(ProposeError::Stopped(why)) if why.contains(says)), "{after:?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -12,20 +12,18 @@ use quorate_proto::raft::v1 as pb;
 use tonic::{Status, Streaming};
 
 use super::{Link, REST, Rpc};
-use crate::channel::Client;
 use crate::type_config::TypeConfig;
 use crate::wire::{self, WireError};
 
-/// Opens the stream. The link's connection is kept for the next one only once an answer came.
+/// Opens the stream.
 pub(super) async fn open<S>(
     link: &mut Link,
     input: S,
-    deadline: Duration,
 ) -> Result<BoxStream<'_, Rpc<StreamAppendResult<TypeConfig>>>, (&mut Link, Status)>
 where
     S: futures_core::Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
-    let mut client = link.take_client();
+    let (mut client, deadline) = (link.client(), link.patience());
     let header = link.header();
     let sent = Arc::new(AtomicU64::new(0));
     let counter = sent.clone();
@@ -39,21 +37,24 @@ where
                 // An answer waits for the peer's disk, so it may take longer than opening does.
                 patience: Duration::from_millis(link.shared.tuning.election_ms_max),
                 link,
-                client: Some(client),
                 stream: response.into_inner(),
                 sent,
                 received: 0,
             };
             Ok(Box::pin(futures_util::stream::unfold(Some(replies), replies_next)))
         }
-        Ok(Err(status)) => Err((link, status)),
-        Err(_) => Err((link, Status::deadline_exceeded("no answer in time"))),
+        Ok(Err(status)) => Err(given_up(link, status)),
+        Err(_) => Err(given_up(link, Status::deadline_exceeded("no answer in time"))),
     }
+}
+
+fn given_up(link: &mut Link, status: Status) -> (&mut Link, Status) {
+    link.line.give_up();
+    (link, status)
 }
 
 struct Replies<'a> {
     link: &'a mut Link,
-    client: Option<Client>,
     stream: Streaming<pb::AppendReply>,
     sent: Arc<AtomicU64>,
     received: u64,
@@ -66,14 +67,14 @@ async fn replies_next(replies: Option<Replies<'_>>) -> Next<'_> {
     let mut replies = replies?;
     match replies.next().await {
         Ok(Some(result)) => {
-            replies.link.client = replies.client.take().or(replies.link.client.take());
+            replies.link.line.answered();
             // After a conflict or a higher vote the peer has ended the stream.
             let rest = if result.is_ok() { Some(replies) } else { None };
             Some((Ok(result), rest))
         }
         Ok(None) => None,
         Err(status) => {
-            replies.link.client = None;
+            replies.link.line.give_up();
             let error: Unreachable<TypeConfig> = replies.link.unreachable(&status);
             tokio::time::sleep(REST).await;
             Some((Err(RPCError::Unreachable(error)), None))

@@ -15,7 +15,10 @@ pub(crate) struct MemoryDisk(Arc<Mutex<Content>>);
 struct Content {
     now: Arc<Rows>,
     durable: Arc<Rows>,
-    power_is_off: bool,
+    /// Nothing works any more, for this reason.
+    broken: Option<DiskError>,
+    /// Writes work, but making them durable does not.
+    syncs_broken: Option<DiskError>,
 }
 
 struct View(Arc<Rows>);
@@ -24,23 +27,36 @@ impl MemoryDisk {
     /// Ends this disk; what it held durably goes on in the one returned.
     pub(crate) fn power_off(&self) -> Self {
         let mut content = self.0.lock().unwrap();
-        content.power_is_off = true;
-        let durable = content.durable.clone();
-        Self(Arc::new(Mutex::new(Content { now: durable.clone(), durable, power_is_off: false })))
+        content.broken = Some(DiskError::Io("the power is off".into()));
+        Self::of(content.durable.clone())
     }
 
     /// A copy of everything, as a tool that makes images of disks would take it.
     pub(crate) fn image(&self) -> Self {
         let now = self.0.lock().unwrap().now.clone();
-        Self(Arc::new(Mutex::new(Content { now: now.clone(), durable: now, power_is_off: false })))
+        Self::of(now)
+    }
+
+    /// From now on every write fails.
+    pub(crate) fn fail_writes(&self, error: DiskError) {
+        self.0.lock().unwrap().broken = Some(error);
+    }
+
+    /// From now on every sync fails, of what was written before too.
+    pub(crate) fn fail_syncs(&self, error: DiskError) {
+        self.0.lock().unwrap().syncs_broken = Some(error);
+    }
+
+    fn of(rows: Arc<Rows>) -> Self {
+        Self(Arc::new(Mutex::new(Content { now: rows.clone(), durable: rows, ..Content::default() })))
     }
 }
 
 impl Disk for MemoryDisk {
     fn submit(&self, batch: Batch, durability: Durability) -> Completion {
         let mut content = self.0.lock().unwrap();
-        if content.power_is_off {
-            return Box::pin(std::future::ready(Err(DiskError::Io("the power is off".into()))));
+        if let Some(error) = &content.broken {
+            return Box::pin(std::future::ready(Err(error.clone())));
         }
         let rows = Arc::make_mut(&mut content.now);
         for write in batch.writes {
@@ -59,8 +75,8 @@ impl Disk for MemoryDisk {
                 // Later than `submit`: between the two, power loss loses it.
                 tokio::task::yield_now().await;
                 let mut content = disk.0.lock().unwrap();
-                if content.power_is_off {
-                    return Err(DiskError::Io("the power is off".into()));
+                if let Some(error) = content.broken.as_ref().or(content.syncs_broken.as_ref()) {
+                    return Err(error.clone());
                 }
                 content.durable = content.now.clone();
             }

@@ -1,12 +1,13 @@
 //! Replicas in one process, over real sockets on the loopback.
 
+pub(crate) mod far_network;
 pub(crate) mod memory_disk;
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Addresses, Config, Error, Formation, ProposeError, Replica, Role, Seams, Tuning};
-use quorate_seams::{Disk, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_seams::{Disk, Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_state::{Command, Item, Namespace, Principal, RegionName, Rejection, Reply, Revision, Settings};
 
 /// For anything that should happen at all.
@@ -31,20 +32,27 @@ pub(crate) struct Node {
     pub(crate) shutdown: ShutdownHandle,
 }
 
-pub(crate) fn seams(disk: Arc<dyn Disk>) -> Seams {
-    Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), network: Arc::new(TcpNetwork), disk }
+pub(crate) async fn try_start(formation: Formation, disk: impl Disk, listen: &str) -> Result<Node, Error> {
+    try_start_with(tuning(), Arc::new(TcpNetwork), formation, disk, listen).await
 }
 
-pub(crate) async fn try_start(formation: Formation, disk: impl Disk, listen: &str) -> Result<Node, Error> {
+async fn try_start_with(
+    tuning: Tuning,
+    network: Arc<dyn Network>,
+    formation: Formation,
+    disk: impl Disk,
+    listen: &str,
+) -> Result<Node, Error> {
     let (shutdown, asked) = Shutdown::new();
     let config = Config {
         formation,
         region: RegionName::new("eu").unwrap(),
         listen: listen.into(),
         advertise: Addresses { raft: String::new(), api: format!("api of {listen}"), agent: "agent".into() },
-        tuning: tuning(),
+        tuning,
     };
-    let replica = Replica::start(config, seams(Arc::new(disk)), asked).await?;
+    let seams = Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), network, disk: Arc::new(disk) };
+    let replica = Replica::start(config, seams, asked).await?;
     let address = replica.raft_address().to_string();
     Ok(Node { replica, address, shutdown })
 }
@@ -55,12 +63,23 @@ pub(crate) async fn start(formation: Formation, disk: impl Disk, listen: &str) -
 
 /// A cluster of `disks.len()` voters, bootstrapped.
 pub(crate) async fn cluster<D: Disk>(disks: impl IntoIterator<Item = D>) -> Vec<Node> {
-    let mut disks = disks.into_iter();
-    let first = start(Formation::Init, disks.next().unwrap(), "127.0.0.1:0").await;
-    let peers = vec![first.address.clone()];
-    let mut nodes = vec![first];
+    cluster_with(tuning(), Arc::new(TcpNetwork), disks).await
+}
+
+/// The same with another tuning, on another network.
+pub(crate) async fn cluster_with<D: Disk>(
+    tuning: Tuning,
+    network: Arc<dyn Network>,
+    disks: impl IntoIterator<Item = D>,
+) -> Vec<Node> {
+    let mut nodes: Vec<Node> = vec![];
     for disk in disks {
-        nodes.push(start(Formation::Join { peers: peers.clone() }, disk, "127.0.0.1:0").await);
+        let formation = match nodes.first() {
+            None => Formation::Init,
+            Some(first) => Formation::Join { peers: vec![first.address.clone()] },
+        };
+        let started = try_start_with(tuning.clone(), network.clone(), formation, disk, "127.0.0.1:0").await;
+        nodes.push(started.unwrap());
     }
     let count = nodes.len();
     eventually("all are voters", || {
