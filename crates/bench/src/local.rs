@@ -204,6 +204,7 @@ impl LocalCluster {
     pub async fn wait_ready(&mut self) -> Result<(), Error> {
         let replicas = self.replicas.iter().filter(|replica| replica.pid().is_some()).count();
         self.wait_voters(replicas).await?;
+        self.wait_caught_up().await?;
         let agents = self.agents.iter().filter(|agent| agent.pid().is_some()).count();
         self.wait_nodes(agents).await
     }
@@ -279,6 +280,30 @@ impl LocalCluster {
             let voters = replicas.replicas.iter().filter(|replica| replica.voter).count();
             let has_leader = replicas.replicas.iter().any(|replica| replica.leader);
             if voters >= count && has_leader { Ok(()) } else { Err(format!("{voters} vote, leader: {has_leader}")) }
+        })
+        .await
+    }
+
+    /// Waits until every replica that runs has what the leader's log held when this was called.
+    async fn wait_caught_up(&mut self) -> Result<(), Error> {
+        let client = self.client();
+        let now = client.list_replicas(v1::ListReplicasRequest {}).await?;
+        let target = now.replicas.iter().filter_map(|replica| replica.matched_index).max().unwrap_or(0);
+        let running = self.replicas.iter().zip(&self.api_addresses).filter(|(process, _)| process.pid().is_some());
+        let running: Vec<String> = running.map(|(_, address)| address.clone()).collect();
+        self.until("every running replica with the whole log", |client| {
+            let running = &running;
+            async move {
+                let seen = client.list_replicas(v1::ListReplicasRequest {}).await.map_err(|error| error.to_string())?;
+                let has_all = |address: &String| {
+                    let replica = seen.replicas.iter().find(|replica| replica.api_address == *address);
+                    replica.and_then(|replica| replica.matched_index).is_some_and(|index| index >= target)
+                };
+                match running.iter().find(|address| !has_all(address)) {
+                    Some(late) => Err(format!("{late} is behind index {target}")),
+                    None => Ok(()),
+                }
+            }
         })
         .await
     }

@@ -67,7 +67,9 @@ impl Bench {
         };
         let output = context.output;
         let configuration = Configuration::of(&bench);
-        output.note(&configuration.line());
+        if output.json {
+            output.note(&configuration.text());
+        }
         let shutdown = start::stop_on_signals(false)?;
         let note = move |text: &str| output.note(text);
         // Dropping the measurement drops its cluster, and with it every process.

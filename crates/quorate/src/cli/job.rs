@@ -66,7 +66,7 @@ struct Validate {
 #[derive(Args, Debug)]
 struct List {
     /// Show at most this many
-    #[arg(long, default_value_t = PAGE_ROWS)]
+    #[arg(long, default_value_t = PAGE_ROWS, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Jobs of all namespaces
     #[arg(long, short = 'A')]
@@ -108,6 +108,9 @@ impl RunJob {
             Some(ended) => {
                 let code = wait::code(&client, &ended.run.clone().unwrap_or_default()).await?;
                 context.output.show(&RunStatus::from(ended))?;
+                if code != Code::Ok {
+                    context.output.hint(&format!("see what happened with 'quorate run status {run_id} --attempts'"));
+                }
                 Ok(code)
             }
             None => {

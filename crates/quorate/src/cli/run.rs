@@ -47,7 +47,7 @@ struct List {
     #[arg(long, value_enum)]
     state: Vec<State>,
     /// Show at most this many
-    #[arg(long, default_value_t = 50)]
+    #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
     /// Runs of all namespaces
     #[arg(long, short = 'A')]

@@ -123,7 +123,8 @@ impl Live {
         }
         for (number, line) in self.levels.iter().enumerate() {
             let text = levels.get(number).zip(names.get(number)).map(|(states, name)| {
-                format!("  {:<24} {}", plain(name).chars().take(24).collect::<String>(), marks(states))
+                let name = if name.is_empty() { format!("level {}", number + 1) } else { plain(name) };
+                format!("  {:<24} {}", name.chars().take(24).collect::<String>(), marks(states))
             });
             line.set_message(text.unwrap_or_default());
         }

@@ -1,6 +1,8 @@
 //! What a measurement found, with the configuration that it holds for.
 
 use quorate_bench::tasks::{Driver, Report, TasksBench};
+use quorate_server::Tuning;
+use quorate_state::Settings;
 use serde::Serialize;
 
 use super::{Paint, View};
@@ -23,12 +25,20 @@ pub(crate) struct Configuration {
     tasks: u32,
     driver: Driver,
     cores: usize,
-    settings: &'static str,
+    snapshot_entries: u64,
+    keep_entries: u64,
+    heartbeat_ms: u64,
+    election_ms_min: u64,
+    election_ms_max: u64,
+    lease_server_ms: u64,
+    lease_agent_ms: u64,
 }
 
 impl Configuration {
     /// The configuration of a measurement.
     pub(crate) fn of(bench: &TasksBench) -> Self {
+        // Its processes are started without settings of their own, so these are theirs.
+        let (tuning, lease) = (Tuning::default(), Settings::default().lease);
         Self {
             version: env!("CARGO_PKG_VERSION"),
             build: if cfg!(debug_assertions) { "debug" } else { "release" },
@@ -37,19 +47,39 @@ impl Configuration {
             tasks: bench.tasks,
             driver: bench.driver,
             cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
-            settings: "product defaults",
+            snapshot_entries: tuning.snapshot_entries,
+            keep_entries: tuning.keep_entries,
+            heartbeat_ms: tuning.heartbeat_ms,
+            election_ms_min: tuning.election_ms_min,
+            election_ms_max: tuning.election_ms_max,
+            lease_server_ms: lease.server_ms,
+            lease_agent_ms: lease.agent_ms,
         }
     }
 
-    /// On one line, for people.
-    pub(crate) fn line(&self) -> String {
+    /// For people.
+    pub(crate) fn text(&self) -> String {
         let driver = match self.driver {
             Driver::Process => "process (/bin/true)",
             Driver::Noop => "noop",
         };
         format!(
-            "quorate {} ({} build), {} replicas, {} agents, {} tasks, driver {driver}, {} cores, {}",
-            self.version, self.build, self.replicas, self.agents, self.tasks, self.cores, self.settings
+            "quorate {} ({} build), {} replicas, {} agents, {} tasks, driver {driver}, {} cores\n\
+             product defaults: snapshot every {} entries keeping {}, heartbeat {} ms, election {} to {} ms, \
+             lease {} ms (agent {} ms)",
+            self.version,
+            self.build,
+            self.replicas,
+            self.agents,
+            self.tasks,
+            self.cores,
+            self.snapshot_entries,
+            self.keep_entries,
+            self.heartbeat_ms,
+            self.election_ms_min,
+            self.election_ms_max,
+            self.lease_server_ms,
+            self.lease_agent_ms
         )
     }
 }
@@ -66,7 +96,7 @@ impl View for BenchTasks {
 
     fn human(&self, _: Paint) -> String {
         let report = &self.report;
-        let mut text = format!("{}\n\n", self.configuration.line());
+        let mut text = format!("{}\n\n", self.configuration.text());
         text += &format!("tasks per second     {}\n", report.tasks_per_s);
         text += &format!("submit to accepted   {} ms\n", report.accepted_ms);
         let quantiles = |name: &str, quantiles: &quorate_bench::tasks::Quantiles| {
