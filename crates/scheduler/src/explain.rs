@@ -2,6 +2,7 @@
 
 mod nearest;
 mod preview;
+mod standing;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -15,12 +16,16 @@ pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
 
 use crate::placement::plan;
 use crate::{Budget, LogNow, Observed};
+use standing::standing;
 
 /// Why a task is not running.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Explanation {
     /// It is on a node, or has ended, or does not exist: nothing to explain.
-    NotWaiting,
+    NotWaiting {
+        /// Where it runs, or how it ended.
+        standing: String,
+    },
     /// These tasks have not succeeded yet, all of their elements. When there are none, it enters the
     /// queue at the leader's next step.
     Needs {
@@ -174,14 +179,16 @@ impl Checks {
 
 /// Why `task` is not running. Costs about one plan.
 pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> Explanation {
-    let (Some(run), Some(task)) = (view.run(task.run), view.task(task)) else { return Explanation::NotWaiting };
+    let (Some(run), Some(task)) = (view.run(task.run), view.task(task)) else {
+        return Explanation::NotWaiting { standing: "it does not exist".into() };
+    };
     let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt));
     let left = |until: Served| until.0.saturating_sub(now.served.0);
     match &task.state {
         TaskState::Succeeded | TaskState::Failed(_) | TaskState::Cancelled | TaskState::Skipped => {
-            Explanation::NotWaiting
+            Explanation::NotWaiting { standing: standing(view, task) }
         }
-        TaskState::Placed | TaskState::Running => on_node(newest.map(AsRef::as_ref), left),
+        TaskState::Placed | TaskState::Running => on_node(view, task, newest.map(AsRef::as_ref), left),
         TaskState::Waiting(_) | TaskState::Ready if run.cancelling => Explanation::Cancelling,
         TaskState::Waiting(Wait::Needs) => Explanation::Needs { tasks: unmet(view, task) },
         TaskState::Waiting(Wait::Backoff { until }) => Explanation::Backoff { remaining_ms: left(*until) },
@@ -193,13 +200,13 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
     }
 }
 
-fn on_node(newest: Option<&Attempt>, left: impl Fn(Served) -> u64) -> Explanation {
+fn on_node(view: &State, task: &Task, newest: Option<&Attempt>, left: impl Fn(Served) -> u64) -> Explanation {
     match newest {
         Some(attempt) if attempt.state == AttemptState::Unknown => Explanation::Unknown {
             node: attempt.node.clone(),
             remaining_ms: attempt.unknown_deadline.map(left).unwrap_or_default(),
         },
-        Some(_) | None => Explanation::NotWaiting,
+        Some(_) | None => Explanation::NotWaiting { standing: standing(view, task) },
     }
 }
 
@@ -263,7 +270,7 @@ impl fmt::Display for NoNodeFits {
 impl fmt::Display for Explanation {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::NotWaiting => f.write_str("not waiting"),
+            Self::NotWaiting { standing } => f.write_str(standing),
             Self::Needs { tasks } if tasks.is_empty() => {
                 f.write_str("all it needs has succeeded: it is about to be queued")
             }

@@ -37,7 +37,9 @@ fn what_a_task_needs_is_named_until_all_of_it_succeeded() {
     world.release();
     check(&world, "j/z[0]", "about to be placed on node a");
     world.commit(&world.plan());
-    check(&world, "j/z[0]", "not waiting");
+    check(&world, "j/z[0]", "placed on node a: its agent has not started it yet");
+    world.end_all(1);
+    check(&world, "j/z[0]", "failed for good after 1 of its tries: exit code 1");
 }
 
 #[test]

@@ -7,7 +7,7 @@ use quorate_scheduler::explain::{Explanation, NoNodeFits, PlannedStep};
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
     let reason = match explanation {
-        Explanation::NotWaiting => Reason::NotWaiting(v1::NotWaiting {}),
+        Explanation::NotWaiting { .. } => Reason::NotWaiting(v1::NotWaiting {}),
         Explanation::Needs { tasks } => {
             Reason::Needs(v1::NeedsUnmet { tasks: tasks.iter().map(ToString::to_string).collect() })
         }
