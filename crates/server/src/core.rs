@@ -22,6 +22,8 @@ use crate::watch::Watches;
 pub(crate) const SUBMITS_WAITING_MAX: usize = 4_096;
 /// A read waits no longer for a quorum's word.
 const READ_DEADLINE: Duration = Duration::from_secs(5);
+/// A stream that has nothing to say waits no longer for a quorum's word that it may still speak.
+const CONFIRM_DEADLINE: Duration = Duration::from_secs(3);
 
 /// The parts of a running replica.
 pub(crate) struct Core {
@@ -52,6 +54,17 @@ impl Core {
             return Err(ApiError::Unavailable("the cluster is being initialised: try again in a moment".into()));
         }
         Ok(view)
+    }
+
+    /// Finds that this replica still led after the call, or that it cannot tell. A leader that is cut
+    /// off has nothing to say and learns of nothing: streams that wait ask this now and then, so that
+    /// their clients go where something happens.
+    pub(crate) async fn confirm_leading(&self) -> Result<(), ApiError> {
+        match tokio::time::timeout(CONFIRM_DEADLINE, self.replica.barrier()).await {
+            Ok(Ok(_)) => Ok(()),
+            Ok(Err(error)) => Err(read_error(error)),
+            Err(_) => Err(ApiError::Unavailable("no quorum of replicas answers: ask another replica".into())),
+        }
     }
 
     /// Carries a command out; the answer is that of `apply`, after it was applied here.

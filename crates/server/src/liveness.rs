@@ -26,6 +26,7 @@ use tokio::sync::{Notify, mpsc};
 use crate::core::Core;
 use crate::sessions::Order;
 use leases::Leases;
+pub(crate) use leases::SessionId;
 
 /// Renewals that wait for a round; further ones are dropped, and the agent asks again.
 pub(crate) const RENEWALS_WAITING_MAX: usize = 65_536;
@@ -40,6 +41,7 @@ const ROUND_DEADLINE: Duration = Duration::from_secs(2);
 pub(crate) struct Renewal {
     pub(crate) node: NodeName,
     pub(crate) epoch: Epoch,
+    pub(crate) session: SessionId,
     /// On the agent's clock; goes back as it is.
     pub(crate) sent_at_ms: u64,
     /// On ours, stamped before the round that confirms it starts.
@@ -78,11 +80,10 @@ impl Liveness {
         self.lock().observe(view, now, served)
     }
 
-    /// A node was granted a lease through this leader; its registration said what it has.
-    pub(crate) fn granted(&self, node: &NodeName, epoch: Epoch) {
+    /// A node was granted a lease through this leader, in the session that now begins.
+    pub(crate) fn granted(&self, node: &NodeName, epoch: Epoch) -> SessionId {
         let now = self.clock.boot();
-        self.lock().seen(node, epoch, now);
-        self.reported(node, epoch);
+        self.lock().granted(node, epoch, now)
     }
 
     /// Milliseconds since the newest confirmed sign of life of a node; none when this leader has
@@ -93,8 +94,8 @@ impl Liveness {
     }
 
     /// A node came back at `arrived` with a lease from an earlier session, and a round that started
-    /// later has confirmed that this replica still led. True when the lease is in force: it counts
-    /// as renewed. `view` is called under the lock, so that nothing that was condemned, committed
+    /// later has confirmed that this replica still led. Names the session that now begins when the
+    /// lease is in force: it counts as renewed. `view` is called under the lock, so that nothing that was condemned, committed
     /// and forgotten meanwhile can look alive.
     pub(crate) fn resume(
         &self,
@@ -102,14 +103,14 @@ impl Liveness {
         node: &NodeName,
         epoch: Epoch,
         arrived: BootInstant,
-    ) -> bool {
+    ) -> Option<SessionId> {
         let mut leases = self.lock();
         leases.resume(&view(), node, epoch, arrived)
     }
 
-    /// All that a node had to report when this term began has been applied.
-    pub(crate) fn reported(&self, node: &NodeName, epoch: Epoch) {
-        let news = self.lock().reported(node, epoch);
+    /// What a node had to report when this session of it began has been applied.
+    pub(crate) fn reported(&self, node: &NodeName, epoch: Epoch, session: SessionId) {
+        let news = self.lock().reported(node, epoch, session);
         if news {
             self.changed.notify_one();
         }
@@ -164,8 +165,8 @@ fn confirm(core: &Core, batch: impl Iterator<Item = Renewal>) {
     let view = core.replica.view();
     let mut news = false;
     for renewal in batch {
-        let Renewal { node, epoch, sent_at_ms, arrived, answer } = renewal;
-        let order = match leases.renew(&view, &node, epoch, arrived) {
+        let Renewal { node, epoch, session, sent_at_ms, arrived, answer } = renewal;
+        let order = match leases.renew(&view, &node, epoch, session, arrived) {
             Some(reported) => {
                 news |= reported;
                 Order::Renewed { epoch, sent_at_ms }

@@ -1,11 +1,14 @@
 //! Sessions of agents: which node is connected to this leader, and how to say something to it.
 //!
-//! `serve` is one session on the leader, `desired` what it tells the agent to run, `reports` the way
-//! of what the agent saw into the log, `relay` the session as a follower passes it on.
+//! `serve` is one session on the leader, `speaker` what it says to the agent, `desired` what the agent
+//! should run, `reports` the way of what the agent saw into the log, `limits` how much it may say,
+//! `relay` the session as a follower passes it on.
 
 mod desired;
+mod limits;
 mod reports;
 mod serve;
+mod speaker;
 
 mod relay;
 

@@ -29,7 +29,8 @@ const QUEUE_MAX: usize = 1_024;
 const ROWS_PER_READ: usize = 4_096;
 /// Answers that wait for a client's connection.
 pub(crate) const ANSWERS_WAITING_MAX: usize = 64;
-/// After this long without an event, a bookmark says how far the watch has come, and that it lives.
+/// After this long without an event, a bookmark says how far the watch has come, and that it lives;
+/// a replica that cannot confirm that it still leads ends the watch instead.
 const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 /// A client that takes nothing for this long is cut off.
 const SEND_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -234,6 +235,7 @@ impl Watch {
                 }
                 Ok(None) => return Err(cut_off()),
                 Err(_) => {
+                    core.confirm_leading().await?;
                     // All rows up to here are in the queue; when it is empty, they were sent.
                     let through = core.watches.handed_out();
                     if queue.rows.is_empty() {

@@ -105,7 +105,8 @@ impl World {
 
     /// An agent reports an attempt's end.
     pub(crate) fn ended(&mut self, node: &NodeName, attempt: AttemptId, gone: bool) {
-        let token = self.state.attempt(attempt).unwrap().token;
+        let known = self.state.attempt(attempt).unwrap();
+        let (token, stopped) = (known.token, known.stop.is_some());
         let report = AttemptReport {
             attempt,
             token,
@@ -114,6 +115,7 @@ impl World {
             exit: Some(Exit::Code(0)),
             message: None,
             usage: Usage::default(),
+            stopped,
         };
         let epoch = self.epoch(node);
         self.apply(Command::ReportAttempts { node: node.clone(), epoch, reports: vec![report] });

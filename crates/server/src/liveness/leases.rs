@@ -15,7 +15,13 @@ pub(super) struct Leases {
     nodes: BTreeMap<NodeName, Heard>,
     /// Epochs for which an expiry was proposed; the newest per node is enough, epochs rise.
     condemned: BTreeMap<NodeName, Epoch>,
+    /// Sessions that have begun; never set back, so that no two of a process are confused.
+    sessions: u64,
 }
+
+/// Names a session of an agent for as long as this process runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct SessionId(u64);
 
 #[derive(Debug)]
 struct Tenure {
@@ -25,14 +31,18 @@ struct Tenure {
 }
 
 #[derive(Debug)]
-pub(super) struct Heard {
+struct Heard {
     epoch: Epoch,
     /// Arrival of the newest confirmed renewal; before the first one, the instant at which this
     /// leader first saw the epoch.
     at: BootInstant,
     /// `at` is a sign of life, not the instant at which this leader began to look.
     confirmed: bool,
+    /// The newest one in this term; what arrives late from another one is no report of it.
+    session: Option<SessionId>,
+    /// In that session.
     renewals: u32,
+    /// In that session: what ran before it may have ended since without a word.
     reported: bool,
 }
 
@@ -81,8 +91,8 @@ impl Leases {
 
     /// The entry of this epoch, made if this is the first that is seen of it; that of a newer epoch
     /// when there is one already.
-    pub(super) fn seen(&mut self, node: &NodeName, epoch: Epoch, now: BootInstant) -> &mut Heard {
-        let fresh = || Heard { epoch, at: now, confirmed: false, renewals: 0, reported: false };
+    fn seen(&mut self, node: &NodeName, epoch: Epoch, now: BootInstant) -> &mut Heard {
+        let fresh = || Heard { epoch, at: now, confirmed: false, session: None, renewals: 0, reported: false };
         let heard = self.nodes.entry(node.clone()).or_insert_with(fresh);
         if heard.epoch < epoch {
             *heard = fresh();
@@ -96,7 +106,33 @@ impl Leases {
         self.tenure.is_some() && granted && !condemned
     }
 
-    pub(super) fn resume(&mut self, view: &State, node: &NodeName, epoch: Epoch, arrived: BootInstant) -> bool {
+    /// A session begins with a lease granted just now. That alone is no report: what the agent has
+    /// to say of its attempts comes after.
+    pub(super) fn granted(&mut self, node: &NodeName, epoch: Epoch, now: BootInstant) -> SessionId {
+        self.sessions += 1;
+        let session = SessionId(self.sessions);
+        let heard = self.seen(node, epoch, now);
+        if heard.epoch == epoch {
+            heard.confirmed = true;
+            heard.session = Some(session);
+            heard.renewals = 0;
+            heard.reported = false;
+        }
+        session
+    }
+
+    /// A session begins with a lease from an earlier one; none when that cannot be renewed.
+    pub(super) fn resume(
+        &mut self,
+        view: &State,
+        node: &NodeName,
+        epoch: Epoch,
+        arrived: BootInstant,
+    ) -> Option<SessionId> {
+        self.sign_of_life(view, node, epoch, arrived).then(|| self.granted(node, epoch, arrived))
+    }
+
+    fn sign_of_life(&mut self, view: &State, node: &NodeName, epoch: Epoch, arrived: BootInstant) -> bool {
         let renewable = self.is_renewable(view, node, epoch);
         if renewable {
             let heard = self.seen(node, epoch, arrived);
@@ -108,20 +144,32 @@ impl Leases {
 
     /// Takes in a renewal that a round has confirmed. Answers whether the node counts as having
     /// reported because of it; `None` when the lease cannot be renewed.
-    pub(super) fn renew(&mut self, view: &State, node: &NodeName, epoch: Epoch, arrived: BootInstant) -> Option<bool> {
-        if !self.resume(view, node, epoch, arrived) {
+    pub(super) fn renew(
+        &mut self,
+        view: &State,
+        node: &NodeName,
+        epoch: Epoch,
+        session: SessionId,
+        arrived: BootInstant,
+    ) -> Option<bool> {
+        if !self.sign_of_life(view, node, epoch, arrived) {
             return None;
         }
         let heard = self.seen(node, epoch, arrived);
+        if heard.session != Some(session) {
+            return Some(false);
+        }
         heard.renewals = heard.renewals.saturating_add(1);
         let news = !heard.reported && heard.renewals >= RENEWALS_AFTER_REPORTS;
         heard.reported |= news;
         Some(news)
     }
 
-    pub(super) fn reported(&mut self, node: &NodeName, epoch: Epoch) -> bool {
+    /// Reports of a session were applied. Answers whether the node counts as having reported because
+    /// of it.
+    pub(super) fn reported(&mut self, node: &NodeName, epoch: Epoch, session: SessionId) -> bool {
         match self.nodes.get_mut(node) {
-            Some(heard) if heard.epoch == epoch => {
+            Some(heard) if heard.epoch == epoch && heard.session == Some(session) => {
                 heard.confirmed = true;
                 !std::mem::replace(&mut heard.reported, true)
             }
@@ -186,6 +234,8 @@ mod tests {
     use crate::world::World;
 
     const LEASE_MS: u64 = 15_000;
+    /// A session that began in another term, or never.
+    const STRAY: SessionId = SessionId(0);
 
     fn at(ms: u64) -> BootInstant {
         BootInstant::from_millis(100_000 + ms)
@@ -237,7 +287,7 @@ mod tests {
     #[test]
     fn a_renewal_counts_from_its_arrival() {
         let (world, mut leases, node, epoch) = scene();
-        assert!(leases.renew(&world.state, &node, epoch, at(20_000)).is_some());
+        assert!(leases.renew(&world.state, &node, epoch, STRAY, at(20_000)).is_some());
         assert_eq!(expire(&world, &mut leases, at(20_000 + LEASE_MS - 1)), []);
         assert_eq!(expire(&world, &mut leases, at(20_000 + LEASE_MS)), [(node, epoch)]);
     }
@@ -247,9 +297,9 @@ mod tests {
         let (world, mut leases, node, epoch) = scene();
         leases.observe(&world.state, at(0), Served(0));
         let decided = vec![(node.clone(), epoch)];
-        assert!(leases.renew(&world.state, &node, epoch, at(LEASE_MS)).is_some());
+        assert!(leases.renew(&world.state, &node, epoch, STRAY, at(LEASE_MS)).is_some());
         assert_eq!(leases.condemn(&world.state, decided, at(LEASE_MS + 1)), []);
-        assert!(leases.renew(&world.state, &node, epoch, at(LEASE_MS + 2)).is_some());
+        assert!(leases.renew(&world.state, &node, epoch, STRAY, at(LEASE_MS + 2)).is_some());
     }
 
     #[test]
@@ -257,21 +307,24 @@ mod tests {
         let (mut world, mut leases, node, epoch) = scene();
         assert_eq!(expire(&world, &mut leases, at(LEASE_MS)).len(), 1);
         // The proposal came to nothing, and this replica was elected again.
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(LEASE_MS + 1)), None);
+        assert_eq!(leases.renew(&world.state, &node, epoch, STRAY, at(LEASE_MS + 1)), None);
         leases.begin(2, at(LEASE_MS + 2));
         leases.observe(&world.state, at(LEASE_MS + 3), Served(0));
-        assert!(!leases.resume(&world.state, &node, epoch, at(LEASE_MS + 3)));
+        assert_eq!(leases.resume(&world.state, &node, epoch, at(LEASE_MS + 3)), None);
 
         world.node("n1");
         let epoch = world.epoch(&node);
-        assert!(leases.renew(&world.state, &node, epoch, at(LEASE_MS + 4)).is_some(), "a new epoch is a new lease");
+        assert!(
+            leases.renew(&world.state, &node, epoch, STRAY, at(LEASE_MS + 4)).is_some(),
+            "a new epoch is a new lease"
+        );
     }
 
     #[test]
     fn nobody_is_renewed_by_a_replica_that_does_not_lead() {
         let (world, mut leases, node, epoch) = scene();
         leases.end(1);
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(1)), None);
+        assert_eq!(leases.renew(&world.state, &node, epoch, STRAY, at(1)), None);
         assert_eq!(expire(&world, &mut leases, at(1_000_000)), []);
     }
 
@@ -279,19 +332,63 @@ mod tests {
     fn a_lease_that_the_log_has_ended_is_not_renewed() {
         let (mut world, mut leases, node, epoch) = scene();
         world.apply(quorate_state::Command::ExpireLeases { leases: vec![(node.clone(), epoch)] });
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(1)), None);
+        assert_eq!(leases.renew(&world.state, &node, epoch, STRAY, at(1)), None);
+    }
+
+    fn has_reported(world: &World, leases: &mut Leases, node: &NodeName) -> bool {
+        leases.observe(&world.state, at(0), Served(0)).nodes[node].reported_this_term
     }
 
     #[test]
-    fn a_node_has_reported_once_its_reports_are_in_or_it_renews_for_the_second_time() {
+    fn a_node_has_reported_once_it_renews_for_the_second_time_in_a_session() {
         let (world, mut leases, node, epoch) = scene();
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(1)), Some(false));
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(2)), Some(true));
-        assert_eq!(leases.renew(&world.state, &node, epoch, at(3)), Some(false), "no news");
+        let session = leases.granted(&node, epoch, at(0));
+        assert!(!has_reported(&world, &mut leases, &node), "a registration is no report");
+        assert_eq!(leases.renew(&world.state, &node, epoch, session, at(1)), Some(false));
+        assert_eq!(leases.renew(&world.state, &node, epoch, session, at(2)), Some(true));
+        assert!(has_reported(&world, &mut leases, &node));
+        assert_eq!(leases.renew(&world.state, &node, epoch, session, at(3)), Some(false), "no news");
+    }
+
+    #[test]
+    fn sessions_of_one_renewal_each_do_not_add_up() {
+        let (world, mut leases, node, epoch) = scene();
+        for session in 0..3 {
+            let session = leases.resume(&world.state, &node, epoch, at(session)).unwrap();
+            assert_eq!(leases.renew(&world.state, &node, epoch, session, at(10)), Some(false));
+            assert!(!has_reported(&world, &mut leases, &node));
+        }
+    }
+
+    #[test]
+    fn a_new_session_has_yet_to_report_and_late_words_of_the_last_one_do_not_count() {
+        let (world, mut leases, node, epoch) = scene();
+        let first = leases.resume(&world.state, &node, epoch, at(1)).unwrap();
+        assert!(leases.reported(&node, epoch, first));
+        assert!(!leases.reported(&node, epoch, first), "no news");
+        assert!(has_reported(&world, &mut leases, &node));
+
+        let second = leases.resume(&world.state, &node, epoch, at(2)).unwrap();
+        assert!(!has_reported(&world, &mut leases, &node));
+        assert!(!leases.reported(&node, epoch, first));
+        for late in 3..6 {
+            assert_eq!(leases.renew(&world.state, &node, epoch, first, at(late)), Some(false));
+        }
+        assert!(!has_reported(&world, &mut leases, &node));
+        assert!(leases.reported(&node, epoch, second));
+    }
+
+    #[test]
+    fn a_new_term_forgets_who_has_reported() {
+        let (world, mut leases, node, epoch) = scene();
+        let session = leases.resume(&world.state, &node, epoch, at(1)).unwrap();
+        assert!(leases.reported(&node, epoch, session));
         leases.begin(2, at(4));
-        assert!(!leases.reported(&node, epoch), "not seen in this term yet");
+        assert!(!leases.reported(&node, epoch, session), "not seen in this term yet");
         leases.observe(&world.state, at(5), Served(0));
-        assert!(leases.reported(&node, epoch));
+        assert!(!leases.reported(&node, epoch, session), "a session of the last term");
+        let session = leases.resume(&world.state, &node, epoch, at(6)).unwrap();
+        assert!(leases.reported(&node, epoch, session));
     }
 
     #[test]
@@ -300,8 +397,8 @@ mod tests {
         let before = world.state.clone();
         world.node("n1");
         let epoch = world.epoch(&node);
-        leases.seen(&node, epoch, at(5));
-        assert!(leases.reported(&node, epoch));
+        let session = leases.granted(&node, epoch, at(5));
+        assert!(leases.reported(&node, epoch, session));
         assert!(leases.observe(&before, at(6), Served(0)).nodes.is_empty(), "an old view has nothing to say of it");
         assert!(leases.observe(&world.state, at(7), Served(0)).nodes[&node].reported_this_term);
     }

@@ -21,6 +21,8 @@ use crate::sessions::LOG_CHUNK_BYTES_MAX;
 const PIECES_WAITING_MAX: usize = 1;
 /// How long an agent waits for output when there is none yet.
 const WAIT: Duration = Duration::from_secs(2);
+/// While an attempt has yet to start, this replica confirms so often that it would hear of it.
+const CONFIRM_EVERY: Duration = Duration::from_secs(2);
 /// Pause before an attempt that has nothing to read yet is asked for again.
 const NOT_YET_PAUSE: Duration = Duration::from_millis(100);
 /// A client that takes nothing for this long is given up.
@@ -79,14 +81,17 @@ impl Reader {
     async fn pieces(&self) -> Result<(), ApiError> {
         let Some((attempt, node)) = self.attempt().await? else { return Ok(()) };
         let mut offset = self.request.offset;
+        // Known before the read that is under way: nothing more is written.
+        let mut gone = false;
         loop {
+            let wait = if self.request.follow && !gone { WAIT } else { Duration::ZERO };
             let request = v1::LogRequest {
                 id: 0,
                 attempt: Some(attempt_ref_to_wire(attempt)),
                 stream: self.stream.into(),
                 offset,
                 bytes_max: LOG_CHUNK_BYTES_MAX,
-                wait_ms: if self.request.follow { u32::try_from(WAIT.as_millis()).unwrap_or(u32::MAX) } else { 0 },
+                wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
             };
             let chunk = self.core.sessions.read_log(&node, request).await?;
             if !chunk.error.is_empty() {
@@ -108,15 +113,14 @@ impl Reader {
                     Err(_) => return Err(ApiError::DeadlineExceeded("the client takes no output".into())),
                 }
             }
-            if chunk.end || (length == 0 && !self.request.follow) {
+            if chunk.end || (length == 0 && (gone || !self.request.follow)) {
                 return Ok(());
             }
-            // An attempt that was lost with its node has no end that its agent could tell.
+            // An attempt that was lost with its node has no end that its agent could tell. What it wrote
+            // between the last read and its end is fetched by one read more.
             if length == 0 && !self.is_live(attempt) {
                 tokio::time::sleep(NOT_YET_PAUSE).await;
-                if self.is_gone(attempt) {
-                    return Ok(());
-                }
+                gone = self.is_gone(attempt);
             }
         }
     }
@@ -133,8 +137,13 @@ impl Reader {
             }
             let waits =
                 self.request.follow && view.run(self.task.run).is_some_and(|run| may_start(&view, run, self.task));
-            if !waits || applied.changed().await.is_err() {
+            if !waits {
                 return Ok(None);
+            }
+            match tokio::time::timeout(CONFIRM_EVERY, applied.changed()).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return Ok(None),
+                Err(_) => self.core.confirm_leading().await?,
             }
         }
     }

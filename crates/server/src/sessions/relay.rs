@@ -17,7 +17,7 @@ use tonic::transport::{Channel, Endpoint, Uri};
 use tonic::{Request, Status};
 
 use super::MESSAGES_WAITING_MAX;
-use super::serve::Outbound;
+use super::speaker::Outbound;
 use crate::core::Core;
 use crate::replica::AGENT_MESSAGE_BYTES_MAX;
 

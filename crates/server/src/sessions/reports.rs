@@ -12,12 +12,11 @@ use quorate_state::{
 };
 use tokio::sync::mpsc;
 
+use super::serve::Admitted;
 use crate::core::{Core, propose_error};
 
 /// Batches of one session that wait to be proposed; an agent that sends more waits on its stream.
 pub(crate) const BATCHES_WAITING_MAX: usize = 64;
-/// Reports in one batch of an agent.
-const REPORTS_PER_BATCH_MAX: usize = 10_000;
 /// Reports in one command; further batches wait for the next one.
 const REPORTS_PER_COMMAND_MAX: usize = 1_000;
 /// Pause before a proposal that was refused as overload is made again.
@@ -28,11 +27,11 @@ const OVERLOAD_PAUSE: Duration = Duration::from_millis(50);
 pub(crate) async fn propose_reports(
     core: &Core,
     principal: &Principal,
-    node: &NodeName,
-    epoch: Epoch,
+    admitted: &Admitted,
     mut batches: mpsc::Receiver<v1::Reports>,
     acks: mpsc::Sender<v1::ReportsAck>,
 ) -> Result<(), ApiError> {
+    let Admitted { node, epoch, session, .. } = admitted;
     let mut waiting = Vec::new();
     while batches.recv_many(&mut waiting, BATCHES_WAITING_MAX).await > 0 {
         let mut ends = Vec::new();
@@ -44,8 +43,8 @@ pub(crate) async fn propose_reports(
             ends.push((sequence, reports.len()));
             let next = rest.peek().map_or(0, |batch| batch.reports.len());
             if rest.peek().is_none() || reports.len() + next > REPORTS_PER_COMMAND_MAX {
-                let refused = propose(core, principal, node, epoch, std::mem::take(&mut reports)).await?;
-                core.liveness.reported(node, epoch);
+                let refused = propose(core, principal, node, *epoch, std::mem::take(&mut reports)).await?;
+                core.liveness.reported(node, *epoch, *session);
                 let mut from = 0;
                 for (sequence, to) in ends.drain(..) {
                     let refused = refused.iter().filter(|(at, _)| (from..to).contains(at));
@@ -62,13 +61,6 @@ pub(crate) async fn propose_reports(
 }
 
 fn converted(batch: v1::Reports) -> Result<Vec<AttemptReport>, ApiError> {
-    if batch.reports.len() > REPORTS_PER_BATCH_MAX {
-        return Err(ApiError::Limit {
-            limit: "REPORTS_PER_BATCH_MAX".into(),
-            max: REPORTS_PER_BATCH_MAX as u64,
-            advice: "send fewer reports at once".into(),
-        });
-    }
     let mut reports = Vec::with_capacity(batch.reports.len());
     let mut violations: Vec<Violation> = Vec::new();
     for report in batch.reports {

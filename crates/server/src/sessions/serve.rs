@@ -1,7 +1,6 @@
 //! One session on the leader: hello, welcome, what to run, and everything after, in one loop.
 //!
-//! All that the agent is told passes through this loop, so that revisions never go back on the
-//! stream: an agent refuses a set that is older than the acknowledgement before it.
+//! All that the agent is told passes through this loop.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -20,21 +19,25 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::desired::Desired;
+use super::limits::{bound_reports, check_hello};
 use super::reports::{BATCHES_WAITING_MAX, propose_reports};
+use super::speaker::{Outbound, SEND_DEADLINE, Speaker};
 use super::{Order, Place};
 use crate::core::Core;
-use crate::liveness::Renewal;
+use crate::liveness::{Renewal, SessionId};
 
 /// The first message comes within this.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
-/// An agent takes a message within this, or its session ends.
-const SEND_DEADLINE: Duration = Duration::from_secs(10);
 /// Log requests of one session that wait for the agent.
 const LOG_READS_MAX: usize = 64;
 
-/// What goes to the agent.
-pub(crate) type Outbound = mpsc::Sender<Result<v1::ServerMessage, Status>>;
+/// An agent whose lease is in force.
+pub(super) struct Admitted {
+    pub(super) node: NodeName,
+    pub(super) epoch: Epoch,
+    pub(super) session: SessionId,
+    lease: LeaseTerms,
+}
 
 /// Serves a session until either side, or leadership in `term`, ends. The end is said on `out`.
 pub(crate) async fn serve<S>(core: Arc<Core>, principal: Principal, term: u64, inbound: S, out: Outbound)
@@ -65,16 +68,18 @@ where
     };
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
-    let (node, epoch, lease) = register(core, &principal, hello, arrived).await?;
-    let place = core.sessions.enter(&node)?;
+    let admitted = register(core, &principal, hello, arrived).await?;
+    let Admitted { node, epoch, session, lease } = &admitted;
+    let place = core.sessions.enter(node)?;
     let span = tracing::info_span!("session", %node, %epoch);
     tracing::info!(parent: &span, "connected");
 
     let (batches, waiting) = mpsc::channel(BATCHES_WAITING_MAX);
     let (acks, acked) = mpsc::channel(BATCHES_WAITING_MAX);
-    let reporting = propose_reports(core, &principal, &node, epoch, waiting, acks);
-    let mut session = Session { core, node: &node, epoch, out, desired: None, reads: BTreeMap::new(), next_read: 0 };
-    session.welcome(lease).await?;
+    let reporting = propose_reports(core, &principal, &admitted, waiting, acks);
+    let speaker = Speaker::new(node, *epoch, out);
+    speaker.welcome(&core.replica.view(), *lease).await?;
+    let mut session = Session { core, node, id: *session, speaker, reads: BTreeMap::new(), next_read: 0 };
     tokio::select! {
         biased;
         end = Box::pin(reporting.instrument(span.clone())) => end,
@@ -88,7 +93,8 @@ async fn register(
     principal: &Principal,
     hello: v1::Hello,
     arrived: BootInstant,
-) -> Result<(NodeName, Epoch, LeaseTerms), ApiError> {
+) -> Result<Admitted, ApiError> {
+    check_hello(&hello)?;
     let held = Epoch(hello.epoch);
     let (incarnation, revision) = (hello.incarnation, Revision(hello.revision));
     let cluster = hello.cluster_id.clone();
@@ -100,16 +106,16 @@ async fn register(
         .node(&registration.node)
         .filter(|known| incarnation == view.meta().incarnation && known.epoch == held && goes_on(known, &registration));
     if let Some(known) = known
-        && core.liveness.resume(|| core.replica.view(), &known.name, held, arrived)
+        && let Some(session) = core.liveness.resume(|| core.replica.view(), &known.name, held, arrived)
     {
-        return Ok((known.name.clone(), held, known.lease));
+        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease });
     }
     let node = registration.node.clone();
     let command = Command::RegisterNode(Box::new(registration));
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
-            core.liveness.granted(&node, epoch);
-            Ok((node, epoch, lease))
+            let session = core.liveness.granted(&node, epoch);
+            Ok(Admitted { node, epoch, session, lease })
         }
         other => Err(core.internal(&format!("a registration was answered with {other:?}"))),
     }
@@ -158,25 +164,13 @@ fn check_history(view: &State, incarnation: u64, revision: Revision, cluster: &s
 struct Session<'a> {
     core: &'a Arc<Core>,
     node: &'a NodeName,
-    epoch: Epoch,
-    out: &'a Outbound,
-    desired: Option<Desired>,
+    id: SessionId,
+    speaker: Speaker<'a>,
     reads: BTreeMap<u64, oneshot::Sender<v1::LogChunk>>,
     next_read: u64,
 }
 
 impl Session<'_> {
-    async fn welcome(&mut self, lease: LeaseTerms) -> Result<(), ApiError> {
-        let view = self.core.replica.view();
-        let welcome = v1::Welcome {
-            cluster_id: view.meta().cluster.to_string(),
-            epoch: self.epoch.0,
-            lease_agent_ms: lease.agent_ms,
-            kill_ms: lease.kill_ms,
-        };
-        self.send(&view, v1::server_message::Message::Welcome(welcome)).await
-    }
-
     async fn run<S>(
         &mut self,
         mut inbound: S,
@@ -188,20 +182,20 @@ impl Session<'_> {
         S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
     {
         let mut applied: watch::Receiver<Revision> = self.core.replica.applied();
-        self.send_desired().await?;
+        self.speaker.desired(&self.core.replica.view()).await?;
         loop {
             tokio::select! {
                 biased;
                 Some(order) = place.orders.recv() => self.on_order(order).await?,
                 Some(ack) = acked.recv() => {
                     let view = self.core.replica.view();
-                    self.send(&view, v1::server_message::Message::ReportsAck(ack)).await?;
+                    self.speaker.acknowledge(&view, ack).await?;
                 }
                 changed = applied.changed() => {
                     if changed.is_err() {
                         return Ok(());
                     }
-                    self.send_desired().await?;
+                    self.speaker.desired(&self.core.replica.view()).await?;
                     // A busy log must not keep the agent's own words waiting.
                     if let Ok(room) = batches.try_reserve()
                         && let Some(message) = inbound.next().now_or_never()
@@ -232,6 +226,7 @@ impl Session<'_> {
                 let renewal = Renewal {
                     node: self.node.clone(),
                     epoch: Epoch(renew.epoch),
+                    session: self.id,
                     sent_at_ms: renew.sent_at_ms,
                     arrived: self.core.seams.clock.boot(),
                     answer: back.clone(),
@@ -241,7 +236,8 @@ impl Session<'_> {
                 }
                 Ok(())
             }
-            Some(Message::Reports(reports)) => {
+            Some(Message::Reports(mut reports)) => {
+                bound_reports(&mut reports)?;
                 room.send(reports);
                 Ok(())
             }
@@ -253,8 +249,8 @@ impl Session<'_> {
                 Ok(())
             }
             Some(Message::Resync(_)) => {
-                self.desired = None;
-                self.send_desired().await
+                let view = self.core.replica.view();
+                self.speaker.desired_anew(&view).await
             }
             Some(Message::Hello(_)) => Err(invalid("message", "Hello comes once in a session")),
             None => Err(invalid("message", "is of a kind that this server does not know")),
@@ -266,9 +262,9 @@ impl Session<'_> {
             Order::Renewed { epoch, sent_at_ms } => {
                 let view = self.core.replica.view();
                 let renewed = v1::Renewed { epoch: epoch.0, sent_at_ms };
-                self.send(&view, v1::server_message::Message::Renewed(renewed)).await
+                self.speaker.send(&view, v1::server_message::Message::Renewed(renewed)).await
             }
-            Order::EpochOver => Err(self.epoch_over()),
+            Order::EpochOver => Err(self.speaker.epoch_over()),
             Order::Replaced => Err(ApiError::Stale("another session of this node has taken over".into())),
             Order::ReadLog { mut request, answer } => {
                 self.reads.retain(|_, answer| !answer.is_closed());
@@ -281,47 +277,9 @@ impl Session<'_> {
                 request.id = self.next_read;
                 self.reads.insert(request.id, answer);
                 let view = self.core.replica.view();
-                self.send(&view, v1::server_message::Message::LogRequest(request)).await
+                self.speaker.send(&view, v1::server_message::Message::LogRequest(request)).await
             }
         }
-    }
-
-    /// The full set when the agent has none from this session, else what has changed.
-    async fn send_desired(&mut self) -> Result<(), ApiError> {
-        let view = self.core.replica.view();
-        let live = view.node(self.node).is_some_and(|node| node.epoch == self.epoch && node.status == NodeStatus::Up);
-        if !live {
-            return Err(self.epoch_over());
-        }
-        let message = match &mut self.desired {
-            None => {
-                let (desired, set) = Desired::full(&view, self.node);
-                self.desired = Some(desired);
-                Some(v1::server_message::Message::Desired(set))
-            }
-            Some(desired) => desired.delta(&view, self.node).map(v1::server_message::Message::Delta),
-        };
-        match message {
-            Some(message) => self.send(&view, message).await,
-            None => Ok(()),
-        }
-    }
-
-    async fn send(&self, view: &State, message: v1::server_message::Message) -> Result<(), ApiError> {
-        let message = v1::ServerMessage {
-            incarnation: view.meta().incarnation,
-            revision: view.revision().0,
-            message: Some(message),
-        };
-        match tokio::time::timeout(SEND_DEADLINE, self.out.send(Ok(message))).await {
-            Ok(Ok(())) => Ok(()),
-            Ok(Err(_)) => Err(ApiError::Cancelled("the agent is gone".into())),
-            Err(_) => Err(ApiError::DeadlineExceeded("the agent takes no messages".into())),
-        }
-    }
-
-    fn epoch_over(&self) -> ApiError {
-        ApiError::Stale(format!("epoch {} of node {} is over: register again", self.epoch, self.node))
     }
 }
 

@@ -114,6 +114,7 @@ pub(crate) fn ended(assignment: &v1::Assignment) -> v1::AttemptReport {
     v1::AttemptReport {
         gone: true,
         exit: Some(v1::Exit { exit: Some(v1::exit::Exit::Code(0)) }),
+        stopped: assignment.stop,
         ..report(assignment, v1::AttemptPhase::Ended)
     }
 }

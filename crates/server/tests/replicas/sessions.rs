@@ -83,7 +83,7 @@ async fn a_cancelled_run_tells_the_agent_to_stop() {
     assert!(!client.cancel_run(cancel()).await.unwrap().ended_before);
     let stopping = agent.assignment().await;
     assert_eq!((stopping.token, stopping.stop), (assignment.token, true));
-    agent.report(ended(&assignment)).await;
+    agent.report(ended(&stopping)).await;
     eventually("the run is cancelled", || async {
         let got = client.get_run(v1::GetRunRequest { run: run(&submitted.run_id) }).await.unwrap().run.unwrap();
         (got.state() == v1::RunState::Cancelled).then_some(())
@@ -206,5 +206,69 @@ async fn output_travels_from_the_agent_to_the_client_piece_by_piece() {
         read.extend_from_slice(&piece.data);
     }
     assert_eq!(read, text);
+    answering.await.unwrap();
+}
+
+#[tokio::test]
+async fn an_agent_that_says_too_much_is_told_the_limit() {
+    let cluster = Cluster::start(1).await;
+    let address = &cluster.replicas[0].bound.agent;
+    let long = v1::Hello { boot_id: "b".repeat(257), ..hello("n1", 1) };
+    let refused = Agent::connect(address, long).await.err().expect("it must be refused");
+    assert_eq!(refused.code(), tonic::Code::InvalidArgument);
+    assert!(format!("{:?}", status::from_status(&refused)).contains("TEXT_BYTES_MAX"), "{refused:?}");
+
+    let mut agent = Agent::connect(address, hello("n1", 1)).await.unwrap();
+    let epoch = agent.epoch;
+    let reports = vec![v1::AttemptReport::default(); 4_097];
+    agent.say(Up::Reports(v1::Reports { epoch, sequence: 1, reports })).await;
+    let end = loop {
+        if let Err(status) = agent.next().await {
+            break status;
+        }
+    };
+    assert_eq!(end.code(), tonic::Code::InvalidArgument);
+    assert!(format!("{:?}", status::from_status(&end)).contains("REPORTS_PER_MESSAGE_MAX"), "{end:?}");
+}
+
+#[tokio::test]
+async fn what_an_attempt_wrote_just_before_it_was_gone_is_read() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client();
+    let mut agent = Agent::connect(&cluster.replicas[0].bound.agent, hello("n1", 1)).await.unwrap();
+    let submitted = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
+    let assignment = agent.assignment().await;
+    agent.report(report(&assignment, v1::AttemptPhase::Running)).await;
+    let mut logs = client.read_logs(v1::ReadLogsRequest {
+        run: run(&submitted.run_id),
+        task: "one".into(),
+        stream: v1::LogStream::Stdout.into(),
+        follow: true,
+        ..Default::default()
+    });
+
+    let answering = tokio::spawn(async move {
+        // Nothing yet, then the end is in the log before that is said. No answer says that it was the last.
+        for data in [&b""[..], b"last words", b""] {
+            let request = agent
+                .find(|message| match &message.message {
+                    Some(Down::LogRequest(request)) => Some(request.clone()),
+                    _ => None,
+                })
+                .await;
+            if data.is_empty() && request.offset == 0 {
+                assert_eq!(agent.report(ended(&assignment)).await, []);
+            }
+            let (id, offset) = (request.id, request.offset);
+            let chunk = v1::LogChunk { id, data: data.into(), offset, ..Default::default() };
+            agent.say(Up::LogChunk(chunk)).await;
+        }
+        agent
+    });
+    let mut read = Vec::new();
+    while let Some(piece) = logs.next().await {
+        read.extend_from_slice(&piece.unwrap().data);
+    }
+    assert_eq!(read, b"last words");
     answering.await.unwrap();
 }

@@ -4,10 +4,10 @@ use quorate_proto::v1;
 use quorate_proto::v1::runs_client::RunsClient;
 use quorate_proto::v1::watch_run_response::Item;
 use quorate_proto::{ApiError, status};
-use tonic::Streaming;
+use tonic::{Code, Streaming};
 
 use crate::agent::{Agent, hello};
-use crate::cluster::Cluster;
+use crate::cluster::{Cluster, PATIENCE};
 use crate::jobs::{chain, run, submit};
 
 async fn watch(address: &str, id: &str, after_revision: u64) -> Result<Streaming<v1::WatchRunResponse>, tonic::Status> {
@@ -81,4 +81,35 @@ async fn a_watch_from_the_future_or_the_forgotten_past_is_refused() {
         matches!(status::from_status(&refused), ApiError::Compacted { .. }).then_some(())
     })
     .await;
+}
+
+#[tokio::test]
+async fn a_leader_that_is_cut_off_ends_the_streams_that_wait() {
+    let mut cluster = Cluster::start(3).await;
+    let submitted = cluster.client().submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
+    let leader = cluster.leader().await;
+    let api = cluster.replicas[leader].bound.api.clone();
+    let mut watching = watch(&api, &submitted.run_id, 0).await.unwrap();
+    let mut runs = RunsClient::connect(format!("http://{api}")).await.unwrap();
+    let request = v1::ReadLogsRequest {
+        run: run(&submitted.run_id),
+        task: "one".into(),
+        stream: v1::LogStream::Stdout.into(),
+        follow: true,
+        ..Default::default()
+    };
+    let mut reading = runs.read_logs(request).await.unwrap().into_inner();
+    while !matches!(watching.message().await.unwrap().unwrap().item, Some(Item::Bookmark(_))) {}
+
+    (0..3).filter(|at| *at != leader).for_each(|at| cluster.kill(at));
+    let ends = async {
+        let watched = loop {
+            if let Err(status) = watching.message().await {
+                break status;
+            }
+        };
+        (watched.code(), reading.message().await.expect_err("nothing was ever placed").code())
+    };
+    let ends = tokio::time::timeout(PATIENCE, ends).await.expect("both streams end");
+    assert_eq!(ends, (Code::Unavailable, Code::Unavailable));
 }
