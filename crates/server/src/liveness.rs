@@ -116,6 +116,12 @@ impl Liveness {
         }
     }
 
+    /// A session has ended: its node is given no more work until it is back.
+    pub(crate) fn left(&self, node: &NodeName, epoch: Epoch, session: SessionId) {
+        self.lock().left(node, epoch, session);
+        self.changed.notify_one();
+    }
+
     /// Of `leases`, those that are still expired; they are never renewed again.
     pub(crate) fn condemn(&self, view: &State, leases: Vec<(NodeName, Epoch)>) -> Vec<(NodeName, Epoch)> {
         let now = self.clock.boot();

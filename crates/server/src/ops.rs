@@ -18,6 +18,9 @@ use crate::core::Shared;
 /// Pause after a failed accept, so that it does not spin.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
+/// A leader that does not take a connection within this time is out of reach.
+const REACH_DEADLINE: Duration = Duration::from_millis(1_000);
+
 /// Serves until the replica stops.
 pub(crate) async fn serve(listener: Box<dyn quorate_seams::Listener>, core: Shared) -> io::Result<()> {
     let stopping = core.stopping.clone();
@@ -46,8 +49,16 @@ async fn readyz(State(core): State<Shared>) -> (StatusCode, String) {
     match role {
         Role::Leader { ready: true, .. } if initialised => (StatusCode::OK, "ready: this replica leads\n".into()),
         Role::Leader { .. } => (StatusCode::SERVICE_UNAVAILABLE, "not ready: taking over the lead\n".into()),
+        // The last leader known may be gone: ready is who reaches it.
         Role::Follower { leader: Some(leader) } => {
-            (StatusCode::OK, format!("ready: replica {} leads at {}\n", leader.id, leader.api))
+            let reached = tokio::time::timeout(REACH_DEADLINE, core.seams.network.connect(&leader.api)).await;
+            match reached {
+                Ok(Ok(_)) => (StatusCode::OK, format!("ready: replica {} leads at {}\n", leader.id, leader.api)),
+                Ok(Err(_)) | Err(_) => (
+                    StatusCode::SERVICE_UNAVAILABLE,
+                    format!("not ready: the leader at {} is out of reach\n", leader.api),
+                ),
+            }
         }
         Role::Follower { leader: None } => (StatusCode::SERVICE_UNAVAILABLE, "not ready: no leader is known\n".into()),
     }

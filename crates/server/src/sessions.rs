@@ -32,6 +32,10 @@ const ORDERS_WAITING_MAX: usize = 128;
 pub(crate) const MESSAGES_WAITING_MAX: usize = 64;
 /// Bytes of output asked for at once.
 pub(crate) const LOG_CHUNK_BYTES_MAX: u32 = 64 * 1024;
+/// Looks for an agent that is not connected, before its absence is reported.
+const RETURN_LOOKS: u32 = 20;
+/// Between two of them.
+const RETURN_LOOK_EVERY: Duration = Duration::from_millis(100);
 /// An agent answers a log request within this, on top of the time it was asked to wait.
 const LOG_ANSWER_DEADLINE: Duration = Duration::from_secs(5);
 
@@ -104,8 +108,12 @@ impl Sessions {
 
     /// Asks a node's agent for output.
     pub(crate) async fn read_log(&self, node: &NodeName, request: v1::LogRequest) -> Result<v1::LogChunk, ApiError> {
-        let absent = || ApiError::Unavailable(format!("node {node}, which keeps the output, is not connected"));
-        let orders = self.lock().by_node.get(node).map(|session| session.orders.clone()).ok_or_else(absent)?;
+        let absent = || ApiError::Precondition {
+            what: "CONNECTED".into(),
+            subject: format!("node {node}"),
+            why: format!("node {node} keeps this output and is not connected: try again when its agent is back"),
+        };
+        let orders = self.orders_of(node).await.ok_or_else(absent)?;
         let deadline = LOG_ANSWER_DEADLINE + Duration::from_millis(request.wait_ms.into());
         let (answer, chunk) = oneshot::channel();
         let exchange = async {
@@ -116,6 +124,18 @@ impl Sessions {
             Ok(chunk) => chunk,
             Err(_) => Err(ApiError::Unavailable(format!("node {node} did not answer in time"))),
         }
+    }
+
+    /// The way to a node's agent; after a change of leader the agent needs a moment to come here.
+    async fn orders_of(&self, node: &NodeName) -> Option<mpsc::Sender<Order>> {
+        for _ in 0..RETURN_LOOKS {
+            let orders = self.lock().by_node.get(node).map(|session| session.orders.clone());
+            if orders.is_some() {
+                return orders;
+            }
+            tokio::time::sleep(RETURN_LOOK_EVERY).await;
+        }
+        None
     }
 
     fn lock(&self) -> MutexGuard<'_, Open> {

@@ -44,6 +44,8 @@ struct Heard {
     renewals: u32,
     /// In that session: what ran before it may have ended since without a word.
     reported: bool,
+    /// That session has ended and no other has begun: nothing can be brought to the node now.
+    left: bool,
 }
 
 /// An agent sends what it has to report before it renews for the second time in a session.
@@ -82,7 +84,7 @@ impl Leases {
                 epoch: node.epoch,
                 expires_at,
                 reported_this_term: heard.reported,
-                heard_ms_ago: millis(now.since(heard.at)),
+                heard_ms_ago: if heard.left { u64::MAX } else { millis(now.since(heard.at)) },
             };
             nodes.insert(node.name.clone(), observed);
         }
@@ -92,7 +94,8 @@ impl Leases {
     /// The entry of this epoch, made if this is the first that is seen of it; that of a newer epoch
     /// when there is one already.
     fn seen(&mut self, node: &NodeName, epoch: Epoch, now: BootInstant) -> &mut Heard {
-        let fresh = || Heard { epoch, at: now, confirmed: false, session: None, renewals: 0, reported: false };
+        let fresh =
+            || Heard { epoch, at: now, confirmed: false, session: None, renewals: 0, reported: false, left: false };
         let heard = self.nodes.entry(node.clone()).or_insert_with(fresh);
         if heard.epoch < epoch {
             *heard = fresh();
@@ -117,8 +120,19 @@ impl Leases {
             heard.session = Some(session);
             heard.renewals = 0;
             heard.reported = false;
+            heard.left = false;
         }
         session
+    }
+
+    /// A session has ended. Its node keeps its lease, but is given no more work until it is back.
+    pub(super) fn left(&mut self, node: &NodeName, epoch: Epoch, session: SessionId) {
+        if let Some(heard) = self.nodes.get_mut(node)
+            && heard.epoch == epoch
+            && heard.session == Some(session)
+        {
+            heard.left = true;
+        }
     }
 
     /// A session begins with a lease from an earlier one; none when that cannot be renewed.
@@ -376,6 +390,22 @@ mod tests {
         }
         assert!(!has_reported(&world, &mut leases, &node));
         assert!(leases.reported(&node, epoch, second));
+    }
+
+    #[test]
+    fn a_node_whose_session_has_ended_is_silent_until_it_is_back() {
+        let (world, mut leases, node, epoch) = scene();
+        let silence = |leases: &mut Leases| leases.observe(&world.state, at(5), Served(0)).nodes[&node].heard_ms_ago;
+        let first = leases.resume(&world.state, &node, epoch, at(1)).unwrap();
+        leases.left(&node, epoch, first);
+        assert_eq!(silence(&mut leases), u64::MAX);
+        let second = leases.resume(&world.state, &node, epoch, at(2)).unwrap();
+        assert_eq!(silence(&mut leases), 3);
+        // The end of the session before is told late.
+        leases.left(&node, epoch, first);
+        assert_eq!(silence(&mut leases), 3);
+        leases.left(&node, epoch, second);
+        assert_eq!(silence(&mut leases), u64::MAX);
     }
 
     #[test]

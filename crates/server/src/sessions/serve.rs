@@ -79,12 +79,15 @@ where
     let reporting = propose_reports(core, &principal, &admitted, waiting, acks);
     let speaker = Speaker::new(node, *epoch, out);
     speaker.welcome(&core.replica.view(), *lease).await?;
-    let mut session = Session { core, node, id: *session, speaker, reads: BTreeMap::new(), next_read: 0 };
-    tokio::select! {
+    let id = *session;
+    let mut session = Session { core, node, id, speaker, reads: BTreeMap::new(), next_read: 0 };
+    let end = tokio::select! {
         biased;
         end = Box::pin(reporting.instrument(span.clone())) => end,
         end = Box::pin(session.run(inbound, place, batches, acked).instrument(span)) => end,
-    }
+    };
+    core.liveness.left(node, *epoch, id);
+    end
 }
 
 /// Grants a lease, or finds that the one held goes on.
