@@ -274,7 +274,7 @@ impl LocalCluster {
     }
 
     async fn wait_voters(&mut self, count: usize) -> Result<(), Error> {
-        let what = format!("{count} voting replica(s) with one leader");
+        let what = format!("{count} voting replicas with one leader");
         self.until(&what, |client| async move {
             let replicas = client.list_replicas(v1::ListReplicasRequest {}).await.map_err(|error| error.to_string())?;
             let voters = replicas.replicas.iter().filter(|replica| replica.voter).count();
@@ -309,7 +309,7 @@ impl LocalCluster {
     }
 
     async fn wait_nodes(&mut self, count: usize) -> Result<(), Error> {
-        let what = format!("{count} node(s) with a live lease");
+        let what = format!("{count} nodes with a live lease");
         self.until(&what, |client| async move {
             let request = v1::ListNodesRequest { page_size: 1000, page_token: String::new() };
             let nodes = client.list_nodes(request).await.map_err(|error| error.to_string())?.nodes;

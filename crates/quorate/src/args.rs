@@ -125,6 +125,17 @@ impl Cli {
     }
 }
 
+/// True when `--json` was typed, on a command line that did not parse.
+pub(crate) fn wants_json(arguments: &[OsString]) -> bool {
+    arguments.iter().skip(1).take_while(|argument| *argument != "--").any(|argument| argument == "--json")
+}
+
+/// What clap says of a wrong command line, without its colours and heading.
+pub(crate) fn usage_error(error: &clap::Error) -> exit::Error {
+    let text = error.render().to_string();
+    exit::Error::Usage(text.strip_prefix("error: ").unwrap_or(&text).trim_end().to_owned())
+}
+
 /// The exit codes and every setting, for `--help`.
 fn long_help() -> String {
     let mut text =
@@ -195,6 +206,23 @@ mod tests {
             "quorate bench tasks --driver fast",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
+        }
+    }
+
+    #[test]
+    fn a_wrong_line_with_json_is_an_error_without_heading() {
+        let words = |line: &str| line.split_whitespace().map(OsString::from).collect::<Vec<_>>();
+        assert!(wants_json(&words("quorate run nope --json")));
+        assert!(!wants_json(&words("quorate run nope")));
+        assert!(!wants_json(&words("quorate run list -- --json")));
+        for (line, part) in [
+            ("quorate --json run nope", "unrecognized subcommand 'nope'"),
+            ("quorate --json", "'quorate' requires a subcommand"),
+        ] {
+            let error = usage_error(&parse(line).unwrap_err());
+            assert_eq!(error.code() as u8, 2);
+            let message = error.chain();
+            assert!(message.starts_with(part), "{message:?}");
         }
     }
 

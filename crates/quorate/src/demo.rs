@@ -179,7 +179,8 @@ impl Stage {
                 _ = pictures.tick() => {
                     self.progress.draw(&self.board);
                     if SystemClock.boot().since(last_event) > SILENCE_MAX {
-                        return Err(Error::Demo(format!("nothing happened to run {run_id} for {SILENCE_MAX:?}")));
+                        let silence = humantime::format_duration(SILENCE_MAX);
+                        return Err(Error::Demo(format!("nothing happened to run {run_id} for {silence}")));
                     }
                 }
             }

@@ -123,6 +123,21 @@ pub(crate) enum Error {
     /// There is no such thing, found out here rather than by a replica.
     #[error("{0}")]
     Missing(String),
+    /// Output was asked for that no attempt has written.
+    #[error(
+        "task {task} of run {run} {} and has no output: it is {state}",
+        if *.ended { "was never started" } else { "was not started yet" }
+    )]
+    NotStarted {
+        /// Name, with its index.
+        task: String,
+        /// Id.
+        run: String,
+        /// The task's state, as a word.
+        state: String,
+        /// It will not be started any more.
+        ended: bool,
+    },
     /// A replica did not start, or stopped for a reason of its own.
     #[error(transparent)]
     Server(Box<quorate_server::Error>),
@@ -170,7 +185,7 @@ impl Error {
         match self {
             Self::Usage(_) | Self::Settings(_) => Code::Usage,
             Self::Api(error) => client_code(error),
-            Self::Missing(_) => Code::NotFound,
+            Self::Missing(_) | Self::NotStarted { .. } => Code::NotFound,
             Self::Bench(error) => error.client().map_or(Code::Error, client_code),
             Self::JobFile { .. }
             | Self::Workflow { .. }
@@ -210,6 +225,9 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         if let Self::Missing(_) = self {
             return Some("see 'quorate run list' and 'quorate job list'".to_owned());
+        }
+        if let Self::NotStarted { task, run, ended: false, .. } = self {
+            return Some(format!("ask why with 'quorate task why {run} {task}', or wait for it with --follow"));
         }
         let Self::Api(error) = self else { return None };
         if error.is_unavailable() {

@@ -16,6 +16,7 @@ mod start;
 mod exit;
 mod render;
 
+use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
 
@@ -27,8 +28,22 @@ use exit::{Code, Error};
 use render::Output;
 use settings::Settings;
 
+/// What replicas and agents log: the consensus library tells every try of an election at `info`, and
+/// without a quorum there is no end of tries.
+const LOG_FILTER: &str = "info,openraft=warn";
+
 fn main() -> ExitCode {
-    let cli = Cli::parse();
+    let arguments: Vec<OsString> = std::env::args_os().collect();
+    let cli = match Cli::try_parse_from(&arguments) {
+        Ok(cli) => cli,
+        // Help and the version are answers, and say so by their stream.
+        Err(error) if !error.use_stderr() || !args::wants_json(&arguments) => error.exit(),
+        Err(error) => {
+            let error = args::usage_error(&error);
+            Output { json: true }.failure(&error);
+            return error.code().into();
+        }
+    };
     let output = Output { json: cli.global.json };
     match run(cli, output) {
         Ok(code) => code.into(),
@@ -56,7 +71,7 @@ fn run(cli: Cli, output: Output) -> Result<Code, Error> {
 /// Logs to standard error: what runs for long says more than a command that answers and ends.
 fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
     let default = match command {
-        Command::Server(_) | Command::Agent(_) => "info",
+        Command::Server(_) | Command::Agent(_) => LOG_FILTER,
         Command::Dev(_) => "warn",
         Command::Job(_)
         | Command::Run(_)

@@ -40,7 +40,7 @@ keys! {
     "servers" parse::addresses, "API addresses of replicas, any of them (127.0.0.1:7401)";
     "namespace" parse::namespace, "namespace of jobs and runs that name none (default)";
     "deadline" parse::duration, "how long a command tries before it gives up (10s)";
-    "log.filter" parse::filter, "what is logged, as in 'info,quorate_raft=debug' (info)";
+    "log.filter" parse::filter, "what is logged, as in 'info,quorate_raft=debug' (info,openraft=warn)";
     "log.format" parse::log_format, "text or json (text)";
     "server.data_dir" parse::path, "directory of the replica's store (quorate-replica)";
     "server.region" parse::region, "region the replica stands in (default)";

@@ -3,14 +3,18 @@
 use std::io::Read as _;
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_disk::RocksDisk;
-use quorate_seams::{Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_seams::{BootInstant, Clock as _, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_server::{Bound, Formation};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Error;
 use crate::settings::{AgentSettings, ServerSettings};
+
+/// Signals so close together are one request: `timeout` and terminals signal the process and its group.
+const SAME_REQUEST: Duration = Duration::from_secs(1);
 
 /// Opens the store of a replica.
 pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Error> {
@@ -56,7 +60,8 @@ pub(crate) async fn agent(settings: &AgentSettings, shutdown: Shutdown) -> Resul
     quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
 }
 
-/// Asks for a stop at SIGTERM or SIGINT; a second one ends the process at once.
+/// Asks for a stop at SIGTERM or SIGINT; another one, later than [`SAME_REQUEST`] after the first, ends
+/// the process at once.
 ///
 /// With `with_stdin` the end of standard input asks as well: whoever started this process holds
 /// the other end of the pipe, and whatever happens to it, the kernel closes that.
@@ -67,14 +72,20 @@ pub(crate) fn stop_on_signals(with_stdin: bool) -> Result<Shutdown, Error> {
     let mut interrupt = signal(SignalKind::interrupt()).map_err(Error::Setup)?;
     let asked = Arc::clone(&handle);
     tokio::spawn(async move {
-        for repetition in 0.. {
+        let mut first = None;
+        loop {
             tokio::select! { biased; _ = terminate.recv() => {}, _ = interrupt.recv() => {} }
-            if repetition > 0 {
-                tracing::warn!("asked to stop twice: ending at once");
-                std::process::exit(i32::from(crate::exit::Code::Error as u8));
+            match means(&mut first, SystemClock.boot()) {
+                Meaning::Stop => {
+                    tracing::info!("asked to stop");
+                    asked.request();
+                }
+                Meaning::Again => {}
+                Meaning::AtOnce => {
+                    tracing::warn!("asked to stop twice: ending at once");
+                    std::process::exit(i32::from(crate::exit::Code::Error as u8));
+                }
             }
-            tracing::info!("asked to stop");
-            asked.request();
         }
     });
     if with_stdin {
@@ -88,6 +99,39 @@ pub(crate) fn stop_on_signals(with_stdin: bool) -> Result<Shutdown, Error> {
     Ok(shutdown)
 }
 
+/// What a signal asks for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Meaning {
+    Stop,
+    Again,
+    AtOnce,
+}
+
+/// The meaning of a signal that comes now; `first` remembers when the first came.
+fn means(first: &mut Option<BootInstant>, now: BootInstant) -> Meaning {
+    match *first {
+        None => {
+            *first = Some(now);
+            Meaning::Stop
+        }
+        Some(asked) if now.since(asked) < SAME_REQUEST => Meaning::Again,
+        Some(_) => Meaning::AtOnce,
+    }
+}
+
 fn make_dir(path: &Path) -> Result<(), Error> {
     std::fs::create_dir_all(path).map_err(|source| Error::Write { path: path.to_path_buf(), source })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_a_later_signal_ends_the_process_at_once() {
+        let mut first = None;
+        let meanings = [0, 1, 999, 1_000, 9_000].map(|at| means(&mut first, BootInstant::from_millis(at)));
+        use Meaning::{Again, AtOnce, Stop};
+        assert_eq!(meanings, [Stop, Again, Again, AtOnce, AtOnce]);
+    }
 }

@@ -43,9 +43,20 @@ pub(crate) async fn resolve(context: &Context, client: &Client, text: &str) -> R
             other => return Ok(other?),
         }
     }
-    Err(Error::Missing(format!(
-        "{text:?} is neither a run id, nor a unique prefix of one, nor a job in namespace {namespace}"
-    )))
+    Err(Error::Missing(missing(text, namespace.as_str())))
+}
+
+/// Says of a text that names no run what it could have been.
+fn missing(text: &str, namespace: &str) -> String {
+    if let Some((namespace, name)) = text.split_once('/') {
+        return format!("there is no job {name:?} in namespace {namespace:?}");
+    }
+    let short = if text.len() < PREFIX_CHARS_MIN {
+        format!(" (a prefix has at least {PREFIX_CHARS_MIN} characters)")
+    } else {
+        String::new()
+    };
+    format!("{text:?} is neither a run id, nor a unique prefix of one{short}, nor a job in namespace {namespace}")
 }
 
 /// The reference to a run known by its whole id.
@@ -97,6 +108,14 @@ mod tests {
         assert_eq!(words("abc"), ["job default/abc"]);
         assert_eq!(words("nightly-claims"), ["job default/nightly-claims"]);
         assert_eq!(words("acme/test"), ["job acme/test"]);
+    }
+
+    #[test]
+    fn a_missing_run_is_looked_for_where_it_was_asked_for() {
+        assert_eq!(missing("acme/nope", "default"), "there is no job \"nope\" in namespace \"acme\"");
+        assert!(missing("abc", "default").contains("at least 4 characters"));
+        let text = missing("nightly", "default");
+        assert!(text.contains("namespace default") && !text.contains("at least"), "{text}");
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! `quorate run`: look at runs, wait for them, cancel them, read their output.
 
+use std::borrow::Cow;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
@@ -12,6 +13,7 @@ use crate::exit::{Code, Error};
 use crate::render::Output;
 use crate::render::attempt::AttemptList;
 use crate::render::run::{Logs, RunCancelled, RunList, RunStatus, run_word};
+use crate::render::task::{task_name, task_word};
 use crate::settings;
 
 /// Bytes of output that `run logs --json` holds in memory, per stream.
@@ -65,7 +67,7 @@ enum State {
 
 #[derive(Args, Debug)]
 struct Status {
-    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
     run: String,
     /// Show every attempt instead of the steps
     #[arg(long)]
@@ -74,13 +76,13 @@ struct Status {
 
 #[derive(Args, Debug)]
 struct Cancel {
-    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
     run: String,
 }
 
 #[derive(Args, Debug)]
 struct ReadLogs {
-    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
     run: String,
     /// The task: name, or name[index]
     task: TaskArg,
@@ -104,7 +106,7 @@ enum Stream {
 
 #[derive(Args, Debug)]
 struct Wait {
-    /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
     run: String,
     /// Give up after this time, such as 10m, with exit code 7; the run goes on
     #[arg(long, value_name = "TIME", value_parser = settings::timeout)]
@@ -233,11 +235,16 @@ impl ReadLogs {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let client = context.client()?;
         let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
+        // Both streams are read of the same attempt, also when a next one starts meanwhile.
+        let attempt = match self.attempt {
+            Some(number) => number,
+            None => self.newest_attempt(&client, &id, self.follow).await?,
+        };
         let request = |stream: v1::LogStream| v1::ReadLogsRequest {
             run: reference::by_id(&id),
             task: self.task.name.clone(),
             index: self.task.index,
-            attempt: self.attempt.unwrap_or(0),
+            attempt,
             stream: stream.into(),
             offset: 0,
             follow: self.follow,
@@ -253,15 +260,43 @@ impl ReadLogs {
         };
         tokio::try_join!(read_out, read_err)?;
         if context.output.json {
+            let attempt = if attempt == 0 { self.newest_attempt(&client, &id, true).await? } else { attempt };
+            let (stdout, stderr) = (out.text(), err.text());
             context.output.show(&Logs {
                 run_id: id,
                 task: self.task.name.clone(),
                 index: self.task.index,
-                stdout: out.text(),
-                stderr: err.text(),
+                attempt: (attempt > 0).then_some(attempt),
+                lossy: matches!((&stdout, &stderr), (Cow::Owned(_), _) | (_, Cow::Owned(_))),
+                stdout: stdout.into_owned(),
+                stderr: stderr.into_owned(),
             })?;
         }
         Ok(Code::Ok)
+    }
+}
+
+impl ReadLogs {
+    /// Number of the task's newest attempt; 0 when there is none and that is fine.
+    async fn newest_attempt(&self, client: &Client, id: &str, may_be_none: bool) -> Result<u32, Error> {
+        let request =
+            v1::ExplainTaskRequest { run: reference::by_id(id), task: self.task.name.clone(), index: self.task.index };
+        let task = client.explain_task(request).await?.task.unwrap_or_default();
+        if task.attempts > 0 || may_be_none {
+            return Ok(task.attempts);
+        }
+        let name = task_name(&task.task, task.index, task.count > 1);
+        let ended = match task.state() {
+            v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => {
+                true
+            }
+            v1::TaskState::Unspecified
+            | v1::TaskState::Waiting
+            | v1::TaskState::Ready
+            | v1::TaskState::Placed
+            | v1::TaskState::Running => false,
+        };
+        Err(Error::NotStarted { task: name, run: id.to_owned(), state: task_word(task.state), ended })
     }
 }
 
@@ -299,8 +334,9 @@ impl Sink {
         }
     }
 
-    fn text(&self) -> String {
-        String::from_utf8_lossy(&self.kept).into_owned()
+    /// What was kept; owned when bytes that are no text had to be replaced.
+    fn text(&self) -> Cow<'_, str> {
+        String::from_utf8_lossy(&self.kept)
     }
 }
 

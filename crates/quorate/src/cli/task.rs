@@ -19,7 +19,7 @@ pub(crate) struct Task {
 enum Verb {
     /// Say why a task is not running
     Why {
-        /// A run's id or a unique prefix of it, or [namespace/]job for that job's latest run
+        /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
         run: String,
         /// The task: name, or name[index]
         task: TaskArg,

@@ -117,7 +117,7 @@ fn complaints(run: &v1::Run, attempts: &[v1::Attempt], takeover: Option<&Takeove
         + counts.cancelled
         + counts.skipped;
     if others > 0 || counts.succeeded == 0 {
-        complaints.push(format!("{} task(s) succeeded and {others} did not", counts.succeeded));
+        complaints.push(format!("{} succeeded and {others} did not", time::count(counts.succeeded.into(), "task")));
     }
     let mut successes: BTreeMap<(&str, u32), u32> = BTreeMap::new();
     for attempt in attempts.iter().filter(|attempt| attempt.state() == v1::AttemptState::Succeeded) {
@@ -125,8 +125,8 @@ fn complaints(run: &v1::Run, attempts: &[v1::Attempt], takeover: Option<&Takeove
     }
     if successes.len() != counts.succeeded as usize {
         complaints.push(format!(
-            "{} task(s) have a successful attempt, {} succeeded",
-            successes.len(),
+            "{} with a successful attempt, {} succeeded",
+            time::count(successes.len() as u64, "task"),
             counts.succeeded
         ));
     }

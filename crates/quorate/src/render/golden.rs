@@ -134,6 +134,8 @@ fn logs() {
         run_id: "0123456789abc".into(),
         task: "split".into(),
         index: 0,
+        attempt: Some(1),
+        lossy: false,
         stdout: "12 parts\n".into(),
         stderr: String::new(),
     };

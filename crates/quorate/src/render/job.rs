@@ -92,9 +92,15 @@ impl View for JobPlan {
     fn human(&self, paint: Paint) -> String {
         let mut text = match (self.changed, self.current_version) {
             (false, version) => format!("No changes: it is version {version} already\n"),
-            (true, 0) => format!("A new job, version {}, {} tasks\n", self.version, self.task_count),
+            (true, 0) => {
+                format!("A new job, version {}, {}\n", self.version, time::count(self.task_count.into(), "task"))
+            }
             (true, current) => {
-                format!("Version {current} would become {}, {} tasks\n", self.version, self.task_count)
+                format!(
+                    "Version {current} would become {}, {}\n",
+                    self.version,
+                    time::count(self.task_count.into(), "task")
+                )
             }
         };
         for change in &self.changes {
@@ -160,7 +166,7 @@ impl View for JobValidated {
 
     fn human(&self, _: Paint) -> String {
         if let (true, Some(job)) = (self.valid, &self.job) {
-            return format!("{}: {job} is valid, {} tasks", self.file, self.task_count);
+            return format!("{}: {job} is valid, {}", self.file, time::count(self.task_count, "task"));
         }
         self.violations.iter().map(|violation| violation.line_of(&self.file)).collect::<Vec<_>>().join("\n")
     }

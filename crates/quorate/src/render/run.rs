@@ -249,6 +249,10 @@ pub(crate) struct Logs {
     pub(crate) task: String,
     /// Its index.
     pub(crate) index: u32,
+    /// Number of the attempt that wrote it; none when there was none.
+    pub(crate) attempt: Option<u32>,
+    /// Some bytes are not UTF-8 and were replaced.
+    pub(crate) lossy: bool,
     /// Standard output.
     pub(crate) stdout: String,
     /// Standard error.

@@ -1,13 +1,24 @@
 //! Tables without borders, as wide as the terminal where there is one.
+//!
+//! Only columns of free text wrap: an id or a name in two halves cannot be copied.
 
-use comfy_table::{Attribute, Cell, Color, ContentArrangement, Table, presets};
+use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, Table, presets};
 
 use super::{Paint, plain};
+
+/// Heads of the columns that may wrap.
+const WRAPPED: [&str; 4] = ["LABELS", "MESSAGE", "NEEDS", "WHY NOT"];
+/// A column is not wrapped to fewer characters: a terminal's own wrapping reads better than that.
+const WRAPPED_CHARS_MIN: u16 = 24;
+
+/// Blanks between two columns.
+const GAP: u16 = 2;
 
 /// A table under construction.
 pub(crate) struct Rows {
     table: Table,
     paint: Paint,
+    wraps: Vec<bool>,
 }
 
 impl Rows {
@@ -18,15 +29,13 @@ impl Rows {
         match paint {
             Paint::Always => {
                 table.enforce_styling();
-                // Only a terminal has a width worth wrapping for.
-                table.set_content_arrangement(ContentArrangement::Dynamic);
             }
             Paint::Never => {
                 table.force_no_tty();
             }
         }
         table.set_header(heads.iter().map(|head| Cell::new(head).add_attribute(Attribute::Bold)));
-        Self { table, paint }
+        Self { table, paint, wraps: heads.iter().map(|head| WRAPPED.contains(head)).collect() }
     }
 
     /// Adds a row.
@@ -38,10 +47,27 @@ impl Rows {
     /// The text, without blanks at the ends of lines.
     pub(crate) fn text(mut self) -> String {
         for column in self.table.column_iter_mut() {
-            column.set_padding((0, 2));
+            column.set_padding((0, GAP));
+        }
+        // Only a terminal has a width worth wrapping for, and not every terminal knows it.
+        if let Some(width) = self.table.width().filter(|width| *width > 0) {
+            self.wrap(width);
         }
         let text = self.table.to_string();
         text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
+    }
+
+    fn wrap(&mut self, width: u16) {
+        let mut width_min: u16 = 0;
+        let widths = self.table.column_max_content_widths();
+        for ((column, wraps), content) in self.table.column_iter_mut().zip(&self.wraps).zip(widths) {
+            let least = if *wraps { content.min(WRAPPED_CHARS_MIN) } else { content };
+            width_min = width_min.saturating_add(least).saturating_add(GAP);
+            if !*wraps {
+                column.set_constraint(ColumnConstraint::ContentWidth);
+            }
+        }
+        self.table.set_content_arrangement(ContentArrangement::Dynamic).set_width(width.max(width_min));
     }
 }
 
@@ -111,4 +137,31 @@ pub(crate) fn tone(word: &str) -> Tone {
 /// A wire enum's name as a word: `RUN_STATE_TIMED_OUT` without its prefix, in lower case.
 pub(crate) fn word(prefix: &str, name: &str) -> String {
     name.strip_prefix(prefix).unwrap_or(name).to_lowercase()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn table() -> Rows {
+        let mut rows = Rows::new(Paint::Never, &["RUN", "NODE", "MESSAGE"]);
+        rows.row(vec![entry("0123456789abc"), entry("a-node-with-a-long-name"), entry("word ".repeat(20))]);
+        rows
+    }
+
+    #[test]
+    fn ids_stay_whole_however_narrow_the_terminal() {
+        for width in [1, 40, 60, 80, 120] {
+            let mut rows = table();
+            rows.wrap(width);
+            let text = rows.text();
+            assert!(text.contains("0123456789abc  a-node-with-a-long-name  word"), "{width}: {text}");
+            assert!(text.lines().count() < 8, "{width}: {text}");
+        }
+    }
+
+    #[test]
+    fn what_is_no_terminal_is_not_wrapped_for() {
+        assert_eq!(table().text().lines().count(), 2);
+    }
 }

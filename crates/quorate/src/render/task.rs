@@ -124,7 +124,7 @@ impl View for TaskWhy {
         let name = task_name(&self.task, self.index, self.is_array);
         let mut text = format!("{name} of run {} is {}: {}\n", self.run_id, self.state, plain(&self.reason.text));
         for check in &self.reason.checks {
-            text += &format!("  {} on {} node(s)\n", check.check, check.nodes);
+            text += &format!("  {} on {}\n", check.check, time::count(check.nodes.into(), "node"));
         }
         if let Some(nearest) = &self.reason.nearest {
             text += &format!("  nearest: {} ({})", nearest.node, nearest.check);

@@ -36,6 +36,11 @@ pub(crate) fn between(from: Option<u64>, to: Option<u64>) -> String {
     }
 }
 
+/// A number of things, with the word in its right form.
+pub(crate) fn count(number: u64, thing: &str) -> String {
+    if number == 1 { format!("1 {thing}") } else { format!("{number} {thing}s") }
+}
+
 /// Thousandths of a core as cores.
 pub(crate) fn cores(milli: u64) -> String {
     if milli.is_multiple_of(1000) { (milli / 1000).to_string() } else { format!("{milli}m") }
@@ -72,6 +77,11 @@ mod tests {
         assert_eq!(bytes(8 << 30), "8Gi");
         assert_eq!(bytes((3 << 30) / 2), "1.5Gi");
         assert_eq!(bytes(12), "12B");
+    }
+
+    #[test]
+    fn one_is_no_plural() {
+        assert_eq!([0, 1, 2].map(|number| count(number, "task")), ["0 tasks", "1 task", "2 tasks"]);
     }
 
     #[test]
