@@ -10,6 +10,7 @@ use quorate_proto::v1;
 use quorate_seams::{Clock, Entropy, Journal, Network, Shutdown};
 use quorate_state::AttemptId;
 
+use crate::blocking::blocking;
 use crate::config::{Config, Machine};
 use crate::driver::{Drivers, Leftover, Place};
 use crate::error::Error;
@@ -21,6 +22,7 @@ use crate::ops;
 use crate::reconcile::Desired;
 use crate::session::{Closed, Dial, Link, Session};
 use crate::telemetry::Metrics;
+use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
 
 /// Everything through which an agent touches the world.
@@ -68,10 +70,14 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
     let (journal, left, writer) = journal::open(journal, &*entropy, clock.clone(), metrics.clone(), &machine.boot_id)?;
     background.spawn(writer);
     let failed = |path: PathBuf| move |source| Error::DataDir { path, source };
-    let outputs = Outputs::open(data_dir.output(), config.limits.clone()).map_err(failed(data_dir.output()))?;
+    let outputs = blocking(|| Outputs::open(data_dir.output(), config.limits.clone()));
+    let outputs = outputs.map_err(failed(data_dir.output()))?;
     let (leftovers, alive) = recover(&left, &*drivers, &machine).await;
     // Only now: what an earlier life left running may have been writing there.
-    let workspaces = Workspaces::open(data_dir.work()).map_err(failed(data_dir.work()))?;
+    let workspaces = blocking(|| Workspaces::open(data_dir.work())).map_err(failed(data_dir.work()))?;
+    let workspaces = Arc::new(workspaces);
+    let tidier = Tidier::start(outputs.clone(), workspaces.clone(), config.limits.attempts_max);
+    let tidier = tidier.map_err(failed(data_dir.work()))?;
 
     tracing::info!(
         node = %config.node, cluster = %config.cluster, region = %config.region, %uuid,
@@ -89,7 +95,8 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         clock,
         drivers,
         outputs,
-        workspaces: Arc::new(workspaces),
+        workspaces,
+        tidier: Arc::new(tidier),
         metrics,
     };
     let mut node = Node::new(fixed, session, journal, left.cluster, desired);

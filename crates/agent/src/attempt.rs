@@ -32,8 +32,8 @@ pub(crate) enum What {
     Running { process: Option<(u32, u64)> },
     /// It was asked to end.
     Stopping,
-    /// It ended by itself or as asked.
-    Ended { ending: Ending, gone: bool },
+    /// It ended: by itself, or after it was asked to (`stopped`).
+    Ended { ending: Ending, gone: bool, stopped: bool },
     /// It was never started; what is the node's fault is no failure of the task.
     NeverStarted { why: NotStarted },
     /// Nothing of it is left.
@@ -80,6 +80,7 @@ pub(crate) async fn live(
 
 async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: watch::Receiver<Wish>, grace: Duration) {
     let mut done = Wish::Run;
+    let mut stopped = false;
     let mut kill_at: Option<Instant> = None;
     let mut tend_at = Instant::now() + TEND_EVERY;
     loop {
@@ -88,12 +89,15 @@ async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: wa
             match wanted {
                 Wish::Run => {}
                 Wish::Stop => {
-                    execution.stop();
-                    kill_at = Some(Instant::now() + grace);
-                    line.tell(What::Stopping).await;
+                    // One that has ended already is told of by its end.
+                    if execution.stop() {
+                        stopped = true;
+                        kill_at = Some(Instant::now() + grace);
+                        line.tell(What::Stopping).await;
+                    }
                 }
                 Wish::Kill => {
-                    execution.kill();
+                    stopped |= execution.kill();
                     kill_at = None;
                 }
             }
@@ -113,7 +117,7 @@ async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: wa
             }
             event = execution.next() => match event {
                 Event::Ended { ending, gone } => {
-                    line.tell(What::Ended { ending, gone }).await;
+                    line.tell(What::Ended { ending, gone, stopped }).await;
                     if gone {
                         return;
                     }

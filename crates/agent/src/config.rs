@@ -44,6 +44,12 @@ pub struct Machine {
     pub machine_id: String,
 }
 
+impl Machine {
+    fn ids(&self) -> [(&'static str, &str); 2] {
+        [("agent.machine.boot_id", &self.boot_id), ("agent.machine.machine_id", &self.machine_id)]
+    }
+}
+
 /// Bounds on what one agent holds, each a key of the configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -85,6 +91,8 @@ pub struct Violation {
 
 /// No agent connects to more replicas than this.
 const SERVERS_MAX: usize = 64;
+/// Bytes of a machine's and of a boot's identity.
+pub(crate) const MACHINE_BYTES_MAX: usize = 256;
 /// Labels of a node.
 const LABELS_MAX: usize = 64;
 /// Bytes of one label, key and value together.
@@ -132,6 +140,11 @@ impl Config {
         }
         if let Some((key, _)) = self.labels.iter().find(|(key, value)| key.len() + value.len() > LABEL_BYTES_MAX) {
             complain("agent.labels", format!("{key:.32?} has more than LABEL_BYTES_MAX ({LABEL_BYTES_MAX}) bytes"));
+        }
+        for (key, id) in self.machine.iter().flat_map(Machine::ids) {
+            if id.len() > MACHINE_BYTES_MAX {
+                complain(key, format!("has {} bytes, MACHINE_BYTES_MAX is {MACHINE_BYTES_MAX}", id.len()));
+            }
         }
         if self.data_dir.as_os_str().is_empty() {
             complain("agent.data_dir", "is empty: name a directory on a local disk".into());
@@ -194,6 +207,7 @@ mod tests {
             servers: vec!["nowhere".into(), ":1".into(), "host:70000".into()],
             capacity: Resources::ZERO,
             data_dir: "".into(),
+            machine: Some(Machine { boot_id: "x".into(), machine_id: "x".repeat(MACHINE_BYTES_MAX + 1) }),
             ops: Some("0.0.0.0:9090".into()),
             limits: Limits { attempts_max: 0, log_bytes_max: 1, ..Limits::default() },
             ..valid()
@@ -208,6 +222,7 @@ mod tests {
                 "agent.ops",
                 "agent.cpu",
                 "agent.memory",
+                "agent.machine.machine_id",
                 "agent.data_dir",
                 "agent.limits.attempts_max",
                 "agent.limits.log_bytes_max"

@@ -16,6 +16,7 @@ use tokio::sync::watch;
 use crate::assignment::Assignment;
 use crate::error::Error;
 use crate::logs::Outputs;
+use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
 
 /// The drivers of an agent, by the name that job files use.
@@ -60,6 +61,8 @@ pub struct Start {
     pub outputs: Arc<Outputs>,
     /// Where its working directory comes from.
     pub workspaces: Arc<Workspaces>,
+    /// Who gives both back.
+    pub tidier: Arc<Tidier>,
     /// Looked at again just before it starts: what was withdrawn meanwhile never runs.
     pub wish: watch::Receiver<Wish>,
 }
@@ -117,7 +120,8 @@ pub trait Driver: Send + Sync + 'static {
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId>;
 }
 
-/// One attempt that runs. Dropping it kills it.
+/// One attempt that runs. Dropping it kills it; what it had on the disk is given back when it is
+/// dropped after an event that says it is gone, so the event can be told first.
 #[async_trait]
 pub trait Execution: Send {
     /// Its main process and when that began, in the kernel's ticks since boot.
@@ -126,13 +130,13 @@ pub trait Execution: Send {
     /// The next event. Cancel-safe; not called again after an event that says it is gone.
     async fn next(&mut self) -> Event;
 
-    /// Asks it to end.
-    fn stop(&mut self);
+    /// Asks it to end. False when it had ended by itself before it could hear of that.
+    fn stop(&mut self) -> bool;
 
-    /// Ends it, all of it, without asking.
-    fn kill(&mut self);
+    /// Ends it, all of it, without asking. False when it had ended by itself before.
+    fn kill(&mut self) -> bool;
 
-    /// Called about once a second while it runs: keeps its output within bounds.
+    /// Called about once a second while it runs, has its output kept within bounds. Does not wait.
     fn tend(&mut self);
 }
 

@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use quorate_seams::{Entropy, FileJournal};
 use quorate_state::Uuid;
 
-use crate::config::Machine;
+use crate::config::{MACHINE_BYTES_MAX, Machine};
 use crate::error::Error;
 
 /// A data directory that no other agent can use while this lives.
@@ -81,17 +81,23 @@ pub fn open_journal(data_dir: &Path) -> Result<FileJournal, Error> {
 }
 
 impl Machine {
-    /// As the kernel says. A machine without an id of its own (a container) is known by `fallback`.
+    /// As the kernel says. A machine without a usable id of its own (a container) is known by `fallback`.
     pub(crate) fn read(fallback: Uuid) -> Result<Self, Error> {
         let path = Path::new("/proc/sys/kernel/random/boot_id");
         let boot_id =
             std::fs::read_to_string(path).map_err(|source| Error::DataDir { path: path.to_owned(), source })?;
         let machine_id = std::fs::read_to_string("/etc/machine-id").unwrap_or_default();
         let machine_id = match machine_id.trim() {
-            "" => fallback.to_string(),
+            id if id.is_empty() || id.len() > MACHINE_BYTES_MAX => fallback.to_string(),
             id => id.to_owned(),
         };
-        Ok(Self { boot_id: boot_id.trim().to_owned(), machine_id })
+        let boot_id = boot_id.trim().to_owned();
+        if boot_id.len() > MACHINE_BYTES_MAX {
+            let why =
+                format!("it has over MACHINE_BYTES_MAX ({MACHINE_BYTES_MAX}) bytes; mount the kernel's own /proc");
+            return Err(Error::Damaged { path: path.to_owned(), why });
+        }
+        Ok(Self { boot_id, machine_id })
     }
 }
 

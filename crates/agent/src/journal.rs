@@ -22,6 +22,7 @@ use tokio::sync::{Notify, watch};
 pub use image::{Attempt, Image};
 pub use row::{Fact, Over};
 
+use crate::blocking::blocking;
 use crate::error::Error;
 use crate::telemetry::Metrics;
 
@@ -169,15 +170,6 @@ impl Writer {
             self.facts_since = 0;
         }
         Ok(())
-    }
-}
-
-/// Runs what waits for the disk without holding up the runtime's other tasks, where it has threads
-/// for that; in place on a runtime of one thread, which is what the simulator uses.
-fn blocking<T>(work: impl FnOnce() -> T) -> T {
-    match tokio::runtime::Handle::current().runtime_flavor() {
-        tokio::runtime::RuntimeFlavor::MultiThread => tokio::task::block_in_place(work),
-        _ => work(),
     }
 }
 

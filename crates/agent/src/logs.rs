@@ -9,7 +9,6 @@ use std::fs::File;
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -19,6 +18,7 @@ use quorate_state::{AttemptId, Driver, RunId, TaskId};
 use rustix::fs::{FallocateFlags, SeekFrom, fallocate, seek};
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::blocking::blocking;
 use crate::config::Limits;
 
 /// Ending of the file of an attempt's standard output.
@@ -47,8 +47,6 @@ pub struct Outputs {
     root: PathBuf,
     limits: Limits,
     kept: Mutex<Kept>,
-    /// A thread removes what is over the limits.
-    cleaning: AtomicBool,
     reads: Arc<Semaphore>,
 }
 
@@ -62,10 +60,9 @@ struct Kept {
 }
 
 impl Kept {
-    /// True when there is more than `times` as much as may be kept.
-    fn excess(&self, limits: &Limits, times: u64) -> bool {
-        let count_max = limits.logs_kept_max.saturating_mul(usize::try_from(times).unwrap_or(usize::MAX));
-        self.ended.len() > count_max || self.bytes > limits.logs_bytes_max.saturating_mul(times)
+    /// True when there is more than may be kept.
+    fn excess(&self, limits: &Limits) -> bool {
+        self.ended.len() > limits.logs_kept_max || self.bytes > limits.logs_bytes_max
     }
 }
 
@@ -118,7 +115,7 @@ impl Outputs {
         }
         found.sort_unstable();
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        let outputs = Self { root, limits, kept: Mutex::default(), cleaning: AtomicBool::new(false), reads };
+        let outputs = Self { root, limits, kept: Mutex::default(), reads };
         let outputs = Arc::new(outputs);
         for (_, attempt) in found {
             outputs.retire(attempt);
@@ -159,31 +156,16 @@ impl Outputs {
         self.lock().live.remove(&attempt);
     }
 
-    /// Its processes are gone: its output stays for a while.
-    pub fn retire(self: &Arc<Self>, attempt: AttemptId) {
+    /// Its processes are gone: its output stays for a while, and what is then too much goes. Waits
+    /// for the disk.
+    pub fn retire(&self, attempt: AttemptId) {
         let bytes = [STDOUT, STDERR].iter().filter_map(|ending| held(&self.path(attempt, ending)).ok()).sum();
-        let over = {
+        {
             let mut kept = self.lock();
             kept.ended.push_back((attempt, bytes));
             kept.bytes += bytes;
-            kept.excess(&self.limits, 1)
-        };
-        if !over || self.cleaning.swap(true, Ordering::AcqRel) {
-            // One cleans already. If it cannot keep up, whoever adds helps: the disk is bounded too.
-            if over && self.lock().excess(&self.limits, 2) {
-                self.clean();
-            }
-            return;
         }
-        let outputs = self.clone();
-        let body = move || {
-            outputs.clean();
-            outputs.cleaning.store(false, Ordering::Release);
-        };
-        if let Err(error) = std::thread::Builder::new().name("cleaner".into()).spawn(body) {
-            tracing::warn!(%error, "old output is not removed now");
-            self.cleaning.store(false, Ordering::Release);
-        }
+        self.clean();
     }
 
     /// Removes the oldest outputs until the rest is within the limits.
@@ -191,7 +173,7 @@ impl Outputs {
         loop {
             let oldest = {
                 let mut kept = self.lock();
-                if !kept.excess(&self.limits, 1) {
+                if !kept.excess(&self.limits) {
                     return;
                 }
                 let Some((oldest, bytes)) = kept.ended.pop_front() else { return };
@@ -209,8 +191,11 @@ impl Outputs {
     /// Cuts the beginning of an attempt's output out when it is over `log_bytes_max`.
     pub fn trim(&self, attempt: AttemptId) {
         for ending in [STDOUT, STDERR] {
-            if let Err(error) = cut(&self.path(attempt, ending), self.limits.log_bytes_max) {
-                tracing::warn!(?attempt, %error, "its output cannot be kept within log_bytes_max");
+            match cut(&self.path(attempt, ending), self.limits.log_bytes_max) {
+                Ok(()) => {}
+                // It ended meanwhile and was removed as one of the oldest.
+                Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+                Err(error) => tracing::warn!(?attempt, %error, "its output cannot be kept within log_bytes_max"),
             }
         }
     }
@@ -281,7 +266,7 @@ impl Outputs {
         let bytes_max = usize::try_from(request.bytes_max).unwrap_or(CHUNK_BYTES_MAX);
         let deadline = tokio::time::Instant::now() + WAIT_MAX.min(Duration::from_millis(request.wait_ms.into()));
         loop {
-            let piece = self.read(attempt, request.stream(), request.offset, bytes_max)?;
+            let piece = blocking(|| self.read(attempt, request.stream(), request.offset, bytes_max))?;
             if piece.end || !piece.data.is_empty() || tokio::time::Instant::now() >= deadline {
                 return Ok(piece);
             }

@@ -31,6 +31,7 @@ use crate::reconcile::{self, Desired, Known, Step, Touched};
 use crate::reports::Outbox;
 use crate::session::{Session, SessionEvent};
 use crate::telemetry::Metrics;
+use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
 use tracked::{Cause, Tracked};
 
@@ -57,6 +58,7 @@ pub(crate) struct Fixed {
     pub(crate) drivers: Arc<dyn Drivers>,
     pub(crate) outputs: Arc<Outputs>,
     pub(crate) workspaces: Arc<Workspaces>,
+    pub(crate) tidier: Arc<Tidier>,
     pub(crate) metrics: Arc<Metrics>,
 }
 
@@ -254,8 +256,14 @@ impl Node {
 
     /// Compares what should be with what is, for `touched`, and carries the steps out.
     fn reconcile(&mut self, touched: Touched) {
+        // Until this session has said what should be here, what waits goes on waiting.
+        if !self.desired.is_known() {
+            return;
+        }
         let attempts: BTreeSet<AttemptId> = match touched {
-            Touched::All => self.desired.attempts().chain(self.attempts.keys().copied()).collect(),
+            Touched::All => {
+                self.desired.attempts().chain(self.attempts.keys().copied()).chain(self.waiting.clone()).collect()
+            }
             Touched::Some(some) => some,
         };
         let may_start = self.stopping.is_none() && self.fence.epoch().is_some();
@@ -273,7 +281,13 @@ impl Node {
             match step {
                 Step::Start(assignment) => starts.push(assignment),
                 Step::Decline(assignment) => {
-                    let over = Over { message: Some("stopped before it started".into()), ..Over::default() };
+                    let message = Some("stopped before it started".into());
+                    let over = Over { stopped: true, message, ..Over::default() };
+                    self.insert_over(assignment.attempt, Tracked::new(&assignment), over);
+                }
+                Step::Disclaim(assignment) => {
+                    let message = Some("never started: it was no longer wanted here".into());
+                    let over = Over { lost: true, stopped: true, message, ..Over::default() };
                     self.insert_over(assignment.attempt, Tracked::new(&assignment), over);
                 }
                 Step::Stop(attempt) => self.wish(attempt, Wish::Stop, Cause::Asked),
@@ -311,6 +325,7 @@ impl Node {
                 place: self.fixed.place.clone(),
                 outputs: self.fixed.outputs.clone(),
                 workspaces: self.fixed.workspaces.clone(),
+                tidier: self.fixed.tidier.clone(),
                 wish: tracked.wish.subscribe(),
             };
             self.attempts.insert(attempt, tracked);

@@ -7,9 +7,13 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quorate_state::{AttemptId, Revision, Token};
+use quorate_state::{AttemptClaim, AttemptId, Revision, Token};
 
 use crate::assignment::Assignment;
+
+/// Attempts in one desired set, however many parts it comes in: far beyond what a node can run, so
+/// that only a control plane that is broken reaches it.
+pub const SET_MAX: usize = 100_000;
 
 /// How new something is: the life of the cluster's data, then the revision in that life.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -23,8 +27,10 @@ pub struct Seen {
 /// Something the control plane says about what should be here.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Statement {
-    /// All of it.
+    /// All of it, or the last part of all of it.
     Full(Vec<Assignment>),
+    /// Some of it; the rest follows at the same revision.
+    Part(Vec<Assignment>),
     /// What changed since `from`.
     Delta {
         /// The revision of the set that it changes.
@@ -41,8 +47,11 @@ pub enum Statement {
 pub enum Refusal {
     /// It is older than something this agent acted on: taking it could start what has ended.
     Older,
-    /// It changes a set that this agent does not have: a full one is needed.
+    /// It changes a set that this agent does not have, or breaks into one that comes in parts: a full
+    /// one is needed.
     Gap,
+    /// The set has more than [`SET_MAX`] attempts.
+    TooLarge,
 }
 
 /// What a statement may have changed.
@@ -61,12 +70,28 @@ pub struct Desired {
     /// The revision of `set`, once this session has sent a full one.
     at: Option<Revision>,
     set: BTreeMap<AttemptId, Arc<Assignment>>,
+    /// What the last statement struck from `set`.
+    dropped: BTreeMap<AttemptId, Arc<Assignment>>,
+    parts: Parts,
+}
+
+/// A set that comes in parts.
+#[derive(Clone, Debug, Default)]
+enum Parts {
+    /// None is on its way.
+    #[default]
+    None,
+    /// What has come of the set at this revision.
+    Some(Revision, BTreeMap<AttemptId, Arc<Assignment>>),
+    /// Something came in between. What follows, up to the last part, could be the rest of the broken
+    /// set: taken for the beginning of another one, it would stop whatever the lost parts held.
+    Broken,
 }
 
 impl Desired {
     /// Knows nothing but how new the newest thing is that an earlier life of this agent saw.
     pub fn resume(seen: Seen) -> Self {
-        Self { seen, at: None, set: BTreeMap::new() }
+        Self { seen, ..Self::default() }
     }
 
     /// The newest that was seen.
@@ -77,6 +102,12 @@ impl Desired {
     /// A new session knows nothing of what the last one sent: its first statement must be full.
     pub fn session_opened(&mut self) {
         self.at = None;
+        self.parts = Parts::None;
+    }
+
+    /// A full set has come in this session.
+    pub fn is_known(&self) -> bool {
+        self.at.is_some()
     }
 
     /// Meets a message's life of the data. False: it is older than one seen, and so is everything
@@ -86,6 +117,8 @@ impl Desired {
             self.seen = Seen { incarnation, revision: Revision(0) };
             self.at = None;
             self.set.clear();
+            self.dropped.clear();
+            self.parts = Parts::None;
         }
         incarnation == self.seen.incarnation
     }
@@ -98,19 +131,46 @@ impl Desired {
 
     /// Takes a statement made at `revision`.
     pub fn take(&mut self, revision: Revision, statement: Statement) -> Result<Touched, Refusal> {
-        if revision < self.seen.revision {
-            return Err(Refusal::Older);
-        }
+        let nothing = Touched::Some(BTreeSet::new());
+        // Whatever goes wrong below leaves nothing of the parts so far, and nothing of the rest.
+        let parts = std::mem::replace(&mut self.parts, Parts::Broken);
+        let (before, was_broken) = match parts {
+            Parts::None => (None, false),
+            Parts::Some(at, before) => (Some((at, before)), false),
+            Parts::Broken => (None, true),
+        };
         let touched = match statement {
-            Statement::Full(all) => {
-                self.set = all.into_iter().map(|one| (one.attempt, Arc::new(one))).collect();
+            Statement::Part(_) if was_broken => return Ok(nothing),
+            Statement::Full(_) if was_broken => {
+                self.parts = Parts::None;
+                return Err(Refusal::Gap);
+            }
+            Statement::Part(some) => {
+                let set = self.gather(revision, before, some)?;
+                self.parts = Parts::Some(revision, set);
+                return Ok(nothing);
+            }
+            Statement::Full(rest) => {
+                let gathered = self.gather(revision, before, rest);
+                // This was the last part, of a good set or of a bad one.
+                self.parts = Parts::None;
+                let old = std::mem::replace(&mut self.set, gathered?);
+                self.dropped = old.into_iter().filter(|(attempt, _)| !self.set.contains_key(attempt)).collect();
                 Touched::All
             }
-            Statement::Delta { from, .. } if self.at != Some(from) => return Err(Refusal::Gap),
-            Statement::Delta { from: _, set, removed } => {
+            Statement::Delta { .. } if was_broken || before.is_some() => return Err(Refusal::Gap),
+            Statement::Delta { from, set, removed } => {
+                self.parts = Parts::None;
+                if revision < self.seen.revision {
+                    return Err(Refusal::Older);
+                }
+                if self.at != Some(from) {
+                    return Err(Refusal::Gap);
+                }
+                self.dropped.clear();
                 let mut touched = BTreeSet::new();
                 for attempt in removed {
-                    self.set.remove(&attempt);
+                    self.dropped.extend(self.set.remove_entry(&attempt));
                     touched.insert(attempt);
                 }
                 for one in set {
@@ -125,16 +185,43 @@ impl Desired {
         Ok(touched)
     }
 
+    /// Adds a part to those `before` it.
+    fn gather(
+        &self,
+        revision: Revision,
+        before: Option<(Revision, BTreeMap<AttemptId, Arc<Assignment>>)>,
+        part: Vec<Assignment>,
+    ) -> Result<BTreeMap<AttemptId, Arc<Assignment>>, Refusal> {
+        if revision < self.seen.revision {
+            return Err(Refusal::Older);
+        }
+        let mut set = match before {
+            None => BTreeMap::new(),
+            Some((at, set)) if at == revision => set,
+            Some(_) => return Err(Refusal::Gap),
+        };
+        set.extend(part.into_iter().map(|one| (one.attempt, Arc::new(one))));
+        if set.len() > SET_MAX { Err(Refusal::TooLarge) } else { Ok(set) }
+    }
+
     /// Strikes an attempt whose end was acknowledged: the set in hand is older than that.
     pub fn forget(&mut self, attempt: AttemptId, token: Token) {
+        self.dropped.remove(&attempt);
         if self.set.get(&attempt).is_some_and(|one| one.token == token) {
             self.set.remove(&attempt);
         }
     }
 
-    /// Every attempt that should be here.
+    /// Every attempt that should be here, or should have been until the last statement.
     pub fn attempts(&self) -> impl Iterator<Item = AttemptId> {
-        self.set.keys().copied()
+        self.set.keys().chain(self.dropped.keys()).copied()
+    }
+
+    /// Those that wait here to be started, to be claimed like the ones that run: what a registration
+    /// leaves out is called lost.
+    pub fn claims(&self, is_known: impl Fn(AttemptId) -> bool) -> impl Iterator<Item = AttemptClaim> {
+        let waits = move |one: &&Arc<Assignment>| !one.stop && !is_known(one.attempt);
+        self.set.values().filter(waits).map(|one| AttemptClaim { attempt: one.attempt, token: one.token })
     }
 }
 
@@ -154,6 +241,9 @@ pub enum Step {
     Start(Arc<Assignment>),
     /// It should end before it was started here: say that there is nothing.
     Decline(Arc<Assignment>),
+    /// It is no longer wanted and was never started here, although it was claimed: say that there is
+    /// nothing, because somebody may wait for exactly that.
+    Disclaim(Arc<Assignment>),
     /// Ask it to end.
     Stop(AttemptId),
 }
@@ -180,7 +270,7 @@ pub fn steps(
     let mut starts = Vec::new();
     for attempt in attempts {
         match (desired.set.get(&attempt), known(attempt)) {
-            (None, None) => {}
+            (None, None) => steps.now.extend(desired.dropped.get(&attempt).cloned().map(Step::Disclaim)),
             (Some(wanted), None) if wanted.stop => steps.now.push(Step::Decline(wanted.clone())),
             (Some(wanted), None) => starts.push(wanted.clone()),
             // The same name with a newer token comes from a restored cluster: the old one must end,

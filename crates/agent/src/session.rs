@@ -105,7 +105,7 @@ pub(crate) struct Session {
     servers: Vec<String>,
     /// Which of them is next.
     turn: usize,
-    /// Sessions in a row that did not get as far as a welcome.
+    /// Sessions in a row that did not get as far as a whole desired set.
     failures: u32,
     stage: Stage,
 }
@@ -162,7 +162,7 @@ impl Session {
         }));
     }
 
-    /// The session serves: the next failure is the first again.
+    /// The session serves, its first desired set is here: the next failure is the first again.
     pub(crate) fn settled(&mut self) {
         self.failures = 0;
     }

@@ -22,7 +22,7 @@ pub struct Metrics {
     pub sessions: IntCounter,
     /// Milliseconds until the lease runs out; 0 without one.
     pub lease_ms: IntGauge,
-    /// Statements refused, by `why`: older, gap.
+    /// Statements refused, by `why`: older, gap, too_large.
     pub refused: IntCounterVec,
     /// Reports sent.
     pub reports: IntCounter,

@@ -6,10 +6,15 @@
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 /// Empty directories kept for use; more are not worth finding again.
 const FREE_MAX: usize = 1_024;
+
+/// Directories made by this process. Not counted per [`Workspaces`]: what an earlier agent of the
+/// same process is still removing never has the name of something new.
+static MADE: AtomicU64 = AtomicU64::new(0);
 
 /// The working directories of a node.
 #[derive(Debug)]
@@ -21,7 +26,6 @@ pub struct Workspaces {
 #[derive(Debug, Default)]
 struct Pool {
     free: Vec<Workspace>,
-    made: u64,
 }
 
 /// A directory that one attempt has for itself. One that is not given back stays until the agent
@@ -47,15 +51,10 @@ impl Workspaces {
 
     /// An empty directory.
     pub fn take(&self) -> io::Result<Workspace> {
-        let number = {
-            let mut pool = self.lock();
-            if let Some(free) = pool.free.pop() {
-                return Ok(free);
-            }
-            pool.made += 1;
-            pool.made
-        };
-        let path = self.root.join(number.to_string());
+        if let Some(free) = self.lock().free.pop() {
+            return Ok(free);
+        }
+        let path = self.root.join(MADE.fetch_add(1, Ordering::Relaxed).to_string());
         std::fs::create_dir(&path)?;
         let pristine = looks(&path)?;
         Ok(Workspace { path, pristine })

@@ -18,6 +18,7 @@ use crate::config::Limits;
 use crate::driver::Place;
 use crate::logs::Outputs;
 use crate::telemetry::Metrics;
+use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
 
 /// What was done to the execution, with the time it was done at.
@@ -42,6 +43,10 @@ struct Running {
 impl Running {
     fn note(&self, what: &'static str) {
         self.log.lock().unwrap().push((what, self.began.elapsed()));
+    }
+
+    fn has_ended(&self) -> bool {
+        self.ended.0.load(Ordering::Relaxed)
     }
 
     fn end(&self) {
@@ -81,22 +86,26 @@ impl Execution for Running {
     async fn next(&mut self) -> Event {
         let ended = self.ended.clone();
         let notified = ended.1.notified();
-        if !ended.0.load(Ordering::Relaxed) {
+        if !self.has_ended() {
             notified.await;
         }
         Event::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true }
     }
 
-    fn stop(&mut self) {
+    fn stop(&mut self) -> bool {
         self.note("stop");
+        let hears = !self.has_ended();
         if !self.stubborn {
             self.end();
         }
+        hears
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self) -> bool {
         self.note("kill");
+        let hears = !self.has_ended();
         self.end();
+        hears
     }
 
     fn tend(&mut self) {
@@ -145,14 +154,16 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
     let (journal, _, _writer) =
         crate::journal::open(seam, &SystemEntropy, Arc::new(SystemClock), Arc::new(Metrics::new()), "boot").unwrap();
     let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
-    let workspaces = Workspaces::open(directory.path().join("work")).unwrap();
+    let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
+    let tidier = Tidier::start(outputs.clone(), workspaces.clone(), 1).unwrap();
     let (wish, wished) = watch::channel(wish);
     let (sender, events) = mpsc::channel(16);
     let start = Start {
         assignment: Arc::new(assignment),
         place: Arc::new(place),
         outputs,
-        workspaces: Arc::new(workspaces),
+        workspaces,
+        tidier: Arc::new(tidier),
         wish: wished,
     };
     let line = Line { attempt, token: Token(5), events: sender };
@@ -174,8 +185,8 @@ fn running() -> What {
     What::Running { process: Some((7, 8)) }
 }
 
-fn ended() -> What {
-    What::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true }
+fn ended(stopped: bool) -> What {
+    What::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true, stopped }
 }
 
 #[tokio::test(start_paused = true)]
@@ -184,8 +195,21 @@ async fn it_runs_to_its_own_end() {
     assert_eq!(setup.next().await, running());
     setup.driver.ended.0.store(true, Ordering::Relaxed);
     setup.driver.ended.1.notify_waiters();
-    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.next().await, ended(false));
     setup.task.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn one_that_ended_before_it_heard_of_the_stop_was_not_stopped() {
+    for wish in [Wish::Stop, Wish::Kill] {
+        let mut setup = setup(false, false, Wish::Run);
+        assert_eq!(setup.next().await, running());
+        // Its end and the wish are both there when its task looks again.
+        setup.driver.ended.0.store(true, Ordering::Relaxed);
+        setup.driver.ended.1.notify_waiters();
+        setup.wish.send_replace(wish);
+        assert_eq!(setup.next().await, ended(false), "{wish:?}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -194,7 +218,7 @@ async fn one_that_ignores_being_asked_is_killed_after_the_grace() {
     assert_eq!(setup.next().await, running());
     setup.wish.send_replace(Wish::Stop);
     assert_eq!(setup.next().await, What::Stopping);
-    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.next().await, ended(true));
     assert_eq!(setup.done(), ["stop", "kill"]);
     let log = setup.log.lock().unwrap().clone();
     let at = |what| log.iter().find(|(noted, _)| *noted == what).unwrap().1;
@@ -208,7 +232,7 @@ async fn one_that_ends_when_asked_is_not_killed() {
     assert_eq!(setup.next().await, running());
     setup.wish.send_replace(Wish::Stop);
     assert_eq!(setup.next().await, What::Stopping);
-    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.next().await, ended(true));
     assert_eq!(setup.done(), ["stop"]);
 }
 
@@ -217,7 +241,7 @@ async fn a_kill_does_not_ask_and_does_not_wait() {
     let mut setup = setup(true, false, Wish::Run);
     assert_eq!(setup.next().await, running());
     setup.wish.send_replace(Wish::Kill);
-    assert_eq!(setup.next().await, ended());
+    assert_eq!(setup.next().await, ended(true));
     assert_eq!(setup.done(), ["kill"]);
 }
 

@@ -36,9 +36,14 @@ impl Execution for Nothing {
         Event::Ended { ending, gone: true }
     }
 
-    fn stop(&mut self) {}
+    // It has ended the moment it started.
+    fn stop(&mut self) -> bool {
+        false
+    }
 
-    fn kill(&mut self) {}
+    fn kill(&mut self) -> bool {
+        false
+    }
 
     fn tend(&mut self) {}
 }

@@ -3,9 +3,12 @@
 //! **Invariant:** an attempt is called gone only when no process of its group is left, because its
 //! resources and, for `fenced` tasks, its next copy wait for exactly that.
 //! **Invariant:** processes are started by threads that live as long as the driver, because the
-//! kernel ends a child with the *thread* that started it (`PR_SET_PDEATHSIG`), and that is how
-//! tasks die with their agent, `kill -9` included.
+//! kernel ends a child with the *thread* that started it (`PR_SET_PDEATHSIG`), and that is how a
+//! task's first process dies with its agent, `kill -9` included.
 //!
+//! What the kernel does not do: the death signal is not inherited by what that process starts. After
+//! `kill -9` of the agent, descendants run on until the agent starts again, which finds and kills
+//! them (`recover`). Only a process beside each task that outlives the agent could do it earlier.
 //! What a group cannot hold: a process that starts a session of its own. It is found after a restart
 //! by its environment, and needs a cgroup to be found earlier.
 
@@ -25,11 +28,11 @@ use quorate_state::{AttemptId, Exit, Usage};
 use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start};
+use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
 use crate::error::Error;
-use crate::logs::Outputs;
+use crate::tidy::{Slot, Tidier};
 use crate::usage;
-use crate::workspace::{Workspace, Workspaces};
+use crate::workspace::Workspace;
 use group::Group;
 use spawn::Spawned;
 
@@ -82,13 +85,17 @@ fn serve(requests: &Mutex<mpsc::Receiver<Request>>) {
 impl Driver for ProcessDriver {
     async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted> {
         let stopped = || NotStarted::Node("the process driver has stopped".into());
-        let (attempt, outputs, workspaces) =
-            (start.assignment.attempt, start.outputs.clone(), start.workspaces.clone());
+        let (attempt, tidier, mut wish) = (start.assignment.attempt, start.tidier.clone(), start.wish.clone());
+        let slot = tokio::select! {
+            biased;
+            _ = wish.wait_for(|wish| *wish > Wish::Run) => return Err(NotStarted::Withdrawn),
+            slot = tidier.slot() => slot.ok_or_else(stopped)?,
+        };
         let (reply, answer) = oneshot::channel();
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
         let spawned = answer.await.map_err(|_| stopped())??;
         let (process, group, pidfd) = (spawned.process, spawned.group, spawned.pidfd);
-        let files = Files { attempt, outputs, workspaces, workspace: Some(spawned.workspace) };
+        let files = Files { attempt, tidier, left: Some((slot, spawned.workspace)), gone: false };
         let pidfd =
             sys::watch(pidfd).map_err(|error| NotStarted::Node(format!("its process cannot be watched: {error}")))?;
         Ok(Box::new(Process { process, group, pidfd, files, ended: false }))
@@ -109,21 +116,26 @@ struct Process {
     ended: bool,
 }
 
-/// What an attempt has on the disk.
+/// What an attempt has on the disk; given back when this is dropped, if nothing uses it any more.
 struct Files {
     attempt: AttemptId,
-    outputs: Arc<Outputs>,
-    workspaces: Arc<Workspaces>,
-    workspace: Option<Workspace>,
+    tidier: Arc<Tidier>,
+    left: Option<(Slot, Workspace)>,
+    gone: bool,
 }
 
-impl Files {
-    /// Nothing uses them any more.
-    fn release(&mut self) {
-        if let Some(workspace) = self.workspace.take() {
-            self.workspaces.give_back(workspace);
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Some((slot, workspace)) = self.left.take().filter(|_| self.gone) {
+            slot.tidy(self.attempt, workspace);
         }
-        self.outputs.retire(self.attempt);
+    }
+}
+
+impl Process {
+    /// The leader has ended, whether or not that was noticed yet.
+    fn has_ended(&self) -> bool {
+        self.ended || sys::has_ended(self.pidfd.get_ref())
     }
 }
 
@@ -136,7 +148,7 @@ impl Execution for Process {
     async fn next(&mut self) -> Event {
         if self.ended {
             self.group.wait_until_gone().await;
-            self.files.release();
+            self.files.gone = true;
             return Event::Gone;
         }
         let ending = loop {
@@ -158,22 +170,26 @@ impl Execution for Process {
         };
         self.ended = true;
         let gone = self.group.is_gone();
-        if gone {
-            self.files.release();
-        }
+        self.files.gone = gone;
         Event::Ended { ending, gone }
     }
 
-    fn stop(&mut self) {
-        self.group.terminate();
+    fn stop(&mut self) -> bool {
+        let hears = !self.has_ended();
+        if hears {
+            self.group.terminate();
+        }
+        hears
     }
 
-    fn kill(&mut self) {
+    fn kill(&mut self) -> bool {
+        let hears = !self.has_ended();
         self.group.kill();
+        hears
     }
 
     fn tend(&mut self) {
-        self.files.outputs.trim(self.files.attempt);
+        self.files.tidier.trim(self.files.attempt);
     }
 }
 

@@ -1,6 +1,6 @@
 //! The journal's bytes: protobuf, one record per append, facts in order.
 //!
-//! Change table: format 1, the first.
+//! Change table: format 1, the first; within it, field 10 of `Gone` (absent: not asked to stop).
 
 use std::sync::Arc;
 
@@ -39,6 +39,8 @@ pub enum Fact {
 pub struct Over {
     /// We ended it on our own account (lease, shutdown), or never started it: no outcome.
     pub lost: bool,
+    /// It had been asked to stop, for whatever cause, before it ended.
+    pub stopped: bool,
     /// How its process ended.
     pub exit: Option<Exit>,
     /// A word for people.
@@ -161,6 +163,8 @@ struct Gone {
     read_bytes: u64,
     #[prost(uint64, tag = "9")]
     written_bytes: u64,
+    #[prost(bool, tag = "10")]
+    stopped: bool,
 }
 
 fn to_row(fact: &Fact) -> Row {
@@ -196,6 +200,7 @@ fn to_row(fact: &Fact) -> Row {
                 memory_peak_bytes: over.usage.memory_peak_bytes,
                 read_bytes: over.usage.read_bytes,
                 written_bytes: over.usage.written_bytes,
+                stopped: over.stopped,
             })
         }
         Fact::Forgotten { attempt } => Kind::Forgotten(to_attempt(*attempt)),
@@ -229,6 +234,7 @@ fn from_row(row: Row) -> Result<Fact, Error> {
             attempt: from_attempt(&gone.attempt),
             over: Over {
                 lost: gone.lost,
+                stopped: gone.stopped,
                 exit: gone.code.map(Exit::Code).or(gone.signal.map(Exit::Signal)),
                 message: gone.message.map(Into::into),
                 usage: Usage {

@@ -60,6 +60,7 @@ async fn the_next_life_knows_what_was_started_and_how_it_ended() {
     assert_eq!(first.attempts, BTreeMap::new());
     let over = Over {
         lost: false,
+        stopped: true,
         exit: Some(Exit::Code(0)),
         message: Some("fine".into()),
         usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
@@ -154,6 +155,7 @@ fn the_bytes_of_format_1_do_not_change() {
             attempt: attempt(4),
             over: Over {
                 lost: true,
+                stopped: false,
                 exit: Some(Exit::Signal(9)),
                 message: Some("m".into()),
                 usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
@@ -165,6 +167,11 @@ fn the_bytes_of_format_1_do_not_change() {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, GOLDEN);
     assert_eq!(row::decode(&bytes).unwrap(), facts);
+    let stopped = [Fact::Gone { attempt: attempt(4), over: Over { stopped: true, ..Over::default() } }];
+    let bytes = row::encode(&stopped);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, "0a153a130a0f094d000000000000001004180320025001");
+    assert_eq!(row::decode(&bytes).unwrap(), stopped);
 }
 
 const GOLDEN: &str = concat!(

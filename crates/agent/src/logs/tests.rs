@@ -18,14 +18,6 @@ fn write(outputs: &Outputs, attempt: AttemptId, data: &[u8]) {
     outputs.create(attempt).unwrap().0.write_all(data).unwrap();
 }
 
-impl Outputs {
-    fn until_clean(&self) {
-        while self.cleaning.load(Ordering::Acquire) {
-            std::thread::yield_now();
-        }
-    }
-}
-
 fn read(outputs: &Outputs, offset: u64, bytes_max: usize) -> Piece {
     outputs.read(attempt(1), v1::LogStream::Stdout, offset, bytes_max).unwrap()
 }
@@ -85,13 +77,11 @@ fn the_oldest_ended_attempts_go_first_also_after_a_restart() {
     for number in 1..=3 {
         write(&before, attempt(number), b"text");
         before.retire(attempt(number));
-        before.until_clean();
     }
     assert!(!before.path(attempt(1), STDOUT).exists() && !before.path(attempt(1), STDERR).exists());
     let after = Outputs::open(directory.path().join("output"), limits).unwrap();
     write(&after, attempt(4), b"text");
     after.retire(attempt(4));
-    after.until_clean();
     assert_eq!([2, 3, 4].map(|number| after.path(attempt(number), STDERR).exists()), [false, true, true]);
 }
 

@@ -11,7 +11,7 @@ use crate::driver::{Ending, Leftover};
 use crate::journal::{self, Fact, Over};
 
 /// Bytes of a message for people; longer ones are cut.
-const MESSAGE_BYTES_MAX: usize = 512;
+const MESSAGE_BYTES_MAX: usize = 1_024;
 
 impl Node {
     pub(super) fn on_happened(&mut self, happened: Happened) {
@@ -27,12 +27,13 @@ impl Node {
                 }
                 self.news(attempt);
             }
+            What::Stopping if one.is_over() => {}
             What::Stopping => {
                 one.standing = Standing::Stopping;
                 self.news(attempt);
             }
-            What::Ended { ending, gone } => {
-                let over = outcome(one.cause, ending);
+            What::Ended { ending, gone, stopped } => {
+                let over = outcome(one.cause, ending, stopped);
                 self.over(attempt, over, gone);
             }
             What::NeverStarted { why } => {
@@ -59,6 +60,7 @@ impl Node {
 
     fn over(&mut self, attempt: AttemptId, over: Over, gone: bool) {
         let Some(one) = self.attempts.get_mut(&attempt) else { return };
+        let over = Over { message: over.message.map(cut), ..over };
         if !one.is_over() {
             let outcome = match (over.lost, over.exit) {
                 (true, _) => "lost",
@@ -132,20 +134,22 @@ impl Node {
     }
 }
 
-/// How an end counts. What we killed on our own account has no outcome: it is lost, not failed.
-fn outcome(cause: Option<Cause>, ending: Ending) -> Over {
+/// How an end counts. What we killed on our own account has no outcome: it is lost, not failed. What
+/// ended before it heard of its stop has its own outcome, whatever the cause.
+fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
     let Ending { exit, message, usage } = ending;
-    let lost = match cause {
+    let lost = match cause.filter(|_| stopped) {
         None | Some(Cause::Asked) => None,
         // It may have ended by itself at the very last moment.
         Some(Cause::Lease) if matches!(exit, Some(Exit::Code(_))) => None,
         Some(Cause::Lease) => Some("killed: the node's lease ran out"),
         Some(Cause::Shutdown) => Some("stopped with its node's agent"),
     };
-    Over { lost: lost.is_some(), exit, message: lost.map(Arc::from).or(message).map(cut), usage }
+    Over { lost: lost.is_some(), stopped, exit, message: lost.map(Arc::from).or(message), usage }
 }
 
 fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
+    let stopped = why == NotStarted::Withdrawn;
     let (lost, message) = match why {
         NotStarted::Job(message) => (false, message),
         NotStarted::Node(message) => (true, message),
@@ -155,15 +159,18 @@ fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
             None | Some(Cause::Asked) => (false, "stopped before it started".to_owned()),
         },
     };
-    Over { lost, message: Some(cut(message.into())), ..Over::default() }
+    Over { lost, stopped, message: Some(message.into()), ..Over::default() }
 }
 
 fn cut(message: Arc<str>) -> Arc<str> {
-    let mut end = message.len().min(MESSAGE_BYTES_MAX);
+    if message.len() <= MESSAGE_BYTES_MAX {
+        return message;
+    }
+    let mut end = MESSAGE_BYTES_MAX - '…'.len_utf8();
     while !message.is_char_boundary(end) {
         end -= 1;
     }
-    if end == message.len() { message } else { format!("{}…", &message[..end]).into() }
+    format!("{}…", &message[..end]).into()
 }
 
 /// Whether a driver's attempts can outlive an agent at all, to know what to ask after a restart.
@@ -186,19 +193,24 @@ mod tests {
 
     #[test]
     fn what_we_killed_ourselves_is_lost_and_what_ended_by_itself_is_not() {
-        let is_lost = |cause, exit| outcome(cause, ended(exit)).lost;
+        let is_lost = |cause, exit| outcome(cause, ended(exit), true).lost;
         assert!(!is_lost(None, Exit::Signal(9)), "somebody else's kill is a failure");
         assert!(!is_lost(Some(Cause::Asked), Exit::Signal(15)));
         assert!(is_lost(Some(Cause::Lease), Exit::Signal(9)));
         assert!(!is_lost(Some(Cause::Lease), Exit::Code(0)));
         assert!(is_lost(Some(Cause::Shutdown), Exit::Code(0)));
+        for cause in [Cause::Asked, Cause::Lease, Cause::Shutdown] {
+            let over = outcome(Some(cause), ended(Exit::Signal(9)), false);
+            assert!(!over.lost && !over.stopped, "{cause:?}: it ended before it heard of that");
+        }
     }
 
     #[test]
     fn a_missing_program_is_the_jobs_failure_and_a_full_node_is_not() {
         assert!(!not_started(None, NotStarted::Job("no such program".into())).lost);
         assert!(not_started(None, NotStarted::Node("no memory".into())).lost);
-        assert!(!not_started(Some(Cause::Asked), NotStarted::Withdrawn).lost);
+        let withdrawn = not_started(Some(Cause::Asked), NotStarted::Withdrawn);
+        assert!(!withdrawn.lost && withdrawn.stopped);
         assert!(not_started(Some(Cause::Lease), NotStarted::Withdrawn).lost);
     }
 
@@ -206,7 +218,8 @@ mod tests {
     fn a_long_message_is_cut_between_characters() {
         let long = "é".repeat(MESSAGE_BYTES_MAX);
         let short = cut(long.as_str().into());
-        assert!(short.len() <= MESSAGE_BYTES_MAX + '…'.len_utf8() && short.ends_with('…'));
-        assert_eq!(&*cut("fine".into()), "fine");
+        assert!(short.len() <= MESSAGE_BYTES_MAX && short.ends_with("é…"));
+        let just = "x".repeat(MESSAGE_BYTES_MAX);
+        assert_eq!(&*cut(just.as_str().into()), just);
     }
 }

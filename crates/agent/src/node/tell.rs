@@ -26,6 +26,8 @@ impl Node {
         let fixed = &self.fixed;
         let config = &fixed.config;
         let seen = self.desired.seen();
+        let known = self.attempts.iter().filter_map(|(attempt, one)| one.claim(*attempt));
+        let waiting = self.desired.claims(|attempt| self.attempts.contains_key(&attempt));
         let registration = Registration {
             node: config.node.clone(),
             uuid: fixed.uuid,
@@ -36,7 +38,7 @@ impl Node {
             cluster: config.cluster.clone(),
             capacity: config.capacity,
             labels: config.labels.clone(),
-            attempts: self.attempts.iter().filter_map(|(attempt, one)| one.claim(*attempt)).collect(),
+            attempts: known.chain(waiting).collect(),
             seen: seen.revision,
         };
         let at = fixed.clock.boot();

@@ -15,7 +15,7 @@ use super::{Node, Renewals, Talk};
 use crate::assignment::{Assignment, Unreadable};
 use crate::error::Error;
 use crate::journal::{Fact, Over};
-use crate::reconcile::{Refusal, Statement};
+use crate::reconcile::{Refusal, SET_MAX, Statement, Touched};
 use crate::session::{Closed, Cure};
 
 impl Node {
@@ -36,7 +36,8 @@ impl Node {
             Message::Renewed(renewed) => self.on_renewed(renewed),
             Message::Desired(set) => {
                 let assignments = self.readable(set.assignments);
-                self.on_statement(revision, Statement::Full(assignments));
+                let statement = if set.more { Statement::Part(assignments) } else { Statement::Full(assignments) };
+                self.on_statement(revision, statement);
             }
             Message::Delta(delta) => {
                 let set = self.readable(delta.set);
@@ -86,7 +87,6 @@ impl Node {
         let now = self.fixed.clock.boot();
         self.talk = Talk::Welcomed(Renewals { due: now, last: now, unanswered: None });
         self.known_here = true;
-        self.session.settled();
         self.fixed.metrics.sessions.inc();
         tracing::info!(address = self.session.address(), %epoch, resumed = before == Some(epoch), "welcomed");
         if before != Some(epoch) {
@@ -110,15 +110,26 @@ impl Node {
 
     fn on_statement(&mut self, revision: Revision, statement: Statement) {
         match self.desired.take(revision, statement) {
-            Ok(touched) => self.reconcile(touched),
+            Ok(touched) => {
+                // Only now: a session that fails while its set is delivered must not come back at once.
+                if touched == Touched::All {
+                    self.session.settled();
+                }
+                self.reconcile(touched);
+            }
             Err(refusal) => {
                 let why = match refusal {
                     Refusal::Older => "older",
                     Refusal::Gap => "gap",
+                    Refusal::TooLarge => "too_large",
                 };
                 tracing::info!(%revision, why, "a statement was refused: asking for a full one");
                 self.fixed.metrics.refused.with_label_values(&[why]).inc();
-                if !self.send(Outgoing::Resync(v1::ResyncRequest {})) {
+                if refusal == Refusal::TooLarge {
+                    // Asked for again, it would be the same: another session comes after a pause.
+                    tracing::error!(%revision, "the desired set has more than SET_MAX ({SET_MAX}) attempts");
+                    self.lose_session("its desired set is too large");
+                } else if !self.send(Outgoing::Resync(v1::ResyncRequest {})) {
                     self.lose_session("it is too busy for a request");
                 }
             }

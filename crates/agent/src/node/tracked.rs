@@ -102,6 +102,7 @@ impl Tracked {
             exit: None,
             message: None,
             usage: Usage::default(),
+            stopped: false,
         };
         let mut reports = Vec::new();
         if self.ran && !self.running_told {
@@ -114,6 +115,7 @@ impl Tracked {
                 let phase = if over.lost { AttemptPhase::Lost } else { AttemptPhase::Ended };
                 reports.push(AttemptReport {
                     gone: *gone,
+                    stopped: over.stopped,
                     exit: over.exit,
                     message: over.message.clone(),
                     usage: over.usage,

@@ -38,7 +38,7 @@ fn number(word: &str) -> u64 {
 }
 
 /// Plays a scenario, one line per event, and compares what is done with what the line expects after
-/// `=>`. Lines: `full R: a@1 b@2!` · `delta F R: a@1 -b` · `ack R` · `session` · `life N` ·
+/// `=>`. Lines: `full R: a@1 b@2!` · `part R: a@1` · `delta F R: a@1 -b` · `ack R` · `session` · `life N` ·
 /// `room N` · `ended a` (no longer wanted by itself) · `forgotten a` (its end was acknowledged).
 fn check(scenario: &str) {
     let mut desired = Desired::resume(Seen { incarnation: 1, revision: Revision(0) });
@@ -52,6 +52,7 @@ fn check(scenario: &str) {
         let set = || body.split_whitespace().filter(|word| !word.starts_with('-')).map(assignment).collect();
         let taken = match head[0] {
             "full" => desired.take(Revision(number(head[1])), Statement::Full(set())),
+            "part" => desired.take(Revision(number(head[1])), Statement::Part(set())),
             "delta" => {
                 let removed = body.split_whitespace().filter_map(|word| word.strip_prefix('-')).map(attempt).collect();
                 let delta = Statement::Delta { from: Revision(number(head[1])), set: set(), removed };
@@ -115,6 +116,10 @@ fn carry_out(step: &Step, known: &mut BTreeMap<AttemptId, Known>) -> String {
         Step::Decline(wanted) => {
             known.insert(wanted.attempt, Known { token: wanted.token, wanted: false });
             format!("decline {}", name(wanted.attempt))
+        }
+        Step::Disclaim(dropped) => {
+            known.insert(dropped.attempt, Known { token: dropped.token, wanted: false });
+            format!("disclaim {}", name(dropped.attempt))
         }
         Step::Stop(attempt) => {
             known.get_mut(attempt).unwrap().wanted = false;
@@ -236,4 +241,79 @@ fn starts_beyond_the_room_wait_and_are_not_lost() {
          room 1 => start a
          room 1",
     );
+}
+
+#[test]
+fn a_set_in_parts_is_taken_once_it_is_whole() {
+    check(
+        "full 10: a@3 => start a
+         part 12: a@3
+         part 12: b@11
+         full 12: c@11 => start b, start c
+         delta 12 13: -c => stop c
+         part 14: a@3
+         full 14: => stop b",
+    );
+}
+
+#[test]
+fn what_breaks_into_a_set_discards_all_of_it_and_its_rest() {
+    // Were the rest taken for a set of its own, `a` would be stopped.
+    check(
+        "full 10: a@3 b@4 => start a, start b
+         part 12: a@3
+         delta 10 13: c@11 => Gap
+         part 12: b@4
+         full 12: => Gap
+         full 12: a@3 b@4
+         part 14: a@3
+         part 15: b@4 => Gap
+         full 15: => Gap
+         part 16: a@3
+         full 17: b@4 => Gap
+         full 17: a@3 b@4
+         part 18: a@3
+         ack 19
+         full 18: b@4 => Older
+         part 18: a@3 => Older
+         full 18: b@4 => Gap
+         part 20: a@3
+         session
+         full 20: a@3 b@4
+         part 21: a@3
+         life 2
+         full 5: b@4 => stop a",
+    );
+}
+
+#[test]
+fn a_set_is_bounded_over_all_its_parts() {
+    let element = |index: u32| {
+        let task = TaskId { index, ..attempt("a").task };
+        Assignment { attempt: AttemptId { task, number: 1 }, ..assignment("a@1") }
+    };
+    let mut desired = Desired::default();
+    let most = (0..SET_MAX as u32).map(element).collect();
+    assert_eq!(desired.take(Revision(5), Statement::Part(most)), Ok(Touched::Some(BTreeSet::new())));
+    let more = vec![element(u32::MAX)];
+    assert_eq!(desired.take(Revision(5), Statement::Full(more)), Err(Refusal::TooLarge));
+    assert_eq!(desired.attempts().count(), 0);
+}
+
+#[test]
+fn what_waits_is_claimed_and_disclaimed_when_it_is_dropped() {
+    check(
+        "room 1
+         full 10: a@3 b@4 c@5 => start a, wait b, wait c
+         room 0 => wait b, wait c
+         delta 10 11: -b => disclaim b
+         full 12: a@3 => disclaim c
+         full 13: a@3",
+    );
+    let mut desired = Desired::default();
+    let set = ["a@3", "b@4", "c@5!"].map(assignment).to_vec();
+    desired.take(Revision(10), Statement::Full(set)).unwrap();
+    desired.session_opened();
+    let claims: Vec<_> = desired.claims(|one| one == attempt("a")).collect();
+    assert_eq!(claims, [AttemptClaim { attempt: attempt("b"), token: Token(4) }]);
 }

@@ -76,7 +76,7 @@ impl ControlPlane {
     pub(crate) async fn welcomed(&mut self, epoch: u64, lease_ms: u64, set: Vec<v1::Assignment>) -> Conversation {
         let mut session = self.session().await;
         session.welcome(epoch, lease_ms).await;
-        session.say(ToAgent::Desired(v1::DesiredSet { assignments: set })).await;
+        session.say(full(set)).await;
         session
     }
 }
@@ -144,6 +144,11 @@ impl Conversation {
             }
         }
     }
+}
+
+/// A desired set that comes whole.
+pub(crate) fn full(assignments: Vec<v1::Assignment>) -> ToAgent {
+    ToAgent::Desired(v1::DesiredSet { assignments, more: false })
 }
 
 /// Each test has a run of its own: an agent that starts kills what it finds of its attempts, and

@@ -1,13 +1,14 @@
 //! A whole agent against a control plane that a test plays: sessions, leases, restarts.
 
 mod control_plane;
+mod sets;
 
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_plane::{CLUSTER, ControlPlane, PATIENCE, assignment, attempt, says};
+use control_plane::{CLUSTER, ControlPlane, PATIENCE, assignment, attempt, full, says};
 use quorate_agent::{Config, Error, Limits, Seams};
 use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as FromAgent;
@@ -122,7 +123,7 @@ async fn an_assignment_runs_and_its_output_is_read() {
     assert_eq!(phases(&heard), [(0, Running, false), (0, Ended, true)]);
     let last = heard.last().unwrap();
     assert_eq!(last.exit, Some(v1::Exit { exit: Some(v1::exit::Exit::Code(3)) }));
-    assert_eq!(last.token, 50);
+    assert_eq!((last.token, last.stopped), (50, false));
     assert!(last.usage.unwrap().memory_peak_bytes > 0);
 
     for (stream, offset, expected) in
@@ -161,6 +162,7 @@ async fn a_cancelled_attempt_ends_and_one_that_never_started_is_declined() {
     while ended.len() < 2 {
         let heard = session.until(|report| report.gone).await;
         for report in heard.into_iter().filter(|report| report.gone) {
+            assert!(report.stopped, "{report:?}");
             ended.insert(report.attempt.as_ref().unwrap().step, (report.phase(), report.exit));
         }
     }
@@ -251,7 +253,7 @@ async fn at_the_leases_end_only_what_is_fenced_is_killed() {
     let heard = session.until(says(0, Lost, true)).await;
     assert!(heard.iter().all(|report| report.attempt == Some(attempt(0)) || !report.gone), "{heard:?}");
     let set = vec![set[1].clone(), set[2].clone()];
-    session.say(ToAgent::Desired(v1::DesiredSet { assignments: set })).await;
+    session.say(full(set)).await;
     for pid in [often, once] {
         assert!(Path::new(&format!("/proc/{pid}")).exists());
     }
@@ -274,23 +276,6 @@ async fn what_the_control_plane_does_not_know_is_stopped_and_forgotten() {
     // It may still be on its way out at that instant; it is not claimed for that.
     assert_eq!(session.hello.attempts, []);
     session.welcome(10, LEASE_MS).await;
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn a_stale_or_disconnected_statement_starts_nothing_and_a_full_one_is_asked_for() {
-    let directory = tempfile::tempdir().unwrap();
-    let mut plane = ControlPlane::new().await;
-    let _agent = Agent::of(&plane, directory.path());
-    let mut session = plane.welcomed(10, LEASE_MS, vec![]).await;
-    session.revision = 90;
-    let set = vec![assignment(0, 50, &["true"])];
-    session.say(ToAgent::Desired(v1::DesiredSet { assignments: set.clone() })).await;
-    assert!(matches!(session.hear().await, FromAgent::Resync(_)), "older than what was seen");
-    session.revision = 130;
-    session.say(ToAgent::Delta(v1::DesiredDelta { from: 120, set: set.clone(), removed: vec![] })).await;
-    assert!(matches!(session.hear().await, FromAgent::Resync(_)), "a gap");
-    session.say(ToAgent::Desired(v1::DesiredSet { assignments: set })).await;
-    session.until(says(0, Ended, true)).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -350,7 +335,7 @@ async fn a_restart_leaves_out_what_is_gone_and_starts_nothing_twice() {
     session.welcome(205, LEASE_MS).await;
     session.revision = 211;
     // A set that still names both must not start either again.
-    session.say(ToAgent::Desired(v1::DesiredSet { assignments: set })).await;
+    session.say(full(set)).await;
     let mut heard = Vec::new();
     while !heard.iter().any(says(0, Lost, true)) || !heard.iter().any(says(1, Ended, true)) {
         heard.extend(session.until(|report| report.gone).await);
@@ -420,7 +405,7 @@ async fn operators_see_whether_it_is_ready_and_what_it_counts() {
     session.welcome(10, LEASE_MS).await;
     // The first renewal is sent once the welcome counts.
     session.renews = true;
-    session.say(ToAgent::Desired(v1::DesiredSet { assignments: vec![assignment(0, 50, &["true"])] })).await;
+    session.say(full(vec![assignment(0, 50, &["true"])])).await;
     session.until(says(0, Ended, true)).await;
     assert!(get(&free.to_string(), "/readyz").await.starts_with("HTTP/1.1 200"));
     let metrics = get(&free.to_string(), "/metrics").await;

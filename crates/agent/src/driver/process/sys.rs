@@ -1,12 +1,12 @@
-//! The three things that no safe wrapper does: code between fork and exec, reaping with usage, and
-//! waiting for a process's end among everything else.
+//! The calls below the driver. Three of them have no safe wrapper: code between fork and exec,
+//! reaping with usage, and waiting for a process's end among everything else.
 
 use std::io;
-use std::os::fd::OwnedFd;
+use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
 use std::process::Command;
 
-use rustix::process::{Pid, Signal};
+use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
@@ -45,6 +45,12 @@ pub(super) fn wait4(child: Pid) -> io::Result<Option<(libc::c_int, libc::rusage)
         pid if pid > 0 => Ok(Some((status, rusage))),
         _ => Err(io::Error::last_os_error()),
     }
+}
+
+/// Whether a child has ended; it is not reaped by asking.
+pub(super) fn has_ended(child: &OwnedFd) -> bool {
+    let look = WaitIdOptions::EXITED | WaitIdOptions::NOHANG | WaitIdOptions::NOWAIT;
+    matches!(waitid(WaitId::PidFd(child.as_fd()), look), Ok(Some(_)))
 }
 
 /// Lets the runtime watch a process by its handle, which becomes readable when the process ends.

@@ -12,7 +12,8 @@ use super::*;
 use crate::assignment::Assignment;
 use crate::config::Limits;
 use crate::driver::{Place, Wish};
-use crate::logs::{STDERR, STDOUT};
+use crate::logs::{Outputs, STDERR, STDOUT};
+use crate::workspace::Workspaces;
 
 /// What a test may take at the most: far beyond what it needs, so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -22,6 +23,7 @@ struct Bench {
     driver: ProcessDriver,
     outputs: Arc<Outputs>,
     workspaces: Arc<Workspaces>,
+    tidier: Arc<Tidier>,
     number: u32,
 }
 
@@ -30,7 +32,8 @@ impl Bench {
         let directory = tempfile::tempdir().unwrap();
         let outputs = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
         let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
-        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, workspaces, number: 0 }
+        let tidier = Arc::new(Tidier::start(outputs.clone(), workspaces.clone(), 100).unwrap());
+        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, workspaces, tidier, number: 0 }
     }
 
     fn start_of(&mut self, argv: &[&str]) -> (watch::Sender<Wish>, Start) {
@@ -68,6 +71,7 @@ impl Bench {
             place: Arc::new(place),
             outputs: self.outputs.clone(),
             workspaces: self.workspaces.clone(),
+            tidier: self.tidier.clone(),
             wish,
         };
         (sender, start)
@@ -181,7 +185,51 @@ async fn a_task_gets_its_identity_its_own_directory_and_nothing_else_of_ours() {
     assert_eq!(foreign, 0, "{environment}");
     let directory = bench.output(STDERR);
     assert!(directory.starts_with(bench.path("work").to_str().unwrap()), "it ran in {directory}");
-    assert!(!Path::new(directory.trim_end()).exists(), "and what it left there is gone");
+    let work = Path::new(directory.trim_end());
+    assert!(work.exists(), "the end does not wait for the disk");
+    drop(execution);
+    let tidied = async {
+        while work.exists() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, tidied).await.expect("what it left there goes");
+}
+
+#[tokio::test]
+async fn a_disk_that_hangs_delays_no_end_and_no_kill() {
+    let mut bench = Bench::new();
+    let (tidier, _hung) = Tidier::hung(2);
+    bench.tidier = Arc::new(tidier);
+    let mut short = bench.sh("exit 0").await;
+    let mut long = bench.sh("exec sleep 1000").await;
+    assert_eq!(ending(&mut short).await.0.exit, Some(Exit::Code(0)));
+    drop(short);
+    long.tend();
+    long.kill();
+    assert_eq!(ending(&mut long).await.0.exit, Some(Exit::Signal(libc::SIGKILL)));
+    drop(long);
+    // Nothing is given back, so nothing more starts; what waits for that can still be withdrawn.
+    let (wish, start) = bench.start_of(&["true"]);
+    let withdraw = async { wish.send_replace(Wish::Kill) };
+    let (outcome, _) = tokio::time::timeout(PATIENCE, async { tokio::join!(bench.driver.start(start), withdraw) })
+        .await
+        .expect("it does not wait for the disk");
+    assert_eq!(outcome.err(), Some(NotStarted::Withdrawn));
+}
+
+#[tokio::test]
+async fn one_that_has_ended_does_not_hear_of_a_stop() {
+    let mut bench = Bench::new();
+    let mut execution = bench.sh("exit 5").await;
+    let (pid, _) = execution.process().unwrap();
+    dies(pid).await;
+    assert!(!execution.stop() && !execution.kill());
+    assert_eq!(ending(&mut execution).await.0.exit, Some(Exit::Code(5)));
+    assert!(!execution.stop() && !execution.kill());
+    let mut execution = bench.sh("exec sleep 1000").await;
+    assert!(execution.stop(), "one that runs does");
+    ending(&mut execution).await;
 }
 
 #[tokio::test]
