@@ -79,6 +79,8 @@ async fn a_second_agent_with_a_taken_name_is_told_so() {
         "eu-a",
         "--data-dir",
         "data",
+        "--listen-ops",
+        "off",
     ];
     let said = quorate(&[], directory.path(), &arguments);
     assert_ne!(said.code, 0);
@@ -93,6 +95,7 @@ fn server(directory: &Path, arguments: &[&str]) -> quorate_tests::Said {
     let output = Command::new("timeout")
         .args(["30", binary().to_str().unwrap(), "server"])
         .args(arguments)
+        .args(OPS_OFF)
         .current_dir(directory)
         .stdin(Stdio::null())
         .output()
@@ -100,6 +103,8 @@ fn server(directory: &Path, arguments: &[&str]) -> quorate_tests::Said {
     said(&output)
 }
 
+/// Its default port is one for the whole machine.
+const OPS_OFF: [&str; 2] = ["--listen-ops", "off"];
 const FREE: [&str; 6] =
     ["--listen-api", "127.0.0.1:0", "--listen-agent", "127.0.0.1:0", "--listen-raft", "127.0.0.1:0"];
 
@@ -204,6 +209,7 @@ async fn fill_disk(directory: &Path) -> Result<String, String> {
         .args(["server", "init", "--data-dir"])
         .arg(directory.join("data"))
         .args(FREE)
+        .args(OPS_OFF)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(std::fs::File::create(&log).map_err(|error| error.to_string())?)
