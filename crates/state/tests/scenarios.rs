@@ -443,6 +443,30 @@ fn a_copy_that_comes_back_after_its_run_was_cancelled_is_stopped() {
 }
 
 #[test]
+fn a_copy_that_nobody_had_asked_to_stop_before_its_run_ended_is_stopped_when_it_comes_back() {
+    let mut cluster = Cluster::new();
+    cluster.submit(1, job(vec![TaskSpec { count: 2, ..task("a", &[]) }])).unwrap();
+    cluster.register("m", 1, "eu", "eu-a").unwrap();
+    cluster.register("n", 2, "eu", "eu-a").unwrap();
+    let (here, away) = (id(0), TaskId { index: 1, ..id(0) });
+    cluster.place(here, "m");
+    let token = cluster.place(away, "n");
+    cluster.report(here, AttemptPhase::Running, None);
+    cluster.report(away, AttemptPhase::Running, None);
+    cluster.expire("n");
+    cluster.run(Command::CancelRun { run: RunId(1) }).unwrap();
+    // One task at a time: the live copy is asked to stop, the queued task of the lost one ends.
+    cluster.run(Command::AdvanceStep { run: RunId(1), step: 0, limit: 1 }).unwrap();
+    assert_eq!(cluster.attempt(away).stop, None);
+    cluster.report(here, AttemptPhase::Ended, Some(Exit::Signal(15)));
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Cancelled);
+    let attempt = cluster.attempt(away).id;
+    cluster.return_of("n", token.0, vec![quorate_state::AttemptClaim { attempt, token }]);
+    assert_eq!(cluster.attempt(away).stop, Some(quorate_state::StopReason::Cancelled));
+}
+
+#[test]
 fn a_cancel_gets_through_when_the_table_of_requests_is_full() {
     let mut cluster = Cluster { state: State::default(), revision: 0, elapsed: 0, changes: 0 };
     let settings = Box::new(Settings { requests_max: 1, ..Settings::default() });
