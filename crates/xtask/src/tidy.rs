@@ -55,7 +55,9 @@ pub(crate) struct Report {
 
 /// Reads the clone and its dependency tree, and applies every rule.
 pub(crate) fn run() -> Result<Report, String> {
-    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    // Asked at run time: clones share a target directory, and a binary built in another one is found fresh.
+    let package = std::env::var_os("CARGO_MANIFEST_DIR").unwrap_or_else(|| env!("CARGO_MANIFEST_DIR").into());
+    let root = Path::new(&package).join("../..");
     let root = root.canonicalize().map_err(|error| format!("the clone's top is not readable: {error}"))?;
     let sources = clone::read(&root)?;
     let metadata = cargo_metadata::MetadataCommand::new()
