@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint build release bench-tasks deps clean
+.PHONY: help demo test soak lint build release bench-tasks deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -32,6 +32,13 @@ demo: ## three replicas, four agents, a real workflow, and kill -9 of the leader
 
 test: ## everything that must hold: format, tidy, clippy, simulation, all tests
 	@exec .ci/test
+
+# Seeds of `make soak` begin here, and go on for so long.
+SEED ?= 1000000
+MINUTES ?= 30
+soak: ## simulate fresh seeds for a while (MINUTES=30 SEED=1000000)
+	@$(PREPARE)
+	cargo sim sweep --seeds $(SEED)..$$(( $(SEED) + 1000000 )) --budget $(MINUTES)m
 
 lint: ## format, tidy and clippy alone
 	@exec .ci/test lint

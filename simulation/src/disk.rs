@@ -1,41 +1,74 @@
-//! The disk seam in memory, with the one property that a page cache hides from every test with real
-//! processes: a crash drops what was not synced.
+//! The disk seam in memory, with what page caches and good hardware hide from every test with real
+//! processes: a crash drops what was not synced, a sync may take seconds or fail, a disk may be full.
+//!
+//! All batches of a store go through one write-ahead log, so a crash leaves a prefix of them.
 
+use std::collections::VecDeque;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
-use rpds::RedBlackTreeMapSync as Map;
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table};
 
-/// Keys of all tables in one ordered map: a table's position is the first part of the key.
-type Rows = Map<(usize, Bytes), Bytes>;
+use crate::facts::{Fact, Facts};
+use crate::rows::Rows;
 
-/// The disk of one host. It outlives the host's crashes; cloning shares it.
+/// The disk of one replica. It outlives the replica's crashes; cloning shares it.
 #[derive(Clone)]
 pub(crate) struct SimDisk {
     inner: Arc<Mutex<Inner>>,
+    facts: Facts,
+    replica: usize,
     sync_time: Duration,
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Trouble {
+    /// A sync takes this long.
+    pub(crate) slow: Option<Duration>,
+    /// There is no room.
+    pub(crate) full: bool,
+    /// After so many more writes or syncs, one fails.
+    pub(crate) failing: Option<Failing>,
+}
+
+/// See [`Trouble::failing`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Failing {
+    pub(crate) after: u64,
+    /// A sync fails, and what it should have made durable is lost; otherwise a write.
+    pub(crate) on_sync: bool,
 }
 
 #[derive(Default)]
 struct Inner {
-    /// What the host sees.
+    /// What the replica sees.
     live: Rows,
     /// What survives a crash.
     durable: Rows,
-    /// Batches seen but not synced, oldest first; the first has the number `synced`.
-    unsynced: Vec<Batch>,
-    /// How many batches are durable.
-    synced: u64,
-    /// Batches that crashes have dropped.
-    dropped: u64,
+    /// Batches that no sync has covered, oldest first.
+    unsynced: VecDeque<Unsynced>,
+    /// The number of the newest batch.
+    newest: u64,
+    trouble: Trouble,
+    /// A write or a sync has failed: nobody knows what is on the disk, so nothing works until a
+    /// restart finds out.
+    broken: bool,
+    /// How many times trouble was felt.
+    felt: u64,
+}
+
+struct Unsynced {
+    number: u64,
+    batch: Arc<Batch>,
+    replaced: Arc<[Table]>,
 }
 
 impl SimDisk {
-    /// An empty disk, each sync of which takes `sync_time`.
-    pub(crate) fn new(sync_time: Duration) -> Self {
-        Self { inner: Arc::default(), sync_time }
+    /// An empty disk of a replica, each sync of which takes `sync_time`.
+    pub(crate) fn new(replica: usize, facts: Facts, sync_time: Duration) -> Self {
+        Self { inner: Arc::default(), facts, replica, sync_time }
     }
 
     /// True when nothing durable was ever written.
@@ -43,20 +76,33 @@ impl SimDisk {
         self.lock().durable.is_empty()
     }
 
-    /// The host loses power: of the batches that no sync has covered, only the first `kept` survive.
-    /// Returns how many were dropped.
-    pub(crate) fn crash(&self, kept: usize) -> u64 {
+    /// What is wrong with it from now on.
+    pub(crate) fn set_trouble(&self, change: impl FnOnce(&mut Trouble)) {
+        change(&mut self.lock().trouble);
+    }
+
+    /// How many times its trouble was felt so far.
+    pub(crate) fn felt(&self) -> u64 {
+        self.lock().felt
+    }
+
+    /// The replica loses power: of what no sync has covered, only so many per cent survive, from the
+    /// front. Returns the number of the newest batch that is still there, and how many are lost.
+    pub(crate) fn crash(&self, kept_percent: u64) -> (u64, u64) {
         let mut inner = self.lock();
-        let survivors: Vec<Batch> = inner.unsynced.iter().take(kept).cloned().collect();
-        let dropped = (inner.unsynced.len() - survivors.len()) as u64;
-        for batch in &survivors {
-            apply(&mut inner.durable, batch);
+        // What a failed sync should have covered is gone from the page cache too.
+        let kept_percent = if inner.broken { 0 } else { kept_percent };
+        let kept = inner.unsynced.len() as u64 * kept_percent / 100;
+        for _ in 0..kept {
+            inner.settle();
         }
-        inner.synced += survivors.len() as u64 + dropped;
-        inner.dropped += dropped;
+        let lost = inner.unsynced.len() as u64;
+        let survived = inner.newest - lost;
         inner.unsynced.clear();
+        inner.newest = survived;
         inner.live = inner.durable.clone();
-        dropped
+        inner.broken = false;
+        (survived, lost)
     }
 
     fn lock(&self) -> MutexGuard<'_, Inner> {
@@ -64,83 +110,103 @@ impl SimDisk {
     }
 
     /// Makes visible at once; the future makes durable what was submitted up to here.
-    fn write(&self, batch: Batch, durability: Durability) -> Completion {
-        let through = {
+    fn write(&self, batch: Batch, replaced: &[Table], durability: Durability) -> Completion {
+        let number = {
             let mut inner = self.lock();
-            apply(&mut inner.live, &batch);
-            inner.unsynced.push(batch);
-            inner.synced + inner.unsynced.len() as u64
+            if let Err(error) = inner.admit(false) {
+                return Box::pin(std::future::ready(Err(error)));
+            }
+            inner.newest += 1;
+            let number = inner.newest;
+            let (batch, replaced): (Arc<Batch>, Arc<[Table]>) = (Arc::new(batch), replaced.into());
+            inner.live.apply(&batch, &replaced);
+            self.facts.add(Fact::Wrote {
+                replica: self.replica,
+                number,
+                batch: batch.clone(),
+                replaced: replaced.clone(),
+            });
+            inner.unsynced.push_back(Unsynced { number, batch, replaced });
+            number
         };
         if durability == Durability::Buffered {
             return Box::pin(std::future::ready(Ok(())));
         }
         let disk = self.clone();
         Box::pin(async move {
-            tokio::time::sleep(disk.sync_time).await;
-            disk.lock().sync(through);
-            Ok(())
+            let slow = disk.lock().trouble.slow;
+            if slow.is_some() {
+                disk.lock().felt += 1;
+            }
+            tokio::time::sleep(slow.unwrap_or(disk.sync_time)).await;
+            disk.sync(number)
         })
+    }
+
+    fn sync(&self, through: u64) -> Result<(), DiskError> {
+        let mut inner = self.lock();
+        inner.admit(true)?;
+        let mut moved = false;
+        while inner.unsynced.front().is_some_and(|next| next.number <= through) {
+            inner.settle();
+            moved = true;
+        }
+        if moved {
+            self.facts.add(Fact::Synced { replica: self.replica, through });
+        }
+        Ok(())
     }
 }
 
 impl Inner {
-    fn sync(&mut self, through: u64) {
-        let count = usize::try_from(through.saturating_sub(self.synced)).unwrap_or(usize::MAX).min(self.unsynced.len());
-        for batch in self.unsynced.drain(..count) {
-            apply(&mut self.durable, &batch);
-        }
-        self.synced += count as u64;
-    }
-}
-
-fn apply(rows: &mut Rows, batch: &Batch) {
-    for write in &batch.writes {
-        match write {
-            Write::Put { table, key, value } => rows.insert_mut((place(*table), key.clone()), value.clone()),
-            Write::Delete { table, key } => {
-                rows.remove_mut(&(place(*table), key.clone()));
-            }
-            Write::DeleteRange { table, from, to } => {
-                let range = (place(*table), from.clone())..(place(*table), to.clone());
-                let keys: Vec<_> = rows.range(range).map(|(key, _)| key.clone()).collect();
-                for key in keys {
-                    rows.remove_mut(&key);
-                }
-            }
+    /// The oldest batch that was not durable is.
+    fn settle(&mut self) {
+        if let Some(Unsynced { batch, replaced, .. }) = self.unsynced.pop_front() {
+            self.durable.apply(&batch, &replaced);
         }
     }
-}
 
-fn place(table: Table) -> usize {
-    Table::ALL.iter().position(|known| *known == table).unwrap_or(Table::ALL.len())
+    fn admit(&mut self, is_sync: bool) -> Result<(), DiskError> {
+        if self.broken {
+            return Err(DiskError::Io("an earlier write or sync has failed".into()));
+        }
+        if self.trouble.full && !is_sync {
+            self.felt += 1;
+            return Err(DiskError::Full("no space left on the simulated device".into()));
+        }
+        if let Some(failing) = self.trouble.failing.as_mut().filter(|failing| failing.on_sync == is_sync) {
+            if failing.after > 0 {
+                failing.after -= 1;
+                return Ok(());
+            }
+            self.trouble.failing = None;
+            self.broken = true;
+            self.felt += 1;
+            return Err(DiskError::Io("input/output error of the simulated device".into()));
+        }
+        Ok(())
+    }
 }
 
 struct View(Rows);
 
 impl DiskView for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        Ok(self.0.get(&(place(table), Bytes::copy_from_slice(key))).cloned())
+        Ok(self.0.get(table, key).cloned())
     }
 
     fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, DiskError> {
-        let from = (place(table), Bytes::copy_from_slice(from));
-        let to = to.map_or((place(table) + 1, Bytes::new()), |to| (place(table), Bytes::copy_from_slice(to)));
-        if from >= to {
-            return Ok(Vec::new());
-        }
-        Ok(self.0.range(from..to).take(limit).map(|((_, key), value)| (key.clone(), value.clone())).collect())
+        Ok(self.0.range(table, from, to).take(limit).map(|(key, value)| (key.clone(), value.clone())).collect())
     }
 
     fn last(&self, table: Table, before: Option<&[u8]>) -> Result<Option<Row>, DiskError> {
-        let from = (place(table), Bytes::new());
-        let to = before.map_or((place(table) + 1, Bytes::new()), |to| (place(table), Bytes::copy_from_slice(to)));
-        Ok(self.0.range(from..to).next_back().map(|((_, key), value)| (key.clone(), value.clone())))
+        Ok(self.0.range(table, b"", before).next_back().map(|(key, value)| (key.clone(), value.clone())))
     }
 }
 
 impl Disk for SimDisk {
     fn submit(&self, batch: Batch, durability: Durability) -> Completion {
-        self.write(batch, durability)
+        self.write(batch, &[], durability)
     }
 
     fn view(&self) -> Arc<dyn DiskView> {
@@ -149,23 +215,21 @@ impl Disk for SimDisk {
 
     fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
         let mut batch = Batch::default();
-        let present: Vec<_> = self.lock().live.keys().cloned().collect();
-        for table in tables {
-            for (_, key) in present.iter().filter(|(number, _)| *number == place(*table)) {
-                batch.delete(*table, key.clone());
-            }
-        }
         for (table, (key, value)) in rows {
             batch.put(table, key, value);
         }
         batch.writes.extend(and.writes);
-        self.write(batch, Durability::Synced)
+        self.write(batch, tables, Durability::Synced)
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    fn disk() -> SimDisk {
+        SimDisk::new(0, Facts::default(), Duration::ZERO)
+    }
 
     fn put(key: &'static str) -> Batch {
         let mut batch = Batch::default();
@@ -179,14 +243,14 @@ mod tests {
 
     #[tokio::test]
     async fn a_crash_drops_what_no_sync_has_covered() {
-        let disk = SimDisk::new(Duration::ZERO);
+        let disk = disk();
         disk.submit(put("a"), Durability::Buffered).await.unwrap();
         disk.submit(put("b"), Durability::Synced).await.unwrap();
         disk.submit(put("c"), Durability::Buffered).await.unwrap();
         // Submitted, but the crash comes before its sync.
         drop(disk.submit(put("d"), Durability::Synced));
         assert_eq!(keys(&disk), ["a", "b", "c", "d"]);
-        assert_eq!(disk.crash(0), 2);
+        assert_eq!(disk.crash(0), (2, 2));
         assert_eq!(keys(&disk), ["a", "b"]);
         disk.submit(put("e"), Durability::Synced).await.unwrap();
         disk.crash(0);
@@ -194,8 +258,18 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn a_crash_leaves_a_prefix() {
+        let disk = disk();
+        for key in ["a", "b", "c", "d"] {
+            disk.submit(put(key), Durability::Buffered).await.unwrap();
+        }
+        assert_eq!(disk.crash(50), (2, 2));
+        assert_eq!(keys(&disk), ["a", "b"]);
+    }
+
+    #[tokio::test]
     async fn replace_is_all_or_nothing() {
-        let disk = SimDisk::new(Duration::ZERO);
+        let disk = disk();
         disk.submit(put("old"), Durability::Synced).await.unwrap();
         let rows = vec![(Table::Log, (Bytes::from("new"), Bytes::from("value")))];
         drop(disk.replace(&[Table::Log], rows.clone(), Batch::default()));
@@ -204,5 +278,28 @@ mod tests {
         disk.replace(&[Table::Log], rows, Batch::default()).await.unwrap();
         disk.crash(0);
         assert_eq!(keys(&disk), ["new"]);
+    }
+
+    #[tokio::test]
+    async fn after_a_failed_sync_nothing_works_and_what_it_covered_is_lost() {
+        let disk = disk();
+        disk.submit(put("a"), Durability::Synced).await.unwrap();
+        disk.set_trouble(|trouble| trouble.failing = Some(Failing { after: 0, on_sync: true }));
+        assert!(disk.submit(put("b"), Durability::Synced).await.is_err());
+        assert!(disk.submit(put("c"), Durability::Buffered).await.is_err());
+        disk.crash(100);
+        assert_eq!(keys(&disk), ["a"]);
+        disk.submit(put("d"), Durability::Synced).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_full_disk_takes_nothing_and_forgets_nothing() {
+        let disk = disk();
+        disk.submit(put("a"), Durability::Synced).await.unwrap();
+        disk.set_trouble(|trouble| trouble.full = true);
+        assert!(matches!(disk.submit(put("b"), Durability::Synced).await, Err(DiskError::Full(_))));
+        disk.set_trouble(|trouble| trouble.full = false);
+        disk.submit(put("c"), Durability::Synced).await.unwrap();
+        assert_eq!(keys(&disk), ["a", "c"]);
     }
 }

@@ -9,7 +9,8 @@
 use std::cell::{Cell, RefCell};
 use std::time::Duration;
 
-use crate::seeded::{EPOCH, Stream};
+use crate::clock::EPOCH;
+use crate::seeded::Stream;
 
 thread_local! {
     static STREAM: RefCell<Option<Stream>> = const { RefCell::new(None) };

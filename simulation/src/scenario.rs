@@ -1,27 +1,433 @@
-//! The scenarios: each a story told to a world, with the properties that it must show.
+//! What will happen in a run, spelled out: a seed expands into a scenario, and a scenario runs.
+//!
+//! Nothing is drawn while a scenario runs except by streams of the seed that each host has for
+//! itself, so a scenario can be printed, kept, and made smaller without disturbing the rest.
 
-mod elect;
-mod power_loss;
+mod check;
+mod draw;
+mod faults;
+#[cfg(test)]
+pub(crate) mod sample;
+pub(crate) mod shrink;
+mod size;
+mod workload;
 
-use crate::Failure;
-use crate::trace::Trace;
+use serde::{Deserialize, Serialize};
 
-/// A scenario by name.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub(crate) enum Scenario {
-    /// Three replicas elect; the leader crashes; the others elect again; it comes back and follows.
-    Elect,
-    /// Clients submit; all three replicas lose power at once, and with it what was not synced; they
-    /// come back, and every job that was accepted is there.
-    PowerLoss,
+pub(crate) use check::check;
+pub(crate) use draw::draw;
+pub(crate) use size::Size;
+
+/// A fault class. Each seed has a random subset of them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Class {
+    /// One link or all lose messages.
+    Loss,
+    /// A link becomes slow for a while.
+    SlowLink,
+    /// Some cannot reach some others, one way or both.
+    Partition,
+    /// Messages between some are held back, and come all at once.
+    Hold,
+    /// Replicas lose power, and come back soon.
+    Crash,
+    /// A replica is away for so long that the log it lacks is cut off.
+    Absence,
+    /// More replicas than a quorum can spare lose power at once.
+    QuorumLoss,
+    /// A replica stands still and goes on.
+    Pause,
+    /// A replica is asked to stop, and hands leadership over.
+    Handover,
+    /// A replica joins late.
+    Join,
+    /// An agent's process is killed.
+    AgentKill,
+    /// A machine with agents loses power.
+    RackCrash,
+    /// A machine with agents stands still and goes on.
+    RackPause,
+    /// Wall clocks jump, and all clocks run at different rates.
+    Clock,
+    /// A disk is slow, or stands still.
+    SlowDisk,
+    /// A write or a sync fails.
+    DiskError,
+    /// A disk is full for a while.
+    DiskFull,
+    /// Requests are sent again, also late and by others.
+    Duplicates,
+    /// Many runs are cancelled at once.
+    CancelStorm,
+    /// A job that takes its agent down wherever it starts.
+    Poison,
+}
+
+/// What kind of run it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Kind {
+    /// Nothing goes wrong.
+    FaultFree,
+    /// One class of faults, so that what it brings about can be told apart.
+    Single,
+    /// Several classes.
+    Swarm,
+}
+
+/// All that is decided before a run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Scenario {
+    /// Where it came from, and what hosts draw from.
+    pub(crate) seed: u64,
+    pub(crate) kind: Kind,
+    /// Classes that are in it, sorted.
+    pub(crate) classes: Vec<Class>,
+    pub(crate) network: Network,
+    pub(crate) settings: Tunables,
+    pub(crate) replicas: Vec<ReplicaPlan>,
+    pub(crate) racks: Vec<RackPlan>,
+    pub(crate) sessions: Vec<SessionPlan>,
+    /// In order of their time.
+    pub(crate) faults: Vec<FaultPlan>,
+    /// When all faults have ended; from then on things must go well.
+    pub(crate) heal_ms: u64,
+    /// The run ends not before.
+    pub(crate) end_ms: u64,
+}
+
+/// The network.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Network {
+    /// The simulation's step.
+    pub(crate) tick_ms: u64,
+    /// One way, within a region.
+    pub(crate) latency_ms: (u64, u64),
+    /// One way, between regions.
+    pub(crate) region_latency_ms: (u64, u64),
+}
+
+/// What an operator could set.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct Tunables {
+    pub(crate) heartbeat_ms: u64,
+    pub(crate) election_ms: (u64, u64),
+    pub(crate) snapshot_entries: u64,
+    pub(crate) keep_entries: u64,
+    pub(crate) snapshot_chunk_bytes: usize,
+    pub(crate) digest_every: u64,
+    /// The lease's terms, as in `quorate_state::LeaseTerms`.
+    pub(crate) lease_server_ms: u64,
+    pub(crate) lease_agent_ms: u64,
+    pub(crate) lease_kill_ms: u64,
+    pub(crate) lease_margin_ms: u64,
+    pub(crate) lease_rho_ppm: u32,
+    pub(crate) node_losses_max: u32,
+    pub(crate) unknown_ms_max: u64,
+    pub(crate) event_revisions_max: u64,
+}
+
+/// A host's clocks.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ClockPlan {
+    /// How long it had been up.
+    pub(crate) booted_before_ms: u64,
+    /// How wrong its time of day is.
+    pub(crate) wall_ahead_ms: u64,
+    /// How much faster its clocks run than true time.
+    pub(crate) drift_ppm: i64,
+}
+
+/// A replica of the control plane.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct ReplicaPlan {
+    pub(crate) region: String,
+    /// When it first starts; the first one founds the cluster.
+    pub(crate) start_ms: u64,
+    pub(crate) clock: ClockPlan,
+    /// How long its disk takes to sync.
+    pub(crate) sync_us: u64,
+    /// Its store is a real RocksDB.
+    pub(crate) rocksdb: bool,
+}
+
+/// A machine that runs agents: they share its power, its network and its clock.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct RackPlan {
+    pub(crate) region: String,
+    pub(crate) clock: ClockPlan,
+    pub(crate) agents: Vec<AgentPlan>,
+}
+
+/// An agent.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct AgentPlan {
+    pub(crate) node: String,
+    pub(crate) cluster: String,
+    pub(crate) cpu_milli: u64,
+    pub(crate) memory_bytes: u64,
+    /// How long its executor takes to start something.
+    pub(crate) start_ms: u64,
+    /// How long it takes until something killed is gone; below the lease's kill bound.
+    pub(crate) kill_ms: u64,
+}
+
+/// A client that does one thing after the other.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct SessionPlan {
+    /// Its host; several sessions may share one.
+    pub(crate) host: usize,
+    pub(crate) steps: Vec<OperationPlan>,
+}
+
+/// Something a client does.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct OperationPlan {
+    /// Not before.
+    pub(crate) at_ms: u64,
+    pub(crate) what: Ask,
+}
+
+/// See [`OperationPlan`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Ask {
+    Submit(JobPlan),
+    /// The submit of this job once more, with the same request id, whoever sent the first.
+    Resubmit(JobPlan),
+    Cancel {
+        job: String,
+    },
+    Get {
+        job: String,
+    },
+    List,
+    Tasks {
+        job: String,
+    },
+    Attempts {
+        job: String,
+    },
+    /// From its beginning to its end, or as long as the run lasts; goes on beside what follows.
+    Watch {
+        job: String,
+    },
+}
+
+/// A job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct JobPlan {
+    /// Unique in the run.
+    pub(crate) name: String,
+    pub(crate) priority: u8,
+    pub(crate) cancel_on_failure: bool,
+    pub(crate) tasks: Vec<TaskPlan>,
+}
+
+/// A task of a job.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct TaskPlan {
+    pub(crate) name: String,
+    pub(crate) needs: Vec<String>,
+    pub(crate) count: u32,
+    pub(crate) cpu_milli: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) promise: Promise,
+    pub(crate) attempts: u32,
+    pub(crate) backoff_ms: u64,
+    pub(crate) timeout_ms: Option<u64>,
+    pub(crate) regions: Vec<String>,
+    pub(crate) clusters: Vec<String>,
+    /// How an attempt behaves once it runs.
+    pub(crate) runs_ms: u64,
+    /// Attempts with a number up to this one fail.
+    pub(crate) fails: u32,
+    /// It takes no notice of being asked to end.
+    pub(crate) stubborn: bool,
+    /// It takes its agent down when it starts.
+    pub(crate) poison: bool,
+}
+
+/// See `quorate_state::OnNodeLoss`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Promise {
+    AtLeastOnce,
+    Fenced,
+    AtMostOnce,
+}
+
+/// A fault and when it strikes.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct FaultPlan {
+    pub(crate) at_ms: u64,
+    /// How long it lasts.
+    pub(crate) for_ms: u64,
+    pub(crate) class: Class,
+    pub(crate) what: FaultWhat,
+}
+
+/// Whom a fault strikes, decided when it does.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Target {
+    /// Whoever leads; the first replica when nobody does.
+    Leader,
+    /// The so-manieth that does not lead.
+    Follower(usize),
+    /// By position.
+    Replica(usize),
+}
+
+/// See [`FaultPlan`].
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum FaultWhat {
+    /// All messages, out of a million.
+    Loss {
+        per_million: u64,
+    },
+    /// Between two hosts (replicas first, then racks, then clients).
+    LinkLoss {
+        one: usize,
+        other: usize,
+        per_million: u64,
+    },
+    SlowLink {
+        one: usize,
+        other: usize,
+        latency_ms: u64,
+    },
+    /// These hosts from all others, as positions like above. `one_way`: only what they send is lost;
+    /// `deaf`: only what they should receive.
+    Isolate {
+        hosts: Vec<usize>,
+        way: Way,
+    },
+    /// The leader and so many followers from the other replicas; agents and clients reach both sides.
+    LeaderMinority {
+        with: usize,
+        way: Way,
+    },
+    /// The leader and a rack from the other replicas: they have each other, and nobody else.
+    LeaderWithRack {
+        rack: usize,
+    },
+    /// A target from all others.
+    IsolateReplica {
+        target: Target,
+        way: Way,
+    },
+    /// A region from all others.
+    IsolateRegion {
+        region: String,
+        way: Way,
+    },
+    /// A rack from all replicas.
+    IsolateRack {
+        rack: usize,
+        way: Way,
+    },
+    /// Two replicas from each other; both reach the rest.
+    Bridge {
+        one: usize,
+        other: usize,
+        way: Way,
+    },
+    Hold {
+        target: Target,
+    },
+    /// `kept_percent` of what was not synced survives, from the front.
+    Crash {
+        target: Target,
+        kept_percent: u64,
+    },
+    /// Away until the log that it lacks is cut off so many snapshots later, at most `for_ms`.
+    Absence {
+        target: Target,
+        snapshots: u64,
+    },
+    /// The whole cluster but so many.
+    QuorumLoss {
+        spared: usize,
+        kept_percent: u64,
+    },
+    Pause {
+        target: Target,
+    },
+    Handover {
+        target: Target,
+    },
+    AgentKill {
+        rack: usize,
+        agent: usize,
+    },
+    RackCrash {
+        rack: usize,
+    },
+    RackPause {
+        rack: usize,
+    },
+    /// Of a host, forward or backward.
+    ClockJump {
+        host: usize,
+        by_ms: i64,
+    },
+    SlowDisk {
+        target: Target,
+        sync_ms: u64,
+    },
+    /// Of the next writes or syncs, after so many.
+    DiskError {
+        target: Target,
+        after: u64,
+        on_sync: bool,
+    },
+    DiskFull {
+        target: Target,
+    },
+    /// Marks what the workload holds, so that it counts as a fault when it happens.
+    Workload,
+}
+
+/// Which direction is cut.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Way {
+    Both,
+    /// What they send is lost.
+    Mute,
+    /// What is sent to them is lost.
+    Deaf,
 }
 
 impl Scenario {
-    /// Runs the scenario on the world of `seed`. Returns one line that says what happened.
-    pub(crate) fn run(self, seed: u64, trace: Trace) -> Result<String, Failure> {
-        match self {
-            Self::Elect => elect::run(seed, trace),
-            Self::PowerLoss => power_loss::run(seed, trace),
-        }
+    /// Names of the replicas' hosts, by position.
+    pub(crate) fn replica_host(position: usize) -> String {
+        format!("r{}", position + 1)
+    }
+
+    /// Names of the racks' hosts, by position.
+    pub(crate) fn rack_host(position: usize) -> String {
+        format!("m{}", position + 1)
+    }
+
+    /// Names of the clients' hosts, by position.
+    pub(crate) fn client_host(position: usize) -> String {
+        format!("c{}", position + 1)
+    }
+
+    /// How many hosts clients have.
+    pub(crate) fn client_hosts(&self) -> usize {
+        self.sessions.iter().map(|session| session.host + 1).max().unwrap_or(0)
+    }
+
+    /// Names of all hosts in the order in which faults number them.
+    pub(crate) fn hosts(&self) -> Vec<String> {
+        let replicas = (0..self.replicas.len()).map(Self::replica_host);
+        let racks = (0..self.racks.len()).map(Self::rack_host);
+        let clients = (0..self.client_hosts()).map(Self::client_host);
+        replicas.chain(racks).chain(clients).collect()
     }
 }

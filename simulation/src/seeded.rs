@@ -1,9 +1,8 @@
-//! Time and randomness of a simulated host: both follow from the seed and from simulated time.
+//! Randomness of simulated hosts: all of it follows from the seed.
 
 use std::sync::Mutex;
-use std::time::Duration;
 
-use quorate_seams::{BootInstant, Clock, Entropy, WallMillis};
+use quorate_seams::Entropy;
 
 /// A stream of random numbers (SplitMix64; Steele, Lea and Flood, OOPSLA 2014).
 #[derive(Clone, Debug)]
@@ -28,7 +27,42 @@ impl Stream {
 
     /// A number in `from..to`.
     pub(crate) fn within(&mut self, from: u64, to: u64) -> u64 {
-        from + self.next() % (to - from).max(1)
+        from + self.next() % to.saturating_sub(from).max(1)
+    }
+
+    /// True so many times out of a hundred.
+    pub(crate) fn chance(&mut self, percent: u64) -> bool {
+        self.within(0, 100) < percent
+    }
+
+    /// A position below `count`.
+    pub(crate) fn position(&mut self, count: usize) -> usize {
+        usize::try_from(self.within(0, count as u64)).unwrap_or(0)
+    }
+
+    /// One of them; `among` is not empty.
+    pub(crate) fn pick<'a, T>(&mut self, among: &'a [T]) -> &'a T {
+        &among[self.position(among.len())]
+    }
+
+    /// A position among weights, in proportion to them.
+    pub(crate) fn weighted(&mut self, weights: &[u64]) -> usize {
+        let mut at = self.within(0, weights.iter().sum());
+        for (position, weight) in weights.iter().enumerate() {
+            if at < *weight {
+                return position;
+            }
+            at -= weight;
+        }
+        0
+    }
+
+    /// A number from `from` to `to`, small ones more often: its logarithm is uniform.
+    pub(crate) fn log_within(&mut self, from: u64, to: u64) -> u64 {
+        let from = from.max(1);
+        let doublings = u64::from((to / from).max(1).ilog2());
+        let low = from << self.within(0, doublings + 1);
+        self.within(low, (low * 2).min(to + 1)).clamp(from, to.max(from))
     }
 }
 
@@ -48,27 +82,5 @@ impl Entropy for SimEntropy {
             let number = stream.next().to_le_bytes();
             chunk.copy_from_slice(&number[..chunk.len()]);
         }
-    }
-}
-
-/// The clock seam of one host: simulated time, plus how long it was up before, plus an error of its
-/// wall clock.
-#[derive(Clone, Copy, Debug)]
-pub(crate) struct SimClock {
-    pub(crate) booted_before: Duration,
-    pub(crate) wall_ahead: Duration,
-}
-
-/// 2026-01-01: where simulated wall clocks begin.
-pub(crate) const EPOCH: Duration = Duration::from_secs(1_767_225_600);
-
-impl Clock for SimClock {
-    fn boot(&self) -> BootInstant {
-        BootInstant(self.booted_before + turmoil::sim_elapsed().unwrap_or_default())
-    }
-
-    fn wall(&self) -> WallMillis {
-        let now = EPOCH + self.wall_ahead + turmoil::sim_elapsed().unwrap_or_default();
-        WallMillis(u64::try_from(now.as_millis()).unwrap_or(u64::MAX))
     }
 }

@@ -1,74 +1,81 @@
-//! The trace of a run: everything the production code logs, with the simulated time, hashed. The same
-//! seed must give the same hash, or the simulator could not be trusted to reproduce anything.
+//! What a run prints while it goes on, for whoever looks into it.
+//!
+//! Printing changes nothing: what happened is hashed by the record of the run, not here.
 
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use tracing::field::{Field, Visit};
+use tracing::span::{Attributes, Id};
 use tracing::{Event, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt as _};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Collects the trace; cloning shares it.
-#[derive(Clone, Default)]
-pub(crate) struct Trace(Arc<Mutex<Inner>>);
+use crate::run::TraceLevel;
 
-#[derive(Default)]
-struct Inner {
-    hasher: blake3::Hasher,
-    events: u64,
-    show: bool,
-}
+/// Where lines go, and which.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Trace(TraceLevel);
 
 impl Trace {
-    /// A trace that also prints every event to standard error when `show` is set.
-    pub(crate) fn new(show: bool) -> Self {
-        let trace = Self::default();
-        trace.lock().show = show;
-        trace
+    pub(crate) fn new(level: TraceLevel) -> Self {
+        Self(level)
     }
 
-    /// Routes this thread's tracing events here while the guard lives.
-    pub(crate) fn listen(&self) -> tracing::subscriber::DefaultGuard {
-        tracing::subscriber::set_default(tracing_subscriber::registry().with(self.clone()))
+    /// Shows the product's own log while the guard lives, if everything is to be shown.
+    pub(crate) fn listen(self) -> Option<tracing::subscriber::DefaultGuard> {
+        let subscriber = tracing_subscriber::registry().with(self);
+        (self.0 == TraceLevel::Full).then(|| tracing::subscriber::set_default(subscriber))
     }
 
-    /// Adds a line of the simulation's own.
-    #[expect(clippy::print_stderr, reason = "the trace is shown on request, beside the data on standard output")]
-    pub(crate) fn note(&self, line: &str) {
-        let at = turmoil::sim_elapsed().unwrap_or_default();
-        let line = format!("{:>10.3} {line}\n", at.as_secs_f64());
-        let mut inner = self.lock();
-        inner.hasher.update(line.as_bytes());
-        inner.events += 1;
-        if inner.show {
-            eprint!("{line}");
-        }
+    /// True when facts are shown.
+    pub(crate) fn shows_facts(self) -> bool {
+        self.0 != TraceLevel::None
     }
 
-    /// The hash of all lines and how many there were.
-    pub(crate) fn digest(&self) -> (String, u64) {
-        let inner = self.lock();
-        (inner.hasher.finalize().to_hex().to_string(), inner.events)
+    /// True when everything is.
+    pub(crate) fn shows_all(self) -> bool {
+        self.0 == TraceLevel::Full
     }
 
-    fn lock(&self) -> std::sync::MutexGuard<'_, Inner> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Shows a line.
+    #[expect(clippy::print_stderr, reason = "shown on request, beside the data on standard output")]
+    pub(crate) fn show(self, at: Duration, words: &str) {
+        eprintln!("{:>9.3} {words}", at.as_secs_f64());
     }
 }
 
 impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Trace {
     fn enabled(&self, metadata: &Metadata<'_>, _: Context<'_, S>) -> bool {
-        let ours = metadata.target().starts_with("quorate");
-        *metadata.level() <= if ours { Level::DEBUG } else { Level::INFO } && !metadata.target().starts_with("turmoil")
+        let target = metadata.target();
+        let is_ours = target.starts_with("quorate") || target.starts_with("openraft");
+        let level = if is_ours { Level::DEBUG } else { Level::INFO };
+        *metadata.level() <= level && (!target.starts_with("turmoil") || metadata.is_span())
     }
 
-    fn on_event(&self, event: &Event<'_>, _: Context<'_, S>) {
-        let mut line = format!("{} {}", event.metadata().level(), event.metadata().target());
+    fn on_new_span(&self, attributes: &Attributes<'_>, id: &Id, context: Context<'_, S>) {
+        let mut words = String::new();
+        attributes.record(&mut Fields(&mut words));
+        if attributes.metadata().target().starts_with("turmoil")
+            && let Some(span) = context.span(id)
+        {
+            span.extensions_mut().insert(Host(words));
+        }
+    }
+
+    fn on_event(&self, event: &Event<'_>, context: Context<'_, S>) {
+        // turmoil keeps a span around each host's turn.
+        let spans = context.event_scope(event).into_iter().flatten();
+        let host = spans.last().and_then(|span| span.extensions().get::<Host>().map(|host| host.0.clone()));
+        let host = host.unwrap_or_default();
+        let mut line = format!("{host} {} {}", event.metadata().level(), event.metadata().target());
         event.record(&mut Fields(&mut line));
-        self.note(&line);
+        self.show(turmoil::sim_elapsed().unwrap_or_default(), &line);
     }
 }
+
+/// Which host's turn it is.
+struct Host(String);
 
 struct Fields<'a>(&'a mut String);
 

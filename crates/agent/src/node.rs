@@ -13,6 +13,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_proto::v1;
 use quorate_seams::{BootInstant, Clock, Shutdown};
 use quorate_state::{AttemptId, ClusterId, OnNodeLoss, Uuid};
@@ -360,7 +361,8 @@ impl Node {
         for attempt in fenced {
             tracing::warn!(run = %attempt.task.run, step = attempt.task.step, index = attempt.task.index, "killed: its promise is `fenced`");
             self.fixed.metrics.fenced.inc();
-            self.wish(attempt, Wish::Kill, Cause::Lease);
+            let wish = if quorate_planted::is(Bug::FenceAsksGently) { Wish::Stop } else { Wish::Kill };
+            self.wish(attempt, wish, Cause::Lease);
         }
     }
 

@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use quorate_planted::Bug;
 use quorate_state::{AttemptClaim, AttemptId, Revision, Token};
 
 use crate::assignment::Assignment;
@@ -161,7 +162,7 @@ impl Desired {
             Statement::Delta { .. } if was_broken || before.is_some() => return Err(Refusal::Gap),
             Statement::Delta { from, set, removed } => {
                 self.parts = Parts::None;
-                if revision < self.seen.revision {
+                if self.is_outdated(revision) {
                     return Err(Refusal::Older);
                 }
                 if self.at != Some(from) {
@@ -185,6 +186,11 @@ impl Desired {
         Ok(touched)
     }
 
+    fn is_outdated(&self, revision: Revision) -> bool {
+        let takes_all = quorate_planted::is(Bug::OldSetStopsNewWork) || quorate_planted::is(Bug::OldSetStartsOldWork);
+        revision < self.seen.revision && !takes_all
+    }
+
     /// Adds a part to those `before` it.
     fn gather(
         &self,
@@ -192,7 +198,7 @@ impl Desired {
         before: Option<(Revision, BTreeMap<AttemptId, Arc<Assignment>>)>,
         part: Vec<Assignment>,
     ) -> Result<BTreeMap<AttemptId, Arc<Assignment>>, Refusal> {
-        if revision < self.seen.revision {
+        if self.is_outdated(revision) {
             return Err(Refusal::Older);
         }
         let mut set = match before {
@@ -283,7 +289,7 @@ pub fn steps(
             }
             (None, Some(known)) => {
                 // A set at this revision says nothing about what was placed later.
-                let is_meant = known.token.0 <= at.0;
+                let is_meant = known.token.0 <= at.0 || quorate_planted::is(Bug::OldSetStopsNewWork);
                 if is_meant && known.wanted {
                     steps.now.push(Step::Stop(attempt));
                 }

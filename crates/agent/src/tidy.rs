@@ -2,7 +2,8 @@
 //!
 //! A directory may be huge and a disk may hang. Who waits for that must not be a thread of the
 //! runtime, because those notice the lease's end and kill. So two threads of this file wait: one
-//! that removes, and one that cuts, so that a huge directory does not let outputs grow meanwhile.
+//! that removes, and one that cuts, so that a huge directory does not let outputs grow meanwhile. On a
+//! runtime of one thread, which is what the simulator uses, they are tasks of it.
 
 use std::io;
 use std::sync::Arc;
@@ -10,6 +11,7 @@ use std::sync::Arc;
 use quorate_state::AttemptId;
 use tokio::sync::{Semaphore, mpsc};
 
+use crate::blocking::is_single_threaded;
 use crate::logs::Outputs;
 use crate::workspace::{Workspace, Workspaces};
 
@@ -80,6 +82,14 @@ fn thread<T: Send + 'static>(
     mut queue: mpsc::Receiver<T>,
     mut work: impl FnMut(T) + Send + 'static,
 ) -> io::Result<()> {
+    if is_single_threaded() {
+        tokio::spawn(async move {
+            while let Some(one) = queue.recv().await {
+                work(one);
+            }
+        });
+        return Ok(());
+    }
     let body = move || {
         while let Some(one) = queue.blocking_recv() {
             work(one);

@@ -3,10 +3,13 @@
 //! **Invariant:** the write-ahead log is never disabled, because rows are not synced by themselves:
 //! they are durable once anything written after them is.
 
+mod directory;
 mod error;
 mod options;
 mod rocks;
 mod sync;
 mod view;
+mod wal;
 
+pub use options::{Setup, Sizes, Syncing};
 pub use rocks::RocksDisk;

@@ -7,27 +7,36 @@ use bytes::Bytes;
 use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
 use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
+use crate::directory;
 use crate::error::{map, map_create, map_open};
-use crate::options;
-use crate::sync::SyncThread;
+use crate::options::{self, Setup};
+use crate::sync::Syncer;
 use crate::view::{self, View, family};
+use crate::wal;
 
 /// One RocksDB. It is closed, and its directory free for another, when this and every view of it
 /// are dropped.
 pub struct RocksDisk {
     db: Arc<DB>,
-    sync: Arc<SyncThread>,
+    sync: Arc<Syncer>,
 }
 
 impl RocksDisk {
     /// Opens the store in the directory `path`, or makes it.
     pub fn open(path: impl AsRef<Path>) -> Result<Self, DiskError> {
+        Self::open_with(path, Setup::default())
+    }
+
+    /// The same with a setup other than a replica's.
+    pub fn open_with(path: impl AsRef<Path>, setup: Setup) -> Result<Self, DiskError> {
         let path = path.as_ref();
-        std::fs::create_dir_all(path).map_err(|error| map_create(path, &error))?;
-        let db = DB::open_cf_descriptors(&options::store(), path, options::tables())
+        directory::make(path).map_err(|error| map_create(path, &error))?;
+        wal::check(path)?;
+        let db = DB::open_cf_descriptors(&options::store(setup.sizes), path, options::tables(setup.sizes))
             .map_err(|error| map_open(path, &error))?;
+        wal::begin(&db).map_err(|error| map_open(path, &error))?;
         let db = Arc::new(db);
-        let sync = SyncThread::start(db.clone()).map_err(|error| DiskError::Open(error.to_string()))?;
+        let sync = Syncer::start(db.clone(), setup.syncing).map_err(|error| DiskError::Open(error.to_string()))?;
         Ok(Self { db, sync: Arc::new(sync) })
     }
 
@@ -37,8 +46,8 @@ impl RocksDisk {
         }
         let mut writes = WriteBatch::default();
         add(&self.db, &mut writes, &batch.writes)?;
-        // Without a sync: the bytes are the kernel's when this returns, and the thread below makes
-        // them durable for everyone who waits.
+        // Without a sync: the bytes are the kernel's when this returns, and the syncer makes them
+        // durable for everyone who waits.
         self.db.write_opt(writes, &WriteOptions::default()).map_err(|error| {
             let error = map(&error);
             self.sync.set_broken(&error);
@@ -73,6 +82,13 @@ impl Disk for RocksDisk {
     fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
         if let Some(error) = self.sync.broken() {
             return Box::pin(std::future::ready(Err(error.clone())));
+        }
+        if self.sync.is_inline() {
+            let outcome = replace(&self.db, tables, rows, &and);
+            if let Err(error) = &outcome {
+                self.sync.set_broken(error);
+            }
+            return Box::pin(std::future::ready(outcome));
         }
         let (db, sync, tables) = (self.db.clone(), self.sync.clone(), tables.to_vec());
         let (sender, receiver) = tokio::sync::oneshot::channel();

@@ -1,4 +1,4 @@
-//! The thread that makes batches durable: all that wait when it comes round share one sync.
+//! Makes batches durable. Normally a thread does: all that wait when it comes round share one sync.
 
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
@@ -8,13 +8,15 @@ use rocksdb::DB;
 use tokio::sync::oneshot;
 
 use crate::error::map;
+use crate::options::Syncing;
 
 type Waiter = oneshot::Sender<Result<(), DiskError>>;
 
-/// The thread and the queue in front of it.
-#[derive(Debug)]
-pub(crate) struct SyncThread {
+/// The thread and the queue in front of it; without one, the submitter's own thread.
+pub(crate) struct Syncer {
+    db: Arc<DB>,
     shared: Arc<Shared>,
+    syncing: Syncing,
     thread: Option<JoinHandle<()>>,
 }
 
@@ -32,13 +34,23 @@ struct Queue {
     stopping: bool,
 }
 
-impl SyncThread {
-    /// Starts the thread over `db`.
-    pub(crate) fn start(db: Arc<DB>) -> std::io::Result<Self> {
+impl Syncer {
+    /// Begins to sync `db`.
+    pub(crate) fn start(db: Arc<DB>, syncing: Syncing) -> std::io::Result<Self> {
         let shared = Arc::new(Shared::default());
-        let theirs = shared.clone();
-        let thread = std::thread::Builder::new().name("disk-sync".into()).spawn(move || run(&db, &theirs))?;
-        Ok(Self { shared, thread: Some(thread) })
+        let thread = match syncing {
+            Syncing::Inline => None,
+            Syncing::Thread => {
+                let (db, shared) = (db.clone(), shared.clone());
+                Some(std::thread::Builder::new().name("disk-sync".into()).spawn(move || run(&db, &shared))?)
+            }
+        };
+        Ok(Self { db, shared, syncing, thread })
+    }
+
+    /// True when everything is done on the submitter's thread.
+    pub(crate) fn is_inline(&self) -> bool {
+        self.syncing == Syncing::Inline
     }
 
     /// Why nothing is accepted any more, if so.
@@ -53,6 +65,9 @@ impl SyncThread {
 
     /// Ends when everything written before this call is durable.
     pub(crate) fn synced(&self) -> Completion {
+        if self.is_inline() {
+            return Box::pin(std::future::ready(sync(&self.db, &self.shared)));
+        }
         let (sender, receiver) = oneshot::channel();
         lock(&self.shared.queue).waiters.push(sender);
         self.shared.changed.notify_one();
@@ -62,7 +77,7 @@ impl SyncThread {
     }
 }
 
-impl Drop for SyncThread {
+impl Drop for Syncer {
     fn drop(&mut self) {
         lock(&self.shared.queue).stopping = true;
         self.shared.changed.notify_one();
@@ -83,18 +98,23 @@ fn run(db: &DB, shared: &Shared) {
         }
         let waiters = std::mem::take(&mut queue.waiters);
         drop(queue);
-        let outcome = match shared.broken.get() {
-            Some(error) => Err(error.clone()),
-            None => db.flush_wal(true).map_err(|error| map(&error)),
-        };
-        if let Err(error) = &outcome {
-            let _ = shared.broken.set(error.clone());
-        }
+        let outcome = sync(db, shared);
         for waiter in waiters {
             // Whoever dropped the future does not want to know.
             let _ = waiter.send(outcome.clone());
         }
     }
+}
+
+fn sync(db: &DB, shared: &Shared) -> Result<(), DiskError> {
+    if let Some(error) = shared.broken.get() {
+        return Err(error.clone());
+    }
+    db.flush_wal(true).map_err(|error| {
+        let error = map(&error);
+        let _ = shared.broken.set(error.clone());
+        error
+    })
 }
 
 fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {

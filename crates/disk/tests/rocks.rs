@@ -5,7 +5,7 @@ mod contract;
 
 use std::os::unix::fs::PermissionsExt as _;
 
-use quorate_disk::RocksDisk;
+use quorate_disk::{RocksDisk, Setup, Sizes, Syncing};
 use quorate_seams::{Batch, Disk as _, DiskError, Durability, Table};
 
 #[tokio::test]
@@ -13,6 +13,16 @@ async fn it_keeps_the_contract() {
     contract::check_all(|| {
         let dir = tempfile::tempdir().unwrap();
         move || RocksDisk::open(dir.path().join("store")).unwrap()
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn it_keeps_the_contract_without_threads() {
+    contract::check_all(|| {
+        let dir = tempfile::tempdir().unwrap();
+        let setup = Setup { syncing: Syncing::Inline, ..Setup::default() };
+        move || RocksDisk::open_with(dir.path().join("store"), setup).unwrap()
     })
     .await;
 }
@@ -94,4 +104,49 @@ async fn a_torn_tail_is_forgiven_and_damage_before_it_is_not() {
     for dir in [torn, damaged] {
         std::fs::remove_dir_all(dir).unwrap();
     }
+}
+
+#[tokio::test]
+async fn a_log_that_lost_its_end_is_refused_when_a_later_log_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let store = dir.path().join("store");
+    let sizes = Sizes { table_buffer: 64 << 10, ..Sizes::default() };
+    let disk = RocksDisk::open_with(&store, Setup { sizes, ..Setup::default() }).unwrap();
+    // Two rows that stay in memory keep the first log, while the rows after them begin another one.
+    for (table, key, length) in [(Table::Log, "kept", 10), (Table::Log, "lost", 10), (Table::State, "long", 300_000)] {
+        let mut batch = Batch::default();
+        batch.put(table, key, vec![b'x'; length]);
+        disk.submit(batch, Durability::Buffered).await.unwrap();
+    }
+    let mut batch = Batch::default();
+    batch.put(Table::State, "later", "x");
+    disk.submit(batch, Durability::Buffered).await.unwrap();
+
+    let crashed = dir.path().join("crashed");
+    std::fs::create_dir(&crashed).unwrap();
+    let mut logs = Vec::new();
+    for entry in std::fs::read_dir(&store).unwrap() {
+        let entry = entry.unwrap();
+        let to = crashed.join(entry.file_name());
+        std::fs::copy(entry.path(), &to).unwrap();
+        logs.extend(to.extension().is_some_and(|extension| extension == "log").then_some(to));
+    }
+    logs.sort();
+    assert!(logs.len() > 1, "{logs:?}");
+    // A whole number of batches, or none at all: RocksDB itself sees nothing torn.
+    let first = std::fs::read(&logs[0]).unwrap();
+    let mut kept = 0;
+    for batches in 0..3 {
+        std::fs::write(&logs[0], &first[..kept]).unwrap();
+        let Err(DiskError::Corrupt(why)) = RocksDisk::open(&crashed) else { panic!("{batches} batches, then a hole") };
+        assert!(why.contains("writes are missing"), "{why}");
+        kept += 7 + usize::from(u16::from_le_bytes([first[kept + 4], first[kept + 5]]));
+    }
+}
+
+#[test]
+fn the_directories_of_a_store_are_made() {
+    let dir = tempfile::tempdir().unwrap();
+    RocksDisk::open(dir.path().join("two/levels")).unwrap();
+    assert!(dir.path().join("two/levels/CURRENT").exists());
 }

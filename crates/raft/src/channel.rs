@@ -12,6 +12,10 @@ use tonic::transport::{Channel, Endpoint};
 /// `entry_bytes_max` on top of what is read at once, or one piece of a snapshot.
 pub(crate) const MESSAGE_BYTES_MAX: usize = 64 << 20;
 
+/// A connection on which a call waits and nothing is heard for this long is asked for a sign of life,
+/// and given up when none comes within the same time again.
+const KEEPALIVE: Duration = Duration::from_secs(3);
+
 pub(crate) type Client = ReplicasClient<Channel>;
 
 /// A client for `address` that connects when it is first used. Every call needs a deadline of its own.
@@ -26,8 +30,13 @@ pub(crate) fn client(network: &Arc<dyn Network>, address: &str, connect_deadline
             Ok::<_, std::io::Error>(TokioIo::new(io))
         }
     });
-    // The name is never resolved: the connector above knows where to go.
-    let channel = Endpoint::from_static("http://replica").connect_with_connector_lazy(connect);
+    // The name is never resolved: the connector above knows where to go. A connection that a fault has
+    // silenced for good is noticed by the pings, not by the deadline of the call that waits on it:
+    // installing a snapshot may take minutes.
+    let channel = Endpoint::from_static("http://replica")
+        .http2_keep_alive_interval(KEEPALIVE)
+        .keep_alive_timeout(KEEPALIVE)
+        .connect_with_connector_lazy(connect);
     ReplicasClient::new(channel)
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)

@@ -1,5 +1,7 @@
 //! How a store becomes a replica of a cluster, once, and stays it.
 
+use std::time::Duration;
+
 use quorate_proto::format::GROUP;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Shutdown, Table};
@@ -32,6 +34,9 @@ enum Found {
     /// It is a replica.
     Member(Identity, bool),
 }
+
+/// A member that starts again waits no longer for anyone to contradict it.
+const CONFIRM_DEADLINE: Duration = Duration::from_secs(1);
 
 /// Finds out, or decides, what this store is. `address` is where the others will reach it.
 pub(crate) async fn form(
@@ -124,9 +129,10 @@ async fn enter(
 /// answer say nothing against it.
 async fn confirm(peers: &[String], identity: Identity, address: &Peer, seams: &Seams) -> Result<(), Error> {
     let request = join::request(Some(identity), &Peer { store: identity.store, ..address.clone() });
-    match join::ask(&seams.network, peers, &request).await {
-        Err(Refusal::Final(why)) => Err(Error::JoinRefused(why)),
-        Ok(_) | Err(Refusal::ForNow(_)) => Ok(()),
+    // Where most replicas start again at once, nobody answers before they have all gone on.
+    match tokio::time::timeout(CONFIRM_DEADLINE, join::ask(&seams.network, peers, &request)).await {
+        Ok(Err(Refusal::Final(why))) => Err(Error::JoinRefused(why)),
+        Ok(Ok(_) | Err(Refusal::ForNow(_))) | Err(_) => Ok(()),
     }
 }
 

@@ -1,5 +1,6 @@
 //! The leader's clock: what it stamps on entries during its term.
 
+use quorate_planted::Bug;
 use quorate_state::{Meta, Millis, Served, Stamp};
 
 use crate::LogTime;
@@ -47,7 +48,11 @@ impl LogClock {
 /// The log's two clocks as they would be after an entry with this stamp.
 pub(crate) fn after(meta: &Meta, stamp: Stamp) -> LogTime {
     let counted = if stamp.term == meta.term { meta.elapsed_ms } else { 0 };
-    let served = Served(meta.served.0 + stamp.elapsed_ms.saturating_sub(counted));
+    let mut passed_ms = stamp.elapsed_ms.saturating_sub(counted);
+    if quorate_planted::is(Bug::OutageCountsAsServed) && meta.term > 0 && stamp.term != meta.term {
+        passed_ms = passed_ms.max(stamp.wall.0.saturating_sub(meta.now.0));
+    }
+    let served = Served(meta.served.0 + passed_ms);
     LogTime { now: meta.now.max(stamp.wall), served, term: stamp.term }
 }
 

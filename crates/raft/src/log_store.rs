@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, Durability, Table};
 
@@ -98,8 +99,14 @@ impl RaftLogReader<TypeConfig> for LogStore {
         self.read(from, to, usize::MAX)
     }
 
+    /// Nothing when the first of them is cut off: openraft sends what it gets as what follows on
+    /// `start - 1`, and a follower would store it behind a hole.
     async fn limited_get_log_entries(&mut self, start: u64, end: u64) -> Result<Vec<LogEntry>, io::Error> {
-        self.read(start, end, READ_BYTES_MAX)
+        let mut entries = self.read(start, end, READ_BYTES_MAX)?;
+        if entries.first().is_some_and(|first| first.log_id.index != start) {
+            entries.clear();
+        }
+        Ok(entries)
     }
 
     async fn read_vote(&mut self) -> Result<Option<Vote>, io::Error> {
@@ -126,7 +133,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     async fn save_vote(&mut self, vote: &Vote) -> Result<(), io::Error> {
         let mut batch = Batch::default();
         store::put(&mut batch, store::VOTE, &wire::vote_to(vote));
-        self.store.write(batch, Durability::Synced).await
+        self.store.write(batch, synced_unless(Bug::VoteNotSynced)).await
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
@@ -150,13 +157,16 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         // Readable when this returns, durable when the callback is called; between the two openraft
         // sends the entries to the other replicas.
-        let durable = self.store.disk().submit(batch, Durability::Synced);
+        let durable = self.store.disk().submit(batch, synced_unless(Bug::LogAckedBeforeSync));
         let store = self.store.clone();
         tokio::spawn(async move { callback.io_completed(durable.await.map_err(|error| store.fail(&error))) });
         Ok(())
     }
 
     async fn truncate_after(&mut self, last_log_id: Option<LogId>) -> Result<(), io::Error> {
+        if quorate_planted::is(Bug::TruncateSkipped) {
+            return Ok(());
+        }
         let from = last_log_id.map_or(0, |last| last.index + 1);
         let mut batch = Batch::default();
         batch.delete_range(Table::Log, log_key(from), log_key(u64::MAX));
@@ -172,6 +182,10 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         store::put(&mut batch, store::PURGED, &pb::Mark { log_id: Some(wire::log_id_to(&upto)) });
         self.store.write(batch, Durability::Buffered).await
     }
+}
+
+fn synced_unless(bug: Bug) -> Durability {
+    if quorate_planted::is(bug) { Durability::Buffered } else { Durability::Synced }
 }
 
 fn index_of(key: &[u8]) -> Result<u64, io::Error> {

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use futures_util::{Stream, StreamExt as _};
 use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::{log, rows as encoding};
 use quorate_seams::{Batch, Durability, Table};
@@ -34,6 +35,8 @@ pub(crate) struct StateMachine {
     published: Arc<Published>,
     state: State,
     done: Done,
+    /// Rows that nobody waits for, where [`Bug::RowsHeldPastPurge`] is planted; else always empty.
+    held: Chunk,
 }
 
 /// What was applied; the row under [`store::APPLIED`].
@@ -62,7 +65,7 @@ impl StateMachine {
         let done = Done::from_record(store::read(&*view, store::APPLIED)?.unwrap_or_default())?;
         let state = rows::load_view(view)?;
         done.check(&state)?;
-        let machine = Self { store, published, state, done };
+        let machine = Self { store, published, state, done, held: Chunk::default() };
         machine.publish();
         Ok(machine)
     }
@@ -119,6 +122,15 @@ impl StateMachine {
         if entries == 0 {
             return Ok(());
         }
+        if quorate_planted::is(Bug::RowsHeldPastPurge) {
+            self.held.batch.writes.append(&mut batch.writes);
+            self.held.entries += entries;
+            if replies.is_empty() && self.held.entries < CHUNK_ENTRIES {
+                self.publish();
+                return Ok(());
+            }
+            batch = std::mem::take(&mut self.held).batch;
+        }
         store::put(&mut batch, store::APPLIED, &self.done.to_record());
         self.store.write(batch, Durability::Buffered).await?;
         self.publish();
@@ -136,7 +148,10 @@ impl StateMachine {
         SnapshotMeta { last_log_id: self.done.log_id, last_membership: self.done.membership.clone() }
     }
 
-    async fn install(&mut self, meta: &SnapshotMeta, received: Received) -> Result<(), Error> {
+    async fn install(&mut self, meta: &SnapshotMeta, mut received: Received) -> Result<(), Error> {
+        if quorate_planted::is(Bug::RequestsLostInSnapshot) {
+            rows::forget_requests(&mut received.rows);
+        }
         let done = Done::from_record(received.applied)?;
         if (&done.log_id, &done.membership) != (&meta.last_log_id, &meta.last_membership) {
             return Err(Error::Format("a snapshot and its own record disagree on what it covers".into()));
@@ -147,7 +162,13 @@ impl StateMachine {
         let mut and = Batch::default();
         store::put(&mut and, store::APPLIED, &done.to_record());
         self.published.forget_events_below(state.meta().events_from);
-        self.store.disk().replace(&TABLES, received.rows, and).await?;
+        self.held = Chunk::default();
+        if quorate_planted::is(Bug::InstallKeepsRows) {
+            received.rows.into_iter().for_each(|(table, (key, value))| and.put(table, key, value));
+            self.store.disk().submit(and, Durability::Synced).await?;
+        } else {
+            self.store.disk().replace(&TABLES, received.rows, and).await?;
+        }
         (self.state, self.done) = (state, done);
         self.publish();
         Ok(())

@@ -17,6 +17,7 @@ mod route;
 mod ledger;
 mod score;
 
+use quorate_planted::Bug;
 use quorate_state::{Command, Placement, State, TaskId};
 
 pub(crate) use route::admit;
@@ -75,7 +76,7 @@ pub fn plan(view: &State, observed: &Observed, _now: LogNow, _seed: u64, mut bud
             break;
         }
         // A cancelled run's tasks are taken out of the queue by the workflow controller.
-        if group.run.cancelling {
+        if group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel) {
             budget.take(1);
             continue;
         }

@@ -54,6 +54,11 @@ impl Controller for Workflow {
 
 /// How many tasks of a step can move, at most; none when it has to wait.
 fn tasks_due(view: &State, run: RunId, step: u32) -> Option<u32> {
+    // The run ends in this very step. A copy that nobody could reach so far is stopped when its node
+    // comes back.
+    if view.run_counts(run).unfinished() == 0 {
+        return None;
+    }
     let counts = view.step_counts(run, step);
     match step_verdict(view, run, step) {
         StepVerdict::Wait => None,

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use futures_util::stream::FuturesUnordered;
+use quorate_planted::Bug;
 use quorate_raft::{LogTime, ProposeError, Role};
 use quorate_scheduler::{Budget, Controller, LogNow, Note, Observed};
 use quorate_state::{Command, Item, Namespace, PlacementOutcome, Principal, Rejection, Reply, Revision, Served, State};
@@ -68,7 +69,10 @@ async fn lead(core: &Core, term: u64) {
         if let Some(time) = core.replica.log_time().filter(|time| time.term == term) {
             for (at, desk) in desks.iter_mut().enumerate() {
                 if let Some(commands) = desk.step(core, &view, time, news) {
-                    proposals.push(Box::pin(async move { (at, propose(core, commands).await) }));
+                    proposals.push(Box::pin(async move {
+                        wait_in_vain(core, &commands).await;
+                        (at, propose(core, commands).await)
+                    }));
                 }
             }
         }
@@ -227,6 +231,17 @@ fn condemned(core: &Core, view: &State, command: Command) -> Option<Command> {
     let Command::ExpireLeases { leases } = command else { return Some(command) };
     let leases = core.liveness.condemn(view, leases);
     (!leases.is_empty()).then_some(Command::ExpireLeases { leases })
+}
+
+/// The other half of a planted bug: leases are condemned early, and what comes in until they would have
+/// run out is not looked at.
+async fn wait_in_vain(core: &Core, commands: &[Command]) {
+    let ends_leases = commands.iter().any(|command| matches!(command, Command::ExpireLeases { .. }));
+    if quorate_planted::is(Bug::CondemnedRenewed) && ends_leases {
+        let lease = core.replica.view().settings().map(|settings| settings.lease);
+        let rest = lease.map_or(0, |lease| lease.server_ms.saturating_sub(lease.agent_ms / 3 * 2));
+        tokio::time::sleep(Duration::from_millis(rest)).await;
+    }
 }
 
 async fn propose(core: &Core, commands: Vec<Command>) -> Outcome {

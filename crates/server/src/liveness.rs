@@ -18,6 +18,7 @@ mod leases;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_scheduler::Observed;
 use quorate_seams::{BootInstant, Clock};
 use quorate_state::{Epoch, Node, NodeName, Served, State};
@@ -155,6 +156,10 @@ pub(crate) async fn confirm_renewals(core: Arc<Core>, mut waiting: mpsc::Receive
             }
         }
         last_round = Some(clock.boot());
+        if quorate_planted::is(Bug::RenewalWithoutQuorum) {
+            confirm(&core, batch.drain(..));
+            continue;
+        }
         match tokio::time::timeout(ROUND_DEADLINE, core.replica.barrier()).await {
             Ok(Ok(_)) => confirm(&core, batch.drain(..)),
             Ok(Err(error)) => tracing::debug!(%error, dropped = batch.len(), "renewals could not be confirmed"),

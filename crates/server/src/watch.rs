@@ -11,6 +11,7 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use quorate_planted::Bug;
 use quorate_proto::convert::run::{attempt_to_wire, event_to_wire, run_to_wire, step_to_wire, task_to_wire};
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
@@ -263,6 +264,9 @@ impl Watch {
         let ended = ended_at.run(self.run).is_some_and(|run| run.state.is_terminal());
         // Of a run that has ended, its end is among the rows up to here, or lies before `after`.
         let to = if ended { to.max(ended_at.revision()) } else { to };
+        if quorate_planted::is(Bug::WatchSkipsOnResume) {
+            self.told = self.told.max(to);
+        }
         while self.told < to {
             let page = self.core.replica.events(self.told, ROWS_PER_READ).map_err(read_error)?;
             let mine: Vec<_> = page.rows.into_iter().filter(|row| row.event.run() == Some(self.run)).collect();
@@ -286,6 +290,7 @@ impl Watch {
         let view = self.core.replica.view();
         let (mut ended, told) = (false, self.told);
         for row in rows {
+            let told = if quorate_planted::is(Bug::WatchOneRow) { self.told } else { told };
             if row.revision <= told {
                 continue;
             }

@@ -39,6 +39,12 @@ impl World {
     /// A node registers, perhaps again.
     pub(crate) fn node(&mut self, name: &str) -> NodeName {
         let node = NodeName::new(name).unwrap();
+        self.returns(&node, self.state.revision());
+        node
+    }
+
+    /// A node registers that has seen all up to a revision and has nothing.
+    pub(crate) fn returns(&mut self, node: &NodeName, seen: Revision) {
         self.apply(Command::RegisterNode(Box::new(Registration {
             node: node.clone(),
             uuid: Uuid(7),
@@ -50,9 +56,8 @@ impl World {
             capacity: Resources { cpu_milli: 64_000, memory_bytes: 1 << 40 },
             labels: BTreeMap::new(),
             attempts: Vec::new(),
-            seen: self.state.revision(),
+            seen,
         })));
-        node
     }
 
     /// The lease that a node holds.

@@ -16,6 +16,8 @@ mod timers;
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use crate::{
     Change, Command, Entry, EventRow, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings, Stamp, State,
 };
@@ -47,6 +49,9 @@ fn clock(meta: &Meta, revision: Revision, stamp: Stamp) -> Meta {
     let mut next = Meta { revision, now: meta.now.max(stamp.wall), ..meta.clone() };
     if stamp.term > meta.term {
         next.served = meta.served.plus(stamp.elapsed_ms);
+        if quorate_planted::is(Bug::OutageCountsAsServed) && meta.term > 0 {
+            next.served = meta.served.plus(stamp.elapsed_ms.max(stamp.wall.0.saturating_sub(meta.now.0)));
+        }
         (next.term, next.elapsed_ms) = (stamp.term, stamp.elapsed_ms);
     } else if stamp.term == meta.term && stamp.elapsed_ms > meta.elapsed_ms {
         next.served = meta.served.plus(stamp.elapsed_ms - meta.elapsed_ms);
@@ -64,12 +69,21 @@ fn forget_expired_requests(overlay: &mut Overlay) {
     }
 }
 
+fn is_of_earlier_term(state: &State, seen: &RequestRow) -> bool {
+    quorate_planted::is(Bug::DedupeEndsWithTerm)
+        && state.settings().is_some_and(|settings| {
+            let began = state.meta.served.0.saturating_sub(state.meta.elapsed_ms);
+            seen.expires_at.0 <= began.saturating_add(settings.request_window_ms)
+        })
+}
+
 /// One item: recognised when it was seen before, else carried out whole or rolled back.
 fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, Rejection> {
     let Some(request) = &item.request else { return overlay.atomically(|overlay| carry_out(overlay, number, item)) };
     let key = (request.namespace.clone(), item.principal.clone(), request.id.clone());
     let now = overlay.state().meta.served;
-    if let Some(seen) = overlay.state().request(&key).filter(|seen| seen.expires_at > now) {
+    let seen = overlay.state().request(&key).filter(|seen| seen.expires_at > now);
+    if let Some(seen) = seen.filter(|seen| !is_of_earlier_term(overlay.state(), seen)) {
         if seen.digest == request.digest {
             return Ok(seen.reply.clone());
         }

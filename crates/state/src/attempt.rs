@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use crate::{AttemptId, Epoch, Millis, NodeName, Resources, Served, Token};
 
 /// One try of a task on one node.
@@ -45,7 +47,8 @@ pub struct Attempt {
 impl Attempt {
     /// True while it takes room on its node.
     pub fn holds_resources(&self) -> bool {
-        !self.gone
+        let is_freed = quorate_planted::is(Bug::RoomFreedByOutcome) && self.state.is_terminal();
+        !self.gone && !is_freed
     }
 }
 

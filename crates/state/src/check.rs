@@ -57,7 +57,8 @@ impl State {
             }
             let placed_at_this_size = self
                 .attempts_on(&node.name)
-                .any(|attempt| attempt.epoch == node.epoch && attempt.token >= Token(node.epoch.0));
+                // Nothing is placed under a lease in the entry that grants it: no plan can name its epoch.
+                .any(|attempt| attempt.epoch == node.epoch && attempt.token > Token(node.epoch.0));
             if placed_at_this_size && !used.fits(node.capacity) {
                 broken.push(format!("node {} is over-committed: {used:?} of {:?}", node.name, node.capacity));
             }

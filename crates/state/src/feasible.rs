@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use quorate_planted::Bug;
+
 use crate::{Node, NodeStatus, Resources, TaskSpec};
 
 /// Why a node cannot take a task. The first failed check is named, in the order of the variants.
@@ -61,10 +63,11 @@ pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Inf
     if node.cordoned {
         return Err(Infeasible::Cordoned);
     }
-    if !task.place.regions.is_empty() && !task.place.regions.contains(&node.region) {
+    let is_bound = !quorate_planted::is(Bug::PlaceIgnored);
+    if is_bound && !task.place.regions.is_empty() && !task.place.regions.contains(&node.region) {
         return Err(Infeasible::Region);
     }
-    if !task.place.clusters.is_empty() && !task.place.clusters.contains(&node.cluster) {
+    if is_bound && !task.place.clusters.is_empty() && !task.place.clusters.contains(&node.cluster) {
         return Err(Infeasible::Cluster);
     }
     if !task.resources.fits(node.capacity) {

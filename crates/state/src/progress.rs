@@ -1,5 +1,7 @@
 //! How a run moves on: what the tasks of a step may do next.
 
+use quorate_planted::Bug;
+
 use crate::index::count;
 use crate::{JobSpec, Run, RunId, State, StepCounts, TaskState, Wait};
 
@@ -92,6 +94,9 @@ impl StepProgress {
     }
 
     pub(crate) fn is_done(&self, run: &Run, step: u32) -> bool {
+        if quorate_planted::is(Bug::OneSuccessIsEnough) {
+            return self.counts.succeeded > 0;
+        }
         run.spec.tasks.get(step as usize).is_some_and(|task| self.counts.succeeded == task.count)
     }
 

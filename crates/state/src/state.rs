@@ -15,7 +15,7 @@ use crate::{
 };
 
 /// What the cluster knows. Cloning is cheap.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct State {
     pub(crate) meta: Meta,
     pub(crate) settings: Option<Arc<Settings>>,

@@ -398,6 +398,63 @@ fn a_registration_says_nothing_of_attempts_the_agent_was_never_told_of() {
 }
 
 #[test]
+fn an_agent_without_its_journal_is_not_given_the_same_attempt_again() {
+    let mut cluster = Cluster::new();
+    let promised = |name, on_node_loss| TaskSpec { on_node_loss, ..task(name, &[]) };
+    cluster.submit(1, job(vec![promised("a", OnNodeLoss::AtMostOnce), promised("b", OnNodeLoss::Fenced)])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    let (once, fenced) = (id(0), TaskId { step: 1, ..id(0) });
+    for task in [once, fenced] {
+        cluster.place(task, "n");
+        cluster.report(task, AttemptPhase::Running, None);
+    }
+    // Its new journal has seen nothing, which says nothing of what the old one saw.
+    let node = cluster.state.node(&"n".parse().unwrap()).unwrap().clone();
+    cluster
+        .run(Command::RegisterNode(Box::new(Registration {
+            node: node.name.clone(),
+            uuid: node.uuid,
+            journal: Uuid(99),
+            boot_id: node.boot_id.clone(),
+            machine_id: node.machine_id.clone(),
+            region: node.region.clone(),
+            cluster: node.cluster.clone(),
+            capacity: node.capacity,
+            labels: BTreeMap::new(),
+            attempts: vec![],
+            seen: Revision(0),
+        })))
+        .unwrap();
+    assert_eq!((cluster.attempt(once).state, cluster.attempt(once).gone), (AttemptState::Lost, false));
+    assert_eq!(cluster.task(once), TaskState::Failed(FailReason::Lost));
+    assert_eq!(cluster.attempt(fenced).state, AttemptState::Lost);
+    cluster.pass(node.lease.server_ms + node.lease.kill_ms - 1);
+    assert!(matches!(cluster.task(fenced), TaskState::Waiting(Wait::Fence { .. })), "{:?}", cluster.task(fenced));
+    cluster.pass(1);
+    assert_eq!(cluster.task(fenced), TaskState::Ready);
+}
+
+#[test]
+fn a_fence_holds_while_a_copy_that_ended_is_claimed_under_a_live_lease() {
+    let mut cluster = Cluster::new();
+    let retry = Retry { attempts: 3, first_ms: 1_000, jitter_milli: 0, ..Retry::default() };
+    let tasks = vec![TaskSpec { on_node_loss: OnNodeLoss::Fenced, retry, ..task("a", &[]) }];
+    cluster.submit(1, job(tasks)).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    let token = cluster.place(id(0), "n");
+    cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), false);
+    cluster.expire("n");
+    // The node is back before the fence is over, and still has what is left of the copy.
+    let attempt = AttemptId { task: id(0), number: 1 };
+    cluster.return_of("n", token.0, vec![quorate_state::AttemptClaim { attempt, token }]);
+    cluster.pass(10_000_000);
+    assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "{:?}", cluster.task(id(0)));
+    cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), true);
+    cluster.pass(1_000);
+    assert_eq!(cluster.task(id(0)), TaskState::Ready);
+}
+
+#[test]
 fn a_fenced_task_waits_for_its_copy_to_be_gone_while_the_lease_is_live() {
     let mut cluster = Cluster::new();
     let retry = Retry { attempts: 3, first_ms: 60_000, jitter_milli: 0, ..Retry::default() };

@@ -17,7 +17,7 @@ use std::fmt;
 use std::path::Path;
 
 /// How many rules [`run`] applies.
-pub(crate) const RULES: usize = 17;
+pub(crate) const RULES: usize = 18;
 
 /// A rule that something breaks.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -73,6 +73,7 @@ pub(crate) fn run() -> Result<Report, String> {
     violations.extend(floors::links_are_reserved(&packages));
     violations.extend(floors::pure_crates_stay_pure(&packages));
     violations.extend(floors::pins_are_exact(&packages));
+    violations.extend(floors::bugs_are_not_shipped(&packages));
     violations.extend(licences::are_permissive(&packages, &allowed));
     violations.extend(licences::come_from_registries(&packages));
     violations.extend(files::start_with_their_job(&sources));

@@ -73,3 +73,15 @@ async fn reading_for_sending_is_limited_by_bytes() {
     assert_eq!(log.limited_get_log_entries(4, 600).await.unwrap().len(), 596);
     assert_eq!(log.try_get_log_entries(0..600).await.unwrap().len(), 600);
 }
+
+#[tokio::test]
+async fn what_is_sent_never_begins_behind_a_cut() {
+    let (_dir, store) = scratch();
+    let bound = PurgeBound::default();
+    let mut log = LogStore::new(store, bound.clone());
+    log.blocking_append((0..10).map(|index| entry(index, 10))).await.unwrap();
+    bound.raise(5);
+    log.purge(log_id(1, 4)).await.unwrap();
+    assert_eq!(log.limited_get_log_entries(3, 10).await.unwrap().len(), 0);
+    assert_eq!(log.limited_get_log_entries(5, 10).await.unwrap().len(), 5);
+}

@@ -15,6 +15,11 @@ use super::{Link, REST, Rpc};
 use crate::type_config::TypeConfig;
 use crate::wire::{self, WireError};
 
+/// openraft may decide to send entries that are cut off before it reads them, and then sends nothing
+/// instead, again and again, for as long as the stream works. After so many in a row the stream fails,
+/// and openraft looks anew at what the peer needs: a snapshot.
+const STARVING_MAX: u64 = 20;
+
 /// Opens the stream.
 pub(super) async fn open<S>(
     link: &mut Link,
@@ -25,10 +30,15 @@ where
 {
     let (mut client, deadline) = (link.client(), link.patience());
     let header = link.header();
-    let sent = Arc::new(AtomicU64::new(0));
-    let counter = sent.clone();
+    let (sent, starving) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
+    let (counter, hungry) = (sent.clone(), starving.clone());
     let requests = input.map(move |request| {
         counter.fetch_add(1, Ordering::SeqCst);
+        if has_nothing_for_who_needs_more(&request) {
+            hungry.fetch_add(1, Ordering::SeqCst);
+        } else {
+            hungry.store(0, Ordering::SeqCst);
+        }
         request_to(header.clone(), &request)
     });
     match tokio::time::timeout(deadline, client.append(requests)).await {
@@ -39,6 +49,7 @@ where
                 link,
                 stream: response.into_inner(),
                 sent,
+                starving,
                 received: 0,
             };
             Ok(Box::pin(futures_util::stream::unfold(Some(replies), replies_next)))
@@ -57,6 +68,8 @@ struct Replies<'a> {
     link: &'a mut Link,
     stream: Streaming<pb::AppendReply>,
     sent: Arc<AtomicU64>,
+    /// Requests in a row that carried nothing to a peer that lacks committed entries.
+    starving: Arc<AtomicU64>,
     received: u64,
     patience: Duration,
 }
@@ -101,9 +114,18 @@ impl Replies<'_> {
             let Some(reply) = message else { return Ok(None) };
             self.link.shared.gate.check(reply.header.as_ref()).await?;
             self.received += 1;
+            if self.starving.load(Ordering::SeqCst) >= STARVING_MAX {
+                return Err(Status::out_of_range("the entries that it needs are cut off here: it needs a snapshot"));
+            }
             return Ok(Some(result_from(reply)?));
         }
     }
+}
+
+/// A request without entries, though more is committed than what it follows on.
+fn has_nothing_for_who_needs_more(request: &AppendEntriesRequest<TypeConfig>) -> bool {
+    let index = |id: &Option<crate::type_config::LogId>| id.as_ref().map(|id| id.index);
+    request.entries.is_empty() && index(&request.leader_commit) > index(&request.prev_log_id)
 }
 
 fn request_to(header: Option<pb::Header>, request: &AppendEntriesRequest<TypeConfig>) -> pb::AppendRequest {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use quorate_planted::Bug;
 use quorate_state::{ClusterName, Node, NodeStatus, Resources, State};
 
 use crate::{Observed, Presence};
@@ -53,12 +54,16 @@ impl<'a> Ledger<'a> {
         let numbers: BTreeMap<&ClusterName, usize> = names.into_iter().zip(0..).collect();
         let mut ledger =
             Self { nodes: Vec::new(), clusters: vec![ClusterAccount::default(); numbers.len()], spendings: Vec::new() };
-        for node in view.nodes() {
+        for node in quorate_planted::in_hash_order(Bug::HashOrderInPlan, view.nodes(), |node| &node.name) {
             let account = Account {
                 node,
                 presence: observed.presence(node),
                 cluster: numbers.get(&node.cluster).copied().unwrap_or_default(),
-                used: view.used_on(&node.name),
+                used: if quorate_planted::is(Bug::CapacityUnchecked) {
+                    Resources::ZERO
+                } else {
+                    view.used_on(&node.name)
+                },
                 attempts: view.attempts_count_on(&node.name) as u64,
                 version: 0,
             };

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_scheduler::{NodeObserved, Observed};
 use quorate_seams::BootInstant;
 use quorate_state::{Epoch, Node, NodeName, NodeStatus, Served, State};
@@ -79,7 +80,7 @@ impl Leases {
                 continue;
             }
             let expires_at =
-                (node.status == NodeStatus::Up).then(|| in_served(expiry(heard.at, since, grace, node), now, served));
+                (node.status == NodeStatus::Up).then(|| in_served(expiry(heard, since, grace, node), now, served));
             let observed = NodeObserved {
                 epoch: node.epoch,
                 expires_at,
@@ -105,7 +106,8 @@ impl Leases {
 
     fn is_renewable(&self, view: &State, node: &NodeName, epoch: Epoch) -> bool {
         let granted = view.node(node).is_some_and(|known| known.epoch == epoch && known.status == NodeStatus::Up);
-        let condemned = self.condemned.get(node).is_some_and(|condemned| *condemned >= epoch);
+        let condemned = self.condemned.get(node).is_some_and(|condemned| *condemned >= epoch)
+            && !quorate_planted::is(Bug::CondemnedRenewed);
         self.tenure.is_some() && granted && !condemned
     }
 
@@ -209,7 +211,7 @@ impl Leases {
             let node = view.node(&name).filter(|node| node.epoch == epoch && node.status == NodeStatus::Up);
             let heard = self.nodes.get(&name).filter(|heard| heard.epoch == epoch);
             let (Some(node), Some(heard)) = (node, heard) else { continue };
-            if expiry(heard.at, tenure.since, grace, node) <= now {
+            if expiry(heard, tenure.since, grace, node) <= now {
                 tracing::warn!(node = %name, %epoch, term = tenure.term, "the lease has expired");
                 self.condemned.insert(name.clone(), epoch);
                 expired.push((name, epoch));
@@ -220,8 +222,22 @@ impl Leases {
 }
 
 /// The instant at which the server may call a lease expired.
-fn expiry(heard: BootInstant, tenure_since: BootInstant, grace: Duration, node: &Node) -> BootInstant {
-    let own = heard + Duration::from_millis(node.lease.server_ms);
+fn expiry(heard: &Heard, tenure_since: BootInstant, grace: Duration, node: &Node) -> BootInstant {
+    if quorate_planted::is(Bug::LostWithSession) && heard.left {
+        return tenure_since;
+    }
+    if quorate_planted::is(Bug::NoTenureWait) {
+        let lease_ms = if heard.confirmed { node.lease.server_ms } else { node.lease.agent_ms / 3 };
+        return heard.at + Duration::from_millis(lease_ms);
+    }
+    let lease_ms = if quorate_planted::is(Bug::ExpiryIgnoresDrift) {
+        node.lease.agent_ms
+    } else if quorate_planted::is(Bug::CondemnedRenewed) {
+        node.lease.agent_ms / 3 * 2
+    } else {
+        node.lease.server_ms
+    };
+    let own = heard.at + Duration::from_millis(lease_ms);
     own.max(tenure_since + grace)
 }
 

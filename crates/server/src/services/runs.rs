@@ -1,5 +1,6 @@
 //! The service Runs: read, list, cancel and watch runs; read their output; say why a task waits.
 
+use quorate_planted::Bug;
 use quorate_proto::convert::run::{attempt_to_wire, run_state_from_wire, run_to_wire, step_to_wire, task_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
@@ -199,7 +200,7 @@ fn attempt_cursor(run: RunId, cursor: &Cursor) -> Result<AttemptId, ApiError> {
     Ok(AttemptId { task: task_cursor(run, cursor)?, number: cursor.part(2)? })
 }
 
-async fn cancel(core: &Core, request: Request<v1::CancelRunRequest>) -> Result<v1::CancelRunResponse, ApiError> {
+async fn cancel(core: &Shared, request: Request<v1::CancelRunRequest>) -> Result<v1::CancelRunResponse, ApiError> {
     let principal = principal(&request)?;
     let v1::CancelRunRequest { run, request_id } = request.into_inner();
     let view = core.read().await?;
@@ -207,6 +208,12 @@ async fn cancel(core: &Core, request: Request<v1::CancelRunRequest>) -> Result<v
     let namespace = run.spec.namespace.clone();
     authorize(&principal, Action::Cancel(&namespace))?;
     let key = request_key("CancelRun", &request_id, Some(namespace), &run.id.0.to_be_bytes())?;
+    if quorate_planted::is(Bug::CancelAckedEarly) {
+        let (core, run, ended_before) = (core.clone(), run.id, run.state.is_terminal());
+        let answer = v1::CancelRunResponse { run_id: run.to_string(), ended_before, revision: view.revision().0 };
+        tokio::spawn(async move { core.propose(principal, key, Command::CancelRun { run }).await });
+        return Ok(answer);
+    }
     match core.propose(principal.clone(), key, Command::CancelRun { run: run.id }).await? {
         Reply::Cancelling { ended_before, revision } => {
             tracing::info!(%principal, ended_before, "run cancelled");

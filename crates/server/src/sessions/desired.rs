@@ -60,9 +60,9 @@ impl Desired {
     fn full(&mut self, view: &State, node: &NodeName) -> Vec<Message> {
         let mut sent = BTreeMap::new();
         let mut assignments = Vec::new();
-        for attempt in wanted(view, node) {
+        for attempt in view.attempts_on(node) {
             if let Some(assignment) = assignment(view, attempt) {
-                sent.insert(attempt.id, attempt.stop.is_some());
+                sent.insert(attempt.id, assignment.stop);
                 assignments.push(assignment);
             }
         }
@@ -76,8 +76,8 @@ impl Told {
     fn delta(&mut self, view: &State, node: &NodeName) -> Option<v1::DesiredDelta> {
         let mut set = Vec::new();
         let mut now = BTreeMap::new();
-        for attempt in wanted(view, node) {
-            let stop = attempt.stop.is_some();
+        for attempt in view.attempts_on(node) {
+            let stop = must_end(attempt);
             if self.sent.get(&attempt.id) != Some(&stop) {
                 let Some(assignment) = assignment(view, attempt) else { continue };
                 tracing::debug!(run = %attempt.id.task.run, task = assignment.task, index = attempt.id.task.index,
@@ -123,15 +123,17 @@ fn field_len(message: &impl prost::Message) -> usize {
     1 + prost::length_delimiter_len(length) + length
 }
 
-/// Attempts that should be on the node. One that is terminal while its processes are not confirmed
-/// gone is left out: the agent then stops it and confirms.
-fn wanted<'a>(view: &'a State, node: &'a NodeName) -> impl Iterator<Item = &'a Attempt> {
-    view.attempts_on(node).map(AsRef::as_ref).filter(|attempt| !attempt.state.is_terminal())
+/// True for what must not run. One that is terminal while its processes are not confirmed gone is told
+/// too: an agent that has it stops it, and one that was never told of it says that there is nothing.
+/// Left out, it would hold its room for ever, because nobody else can say so.
+fn must_end(attempt: &Attempt) -> bool {
+    attempt.stop.is_some() || attempt.state.is_terminal()
 }
 
 fn assignment(view: &State, attempt: &Attempt) -> Option<v1::Assignment> {
     let run = view.run(attempt.id.task.run)?;
-    assignment_to_wire(attempt, run)
+    let assignment = assignment_to_wire(attempt, run)?;
+    Some(v1::Assignment { stop: must_end(attempt), ..assignment })
 }
 
 #[cfg(test)]
@@ -201,17 +203,28 @@ mod tests {
         assert_eq!(names(&news.set), [("one", true)]);
 
         world.ended(&node, attempt, false);
-        let news = delta(&mut desired, &world, &node).unwrap();
-        assert_eq!(news.set, []);
-        assert_eq!(
-            news.removed,
-            [attempt_ref_to_wire(attempt)],
-            "terminal, though its processes are not known to be gone"
-        );
+        assert_eq!(delta(&mut desired, &world, &node), None, "its processes are not known to be gone");
+        assert_eq!(names(&told(&world, &node).1.assignments), [("one", true)]);
 
         world.ended(&node, attempt, true);
-        assert_eq!(delta(&mut desired, &world, &node), None);
+        let news = delta(&mut desired, &world, &node).unwrap();
+        assert_eq!((news.set.len(), news.removed), (0, vec![attempt_ref_to_wire(attempt)]));
         assert_eq!(told(&world, &node).1.assignments, []);
+    }
+
+    #[test]
+    fn an_agent_hears_of_what_was_given_up_before_it_was_told() {
+        let mut world = World::new();
+        let (node, other) = (world.node("n1"), world.node("n2"));
+        let run = world.submit(&["one"]);
+        let told_up_to = world.state.revision();
+        world.place(run, 0, &node);
+        let lease = (node.clone(), world.epoch(&node));
+        world.apply(quorate_state::Command::ExpireLeases { leases: vec![lease] });
+        world.place(run, 0, &other);
+
+        world.returns(&node, told_up_to);
+        assert_eq!(names(&told(&world, &node).1.assignments), [("one", true)]);
     }
 
     #[test]

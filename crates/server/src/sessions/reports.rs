@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_proto::convert::agent::{attempt_ref_to_wire, report_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
@@ -43,6 +44,11 @@ pub(crate) async fn propose_reports(
             ends.push((sequence, reports.len()));
             let next = rest.peek().map_or(0, |batch| batch.reports.len());
             if rest.peek().is_none() || reports.len() + next > REPORTS_PER_COMMAND_MAX {
+                if quorate_planted::is(Bug::ReportsAckedEarly) {
+                    for (sequence, _) in ends.drain(..) {
+                        let _ = acks.send(v1::ReportsAck { sequence, refused: Vec::new() }).await;
+                    }
+                }
                 let refused = propose(core, principal, node, *epoch, std::mem::take(&mut reports)).await?;
                 core.liveness.reported(node, *epoch, *session);
                 let mut from = 0;

@@ -1,5 +1,7 @@
 //! What agents saw happen: idempotent, and only from the node and with the token that the attempt has.
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use super::settle;
 use crate::{
@@ -27,7 +29,10 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, report: &AttemptReport) -> Re
         return ReportOutcome::Refused;
     }
     let to = target(&attempt, report);
-    if attempt.state.may_become(to) {
+    let moves = attempt.state.may_become(to)
+        || (quorate_planted::is(Bug::TerminalLeft) && attempt.state.is_terminal() && attempt.state != to)
+        || (quorate_planted::is(Bug::ReplacedCopyCounts) && attempt.state == AttemptState::Lost && to.is_terminal());
+    if moves {
         overlay.move_attempt(&attempt, to, |next| record(next, report));
         if to == AttemptState::Running {
             start_running(overlay, &attempt);
@@ -55,13 +60,15 @@ fn target(attempt: &Attempt, report: &AttemptReport) -> AttemptState {
         AttemptPhase::Running => AttemptState::Running,
         AttemptPhase::Stopping => AttemptState::Stopping,
         AttemptPhase::Lost => AttemptState::Lost,
-        AttemptPhase::Ended => match attempt.stop.filter(|_| report.stopped) {
-            Some(StopReason::Cancelled) => AttemptState::Cancelled,
-            Some(StopReason::TimedOut) => AttemptState::TimedOut,
-            Some(StopReason::Preempted) => AttemptState::Preempted,
-            None if report.exit == Some(Exit::Code(0)) => AttemptState::Succeeded,
-            None => AttemptState::Failed,
-        },
+        AttemptPhase::Ended => {
+            match attempt.stop.filter(|_| report.stopped || quorate_planted::is(Bug::StopRewritesOutcome)) {
+                Some(StopReason::Cancelled) => AttemptState::Cancelled,
+                Some(StopReason::TimedOut) => AttemptState::TimedOut,
+                Some(StopReason::Preempted) => AttemptState::Preempted,
+                None if report.exit == Some(Exit::Code(0)) => AttemptState::Succeeded,
+                None => AttemptState::Failed,
+            }
+        }
     }
 }
 

@@ -3,6 +3,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use super::settle;
 use crate::{
@@ -71,7 +73,8 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
     for attempt in held {
         let claimed = claims.contains(&(attempt.id, attempt.token));
-        let untold = attempt.token.0 > arrival.seen.0;
+        // Of what another journal saw, this one knows nothing, told or not.
+        let untold = proves && attempt.token.0 > arrival.seen.0;
         if claimed || untold {
             keep(overlay, &attempt, epoch);
         } else if proves && attempt.state.is_terminal() {
@@ -80,11 +83,12 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
         } else if proves {
             overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| attempt.gone = true);
             settle::attempt_ended(overlay, attempt.id);
-        } else if !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown {
-            let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
-            let unknown_until = unknown_until(overlay);
-            settle::attempt_unknown(overlay, attempt.id, until, unknown_until);
         } else {
+            // Whoever could have told how it ends has forgotten it: kept, it would be started again.
+            if !attempt.state.is_terminal() {
+                overlay.move_attempt(&attempt, AttemptState::Lost, |_| {});
+                settle::attempt_ended(overlay, attempt.id);
+            }
             let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
             settle::fence_ends(overlay, attempt.id, until);
         }
@@ -99,6 +103,7 @@ fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
     let stop = attempt.stop.or(is_unwanted.then_some(StopReason::Cancelled));
     if attempt.state != AttemptState::Unknown {
         overlay.put_attempt(Attempt { epoch, stop, ..attempt.clone() });
+        settle::fence_holds(overlay, attempt.id);
         return;
     }
     let (state, task_state) = match attempt.started_at {
@@ -130,10 +135,11 @@ pub(super) fn expire_leases(overlay: &mut Overlay, leases: &[(NodeName, Epoch)])
         overlay.emit(Event::NodeLost { node: name.clone(), epoch: *epoch });
         // The lease's terms already include the time that the agent needs to kill; one kill bound
         // more is for a clock at the edge of its drift.
-        let fence = overlay.served().plus(node.lease.kill_ms);
+        let kill_ms = if quorate_planted::is(Bug::ExpiryIgnoresDrift) { 0 } else { node.lease.kill_ms };
+        let fence = overlay.served().plus(kill_ms);
         let unknown_until = unknown_until(overlay);
         let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(name).cloned().collect();
-        for attempt in held {
+        for attempt in quorate_planted::in_hash_order(Bug::HashOrderInApply, held, |attempt| attempt.id) {
             if attempt.state.is_terminal() {
                 settle::fence_ends(overlay, attempt.id, fence);
             } else if attempt.state != AttemptState::Unknown {

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use crate::{
     Attempt, AttemptId, AttemptState, Change, Event, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply, Run,
@@ -28,7 +30,7 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         return Err(Rejection::Stale("the task has moved"));
     }
     let run = state.run(placement.task.run).cloned().ok_or(Rejection::Stale("the run does not exist"))?;
-    if run.cancelling || run.state.is_terminal() {
+    if (run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel)) || run.state.is_terminal() {
         return Err(Rejection::Stale("the run is ending"));
     }
     let node = state.node(&placement.node).cloned().ok_or(Rejection::Stale("the node does not exist"))?;
@@ -37,10 +39,12 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     }
     let spec = run.spec.tasks.get(task.id.step as usize);
     let spec = spec.ok_or_else(|| Rejection::Invariant(format!("task {:?} has no spec", task.id)))?;
-    feasible(&node, state.free_on(&node), spec).map_err(Rejection::Infeasible)?;
+    let free = if quorate_planted::is(Bug::CapacityUnchecked) { node.capacity } else { state.free_on(&node) };
+    feasible(&node, free, spec).map_err(Rejection::Infeasible)?;
     let token = Token(overlay.revision().0);
     let earlier: Vec<Arc<Attempt>> = state.attempts_of(task.id).cloned().collect();
-    if spec.on_node_loss == OnNodeLoss::AtMostOnce && !earlier.is_empty() {
+    let is_once = spec.on_node_loss == OnNodeLoss::AtMostOnce && !quorate_planted::is(Bug::AtMostOnceTwice);
+    if is_once && !earlier.is_empty() {
         return Err(Rejection::Stale("an at_most_once task is started once"));
     }
     if earlier.iter().any(|attempt| attempt.token >= token) {
@@ -81,6 +85,9 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     overlay.put(Change::Attempt(Arc::new(attempt)));
     overlay.move_task(&task, TaskState::Placed, |task| {
         task.attempts = id.number;
+        if quorate_planted::is(Bug::LossBurnsTry) {
+            task.tries = task.tries.saturating_add(losses - task.losses);
+        }
         task.losses = losses;
     });
     if run.state == RunState::Pending {

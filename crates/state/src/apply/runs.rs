@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use crate::{
     Event, Rejection, Reply, Run, RunId, RunState, StepCounts, StepVerdict, StopReason, Task, TaskState, Wait,
@@ -56,7 +58,8 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
         ),
         StepVerdict::Cancel => {
             // First the copies, so that none is left to come back under a task that has ended.
-            let stopped = stop_live(overlay, run, step, limit);
+            let stopped =
+                if quorate_planted::is(Bug::CancelLeavesRunning) { 0 } else { stop_live(overlay, run, step, limit) };
             let idle = move_waiting(overlay, run, step, limit, is_idle, &TaskState::Cancelled);
             stopped.max(idle)
         }
@@ -66,7 +69,8 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
 
 fn is_idle(task: &Task) -> bool {
     match task.state {
-        TaskState::Waiting(_) | TaskState::Ready => true,
+        TaskState::Waiting(_) => true,
+        TaskState::Ready => !quorate_planted::is(Bug::PlacedAfterCancel),
         TaskState::Placed
         | TaskState::Running
         | TaskState::Succeeded

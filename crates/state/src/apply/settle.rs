@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
@@ -22,7 +24,9 @@ impl Around {
         let attempt = state.attempt(id)?.clone();
         let task = state.task(id.task)?.clone();
         let run = state.run(id.task.run)?.clone();
-        (task.newest_attempt() == Some(id) && !task.state.is_terminal()).then_some(Self { attempt, task, run })
+        let is_newest = task.newest_attempt() == Some(id) || quorate_planted::is(Bug::ReplacedCopyCounts);
+        let is_open = !task.state.is_terminal() || quorate_planted::is(Bug::TerminalLeft);
+        (is_newest && is_open).then_some(Self { attempt, task, run })
     }
 
     fn spec(&self) -> Option<&TaskSpec> {
@@ -81,14 +85,15 @@ fn ends_with(overlay: &Overlay, around: &Around) -> bool {
 }
 
 fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
-    overlay.state().settings().is_some_and(|settings| task.losses >= settings.node_losses_max)
+    !quorate_planted::is(Bug::LossesUnbounded)
+        && overlay.state().settings().is_some_and(|settings| task.losses >= settings.node_losses_max)
 }
 
 fn lost(overlay: &mut Overlay, around: &Around) {
     let Some(spec) = around.spec() else { return };
     if around.run.cancelling {
         overlay.move_task(&around.task, TaskState::Cancelled, |_| {});
-    } else if spec.on_node_loss == OnNodeLoss::AtMostOnce {
+    } else if spec.on_node_loss == OnNodeLoss::AtMostOnce && !quorate_planted::is(Bug::AtMostOnceTwice) {
         fail(overlay, around, FailReason::Lost, 0);
     } else if losses_exhausted(overlay, &around.task) {
         fail(overlay, around, FailReason::NodeLosses, 0);
@@ -101,6 +106,9 @@ fn lost(overlay: &mut Overlay, around: &Around) {
 /// second loss on a delay grows as that of a retry does: a node that loses all it is given must not
 /// use up a task's losses in an instant.
 fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
+    if quorate_planted::is(Bug::LossBurnsTry) && losses > 0 {
+        return failed(overlay, around, FailReason::Failed);
+    }
     let earlier = around.task.losses;
     let delay = around.spec().filter(|_| losses > 0 && earlier > 0);
     let delay = delay.map(|spec| backoff_ms(&spec.retry, earlier, jitter_seed(around)));
@@ -130,6 +138,16 @@ fn fence(overlay: &Overlay, around: &Around) -> Option<Served> {
 pub(super) fn fence_ends(overlay: &mut Overlay, id: AttemptId, until: Served) {
     let Some(around) = Around::of(overlay, id) else { return };
     if around.task.state == TaskState::Waiting(Wait::Fence { until: Served::NEVER }) {
+        overlay.move_task(&around.task, TaskState::Waiting(Wait::Fence { until }), |_| {});
+    }
+}
+
+/// The node of an ended, but perhaps not gone, copy of a fenced task has a lease again: until that
+/// ends its agent kills nothing, and only its word helps.
+pub(super) fn fence_holds(overlay: &mut Overlay, id: AttemptId) {
+    let Some(around) = Around::of(overlay, id) else { return };
+    let Some(until) = fence(overlay, &around).filter(|_| around.attempt.state.is_terminal()) else { return };
+    if matches!(around.task.state, TaskState::Waiting(Wait::Fence { until: now }) if now != until) {
         overlay.move_task(&around.task, TaskState::Waiting(Wait::Fence { until }), |_| {});
     }
 }
@@ -204,6 +222,7 @@ fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
 fn fail(overlay: &mut Overlay, around: &Around, reason: FailReason, tries: u32) {
     overlay.move_task(&around.task, TaskState::Failed(reason), |task| task.tries = task.tries.saturating_add(tries));
     match around.run.spec.on_failure {
+        OnFailure::Cancel if quorate_planted::is(Bug::OnFailureIgnored) => {}
         OnFailure::Finish => {}
         OnFailure::Cancel => begin_cancelling(overlay, &around.run),
     }

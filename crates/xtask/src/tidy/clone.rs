@@ -34,7 +34,13 @@ impl Source {
 /// Directories that hold products, not sources.
 const SKIPPED: [&str; 2] = ["target", ".git"];
 
-/// Every text file below `root` in order of path; files that are not UTF-8 are left out.
+/// Where foreign code lies that we changed a little (ADR 0025). Its own rules bind it, not ours.
+const VENDORED: &str = "simulation/vendor/";
+
+/// What is ours among the foreign code: the pages that say what was changed.
+const VENDORED_PAGE: &str = "/PATCH.md";
+
+/// Every text file below `root` in order of path; foreign code and files that are not UTF-8 are left out.
 pub(crate) fn read(root: &Path) -> Result<Vec<Source>, String> {
     let mut sources = Vec::new();
     let mut waiting = vec![root.to_owned()];
@@ -49,8 +55,11 @@ pub(crate) fn read(root: &Path) -> Result<Vec<Source>, String> {
                     waiting.push(path);
                 }
             } else if kind.is_file() {
-                let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 let relative = path.strip_prefix(root).unwrap_or(&path).to_string_lossy().replace('\\', "/");
+                if is_foreign(&relative) {
+                    continue;
+                }
+                let bytes = std::fs::read(&path).map_err(|error| format!("{}: {error}", path.display()))?;
                 if let Ok(text) = String::from_utf8(bytes) {
                     sources.push(Source { path: relative, text });
                 }
@@ -67,6 +76,10 @@ pub(crate) fn text_of(sources: &[Source], path: &str) -> Result<String, String> 
     found.map(|source| source.text.clone()).ok_or_else(|| format!("{path} is missing"))
 }
 
+fn is_foreign(path: &str) -> bool {
+    path.starts_with(VENDORED) && !path.ends_with(VENDORED_PAGE)
+}
+
 fn has_extension(path: &str, wanted: &str) -> bool {
     Path::new(path).extension().is_some_and(|extension| extension == wanted)
 }
@@ -81,5 +94,14 @@ mod tests {
         let sources = read(&root).unwrap();
         assert!(sources.iter().any(|source| source.path == "crates/xtask/src/tidy/clone.rs"));
         assert!(!sources.iter().any(|source| source.path.starts_with(".git/") || source.path.starts_with("target/")));
+    }
+
+    #[test]
+    fn foreign_code_is_left_out_and_only_that() {
+        assert!(is_foreign("simulation/vendor/turmoil/src/sim.rs"));
+        assert!(is_foreign("simulation/vendor/turmoil.patch"));
+        assert!(!is_foreign("simulation/vendor/turmoil/PATCH.md"));
+        assert!(!is_foreign("simulation/src/vendor.rs"));
+        assert!(!is_foreign("crates/state/vendor/a.rs"));
     }
 }

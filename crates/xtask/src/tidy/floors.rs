@@ -2,6 +2,7 @@
 
 use super::Violation;
 use cargo_metadata::{DependencyKind, Metadata};
+use std::collections::BTreeMap;
 
 /// A package of the dependency graph, reduced to what the rules ask about.
 #[derive(Clone, Debug)]
@@ -13,6 +14,8 @@ pub(crate) struct Package {
     /// Where a foreign package comes from.
     pub(crate) source: Option<String>,
     pub(crate) dependencies: Vec<Dependency>,
+    /// Its cargo features, and what each turns on.
+    pub(crate) features: BTreeMap<String, Vec<String>>,
 }
 
 /// A line of a package's manifest.
@@ -22,6 +25,8 @@ pub(crate) struct Dependency {
     /// The version requirement as written.
     pub(crate) required: String,
     pub(crate) kind: Kind,
+    /// The features of it that are asked for.
+    pub(crate) features: Vec<String>,
 }
 
 /// When a dependency is linked.
@@ -32,8 +37,10 @@ pub(crate) enum Kind {
     Test,
 }
 
-/// Our packages and their floors. A package may depend on lower floors only, in tests as well.
-const FLOORS: &[(&str, u8)] = &[
+/// Our packages and their floors. A package may depend on lower floors only, in tests as well; what lies
+/// below all floors knows nothing of ours and is for everyone.
+const FLOORS: &[(&str, i8)] = &[
+    ("quorate-planted", -1),
     ("quorate-seams", 0),
     ("quorate-state", 0),
     ("quorate-scheduler", 1),
@@ -52,8 +59,16 @@ const FLOORS: &[(&str, u8)] = &[
 
 /// Who alone may link what, in the product; the reason is what the boundary is for.
 const RESERVED: &[(&str, &[&str], &str)] = &[
-    ("quorate-disk", &["quorate"], "a store arrives as Arc<dyn Disk>; crates that do not need RocksDB do not link it"),
-    ("quorate-scheduler", &["quorate-server"], "only the leader decides"),
+    (
+        "quorate-disk",
+        &["quorate", "quorate-simulation"],
+        "a store arrives as Arc<dyn Disk>; only main and the simulator, which crashes it, link RocksDB",
+    ),
+    (
+        "quorate-scheduler",
+        &["quorate-server", "quorate-simulation"],
+        "only the leader decides, and an oracle decides again",
+    ),
     (
         "quorate-raft",
         &["quorate-server", "quorate-simulation", "quorate"],
@@ -70,11 +85,17 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
 ];
 
 /// Crates that compute values from values, and all that their product code may link.
-const PURE: &[(&str, &[&str])] =
-    &[("quorate-state", &["rpds", "thiserror"]), ("quorate-scheduler", &["quorate-state", "rpds", "thiserror"])];
+const PURE: &[(&str, &[&str])] = &[
+    ("quorate-planted", &[]),
+    ("quorate-state", &["quorate-planted", "rpds", "thiserror"]),
+    ("quorate-scheduler", &["quorate-planted", "quorate-state", "rpds", "thiserror"]),
+];
 
 /// Packages whose versions are pinned exactly, because their numbers promise nothing yet.
 const PINNED: &str = "openraft";
+
+/// The feature of our packages under which bugs can be planted in them.
+const PLANTED: &str = "planted";
 
 /// The packages of `metadata`.
 pub(crate) fn packages(metadata: &Metadata) -> Vec<Package> {
@@ -84,6 +105,7 @@ pub(crate) fn packages(metadata: &Metadata) -> Vec<Package> {
         licence: package.license.clone(),
         source: package.source.as_ref().map(|source| source.repr.clone()),
         dependencies: package.dependencies.iter().map(dependency).collect(),
+        features: package.features.clone(),
     };
     metadata.packages.iter().map(reduce).collect()
 }
@@ -94,7 +116,8 @@ fn dependency(dependency: &cargo_metadata::Dependency) -> Dependency {
         DependencyKind::Build => Kind::Build,
         _ => Kind::Product,
     };
-    Dependency { name: dependency.name.clone(), required: dependency.req.to_string(), kind }
+    let features = dependency.features.clone();
+    Dependency { name: dependency.name.clone(), required: dependency.req.to_string(), kind, features }
 }
 
 /// Every member has a floor, and depends on lower floors only.
@@ -168,7 +191,27 @@ pub(crate) fn pins_are_exact(packages: &[Package]) -> Vec<Violation> {
     packages.iter().filter(|package| package.ours).flat_map(of_package).collect()
 }
 
-fn floor_of(name: &str) -> Option<u8> {
+/// No build has bugs planted in it unless its command line says so: features unify over a workspace, so
+/// one careless dependency would be enough to ship them.
+pub(crate) fn bugs_are_not_shipped(packages: &[Package]) -> Vec<Violation> {
+    let turned_on = format!("/{PLANTED}");
+    let mut violations = Vec::new();
+    for package in packages.iter().filter(|package| package.ours) {
+        for dependency in package.dependencies.iter().filter(|one| one.features.iter().any(|name| name == PLANTED)) {
+            let what = format!("may not depend on `{}` with its feature `{PLANTED}`", dependency.name);
+            violations.push(Violation::new("planted", &package.name, what));
+        }
+        for (feature, on) in package.features.iter().filter(|(feature, _)| *feature != PLANTED) {
+            if on.iter().any(|on| on == PLANTED || on.ends_with(&turned_on)) {
+                let what = format!("may not turn on `{PLANTED}` by its feature `{feature}`");
+                violations.push(Violation::new("planted", &package.name, what));
+            }
+        }
+    }
+    violations
+}
+
+fn floor_of(name: &str) -> Option<i8> {
     FLOORS.iter().find(|(known, _)| *known == name).map(|(_, floor)| *floor)
 }
 
@@ -181,9 +224,11 @@ mod tests {
             name: (*name).to_owned(),
             required: "^1".to_owned(),
             kind: *kind,
+            features: Vec::new(),
         };
         let dependencies = dependencies.iter().map(dependency).collect();
-        Package { name: name.to_owned(), ours: true, licence: None, source: None, dependencies }
+        let features = BTreeMap::new();
+        Package { name: name.to_owned(), ours: true, licence: None, source: None, dependencies, features }
     }
 
     #[test]
@@ -213,6 +258,17 @@ mod tests {
     fn an_impure_link_is_found() {
         assert_eq!(pure_crates_stay_pure(&[package("quorate-state", &[("tokio", Kind::Product)])]).len(), 1);
         assert_eq!(pure_crates_stay_pure(&[package("quorate-state", &[("proptest", Kind::Test)])]), []);
+    }
+
+    #[test]
+    fn planted_bugs_are_passed_on_by_the_feature_of_that_name_alone() {
+        let mut server = package("quorate-server", &[("quorate-raft", Kind::Product)]);
+        server.features.insert("planted".to_owned(), vec!["quorate-raft/planted".to_owned()]);
+        assert_eq!(bugs_are_not_shipped(std::slice::from_ref(&server)), []);
+        server.features.insert("default".to_owned(), vec!["planted".to_owned()]);
+        server.features.insert("extra".to_owned(), vec!["quorate-raft/planted".to_owned()]);
+        server.dependencies[0].features.push("planted".to_owned());
+        assert_eq!(bugs_are_not_shipped(&[server]).len(), 3);
     }
 
     #[test]

@@ -3,6 +3,9 @@
 use super::Violation;
 use super::floors::Package;
 
+/// Packages that lie in this clone with a small change of ours, each with its reason.
+const VENDORED: &[(&str, &str)] = &[("turmoil", "ADR 0025: pauses and drifting clocks")];
+
 /// The licences that `deny.toml` allows, read from its `allow = [...]` under `[licenses]`.
 pub(crate) fn allowed(deny: &str) -> Result<Vec<String>, String> {
     let section = deny.split("[licenses]").nth(1).and_then(|rest| rest.split("allow = [").nth(1));
@@ -27,12 +30,22 @@ pub(crate) fn are_permissive(packages: &[Package], allowed: &[String]) -> Vec<Vi
     violations
 }
 
-/// Foreign packages come from a registry, never from a branch of somebody's repository.
+/// Foreign packages come from a registry, never from a branch of somebody's repository; those on the
+/// list of vendored ones come from this clone alone, or the list is out of date.
 pub(crate) fn come_from_registries(packages: &[Package]) -> Vec<Violation> {
     let foreign = packages.iter().filter(|package| !package.ours);
-    let strange = |package: &&Package| !package.source.as_deref().is_some_and(|source| source.starts_with("registry+"));
+    let strange = |package: &&Package| {
+        let is_vendored = VENDORED.iter().any(|(name, _)| *name == package.name);
+        match package.source.as_deref() {
+            None => !is_vendored,
+            Some(source) => is_vendored || !source.starts_with("registry+"),
+        }
+    };
     let violation = |package: &Package| {
-        let what = format!("comes from {}, not from a registry", package.source.as_deref().unwrap_or("a path outside"));
+        let what = format!(
+            "comes from {}: foreign packages come from a registry, and vendored ones (VENDORED in licences.rs) by path",
+            package.source.as_deref().unwrap_or("a path")
+        );
         Violation::new("sources", &package.name, what)
     };
     foreign.filter(strange).map(violation).collect()
@@ -103,7 +116,8 @@ mod tests {
 
     fn foreign(licence: Option<&str>, source: &str) -> Package {
         let (licence, source) = (licence.map(str::to_owned), Some(source.to_owned()));
-        Package { name: "x".to_owned(), ours: false, licence, source, dependencies: Vec::new() }
+        let features = std::collections::BTreeMap::new();
+        Package { name: "x".to_owned(), ours: false, licence, source, dependencies: Vec::new(), features }
     }
 
     fn check(licence: &str, expected: bool) {
@@ -135,6 +149,25 @@ mod tests {
     fn a_package_from_a_branch_is_found() {
         assert_eq!(come_from_registries(&[foreign(None, "git+https://example.org/x#abc")]).len(), 1);
         assert_eq!(come_from_registries(&[foreign(None, "registry+https://example.org/index")]), []);
+    }
+
+    #[test]
+    fn only_a_vendored_package_comes_from_a_path_and_from_nowhere_else() {
+        let from = |name: &str, source: Option<&str>| {
+            let (name, source) = (name.to_owned(), source.map(str::to_owned));
+            let package = Package {
+                name,
+                ours: false,
+                licence: None,
+                source,
+                dependencies: Vec::new(),
+                features: Default::default(),
+            };
+            come_from_registries(&[package]).len()
+        };
+        assert_eq!(from("turmoil", None), 0);
+        assert_eq!(from("turmoil", Some("registry+https://example.org/index")), 1);
+        assert_eq!(from("x", None), 1);
     }
 
     #[test]

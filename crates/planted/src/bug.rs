@@ -1,0 +1,175 @@
+//! The bugs there are: each a mistake that somebody could make in good faith.
+
+use std::fmt;
+use std::str::FromStr;
+
+macro_rules! bugs {
+    ($($bug:ident, $name:literal, $what:literal;)+) => {
+        /// A mistake in the product's code, there for the simulator to find.
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub enum Bug {
+            $(#[doc = $what] $bug,)+
+        }
+
+        impl Bug {
+            /// Every bug, in the order of the enum.
+            pub const ALL: [Self; [$($name),+].len()] = [$(Self::$bug),+];
+
+            /// Its name on a command line and in a regression.
+            pub const fn name(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $name,)+
+                }
+            }
+
+            /// What goes wrong, in one sentence.
+            pub const fn what(self) -> &'static str {
+                match self {
+                    $(Self::$bug => $what,)+
+                }
+            }
+        }
+    };
+}
+
+bugs! {
+    // What `apply` must guard.
+    CapacityUnchecked, "capacity-unchecked",
+        "A placement is checked against the whole node, not against what is free on it.";
+    PlaceIgnored, "place-ignored",
+        "A task goes to a node of a region or a cluster that its job does not allow.";
+    RoomFreedByOutcome, "room-freed-by-outcome",
+        "An attempt's outcome frees its room, before its agent says that the processes are gone.";
+    TerminalLeft, "terminal-left",
+        "A late report moves an attempt, and its task, out of a terminal state.";
+    ReplacedCopyCounts, "replaced-copy-counts",
+        "The outcome of a copy that was replaced counts as that of its task.";
+    StopRewritesOutcome, "stop-rewrites-outcome",
+        "An attempt that ended before it heard of its stop counts as stopped.";
+    OneSuccessIsEnough, "one-success-is-enough",
+        "A step is released as soon as one element of what it needs has succeeded.";
+    PlacedAfterCancel, "placed-after-cancel",
+        "Tasks that are in the queue when their run is cancelled stay there and are placed.";
+    CancelLeavesRunning, "cancel-leaves-running",
+        "The cancel of a run does not stop its attempts.";
+    OnFailureIgnored, "on-failure-ignored",
+        "A task that fails for good does not cancel its run, although `on_failure = cancel`.";
+    AtMostOnceTwice, "at-most-once-twice",
+        "An `at_most_once` task whose copy was lost is placed again.";
+    LossBurnsTry, "loss-burns-try",
+        "The loss of a node counts as a failed try of the task.";
+    LossesUnbounded, "losses-unbounded",
+        "A task may lose any number of nodes.";
+    OutageCountsAsServed, "outage-counts-as-served",
+        "Served time goes on by the wall clock while nobody leads.";
+    DedupeEndsWithTerm, "dedupe-ends-with-term",
+        "A request id is not recognised any more once another term has begun.";
+    HashOrderInApply, "hash-order-in-apply",
+        "The attempts of a lost node change in the order of a hash map.";
+
+    // What the leader must decide with care.
+    HashOrderInPlan, "hash-order-in-plan",
+        "A plan looks at the nodes in the order of a hash map.";
+    BrakeOff, "brake-off",
+        "All leases that have run out end at once, however many nodes fell silent together.";
+    ExpiryIgnoresDrift, "expiry-ignores-drift",
+        "A lease ends when the agent's own deadline passes, without room for drift and for the kill.";
+    NoTenureWait, "no-tenure-wait",
+        "A new leader takes a node that it has not heard of for one renewal's time for lost.";
+    LostWithSession, "lost-with-session",
+        "The end of an agent's session ends its lease.";
+    RenewalWithoutQuorum, "renewal-without-quorum",
+        "A renewal is confirmed without a round of the quorum.";
+    CondemnedRenewed, "condemned-renewed",
+        "A lease that has missed renewals is condemned early, then renewed, and ends all the same.";
+
+    // What consensus must keep.
+    VoteNotSynced, "vote-not-synced",
+        "A vote is given before it is durable.";
+    LogAckedBeforeSync, "log-acked-before-sync",
+        "Entries of the log are reported durable before they are.";
+    TruncateSkipped, "truncate-skipped",
+        "Entries that conflict with the leader's log are not cut off on disk.";
+    RowsHeldPastPurge, "rows-held-past-purge",
+        "A follower keeps rows back in memory while the log they come from is cut off.";
+    RequestsLostInSnapshot, "requests-lost-in-snapshot",
+        "Whoever installs a snapshot forgets the request ids in it.";
+    InstallKeepsRows, "install-keeps-rows",
+        "Whoever installs a snapshot keeps, on disk, the rows that are not in it.";
+
+    // What a replica must not say.
+    ReadWithoutBarrier, "read-without-barrier",
+        "A read is answered from the state at hand, by any replica.";
+    DeposedLeaderReads, "deposed-leader-reads",
+        "A replica that takes itself for the leader answers reads without asking the quorum.";
+    CancelAckedEarly, "cancel-acked-early",
+        "A cancel is acknowledged when it is proposed, not when it is applied.";
+    ReportsAckedEarly, "reports-acked-early",
+        "An agent's reports are acknowledged when they are proposed, not when they are applied.";
+    WatchSkipsOnResume, "watch-skips-on-resume",
+        "A watch that is resumed goes on at the present, without what happened meanwhile.";
+    WatchOneRow, "watch-one-row",
+        "Of several events of one revision, a watch tells the first.";
+
+    // What an agent must not do.
+    OldSetStopsNewWork, "old-set-stops-new-work",
+        "A desired set from before an attempt was placed stops that attempt.";
+    OldSetStartsOldWork, "old-set-starts-old-work",
+        "A desired set older than an acknowledgement starts again what has ended.";
+    FenceAsksGently, "fence-asks-gently",
+        "At the end of the lease, `fenced` attempts are asked to stop instead of being killed.";
+}
+
+/// No bug has that name.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct UnknownBug(String);
+
+impl fmt::Display for UnknownBug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = Bug::ALL.map(Bug::name).join(", ");
+        write!(f, "no bug is called {:?}; there are {names}", self.0)
+    }
+}
+
+impl std::error::Error for UnknownBug {}
+
+impl FromStr for Bug {
+    type Err = UnknownBug;
+
+    fn from_str(name: &str) -> Result<Self, UnknownBug> {
+        Self::ALL.into_iter().find(|bug| bug.name() == name).ok_or_else(|| UnknownBug(name.to_owned()))
+    }
+}
+
+impl fmt::Display for Bug {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// `FooBar` as `foo-bar`.
+    fn kebab(bug: Bug) -> String {
+        let mut name = String::new();
+        for letter in format!("{bug:?}").chars() {
+            if letter.is_uppercase() && !name.is_empty() {
+                name.push('-');
+            }
+            name.push(letter.to_ascii_lowercase());
+        }
+        name
+    }
+
+    #[test]
+    fn every_bug_is_found_under_its_name_and_says_what_it_is() {
+        for bug in Bug::ALL {
+            assert_eq!(bug.name(), kebab(bug));
+            assert_eq!(bug.name().parse(), Ok(bug));
+            assert!(bug.what().ends_with('.'), "{bug}");
+        }
+        assert!("no-such-bug".parse::<Bug>().is_err());
+    }
+}

@@ -1,0 +1,233 @@
+//! What must be true of every row that is written, given all rows before it and what really happens
+//! on the nodes. Nothing here asks an index, or a table of transitions, of the crates under test.
+
+use std::collections::BTreeMap;
+
+use quorate_state::{
+    Attempt, AttemptState, Change, NodeStatus, OnNodeLoss, Resources, Run, RunId, RunState, Served, Task, TaskSpec,
+    TaskState, Wait,
+};
+
+use crate::nodes::Ground;
+use crate::rows::Rows;
+
+/// What the rows do not say.
+pub(crate) struct Scene<'a> {
+    pub(crate) revision: u64,
+    /// Log time after this entry's stamp.
+    pub(crate) served: Served,
+    /// When each cancel was acknowledged.
+    pub(crate) cancelled: &'a BTreeMap<RunId, u64>,
+    pub(crate) ground: &'a Ground,
+}
+
+/// Judges a row that is about to be written over `rows`.
+pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
+    match change {
+        Change::Meta(meta) => {
+            assert_eq!(meta.revision.0, scene.revision);
+            assert!(meta.now >= rows.meta.now && meta.served >= rows.meta.served, "log time went back");
+        }
+        Change::Run(run) => judge_run(rows, run),
+        Change::Task(task) => judge_task(rows, task),
+        Change::Attempt(attempt) => match rows.attempts.get(&attempt.id) {
+            Some(before) => judge_move(rows, before, attempt, scene.ground),
+            None => judge_placement(rows, attempt, scene),
+        },
+        Change::Node(node) => {
+            if let Some(before) = rows.nodes.get(&node.name) {
+                assert!(node.epoch >= before.epoch, "a lease's epoch went back");
+                assert!(node.epoch > before.epoch || before.status == NodeStatus::Up, "a lease came back to life");
+            }
+        }
+        Change::Settings(_)
+        | Change::Namespace(..)
+        | Change::Job(_)
+        | Change::Spec(..)
+        | Change::Cluster(_)
+        | Change::Request(_)
+        | Change::RequestGone(_)
+        | Change::EventsBelow(_) => {}
+    }
+}
+
+fn spec<'a>(rows: &'a Rows, task: &Task) -> &'a TaskSpec {
+    &rows.runs[&task.id.run].spec.tasks[task.id.step as usize]
+}
+
+/// A run ends once, when all its tasks have, and as they did.
+fn judge_run(rows: &Rows, run: &Run) {
+    let Some(before) = rows.runs.get(&run.id) else { return };
+    assert!(!before.state.is_terminal(), "run {} moved after its end", run.id);
+    assert!(run.cancelling || !before.cancelling, "the cancel of run {} was taken back", run.id);
+    let tasks = || rows.tasks.values().filter(|task| task.id.run == run.id).map(|task| &task.state);
+    let ended_as = if !run.state.is_terminal() {
+        return;
+    } else if tasks().any(|task| matches!(task, TaskState::Failed(_))) {
+        RunState::Failed
+    } else if tasks().any(|task| *task == TaskState::Cancelled) {
+        RunState::Cancelled
+    } else {
+        RunState::Succeeded
+    };
+    assert!(tasks().all(TaskState::is_terminal), "run {} ended before its tasks", run.id);
+    assert_eq!(run.state, ended_as, "run {} ended otherwise than its tasks", run.id);
+}
+
+/// P6 and P9.
+fn judge_task(rows: &Rows, task: &Task) {
+    let Some(before) = rows.tasks.get(&task.id) else { return };
+    assert!(may_move(&before.state, &task.state), "{:?} went from {:?} to {:?}", task.id, before.state, task.state);
+    assert_eq!(task.generation, before.generation + 1, "{:?} moved without a new generation", task.id);
+    assert!(task.tries >= before.tries && task.losses >= before.losses && task.attempts >= before.attempts);
+    let spec = spec(rows, task);
+    assert!(task.tries <= spec.retry.attempts, "{:?} was tried too often", task.id);
+    let losses_max = rows.settings.as_ref().map_or(0, |settings| settings.node_losses_max);
+    // One more by the copy that is given up when the last one is placed.
+    assert!(task.losses <= losses_max + 1, "{:?} lost too many nodes", task.id);
+    if task.state.is_terminal() {
+        return;
+    }
+    assert!(task.tries < spec.retry.attempts, "{:?} goes on though its tries are used up", task.id);
+    let ended = |which: &[AttemptState]| {
+        let attempts = rows.attempts.values().filter(|attempt| attempt.id.task == task.id);
+        attempts.filter(|attempt| which.contains(&attempt.state)).count() as u32
+    };
+    assert_eq!(task.tries, ended(&[AttemptState::Failed, AttemptState::TimedOut]), "tries of {:?}", task.id);
+    assert_eq!(task.losses, ended(&[AttemptState::Lost]), "losses of {:?}", task.id);
+}
+
+fn may_move(from: &TaskState, to: &TaskState) -> bool {
+    use TaskState::{Cancelled, Failed, Placed, Ready, Running, Skipped, Succeeded, Waiting};
+    match (from, to) {
+        (Succeeded | Failed(_) | Cancelled | Skipped, _) => false,
+        (_, Waiting(Wait::Needs)) => false,
+        (_, Cancelled) => true,
+        (Waiting(Wait::Needs), Ready | Skipped) => true,
+        (Waiting(Wait::Needs), _) | (_, Skipped) => false,
+        (Waiting(Wait::Backoff { .. }), Ready) => true,
+        (Waiting(Wait::Backoff { .. }), _) => false,
+        // Its copy came back, was proven lost, or has ended and is gone: never anything else, for
+        // the copy is not heard before its node has a lease again.
+        (Waiting(Wait::Fence { .. }), Ready | Placed | Running | Waiting(_) | Failed(_)) => true,
+        (Waiting(Wait::Fence { .. }), Succeeded) => false,
+        (Ready, Placed | Running | Ready | Waiting(_) | Failed(_)) => true,
+        (Ready, Succeeded) => false,
+        (Placed, Placed) | (Running, Placed | Running) => false,
+        (Placed | Running, _) => true,
+    }
+}
+
+/// P1, P2a, P3, P7, P8, P12, `at_most_once` and `fenced`, of a new attempt.
+fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
+    let id = new.id;
+    let task = &rows.tasks[&id.task];
+    let run = &rows.runs[&id.task.run];
+    let node = &rows.nodes[&new.node];
+    let spec = spec(rows, task);
+    let earlier = || rows.attempts.values().filter(|attempt| attempt.id.task == id.task);
+    assert_eq!(task.state, TaskState::Ready, "{id:?} was placed");
+    assert_eq!((new.state, new.token.0, new.epoch), (AttemptState::Assigned, scene.revision, node.epoch));
+    assert_eq!(id.number as usize, earlier().count() + 1);
+    assert!(earlier().all(|attempt| attempt.token < new.token), "the token of {id:?} does not rise");
+    assert!(earlier().all(|attempt| attempt.state.is_terminal()), "{id:?} was placed while another copy lives");
+
+    let cancelled = scene.cancelled.get(&run.id);
+    assert!(!run.cancelling && cancelled.is_none(), "{id:?} was placed after the cancel at {cancelled:?}");
+    for need in &spec.needs {
+        let step = run.spec.tasks.iter().position(|task| task.name == *need).expect("a need");
+        let mut needed = rows.tasks.values().filter(|task| task.id.run == run.id && task.id.step as usize == step);
+        assert!(needed.all(|task| task.state == TaskState::Succeeded), "{id:?} was placed before {need} succeeded");
+    }
+
+    assert_eq!(node.status, NodeStatus::Up, "{id:?} was placed on a lost node");
+    let is_allowed = (spec.place.regions.is_empty() || spec.place.regions.contains(&node.region))
+        && (spec.place.clusters.is_empty() || spec.place.clusters.contains(&node.cluster));
+    assert!(is_allowed, "{id:?} was placed in {}/{}", node.region, node.cluster);
+    let held = rows.attempts.values().filter(|attempt| attempt.node == new.node && !attempt.gone);
+    let used = held.fold(spec.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));
+    assert_eq!(new.resources, spec.resources);
+    assert!(fits(used, node.capacity), "{id:?} over-commits {}: {used:?} of {:?}", new.node, node.capacity);
+
+    match spec.on_node_loss {
+        OnNodeLoss::AtLeastOnce => {}
+        OnNodeLoss::Fenced => {
+            assert!(!scene.ground.is_alive(id.task), "{id:?} was placed while a fenced copy runs");
+            if let Some(last) = earlier().next_back().filter(|last| !last.gone) {
+                // What really runs here keeps perfect time. The log's own word must be good for less.
+                let node = &rows.nodes[&last.node];
+                let (server_ms, kill_ms) = (node.lease.server_ms, node.lease.kill_ms);
+                let passed = match node.status {
+                    // Given up when its agent lost its journal: that lease was an earlier one.
+                    _ if last.ended_at.is_some_and(|at| at <= node.registered_at) => {
+                        scene.served.0 >= server_ms + kill_ms
+                    }
+                    NodeStatus::Lost { at } => scene.served >= at.plus(kill_ms),
+                    NodeStatus::Up => false,
+                };
+                assert!(passed, "{id:?} was placed before its fence was over: {last:?}");
+            }
+        }
+        OnNodeLoss::AtMostOnce => assert_eq!(id.number, 1, "{id:?}: a second start"),
+    }
+}
+
+fn fits(want: Resources, room: Resources) -> bool {
+    want.cpu_milli <= room.cpu_milli && want.memory_bytes <= room.memory_bytes
+}
+
+/// P6 of an attempt, and that the log says of it only what happened.
+fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, ground: &Ground) {
+    let id = after.id;
+    assert_eq!(
+        (&before.node, before.token, before.resources, before.placed_at),
+        (&after.node, after.token, after.resources, after.placed_at),
+        "{id:?} became another attempt"
+    );
+    let rank = |state| match state {
+        AttemptState::Assigned => 0,
+        AttemptState::Starting => 1,
+        AttemptState::Running => 2,
+        AttemptState::Stopping => 3,
+        AttemptState::Unknown => 4,
+        AttemptState::Succeeded
+        | AttemptState::Failed
+        | AttemptState::Lost
+        | AttemptState::Cancelled
+        | AttemptState::Preempted
+        | AttemptState::TimedOut => 5,
+    };
+    let (from, to) = (rank(before.state), rank(after.state));
+    let comes_back = before.state == AttemptState::Unknown && to < 4;
+    assert!(
+        before.state == after.state || (from < 5 && to > from) || comes_back,
+        "{id:?} went from {:?} to {:?}",
+        before.state,
+        after.state
+    );
+    if comes_back {
+        let node = &rows.nodes[&after.node];
+        assert_eq!((after.epoch, node.status), (node.epoch, NodeStatus::Up), "{id:?} came back without its node");
+    }
+    assert!(before.stop.is_none() || before.stop == after.stop, "{id:?} has another reason to stop");
+    assert!(after.gone || !before.gone, "{id:?} came back from the dead");
+    if after.gone && !before.gone {
+        assert!(!ground.is_copy_alive(id, after.token), "{id:?} is called gone while it runs");
+    }
+    if before.state == after.state {
+        return;
+    }
+    match after.state {
+        AttemptState::Running => assert!(ground.has_run(id, after.token), "{id:?} never ran"),
+        AttemptState::Succeeded => assert!(ground.has_succeeded(id, after.token), "{id:?} never succeeded"),
+        AttemptState::Cancelled | AttemptState::Preempted | AttemptState::TimedOut => {
+            assert!(before.stop.is_some(), "{id:?} was stopped for no reason");
+        }
+        AttemptState::Assigned
+        | AttemptState::Starting
+        | AttemptState::Stopping
+        | AttemptState::Unknown
+        | AttemptState::Failed
+        | AttemptState::Lost => {}
+    }
+}

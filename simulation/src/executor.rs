@@ -1,0 +1,216 @@
+//! The executor of a simulated node: a driver that runs nothing, and keeps the true record of what
+//! it would have run, and when.
+//!
+//! An attempt's argv says how it behaves: how long it runs, up to which attempt it fails, whether
+//! it heeds a request to end, whether it takes its agent down.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
+use quorate_state::{AttemptId, Exit, NodeName};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+
+use crate::facts::{self, Fact, Facts, Happening};
+
+/// Between a request to end and the end of what heeds it.
+const HEEDS_AFTER: Duration = Duration::from_millis(20);
+/// Between the start of a poisonous attempt and the end of its agent.
+const POISON_AFTER: Duration = Duration::from_millis(50);
+/// Requests of poisonous attempts that wait for the supervisor.
+const POISONED_MAX: usize = 16;
+/// SIGTERM and SIGKILL.
+const TERM: i32 = 15;
+const KILL: i32 = 9;
+
+/// How an attempt behaves, as its argv says it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Behaviour {
+    pub(crate) runs: Duration,
+    pub(crate) fails: u32,
+    pub(crate) stubborn: bool,
+    pub(crate) poison: bool,
+}
+
+impl Behaviour {
+    /// The argv of a task that behaves so.
+    pub(crate) fn to_argv(self) -> Vec<String> {
+        let flag = |flag: bool| u8::from(flag).to_string();
+        let millis = self.runs.as_millis().to_string();
+        vec!["simulated".into(), millis, self.fails.to_string(), flag(self.stubborn), flag(self.poison)]
+    }
+
+    fn from_argv(argv: &[String]) -> Option<Self> {
+        let [_, runs, fails, stubborn, poison] = argv else { return None };
+        Some(Self {
+            runs: Duration::from_millis(runs.parse().ok()?),
+            fails: fails.parse().ok()?,
+            stubborn: stubborn == "1",
+            poison: poison == "1",
+        })
+    }
+}
+
+/// The executor of one node. It outlives its agents; cloning shares it.
+#[derive(Clone)]
+pub(crate) struct Executor(Arc<Shared>);
+
+struct Shared {
+    node: NodeName,
+    facts: Facts,
+    starts_in: Duration,
+    kills_in: Duration,
+    /// Asks for the end of the agent.
+    poisoned: mpsc::Sender<()>,
+    /// What runs.
+    alive: Mutex<BTreeMap<AttemptId, facts::Execution>>,
+}
+
+impl Executor {
+    /// An executor and the requests of poisonous attempts to end its agent.
+    pub(crate) fn new(
+        node: NodeName,
+        facts: Facts,
+        starts_in: Duration,
+        kills_in: Duration,
+    ) -> (Self, mpsc::Receiver<()>) {
+        let (poisoned, requests) = mpsc::channel(POISONED_MAX);
+        let shared = Shared { node, facts, starts_in, kills_in, poisoned, alive: Mutex::default() };
+        (Self(Arc::new(shared)), requests)
+    }
+
+    /// How many attempts run.
+    pub(crate) fn alive(&self) -> usize {
+        self.0.lock().len()
+    }
+
+    /// Everything ends at this instant, with its agent or with its machine.
+    pub(crate) fn end_all(&self, at: Duration) {
+        for (_, execution) in std::mem::take(&mut *self.0.lock()) {
+            let what = Happening::Ended { exit: None };
+            self.0.facts.add_at(at, Fact::Execution(facts::Execution { what, ..execution }));
+        }
+    }
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, BTreeMap<AttemptId, facts::Execution>> {
+        self.alive.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn record(&self, execution: &facts::Execution, what: Happening) {
+        self.facts.add(Fact::Execution(facts::Execution { what, ..execution.clone() }));
+    }
+}
+
+struct Running {
+    shared: Arc<Shared>,
+    record: facts::Execution,
+    behaviour: Behaviour,
+    ends_at: Instant,
+    exit: Exit,
+    poisons_at: Option<Instant>,
+}
+
+#[async_trait]
+impl Driver for Executor {
+    async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted> {
+        tokio::time::sleep(self.0.starts_in).await;
+        if *start.wish.borrow() != Wish::Run {
+            return Err(NotStarted::Withdrawn);
+        }
+        let assignment = &start.assignment;
+        let Some(behaviour) = Behaviour::from_argv(&assignment.argv) else {
+            return Err(NotStarted::Job(format!("{:?} is no behaviour", assignment.argv)));
+        };
+        let record = facts::Execution {
+            node: self.0.node.clone(),
+            attempt: assignment.attempt,
+            token: assignment.token,
+            promise: assignment.on_node_loss,
+            what: Happening::Started,
+        };
+        self.0.record(&record, Happening::Started);
+        self.0.lock().insert(assignment.attempt, record.clone());
+        let now = Instant::now();
+        let fails = assignment.attempt.number <= behaviour.fails;
+        Ok(Box::new(Running {
+            shared: self.0.clone(),
+            record,
+            behaviour,
+            ends_at: now + behaviour.runs,
+            exit: Exit::Code(i32::from(fails)),
+            poisons_at: behaviour.poison.then(|| now + POISON_AFTER),
+        }))
+    }
+
+    /// What an agent ran dies with it.
+    async fn recover(&self, _leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
+        BTreeSet::new()
+    }
+}
+
+impl Running {
+    fn ends_sooner(&mut self, within: Duration, signal: i32) {
+        let at = Instant::now() + within;
+        if at < self.ends_at {
+            self.ends_at = at;
+            self.exit = Exit::Signal(signal);
+        }
+    }
+}
+
+#[async_trait]
+impl Execution for Running {
+    fn process(&self) -> Option<(u32, u64)> {
+        None
+    }
+
+    async fn next(&mut self) -> Event {
+        if let Some(at) = self.poisons_at.filter(|at| *at < self.ends_at) {
+            tokio::time::sleep_until(at).await;
+            self.poisons_at = None;
+            // One request is as good as many.
+            let _ = self.shared.poisoned.try_send(());
+        }
+        tokio::time::sleep_until(self.ends_at).await;
+        if self.shared.lock().remove(&self.record.attempt).is_some() {
+            self.shared.record(&self.record, Happening::Ended { exit: Some(self.exit) });
+        }
+        Event::Ended { ending: Ending { exit: Some(self.exit), ..Ending::default() }, gone: true }
+    }
+
+    fn stop(&mut self) -> bool {
+        if Instant::now() >= self.ends_at {
+            return false;
+        }
+        self.shared.record(&self.record, Happening::Asked);
+        if !self.behaviour.stubborn {
+            self.ends_sooner(HEEDS_AFTER, TERM);
+        }
+        true
+    }
+
+    fn kill(&mut self) -> bool {
+        if Instant::now() >= self.ends_at {
+            return false;
+        }
+        self.shared.record(&self.record, Happening::Killed);
+        self.ends_sooner(self.shared.kills_in, KILL);
+        true
+    }
+
+    fn tend(&mut self) {}
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        // Dropping kills it.
+        if self.shared.lock().remove(&self.record.attempt).is_some() {
+            self.shared.record(&self.record, Happening::Ended { exit: None });
+        }
+    }
+}

@@ -1,0 +1,194 @@
+//! What is observed of a run from outside of the product: what disks were told, what executors ran,
+//! what clients were answered, which faults struck.
+//!
+//! Oracles judge facts and nothing else, so that no oracle believes the code that it checks.
+
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use quorate_proto::v1;
+use quorate_seams::{Batch, Table};
+use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Token};
+
+use crate::scenario::Class;
+
+/// One thing that happened.
+#[derive(Clone, Debug)]
+pub(crate) enum Fact {
+    /// A replica's process began.
+    ReplicaStarted { replica: usize },
+    /// A replica handed a batch to its disk. Numbers rise by one per replica, over all of its lives.
+    /// `replaced` names the tables whose content the batch replaces whole.
+    Wrote { replica: usize, number: u64, batch: Arc<Batch>, replaced: Arc<[Table]> },
+    /// Everything up to and including this batch is on stable storage.
+    Synced { replica: usize, through: u64 },
+    /// A replica's process is gone; of its batches, those up to and including `survived` are still there.
+    ReplicaGone { replica: usize, survived: u64 },
+    /// A replica's process ended by itself.
+    ReplicaStopped { replica: usize, error: Option<String> },
+    /// An agent's process began.
+    AgentStarted { node: NodeName },
+    /// An agent's process is gone, by a fault, and all it ran with it.
+    AgentGone { node: NodeName },
+    /// An agent's process ended by itself.
+    AgentStopped { node: NodeName, error: Option<String> },
+    /// An executor's own record, which no agent can change.
+    Execution(Execution),
+    /// A client's request came to its end.
+    Operation(Arc<Operation>),
+    /// Something happened to a watch.
+    Watch(Arc<Watch>),
+    /// A fault struck.
+    #[expect(dead_code, reason = "people read what it was")]
+    Fault { class: Class, what: String },
+}
+
+/// What an executor did with one attempt. All on the simulation's true time.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Execution {
+    /// Where.
+    pub(crate) node: NodeName,
+    /// What.
+    pub(crate) attempt: AttemptId,
+    /// The token it was handed.
+    pub(crate) token: Token,
+    /// What its job was promised.
+    pub(crate) promise: OnNodeLoss,
+    /// What happened.
+    pub(crate) what: Happening,
+}
+
+/// See [`Execution`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Happening {
+    /// Its first instruction.
+    Started,
+    /// The agent asked it to end.
+    Asked,
+    /// The agent had it killed; it may need a moment to be gone.
+    Killed,
+    /// Its last instruction.
+    Ended {
+        /// How, unless its machine or agent took it along.
+        exit: Option<Exit>,
+    },
+}
+
+/// A request of a client and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Operation {
+    /// Which session: its operations follow each other.
+    pub(crate) session: usize,
+    /// When it was called; it returned at the fact's time.
+    pub(crate) called: Duration,
+    /// What was asked.
+    pub(crate) request: Request,
+    /// What was heard.
+    pub(crate) outcome: Outcome,
+}
+
+/// What a client asks.
+#[derive(Clone, Debug)]
+pub(crate) enum Request {
+    /// Submit a job.
+    Submit { request_id: String, spec: Arc<v1::JobSpec> },
+    /// Cancel a job's latest run. Jobs of one name are submitted once, or again with the same request id.
+    Cancel { request_id: String, job: String },
+    /// Read a job's latest run.
+    Get { job: String },
+    /// Read the newest runs.
+    List,
+    /// Read the tasks of a job's latest run.
+    Tasks { job: String },
+    /// Read the attempts of a job's latest run.
+    Attempts { job: String },
+}
+
+/// How a request ended.
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "one per request, and nearly all are answers")]
+pub(crate) enum Outcome {
+    /// With an answer.
+    Answered(Answer),
+    /// With a refusal that says that nothing was done, or nothing found.
+    Refused(String),
+    /// Nobody knows whether it was carried out, or will be.
+    #[expect(dead_code, reason = "people read why")]
+    Unknown(String),
+}
+
+/// A good answer.
+#[derive(Clone, Debug)]
+pub(crate) enum Answer {
+    Submitted(v1::SubmitJobResponse),
+    Cancelled(v1::CancelRunResponse),
+    Run(v1::GetRunResponse),
+    Runs(v1::ListRunsResponse),
+    Tasks(v1::ListTasksResponse),
+    Attempts(v1::ListAttemptsResponse),
+}
+
+impl Answer {
+    /// The revision at which it was true.
+    pub(crate) fn revision(&self) -> u64 {
+        match self {
+            Self::Submitted(answer) => answer.revision,
+            Self::Cancelled(answer) => answer.revision,
+            Self::Run(answer) => answer.revision,
+            Self::Runs(answer) => answer.revision,
+            Self::Tasks(answer) => answer.revision,
+            Self::Attempts(answer) => answer.revision,
+        }
+    }
+}
+
+/// What a watch of a job's run was told.
+#[derive(Clone, Debug)]
+pub(crate) struct Watch {
+    /// Which watch.
+    pub(crate) number: usize,
+    /// Of which run (its id).
+    pub(crate) run: String,
+    /// What happened.
+    pub(crate) what: Watched,
+}
+
+/// See [`Watch`].
+#[derive(Clone, Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are messages")]
+pub(crate) enum Watched {
+    /// It was opened, to be told what follows a revision (0: to begin with the run's state).
+    Opened { after: u64 },
+    /// It was told this.
+    Message(v1::WatchRunResponse),
+    /// Its end: the run's.
+    Ended,
+    /// It failed, for a client that gave up.
+    #[expect(dead_code, reason = "people read why")]
+    Failed(String),
+}
+
+/// Where facts are handed in, in the order in which they happen. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Facts(Arc<Mutex<Vec<(Duration, Fact)>>>);
+
+impl Facts {
+    /// Hands one in that happened at this instant, on the host that calls.
+    pub(crate) fn add(&self, fact: Fact) {
+        self.add_at(turmoil::sim_elapsed().unwrap_or_default(), fact);
+    }
+
+    /// Hands one in that happened at `at`.
+    pub(crate) fn add_at(&self, at: Duration, fact: Fact) {
+        self.lock().push((at, fact));
+    }
+
+    /// Takes all that were handed in since the last call.
+    pub(crate) fn take(&self) -> Vec<(Duration, Fact)> {
+        std::mem::take(&mut *self.lock())
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<(Duration, Fact)>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,39 @@
+//! The simulated hosts: each starts the production code through the production's own `run`.
+
+mod client;
+mod rack;
+mod replica;
+
+pub(crate) use client::start as start_client;
+pub(crate) use rack::Rack;
+pub(crate) use replica::Replica;
+
+use quorate_state::{LeaseTerms, Settings};
+
+use crate::scenario::{Scenario, Tunables};
+
+const API_PORT: u16 = 7_001;
+const AGENT_PORT: u16 = 7_002;
+const RAFT_PORT: u16 = 7_003;
+
+/// Addresses of all replicas on a port.
+fn addresses(scenario: &Scenario, port: u16) -> Vec<String> {
+    (0..scenario.replicas.len()).map(|at| format!("{}:{port}", Scenario::replica_host(at))).collect()
+}
+
+/// The rows that the founder begins with.
+fn settings(tunables: &Tunables) -> Settings {
+    Settings {
+        lease: LeaseTerms {
+            server_ms: tunables.lease_server_ms,
+            agent_ms: tunables.lease_agent_ms,
+            kill_ms: tunables.lease_kill_ms,
+            margin_ms: tunables.lease_margin_ms,
+            rho_ppm: tunables.lease_rho_ppm,
+        },
+        node_losses_max: tunables.node_losses_max,
+        unknown_ms_max: tunables.unknown_ms_max,
+        event_revisions_max: tunables.event_revisions_max,
+        ..Settings::default()
+    }
+}

@@ -1,0 +1,262 @@
+//! Clients: sessions that do one thing after the other, through the production's client library, and
+//! write down what they were told.
+
+use std::cell::Cell;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_client::{Client, ClientConfig, Error};
+use quorate_proto::v1;
+use turmoil::Sim;
+
+use super::{API_PORT, addresses};
+use crate::executor::Behaviour;
+use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Request, Watch, Watched};
+use crate::net::SimNetwork;
+use crate::scenario::{Ask, JobPlan, OperationPlan, Promise, Scenario, TaskPlan};
+use crate::seeded::{SimEntropy, Stream};
+
+/// For one request, retries included.
+const DEADLINE: Duration = Duration::from_secs(6);
+/// For one replica to answer.
+const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+/// Rows on one page of a listing.
+const PAGE: u32 = 50;
+/// The namespace that every cluster has.
+const NAMESPACE: &str = "default";
+/// A client that is told of an unknown outcome asks again after this, and this many times in all.
+const AGAIN_AFTER: Duration = Duration::from_millis(300);
+const TRIES: u32 = 6;
+
+/// Starts a client host with its sessions. `done` counts sessions that have come to their end.
+pub(crate) fn start(
+    sim: &mut Sim<'static>,
+    scenario: &Rc<Scenario>,
+    host: usize,
+    facts: &Facts,
+    done: &Rc<Cell<usize>>,
+    watches: &Rc<Cell<usize>>,
+) {
+    let (scenario, facts, done, watches) = (scenario.clone(), facts.clone(), done.clone(), watches.clone());
+    sim.client(Scenario::client_host(host), async move {
+        let sessions: Vec<_> = scenario
+            .sessions
+            .iter()
+            .enumerate()
+            .filter(|(_, plan)| plan.host == host)
+            .map(|(number, _)| {
+                let session = Session::new(&scenario, number, &facts, &watches);
+                let (scenario, done) = (scenario.clone(), done.clone());
+                tokio::task::spawn_local(async move {
+                    for step in &scenario.sessions[number].steps {
+                        session.carry_out(step).await;
+                    }
+                    done.set(done.get() + 1);
+                })
+            })
+            .collect();
+        for session in sessions {
+            session.await?;
+        }
+        // Its watches go on until the run is over.
+        std::future::pending().await
+    });
+}
+
+#[derive(Clone)]
+struct Session {
+    number: usize,
+    client: Client,
+    facts: Facts,
+    watches: Rc<Cell<usize>>,
+}
+
+impl Session {
+    fn new(scenario: &Scenario, number: usize, facts: &Facts, watches: &Rc<Cell<usize>>) -> Self {
+        let entropy = SimEntropy::new(Stream::of(scenario.seed, &format!("session {number}")));
+        let config = ClientConfig {
+            deadline: DEADLINE,
+            attempt_timeout: ATTEMPT_TIMEOUT,
+            ..ClientConfig::new(addresses(scenario, API_PORT))
+        };
+        let client = Client::new(config, Arc::new(SimNetwork), Arc::new(entropy));
+        Self { number, client, facts: facts.clone(), watches: watches.clone() }
+    }
+
+    async fn carry_out(&self, step: &OperationPlan) {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        tokio::time::sleep(Duration::from_millis(step.at_ms).saturating_sub(now)).await;
+        let request = match &step.what {
+            Ask::Submit(job) | Ask::Resubmit(job) => {
+                Request::Submit { request_id: format!("submit-{}", job.name), spec: Arc::new(spec(job)) }
+            }
+            Ask::Cancel { job } => Request::Cancel { request_id: format!("cancel-{job}"), job: job.clone() },
+            Ask::Get { job } => Request::Get { job: job.clone() },
+            Ask::List => Request::List,
+            Ask::Tasks { job } => Request::Tasks { job: job.clone() },
+            Ask::Attempts { job } => Request::Attempts { job: job.clone() },
+            Ask::Watch { job } => {
+                let (session, job) = (self.clone(), job.clone());
+                tokio::task::spawn_local(async move { session.watch(&job).await });
+                return;
+            }
+        };
+        let is_write = matches!(request, Request::Submit { .. } | Request::Cancel { .. });
+        for attempt in 1.. {
+            let is_unavailable = self.ask(&request).await;
+            // As the client library advises: the same request id once more tells what became of it.
+            if !(is_write && is_unavailable && attempt < TRIES) {
+                return;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Makes a request once. True when asking again may bring another answer.
+    async fn ask(&self, request: &Request) -> bool {
+        let called = turmoil::sim_elapsed().unwrap_or_default();
+        let answered = self.send(request).await;
+        let is_unavailable = answered.as_ref().is_err_and(Error::is_unavailable);
+        let outcome = match answered {
+            Ok(answer) => Outcome::Answered(answer),
+            Err(error @ Error::OutcomeUnknown { .. }) => Outcome::Unknown(error.to_string()),
+            Err(error) => Outcome::Refused(error.to_string()),
+        };
+        self.facts.add(Fact::Operation(Arc::new(Operation {
+            session: self.number,
+            called,
+            request: request.clone(),
+            outcome,
+        })));
+        is_unavailable
+    }
+
+    async fn send(&self, request: &Request) -> Result<Answer, Error> {
+        let client = &self.client;
+        match request {
+            Request::Submit { request_id, spec } => {
+                let request = v1::SubmitJobRequest { spec: Some((**spec).clone()), request_id: request_id.clone() };
+                client.submit_job(request).await.map(Answer::Submitted)
+            }
+            Request::Cancel { request_id, job } => {
+                let request = v1::CancelRunRequest { run: by_job(job), request_id: request_id.clone() };
+                client.cancel_run(request).await.map(Answer::Cancelled)
+            }
+            Request::Get { job } => client.get_run(v1::GetRunRequest { run: by_job(job) }).await.map(Answer::Run),
+            Request::List => {
+                let request = v1::ListRunsRequest { page_size: PAGE, ..v1::ListRunsRequest::default() };
+                client.list_runs(request).await.map(Answer::Runs)
+            }
+            Request::Tasks { job } => {
+                let request =
+                    v1::ListTasksRequest { run: by_job(job), page_size: PAGE, ..v1::ListTasksRequest::default() };
+                client.list_tasks(request).await.map(Answer::Tasks)
+            }
+            Request::Attempts { job } => {
+                let request =
+                    v1::ListAttemptsRequest { run: by_job(job), page_size: PAGE, ..v1::ListAttemptsRequest::default() };
+                client.list_attempts(request).await.map(Answer::Attempts)
+            }
+        }
+    }
+
+    /// Follows a job's run to its end.
+    async fn watch(&self, job: &str) {
+        let run = loop {
+            match self.client.get_run(v1::GetRunRequest { run: by_job(job) }).await {
+                Ok(answer) => break answer.run.unwrap_or_default().id,
+                // It may not have been accepted yet, or never be.
+                Err(Error::Api(_)) => return,
+                Err(_) => tokio::time::sleep(AGAIN_AFTER).await,
+            }
+        };
+        let number = self.watches.get();
+        self.watches.set(number + 1);
+        let tell = |what| self.facts.add(Fact::Watch(Arc::new(Watch { number, run: run.clone(), what })));
+        let by_id = v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(run.clone())) };
+        let mut after = 0;
+        loop {
+            let mut watch =
+                self.client.watch_run(v1::WatchRunRequest { run: Some(by_id.clone()), after_revision: after });
+            tell(Watched::Opened { after });
+            loop {
+                match watch.next().await {
+                    Some(Ok(message)) => {
+                        // Only a bookmark or a snapshot says that everything up to it was told.
+                        if !matches!(message.item, Some(v1::watch_run_response::Item::Event(_))) {
+                            after = message.revision;
+                        }
+                        tell(Watched::Message(message));
+                    }
+                    Some(Err(error)) => {
+                        let is_final = !error.is_unavailable();
+                        tell(Watched::Failed(error.to_string()));
+                        if is_final {
+                            return;
+                        }
+                        break;
+                    }
+                    None => return tell(Watched::Ended),
+                }
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+}
+
+fn by_job(job: &str) -> Option<v1::RunRef> {
+    let job = v1::JobRef { namespace: NAMESPACE.into(), name: job.into() };
+    Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::Job(job)) })
+}
+
+/// A job as a client sends it.
+fn spec(job: &JobPlan) -> v1::JobSpec {
+    let on_failure = if job.cancel_on_failure { v1::OnFailure::Cancel } else { v1::OnFailure::Finish };
+    v1::JobSpec {
+        namespace: NAMESPACE.into(),
+        name: job.name.clone(),
+        priority: job.priority.into(),
+        labels: vec![],
+        on_failure: on_failure.into(),
+        tasks: job.tasks.iter().map(task).collect(),
+    }
+}
+
+fn task(plan: &TaskPlan) -> v1::TaskSpec {
+    let promise = match plan.promise {
+        Promise::AtLeastOnce => v1::OnNodeLoss::AtLeastOnce,
+        Promise::Fenced => v1::OnNodeLoss::Fenced,
+        Promise::AtMostOnce => v1::OnNodeLoss::AtMostOnce,
+    };
+    let behaviour = Behaviour {
+        runs: Duration::from_millis(plan.runs_ms),
+        fails: plan.fails,
+        stubborn: plan.stubborn,
+        poison: plan.poison,
+    };
+    v1::TaskSpec {
+        name: plan.name.clone(),
+        driver: v1::Driver::Process.into(),
+        argv: behaviour.to_argv(),
+        env: vec![],
+        needs: plan.needs.clone(),
+        count: plan.count,
+        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes }),
+        retry: Some(v1::Retry {
+            attempts: plan.attempts,
+            first_ms: plan.backoff_ms,
+            factor_milli: 2_000,
+            cap_ms: 4 * plan.backoff_ms,
+            jitter_milli: 200,
+            never: vec![],
+        }),
+        run_timeout_ms: plan.timeout_ms,
+        place: Some(v1::Place {
+            regions: plan.regions.clone(),
+            clusters: plan.clusters.clone(),
+            spread: v1::Spread::Pack.into(),
+        }),
+        on_node_loss: promise.into(),
+    }
+}

@@ -1,0 +1,194 @@
+//! A replica of the control plane on a simulated host.
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_seams::{Disk, Shutdown, ShutdownHandle};
+use quorate_server::{Advertise, CONNECTIONS_MAX_DEFAULT, Config, Formation, Listeners, Seams, Tuning};
+use quorate_state::RegionName;
+use turmoil::Sim;
+
+use super::{AGENT_PORT, API_PORT, RAFT_PORT, addresses, settings};
+use crate::clock::SimClock;
+use crate::disk::{SimDisk, Trouble};
+use crate::facts::{Fact, Facts};
+use crate::net::SimNetwork;
+use crate::rocks::RocksInline;
+use crate::scenario::{ReplicaPlan, Scenario};
+use crate::seeded::{SimEntropy, Stream};
+
+/// A replica, whether it runs or not.
+pub(crate) struct Replica {
+    pub(crate) host: String,
+    pub(crate) disk: Store,
+    pub(crate) clock: SimClock,
+    /// To ask the life that runs to stop.
+    stop: Rc<RefCell<Option<ShutdownHandle>>>,
+    was_started: bool,
+}
+
+/// A replica's store. It outlives the replica's crashes; cloning shares it.
+#[derive(Clone)]
+pub(crate) enum Store {
+    /// In memory, with every fault there is.
+    Simulated(SimDisk),
+    /// On a real RocksDB, whose process can be killed and nothing else.
+    Real(RocksInline),
+}
+
+impl Store {
+    fn new(plan: &ReplicaPlan, position: usize, facts: &Facts) -> Self {
+        let sync_time = Duration::from_micros(plan.sync_us);
+        let simulated = || Self::Simulated(SimDisk::new(position, facts.clone(), sync_time));
+        if !plan.rocksdb {
+            return simulated();
+        }
+        // Without a place for files there is still the other one.
+        RocksInline::new(position, facts.clone(), sync_time).map_or_else(|_| simulated(), Self::Real)
+    }
+
+    fn seam(&self) -> Arc<dyn Disk> {
+        match self {
+            Self::Simulated(disk) => Arc::new(disk.clone()),
+            Self::Real(disk) => Arc::new(disk.clone()),
+        }
+    }
+
+    fn is_empty(&self) -> bool {
+        match self {
+            Self::Simulated(disk) => disk.is_empty(),
+            Self::Real(disk) => disk.is_empty().unwrap_or(false),
+        }
+    }
+
+    /// See [`SimDisk::crash`].
+    pub(crate) fn crash(&self, kept_percent: u64) -> (u64, u64) {
+        match self {
+            Self::Simulated(disk) => disk.crash(kept_percent),
+            Self::Real(disk) => (disk.crash(), 0),
+        }
+    }
+
+    /// See [`SimDisk::set_trouble`].
+    pub(crate) fn set_trouble(&self, change: impl FnOnce(&mut Trouble)) {
+        if let Self::Simulated(disk) = self {
+            disk.set_trouble(change);
+        }
+    }
+
+    /// See [`SimDisk::felt`].
+    pub(crate) fn felt(&self) -> u64 {
+        match self {
+            Self::Simulated(disk) => disk.felt(),
+            Self::Real(_) => 0,
+        }
+    }
+}
+
+impl Replica {
+    /// The replica at a position of the scenario; it does not run yet.
+    pub(crate) fn new(scenario: &Scenario, position: usize, facts: &Facts) -> Self {
+        let plan = &scenario.replicas[position];
+        Self {
+            host: Scenario::replica_host(position),
+            disk: Store::new(plan, position, facts),
+            clock: SimClock::new(plan.clock),
+            stop: Rc::default(),
+            was_started: false,
+        }
+    }
+
+    /// Starts it, for the first time or again.
+    pub(crate) fn start(&mut self, sim: &mut Sim<'static>, scenario: &Rc<Scenario>, position: usize, facts: &Facts) {
+        if std::mem::replace(&mut self.was_started, true) {
+            sim.bounce(self.host.clone());
+            return;
+        }
+        let lives = Rc::new(Cell::new(0_u32));
+        let (disk, clock, stop) = (self.disk.clone(), self.clock.clone(), self.stop.clone());
+        let (scenario, facts, host) = (scenario.clone(), facts.clone(), self.host.clone());
+        sim.host(self.host.clone(), move || {
+            lives.set(lives.get() + 1);
+            let life = lives.get();
+            let starts = Duration::from_millis(scenario.replicas[position].start_ms);
+            let entropy = SimEntropy::new(Stream::of(scenario.seed, &format!("{host} life {life}")));
+            let seams = Seams {
+                clock: Arc::new(clock.clone()),
+                entropy: Arc::new(entropy),
+                network: Arc::new(SimNetwork),
+                disk: disk.seam(),
+            };
+            let config = config(&scenario, position, disk.is_empty());
+            // Before it runs: it may be asked to stop in the very step in which it starts.
+            let (handle, shutdown) = Shutdown::new();
+            stop.replace(Some(handle));
+            let facts = facts.clone();
+            async move {
+                // One that joins late has a host, and links, from the start.
+                tokio::time::sleep(starts.saturating_sub(turmoil::sim_elapsed().unwrap_or_default())).await;
+                facts.add(Fact::ReplicaStarted { replica: position });
+                let end = Box::pin(quorate_server::run(config, seams, shutdown, |_| {})).await;
+                facts
+                    .add(Fact::ReplicaStopped { replica: position, error: end.err().map(|error| with_causes(&error)) });
+                // What a process leaves behind when it exits ends with the host, which is crashed now.
+                std::future::pending().await
+            }
+        });
+    }
+
+    /// Asks it to stop, as a supervisor does.
+    pub(crate) fn request_stop(&self) {
+        if let Some(handle) = self.stop.borrow().as_ref() {
+            handle.request();
+        }
+    }
+}
+
+/// As an operator would write it: the first replica founds the cluster, the others join it, and
+/// every later start goes on with what is on the disk.
+fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
+    let host = Scenario::replica_host(position);
+    let formation = match (is_new, position) {
+        (true, 0) => Formation::Init,
+        (false, 0) => Formation::Run,
+        (_, _) => {
+            let own = format!("{host}:{RAFT_PORT}");
+            let peers = addresses(scenario, RAFT_PORT).into_iter().filter(|address| *address != own).collect();
+            Formation::Join { peers }
+        }
+    };
+    let listen = |port| format!("0.0.0.0:{port}");
+    let tunables = &scenario.settings;
+    let region = RegionName::new(&scenario.replicas[position].region);
+    Config {
+        formation,
+        region: region.unwrap_or_else(|error| unreachable!("{error}")),
+        listen: Listeners { api: listen(API_PORT), agent: listen(AGENT_PORT), raft: listen(RAFT_PORT), ops: None },
+        advertise: Advertise {
+            api: Some(format!("{host}:{API_PORT}")),
+            agent: Some(format!("{host}:{AGENT_PORT}")),
+            raft: Some(format!("{host}:{RAFT_PORT}")),
+        },
+        insecure: true,
+        settings: settings(tunables),
+        tuning: Tuning {
+            heartbeat_ms: tunables.heartbeat_ms,
+            election_ms_min: tunables.election_ms.0,
+            election_ms_max: tunables.election_ms.1,
+            snapshot_entries: tunables.snapshot_entries,
+            keep_entries: tunables.keep_entries,
+            snapshot_chunk_bytes: tunables.snapshot_chunk_bytes,
+            digest_every: tunables.digest_every,
+            ..Tuning::default()
+        },
+        connections_max: CONNECTIONS_MAX_DEFAULT,
+    }
+}
+
+/// An error and what caused it, in one line.
+fn with_causes(error: &dyn std::error::Error) -> String {
+    let causes = std::iter::successors(error.source(), |cause| cause.source());
+    causes.fold(error.to_string(), |text, cause| format!("{text}: {cause}"))
+}

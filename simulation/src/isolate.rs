@@ -1,0 +1,108 @@
+//! One run on a thread of its own, prepared so that nothing of the process or of an earlier run shows
+//! in it, and watched so that no panic passes unseen.
+
+use std::cell::RefCell;
+use std::panic::PanicHookInfo;
+use std::sync::{Arc, Mutex, Once, PoisonError};
+
+use crate::outcome::{End, Outcome, Stats};
+use crate::overrides;
+use crate::run::{self, Options};
+use crate::scenario::Scenario;
+
+/// The harness's own property: a run comes to its end, and nothing in it panics.
+pub(crate) const HARNESS: &str = "H";
+
+/// The whole product runs on this one stack, in a build that may not be optimised.
+const STACK_BYTES: usize = 64 << 20;
+
+/// Tokio spreads tasks over shards by their process-wide id: begin each run at the same place.
+const TASK_ID_SHARDS: u64 = 64;
+
+/// Runs a scenario. A panic anywhere in it violates [`HARNESS`], also one that a runtime caught and
+/// that the run went on after.
+pub(crate) fn run(scenario: Scenario, options: Options) -> Outcome {
+    let seed = scenario.seed;
+    let panics = Panics::default();
+    let seen = panics.clone();
+    let story = move || {
+        seen.watch();
+        overrides::enter(seed);
+        align_task_ids();
+        run::run(&scenario, &options)
+    };
+    let ended = match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(story) {
+        Ok(thread) => thread.join().ok(),
+        Err(error) => return broken(seed, format!("crashed: no thread for the run: {error}"), vec![]),
+    };
+    match (ended, panics.first()) {
+        (Some(outcome), None) => outcome,
+        (Some(outcome), Some(panic)) => match outcome.end {
+            End::Violated { .. } => outcome,
+            End::Held | End::Invalid { .. } => {
+                let at_ms = outcome.stats.simulated_ms;
+                let end = End::Violated { property: HARNESS.to_owned(), what: panic, at_ms, before: vec![] };
+                Outcome { end, ..outcome }
+            }
+        },
+        (None, panic) => broken(seed, panic.unwrap_or_else(|| "panicked".to_owned()), vec![]),
+    }
+}
+
+/// The outcome of a run that did not live to tell its own: `what` and its last words.
+pub(crate) fn broken(seed: u64, what: String, before: Vec<String>) -> Outcome {
+    let end = End::Violated { property: HARNESS.to_owned(), what, at_ms: 0, before };
+    Outcome { seed, end, stats: Stats::default(), trace: String::new(), events: 0 }
+}
+
+/// The first panic of a run. Cloning shares it.
+#[derive(Clone, Debug, Default)]
+struct Panics(Arc<Mutex<Option<String>>>);
+
+thread_local! {
+    static WATCHING: RefCell<Option<Panics>> = const { RefCell::new(None) };
+}
+
+impl Panics {
+    /// From now on this thread's panics are kept here instead of being printed.
+    fn watch(self) {
+        static HOOK: Once = Once::new();
+        HOOK.call_once(|| {
+            let usual = std::panic::take_hook();
+            std::panic::set_hook(Box::new(move |panic| {
+                if !keep(panic) {
+                    usual(panic);
+                }
+            }));
+        });
+        WATCHING.set(Some(self));
+    }
+
+    fn first(&self) -> Option<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).take()
+    }
+}
+
+/// Whether the thread is watched.
+fn keep(panic: &PanicHookInfo<'_>) -> bool {
+    let watching = WATCHING.try_with(|watching| watching.try_borrow().ok().and_then(|panics| panics.clone()));
+    let Ok(Some(panics)) = watching else { return false };
+    let place = panic.location().map_or_else(String::new, |place| format!(" at {}:{}", place.file(), place.line()));
+    let word = panic.payload().downcast_ref::<String>().map(String::as_str);
+    let word = word.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
+    let mut first = panics.0.lock().unwrap_or_else(PoisonError::into_inner);
+    first.get_or_insert_with(|| format!("panicked{place}: {word}"));
+    true
+}
+
+fn align_task_ids() {
+    let Ok(runtime) = tokio::runtime::Builder::new_current_thread().build() else { return };
+    runtime.block_on(async {
+        loop {
+            let id = tokio::spawn(std::future::ready(())).id().to_string();
+            if id.parse::<u64>().is_ok_and(|id| id % TASK_ID_SHARDS == TASK_ID_SHARDS - 1) {
+                break;
+            }
+        }
+    });
+}

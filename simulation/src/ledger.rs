@@ -1,0 +1,345 @@
+//! The one history that all replicas must share, put together from what they wrote to their disks,
+//! and the state that follows from it.
+//!
+//! The ledger is the simulator's own reader of logs: it decodes the stored messages by itself and
+//! applies each committed entry once, in order. A replica that applied another entry at the same
+//! index, or came to another digest or to other rows, is caught here (C2, C5, C6).
+
+mod shadow;
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use bytes::Bytes;
+use prost::Message as _;
+use quorate_proto::raft::v1 as pb;
+use quorate_proto::rows::{RowWrite, SpecCache, decode_row, encode_change};
+use quorate_seams::{Table, Write};
+use quorate_state::{Change, Entry, EventRow, Meta, Rejection, Reply, Revision, State};
+
+use crate::facts::Fact;
+pub(crate) use shadow::{RaftRows, Shadow};
+
+/// One committed entry and what follows from it.
+#[derive(Clone, Debug)]
+pub(crate) struct Step {
+    /// When the first replica had applied it.
+    pub(crate) at: Duration,
+    /// Its place in the log.
+    pub(crate) index: u64,
+    /// The term of the leader that appended it.
+    pub(crate) term: u64,
+    /// Revision = index, as long as nothing was restored.
+    pub(crate) revision: Revision,
+    /// What it says; none for consensus's own entries.
+    pub(crate) entry: Option<Entry>,
+    /// The state before it.
+    pub(crate) before: State,
+    /// The state after it.
+    pub(crate) after: State,
+    /// The rows it wrote.
+    pub(crate) changes: Vec<Change>,
+    /// What watchers are told.
+    pub(crate) events: Vec<EventRow>,
+    /// What the callers are answered, in the order of the entry's items.
+    pub(crate) replies: Vec<Result<Reply, Rejection>>,
+}
+
+/// The history so far.
+#[derive(Default)]
+pub(crate) struct Ledger {
+    /// Committed entries; the first has index 0.
+    steps: Vec<Step>,
+    /// Their stored bytes, to hold against every other replica's.
+    bytes: Vec<Bytes>,
+    /// Voters by the index of the membership entry; one or two lists.
+    memberships: BTreeMap<u64, Vec<Vec<u64>>>,
+    /// What each replica's disk holds, by position in the scenario.
+    shadows: Vec<Shadow>,
+    /// The first digest seen at an index, and whose it is.
+    digests: BTreeMap<u64, (Bytes, usize)>,
+    /// Rows of the state, encoded, as they are at the newest step.
+    rows: BTreeMap<Bytes, Bytes>,
+    /// Snapshots installed from others.
+    pub(crate) installed: u64,
+}
+
+impl Ledger {
+    /// A ledger over so many replicas.
+    pub(crate) fn new(replicas: usize) -> Self {
+        Self { shadows: (0..replicas).map(|_| Shadow::default()).collect(), ..Self::default() }
+    }
+
+    /// All committed entries, in order; the first has index 0.
+    pub(crate) fn steps(&self) -> &[Step] {
+        &self.steps
+    }
+
+    /// The step at a revision.
+    pub(crate) fn at(&self, revision: u64) -> Option<&Step> {
+        self.steps.get(usize::try_from(revision).ok()?)
+    }
+
+    /// The stored bytes of a committed entry.
+    pub(crate) fn stored(&self, index: u64) -> Option<&Bytes> {
+        self.bytes.get(usize::try_from(index).ok()?)
+    }
+
+    /// The newest state.
+    pub(crate) fn state(&self) -> Option<&State> {
+        self.steps.last().map(|step| &step.after)
+    }
+
+    /// The disks of the replicas, as far as the ledger follows them.
+    pub(crate) fn shadows(&self) -> &[Shadow] {
+        &self.shadows
+    }
+
+    /// The voters in force at an index: one list, or two in a joint membership.
+    pub(crate) fn voters_at(&self, index: u64) -> &[Vec<u64>] {
+        self.memberships.range(..=index).next_back().map_or(&[], |(_, voters)| voters)
+    }
+
+    /// Takes a fact in; returns the entries that are known to be committed because of it.
+    pub(crate) fn take(&mut self, at: Duration, fact: &Fact) -> Result<Vec<Step>, String> {
+        match fact {
+            Fact::Wrote { replica, number, batch, replaced } => {
+                let shadow = &mut self.shadows[*replica];
+                let moves = batch.writes.iter().any(is_applied);
+                let before = if moves { shadow.live().applied() } else { None };
+                self.installed += u64::from(!replaced.is_empty());
+                shadow.write(*number, batch.clone(), replaced.clone());
+                if moves { self.applied(at, *replica, before, !replaced.is_empty()) } else { Ok(vec![]) }
+            }
+            Fact::Synced { replica, through } => {
+                self.shadows[*replica].sync(*through);
+                Ok(vec![])
+            }
+            Fact::ReplicaGone { replica, survived } => {
+                self.shadows[*replica].crash(*survived);
+                self.check_rows(*replica).map(|()| vec![])
+            }
+            _ => Ok(vec![]),
+        }
+    }
+
+    /// A replica says that it has applied up to an index: what is new is committed.
+    fn applied(
+        &mut self,
+        at: Duration,
+        replica: usize,
+        before: Option<u64>,
+        by_snapshot: bool,
+    ) -> Result<Vec<Step>, String> {
+        let disk = self.shadows[replica].live();
+        let Some(applied) = disk.record::<pb::Applied>(b"applied") else { return Ok(vec![]) };
+        let Some(last) = applied.log_id.map(|id| id.index) else { return Ok(vec![]) };
+        let mut new = vec![];
+        for index in before.map_or(0, |before| before + 1)..=last {
+            let ours = self.bytes.get(usize::try_from(index).unwrap_or(usize::MAX));
+            match (disk.entry(index), ours) {
+                // What a snapshot brings may contradict the log, which is cut next.
+                (Some(theirs), Some(ours)) if theirs != ours && !by_snapshot => {
+                    return Err(format!(
+                        "C2/C5 replica r{} applied another entry at index {index} than the one that was committed there",
+                        replica + 1
+                    ));
+                }
+                (Some(bytes), None) if !by_snapshot => new.push(bytes.clone()),
+                // Known already, and received in a snapshot perhaps.
+                (_, Some(_)) => {}
+                (_, None) => {
+                    return Err(format!(
+                        "C5 replica r{} applied index {index}, which nobody has in a log",
+                        replica + 1
+                    ));
+                }
+            }
+        }
+        let digest = Some(applied.digest).filter(|digest| !digest.is_empty());
+        let mut steps = vec![];
+        for bytes in new {
+            steps.push(self.append(at, bytes)?);
+        }
+        match (self.digests.get(&last), digest) {
+            (Some((first, whose)), Some(digest)) if *first != digest => {
+                return Err(format!("C6 at revision {last} replicas r{} and r{} differ", whose + 1, replica + 1));
+            }
+            (None, Some(digest)) => {
+                self.digests.insert(last, (digest, replica));
+            }
+            _ => {}
+        }
+        Ok(steps)
+    }
+
+    /// Applies the next committed entry.
+    fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Step, String> {
+        let decoded = pb::LogEntry::decode(bytes.clone()).map_err(|error| format!("C7 a log entry: {error}"))?;
+        let id = decoded.log_id.unwrap_or_default();
+        let index = self.steps.len() as u64;
+        if id.index != index {
+            return Err(format!("C2 the entry stored at index {index} says it has index {}", id.index));
+        }
+        let revision = Revision(index);
+        let before = self.state().cloned().unwrap_or_default();
+        let passed = |before: &State| {
+            let change = Change::Meta(Meta { revision, ..before.meta().clone() });
+            let mut after = before.clone();
+            after.commit(&change);
+            (after, vec![change])
+        };
+        let mut step = Step {
+            at,
+            index,
+            term: id.term,
+            revision,
+            entry: None,
+            after: before.clone(),
+            before,
+            changes: vec![],
+            events: vec![],
+            replies: vec![],
+        };
+        match decoded.payload {
+            Some(pb::log_entry::Payload::Normal(payload)) => {
+                let entry = quorate_proto::log::decode_entry(&payload);
+                let entry = entry.map_err(|error| format!("C7 the entry at index {index}: {error}"))?;
+                let applied = std::panic::catch_unwind(|| quorate_state::apply(&step.before, revision, &entry));
+                let applied = applied.map_err(|_| format!("C7 apply panics at revision {index}: {entry:?}"))?;
+                step.after = applied.next;
+                (step.changes, step.events, step.replies) = (applied.changes, applied.events, applied.replies);
+                step.entry = Some(entry);
+            }
+            Some(pb::log_entry::Payload::Membership(membership)) => {
+                let voters = membership.configs.into_iter().map(|config| config.replicas).collect();
+                self.memberships.insert(index, voters);
+                (step.after, step.changes) = passed(&step.before);
+            }
+            Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
+        }
+        for change in &step.changes {
+            match encode_change(change) {
+                RowWrite::Put { key, value } => {
+                    self.rows.insert(key, value);
+                }
+                RowWrite::Delete { key } => {
+                    self.rows.remove(&key);
+                }
+                RowWrite::DeleteEventsBelow { .. } => {}
+            }
+        }
+        self.steps.push(step.clone());
+        self.bytes.push(bytes);
+        Ok(step)
+    }
+
+    /// C6: the rows that a disk holds are those that the history gives at the revision that the disk
+    /// says it has applied; and they load into the very state.
+    pub(crate) fn check_rows(&self, replica: usize) -> Result<(), String> {
+        let disk = self.shadows[replica].live();
+        let name = format!("r{}", replica + 1);
+        let Some(applied) = disk.applied() else {
+            return if disk.table(Table::State).next().is_none() {
+                Ok(())
+            } else {
+                Err(format!("C6 {name} has rows of a state that it never applied"))
+            };
+        };
+        let Some(step) = self.at(applied) else {
+            return Err(format!("C6 {name} has applied revision {applied}, the history ends before"));
+        };
+        if applied + 1 == self.steps.len() as u64 {
+            let theirs = disk.table(Table::State);
+            if !theirs.eq(self.rows.iter()) {
+                return Err(format!("C6 the rows of {name} at revision {applied} are not those of the history"));
+            }
+        }
+        let mut state = State::default();
+        let mut specs = SpecCache::default();
+        for (key, value) in disk.table(Table::State) {
+            let change = decode_row(key, value, &mut specs);
+            state.commit(&change.map_err(|error| format!("C6 a row of {name}: {error}"))?);
+        }
+        match difference(&state, &step.after) {
+            None => Ok(()),
+            Some(what) => {
+                Err(format!("C6 the rows of {name} at revision {applied} give another state than the history: {what}"))
+            }
+        }
+    }
+}
+
+/// The first table in which two states differ, in words.
+pub(crate) fn difference(one: &State, other: &State) -> Option<String> {
+    macro_rules! compare {
+        ($($what:literal: $read:expr;)*) => {$(
+            let read = $read;
+            let mut theirs = read(other);
+            for mine in read(one) {
+                let their = theirs.next();
+                if their.as_ref() != Some(&mine) {
+                    return Some(format!("{}: {mine:?} and {their:?}", $what));
+                }
+            }
+            if let Some(their) = theirs.next() {
+                return Some(format!("{}: nothing and {their:?}", $what));
+            }
+        )*};
+    }
+    if one.meta() != other.meta() {
+        return Some(format!("meta: {:?} and {:?}", one.meta(), other.meta()));
+    }
+    if one.settings() != other.settings() {
+        return Some("settings".into());
+    }
+    compare! {
+        "namespaces": |state| namespaces(state);
+        "jobs": |state| jobs(state);
+        "runs": |state| runs(state);
+        "nodes": |state| nodes(state);
+        "clusters": |state| clusters(state);
+    }
+    for run in one.runs_newest_first(None) {
+        compare! {
+            "tasks": |state| tasks(state, run.id);
+            "attempts": |state| attempts(state, run.id);
+        }
+    }
+    (!one.ready().eq(other.ready())).then(|| "the queue".into())
+}
+
+type Boxed<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
+
+fn namespaces(state: &State) -> Boxed<'_, (&quorate_state::Namespace, quorate_state::Millis)> {
+    Box::new(state.namespaces())
+}
+
+fn jobs(state: &State) -> Boxed<'_, &std::sync::Arc<quorate_state::Job>> {
+    Box::new(state.jobs())
+}
+
+fn runs(state: &State) -> Boxed<'_, &std::sync::Arc<quorate_state::Run>> {
+    Box::new(state.runs_newest_first(None))
+}
+
+fn nodes(state: &State) -> Boxed<'_, &std::sync::Arc<quorate_state::Node>> {
+    Box::new(state.nodes())
+}
+
+fn clusters(state: &State) -> Boxed<'_, &std::sync::Arc<quorate_state::Cluster>> {
+    Box::new(state.clusters())
+}
+
+fn tasks(state: &State, run: quorate_state::RunId) -> Boxed<'_, &std::sync::Arc<quorate_state::Task>> {
+    Box::new(state.tasks_of(run))
+}
+
+fn attempts(state: &State, run: quorate_state::RunId) -> Boxed<'_, &std::sync::Arc<quorate_state::Attempt>> {
+    Box::new(state.attempts_of_run(run))
+}
+
+/// True when a write says how far the state has come.
+fn is_applied(write: &Write) -> bool {
+    matches!(write, Write::Put { table: Table::Raft, key, .. } if &key[..] == b"applied")
+}

@@ -1,0 +1,141 @@
+//! The properties that must hold, one file each, judged by facts alone.
+//!
+//! An oracle is told every fact and every committed entry once, in order, and answers with what is
+//! violated, if anything is. `docs/simulation.md` lists them with the planted bugs that they catch.
+
+mod c1_election_safety;
+mod c3_leader_completeness;
+mod c4_durable_quorum;
+mod c5_logs;
+mod c8_acked;
+mod c9_at_most_once;
+mod p12_place;
+mod p13_brake;
+mod p14_reasons;
+mod p15_served_time;
+mod p1_tokens;
+mod p2_copies;
+mod p2_lease_over;
+mod p3_capacity;
+mod p4_conservation;
+mod p6_transitions;
+mod p7_order;
+mod p8_cancel;
+mod p9_retries;
+mod plan;
+mod quorum;
+mod r1_linearizable;
+mod r2_sessions;
+mod r3_watches;
+mod told;
+#[cfg(test)]
+mod trial;
+
+mod calm;
+mod executions;
+mod history;
+
+#[cfg(test)]
+mod hand;
+#[cfg(test)]
+mod random;
+#[cfg(test)]
+mod tests;
+
+use std::time::Duration;
+
+use quorate_state::NodeName;
+
+use crate::facts::Fact;
+use crate::ledger::{Ledger, Step};
+use crate::scenario::{RackPlan, Scenario};
+
+/// Nothing is wrong, or this is, in a sentence that names who, what and where.
+pub(crate) type Verdict = Result<(), String>;
+
+/// What oracles may know besides the fact that they judge.
+pub(crate) struct Known<'a> {
+    /// What was planned.
+    pub(crate) scenario: &'a Scenario,
+    /// The history so far, the fact included.
+    pub(crate) ledger: &'a Ledger,
+    /// When the faults had ended, once they have.
+    pub(crate) healed: Option<Duration>,
+    /// When machines with agents stood still.
+    pub(crate) stalls: &'a [Stall],
+}
+
+/// A machine stood still, with all that it ran.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Stall {
+    /// Its position.
+    pub(crate) rack: usize,
+    pub(crate) from: Duration,
+    /// Not yet.
+    pub(crate) to: Option<Duration>,
+}
+
+impl Known<'_> {
+    /// True when the premises of fencing by lease did not hold on a node at some time between two
+    /// instants: its machine stood still, so that nothing could be killed in time, or its clock or a
+    /// replica's ran wrong by more than the lease's terms allow.
+    pub(crate) fn fence_waived(&self, node: &NodeName, from: Duration, to: Duration) -> bool {
+        let holds = |rack: &RackPlan| rack.agents.iter().any(|agent| agent.node == node.as_str());
+        let Some(rack) = self.scenario.racks.iter().position(holds) else { return true };
+        let stood = |stall: &Stall| stall.rack == rack && stall.from <= to && stall.to.is_none_or(|end| end >= from);
+        let bound = u64::from(self.scenario.settings.lease_rho_ppm);
+        let clocks = self.scenario.replicas.iter().map(|replica| replica.clock);
+        let mut clocks = clocks.chain([self.scenario.racks[rack].clock]);
+        self.stalls.iter().any(stood) || clocks.any(|clock| clock.drift_ppm.unsigned_abs() > bound)
+    }
+}
+
+/// One property.
+pub(crate) trait Oracle {
+    /// Its number in the list of invariants, such as `P3`.
+    fn id(&self) -> &'static str;
+
+    /// Something happened. The ledger has taken it in.
+    fn fact(&mut self, _at: Duration, _fact: &Fact, _known: &Known<'_>) -> Verdict {
+        Ok(())
+    }
+
+    /// An entry is committed and was applied by at least one replica.
+    fn step(&mut self, _step: &Step, _known: &Known<'_>) -> Verdict {
+        Ok(())
+    }
+
+    /// The run is over: faults have ended, everything had time to come to rest.
+    fn end(&mut self, _at: Duration, _known: &Known<'_>) -> Verdict {
+        Ok(())
+    }
+}
+
+/// All of them, fresh.
+pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(c1_election_safety::ElectionSafety::default()),
+        Box::new(c3_leader_completeness::LeaderCompleteness::default()),
+        Box::new(c4_durable_quorum::DurableQuorum::default()),
+        Box::new(c5_logs::Logs::default()),
+        Box::new(c8_acked::Acked::default()),
+        Box::new(c9_at_most_once::AtMostOnce::default()),
+        Box::new(r1_linearizable::Linearizable::default()),
+        Box::new(r2_sessions::Sessions::default()),
+        Box::new(r3_watches::Watches::default()),
+        Box::new(p1_tokens::Tokens::default()),
+        Box::new(p2_copies::Copies::default()),
+        Box::new(p2_lease_over::LeaseOver::default()),
+        Box::new(p3_capacity::Capacity::default()),
+        Box::new(p4_conservation::Conservation::default()),
+        Box::new(p6_transitions::Transitions),
+        Box::new(p7_order::Order::default()),
+        Box::new(p8_cancel::Cancels::default()),
+        Box::new(p9_retries::Retries::default()),
+        Box::new(p12_place::Places::default()),
+        Box::new(p13_brake::Brake::default()),
+        Box::new(p14_reasons::Reasons::default()),
+        Box::new(p15_served_time::ServedTime::default()),
+        Box::new(plan::Plans::default()),
+    ]
+}

@@ -1,0 +1,322 @@
+//! Histories made by hand: what the product would do, and what it must never do.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_state::{
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Item, JobSpec,
+    LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal, Registration, Resources, Retry,
+    Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
+};
+
+use super::{Known, Oracle, Verdict};
+use crate::facts::{Execution, Fact, Happening};
+use crate::ledger::{Ledger, Step};
+use crate::scenario::{AgentPlan, ClockPlan, Kind, Network, RackPlan, Scenario, Tunables};
+
+/// The lease of every node.
+const LEASE: LeaseTerms =
+    LeaseTerms { server_ms: 15_000, agent_ms: 9_000, kill_ms: 3_000, margin_ms: 1_000, rho_ppm: 1_000 };
+
+/// A history as it grows: nodes `n1` and so on, with 1000m cpu each, in cluster `c1` of region `eu`.
+pub(super) struct Hand {
+    pub(super) scenario: Scenario,
+    pub(super) healed: Option<Duration>,
+    pub(super) state: State,
+    revision: u64,
+    ms: u64,
+    ledger: Ledger,
+    told: Vec<Told>,
+}
+
+enum Told {
+    Step(Box<Step>),
+    Fact(Duration, Box<Fact>),
+}
+
+impl Hand {
+    /// A cluster of so many nodes that have all registered.
+    pub(super) fn new(nodes: usize) -> Self {
+        let agent = |number: usize| AgentPlan {
+            node: format!("n{number}"),
+            cluster: "c1".into(),
+            cpu_milli: 1_000,
+            memory_bytes: 1 << 30,
+            start_ms: 1,
+            kill_ms: 1,
+        };
+        let clock = ClockPlan { booted_before_ms: 0, wall_ahead_ms: 0, drift_ppm: 0 };
+        let rack = |number| RackPlan { region: "eu".into(), clock, agents: vec![agent(number)] };
+        let scenario = Scenario {
+            seed: 1,
+            kind: Kind::Swarm,
+            classes: vec![],
+            network: Network { tick_ms: 1, latency_ms: (1, 2), region_latency_ms: (1, 2) },
+            settings: Tunables {
+                heartbeat_ms: 50,
+                election_ms: (150, 300),
+                snapshot_entries: 50,
+                keep_entries: 10,
+                snapshot_chunk_bytes: 1_024,
+                digest_every: 50,
+                lease_server_ms: LEASE.server_ms,
+                lease_agent_ms: LEASE.agent_ms,
+                lease_kill_ms: LEASE.kill_ms,
+                lease_margin_ms: LEASE.margin_ms,
+                lease_rho_ppm: LEASE.rho_ppm,
+                node_losses_max: 2,
+                unknown_ms_max: 60_000,
+                event_revisions_max: 1_000,
+            },
+            replicas: vec![],
+            racks: (1..=nodes).map(rack).collect(),
+            sessions: vec![],
+            faults: vec![],
+            heal_ms: 0,
+            end_ms: 0,
+        };
+        let mut hand = Self {
+            scenario,
+            healed: None,
+            state: State::default(),
+            revision: 0,
+            ms: 0,
+            ledger: Ledger::new(0),
+            told: vec![],
+        };
+        let settings = Box::new(Settings { lease: LEASE, node_losses_max: 2, ..Settings::default() });
+        hand.commit(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings });
+        hand.commit(Command::CreateNamespace { namespace: "acme".parse().unwrap() });
+        for number in 1..=nodes {
+            let node = format!("n{number}");
+            hand.fact(Fact::AgentStarted { node: node.parse().unwrap() });
+            hand.register(&node, vec![]);
+        }
+        hand
+    }
+
+    /// Time passes.
+    pub(super) fn pass(&mut self, ms: u64) {
+        self.ms += ms;
+    }
+
+    /// What the product does with a command, which it carries out.
+    pub(super) fn commit(&mut self, command: Command) {
+        self.offer(command);
+        self.twist(|step| assert!(step.replies.iter().all(Result::is_ok), "{:?}", step.replies));
+    }
+
+    /// What the product does with a command that it may refuse.
+    pub(super) fn offer(&mut self, command: Command) {
+        let item = Item { principal: Principal::controller(), request: None, command };
+        let stamp = Stamp { wall: Millis(1_000_000 + self.ms), term: 1, elapsed_ms: self.ms };
+        let entry = Entry { stamp, items: vec![item] };
+        let applied = apply(&self.state, Revision(self.revision + 1), &entry);
+        let (after, changes) = (applied.next, applied.changes);
+        self.push(|step| Step {
+            entry: Some(entry),
+            after,
+            changes,
+            events: applied.events,
+            replies: applied.replies,
+            ..step
+        });
+    }
+
+    /// Rows that the product would not write.
+    pub(super) fn forge(&mut self, changes: Vec<Change>) {
+        let mut after = self.state.clone();
+        changes.iter().for_each(|change| after.commit(change));
+        self.push(|step| Step { after, changes, ..step });
+    }
+
+    fn push(&mut self, fill: impl FnOnce(Step) -> Step) {
+        self.revision += 1;
+        self.ms += 1;
+        let step = fill(Step {
+            at: Duration::from_millis(self.ms),
+            index: self.revision,
+            term: 1,
+            revision: Revision(self.revision),
+            entry: None,
+            before: self.state.clone(),
+            after: State::default(),
+            changes: vec![],
+            events: vec![],
+            replies: vec![],
+        });
+        self.state = step.after.clone();
+        self.told.push(Told::Step(Box::new(step)));
+    }
+
+    /// Changes the newest step after the event.
+    pub(super) fn twist(&mut self, edit: impl FnOnce(&mut Step)) {
+        match self.told.last_mut() {
+            Some(Told::Step(step)) => edit(step),
+            Some(Told::Fact(..)) | None => panic!("the newest thing is no step"),
+        }
+    }
+
+    /// Something happens outside of the log.
+    pub(super) fn fact(&mut self, fact: Fact) {
+        self.ms += 1;
+        self.told.push(Told::Fact(Duration::from_millis(self.ms), Box::new(fact)));
+    }
+
+    /// What `oracle`, told of all this, has to say in the end.
+    pub(super) fn judge(&self, mut oracle: impl Oracle) -> Verdict {
+        self.judge_with(&mut oracle)
+    }
+
+    /// See [`Hand::judge`].
+    pub(super) fn judge_with(&self, oracle: &mut dyn Oracle) -> Verdict {
+        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: self.healed, stalls: &[] };
+        for told in &self.told {
+            match told {
+                Told::Step(step) => oracle.step(step, &known)?,
+                Told::Fact(at, fact) => oracle.fact(*at, fact, &known)?,
+            }
+        }
+        oracle.end(Duration::from_millis(self.ms + 1), &known)
+    }
+
+    /// An agent arrives, or comes back with what it has.
+    pub(super) fn register(&mut self, node: &str, attempts: Vec<AttemptClaim>) {
+        let seen = Revision(self.revision);
+        let number: u128 = node[1..].parse().unwrap();
+        self.commit(Command::RegisterNode(Box::new(Registration {
+            node: node.parse().unwrap(),
+            uuid: Uuid(number),
+            journal: Uuid(number),
+            boot_id: "boot".into(),
+            machine_id: "machine".into(),
+            region: "eu".parse().unwrap(),
+            cluster: "c1".parse().unwrap(),
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            labels: BTreeMap::new(),
+            attempts,
+            seen,
+        })));
+    }
+
+    /// Leases of nodes end.
+    pub(super) fn expire(&mut self, nodes: &[&str]) {
+        let leases = nodes.iter().map(|node| (node.parse().unwrap(), self.node(node).epoch)).collect();
+        self.commit(Command::ExpireLeases { leases });
+    }
+
+    /// A job is accepted; its only run.
+    pub(super) fn submit(&mut self, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
+        let run = RunId(self.revision);
+        let spec = JobSpec {
+            namespace: "acme".parse().unwrap(),
+            name: format!("job{}", self.revision).parse().unwrap(),
+            priority: 50,
+            labels: BTreeMap::new(),
+            on_failure,
+            tasks,
+        };
+        self.commit(Command::SubmitJob { run, spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
+        run
+    }
+
+    /// A job of one task.
+    pub(super) fn submit_one(&mut self, promise: OnNodeLoss) -> TaskId {
+        let attempts = if promise == OnNodeLoss::AtMostOnce { 1 } else { 2 };
+        let mut spec = task("a", &[]);
+        spec.on_node_loss = promise;
+        spec.retry.attempts = attempts;
+        TaskId { run: self.submit(OnFailure::Finish, vec![spec]), step: 0, index: 0 }
+    }
+
+    /// A task is placed.
+    pub(super) fn place(&mut self, task: TaskId, node: &str) -> AttemptId {
+        self.offer_place(task, node);
+        let attempt = self.state.task(task).unwrap().newest_attempt().unwrap();
+        assert_eq!(self.state.attempt(attempt).unwrap().token.0, self.revision, "it was placed");
+        attempt
+    }
+
+    /// A task is placed if it fits.
+    pub(super) fn offer_place(&mut self, task: TaskId, node: &str) {
+        let generation = self.state.task(task).unwrap().generation;
+        let epoch = self.node(node).epoch;
+        let placement = Placement { task, generation, node: node.parse().unwrap(), epoch };
+        self.commit(Command::CommitPlan { placements: vec![placement] });
+    }
+
+    /// The node of an attempt reports it.
+    pub(super) fn report(&mut self, attempt: AttemptId, phase: AttemptPhase, code: Option<i32>) {
+        let row = self.state.attempt(attempt).unwrap();
+        let report = AttemptReport {
+            attempt,
+            token: row.token,
+            phase,
+            gone: phase == AttemptPhase::Ended,
+            exit: code.map(Exit::Code),
+            message: None,
+            usage: quorate_state::Usage::default(),
+            stopped: row.stop.is_some(),
+        };
+        let (node, epoch) = (row.node.clone(), self.node(row.node.as_str()).epoch);
+        self.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });
+    }
+
+    /// The executor of an attempt's node says so.
+    pub(super) fn executor(&mut self, attempt: AttemptId, what: Happening) {
+        let row = self.state.attempt(attempt).unwrap();
+        let (node, token) = (row.node.clone(), row.token);
+        let spec = &self.state.run(attempt.task.run).unwrap().spec;
+        let promise = spec.tasks[attempt.task.step as usize].on_node_loss;
+        self.fact(Fact::Execution(Execution { node, attempt, token, promise, what }));
+    }
+
+    /// It runs, and that is known.
+    pub(super) fn runs(&mut self, attempt: AttemptId) {
+        self.executor(attempt, Happening::Started);
+        self.report(attempt, AttemptPhase::Running, None);
+    }
+
+    /// It ends by itself, and that is known.
+    pub(super) fn ends(&mut self, attempt: AttemptId, code: i32) {
+        self.executor(attempt, Happening::Ended { exit: Some(Exit::Code(code)) });
+        self.report(attempt, AttemptPhase::Ended, Some(code));
+    }
+
+    /// Every timer that is due fires.
+    pub(super) fn fire(&mut self) {
+        self.commit(Command::FireTimers { timers: vec![] });
+        let timers = self.state.timers().collect();
+        self.commit(Command::FireTimers { timers });
+    }
+
+    /// The workflow controller has done all it can.
+    pub(super) fn advance(&mut self, run: RunId) {
+        let steps = self.state.run(run).unwrap().graph.steps();
+        (0..steps).for_each(|step| self.commit(Command::AdvanceStep { run, step, limit: 100 }));
+        self.commit(Command::FinishRun { run });
+    }
+
+    /// A node's row.
+    pub(super) fn node(&self, node: &str) -> Arc<Node> {
+        self.state.node(&node.parse().unwrap()).unwrap().clone()
+    }
+}
+
+/// A task that takes 600m cpu: a node holds one of them.
+pub(super) fn task(name: &str, needs: &[&str]) -> TaskSpec {
+    TaskSpec {
+        name: name.parse().unwrap(),
+        driver: Driver::Process,
+        argv: vec!["true".into()],
+        env: BTreeMap::new(),
+        needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
+        count: 1,
+        resources: Resources { cpu_milli: 600, memory_bytes: 1 << 20 },
+        retry: Retry { jitter_milli: 0, ..Retry::default() },
+        run_timeout_ms: None,
+        place: Place::default(),
+        on_node_loss: OnNodeLoss::AtLeastOnce,
+    }
+}

@@ -1,0 +1,77 @@
+//! P12: a task is placed on a node that is up under the lease that the plan saw, takes new work, and
+//! stands where the job allows, by the machine's own word and by truth.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_state::{Attempt, AttemptId, Change, Node, NodeName, NodeStatus, TaskId};
+
+use super::history::{attempt_name, plan_of, spec_of};
+use super::{Known, Oracle, Verdict};
+use crate::ledger::Step;
+
+/// Knows every node as of the change that is looked at.
+#[derive(Default)]
+pub(crate) struct Places {
+    nodes: BTreeMap<NodeName, Arc<Node>>,
+    /// The number of every task's newest attempt.
+    newest: BTreeMap<TaskId, u32>,
+}
+
+impl Oracle for Places {
+    fn id(&self) -> &'static str {
+        "P12"
+    }
+
+    fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
+        for change in &step.changes {
+            match change {
+                Change::Node(node) => {
+                    self.nodes.insert(node.name.clone(), node.clone());
+                }
+                Change::Attempt(attempt) if self.is_new(attempt.id) => self.on_placed(attempt, step, known)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Places {
+    fn is_new(&mut self, attempt: AttemptId) -> bool {
+        let newest = self.newest.entry(attempt.task).or_default();
+        let is_new = attempt.number > *newest;
+        *newest = attempt.number.max(*newest);
+        is_new
+    }
+
+    fn on_placed(&self, attempt: &Attempt, step: &Step, known: &Known<'_>) -> Verdict {
+        let name = attempt_name(attempt.id);
+        let Some(spec) = spec_of(&step.after, attempt.id.task) else { return Err(format!("{name} is of no job")) };
+        let Some(node) = self.nodes.get(&attempt.node) else {
+            return Err(format!("{name} was placed on {}, which never registered", attempt.node));
+        };
+        let (place, truth) = (&spec.place, plan_of(known.scenario, &node.name));
+        let allows = |region: &str, cluster: &str| {
+            (place.regions.is_empty() || place.regions.iter().any(|allowed| allowed.as_str() == region))
+                && (place.clusters.is_empty() || place.clusters.iter().any(|allowed| allowed.as_str() == cluster))
+        };
+        let wrong = if node.status != NodeStatus::Up {
+            Some("has lost its lease")
+        } else if node.epoch != attempt.epoch {
+            Some("has another lease")
+        } else if node.cordoned {
+            Some("takes no new work")
+        } else if !allows(node.region.as_str(), node.cluster.as_str()) {
+            Some("says that it stands elsewhere")
+        } else if !truth.is_some_and(|(rack, agent)| allows(&rack.region, &agent.cluster)) {
+            Some("stands elsewhere")
+        } else {
+            None
+        };
+        match wrong {
+            None => Ok(()),
+            Some(wrong) => Err(format!("{name} was placed on {}, which {wrong} ({node:?}, {place:?})", node.name)),
+        }
+    }
+}

@@ -1,0 +1,266 @@
+//! P6: attempts, tasks, runs and leases move only along their tables, what has ended stays as it ended,
+//! and each move is told in one event of its revision. An outcome follows from what the agent said and
+//! why it was asked to stop, and an agent's word counts exactly for what its node holds under that token.
+
+mod table;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use quorate_state::{
+    Attempt, AttemptId, AttemptState, Change, Command, Event, Exit, Node, NodeName, NodeStatus, Rejection, Reply,
+    ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState,
+};
+
+use super::history::{attempt_name, task_name};
+use super::{Known, Oracle, Verdict};
+use crate::ledger::Step;
+
+/// Looks at each step by itself.
+#[derive(Default)]
+pub(crate) struct Transitions;
+
+impl Oracle for Transitions {
+    fn id(&self) -> &'static str {
+        "P6"
+    }
+
+    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+        let mut rows = Rows::new(step);
+        for change in &step.changes {
+            match change {
+                Change::Attempt(attempt) => rows.on_attempt(attempt)?,
+                Change::Task(task) => rows.on_task(task)?,
+                Change::Run(run) => rows.on_run(run)?,
+                Change::Node(node) => rows.on_node(node)?,
+                _ => {}
+            }
+        }
+        check_told(step, rows.moves)?;
+        check_reports(step)
+    }
+}
+
+/// Rows as they are in the middle of a step, and the events that their moves call for.
+struct Rows<'a> {
+    step: &'a Step,
+    attempts: BTreeMap<AttemptId, &'a Arc<Attempt>>,
+    tasks: BTreeMap<TaskId, &'a Arc<Task>>,
+    runs: BTreeMap<RunId, &'a Arc<Run>>,
+    nodes: BTreeMap<&'a NodeName, &'a Arc<Node>>,
+    moves: Vec<Event>,
+}
+
+impl<'a> Rows<'a> {
+    fn new(step: &'a Step) -> Self {
+        Self {
+            step,
+            attempts: BTreeMap::new(),
+            tasks: BTreeMap::new(),
+            runs: BTreeMap::new(),
+            nodes: BTreeMap::new(),
+            moves: vec![],
+        }
+    }
+
+    fn on_attempt(&mut self, row: &'a Arc<Attempt>) -> Verdict {
+        let name = attempt_name(row.id);
+        let before = self.attempts.insert(row.id, row).or_else(|| self.step.before.attempt(row.id));
+        let moves = before.is_none_or(|before| before.state != row.state);
+        match before {
+            None if row.state != AttemptState::Assigned => {
+                return Err(format!("{name} began as {:?}", row.state));
+            }
+            None => {}
+            Some(before) => {
+                if moves && !table::attempt_may(before, row.state) {
+                    return Err(format!("{name} went from {:?} to {:?}", before.state, row.state));
+                }
+                if before.stop.is_some() && before.stop != row.stop {
+                    return Err(format!("{name} was to stop for {:?}, then for {:?}", before.stop, row.stop));
+                }
+                let ends_again = before.ended_at != row.ended_at || (before.exit.is_some() && before.exit != row.exit);
+                if before.state.is_terminal() && ends_again {
+                    return Err(format!("{name} had ended with {:?} and ended again: {:?}", before.exit, row.exit));
+                }
+            }
+        }
+        if moves {
+            check_outcome(row)?;
+            self.moves.push(Event::AttemptMoved {
+                attempt: row.id,
+                node: row.node.clone(),
+                token: row.token,
+                state: row.state,
+                exit: row.exit,
+            });
+        }
+        Ok(())
+    }
+
+    fn on_task(&mut self, row: &'a Arc<Task>) -> Verdict {
+        let name = task_name(row.id);
+        let Some(before) = self.tasks.insert(row.id, row).or_else(|| self.step.before.task(row.id)) else {
+            let begins = matches!(row.state, TaskState::Waiting(_) | TaskState::Ready);
+            return if begins { Ok(()) } else { Err(format!("{name} began as {:?}", row.state)) };
+        };
+        if !table::task_may(before, row) {
+            return Err(format!("{name} went from {:?} to {:?}", before.state, row.state));
+        }
+        if row.generation != before.generation + 1 {
+            return Err(format!("{name} moved from generation {} to {}", before.generation, row.generation));
+        }
+        self.moves.push(Event::TaskMoved { task: row.id, state: row.state.clone() });
+        Ok(())
+    }
+
+    fn on_run(&mut self, row: &'a Arc<Run>) -> Verdict {
+        let Some(before) = self.runs.insert(row.id, row).or_else(|| self.step.before.run(row.id)) else {
+            let (namespace, job) = (row.spec.namespace.clone(), row.spec.name.clone());
+            self.moves.push(Event::RunSubmitted { run: row.id, namespace, job });
+            let begins = row.state == RunState::Pending && !row.cancelling;
+            return if begins { Ok(()) } else { Err(format!("run {} began as {:?}", row.id, row.state)) };
+        };
+        if before.state.is_terminal() {
+            return Err(format!("run {} was written after it had ended as {:?}", row.id, before.state));
+        }
+        if before.cancelling && !row.cancelling {
+            return Err(format!("run {} is not cancelled any more", row.id));
+        }
+        if before.state != row.state {
+            if !table::run_may(before.state, row.state) {
+                return Err(format!("run {} went from {:?} to {:?}", row.id, before.state, row.state));
+            }
+            if row.state.is_terminal() {
+                self.check_end(row)?;
+                self.moves.push(Event::RunEnded { run: row.id, state: row.state });
+            } else {
+                self.moves.push(Event::RunStarted { run: row.id });
+            }
+        }
+        if row.cancelling && !before.cancelling {
+            self.moves.push(Event::RunCancelRequested { run: row.id });
+        }
+        Ok(())
+    }
+
+    /// A run ends as its tasks did, which have all ended.
+    fn check_end(&self, run: &Run) -> Verdict {
+        let tasks: Vec<&TaskState> = self.step.after.tasks_of(run.id).map(|task| &task.state).collect();
+        let has = |which: fn(&TaskState) -> bool| tasks.iter().any(|state| which(state));
+        let failed = has(|state| matches!(state, TaskState::Failed(_)));
+        let cancelled = has(|state| *state == TaskState::Cancelled);
+        let all_well = tasks.iter().all(|state| **state == TaskState::Succeeded);
+        let is_right = match run.state {
+            RunState::Succeeded => all_well,
+            RunState::Cancelled => !failed && cancelled && run.cancelling,
+            RunState::Failed => failed,
+            RunState::Pending | RunState::Running => false,
+        };
+        if is_right && tasks.iter().all(|state| state.is_terminal()) {
+            return Ok(());
+        }
+        Err(format!("run {} ended as {:?}, its tasks are {tasks:?}", run.id, run.state))
+    }
+
+    fn on_node(&mut self, row: &'a Arc<Node>) -> Verdict {
+        let before = self.nodes.insert(&row.name, row).or_else(|| self.step.before.node(&row.name));
+        let (node, epoch, revision) = (row.name.clone(), row.epoch, self.step.revision);
+        let is_new = before.is_none_or(|before| before.epoch != epoch);
+        match row.status {
+            NodeStatus::Up if is_new => {
+                if epoch.0 != revision.0 || before.is_some_and(|before| before.epoch > epoch) {
+                    return Err(format!("node {node} was granted epoch {epoch} at revision {revision}"));
+                }
+                self.moves.push(Event::NodeRegistered { node, epoch });
+            }
+            NodeStatus::Up if before.is_some_and(|before| before.status != NodeStatus::Up) => {
+                return Err(format!("epoch {epoch} of node {node} was over and is not any more"));
+            }
+            NodeStatus::Up => {}
+            NodeStatus::Lost { .. } if is_new => {
+                return Err(format!("node {node} got epoch {epoch} and lost it in one move"));
+            }
+            NodeStatus::Lost { .. } => {
+                if before.is_some_and(|before| before.status == NodeStatus::Up) {
+                    self.moves.push(Event::NodeLost { node, epoch });
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// How an attempt ended fits what was said of it.
+fn check_outcome(row: &Attempt) -> Verdict {
+    let fits = match row.state {
+        AttemptState::Succeeded => row.exit == Some(Exit::Code(0)),
+        AttemptState::Failed => row.exit != Some(Exit::Code(0)),
+        AttemptState::Cancelled => row.stop == Some(StopReason::Cancelled),
+        AttemptState::TimedOut => row.stop == Some(StopReason::TimedOut),
+        AttemptState::Preempted => row.stop == Some(StopReason::Preempted),
+        AttemptState::Assigned
+        | AttemptState::Starting
+        | AttemptState::Running
+        | AttemptState::Stopping
+        | AttemptState::Unknown
+        | AttemptState::Lost => true,
+    };
+    if fits {
+        return Ok(());
+    }
+    Err(format!("{} is {:?} with {:?}, stopped for {:?}", attempt_name(row.id), row.state, row.exit, row.stop))
+}
+
+/// Each move has its one event, and no event tells of what did not move.
+fn check_told(step: &Step, mut moves: Vec<Event>) -> Verdict {
+    let mut told: Vec<Event> = step.events.iter().map(|row| row.event.clone()).collect();
+    told.retain(|event| !matches!(event, Event::NamespaceCreated { .. }));
+    // A submit writes its rows first and tells of them last.
+    moves.sort_by_key(kind);
+    told.sort_by_key(kind);
+    if moves == told {
+        return Ok(());
+    }
+    let differs = moves.iter().zip(&told).find(|(moved, told)| moved != told);
+    Err(format!("revision {}: {} moves, {} events; they differ in {differs:?}", step.revision, moves.len(), told.len()))
+}
+
+/// Order counts within a kind only.
+fn kind(event: &Event) -> u8 {
+    match event {
+        Event::NamespaceCreated { .. } => 0,
+        Event::RunSubmitted { .. } => 1,
+        Event::RunStarted { .. } => 2,
+        Event::RunCancelRequested { .. } => 3,
+        Event::RunEnded { .. } => 4,
+        Event::TaskMoved { .. } => 5,
+        Event::AttemptMoved { .. } => 6,
+        Event::NodeRegistered { .. } => 7,
+        Event::NodeLost { .. } => 8,
+    }
+}
+
+/// An agent's word counts under its live lease, for attempts of its node with their tokens.
+fn check_reports(step: &Step) -> Verdict {
+    let Some(entry) = &step.entry else { return Ok(()) };
+    for (item, reply) in entry.items.iter().zip(&step.replies) {
+        let Command::ReportAttempts { node, epoch, reports } = &item.command else { continue };
+        let held = |row: Option<&Arc<Node>>| row.is_some_and(|row| row.epoch == *epoch && row.status == NodeStatus::Up);
+        let (was, is) = (held(step.before.node(node)), held(step.after.node(node)));
+        let outcomes = match reply {
+            Ok(Reply::Reported(outcomes)) if was || is => outcomes,
+            Err(Rejection::EpochOver { .. }) if !was || !is => continue,
+            _ => return Err(format!("a report of {node} under epoch {epoch} was answered with {reply:?}")),
+        };
+        for (report, outcome) in reports.iter().zip(outcomes) {
+            let row = step.after.attempt(report.attempt);
+            let right = row.is_some_and(|row| row.node == *node && row.token == report.token);
+            if (*outcome == ReportOutcome::Accepted) != right {
+                let name = attempt_name(report.attempt);
+                return Err(format!("a report of {node} of {name} with token {} was {outcome:?}", report.token));
+            }
+        }
+    }
+    Ok(())
+}

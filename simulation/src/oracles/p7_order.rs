@@ -1,0 +1,148 @@
+//! P7: a task is placed only after everything it needs has succeeded at an earlier revision, succeeds at
+//! most once, and is skipped only for something that it needs; with `on_failure = "cancel"` nothing is
+//! placed once a task has failed for good, and without it nothing is cancelled that no user cancelled.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use quorate_state::{Attempt, Change, Command, OnFailure, Revision, Run, RunId, State, Task, TaskId, TaskState};
+
+use super::history::{attempt_name, placed, task_name};
+use super::{Known, Oracle, Verdict};
+use crate::facts::{Execution, Fact, Happening};
+use crate::ledger::Step;
+
+/// Follows what every step of every run came to.
+#[derive(Default)]
+pub(crate) struct Order {
+    steps: BTreeMap<(RunId, u32), Ends>,
+    succeeded: BTreeSet<TaskId>,
+    skipped: BTreeSet<TaskId>,
+    /// The revision at which a task of the run first failed for good.
+    failed: BTreeMap<RunId, Revision>,
+}
+
+/// How the tasks of a step ended.
+#[derive(Clone, Copy, Default)]
+struct Ends {
+    succeeded: u32,
+    /// The revision of the last success.
+    at: Revision,
+    otherwise: u32,
+}
+
+impl Oracle for Order {
+    fn id(&self) -> &'static str {
+        "P7"
+    }
+
+    fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
+        match fact {
+            Fact::Execution(Execution { node, attempt, what: Happening::Started, .. })
+                if self.skipped.contains(&attempt.task) =>
+            {
+                Err(format!("{} started on {node}, its task is skipped", attempt_name(*attempt)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+        // What is placed at this revision needs what succeeded before it.
+        placed(step).into_iter().try_for_each(|attempt| self.on_placed(attempt, step))?;
+        for change in &step.changes {
+            match change {
+                Change::Task(task) if task.state.is_terminal() => self.on_ended(task, step)?,
+                Change::Run(run) => self.on_run(run, step)?,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Order {
+    fn on_placed(&self, attempt: &Attempt, step: &Step) -> Verdict {
+        let task = attempt.id.task;
+        let name = attempt_name(attempt.id);
+        let Some(run) = step.after.run(task.run) else { return Err(format!("{name} is of no run")) };
+        for need in needs(run, task.step) {
+            let wanted = run.spec.tasks.get(need as usize).map_or(0, |spec| spec.count);
+            let ends = self.ends(task.run, need);
+            if ends.succeeded < wanted || ends.at >= step.revision {
+                return Err(format!(
+                    "{name} was placed at revision {}, of step {need}, which it needs, {} of {wanted} tasks had succeeded",
+                    step.revision, ends.succeeded
+                ));
+            }
+        }
+        match self.failed.get(&task.run) {
+            Some(failed) if run.spec.on_failure == OnFailure::Cancel => {
+                Err(format!("{name} was placed, a task of its run had failed for good at revision {failed}"))
+            }
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    fn on_ended(&mut self, task: &Task, step: &Step) -> Verdict {
+        let name = task_name(task.id);
+        match &task.state {
+            TaskState::Succeeded => {
+                if !self.succeeded.insert(task.id) {
+                    return Err(format!("{name} succeeded for the second time at revision {}", step.revision));
+                }
+                let ends = self.steps.entry((task.id.run, task.id.step)).or_default();
+                ends.succeeded += 1;
+                ends.at = step.revision;
+                return Ok(());
+            }
+            TaskState::Failed(_) => {
+                self.failed.entry(task.id.run).or_insert(step.revision);
+            }
+            TaskState::Cancelled => {
+                if !step.after.run(task.id.run).is_some_and(|run| run.cancelling) {
+                    return Err(format!("{name} was cancelled, its run was not"));
+                }
+            }
+            TaskState::Skipped => {
+                let Some(run) = step.after.run(task.id.run) else { return Err(format!("{name} is of no run")) };
+                let is_due = needs(run, task.id.step).any(|need| self.ends(run.id, need).otherwise > 0);
+                if !is_due || task.attempts > 0 {
+                    return Err(format!("{name} was skipped, with {} attempts made", task.attempts));
+                }
+                self.skipped.insert(task.id);
+            }
+            TaskState::Waiting(_) | TaskState::Ready | TaskState::Placed | TaskState::Running => return Ok(()),
+        }
+        self.steps.entry((task.id.run, task.id.step)).or_default().otherwise += 1;
+        Ok(())
+    }
+
+    /// A run is cancelled by its user, or by its own rule.
+    fn on_run(&self, run: &Arc<Run>, step: &Step) -> Verdict {
+        let was = |state: &State| state.run(run.id).is_some_and(|run| run.cancelling);
+        if !run.cancelling || was(&step.before) {
+            return Ok(());
+        }
+        let items = step.entry.iter().flat_map(|entry| &entry.items);
+        let mut asked = items.map(|item| &item.command);
+        let by_user = asked.any(|command| matches!(command, Command::CancelRun { run: named } if *named == run.id));
+        let fails = |change: &Change| matches!(change, Change::Task(task) if task.id.run == run.id && matches!(task.state, TaskState::Failed(_)));
+        let by_rule = run.spec.on_failure == OnFailure::Cancel && step.changes.iter().any(fails);
+        if by_user || by_rule {
+            return Ok(());
+        }
+        Err(format!("run {} was cancelled at revision {} by nobody", run.id, step.revision))
+    }
+
+    fn ends(&self, run: RunId, step: u32) -> Ends {
+        self.steps.get(&(run, step)).copied().unwrap_or_default()
+    }
+}
+
+/// Positions of what a step needs, from the names in the spec.
+fn needs(run: &Run, step: u32) -> impl Iterator<Item = u32> {
+    let names = run.spec.tasks.get(step as usize).map_or(&[][..], |spec| &spec.needs);
+    (0_u32..).zip(&run.spec.tasks).filter(|(_, task)| names.contains(&task.name)).map(|(position, _)| position)
+}

@@ -1,0 +1,221 @@
+//! What clients are told, held against the history: the simulator's own reading of the public
+//! messages.
+
+use std::fmt::Debug;
+
+use quorate_proto::v1;
+use quorate_state::{
+    Attempt, AttemptState, Event, EventRow, Exit, FailReason, Run, RunId, RunState, State, StepCounts, Task, TaskId,
+    TaskState, Wait,
+};
+
+use super::Verdict;
+
+fn same<T: PartialEq + Debug>(what: &str, told: T, is: T) -> Verdict {
+    if told == is { Ok(()) } else { Err(format!("{what} is {told:?} in the answer and {is:?} in the history")) }
+}
+
+/// A run and the counts of its tasks; its id.
+pub(super) fn run(told: &v1::Run, state: &State) -> Result<RunId, String> {
+    let run = state.run(id(&told.id)?).ok_or_else(|| format!("run {} does not exist", told.id))?;
+    run_of(told, run, state.run_counts(run.id)).map_err(|what| format!("run {}: {what}", run.id))?;
+    Ok(run.id)
+}
+
+/// A run id.
+pub(super) fn id(text: &str) -> Result<RunId, String> {
+    text.parse().map_err(|_| format!("{text:?} is no run id"))
+}
+
+fn run_of(told: &v1::Run, run: &Run, counts: StepCounts) -> Verdict {
+    same("namespace", &*told.namespace, run.spec.namespace.as_str())?;
+    same("job", &*told.job, run.spec.name.as_str())?;
+    same("version", told.version, run.job_version)?;
+    same("state", told.state(), run_state(run.state))?;
+    same("cancelling", told.cancelling, run.cancelling)?;
+    same("submitted_at", told.submitted_at_ms, run.submitted_at.0)?;
+    same("started_at", told.started_at_ms, run.started_at.map(|at| at.0))?;
+    same("ended_at", told.ended_at_ms, run.ended_at.map(|at| at.0))?;
+    same("submitted_revision", told.submitted_revision, run.submitted_revision.0)?;
+    same("principal", &*told.principal, &*run.principal.0)?;
+    same("priority", told.priority, u32::from(run.spec.priority))?;
+    counts_of(told.counts.as_ref(), counts)
+}
+
+fn counts_of(told: Option<&v1::TaskCounts>, counts: StepCounts) -> Verdict {
+    let StepCounts { waiting, ready, placed, running, succeeded, failed, cancelled, skipped } = counts;
+    let is = v1::TaskCounts { waiting, ready, placed, running, succeeded, failed, cancelled, skipped };
+    same("counts", told, Some(&is))
+}
+
+/// All steps of a run.
+pub(super) fn steps(told: &[v1::Step], run: &Run, state: &State) -> Verdict {
+    same("the number of steps", told.len(), run.spec.tasks.len())?;
+    for ((told, task), step) in told.iter().zip(&run.spec.tasks).zip(0..) {
+        same("a step's name", &*told.task, task.name.as_str())?;
+        same("a step's count", told.count, task.count)?;
+        let needs: Vec<&str> = task.needs.iter().map(|name| name.as_str()).collect();
+        same("a step's needs", told.needs.iter().map(|name| &**name).collect(), needs)?;
+        counts_of(told.counts.as_ref(), state.step_counts(run.id, step))
+            .map_err(|what| format!("step {}: {what}", told.task))?;
+    }
+    Ok(())
+}
+
+/// The first of a list, and all of them unless more follow.
+fn page<Told, Is>(
+    told: &[Told],
+    is_all: bool,
+    is: impl IntoIterator<Item = Is>,
+    check: impl Fn(&Told, &Is) -> Verdict,
+) -> Verdict {
+    let mut is = is.into_iter();
+    for (place, told) in told.iter().enumerate() {
+        let Some(is) = is.next() else { return Err(format!("row {place} is not in the history")) };
+        check(told, &is).map_err(|what| format!("row {place}: {what}"))?;
+    }
+    if is_all && is.next().is_some() { Err(format!("the list ends after {} rows", told.len())) } else { Ok(()) }
+}
+
+/// The newest runs.
+pub(super) fn runs(told: &[v1::Run], is_all: bool, state: &State) -> Verdict {
+    page(told, is_all, state.runs_newest_first(None), |told, run| {
+        same("id", &*told.id, &*run.id.to_string())?;
+        run_of(told, run, state.run_counts(run.id))
+    })
+}
+
+/// The tasks of a run.
+pub(super) fn tasks(told: &[v1::Task], is_all: bool, run: &Run, state: &State) -> Verdict {
+    page(told, is_all, state.tasks_of(run.id), |told, task: &&std::sync::Arc<Task>| {
+        named_task(told, task.id, run)?;
+        task_state_of(told, &task.state)?;
+        same("attempts", told.attempts, task.attempts)?;
+        same("tries", told.tries, task.tries)?;
+        same("losses", told.losses, task.losses)
+    })
+}
+
+/// The attempts of a run.
+pub(super) fn attempts(told: &[v1::Attempt], is_all: bool, run: &Run, state: &State) -> Verdict {
+    page(told, is_all, state.attempts_of_run(run.id), |told, attempt: &&std::sync::Arc<Attempt>| {
+        named_attempt(told, attempt.id.task, attempt.id.number, run)?;
+        same("node", &*told.node, attempt.node.as_str())?;
+        same("token", told.token, attempt.token.0)?;
+        same("state", told.state(), attempt_state(attempt.state))?;
+        same("placed_at", told.placed_at_ms, attempt.placed_at.0)?;
+        same("started_at", told.started_at_ms, attempt.started_at.map(|at| at.0))?;
+        same("ended_at", told.ended_at_ms, attempt.ended_at.map(|at| at.0))?;
+        same("exit", told.exit.as_ref().and_then(exit_of), attempt.exit)
+    })
+}
+
+/// An event; `after` is the state after the entry that caused it.
+pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdict {
+    use v1::run_event::Event as Told;
+    same("at", told.at_ms, row.at.0)?;
+    let run = row.event.run().and_then(|run| after.run(run)).ok_or("it is about no run")?;
+    let moved = |state: RunState, cancelling: bool| match &told.event {
+        Some(Told::Run(told)) => {
+            same("state", told.state(), run_state(state))?;
+            same("cancelling", told.cancelling, cancelling)
+        }
+        other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+    };
+    match &row.event {
+        Event::RunSubmitted { .. } => moved(RunState::Pending, false),
+        Event::RunStarted { .. } => moved(RunState::Running, false),
+        Event::RunCancelRequested { .. } => {
+            moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
+        }
+        Event::RunEnded { state, .. } => moved(*state, run.cancelling),
+        Event::TaskMoved { task, state } => match &told.event {
+            Some(Told::Task(told)) => {
+                named_task(told, *task, run)?;
+                task_state_of(told, state)
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::AttemptMoved { attempt, node, token, state, exit } => match &told.event {
+            Some(Told::Attempt(told)) => {
+                named_attempt(told, attempt.task, attempt.number, run)?;
+                same("node", &*told.node, node.as_str())?;
+                same("token", told.token, token.0)?;
+                same("state", told.state(), attempt_state(*state))?;
+                same("ended_at", told.ended_at_ms, state.is_terminal().then_some(row.at.0))?;
+                same("exit", told.exit.as_ref().and_then(exit_of), *exit)
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::NamespaceCreated { .. } | Event::NodeRegistered { .. } | Event::NodeLost { .. } => {
+            Err("it is about no run".into())
+        }
+    }
+}
+
+fn named_task(told: &v1::Task, id: TaskId, run: &Run) -> Verdict {
+    let spec = &run.spec.tasks[id.step as usize];
+    same("task", &*told.task, spec.name.as_str())?;
+    same("index", told.index, id.index)?;
+    same("count", told.count, spec.count)
+}
+
+fn named_attempt(told: &v1::Attempt, id: TaskId, number: u32, run: &Run) -> Verdict {
+    same("run", &*told.run_id, &*run.id.to_string())?;
+    same("task", &*told.task, run.spec.tasks[id.step as usize].name.as_str())?;
+    same("index", told.index, id.index)?;
+    same("number", told.number, number)
+}
+
+fn task_state_of(told: &v1::Task, state: &TaskState) -> Verdict {
+    let (is, reason) = match state {
+        TaskState::Waiting(Wait::Needs) => (v1::TaskState::Waiting, "NEEDS"),
+        TaskState::Waiting(Wait::Backoff { .. }) => (v1::TaskState::Waiting, "BACKOFF"),
+        TaskState::Waiting(Wait::Fence { .. }) => (v1::TaskState::Waiting, "FENCE"),
+        TaskState::Ready => (v1::TaskState::Ready, ""),
+        TaskState::Placed => (v1::TaskState::Placed, ""),
+        TaskState::Running => (v1::TaskState::Running, ""),
+        TaskState::Succeeded => (v1::TaskState::Succeeded, ""),
+        TaskState::Failed(FailReason::Failed) => (v1::TaskState::Failed, "FAILED"),
+        TaskState::Failed(FailReason::TimedOut) => (v1::TaskState::Failed, "TIMED_OUT"),
+        TaskState::Failed(FailReason::Lost) => (v1::TaskState::Failed, "LOST"),
+        TaskState::Failed(FailReason::NodeLosses) => (v1::TaskState::Failed, "NODE_LOSSES"),
+        TaskState::Cancelled => (v1::TaskState::Cancelled, ""),
+        TaskState::Skipped => (v1::TaskState::Skipped, ""),
+    };
+    same("state", (told.state(), &*told.reason), (is, reason))
+}
+
+/// The public name of a run's state.
+pub(super) fn run_state(state: RunState) -> v1::RunState {
+    match state {
+        RunState::Pending => v1::RunState::Pending,
+        RunState::Running => v1::RunState::Running,
+        RunState::Succeeded => v1::RunState::Succeeded,
+        RunState::Failed => v1::RunState::Failed,
+        RunState::Cancelled => v1::RunState::Cancelled,
+    }
+}
+
+fn attempt_state(state: AttemptState) -> v1::AttemptState {
+    match state {
+        AttemptState::Assigned => v1::AttemptState::Assigned,
+        AttemptState::Starting => v1::AttemptState::Starting,
+        AttemptState::Running => v1::AttemptState::Running,
+        AttemptState::Stopping => v1::AttemptState::Stopping,
+        AttemptState::Unknown => v1::AttemptState::Unknown,
+        AttemptState::Succeeded => v1::AttemptState::Succeeded,
+        AttemptState::Failed => v1::AttemptState::Failed,
+        AttemptState::Lost => v1::AttemptState::Lost,
+        AttemptState::Cancelled => v1::AttemptState::Cancelled,
+        AttemptState::Preempted => v1::AttemptState::Preempted,
+        AttemptState::TimedOut => v1::AttemptState::TimedOut,
+    }
+}
+
+fn exit_of(told: &v1::Exit) -> Option<Exit> {
+    match told.exit? {
+        v1::exit::Exit::Code(code) => Some(Exit::Code(code)),
+        v1::exit::Exit::Signal(signal) => Some(Exit::Signal(signal)),
+    }
+}

@@ -1,0 +1,221 @@
+//! When a run is over, and whether the cluster came to rest in time (L1 to L5).
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use quorate_seams::{Table, Write};
+use quorate_state::{Event, PlacementOutcome, Reply};
+
+use super::{Violation, World};
+use crate::facts::{Answer, Fact, Operation, Outcome};
+use crate::ledger::{RaftRows as _, Step};
+use crate::outcome::Stats;
+use crate::scenario::{Class, Kind, Scenario};
+
+/// Between two looks at whether everything is at rest.
+const LOOK_EVERY: Duration = Duration::from_millis(100);
+/// At rest for this long, it stays so: whoever watches has been told.
+const REST: Duration = Duration::from_secs(2);
+/// L1: elections after the heal that may fail before one must have worked.
+const ELECTIONS: u32 = 10;
+/// L3: for all probes to be answered, once somebody leads.
+const PROBES_WITHIN: Duration = Duration::from_secs(30);
+/// L4: leases that may have to run out one after the other before all is done.
+const LEASES: u32 = 10;
+/// L4: what is left to do takes no longer when nothing is in its way.
+const WORK_WITHIN: Duration = Duration::from_secs(60);
+/// The floor of a valid run.
+const AGENTS_MIN: usize = 10;
+const TASKS_MIN: u64 = 200;
+const FAULTS_MIN: u64 = 5;
+
+/// What is known of how the run comes to rest.
+pub(super) struct Settle {
+    next_look: Duration,
+    at_rest_since: Option<Duration>,
+    /// Entries committed when the faults had ended.
+    probes: usize,
+    probes_answered: usize,
+    first_commit_after_heal: Option<Duration>,
+    /// Terms somebody led in.
+    terms: BTreeSet<u64>,
+    purges: BTreeSet<u64>,
+}
+
+impl Settle {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        Self {
+            next_look: Duration::ZERO,
+            at_rest_since: None,
+            probes: scenario.sessions.last().map_or(0, |probe| probe.steps.len()),
+            probes_answered: 0,
+            first_commit_after_heal: None,
+            terms: BTreeSet::new(),
+            purges: BTreeSet::new(),
+        }
+    }
+
+    /// A request came to its end; those after the heal must be answered.
+    pub(super) fn answered(&mut self, scenario: &Scenario, operation: &Operation) {
+        let is_probe = operation.session + 1 == scenario.sessions.len();
+        let is_good = matches!(&operation.outcome, Outcome::Answered(Answer::Submitted(_) | Answer::Run(_)));
+        self.probes_answered += usize::from(is_probe && is_good);
+    }
+
+    /// Counts leaders and cuts of logs, which only disks tell of.
+    pub(super) fn wrote(&mut self, fact: &Fact) {
+        let Fact::Wrote { batch, .. } = fact else { return };
+        for write in &batch.writes {
+            let Write::Put { table: Table::Raft, key, value } = write else { continue };
+            match &key[..] {
+                b"vote" => {
+                    let vote = <quorate_proto::raft::v1::Vote as prost::Message>::decode(value.clone());
+                    self.terms.extend(vote.ok().filter(|vote| vote.committed).map(|vote| vote.term));
+                }
+                b"purged" => {
+                    let mark = <quorate_proto::raft::v1::Mark as prost::Message>::decode(value.clone());
+                    self.purges.extend(mark.ok().and_then(|mark| mark.log_id).map(|id| id.index));
+                }
+                _ => {}
+            }
+        }
+    }
+}
+
+impl World {
+    /// True when there is nothing left to wait for.
+    pub(super) fn is_over(&mut self) -> Result<bool, Violation> {
+        let now = self.sim.elapsed();
+        let Some(healed) = self.healed else { return Ok(false) };
+        if now < self.settle.next_look {
+            return Ok(false);
+        }
+        self.settle.next_look = now + LOOK_EVERY;
+        let unrest = self.unrest();
+        if unrest.is_none() {
+            let since = *self.settle.at_rest_since.get_or_insert(now);
+            return Ok(now >= since + REST && now >= Duration::from_millis(self.scenario.end_ms));
+        }
+        self.settle.at_rest_since = None;
+        let since = now - healed;
+        let tunables = &self.scenario.settings;
+        let elections = Duration::from_millis(tunables.election_ms.1) * ELECTIONS;
+        if since > elections && self.settle.first_commit_after_heal.is_none() {
+            return Err(Violation::new("L1", format!("nobody has committed anything {since:?} after the heal")));
+        }
+        if since > elections + PROBES_WITHIN && self.settle.probes_answered < self.settle.probes {
+            let Settle { probes, probes_answered, .. } = self.settle;
+            let what = format!("{probes_answered} of {probes} requests are answered {since:?} after the heal");
+            return Err(Violation::new("L3", what));
+        }
+        let bound = WORK_WITHIN + Duration::from_millis(tunables.lease_server_ms) * LEASES;
+        match unrest.filter(|_| since > bound) {
+            Some((property, what)) => Err(Violation::new(property, format!("{what} {since:?} after the heal"))),
+            None => Ok(false),
+        }
+    }
+
+    /// What is not at rest yet, and the property it would violate.
+    fn unrest(&self) -> Option<(&'static str, String)> {
+        if !self.is_all_up() {
+            return Some(("L2", "not every host is up".into()));
+        }
+        if self.sessions_done.get() < self.scenario.sessions.len() {
+            let done = self.sessions_done.get();
+            return Some(("L3", format!("{done} of {} sessions are over", self.scenario.sessions.len())));
+        }
+        let Some(state) = self.ledger.state() else { return Some(("L1", "nothing was ever committed".into())) };
+        if let Some(run) = state.unfinished_runs().next() {
+            let tasks: Vec<String> = state
+                .tasks_of(run)
+                .filter(|task| !task.state.is_terminal())
+                .take(5)
+                .map(|task| format!("{}.{} {:?}", task.id.step, task.id.index, task.state))
+                .collect();
+            return Some(("L4", format!("run {run} has not ended (tasks {})", tasks.join(", "))));
+        }
+        let held = state.nodes().find(|node| state.attempts_count_on(&node.name) > 0);
+        if let Some(node) = held {
+            let attempts: Vec<String> =
+                state.attempts_on(&node.name).take(3).map(|one| format!("{:?} {:?}", one.id, one.state)).collect();
+            return Some(("L5", format!("node {} holds room for {}", node.name, attempts.join(", "))));
+        }
+        let busy = self.racks.iter().flat_map(|rack| &rack.agents).find(|agent| agent.executor.alive() > 0);
+        if let Some(agent) = busy {
+            return Some(("P4", format!("the executor of {} runs what the state does not know of", agent.node)));
+        }
+        let last = self.ledger.steps().len() as u64 - 1;
+        let behind = self.ledger.shadows().iter().position(|shadow| shadow.live().applied() != Some(last));
+        behind.map(|at| {
+            let applied = self.ledger.shadows()[at].live().applied();
+            ("L2", format!("r{} has applied {applied:?} of {last}", at + 1))
+        })
+    }
+
+    /// Counts what a committed entry brought.
+    pub(super) fn count(&mut self, step: &Step) {
+        let stats = &mut self.stats;
+        stats.commits += 1;
+        if self.healed.is_some_and(|healed| step.at > healed) {
+            self.settle.first_commit_after_heal.get_or_insert(step.at);
+        }
+        for row in &step.events {
+            match row.event {
+                Event::RunSubmitted { run, .. } => {
+                    stats.runs += 1;
+                    stats.tasks += step.after.tasks_of(run).count() as u64;
+                }
+                Event::NodeLost { .. } => stats.leases_expired += 1,
+                _ => {}
+            }
+        }
+        for reply in step.replies.iter().flatten() {
+            if let Reply::PlanCommitted(outcomes) = reply {
+                let placed = |outcome: &&PlacementOutcome| matches!(outcome, PlacementOutcome::Placed(_));
+                stats.placements += outcomes.iter().filter(placed).count() as u64;
+            }
+        }
+    }
+
+    /// What happened, in numbers.
+    pub(super) fn stats(&self) -> Stats {
+        let regions = self.scenario.replicas.iter().map(|replica| &replica.region);
+        let regions: BTreeSet<_> = regions.chain(self.scenario.racks.iter().map(|rack| &rack.region)).collect();
+        Stats {
+            kind: Some(self.scenario.kind),
+            replicas: self.scenario.replicas.len(),
+            regions: regions.len(),
+            agents: self.racks.iter().map(|rack| rack.agents.len()).sum(),
+            simulated_ms: u64::try_from(self.sim.elapsed().as_millis()).unwrap_or(u64::MAX),
+            leader_changes: (self.settle.terms.len() as u64).saturating_sub(1),
+            snapshots_built: self.settle.purges.len() as u64,
+            snapshots_installed: self.ledger.installed,
+            ..self.stats.clone()
+        }
+    }
+
+    /// What the run lacks of what a valid one has.
+    pub(super) fn floor(&self) -> Option<String> {
+        let stats = self.stats();
+        let replicas = self.replicas.len();
+        let lacks =
+            |what: &str, has: u64, needs: u64| (has < needs).then(|| format!("{has} {what}, {needs} are needed"));
+        let silent = self.scenario.classes.iter().find(|class| !stats.faults.contains_key(class));
+        if let Some(class) = silent {
+            return Some(format!("no fault of class {class:?} struck"));
+        }
+        let unfelt = |class: Class, felt: bool| stats.faults.contains_key(&class) && !felt;
+        let felt = self.replicas.iter().any(|replica| replica.disk.felt() > 0);
+        if [Class::DiskError, Class::DiskFull, Class::SlowDisk].into_iter().any(|class| unfelt(class, felt)) {
+            return Some("no disk's trouble was felt".into());
+        }
+        let swarm = self.scenario.kind == Kind::Swarm;
+        let faults = stats.faults.values().sum();
+        lacks("tasks", stats.tasks, TASKS_MIN)
+            .or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64))
+            .or(lacks("snapshots built", stats.snapshots_built, 1))
+            .or(if swarm { lacks("faults", faults, FAULTS_MIN) } else { None })
+            .or(if swarm && replicas >= 3 { lacks("leader changes", stats.leader_changes, 1) } else { None })
+            .or(if swarm && replicas >= 3 { lacks("snapshots installed", stats.snapshots_installed, 1) } else { None })
+    }
+}

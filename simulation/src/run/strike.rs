@@ -1,0 +1,506 @@
+//! Faults as they strike and end.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use super::{Cuts, Violation, World};
+use crate::disk::Failing;
+use crate::facts::Fact;
+use crate::ledger::RaftRows as _;
+use crate::oracles::Stall;
+use crate::scenario::{Class, FaultPlan, FaultWhat, Scenario, Target, Way};
+
+/// A supervisor starts a replica that ended by itself again after this.
+const RESTART_AFTER: Duration = Duration::from_secs(1);
+/// A replica that has not missed a snapshot when the faults end comes back at most so much later.
+const ABSENT_AFTER_HEAL_MAX: Duration = Duration::from_secs(20);
+/// A fault that finds nothing to strike tries again after this.
+const AGAIN_AFTER_MS: u64 = 250;
+/// A disk's trouble that nobody has felt lasts so much longer.
+const UNFELT: Duration = Duration::from_millis(500);
+/// It may outlast the heal by so much.
+const UNFELT_AFTER_HEAL_MAX: Duration = Duration::from_secs(5);
+/// A replica that was asked to stop and does not is cut off.
+const STOP_PATIENCE: Duration = Duration::from_secs(15);
+
+/// Faults that are to come, and what must be undone when.
+pub(super) struct Striking {
+    coming: VecDeque<FaultPlan>,
+    under_way: Vec<UnderWay>,
+    replicas: Vec<Power>,
+    racks: Vec<RackPower>,
+}
+
+struct UnderWay {
+    ends: Duration,
+    undo: Undo,
+}
+
+/// What the end of a fault takes back.
+enum Undo {
+    LossEverywhere,
+    LinkLoss {
+        one: usize,
+        other: usize,
+    },
+    SlowLink {
+        one: usize,
+        other: usize,
+    },
+    Cut(Vec<(usize, usize)>),
+    Hold(usize),
+    /// With how often the disk's trouble had been felt before.
+    SlowDisk(usize, u64),
+    DiskFailing(usize, u64),
+    DiskFull(usize, u64),
+}
+
+/// Whether a replica's process runs.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Power {
+    /// Off; started again at this instant.
+    off_until: Option<Duration>,
+    /// Off until the log that it lacks has been cut off so many snapshots later.
+    until_purged: Option<u64>,
+    /// Stands still until then.
+    paused_until: Option<Duration>,
+    /// Was asked to stop; is cut off at this instant if it has not.
+    stopping_until: Option<Duration>,
+    /// Comes back so long after it has stopped.
+    away: Duration,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct RackPower {
+    off_until: Option<Duration>,
+    paused_until: Option<Duration>,
+}
+
+impl Striking {
+    pub(super) fn new(scenario: &Scenario) -> Self {
+        Self {
+            coming: scenario.faults.iter().cloned().collect(),
+            under_way: vec![],
+            replicas: vec![Power::default(); scenario.replicas.len()],
+            racks: vec![RackPower::default(); scenario.racks.len()],
+        }
+    }
+}
+
+impl World {
+    /// Lets faults begin and end that are due.
+    pub(super) fn strike(&mut self, now: Duration) -> Result<(), Violation> {
+        self.end_due(now);
+        self.power_due(now)?;
+        let mut later = vec![];
+        while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
+            let Some(mut fault) = self.striking.coming.pop_front() else { break };
+            if !self.begin(now, &fault)? {
+                fault.at_ms += AGAIN_AFTER_MS;
+                later.push(fault);
+            }
+        }
+        for fault in later {
+            let at = self.striking.coming.partition_point(|other| other.at_ms <= fault.at_ms);
+            self.striking.coming.insert(at, fault);
+        }
+        Ok(())
+    }
+
+    /// Ends everything: from now on things must go well.
+    pub(super) fn heal(&mut self, now: Duration) -> Result<(), Violation> {
+        // Who was never away for long is so now: the rest must go on without it.
+        let missing = !self.stats.faults.contains_key(&Class::Absence);
+        self.striking.coming.retain(|fault| missing && fault.class == Class::Absence);
+        self.striking.coming.truncate(1);
+        for fault in &mut self.striking.under_way {
+            fault.ends = now;
+        }
+        let is_core_enough = self.is_core_enough(None);
+        for power in &mut self.striking.replicas {
+            power.paused_until = power.paused_until.map(|_| now);
+            // Who is to miss a snapshot may stay away a little longer: the others are enough.
+            let stays = power.until_purged.is_some() && is_core_enough;
+            power.off_until = power.off_until.map(|_| if stays { now + ABSENT_AFTER_HEAL_MAX } else { now });
+            power.until_purged = stays.then_some(1);
+        }
+        for power in &mut self.striking.racks {
+            power.off_until = power.off_until.map(|_| now);
+            power.paused_until = power.paused_until.map(|_| now);
+        }
+        self.end_due(now);
+        self.power_due(now)?;
+        self.healed = Some(now);
+        self.record.note(now, "healed");
+        Ok(())
+    }
+
+    fn end_due(&mut self, now: Duration) {
+        let may_wait = now < Duration::from_millis(self.scenario.heal_ms) + UNFELT_AFTER_HEAL_MAX;
+        let (over, rest) = std::mem::take(&mut self.striking.under_way).into_iter().partition(|one| one.ends <= now);
+        self.striking.under_way = rest;
+        let over: Vec<UnderWay> = over;
+        for UnderWay { undo, .. } in over {
+            if let Undo::SlowDisk(replica, felt) | Undo::DiskFailing(replica, felt) | Undo::DiskFull(replica, felt) =
+                undo
+                && may_wait
+                && self.replicas[replica].disk.felt() == felt
+            {
+                self.striking.under_way.push(UnderWay { ends: now + UNFELT, undo });
+                continue;
+            }
+            match undo {
+                Undo::LossEverywhere => Cuts::set_loss_everywhere(&mut self.sim, 0),
+                Undo::LinkLoss { one, other } => self.cuts.set_loss(&mut self.sim, one, other, 0),
+                Undo::SlowLink { one, other } => self.cuts.lay_link(&self.sim, &self.scenario, one, other),
+                Undo::Cut(directions) => self.cuts.mend(&self.sim, &directions),
+                Undo::Hold(host) => self.cuts.release(&self.sim, host),
+                Undo::SlowDisk(replica, _) => self.replicas[replica].disk.set_trouble(|trouble| trouble.slow = None),
+                Undo::DiskFailing(replica, _) => {
+                    self.replicas[replica].disk.set_trouble(|trouble| trouble.failing = None);
+                }
+                Undo::DiskFull(replica, _) => self.replicas[replica].disk.set_trouble(|trouble| trouble.full = false),
+            }
+        }
+    }
+
+    fn power_due(&mut self, now: Duration) -> Result<(), Violation> {
+        for position in 0..self.replicas.len() {
+            let power = self.striking.replicas[position];
+            if power.paused_until.is_some_and(|until| until <= now) {
+                self.resume_replica(position);
+            }
+            if power.stopping_until.is_some_and(|until| until <= now) {
+                return Err(Violation::new(
+                    "L10",
+                    format!("r{} was asked to stop and still runs {STOP_PATIENCE:?} later", position + 1),
+                ));
+            }
+            if let Some(snapshots) = power.until_purged
+                && self.has_missed(position, snapshots)
+            {
+                self.striking.replicas[position].off_until = Some(now);
+            }
+            if self.striking.replicas[position].off_until.is_some_and(|until| until <= now) {
+                self.striking.replicas[position] = Power::default();
+                self.record.note(now, &format!("r{} comes back", position + 1));
+                self.start_replica(position);
+            }
+        }
+        for position in 0..self.racks.len() {
+            let power = self.striking.racks[position];
+            if power.paused_until.is_some_and(|until| until <= now) {
+                self.resume_rack(now, position);
+            }
+            if power.off_until.is_some_and(|until| until <= now) {
+                self.striking.racks[position].off_until = None;
+                let scenario = self.scenario.clone();
+                self.racks[position].start(&mut self.sim, &scenario, &self.facts);
+            }
+        }
+        Ok(())
+    }
+
+    /// True when the log that a replica lacks is gone from everybody else's.
+    fn has_missed(&self, position: usize, snapshots: u64) -> bool {
+        let shadows = self.ledger.shadows();
+        let own = shadows[position].live().log_bounds().map_or(0, |(_, last)| last);
+        let needed = own + snapshots.saturating_sub(1) * self.scenario.settings.snapshot_entries;
+        let purged = |at: &usize| shadows[*at].live().purged().unwrap_or(0);
+        let others: Vec<usize> =
+            (0..shadows.len()).filter(|at| *at != position && shadows[*at].live().applied().is_some()).collect();
+        !others.is_empty() && others.iter().map(purged).min().unwrap_or(0) > needed
+    }
+
+    /// True when a replica's process runs and is not stopping.
+    pub(super) fn is_running(&self, position: usize) -> bool {
+        let power = self.striking.replicas[position];
+        let has_started = self.sim.elapsed() > Duration::from_millis(self.scenario.replicas[position].start_ms);
+        has_started && power.off_until.is_none() && power.stopping_until.is_none()
+    }
+
+    /// True when everything that was switched off or stands still is back.
+    pub(super) fn is_all_up(&self) -> bool {
+        self.striking.replicas.iter().all(|power| *power == Power::default())
+            && self.striking.racks.iter().all(|power| power.off_until.is_none() && power.paused_until.is_none())
+    }
+
+    /// Who leads, as far as disks tell.
+    pub(super) fn leader(&self) -> Option<usize> {
+        let leads = |position: &usize| {
+            let disk = self.ledger.shadows()[*position].live();
+            let vote = disk.vote().filter(|vote| vote.committed)?;
+            let own = disk.record::<quorate_proto::raft::v1::Identity>(b"identity")?.replica;
+            (vote.replica == own && self.is_running(*position)).then_some(vote.term)
+        };
+        (0..self.replicas.len()).filter_map(|at| leads(&at).map(|term| (term, at))).max().map(|(_, at)| at)
+    }
+
+    /// True when the voters that are not away for long, and are not this one, have a quorum.
+    fn is_core_enough(&self, without: Option<usize>) -> bool {
+        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
+        let voters: Vec<u64> = self.ledger.voters_at(last).iter().flatten().copied().collect();
+        let is_voter = |at: usize| {
+            let identity = self.ledger.shadows()[at].live().record::<quorate_proto::raft::v1::Identity>(b"identity");
+            identity.is_some_and(|identity| voters.contains(&identity.replica))
+        };
+        let stays = |at: &usize| self.striking.replicas[*at].until_purged.is_none() && without != Some(*at);
+        let core = (0..self.replicas.len()).filter(stays).filter(|at| is_voter(*at)).count();
+        core * 2 > voters.len().max(2)
+    }
+
+    /// Whom to strike: one that runs, if any does.
+    fn resolve(&self, target: Target) -> usize {
+        let leader = self.leader().unwrap_or(0);
+        let count = self.replicas.len();
+        let wanted = match target {
+            Target::Leader => leader,
+            Target::Replica(position) => position % count,
+            Target::Follower(number) => {
+                let followers: Vec<usize> = (0..count).filter(|at| *at != leader).collect();
+                followers.get(number % followers.len().max(1)).copied().unwrap_or(leader)
+            }
+        };
+        let runs = |at: &usize| self.is_running(*at) && self.striking.replicas[*at].paused_until.is_none();
+        (0..count).map(|step| (wanted + step) % count).find(runs).unwrap_or(wanted)
+    }
+
+    /// False when there is nothing to strike at the moment.
+    fn begin(&mut self, now: Duration, fault: &FaultPlan) -> Result<bool, Violation> {
+        let ends = now + Duration::from_millis(fault.for_ms);
+        let racks_from = self.replicas.len();
+        let undo = match &fault.what {
+            FaultWhat::Loss { per_million } => {
+                Cuts::set_loss_everywhere(&mut self.sim, *per_million);
+                Some(Undo::LossEverywhere)
+            }
+            FaultWhat::LinkLoss { one, other, per_million } => {
+                self.cuts.set_loss(&mut self.sim, *one, *other, *per_million);
+                Some(Undo::LinkLoss { one: *one, other: *other })
+            }
+            FaultWhat::SlowLink { one, other, latency_ms } => {
+                self.cuts.set_latency(&self.sim, *one, *other, *latency_ms);
+                Some(Undo::SlowLink { one: *one, other: *other })
+            }
+            FaultWhat::Isolate { hosts, way } => {
+                Some(Undo::Cut(self.cuts.around(hosts, &self.cuts.others(hosts), *way)))
+            }
+            FaultWhat::LeaderMinority { with, way } => {
+                let leader = self.leader().unwrap_or(0);
+                let with = (0..self.replicas.len()).filter(|at| *at != leader).take(*with);
+                let inside: Vec<usize> = with.chain([leader]).collect();
+                Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.other_replicas(&inside), *way)))
+            }
+            FaultWhat::LeaderWithRack { rack } => {
+                let inside = [self.leader().unwrap_or(0), racks_from + rack];
+                Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.other_replicas(&inside), Way::Both)))
+            }
+            FaultWhat::IsolateReplica { target, way } => {
+                let inside = [self.resolve(*target)];
+                Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.others(&inside), *way)))
+            }
+            FaultWhat::IsolateRegion { region, way } => {
+                let replicas = self.scenario.replicas.iter().map(|replica| &replica.region);
+                let racks = self.scenario.racks.iter().map(|rack| &rack.region);
+                let inside: Vec<usize> =
+                    replicas.chain(racks).enumerate().filter(|(_, at)| *at == region).map(|(at, _)| at).collect();
+                Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.others(&inside), *way)))
+            }
+            FaultWhat::IsolateRack { rack, way } => {
+                Some(Undo::Cut(self.cuts.around(&[racks_from + rack], &self.cuts.other_replicas(&[]), *way)))
+            }
+            FaultWhat::Bridge { one, other, way } => Some(Undo::Cut(self.cuts.around(&[*one], &[*other], *way))),
+            FaultWhat::Hold { target } => {
+                let host = self.resolve(*target);
+                self.cuts.hold(&self.sim, host);
+                Some(Undo::Hold(host))
+            }
+            FaultWhat::SlowDisk { target, sync_ms } => {
+                let replica = self.resolve(*target);
+                let slow = Some(Duration::from_millis(*sync_ms));
+                self.replicas[replica].disk.set_trouble(|trouble| trouble.slow = slow);
+                Some(Undo::SlowDisk(replica, self.replicas[replica].disk.felt()))
+            }
+            FaultWhat::DiskError { target, after, on_sync } => {
+                let replica = self.resolve(*target);
+                let failing = Some(Failing { after: *after, on_sync: *on_sync });
+                self.replicas[replica].disk.set_trouble(|trouble| trouble.failing = failing);
+                Some(Undo::DiskFailing(replica, self.replicas[replica].disk.felt()))
+            }
+            FaultWhat::DiskFull { target } => {
+                let replica = self.resolve(*target);
+                self.replicas[replica].disk.set_trouble(|trouble| trouble.full = true);
+                Some(Undo::DiskFull(replica, self.replicas[replica].disk.felt()))
+            }
+            at_once => {
+                if !self.begin_at_once(now, ends, at_once)? {
+                    return Ok(false);
+                }
+                None
+            }
+        };
+        if let Some(Undo::Cut(directions)) = &undo {
+            self.cuts.cut(&self.sim, directions);
+        }
+        self.striking.under_way.extend(undo.map(|undo| UnderWay { ends, undo }));
+        self.facts.add_at(now, Fact::Fault { class: fault.class, what: format!("{:?}", fault.what) });
+        Ok(true)
+    }
+
+    /// Faults that strike processes. False when there is nothing to strike.
+    fn begin_at_once(&mut self, now: Duration, ends: Duration, what: &FaultWhat) -> Result<bool, Violation> {
+        match what {
+            FaultWhat::Crash { target, kept_percent } => {
+                let replica = self.resolve(*target);
+                self.crash_replica(now, replica, *kept_percent, ends)
+            }
+            FaultWhat::Absence { target, snapshots } => {
+                let replica = self.resolve(*target);
+                // The others must go on without it, or it misses nothing.
+                if !self.is_core_enough(Some(replica)) {
+                    return Ok(false);
+                }
+                let struck = self.crash_replica(now, replica, 100, ends)?;
+                if struck {
+                    let power = &mut self.striking.replicas[replica];
+                    power.until_purged = Some(*snapshots);
+                    // The heal decides, if nothing does before.
+                    power.off_until = Some(Duration::from_millis(self.scenario.heal_ms) + ABSENT_AFTER_HEAL_MAX);
+                }
+                Ok(struck)
+            }
+            FaultWhat::QuorumLoss { spared, kept_percent } => {
+                let mut struck = false;
+                for replica in *spared..self.replicas.len() {
+                    struck |= self.crash_replica(now, replica, *kept_percent, ends)?;
+                }
+                Ok(struck)
+            }
+            FaultWhat::Pause { target } => {
+                let replica = self.resolve(*target);
+                let can = self.is_running(replica) && self.striking.replicas[replica].paused_until.is_none();
+                if can {
+                    self.sim.pause(self.replicas[replica].host.clone());
+                    self.striking.replicas[replica].paused_until = Some(ends);
+                }
+                Ok(can)
+            }
+            FaultWhat::Handover { target } => {
+                let replica = self.resolve(*target);
+                let can = self.is_running(replica) && self.striking.replicas[replica].paused_until.is_none();
+                if can {
+                    self.replicas[replica].request_stop();
+                    let power = &mut self.striking.replicas[replica];
+                    power.stopping_until = Some(now + STOP_PATIENCE);
+                    power.away = ends - now;
+                }
+                Ok(can)
+            }
+            FaultWhat::AgentKill { rack, agent } => {
+                let Some(rack) = self.running_rack(*rack) else { return Ok(false) };
+                let agents = &self.racks[rack].agents;
+                agents[agent % agents.len()].kill(ends - now);
+                Ok(true)
+            }
+            FaultWhat::RackCrash { rack } => {
+                let Some(rack) = self.running_rack(*rack) else { return Ok(false) };
+                for agent in &self.racks[rack].agents {
+                    agent.executor.end_all(now);
+                    self.facts.add_at(now, Fact::AgentGone { node: agent.node.clone() });
+                }
+                self.sim.crash(self.racks[rack].host.clone());
+                self.striking.racks[rack].off_until = Some(ends);
+                Ok(true)
+            }
+            FaultWhat::RackPause { rack } => {
+                let Some(rack) = self.running_rack(*rack) else { return Ok(false) };
+                self.striking.racks[rack].paused_until = Some(ends);
+                self.stalls.push(Stall { rack, from: now, to: None });
+                self.sim.pause(self.racks[rack].host.clone());
+                Ok(true)
+            }
+            FaultWhat::ClockJump { host, by_ms } => {
+                match host.checked_sub(self.replicas.len()) {
+                    None => self.replicas[*host].clock.jump(*by_ms),
+                    Some(rack) => self.racks[rack].clock.jump(*by_ms),
+                }
+                Ok(true)
+            }
+            // It is part of the workload, or was handled before.
+            _ => Ok(true),
+        }
+    }
+
+    /// This machine, or the next one that runs.
+    fn running_rack(&self, wanted: usize) -> Option<usize> {
+        let runs = |at: &usize| self.striking.racks[*at] == RackPower::default();
+        (0..self.racks.len()).map(|step| (wanted + step) % self.racks.len()).find(runs)
+    }
+
+    /// A replica loses power until `ends`. False when it has none.
+    fn crash_replica(
+        &mut self,
+        now: Duration,
+        position: usize,
+        kept_percent: u64,
+        ends: Duration,
+    ) -> Result<bool, Violation> {
+        let has_started = now > Duration::from_millis(self.scenario.replicas[position].start_ms);
+        if self.striking.replicas[position].off_until.is_some() || !has_started {
+            return Ok(false);
+        }
+        self.hear()?;
+        self.switch_off(now, position, kept_percent)?;
+        self.striking.replicas[position] = Power { off_until: Some(ends), ..Power::default() };
+        Ok(true)
+    }
+
+    fn switch_off(&mut self, now: Duration, position: usize, kept_percent: u64) -> Result<(), Violation> {
+        if self.striking.replicas[position].paused_until.is_some() {
+            self.resume_replica(position);
+        }
+        self.sim.crash(self.replicas[position].host.clone());
+        // What the host's end itself gave rise to.
+        self.hear()?;
+        let (survived, lost) = self.replicas[position].disk.crash(kept_percent);
+        self.record.note(now, &format!("r{} is gone, {lost} unsynced batches are lost", position + 1));
+        self.facts.add_at(now, Fact::ReplicaGone { replica: position, survived });
+        self.hear()
+    }
+
+    fn resume_replica(&mut self, position: usize) {
+        self.sim.resume(self.replicas[position].host.clone());
+        self.striking.replicas[position].paused_until = None;
+    }
+
+    fn resume_rack(&mut self, now: Duration, position: usize) {
+        self.sim.resume(self.racks[position].host.clone());
+        self.striking.racks[position].paused_until = None;
+        for stall in self.stalls.iter_mut().filter(|stall| stall.rack == position && stall.to.is_none()) {
+            stall.to = Some(now);
+        }
+    }
+
+    /// A replica's process ended by itself.
+    pub(super) fn on_stopped(&mut self, now: Duration, position: usize, error: Option<&str>) -> Result<(), Violation> {
+        let power = self.striking.replicas[position];
+        let was_asked = power.stopping_until.is_some();
+        let felt = self.replicas[position].disk.felt();
+        match error {
+            Some(error) if felt == 0 && !was_asked => {
+                return Err(Violation::new("H6", format!("r{} stopped by itself: {error}", position + 1)));
+            }
+            // Its disk had failed or was full, which it must not survive; or it was asked to stop before
+            // it was up.
+            Some(_) => {}
+            None if was_asked => {}
+            None => return Err(Violation::new("H6", format!("r{} stopped though nobody asked it to", position + 1))),
+        }
+        self.record.note(now, &format!("r{} stopped: {}", position + 1, error.unwrap_or("as asked")));
+        // The rest of its process ends with it. What it wrote is in the page cache.
+        self.switch_off(now, position, 100)?;
+        let away = if was_asked { power.away } else { RESTART_AFTER };
+        self.striking.replicas[position] = Power { off_until: Some(now + away), ..Power::default() };
+        Ok(())
+    }
+}

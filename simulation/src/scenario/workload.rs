@@ -1,0 +1,201 @@
+//! What clients do: jobs of every shape, and requests about them.
+
+use super::draw::SETTLED_MS;
+use super::{Ask, Class, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan};
+use crate::seeded::Stream;
+
+/// Tasks in all, at least: the floor of a valid run, and some.
+const TASKS_MIN: u64 = 240;
+/// No job has more.
+const TASKS_PER_JOB_MAX: u64 = 40;
+/// Each of many equal tasks runs no longer.
+const MANY_RUN_MS_MAX: u64 = 1_500;
+/// Work is submitted up to so long before the faults end.
+const LAST_SUBMIT_BEFORE_HEAL_MS: u64 = 3_000;
+/// After the faults: these must all be served.
+const PROBES: u64 = 10;
+/// Client hosts.
+const HOSTS: usize = 2;
+
+/// Sessions of all clients, the last of which probes whether the cluster serves after the heal.
+pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<SessionPlan> {
+    let mut sessions: Vec<SessionPlan> = (0..usize::try_from(dice.within(4, 9)).unwrap_or(4))
+        .map(|number| SessionPlan { host: number % HOSTS, steps: vec![] })
+        .collect();
+    let last_ms = scenario.heal_ms - LAST_SUBMIT_BEFORE_HEAL_MS;
+    // Bursts: most jobs come in a few moments.
+    let bursts: Vec<u64> = (0..dice.within(1, 5)).map(|_| dice.within(SETTLED_MS, last_ms)).collect();
+    let mut tasks = 0;
+    let mut jobs: Vec<(u64, JobPlan)> = vec![];
+    while tasks < TASKS_MIN {
+        let at_ms = if dice.chance(50) {
+            *dice.pick(&bursts) + dice.within(0, 500)
+        } else {
+            dice.within(SETTLED_MS / 2, last_ms)
+        };
+        let job = job(dice, scenario, jobs.len());
+        tasks += job.tasks.iter().map(|task| u64::from(task.count)).sum::<u64>();
+        jobs.push((at_ms, job));
+    }
+    if scenario.classes.contains(&Class::Poison) {
+        let number = jobs.len();
+        jobs.push((dice.within(SETTLED_MS, last_ms - 6_000), poison(dice, number)));
+    }
+    let storm_ms = scenario.classes.contains(&Class::CancelStorm).then(|| dice.within(SETTLED_MS, last_ms));
+    for (at_ms, job) in jobs {
+        let session = dice.position(sessions.len());
+        let name = job.name.clone();
+        let mut add = |at: usize, at_ms: u64, what: Ask| sessions[at].steps.push(OperationPlan { at_ms, what });
+        add(session, at_ms, Ask::Submit(job.clone()));
+        if scenario.classes.contains(&Class::Duplicates) && dice.chance(40) {
+            let other = dice.position(HOSTS * 2);
+            add(other, at_ms + dice.log_within(1, 20_000), Ask::Resubmit(job));
+        }
+        for _ in 0..dice.within(0, 4) {
+            let job = name.clone();
+            let what = match dice.weighted(&[3, 1, 1, 1, 2]) {
+                0 => Ask::Get { job },
+                1 => Ask::List,
+                2 => Ask::Tasks { job },
+                3 => Ask::Attempts { job },
+                _ => Ask::Watch { job },
+            };
+            let other = if dice.chance(50) { session } else { dice.position(HOSTS * 2) };
+            add(other, at_ms + dice.log_within(1, 8_000), what);
+        }
+        if let Some(storm_ms) = storm_ms.filter(|storm_ms| *storm_ms > at_ms && dice.chance(50)) {
+            add(session, storm_ms + dice.within(0, 1_000), Ask::Cancel { job: name });
+        } else if dice.chance(8) {
+            add(session, at_ms + dice.log_within(10, 6_000), Ask::Cancel { job: name });
+        }
+    }
+    for session in &mut sessions {
+        session.steps.sort_by_key(|step| step.at_ms);
+    }
+    sessions.push(probe(scenario));
+    sessions
+}
+
+fn probe(scenario: &Scenario) -> SessionPlan {
+    let at_ms = scenario.heal_ms;
+    let steps = (0..PROBES).flat_map(|number| {
+        let name = format!("probe-{number}");
+        let job = JobPlan {
+            name: name.clone(),
+            priority: 50,
+            cancel_on_failure: false,
+            tasks: vec![TaskPlan { runs_ms: 50, ..plain("only") }],
+        };
+        [Ask::Submit(job), Ask::Get { job: name }].map(|what| OperationPlan { at_ms, what })
+    });
+    SessionPlan { host: 0, steps: steps.collect() }
+}
+
+fn plain(name: &str) -> TaskPlan {
+    TaskPlan {
+        name: name.into(),
+        needs: vec![],
+        count: 1,
+        cpu_milli: 200,
+        memory_bytes: 1 << 26,
+        promise: Promise::AtLeastOnce,
+        attempts: 1,
+        backoff_ms: 100,
+        timeout_ms: None,
+        regions: vec![],
+        clusters: vec![],
+        runs_ms: 200,
+        fails: 0,
+        stubborn: false,
+        poison: false,
+    }
+}
+
+fn poison(dice: &mut Stream, number: usize) -> JobPlan {
+    let task = TaskPlan {
+        poison: true,
+        runs_ms: 2_000,
+        count: u32::try_from(dice.within(1, 3)).unwrap_or(1),
+        ..plain("poison")
+    };
+    JobPlan { name: format!("job-{number}"), priority: 90, cancel_on_failure: false, tasks: vec![task] }
+}
+
+fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
+    let count = |dice: &mut Stream, from, to| u32::try_from(dice.within(from, to)).unwrap_or(1);
+    let shape = dice.weighted(&[4, 3, 2, 2, 1]);
+    let mut tasks: Vec<TaskPlan> = vec![];
+    match shape {
+        // One task.
+        0 => tasks.push(task(dice, scenario, "only")),
+        // Many of one kind.
+        1 => {
+            let one = task(dice, scenario, "many");
+            // Two small nodes may be all that they can have.
+            let runs_ms = one.runs_ms.min(MANY_RUN_MS_MAX);
+            tasks.push(TaskPlan { count: count(dice, 2, TASKS_PER_JOB_MAX / 2), runs_ms, ..one });
+        }
+        // One after the other.
+        2 => {
+            for at in 0..dice.within(2, 7) {
+                let needs = if at == 0 { vec![] } else { vec![format!("step-{}", at - 1)] };
+                tasks.push(TaskPlan { needs, ..task(dice, scenario, &format!("step-{at}")) });
+            }
+        }
+        // Split, work, join; the last ones named first, because files may.
+        3 => {
+            let width = count(dice, 2, TASKS_PER_JOB_MAX - 4);
+            tasks.push(TaskPlan { needs: vec!["work".into(), "audit".into()], ..task(dice, scenario, "join") });
+            let one = task(dice, scenario, "work");
+            let runs_ms = one.runs_ms.min(MANY_RUN_MS_MAX);
+            tasks.push(TaskPlan { needs: vec!["split".into()], count: width, runs_ms, ..one });
+            tasks.push(TaskPlan { needs: vec!["split".into()], ..task(dice, scenario, "audit") });
+            tasks.push(task(dice, scenario, "split"));
+        }
+        // A random graph: each task needs some of those before it.
+        _ => {
+            for at in 0..dice.within(3, 15) {
+                let needs = (0..at).filter(|_| dice.chance(25)).map(|before| format!("node-{before}")).collect();
+                tasks.push(TaskPlan { needs, ..task(dice, scenario, &format!("node-{at}")) });
+            }
+        }
+    }
+    JobPlan {
+        name: format!("job-{number}"),
+        priority: u8::try_from(dice.within(0, 101)).unwrap_or(50),
+        cancel_on_failure: dice.chance(25),
+        tasks,
+    }
+}
+
+fn task(dice: &mut Stream, scenario: &Scenario, name: &str) -> TaskPlan {
+    let promise = [Promise::AtLeastOnce, Promise::Fenced, Promise::AtMostOnce][dice.weighted(&[3, 5, 2])];
+    // Long ones are there to be caught by faults in the middle.
+    let runs_ms = if dice.chance(16) { dice.within(4_000, 12_000) } else { dice.log_within(20, 1_500) };
+    let may_retry = promise != Promise::AtMostOnce;
+    let attempts = if may_retry { u32::try_from(dice.within(1, 4)).unwrap_or(1) } else { 1 };
+    let fails = if scenario.kind != Kind::FaultFree && dice.chance(10) { attempts } else { attempts - 1 };
+    let smallest_cpu = scenario.racks.iter().flat_map(|rack| &rack.agents).map(|agent| agent.cpu_milli).min();
+    let region = dice.pick(&scenario.racks).region.clone();
+    let cluster = dice.pick(&dice.clone().pick(&scenario.racks).agents).cluster.clone();
+    let mut task = TaskPlan {
+        cpu_milli: 100 * dice.within(1, smallest_cpu.unwrap_or(1_000) / 100 + 1),
+        memory_bytes: (1 << 20) * dice.log_within(1, 512),
+        promise,
+        attempts,
+        backoff_ms: dice.log_within(50, 1_000),
+        runs_ms,
+        fails: if dice.chance(25) { fails } else { 0 },
+        stubborn: dice.chance(20),
+        ..plain(name)
+    };
+    if dice.chance(10) {
+        task.timeout_ms = Some(dice.log_within(200, 4_000));
+    }
+    match dice.within(0, 10) {
+        0 => task.regions = vec![region],
+        1 => task.clusters = vec![cluster],
+        _ => {}
+    }
+    task
+}
