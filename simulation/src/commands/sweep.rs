@@ -44,6 +44,9 @@ pub(super) struct Shown {
     /// Begin no more seeds after the first violation.
     #[arg(long)]
     pub(super) stop_on_violation: bool,
+    /// So many seeds may be invalid: among fresh ones, a few show too little.
+    #[arg(long, default_value_t = 0)]
+    pub(super) invalid_max: u64,
 }
 
 impl Sweep {
@@ -79,5 +82,5 @@ pub(super) fn over(
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
     report::json(&tally.summary(jobs, clock.used()))?;
-    Ok(Verdict::good_if(tally.is_good()))
+    Ok(Verdict::good_if(tally.is_good(shown.invalid_max)))
 }

@@ -8,7 +8,7 @@ use crate::disk::Failing;
 use crate::facts::Fact;
 use crate::ledger::RaftRows as _;
 use crate::oracles::Stall;
-use crate::scenario::{Class, FaultPlan, FaultWhat, Scenario, Target, Way};
+use crate::scenario::{Class, FaultPlan, FaultWhat, Kind, Scenario, Target, Way};
 
 /// A supervisor starts a replica that ended by itself again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
@@ -113,6 +113,15 @@ impl World {
         let missing = !self.stats.faults.contains_key(&Class::Absence);
         self.striking.coming.retain(|fault| missing && fault.class == Class::Absence);
         self.striking.coming.truncate(1);
+        if self.scenario.kind == Kind::Swarm && self.replicas.len() >= 3 && self.stats().leader_changes == 0 {
+            // Nobody ever led after somebody else: the cluster has yet to show that it can.
+            self.striking.coming.push_back(FaultPlan {
+                at_ms: self.scenario.heal_ms,
+                for_ms: AGAIN_AFTER_MS,
+                class: Class::Crash,
+                what: FaultWhat::Crash { target: Target::Leader, kept_percent: 0 },
+            });
+        }
         for fault in &mut self.striking.under_way {
             fault.ends = now;
         }
