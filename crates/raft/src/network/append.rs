@@ -146,3 +146,25 @@ fn result_from(reply: pb::AppendReply) -> Result<StreamAppendResult<TypeConfig>,
         Outcome::HigherVote(vote) => Err(StreamAppendError::HigherVote(wire::vote_from(Some(vote))?)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use openraft::EntryPayload;
+
+    use super::*;
+    use crate::type_config::{LogEntry, Payload, Vote, log_id};
+
+    fn request(prev: u64, commit: u64, entries: Vec<LogEntry>) -> AppendEntriesRequest<TypeConfig> {
+        let vote = Vote::new_committed(1, 1);
+        let (prev_log_id, leader_commit) = (Some(log_id(1, prev)), Some(log_id(1, commit)));
+        AppendEntriesRequest { vote, prev_log_id, leader_commit, entries }
+    }
+
+    #[test]
+    fn only_an_empty_append_to_a_peer_that_lacks_committed_entries_is_a_sign_of_hunger() {
+        let entry = LogEntry { log_id: log_id(1, 6), payload: EntryPayload::Normal(Payload("entry".into())) };
+        assert!(has_nothing_for_who_needs_more(&request(5, 9, vec![])));
+        assert!(!has_nothing_for_who_needs_more(&request(5, 9, vec![entry])), "it gets some of them");
+        assert!(!has_nothing_for_who_needs_more(&request(9, 9, vec![])), "a sign of life to one that has all");
+    }
+}
