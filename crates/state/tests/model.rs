@@ -316,8 +316,13 @@ impl World {
         let Some(earlier) = before.attempts_of(task).last().filter(|_| promise == OnNodeLoss::Fenced) else { return };
         let node = before.node(&earlier.node).unwrap();
         let passed = match node.status {
-            NodeStatus::Lost { at } => self.state.meta().served.0 >= at.0 + node.lease.kill_ms,
-            NodeStatus::Up => self.state.meta().served.0 >= node.lease.server_ms + node.lease.kill_ms,
+            // A lease that was granted since, without a claim to this copy, says nothing about it.
+            NodeStatus::Lost { at } if node.epoch == earlier.epoch => {
+                self.state.meta().served.0 >= at.0 + node.lease.kill_ms
+            }
+            NodeStatus::Lost { .. } | NodeStatus::Up => {
+                self.state.meta().served.0 >= node.lease.server_ms + node.lease.kill_ms
+            }
         };
         assert!(earlier.gone || passed, "a fenced task was placed again while its copy may run: {earlier:?}");
     }
