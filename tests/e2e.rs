@@ -6,5 +6,6 @@ mod command_line;
 mod failover;
 mod node_loss;
 mod power;
+mod replicas;
 mod requests;
 mod waiting;

@@ -105,7 +105,7 @@ impl Client {
         }
     }
 
-    /// A call that changes nothing.
+    /// A call that changes nothing, or nothing twice.
     async fn read<Asked, Answer, Sent>(
         &self,
         asked: Asked,

@@ -52,6 +52,7 @@ keys! {
     "server.advertise.agent" parse::address, "where agents reach server.listen.agent (the same address)";
     "server.advertise.raft" parse::address, "where replicas reach server.listen.raft (the same address)";
     "server.peers" parse::addresses, "raft addresses of replicas to join (none)";
+    "server.learner" parse::boolean, "take part without a vote, until somebody promotes this replica (false)";
     "server.insecure" parse::boolean, "listen beyond loopback without TLS (false)";
     "server.raft.heartbeat" parse::duration, "time between a leader's heartbeats";
     "server.raft.election_min" parse::duration, "shortest silence after which a replica stands for election";

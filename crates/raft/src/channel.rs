@@ -41,3 +41,12 @@ pub(crate) fn client(network: &Arc<dyn Network>, address: &str, connect_deadline
         .max_decoding_message_size(MESSAGE_BYTES_MAX)
         .max_encoding_message_size(MESSAGE_BYTES_MAX)
 }
+
+/// Why a call failed, in the words of whoever knows best.
+pub(crate) fn cause(status: &tonic::Status) -> String {
+    let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(status);
+    while let Some(deeper) = cause.and_then(std::error::Error::source) {
+        cause = Some(deeper);
+    }
+    cause.map_or_else(|| status.message().to_owned(), ToString::to_string)
+}

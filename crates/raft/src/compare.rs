@@ -101,6 +101,30 @@ fn verdict(
     (if with_us * 2 > voters { Verdict::Agreed } else { Verdict::Open }, None)
 }
 
+/// Asks all other members for the time of day, which costs them nothing.
+pub(crate) async fn reach(raft: &Raft, links: &Links) -> Vec<(ReplicaId, Result<Duration, String>)> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let others = metrics.membership_config.membership().nodes().filter(|(id, _)| **id != metrics.id);
+    let asked = others.map(|(id, peer)| async move { (*id, knock(links, peer).await) });
+    futures_util::future::join_all(asked).await
+}
+
+async fn knock(links: &Links, peer: &Peer) -> Result<Duration, String> {
+    let deadline = Duration::from_millis(links.tuning.election_ms_max);
+    let mut client = channel::client(&links.network, &peer.raft, deadline);
+    let request = pb::ClockRequest { header: Some(links.gate.header(peer.store)) };
+    let since = tokio::time::Instant::now();
+    match tokio::time::timeout(deadline, client.clock(request)).await {
+        Ok(Ok(reply)) => {
+            let took = since.elapsed();
+            let checked = links.gate.check(reply.into_inner().header.as_ref()).await;
+            checked.map(|_| took).map_err(|status| status.message().to_owned())
+        }
+        Ok(Err(status)) => Err(channel::cause(&status)),
+        Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),
+    }
+}
+
 async fn ask(links: &Links, peer: &Peer, revision: Revision) -> Option<Vec<u8>> {
     let deadline = Duration::from_millis(links.tuning.election_ms_max);
     let mut client = channel::client(&links.network, &peer.raft, deadline);

@@ -49,6 +49,9 @@ pub struct Config {
     pub listen: String,
     /// Where others reach it. An empty raft address stands for the one bound.
     pub advertise: Addresses,
+    /// It does not want to vote: it takes what the others decide, and answers stale reads, until
+    /// somebody promotes it. Says nothing once it is a voter.
+    pub learner: bool,
     /// Timing and sizes.
     pub tuning: Tuning,
 }

@@ -88,6 +88,23 @@ pub enum ReadError {
     Storage(String),
 }
 
+/// Why the membership did not change, or leadership did not pass.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum MemberError {
+    /// Nothing happened: ask the leader.
+    #[error("this replica does not lead")]
+    NotLeader { leader: Option<Hint> },
+    /// Nothing happened: there never was such a replica.
+    #[error("there is no replica {0}: 'quorate replica list' shows all")]
+    NoSuchReplica(u64),
+    /// Nothing happened; the sentence says why and what helps.
+    #[error("{0}")]
+    Refused(String),
+    /// It may or may not have happened: ask again, which changes nothing twice.
+    #[error("the outcome is unknown: {0}")]
+    OutcomeUnknown(String),
+}
+
 /// Why a replica is no more.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 pub enum StopReason {
@@ -107,6 +124,9 @@ pub enum StopReason {
     /// Its disk is an older image of itself.
     #[error("a peer refuses this store: {0}: remove the data directory and join again")]
     StaleStore(String),
+    /// It belongs to its cluster no more.
+    #[error("this replica was removed from its cluster: its data directory can be deleted")]
+    Removed,
     /// A bug.
     #[error("internal error: {0}")]
     Internal(String),

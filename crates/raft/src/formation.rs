@@ -7,9 +7,9 @@ use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Shutdown, Table};
 use quorate_state::Uuid;
 
-use crate::join::{self, Refusal};
+use crate::join::{self, Applicant, Refusal};
 use crate::store::{self, STORE_FORMAT};
-use crate::type_config::{Peer, ReplicaId};
+use crate::type_config::ReplicaId;
 use crate::{Error, Formation, Identity, Seams, wire};
 
 /// The replica that makes a cluster has this id; others follow from there.
@@ -38,10 +38,10 @@ enum Found {
 /// A member that starts again waits no longer for anyone to contradict it.
 const CONFIRM_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Finds out, or decides, what this store is. `address` is where the others will reach it.
+/// Finds out, or decides, what this store is. The applicant's peer names no store yet.
 pub(crate) async fn form(
     formation: &Formation,
-    address: &Peer,
+    applicant: &Applicant,
     seams: &Seams,
     shutdown: &Shutdown,
 ) -> Result<Formed, Error> {
@@ -58,13 +58,13 @@ pub(crate) async fn form(
             // Before anyone is asked: asking again after a crash must be the same store asking.
             let record = pb::Identity { format: STORE_FORMAT, store: wire::uuid_to(store), ..Default::default() };
             store::save(&*seams.disk, store::IDENTITY, &record).await?;
-            (enter(peers, store, address, seams, shutdown).await?, false)
+            (enter(peers, store, applicant, seams, shutdown).await?, false)
         }
         (Formation::Join { peers }, Found::Joining(store)) => {
-            (enter(peers, store, address, seams, shutdown).await?, false)
+            (enter(peers, store, applicant, seams, shutdown).await?, false)
         }
         (Formation::Join { peers }, Found::Member(identity, founder)) => {
-            confirm(peers, identity, address, seams).await?;
+            confirm(peers, identity, applicant, seams).await?;
             (identity, founder)
         }
     };
@@ -109,14 +109,14 @@ async fn found_cluster(seams: &Seams) -> Result<Identity, Error> {
 async fn enter(
     peers: &[String],
     store: Uuid,
-    address: &Peer,
+    applicant: &Applicant,
     seams: &Seams,
     shutdown: &Shutdown,
 ) -> Result<Identity, Error> {
     if peers.is_empty() {
         return Err(Error::NoPeers);
     }
-    let request = join::request(None, &Peer { store, ..address.clone() });
+    let request = join::request(None, store, applicant);
     let accepted = join::ask_until_accepted(&seams.network, peers, &request, shutdown).await?;
     let format = |error: wire::WireError| Error::Format(format!("the answer to a join: {error}"));
     let cluster = wire::uuid_from("cluster", &accepted.cluster).map_err(format)?;
@@ -127,8 +127,8 @@ async fn enter(
 
 /// Joining again what one is a member of is fine; joining another cluster is not. Peers that do not
 /// answer say nothing against it.
-async fn confirm(peers: &[String], identity: Identity, address: &Peer, seams: &Seams) -> Result<(), Error> {
-    let request = join::request(Some(identity), &Peer { store: identity.store, ..address.clone() });
+async fn confirm(peers: &[String], identity: Identity, applicant: &Applicant, seams: &Seams) -> Result<(), Error> {
+    let request = join::request(Some(identity), identity.store, applicant);
     // Where most replicas start again at once, nobody answers before they have all gone on.
     match tokio::time::timeout(CONFIRM_DEADLINE, join::ask(&seams.network, peers, &request)).await {
         Ok(Err(Refusal::Final(why))) => Err(Error::JoinRefused(why)),

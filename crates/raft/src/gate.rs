@@ -11,6 +11,7 @@ use quorate_state::Uuid;
 use tonic::Status;
 
 use crate::halt::Halt;
+use crate::state_machine::Published;
 use crate::type_config::{Raft, ReplicaId};
 use crate::{Error, Identity, StopReason, store, wire};
 
@@ -21,6 +22,7 @@ pub(crate) struct Gate {
     start: pb::Start,
     disk: Arc<dyn Disk>,
     halt: Halt,
+    published: Arc<Published>,
     /// The latest starts seen, by store; bounded by the replicas there ever were.
     starts: Mutex<BTreeMap<Uuid, pb::Start>>,
     /// Set once openraft is up; before that nobody's membership is known.
@@ -28,8 +30,14 @@ pub(crate) struct Gate {
 }
 
 impl Gate {
-    pub(crate) fn new(identity: Identity, start: pb::Start, disk: Arc<dyn Disk>, halt: Halt) -> Self {
-        Self { identity, start, disk, halt, starts: Mutex::default(), raft: OnceLock::new() }
+    pub(crate) fn new(
+        identity: Identity,
+        start: pb::Start,
+        disk: Arc<dyn Disk>,
+        halt: Halt,
+        published: Arc<Published>,
+    ) -> Self {
+        Self { identity, start, disk, halt, published, starts: Mutex::default(), raft: OnceLock::new() }
     }
 
     /// From now on senders must be who the membership says they are.
@@ -73,6 +81,9 @@ impl Gate {
             return refuse(format!("store {to_store} is not here; replica {} has {}", ours.replica, ours.store));
         }
         let from_store = wire::uuid_from("header.from_store", &header.from_store)?;
+        if self.published.was_removed(header.from) {
+            return Err(removed(header.from));
+        }
         if self.store_of(header.from).is_some_and(|known| known != from_store) {
             return refuse(format!("store {from_store} is not that of replica {}", header.from));
         }
@@ -131,6 +142,21 @@ impl Gate {
     fn lock_starts(&self) -> std::sync::MutexGuard<'_, BTreeMap<Uuid, pb::Start>> {
         self.starts.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// The metadata key by which a replica learns that it belongs to its cluster no more. Whoever says
+/// so has applied the entry that removed it.
+const REMOVED: &str = "quorate-removed";
+
+fn removed(replica: ReplicaId) -> Status {
+    let mut status = Status::failed_precondition(format!("replica {replica} was removed from the cluster"));
+    status.metadata_mut().insert(REMOVED, tonic::metadata::MetadataValue::from_static("true"));
+    status
+}
+
+/// A peer says that we were removed.
+pub(crate) fn says_removed(status: &Status) -> bool {
+    status.metadata().contains_key(REMOVED)
 }
 
 /// True for the same start, or a later one of the same disk.

@@ -12,6 +12,7 @@ use openraft::{ChangeMembers, ServerState};
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::raft::v1::join_reply::Outcome;
 use quorate_seams::{Network, Shutdown};
+use quorate_state::Uuid;
 use tonic::Status;
 
 use crate::runtime::jittered;
@@ -30,8 +31,8 @@ const ASK_PAUSE: Duration = Duration::from_millis(500);
 const REDIRECTS_MAX: usize = 4;
 /// For a change of membership to be committed.
 const CHANGE_DEADLINE: Duration = Duration::from_secs(5);
-/// A learner becomes a voter when it is this close to the end of the log.
-const PROMOTE_LAG_MAX: u64 = 200;
+/// A learner may vote, and a voter lead, when it is this close to the end of the log.
+const CAUGHT_UP_LAG_MAX: u64 = 200;
 
 /// Why a cluster did not take a joiner.
 #[derive(Debug)]
@@ -42,12 +43,22 @@ pub(crate) enum Refusal {
     ForNow(String),
 }
 
+/// Who wants to become a member, and as what.
+#[derive(Clone, Debug)]
+pub(crate) struct Applicant {
+    pub(crate) peer: Peer,
+    /// It does not ask for a vote.
+    pub(crate) learner: bool,
+}
+
 /// The question. `known` is what the joiner already is, if it was taken before.
-pub(crate) fn request(known: Option<Identity>, peer: &Peer) -> pb::JoinRequest {
+pub(crate) fn request(known: Option<Identity>, store: Uuid, applicant: &Applicant) -> pb::JoinRequest {
+    let peer = Peer { store, ..applicant.peer.clone() };
     pb::JoinRequest {
         cluster: known.map(|identity| wire::uuid_to(identity.cluster)).unwrap_or_default(),
-        peer: Some(wire::peer_to(known.map_or(0, |identity| identity.replica), peer)),
+        peer: Some(wire::peer_to(known.map_or(0, |identity| identity.replica), &peer)),
         format: STORE_FORMAT,
+        learner: applicant.learner,
     }
 }
 
@@ -106,15 +117,18 @@ pub(crate) async fn ask_until_accepted(
     }
 }
 
-/// Asks to become a voter until this replica is one.
+/// Asks to become a voter until this replica is one, unless it wants to be none.
 pub(crate) async fn ask_until_voter(
     raft: Raft,
     network: Arc<dyn Network>,
     identity: Identity,
-    me: Peer,
+    applicant: Applicant,
     peers: Vec<String>,
 ) {
-    let request = request(Some(identity), &me);
+    if applicant.learner {
+        return;
+    }
+    let request = request(Some(identity), identity.store, &applicant);
     loop {
         let metrics = raft.metrics().borrow_watched().clone();
         let committed = metrics.committed_membership_config.membership();
@@ -140,12 +154,16 @@ pub(crate) struct Registrar {
     identity: Identity,
     published: Arc<Published>,
     /// openraft changes the membership one step at a time.
-    one: tokio::sync::Mutex<()>,
+    pub(crate) one: tokio::sync::Mutex<()>,
 }
 
 impl Registrar {
     pub(crate) fn new(identity: Identity, published: Arc<Published>) -> Self {
         Self { identity, published, one: tokio::sync::Mutex::default() }
+    }
+
+    pub(crate) fn published(&self) -> &Published {
+        &self.published
     }
 
     /// Makes a joiner a learner, or a learner that has caught up a voter.
@@ -184,7 +202,7 @@ impl Registrar {
             return Ok(Outcome::Retry("a change of membership is not committed yet".into()));
         }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.store == peer.store) {
-            return Ok(self.promote(raft, &metrics, *id).await);
+            return Ok(if request.learner { self.accepted(*id, false) } else { self.grow(raft, &metrics, *id).await });
         }
         if claimed != 0 {
             return Ok(Outcome::Refused(format!(
@@ -206,14 +224,12 @@ impl Registrar {
         })
     }
 
-    async fn promote(&self, raft: &Raft, metrics: &Metrics, id: ReplicaId) -> Outcome {
+    /// Makes a voter of a learner that asks to be one, as soon as it has caught up.
+    async fn grow(&self, raft: &Raft, metrics: &Metrics, id: ReplicaId) -> Outcome {
         if metrics.membership_config.membership().voter_ids().any(|voter| voter == id) {
             return self.accepted(id, true);
         }
-        let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).copied().flatten());
-        let close =
-            matched.is_some_and(|matched| matched.index + PROMOTE_LAG_MAX >= metrics.last_log_index.unwrap_or(0));
-        if !close {
+        if !has_caught_up(metrics, id) {
             return self.accepted(id, false);
         }
         tracing::info!(replica = id, "a learner has caught up and becomes a voter");
@@ -227,6 +243,12 @@ impl Registrar {
         let cluster = wire::uuid_to(self.identity.cluster);
         Outcome::Accepted(pb::JoinAccepted { cluster, group: quorate_proto::format::GROUP, replica, voter })
     }
+}
+
+/// A replica's log ends close to ours.
+pub(crate) fn has_caught_up(metrics: &Metrics, id: ReplicaId) -> bool {
+    let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).copied().flatten());
+    matched.is_some_and(|matched| matched.index + CAUGHT_UP_LAG_MAX >= metrics.last_log_index.unwrap_or(0))
 }
 
 /// Finishes a change of voters that stopped half way, because its leader did: on the leader, call
@@ -247,7 +269,9 @@ pub(crate) async fn settle(raft: &Raft) {
 }
 
 /// Waits for a change of membership, but not for ever.
-async fn change<T, E: std::error::Error>(changing: impl Future<Output = Result<T, E>>) -> Result<(), String> {
+pub(crate) async fn change<T, E: std::error::Error>(
+    changing: impl Future<Output = Result<T, E>>,
+) -> Result<(), String> {
     match tokio::time::timeout(CHANGE_DEADLINE, changing).await {
         Ok(Ok(_)) => Ok(()),
         Ok(Err(error)) => Err(error.to_string()),

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
 //! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
-//! `network` and `service` (what is sent), `join` and `compare` (how replicas meet and watch each
-//! other).
+//! `network` and `service` (what is sent), `join`, `members` and `compare` (how replicas meet, who
+//! takes part, and how they watch each other).
 //!
 //! **Invariant:** no other crate names an openraft type, because its alphas change between numbers
 //! and only the simulator may say that a new one is fit.
@@ -41,8 +41,10 @@ mod service;
 
 mod compare;
 mod join;
+mod members;
 
 pub use config::{Addresses, Config, Formation, Seams, Tuning};
-pub use error::{Error, ProposeError, ReadError, StopReason};
+pub use error::{Error, MemberError, ProposeError, ReadError, StopReason};
+pub use members::MemberChange;
 pub use replica::{EventsPage, Replica};
 pub use role::{Hint, Identity, LogStatus, LogTime, Member, Members, Role};

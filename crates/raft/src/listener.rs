@@ -178,10 +178,10 @@ mod tests {
         let published = Arc::new(Published::new(PurgeBound::default(), 1));
         let disk = Arc::new(RocksDisk::open(dir.path()).unwrap());
         Service {
-            gate: Arc::new(Gate::new(identity, Default::default(), disk, Halt::new())),
+            gate: Arc::new(Gate::new(identity, Default::default(), disk, Halt::new(), published.clone())),
             published: published.clone(),
             clock: Arc::new(SystemClock),
-            registrar: Registrar::new(identity, published),
+            registrar: Arc::new(Registrar::new(identity, published)),
             incoming: Mutex::default(),
         }
     }

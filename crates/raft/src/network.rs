@@ -26,11 +26,11 @@ use quorate_seams::{Entropy, Network};
 use tonic::{Code, Status};
 
 use crate::channel::{self, Client};
-use crate::gate::Gate;
+use crate::gate::{Gate, says_removed};
 use crate::halt::Halt;
 use crate::snapshot::{Image, Snapshot};
 use crate::type_config::{Peer, ReplicaId, TypeConfig};
-use crate::{Tuning, wire};
+use crate::{StopReason, Tuning, wire};
 use line::Line;
 
 type Rpc<T> = Result<T, RPCError<TypeConfig>>;
@@ -138,6 +138,9 @@ impl Link {
 impl Links {
     /// Logs a failed call: aloud where someone has to look after it.
     fn note(&self, target: ReplicaId, status: &Status) {
+        if says_removed(status) {
+            self.halt.because(StopReason::Removed);
+        }
         match status.code() {
             Code::FailedPrecondition => {
                 tracing::warn!(target, why = status.message(), "no understanding with a replica");

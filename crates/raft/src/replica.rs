@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
+use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows::{decode_event, event_key};
@@ -16,7 +17,7 @@ use tokio_util::task::TaskTracker;
 use crate::formation::{self, Formed};
 use crate::gate::Gate;
 use crate::halt::Halt;
-use crate::join::{self, Registrar};
+use crate::join::{self, Applicant, Registrar};
 use crate::lead::{self, Lead};
 use crate::log_store::{LogStore, PurgeBound};
 use crate::network::Links;
@@ -27,8 +28,8 @@ use crate::state_machine::{Published, StateMachine};
 use crate::store::{self, Store};
 use crate::type_config::{Peer, Raft};
 use crate::{
-    Addresses, Config, Error, Formation, Identity, LogStatus, LogTime, Member, Members, ProposeError, ReadError, Role,
-    Seams, StopReason, Tuning, compare, listener, runtime,
+    Addresses, Config, Error, Formation, Identity, LogStatus, LogTime, Member, MemberChange, MemberError, Members,
+    ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, runtime,
 };
 
 /// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
@@ -51,6 +52,10 @@ struct Inner {
     lead: Arc<Lead>,
     proposer: Proposer,
     barrier: Barrier,
+    registrar: Arc<Registrar>,
+    links: Links,
+    /// A voter that is not heard for this long does not count as one that answers.
+    patience: Duration,
     halt: Halt,
     tasks: TaskTracker,
 }
@@ -78,10 +83,11 @@ impl Replica {
         let Addresses { raft, api, agent } = config.advertise;
         let raft = if raft.is_empty() { raft_address.to_string() } else { raft };
         let store_unknown = quorate_state::Uuid::default();
-        let address = Peer { store: store_unknown, region: config.region, raft, api, agent };
+        let peer = Peer { store: store_unknown, region: config.region, raft, api, agent };
+        let applicant = Applicant { peer, learner: config.learner };
         let Formed { identity, founder, start } =
-            formation::form(&config.formation, &address, &seams, &shutdown).await?;
-        let me = Peer { store: identity.store, ..address };
+            formation::form(&config.formation, &applicant, &seams, &shutdown).await?;
+        let me = Peer { store: identity.store, ..applicant.peer.clone() };
         tracing::info!(cluster = %identity.cluster, replica = identity.replica, start = start.count, "this replica starts");
 
         let store = Store::new(seams.disk.clone());
@@ -90,7 +96,7 @@ impl Replica {
         let machine = StateMachine::load(store.clone(), published.clone())?;
         let log = LogStore::new(store.clone(), purge_below);
         let halt = Halt::new();
-        let gate = Arc::new(Gate::new(identity, start, seams.disk.clone(), halt.clone()));
+        let gate = Arc::new(Gate::new(identity, start, seams.disk.clone(), halt.clone(), published.clone()));
         let links = Links {
             gate: gate.clone(),
             network: seams.network.clone(),
@@ -112,11 +118,12 @@ impl Replica {
         let deadline = Duration::from_millis(2 * config.tuning.election_ms_max);
         let applied = published.revision();
         let (barrier, rounds) = Barrier::new(Rounds { raft: raft.clone(), lead: lead.clone(), applied, deadline });
+        let registrar = Arc::new(Registrar::new(identity, published.clone()));
         let service = Service {
             gate,
             published: published.clone(),
             clock: seams.clock.clone(),
-            registrar: Registrar::new(identity, published.clone()),
+            registrar: registrar.clone(),
             incoming: tokio::sync::Mutex::default(),
         };
         let peers = match config.formation {
@@ -136,13 +143,27 @@ impl Replica {
         tasks.spawn(lead::watch(raft.clone(), lead.clone(), published.clone(), store.clone(), halt.clone()));
         tasks.spawn(until(stop.clone(), batches));
         tasks.spawn(until(stop.clone(), rounds));
-        tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links)));
-        let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, me, peers);
+        tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links.clone())));
+        let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, applicant, peers);
         tasks.spawn(until(stop.clone(), becoming));
         let patience = Duration::from_millis(config.tuning.election_ms_min);
         tasks.spawn(end(raft.clone(), halt.clone(), shutdown, stop, patience));
         tasks.close();
-        let inner = Inner { identity, raft_address, raft, store, published, lead, proposer, barrier, halt, tasks };
+        let inner = Inner {
+            identity,
+            raft_address,
+            raft,
+            store,
+            published,
+            lead,
+            proposer,
+            barrier,
+            registrar,
+            links,
+            patience: Duration::from_millis(config.tuning.election_ms_max),
+            halt,
+            tasks,
+        };
         Ok(Self { inner: Arc::new(inner) })
     }
 
@@ -231,6 +252,25 @@ impl Replica {
         Ok(EventsPage { rows, through: last.unwrap_or(Revision(through)), more: last.is_some() })
     }
 
+    /// Changes who takes part. Returns once the change is committed; asking again changes nothing twice.
+    pub async fn change_members(&self, change: MemberChange) -> Result<(), MemberError> {
+        let Inner { raft, lead, registrar, patience, .. } = &*self.inner;
+        registrar.change(raft, lead, change, *patience).await
+    }
+
+    /// Passes leadership to a voter that has caught up, to the one with most of the log unless it is
+    /// said to whom. Only in `term`, if one is named: asking again does not pass it on again. Returns
+    /// who leads then.
+    pub async fn transfer(&self, to: Option<u64>, term: Option<u64>) -> Result<u64, MemberError> {
+        let Inner { raft, lead, registrar, patience, .. } = &*self.inner;
+        registrar.transfer(raft, lead, to, term, *patience).await
+    }
+
+    /// Asks every other replica for a sign of life, all at once: how long one took, or why none came.
+    pub async fn reach(&self) -> Vec<(u64, Result<Duration, String>)> {
+        compare::reach(&self.inner.raft, &self.inner.links).await
+    }
+
     /// The replicas as this one knows them.
     pub fn members(&self) -> Members {
         let metrics = self.inner.raft.metrics();
@@ -238,6 +278,7 @@ impl Replica {
         let membership = metrics.membership_config.membership();
         let voters: std::collections::BTreeSet<u64> = membership.voter_ids().collect();
         let matched = |id: &u64| metrics.replication.as_ref()?.get(id)?.map(|matched| matched.index);
+        let silent = |id: &u64| metrics.heartbeat.as_ref()?.get(id)?.map(|heard| heard.elapsed());
         let replicas = membership.nodes().map(|(id, peer)| Member {
             id: *id,
             store: peer.store,
@@ -245,6 +286,7 @@ impl Replica {
             addresses: Addresses { raft: peer.raft.clone(), api: peer.api.clone(), agent: peer.agent.clone() },
             voter: voters.contains(id),
             matched: matched(id),
+            silent: silent(id),
         });
         Members { term: metrics.current_term, leader: metrics.current_leader, replicas: replicas.collect() }
     }
@@ -302,7 +344,7 @@ async fn end(raft: Raft, halt: Halt, shutdown: Shutdown, stop: CancellationToken
 }
 
 /// The voter that has most of the log.
-fn successor(raft: &Raft) -> Option<u64> {
+pub(crate) fn successor(raft: &Raft) -> Option<u64> {
     let metrics = raft.metrics();
     let metrics = metrics.borrow_watched();
     let voters: std::collections::BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();

@@ -79,10 +79,12 @@ pub struct Member {
     pub region: RegionName,
     /// Where it is reached.
     pub addresses: Addresses,
-    /// False while it catches up.
+    /// False for a learner.
     pub voter: bool,
     /// The last entry that is known to be on its disk; only a leader knows.
     pub matched: Option<u64>,
+    /// How long ago it last answered; only a leader knows, and of nobody who never did.
+    pub silent: Option<std::time::Duration>,
 }
 
 /// Where a replica's log stands; indexes, absent when nothing is there yet.

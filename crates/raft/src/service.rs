@@ -26,7 +26,7 @@ pub(crate) struct Service {
     pub(crate) gate: Arc<Gate>,
     pub(crate) published: Arc<Published>,
     pub(crate) clock: Arc<dyn Clock>,
-    pub(crate) registrar: Registrar,
+    pub(crate) registrar: Arc<Registrar>,
     pub(crate) incoming: Mutex<Transfer>,
 }
 

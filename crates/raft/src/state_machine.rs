@@ -141,7 +141,8 @@ impl StateMachine {
     }
 
     fn publish(&self) {
-        self.published.publish(&self.state, self.done.next_index(), self.done.replica_max);
+        let Done { membership, replica_max, .. } = &self.done;
+        self.published.publish(&self.state, self.done.next_index(), membership, *replica_max);
     }
 
     fn snapshot_meta(&self) -> SnapshotMeta {

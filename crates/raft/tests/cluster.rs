@@ -1,5 +1,6 @@
 //! Three replicas over real sockets: they form, agree, lose members and take them back.
 
+mod members;
 mod support;
 
 use std::collections::BTreeSet;

@@ -24,6 +24,8 @@ pub struct Config {
     pub listen: Listeners,
     /// What it tells others to connect to, where that differs from `listen`.
     pub advertise: Advertise,
+    /// Take part without a vote, until somebody promotes this replica.
+    pub learner: bool,
     /// Accept other than loopback addresses without TLS.
     pub insecure: bool,
     /// Limits and defaults of a new cluster; a cluster that exists keeps its own.
@@ -79,6 +81,7 @@ impl Config {
             region,
             listen,
             advertise: Advertise::default(),
+            learner: false,
             insecure: false,
             settings: Settings::default(),
             tuning: Tuning::default(),

@@ -162,6 +162,7 @@ async fn start(
             api: advertised(&config.advertise.api, api),
             agent: advertised(&config.advertise.agent, agent),
         },
+        learner: config.learner,
         tuning: config.tuning.clone(),
     };
     Box::pin(Replica::start(config, seams.clone(), shutdown.clone())).await.map_err(Error::Start)

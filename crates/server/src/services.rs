@@ -3,6 +3,7 @@
 mod agents;
 mod cluster;
 mod jobs;
+mod replicas;
 mod runs;
 
 mod explain;

@@ -171,6 +171,7 @@ fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
             agent: Some(format!("{host}:{AGENT_PORT}")),
             raft: Some(format!("{host}:{RAFT_PORT}")),
         },
+        learner: false,
         insecure: true,
         settings: settings(tunables),
         tuning: Tuning {

@@ -23,6 +23,35 @@ impl Client {
         self.read(request, |channel, request| async move { cluster(channel).list_replicas(request).await }).await
     }
 
+    /// What the replica at hand knows; the client should have no other address.
+    pub async fn replica_status(
+        &self,
+        request: v1::GetReplicaStatusRequest,
+    ) -> Result<v1::GetReplicaStatusResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_replica_status(request).await }).await
+    }
+
+    /// Makes a learner a voter. Asking again changes nothing.
+    pub async fn promote_replica(
+        &self,
+        request: v1::PromoteReplicaRequest,
+    ) -> Result<v1::PromoteReplicaResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).promote_replica(request).await }).await
+    }
+
+    /// Removes a replica for good. Asking again changes nothing.
+    pub async fn remove_replica(&self, request: v1::RemoveReplicaRequest) -> Result<v1::RemoveReplicaResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).remove_replica(request).await }).await
+    }
+
+    /// Passes leadership on.
+    pub async fn transfer_leadership(
+        &self,
+        request: v1::TransferLeadershipRequest,
+    ) -> Result<v1::TransferLeadershipResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).transfer_leadership(request).await }).await
+    }
+
     /// Makes a namespace. An empty `request_id` is filled in.
     pub async fn create_namespace(
         &self,

@@ -57,6 +57,9 @@ struct Start {
     /// Raft addresses of replicas to join, separated by commas [key: server.peers]
     #[arg(long, value_name = "HOST:PORT")]
     peers: Option<String>,
+    /// Take part without a vote, until 'replica promote' [key: server.learner]
+    #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
+    learner: Option<String>,
     /// Listen beyond loopback without TLS [key: server.insecure]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     insecure: Option<String>,
@@ -98,6 +101,7 @@ impl Server {
             ("server.advertise.agent", start.advertise_agent.clone()),
             ("server.advertise.raft", start.advertise_raft.clone()),
             ("server.peers", start.peers.clone()),
+            ("server.learner", start.learner.clone()),
             ("server.insecure", start.insecure.clone()),
             ("server.raft.snapshot_entries", start.snapshot_entries.clone()),
             ("server.raft.keep_entries", start.keep_entries.clone()),

@@ -11,7 +11,7 @@ use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use super::namespace::{NamespaceCreated, NamespaceList};
 use super::node::{ClusterList, NodeList};
-use super::replica::ReplicaList;
+use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{Logs, RunCancelled, RunList, RunStatus};
 use super::task::TaskWhy;
 use super::{Paint, View, json};
@@ -306,6 +306,7 @@ fn replica_list() {
         leader,
         voter: true,
         matched_index: leader.then_some(57),
+        silent_ms: (!leader).then_some(40),
     };
     let response = v1::ListReplicasResponse {
         replicas: vec![replica(1, true), replica(2, false)],
@@ -314,6 +315,42 @@ fn replica_list() {
         cluster_id: "0000000000000000000000000000002a".into(),
     };
     check("replica_list", &ReplicaList::from(response));
+}
+
+#[test]
+fn replica_status() {
+    let peer = v1::PeerStatus {
+        id: 2,
+        voter: true,
+        raft_address: "127.0.0.1:23".into(),
+        api_address: "127.0.0.1:21".into(),
+        round_trip_us: Some(310),
+        unreachable: String::new(),
+    };
+    let answer = v1::GetReplicaStatusResponse {
+        cluster_id: "0000000000000000000000000000002a".into(),
+        replica: 1,
+        store_uuid: format!("{:032x}", 1),
+        version: "0.1.0".into(),
+        role: v1::ReplicaRole::Leader.into(),
+        term: 4,
+        leader: Some(1),
+        quorum: true,
+        summary: "replica 1 leads; it reaches 2 of 2 voters".into(),
+        last_index: Some(58),
+        committed_index: Some(57),
+        applied_index: Some(57),
+        snapshot_index: None,
+        revision: 57,
+        peers: vec![peer],
+    };
+    let answers = [("127.0.0.1:11".into(), Ok(answer)), ("127.0.0.1:21".into(), Err("connection refused".into()))];
+    check("replica_status", &ReplicaStatusList::new(answers.into()));
+}
+
+#[test]
+fn replica_changed() {
+    check("replica_changed", &ReplicaChanged::removed(2));
 }
 
 #[test]

@@ -1,10 +1,12 @@
 //! Replicas of the control plane.
 
+use std::collections::BTreeMap;
+
 use quorate_proto::v1;
 use serde::Serialize;
 
-use super::table::{Rows, entry, faint, state};
-use super::{Paint, View};
+use super::table::{Rows, entry, faint, state, word};
+use super::{Paint, View, time};
 
 /// One replica.
 #[derive(Debug, Serialize)]
@@ -17,6 +19,7 @@ pub(crate) struct Replica {
     raft_address: String,
     store_uuid: String,
     matched_index: Option<u64>,
+    silent_ms: Option<u64>,
 }
 
 impl From<v1::ReplicaSummary> for Replica {
@@ -34,6 +37,7 @@ impl From<v1::ReplicaSummary> for Replica {
             raft_address: replica.raft_address,
             store_uuid: replica.store_uuid,
             matched_index: replica.matched_index,
+            silent_ms: replica.silent_ms,
         }
     }
 }
@@ -62,7 +66,7 @@ impl View for ReplicaList {
     const SCHEMA: &'static str = "quorate.v1.replica_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let mut rows = Rows::new(paint, &["REPLICA", "ROLE", "REGION", "API", "AGENT", "RAFT", "MATCHED"]);
+        let mut rows = Rows::new(paint, &["REPLICA", "ROLE", "REGION", "API", "AGENT", "RAFT", "MATCHED", "HEARD"]);
         for replica in &self.replicas {
             rows.row(vec![
                 entry(replica.id.to_string()),
@@ -71,9 +75,145 @@ impl View for ReplicaList {
                 entry(&replica.api_address),
                 faint(&replica.agent_address),
                 faint(&replica.raft_address),
-                entry(replica.matched_index.map_or("-".to_owned(), |index| index.to_string())),
+                entry(number(replica.matched_index)),
+                faint(replica.silent_ms.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
             ]);
         }
         format!("Cluster {}, term {}, revision {}\n\n{}", self.cluster_id, self.term, self.revision, rows.text())
     }
+}
+
+/// The new membership, or leader.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaChanged {
+    replica: u64,
+    change: &'static str,
+}
+
+impl ReplicaChanged {
+    pub(crate) fn promoted(replica: u64) -> Self {
+        Self { replica, change: "promoted" }
+    }
+
+    pub(crate) fn removed(replica: u64) -> Self {
+        Self { replica, change: "removed" }
+    }
+
+    pub(crate) fn leads(replica: u64) -> Self {
+        Self { replica, change: "leads" }
+    }
+}
+
+impl View for ReplicaChanged {
+    const SCHEMA: &'static str = "quorate.v1.replica_changed/1";
+
+    fn human(&self, _paint: Paint) -> String {
+        let Self { replica, change } = self;
+        match *change {
+            "promoted" => format!("Replica {replica} votes"),
+            "removed" => format!("Replica {replica} is removed; it stops by itself"),
+            _ => format!("Replica {replica} leads"),
+        }
+    }
+}
+
+/// What one replica says of itself.
+#[derive(Debug, Serialize)]
+struct ReplicaStatus {
+    address: String,
+    /// Why it did not answer.
+    error: Option<String>,
+    replica: Option<u64>,
+    role: Option<String>,
+    term: Option<u64>,
+    leader: Option<u64>,
+    version: Option<String>,
+    applied_index: Option<u64>,
+    last_index: Option<u64>,
+    summary: Option<String>,
+    quorum: bool,
+    /// Microseconds to each other replica; none to one that does not answer.
+    round_trip_us: BTreeMap<u64, Option<u64>>,
+}
+
+/// `replica status`.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaStatusList {
+    quorum: bool,
+    replicas: Vec<ReplicaStatus>,
+}
+
+impl ReplicaStatusList {
+    /// From what each address answered.
+    pub(crate) fn new(answers: BTreeMap<String, Result<v1::GetReplicaStatusResponse, String>>) -> Self {
+        let mut replicas: Vec<ReplicaStatus> =
+            answers.into_iter().map(|(address, answer)| ReplicaStatus::new(address, answer)).collect();
+        replicas.sort_by_key(|replica| replica.replica.unwrap_or(u64::MAX));
+        let leads = |replica: &ReplicaStatus| replica.quorum && replica.leader == replica.replica;
+        Self { quorum: replicas.iter().any(leads), replicas }
+    }
+
+    /// Somebody leads a quorum.
+    pub(crate) fn quorum(&self) -> bool {
+        self.quorum
+    }
+}
+
+impl ReplicaStatus {
+    fn new(address: String, answer: Result<v1::GetReplicaStatusResponse, String>) -> Self {
+        let (status, error) = match answer {
+            Ok(status) => (Some(status), None),
+            Err(error) => (None, Some(error)),
+        };
+        let of = status.as_ref();
+        Self {
+            address,
+            error,
+            replica: of.map(|status| status.replica),
+            role: of
+                .and_then(|status| v1::ReplicaRole::try_from(status.role).ok())
+                .map(|role| word("REPLICA_ROLE_", role.as_str_name())),
+            term: of.map(|status| status.term),
+            leader: of.and_then(|status| status.leader),
+            version: of.map(|status| status.version.clone()),
+            applied_index: of.and_then(|status| status.applied_index),
+            last_index: of.and_then(|status| status.last_index),
+            quorum: of.is_some_and(|status| status.quorum),
+            round_trip_us: of
+                .into_iter()
+                .flat_map(|status| &status.peers)
+                .map(|peer| (peer.id, peer.round_trip_us))
+                .collect(),
+            summary: status.map(|status| status.summary),
+        }
+    }
+}
+
+impl View for ReplicaStatusList {
+    const SCHEMA: &'static str = "quorate.v1.replica_status/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let mut rows = Rows::new(paint, &["REPLICA", "API", "ROLE", "TERM", "LEADER", "APPLIED", "LAST", "VERSION"]);
+        for replica in &self.replicas {
+            rows.row(vec![
+                entry(number(replica.replica)),
+                entry(&replica.address),
+                state(replica.role.as_deref().unwrap_or("unreachable")),
+                entry(number(replica.term)),
+                entry(number(replica.leader)),
+                entry(number(replica.applied_index)),
+                entry(number(replica.last_index)),
+                faint(replica.version.as_deref().unwrap_or("-")),
+            ]);
+        }
+        let said = self.replicas.iter().map(|replica| match (&replica.summary, &replica.error) {
+            (Some(summary), _) => format!("{}: {summary}\n", replica.address),
+            (None, error) => format!("{}: {}\n", replica.address, error.as_deref().unwrap_or("no answer")),
+        });
+        format!("{}\n\n{}", rows.text(), said.collect::<String>())
+    }
+}
+
+fn number(number: Option<u64>) -> String {
+    number.map_or("-".to_owned(), |number| number.to_string())
 }

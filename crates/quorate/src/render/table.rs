@@ -128,7 +128,7 @@ pub(crate) fn tone(word: &str) -> Tone {
     match word {
         "succeeded" | "up" | "leader" => Tone::Good,
         "running" | "starting" | "placed" | "assigned" | "stopping" => Tone::Busy,
-        "failed" | "lost" | "timed_out" | "unknown" | "preempted" | "killed" => Tone::Bad,
+        "failed" | "lost" | "unreachable" | "timed_out" | "unknown" | "preempted" | "killed" => Tone::Bad,
         "waiting" | "pending" | "skipped" | "cancelled" => Tone::Faint,
         _ => Tone::Plain,
     }

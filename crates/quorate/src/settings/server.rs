@@ -34,6 +34,8 @@ pub(crate) struct ServerSettings {
     pub(crate) ops: Option<String>,
     /// Raft addresses of replicas to join.
     pub(crate) peers: Vec<String>,
+    /// Take part without a vote.
+    pub(crate) learner: bool,
     /// Listen beyond loopback without TLS.
     pub(crate) insecure: bool,
     /// Overrides of the product's tuning.
@@ -84,6 +86,7 @@ impl ServerSettings {
             raft: address("server.listen.raft", "server.advertise.raft", "127.0.0.1:7403")?,
             ops: settings.get("server.listen.ops", parse::ops)?.unwrap_or_else(|| Some("127.0.0.1:7404".to_owned())),
             peers: settings.get("server.peers", parse::addresses)?.unwrap_or_default(),
+            learner: settings.get("server.learner", parse::boolean)?.unwrap_or(false),
             insecure: settings.get("server.insecure", parse::boolean)?.unwrap_or(false),
             tuning,
             lease: lease(settings)?,
@@ -107,6 +110,7 @@ impl ServerSettings {
         };
         Config {
             advertise: Advertise { api: told(&self.api), agent: told(&self.agent), raft: told(&self.raft) },
+            learner: self.learner,
             insecure: self.insecure,
             settings: quorate_state::Settings { lease: self.lease, ..quorate_state::Settings::default() },
             tuning: Tuning {

@@ -1,6 +1,6 @@
 //! What the state machine shows to the rest of the replica.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, PoisonError, RwLock};
 
@@ -9,7 +9,7 @@ use tokio::sync::watch;
 
 use super::digest::Digest;
 use crate::log_store::PurgeBound;
-use crate::type_config::ReplicaId;
+use crate::type_config::{LogId, ReplicaId, StoredMembership};
 
 /// Digests remembered for replicas that ask late.
 const CHECKPOINTS_MAX: usize = 64;
@@ -19,10 +19,20 @@ pub(crate) struct Published {
     state: RwLock<State>,
     revision: watch::Sender<Revision>,
     events_from: AtomicU64,
-    replica_max: AtomicU64,
+    members: RwLock<Members>,
     purge_below: PurgeBound,
     checkpoints: Mutex<VecDeque<(Revision, Digest)>>,
     digest_every: u64,
+}
+
+/// Who takes part, as of what is applied.
+#[derive(Default)]
+struct Members {
+    /// The entry that says so.
+    as_of: Option<LogId>,
+    ids: BTreeSet<ReplicaId>,
+    /// The highest id that was ever a member's.
+    highest: ReplicaId,
 }
 
 impl Published {
@@ -32,7 +42,7 @@ impl Published {
             state: RwLock::default(),
             revision: watch::Sender::new(Revision(0)),
             events_from: AtomicU64::new(0),
-            replica_max: AtomicU64::new(0),
+            members: RwLock::default(),
             purge_below,
             checkpoints: Mutex::default(),
             digest_every,
@@ -56,7 +66,14 @@ impl Published {
 
     /// The highest replica id that was ever a member.
     pub(crate) fn replica_max(&self) -> ReplicaId {
-        self.replica_max.load(Ordering::SeqCst)
+        self.members.read().unwrap_or_else(PoisonError::into_inner).highest
+    }
+
+    /// It was a member once and is none any more. Ids are given once and rise, so whoever has not
+    /// applied that a replica came has not seen its id either.
+    pub(crate) fn was_removed(&self, replica: ReplicaId) -> bool {
+        let members = self.members.read().unwrap_or_else(PoisonError::into_inner);
+        (1..=members.highest).contains(&replica) && !members.ids.contains(&replica)
     }
 
     /// The digests that are remembered, oldest first.
@@ -64,14 +81,28 @@ impl Published {
         self.lock_checkpoints().iter().copied().collect()
     }
 
-    pub(super) fn publish(&self, state: &State, next_index: u64, replica_max: ReplicaId) {
+    pub(super) fn publish(
+        &self,
+        state: &State,
+        next_index: u64,
+        membership: &StoredMembership,
+        replica_max: ReplicaId,
+    ) {
         self.purge_below.raise(next_index);
-        self.replica_max.fetch_max(replica_max, Ordering::SeqCst);
+        self.note_members(membership, replica_max);
         self.forget_events_below(state.meta().events_from);
         // The old state is dropped outside the lock: freeing a large one takes time.
         let old = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state.clone());
         self.revision.send_replace(state.revision());
         drop(old);
+    }
+
+    fn note_members(&self, membership: &StoredMembership, highest: ReplicaId) {
+        let mut members = self.members.write().unwrap_or_else(PoisonError::into_inner);
+        if members.as_of != *membership.log_id() {
+            let ids = membership.nodes().map(|(id, _)| *id).collect();
+            *members = Members { as_of: *membership.log_id(), ids, highest };
+        }
     }
 
     pub(super) fn forget_events_below(&self, revision: Revision) {

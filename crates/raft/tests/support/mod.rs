@@ -33,7 +33,22 @@ pub(crate) struct Node {
 }
 
 pub(crate) async fn try_start(formation: Formation, disk: impl Disk, listen: &str) -> Result<Node, Error> {
-    try_start_with(tuning(), Arc::new(TcpNetwork), formation, disk, listen).await
+    try_start_as(formation, disk, listen, false).await
+}
+
+pub(crate) async fn try_start_as(
+    formation: Formation,
+    disk: impl Disk,
+    listen: &str,
+    learner: bool,
+) -> Result<Node, Error> {
+    try_start_with(tuning(), Arc::new(TcpNetwork), formation, disk, listen, learner).await
+}
+
+/// A replica that joins without asking for a vote.
+pub(crate) async fn learner(peer: &Node, disk: impl Disk) -> Node {
+    let join = Formation::Join { peers: vec![peer.address.clone()] };
+    try_start_as(join, disk, "127.0.0.1:0", true).await.unwrap()
 }
 
 async fn try_start_with(
@@ -42,6 +57,7 @@ async fn try_start_with(
     formation: Formation,
     disk: impl Disk,
     listen: &str,
+    learner: bool,
 ) -> Result<Node, Error> {
     let (shutdown, asked) = Shutdown::new();
     let config = Config {
@@ -49,6 +65,7 @@ async fn try_start_with(
         region: RegionName::new("eu").unwrap(),
         listen: listen.into(),
         advertise: Addresses { raft: String::new(), api: format!("api of {listen}"), agent: "agent".into() },
+        learner,
         tuning,
     };
     let seams = Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), network, disk: Arc::new(disk) };
@@ -78,7 +95,7 @@ pub(crate) async fn cluster_with<D: Disk>(
             None => Formation::Init,
             Some(first) => Formation::Join { peers: vec![first.address.clone()] },
         };
-        let started = try_start_with(tuning.clone(), network.clone(), formation, disk, "127.0.0.1:0").await;
+        let started = try_start_with(tuning.clone(), network.clone(), formation, disk, "127.0.0.1:0", false).await;
         nodes.push(started.unwrap());
     }
     let count = nodes.len();

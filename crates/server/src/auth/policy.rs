@@ -17,6 +17,8 @@ pub(crate) enum Action<'a> {
     ReadLogs(&'a Namespace),
     /// See nodes, clusters, replicas and namespaces.
     Inspect,
+    /// Change which replicas take part, or which of them leads.
+    ChangeReplicas,
     /// Make a namespace.
     CreateNamespace(&'a Namespace),
     /// Speak for a node.
@@ -31,6 +33,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::Read(namespace) => ("read", namespace),
         Action::ReadLogs(namespace) => ("read logs", Some(namespace)),
         Action::Inspect => ("inspect", None),
+        Action::ChangeReplicas => ("change replicas", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
     };

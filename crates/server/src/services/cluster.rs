@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, Command, Namespace, Node, NodeName, NodeStatus,
 use tonic::{Request, Response, Status};
 
 use super::page::{Cursor, Pages};
-use super::{name, request_key};
+use super::{name, replicas, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 
@@ -35,7 +35,35 @@ impl v1::cluster_server::Cluster for ClusterService {
         &self,
         request: Request<v1::ListReplicasRequest>,
     ) -> Result<Response<v1::ListReplicasResponse>, Status> {
-        self.0.answer("ListReplicas", list_replicas(&self.0, request)).await
+        self.0.answer("ListReplicas", replicas::list(&self.0, request)).await
+    }
+
+    async fn get_replica_status(
+        &self,
+        request: Request<v1::GetReplicaStatusRequest>,
+    ) -> Result<Response<v1::GetReplicaStatusResponse>, Status> {
+        self.0.answer("GetReplicaStatus", replicas::status(&self.0, request)).await
+    }
+
+    async fn promote_replica(
+        &self,
+        request: Request<v1::PromoteReplicaRequest>,
+    ) -> Result<Response<v1::PromoteReplicaResponse>, Status> {
+        self.0.answer("PromoteReplica", replicas::promote(&self.0, request)).await
+    }
+
+    async fn remove_replica(
+        &self,
+        request: Request<v1::RemoveReplicaRequest>,
+    ) -> Result<Response<v1::RemoveReplicaResponse>, Status> {
+        self.0.answer("RemoveReplica", replicas::remove(&self.0, request)).await
+    }
+
+    async fn transfer_leadership(
+        &self,
+        request: Request<v1::TransferLeadershipRequest>,
+    ) -> Result<Response<v1::TransferLeadershipResponse>, Status> {
+        self.0.answer("TransferLeadership", replicas::transfer(&self.0, request)).await
     }
 
     async fn create_namespace(
@@ -117,32 +145,6 @@ impl Sums {
 
 fn attempts_on(view: &State, node: &Node) -> u32 {
     u32::try_from(view.attempts_on(&node.name).count()).unwrap_or(u32::MAX)
-}
-
-async fn list_replicas(
-    core: &Core,
-    request: Request<v1::ListReplicasRequest>,
-) -> Result<v1::ListReplicasResponse, ApiError> {
-    authorize(&principal(&request)?, Action::Inspect)?;
-    let view = core.read().await?;
-    let members = core.replica.members();
-    let replicas = members.replicas.iter().map(|member| v1::ReplicaSummary {
-        id: member.id,
-        region: member.region.to_string(),
-        raft_address: member.addresses.raft.clone(),
-        api_address: member.addresses.api.clone(),
-        agent_address: member.addresses.agent.clone(),
-        store_uuid: member.store.to_string(),
-        leader: members.leader == Some(member.id),
-        voter: member.voter,
-        matched_index: member.matched,
-    });
-    Ok(v1::ListReplicasResponse {
-        replicas: replicas.collect(),
-        term: members.term,
-        revision: view.revision().0,
-        cluster_id: view.meta().cluster.to_string(),
-    })
 }
 
 async fn create_namespace(

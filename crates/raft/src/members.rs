@@ -1,0 +1,184 @@
+//! Changes of who takes part: one at a time, by the leader, and none that would cost the quorum.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::{ChangeMembers, Instant as _, ServerState};
+
+use crate::join::{self, Registrar, has_caught_up};
+use crate::lead::Lead;
+use crate::replica::successor;
+use crate::type_config::{Metrics, Raft, ReplicaId};
+use crate::{MemberError, compare};
+
+/// A change of who takes part.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum MemberChange {
+    /// A learner votes from now on.
+    Promote(u64),
+    /// A replica belongs to the cluster no more, and its id is never given to another. A leader that
+    /// is asked to remove itself passes leadership on, and whoever leads then is the one to ask.
+    Remove(u64),
+}
+
+impl Registrar {
+    pub(crate) async fn change(
+        &self,
+        raft: &Raft,
+        lead: &Lead,
+        change: MemberChange,
+        patience: Duration,
+    ) -> Result<(), MemberError> {
+        let _one = self.one.lock().await;
+        let metrics = leading(raft, lead)?;
+        if metrics.membership_config != metrics.committed_membership_config {
+            return Err(MemberError::OutcomeUnknown("another change of membership is not committed yet".into()));
+        }
+        let membership = metrics.membership_config.membership();
+        let (MemberChange::Promote(id) | MemberChange::Remove(id)) = change;
+        let mut voters: BTreeSet<ReplicaId> = membership.voter_ids().collect();
+        let is_member = membership.get_node(&id).is_some();
+        let to = match change {
+            MemberChange::Promote(_) if voters.contains(&id) => return Ok(()),
+            MemberChange::Promote(_) if !is_member => return Err(MemberError::NoSuchReplica(id)),
+            MemberChange::Promote(_) => {
+                if !has_caught_up(&metrics, id) {
+                    return Err(MemberError::Refused(format!(
+                        "replica {id} has not caught up: see MATCHED in 'quorate replica list', and try again"
+                    )));
+                }
+                voters.insert(id);
+                ChangeMembers::AddVoterIds(BTreeSet::from([id]))
+            }
+            // Whoever asks again for what was done is told that it is done.
+            MemberChange::Remove(_) if !is_member && self.published().was_removed(id) => return Ok(()),
+            MemberChange::Remove(_) if !is_member => return Err(MemberError::NoSuchReplica(id)),
+            MemberChange::Remove(_) if voters.remove(&id) => ChangeMembers::RemoveVoters(BTreeSet::from([id])),
+            MemberChange::Remove(_) => ChangeMembers::RemoveNodes(BTreeSet::from([id])),
+        };
+        keeps_quorum(&voters, &answering(&metrics, patience)).map_err(MemberError::Refused)?;
+        if change == MemberChange::Remove(metrics.id) {
+            compare::hand_over(raft, successor(raft), 2 * patience).await;
+            return Err(MemberError::NotLeader { leader: lead.hint() });
+        }
+        tracing::info!(?change, "the membership changes");
+        // Who votes no more is no learner either.
+        join::change(raft.change_membership(to, false)).await.map_err(MemberError::OutcomeUnknown)
+    }
+
+    pub(crate) async fn transfer(
+        &self,
+        raft: &Raft,
+        lead: &Lead,
+        to: Option<ReplicaId>,
+        term: Option<u64>,
+        patience: Duration,
+    ) -> Result<ReplicaId, MemberError> {
+        let _one = self.one.lock().await;
+        let metrics = leading(raft, lead)?;
+        if term.is_some_and(|term| term != metrics.current_term) {
+            return Ok(metrics.id);
+        }
+        let membership = metrics.membership_config.membership();
+        let refused = |why: String| Err(MemberError::Refused(why));
+        let Some(to) = to.or_else(|| successor(raft)) else {
+            return refused("no other replica votes: add one with 'quorate server join'".into());
+        };
+        if to == metrics.id {
+            return Ok(to);
+        }
+        if membership.get_node(&to).is_none() {
+            return Err(MemberError::NoSuchReplica(to));
+        }
+        if !membership.voter_ids().any(|voter| voter == to) {
+            return refused(format!("replica {to} is a learner: promote it first"));
+        }
+        if !answering(&metrics, patience).contains(&to) {
+            return refused(format!("replica {to} does not answer"));
+        }
+        if !has_caught_up(&metrics, to) {
+            return refused(format!("replica {to} has not caught up: try again in a moment"));
+        }
+        compare::hand_over(raft, Some(to), patience).await;
+        let mut metrics = raft.metrics();
+        let known = async {
+            loop {
+                let now = metrics.borrow_and_update().clone();
+                match now.current_leader {
+                    Some(leader) if leader != now.id => return Some(leader),
+                    Some(_) | None => {}
+                }
+                if metrics.changed().await.is_err() {
+                    return None;
+                }
+            }
+        };
+        match tokio::time::timeout(2 * patience, known).await {
+            Ok(Some(leader)) => Ok(leader),
+            Ok(None) | Err(_) => Err(MemberError::OutcomeUnknown("nobody is known to lead yet".into())),
+        }
+    }
+}
+
+/// What a leader that may speak for the cluster knows.
+fn leading(raft: &Raft, lead: &Lead) -> Result<Metrics, MemberError> {
+    let metrics = raft.metrics().borrow_watched().clone();
+    // Without a stamp it leads no more, or has not applied yet what was decided before it led.
+    if metrics.state != ServerState::Leader || lead.stamp().is_none() {
+        return Err(MemberError::NotLeader { leader: lead.hint() });
+    }
+    Ok(metrics)
+}
+
+/// Who has answered the leader within `patience`, itself included.
+fn answering(metrics: &Metrics, patience: Duration) -> BTreeSet<ReplicaId> {
+    let heard = metrics.heartbeat.iter().flatten();
+    let lately = heard.filter(|(_, at)| at.is_some_and(|at| at.elapsed() <= patience)).map(|(id, _)| *id);
+    lately.chain([metrics.id]).collect()
+}
+
+/// Refuses voters of whom too few answer to decide anything.
+fn keeps_quorum(voters: &BTreeSet<ReplicaId>, answering: &BTreeSet<ReplicaId>) -> Result<(), String> {
+    let list = |ids: Vec<ReplicaId>| ids.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+    let (there, silent): (Vec<ReplicaId>, Vec<ReplicaId>) = voters.iter().partition(|id| answering.contains(id));
+    let needed = voters.len() / 2 + 1;
+    if voters.is_empty() {
+        return Err("it is the only voter: a cluster without one can decide nothing".into());
+    }
+    if there.len() < needed {
+        return Err(format!(
+            "the quorum would be lost: of the {} voters that would be left, {needed} must answer, and {} do not ({})",
+            voters.len(),
+            silent.len(),
+            list(silent)
+        ));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn ids(ids: &[ReplicaId]) -> BTreeSet<ReplicaId> {
+        ids.iter().copied().collect()
+    }
+
+    #[test]
+    fn a_change_leaves_a_majority_that_answers() {
+        for (voters, answering, keeps) in [
+            (&[1, 2, 3][..], &[1, 2][..], true),
+            (&[1, 2, 3], &[1], false),
+            (&[1, 2], &[1, 2, 3], true),
+            (&[1, 2], &[1, 3], false),
+            (&[1, 2, 3, 4], &[1, 2], false),
+            (&[1], &[1], true),
+            (&[], &[1], false),
+        ] {
+            assert_eq!(keeps_quorum(&ids(voters), &ids(answering)).is_ok(), keeps, "{voters:?} {answering:?}");
+        }
+        let why = keeps_quorum(&ids(&[1, 4]), &ids(&[1])).unwrap_err();
+        assert!(why.contains("1 do not (4)"), "{why}");
+    }
+}
