@@ -185,7 +185,7 @@ impl Registrar {
             )));
         }
         let _one = self.one.lock().await;
-        let metrics = raft.metrics().borrow_watched().clone();
+        let metrics = self.metrics(raft).await;
         let membership = metrics.membership_config.membership();
         if metrics.state != ServerState::Leader {
             let leader = metrics.current_leader.and_then(|leader| membership.get_node(&leader));
@@ -203,6 +203,9 @@ impl Registrar {
         }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.store == peer.store) {
             return Ok(if request.learner { self.accepted(*id, false) } else { self.grow(raft, &metrics, *id).await });
+        }
+        if claimed != 0 && !self.published.was_removed(claimed) {
+            return Ok(Outcome::Retry(format!("replica {claimed} is not known here yet")));
         }
         if claimed != 0 {
             return Ok(Outcome::Refused(format!(
@@ -222,6 +225,21 @@ impl Registrar {
             Ok(()) => self.accepted(id, false),
             Err(why) => Outcome::Retry(why),
         })
+    }
+
+    /// What openraft says, once it says nothing older than what is applied here: a member that was just
+    /// taken in asks for more at once, and must not be taken for a stranger.
+    pub(crate) async fn metrics(&self, raft: &Raft) -> Metrics {
+        let as_of = self.published.members_as_of();
+        let mut metrics = raft.metrics();
+        let fresh = async {
+            while *metrics.borrow_and_update().committed_membership_config.log_id() < as_of
+                && metrics.changed().await.is_ok()
+            {}
+        };
+        // Late only when openraft is about to end, which every use of it then says.
+        let _ = tokio::time::timeout(CHANGE_DEADLINE, fresh).await;
+        raft.metrics().borrow_watched().clone()
     }
 
     /// Makes a voter of a learner that asks to be one, as soon as it has caught up.

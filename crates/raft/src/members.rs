@@ -31,7 +31,7 @@ impl Registrar {
         patience: Duration,
     ) -> Result<(), MemberError> {
         let _one = self.one.lock().await;
-        let metrics = leading(raft, lead)?;
+        let metrics = leading(self.metrics(raft).await, lead)?;
         if metrics.membership_config != metrics.committed_membership_config {
             return Err(MemberError::OutcomeUnknown("another change of membership is not committed yet".into()));
         }
@@ -76,7 +76,7 @@ impl Registrar {
         patience: Duration,
     ) -> Result<ReplicaId, MemberError> {
         let _one = self.one.lock().await;
-        let metrics = leading(raft, lead)?;
+        let metrics = leading(self.metrics(raft).await, lead)?;
         if term.is_some_and(|term| term != metrics.current_term) {
             return Ok(metrics.id);
         }
@@ -121,9 +121,8 @@ impl Registrar {
     }
 }
 
-/// What a leader that may speak for the cluster knows.
-fn leading(raft: &Raft, lead: &Lead) -> Result<Metrics, MemberError> {
-    let metrics = raft.metrics().borrow_watched().clone();
+/// The same, of a leader that may speak for the cluster.
+fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
     // Without a stamp it leads no more, or has not applied yet what was decided before it led.
     if metrics.state != ServerState::Leader || lead.stamp().is_none() {
         return Err(MemberError::NotLeader { leader: lead.hint() });

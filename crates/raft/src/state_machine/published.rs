@@ -69,6 +69,11 @@ impl Published {
         self.members.read().unwrap_or_else(PoisonError::into_inner).highest
     }
 
+    /// The entry that says who takes part.
+    pub(crate) fn members_as_of(&self) -> Option<LogId> {
+        self.members.read().unwrap_or_else(PoisonError::into_inner).as_of
+    }
+
     /// It was a member once and is none any more. Ids are given once and rise, so whoever has not
     /// applied that a replica came has not seen its id either.
     pub(crate) fn was_removed(&self, replica: ReplicaId) -> bool {
