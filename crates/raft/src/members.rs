@@ -12,6 +12,9 @@ use crate::replica::successor;
 use crate::type_config::{Metrics, Raft, ReplicaId};
 use crate::{MemberError, compare};
 
+/// Between two looks at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(20);
+
 /// A change of who takes part.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MemberChange {
@@ -57,7 +60,8 @@ impl Registrar {
             MemberChange::Remove(_) if voters.remove(&id) => ChangeMembers::RemoveVoters(BTreeSet::from([id])),
             MemberChange::Remove(_) => ChangeMembers::RemoveNodes(BTreeSet::from([id])),
         };
-        keeps_quorum(&voters, &answering(&metrics, patience)).map_err(MemberError::Refused)?;
+        let lasting = |metrics: &Metrics| keeps_quorum(&voters, &answering(metrics, patience));
+        within(patience, raft, lasting).await.map_err(MemberError::Refused)?;
         if change == MemberChange::Remove(metrics.id) {
             compare::hand_over(raft, successor(raft), 2 * patience).await;
             return Err(MemberError::NotLeader { leader: lead.hint() });
@@ -94,12 +98,12 @@ impl Registrar {
         if !membership.voter_ids().any(|voter| voter == to) {
             return refused(format!("replica {to} is a learner: promote it first"));
         }
-        if !answering(&metrics, patience).contains(&to) {
-            return refused(format!("replica {to} does not answer"));
-        }
-        if !has_caught_up(&metrics, to) {
-            return refused(format!("replica {to} has not caught up: try again in a moment"));
-        }
+        let fit = |metrics: &Metrics| match (answering(metrics, patience).contains(&to), has_caught_up(metrics, to)) {
+            (true, true) => Ok(()),
+            (true, false) => Err(format!("replica {to} has not caught up: try again in a moment")),
+            (false, _) => Err(format!("replica {to} does not answer")),
+        };
+        within(patience, raft, fit).await.map_err(MemberError::Refused)?;
         compare::hand_over(raft, Some(to), patience).await;
         let mut metrics = raft.metrics();
         let known = async {
@@ -128,6 +132,22 @@ fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
         return Err(MemberError::NotLeader { leader: lead.hint() });
     }
     Ok(metrics)
+}
+
+/// Gives a condition some time to hold: who leads since a moment ago has not heard anybody yet.
+async fn within(
+    patience: Duration,
+    raft: &Raft,
+    holds: impl Fn(&Metrics) -> Result<(), String>,
+) -> Result<(), String> {
+    let until = tokio::time::Instant::now() + patience;
+    loop {
+        let outcome = holds(&raft.metrics().borrow_watched());
+        if outcome.is_ok() || tokio::time::Instant::now() >= until {
+            return outcome;
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
 }
 
 /// Who has answered the leader within `patience`, itself included.
