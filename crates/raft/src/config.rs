@@ -102,6 +102,10 @@ pub struct Tuning {
     pub entry_bytes_max: usize,
     /// Log entries proposed and not yet applied.
     pub entries_in_flight_max: usize,
+    /// Items in these. What is proposed waits for what is in flight, however urgent it is.
+    pub items_in_flight_max: usize,
+    /// Bytes in these, give or take an entry.
+    pub bytes_in_flight_max: usize,
 }
 
 impl Default for Tuning {
@@ -119,6 +123,8 @@ impl Default for Tuning {
             entry_items_max: 1_024,
             entry_bytes_max: 8 << 20,
             entries_in_flight_max: 64,
+            items_in_flight_max: 4_096,
+            bytes_in_flight_max: 16 << 20,
         }
     }
 }
@@ -141,6 +147,8 @@ impl Tuning {
             (self.queue_bytes_max >= self.entry_bytes_max, "queue_bytes_max must be at least entry_bytes_max"),
             (u32::try_from(self.queue_bytes_max).is_ok(), "queue_bytes_max must be below 4 GiB"),
             (self.entries_in_flight_max > 0, "entries_in_flight_max must be at least 1"),
+            (self.items_in_flight_max > 0, "items_in_flight_max must be at least 1"),
+            (self.bytes_in_flight_max > 0, "bytes_in_flight_max must be at least 1"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, broken)) => Err(Error::Tuning(broken)),

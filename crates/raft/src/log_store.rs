@@ -1,10 +1,12 @@
 //! openraft's log and vote on the disk seam.
 
+mod recent;
+
 use std::fmt::Debug;
 use std::io;
 use std::ops::{Bound, RangeBounds};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
@@ -15,6 +17,7 @@ use quorate_seams::{Batch, Durability, Table};
 use crate::store::{self, Store, log_key};
 use crate::type_config::{LogEntry, LogId, TypeConfig, Vote};
 use crate::wire;
+use recent::Recent;
 
 /// Bytes of entries handed to openraft at once for sending; one entry is handed over whatever its
 /// size.
@@ -27,6 +30,7 @@ const PAGE_ROWS: usize = 64;
 pub(crate) struct LogStore {
     store: Store,
     purge_below: PurgeBound,
+    recent: Arc<Mutex<Recent>>,
 }
 
 /// Entries below this index may be cut off: their effects are in rows that precede the cut in the
@@ -47,11 +51,18 @@ impl PurgeBound {
 
 impl LogStore {
     pub(crate) fn new(store: Store, purge_below: PurgeBound) -> Self {
-        Self { store, purge_below }
+        Self { store, purge_below, recent: Arc::default() }
+    }
+
+    fn recent(&self) -> MutexGuard<'_, Recent> {
+        self.recent.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The entries of `from..to`, which must have no hole; at most about `bytes_max` of them.
     fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
+        if let Some(entries) = self.recent().read(from, to, bytes_max) {
+            return Ok(entries);
+        }
         let view = self.store.disk().view();
         let mut entries: Vec<LogEntry> = Vec::new();
         let (mut at, mut bytes) = (from, 0);
@@ -152,12 +163,18 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         I::IntoIter: OptionalSend,
     {
         let mut batch = Batch::default();
+        let mut added = vec![];
         for entry in entries {
-            batch.put(Table::Log, log_key(entry.log_id.index), wire::entry_encode(&entry));
+            let (key, value) = (log_key(entry.log_id.index), wire::entry_encode(&entry));
+            added.push((entry, key.len() + value.len()));
+            batch.put(Table::Log, key, value);
         }
         // Readable when this returns, durable when the callback is called; between the two openraft
         // sends the entries to the other replicas.
         let durable = self.store.disk().submit(batch, synced_unless(Bug::LogAckedBeforeSync));
+        let mut recent = self.recent();
+        added.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
+        drop(recent);
         let store = self.store.clone();
         tokio::spawn(async move { callback.io_completed(durable.await.map_err(|error| store.fail(&error))) });
         Ok(())
@@ -168,6 +185,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             return Ok(());
         }
         let from = last_log_id.map_or(0, |last| last.index + 1);
+        self.recent().truncate(from);
         let mut batch = Batch::default();
         batch.delete_range(Table::Log, log_key(from), log_key(u64::MAX));
         self.store.write(batch, Durability::Buffered).await
@@ -177,6 +195,7 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         if !self.purge_below.allows(upto.index) {
             return Err(self.store.fail(&io::Error::other(format!("asked to cut off {upto}, which is not applied"))));
         }
+        self.recent().purge(upto.index + 1);
         let mut batch = Batch::default();
         batch.delete_range(Table::Log, log_key(0), log_key(upto.index + 1));
         store::put(&mut batch, store::PURGED, &pb::Mark { log_id: Some(wire::log_id_to(&upto)) });

@@ -135,11 +135,7 @@ fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
 }
 
 /// Gives a condition some time to hold: who leads since a moment ago has not heard anybody yet.
-async fn within(
-    patience: Duration,
-    raft: &Raft,
-    holds: impl Fn(&Metrics) -> Result<(), String>,
-) -> Result<(), String> {
+async fn within(patience: Duration, raft: &Raft, holds: impl Fn(&Metrics) -> Result<(), String>) -> Result<(), String> {
     let until = tokio::time::Instant::now() + patience;
     loop {
         let outcome = holds(&raft.metrics().borrow_watched());

@@ -1,17 +1,21 @@
-//! The way of a proposal: checked, queued, batched with others into an entry, stamped, replicated.
+//! The way of a proposal: checked, queued in its lane, batched with others into an entry, stamped,
+//! replicated.
+
+mod batches;
+mod lane;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
-use quorate_proto::log::{encode_checked, encode_entry};
+use quorate_proto::log::encode_checked;
 use quorate_state::{Entry, Item, Rejection, Reply, Stamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::lead::Lead;
-use crate::type_config::{Outcome, Payload, Raft, TypeConfig};
+use crate::type_config::Raft;
 use crate::{ProposeError, Role, Tuning};
+use batches::Batches;
+use lane::{Lane, Lanes};
 
 pub(crate) type Answers = Vec<Result<Reply, Rejection>>;
 
@@ -23,7 +27,7 @@ pub(crate) struct Proposer {
     items: Arc<Semaphore>,
     /// One permit per byte of these.
     bytes: Arc<Semaphore>,
-    queue: mpsc::Sender<Group>,
+    lanes: Lanes<mpsc::Sender<Group>>,
 }
 
 /// Items of one caller that go into one entry, in their order.
@@ -31,6 +35,7 @@ struct Group {
     items: Vec<Item>,
     count: usize,
     bytes: usize,
+    lane: Lane,
     answer: oneshot::Sender<Result<Answers, ProposeError>>,
     _room: Arc<Room>,
 }
@@ -51,11 +56,11 @@ struct Part {
 impl Proposer {
     /// The queue, and the task that works it off until the queue is dropped.
     pub(crate) fn new(raft: Raft, lead: Arc<Lead>, tuning: Tuning) -> (Self, impl Future<Output = ()> + Send) {
-        let (queue, waiting) = mpsc::channel(tuning.queue_items_max);
+        let (lanes, waiting) = Lanes::channels(tuning.queue_items_max);
         let items = Arc::new(Semaphore::new(tuning.queue_items_max));
         let bytes = Arc::new(Semaphore::new(tuning.queue_bytes_max));
-        let batches = Batches { raft, lead: lead.clone(), waiting, carried: None, tuning: tuning.clone() };
-        (Self { lead, tuning, items, bytes, queue }, batches.run())
+        let batches = Batches::new(raft, lead.clone(), waiting, tuning.clone());
+        (Self { lead, tuning, items, bytes, lanes }, batches.run())
     }
 
     /// Proposes items in their order, as part of one entry or, where one cannot hold them, of
@@ -132,8 +137,10 @@ impl Proposer {
     async fn submit(&self, part: Part, room: Arc<Room>) -> Result<Answers, ProposeError> {
         let (answer, answered) = oneshot::channel();
         let Part { items, bytes } = part;
-        let group = Group { count: items.len(), items, bytes, answer, _room: room };
-        self.queue.try_send(group).map_err(|error| match error {
+        // Items of one caller are of one kind; the least urgent of them decides.
+        let lane = items.iter().map(|item| Lane::of(&item.command)).max().unwrap_or(Lane::Control);
+        let group = Group { count: items.len(), items, bytes, lane, answer, _room: room };
+        self.lanes.of(lane).try_send(group).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 ProposeError::Overloaded { limit: "queue_items_max", max: self.tuning.queue_items_max as u64 }
             }
@@ -155,92 +162,6 @@ impl Proposer {
             Ok(Err(_)) => Err(ProposeError::Stopped("it was asked to stop".into())),
             Err(_) => Err(ProposeError::NotLeader { leader: None }),
         }
-    }
-}
-
-/// The task that makes entries of groups.
-struct Batches {
-    raft: Raft,
-    lead: Arc<Lead>,
-    waiting: mpsc::Receiver<Group>,
-    /// Came too late for the entry before.
-    carried: Option<Group>,
-    tuning: Tuning,
-}
-
-impl Batches {
-    async fn run(mut self) {
-        let slots = Arc::new(Semaphore::new(self.tuning.entries_in_flight_max));
-        loop {
-            // The slot first: while all are taken, groups gather, and the next entry is larger.
-            let Ok(slot) = slots.clone().acquire_owned().await else { return };
-            let Some(groups) = self.next().await else { return };
-            self.send(groups, slot).await;
-        }
-    }
-
-    /// Every group that waits, as far as one entry holds them.
-    async fn next(&mut self) -> Option<Vec<Group>> {
-        let first = match self.carried.take() {
-            Some(group) => group,
-            None => self.waiting.recv().await?,
-        };
-        let (mut items, mut bytes) = (first.count, first.bytes);
-        let mut groups = vec![first];
-        while let Ok(group) = self.waiting.try_recv() {
-            items += group.count;
-            bytes += group.bytes;
-            if items > self.tuning.entry_items_max || bytes > self.tuning.entry_bytes_max {
-                self.carried = Some(group);
-                break;
-            }
-            groups.push(group);
-        }
-        Some(groups)
-    }
-
-    async fn send(&self, mut groups: Vec<Group>, slot: OwnedSemaphorePermit) {
-        let Some(stamp) = self.lead.stamp() else {
-            return answer_all(groups, &ProposeError::NotLeader { leader: self.lead.hint() });
-        };
-        let items = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
-        let payload = Payload(encode_entry(&Entry { stamp, items }));
-        let (responder, outcome) = ProgressResponder::<TypeConfig, _>::complete_only();
-        // Only in the very term that the stamp names; entries reach openraft in the order of their
-        // stamps, because this is the only task that writes.
-        let written = self.raft.write(payload).with_leader(stamp.term).responder(responder).await;
-        if let Err(fatal) = written {
-            return answer_all(groups, &ProposeError::Stopped(fatal.to_string()));
-        }
-        let lead = self.lead.clone();
-        tokio::spawn(async move {
-            let outcome = outcome.await;
-            drop(slot);
-            match outcome {
-                Ok(Ok(response)) => answer_each(groups, response.data),
-                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
-                    answer_all(groups, &ProposeError::NotLeader { leader: lead.hint() });
-                }
-                Ok(Err(error)) => answer_all(groups, &unknown(&error.to_string())),
-                Err(_) => answer_all(groups, &unknown("this replica stopped before it knew")),
-            }
-        });
-    }
-}
-
-fn answer_each(groups: Vec<Group>, outcome: Outcome) {
-    let mut answers = outcome.0.into_iter();
-    for group in groups {
-        let own: Answers = answers.by_ref().take(group.count).collect();
-        let whole = if own.len() == group.count { Ok(own) } else { Err(unknown("apply answered too little")) };
-        // Whoever dropped the future does not want to know.
-        let _ = group.answer.send(whole);
-    }
-}
-
-fn answer_all(groups: Vec<Group>, error: &ProposeError) {
-    for group in groups {
-        let _ = group.answer.send(Err(error.clone()));
     }
 }
 

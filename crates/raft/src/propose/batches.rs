@@ -1,0 +1,226 @@
+//! From waiting groups to entries of the log.
+
+use std::sync::Arc;
+
+use openraft::errors::ClientWriteError;
+use openraft::impls::ProgressResponder;
+use quorate_proto::log::encode_entry;
+use quorate_state::Entry;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+
+use super::lane::{Lane, Lanes};
+use super::{Answers, Group, unknown};
+use crate::lead::Lead;
+use crate::type_config::{Outcome, Payload, Raft, TypeConfig};
+use crate::{ProposeError, Tuning};
+
+/// Of the items and bytes of an entry, one part in so many is left for less urgent lanes where something
+/// waits there: what is urgent comes first, but keeps nobody out for ever.
+const LEFT_FOR_OTHERS: usize = 8;
+/// Bytes in flight are counted in units of so many.
+const UNIT_BYTES: usize = 1_024;
+
+/// The task that makes entries of groups.
+pub(super) struct Batches {
+    raft: Raft,
+    lead: Arc<Lead>,
+    waiting: Waiting,
+    tuning: Tuning,
+}
+
+/// What waits to become part of an entry.
+struct Waiting {
+    lanes: Lanes<mpsc::Receiver<Group>>,
+    /// Came too late for the entry before, one per lane.
+    carried: Lanes<Option<Group>>,
+    items_max: usize,
+    bytes_max: usize,
+}
+
+/// What an entry takes up of the pipeline until it is applied.
+struct Flight {
+    _slot: OwnedSemaphorePermit,
+    _items: OwnedSemaphorePermit,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl Batches {
+    pub(super) fn new(raft: Raft, lead: Arc<Lead>, lanes: Lanes<mpsc::Receiver<Group>>, tuning: Tuning) -> Self {
+        let waiting = Waiting::new(lanes, tuning.entry_items_max, tuning.entry_bytes_max);
+        Self { raft, lead, waiting, tuning }
+    }
+
+    pub(super) async fn run(mut self) {
+        let slots = Arc::new(Semaphore::new(self.tuning.entries_in_flight_max));
+        let items_max = self.tuning.items_in_flight_max.min(Semaphore::MAX_PERMITS);
+        let items = Arc::new(Semaphore::new(items_max));
+        let units_max = (self.tuning.bytes_in_flight_max / UNIT_BYTES).max(1);
+        let units = Arc::new(Semaphore::new(units_max));
+        let take = |of: &Arc<Semaphore>, count: usize, max: usize| {
+            // More than there is counts as all there is: such an entry travels alone.
+            let count = u32::try_from(count.min(max)).unwrap_or(u32::MAX);
+            of.clone().acquire_many_owned(count)
+        };
+        loop {
+            // The room first: while it is taken, groups gather, and the next entry is larger.
+            let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let Ok(one) = take(&items, 1, items_max).await else { return };
+            drop(one);
+            let Some(groups) = self.waiting.next().await else { return };
+            let (count, bytes) = size(&groups);
+            let Ok(items) = take(&items, count, items_max).await else { return };
+            let Ok(units) = take(&units, bytes.div_ceil(UNIT_BYTES), units_max).await else { return };
+            self.send(groups, Flight { _slot: slot, _items: items, _bytes: units }).await;
+        }
+    }
+
+    async fn send(&self, mut groups: Vec<Group>, flight: Flight) {
+        let Some(stamp) = self.lead.stamp() else {
+            return answer_all(groups, &ProposeError::NotLeader { leader: self.lead.hint() });
+        };
+        let items = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
+        let payload = Payload(encode_entry(&Entry { stamp, items }));
+        let (responder, outcome) = ProgressResponder::<TypeConfig, _>::complete_only();
+        // Only in the very term that the stamp names; entries reach openraft in the order of their
+        // stamps, because this is the only task that writes.
+        let written = self.raft.write(payload).with_leader(stamp.term).responder(responder).await;
+        if let Err(fatal) = written {
+            return answer_all(groups, &ProposeError::Stopped(fatal.to_string()));
+        }
+        let lead = self.lead.clone();
+        tokio::spawn(async move {
+            let outcome = outcome.await;
+            drop(flight);
+            match outcome {
+                Ok(Ok(response)) => answer_each(groups, response.data),
+                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
+                    answer_all(groups, &ProposeError::NotLeader { leader: lead.hint() });
+                }
+                Ok(Err(error)) => answer_all(groups, &unknown(&error.to_string())),
+                Err(_) => answer_all(groups, &unknown("this replica stopped before it knew")),
+            }
+        });
+    }
+}
+
+impl Waiting {
+    fn new(lanes: Lanes<mpsc::Receiver<Group>>, items_max: usize, bytes_max: usize) -> Self {
+        Self { lanes, carried: Lanes::default(), items_max, bytes_max }
+    }
+
+    /// Groups that wait, the most urgent first, as far as one entry holds them.
+    async fn next(&mut self) -> Option<Vec<Group>> {
+        if Lane::ALL.iter().all(|lane| self.carried.of(*lane).is_none()) {
+            let first = self.lanes.recv().await?;
+            let lane = first.lane;
+            *self.carried.of_mut(lane) = Some(first);
+        }
+        let (mut groups, mut items, mut bytes) = (vec![], 0, 0);
+        for lane in Lane::ALL {
+            let others_wait = Lane::ALL.into_iter().filter(|other| *other > lane).any(|other| self.has(other));
+            let share = |max: usize| if others_wait { max - max / LEFT_FOR_OTHERS } else { max };
+            let (items_max, bytes_max) = (share(self.items_max), share(self.bytes_max));
+            while let Some(group) = self.take(lane) {
+                let fits = items + group.count <= items_max && bytes + group.bytes <= bytes_max;
+                // A group that no share could hold still goes, alone.
+                if !fits && !groups.is_empty() {
+                    *self.carried.of_mut(lane) = Some(group);
+                    break;
+                }
+                items += group.count;
+                bytes += group.bytes;
+                groups.push(group);
+            }
+        }
+        Some(groups)
+    }
+
+    fn take(&mut self, lane: Lane) -> Option<Group> {
+        self.carried.of_mut(lane).take().or_else(|| self.lanes.of_mut(lane).try_recv().ok())
+    }
+
+    fn has(&self, lane: Lane) -> bool {
+        self.carried.of(lane).is_some() || !self.lanes.of(lane).is_empty()
+    }
+}
+
+fn size(groups: &[Group]) -> (usize, usize) {
+    groups.iter().fold((0, 0), |(items, bytes), group| (items + group.count, bytes + group.bytes))
+}
+
+fn answer_each(groups: Vec<Group>, outcome: Outcome) {
+    let mut answers = outcome.0.into_iter();
+    for group in groups {
+        let own: Answers = answers.by_ref().take(group.count).collect();
+        let whole = if own.len() == group.count { Ok(own) } else { Err(unknown("apply answered too little")) };
+        // Whoever dropped the future does not want to know.
+        let _ = group.answer.send(whole);
+    }
+}
+
+fn answer_all(groups: Vec<Group>, error: &ProposeError) {
+    for group in groups {
+        let _ = group.answer.send(Err(error.clone()));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::oneshot;
+
+    use super::super::Room;
+    use super::*;
+
+    const ITEMS_MAX: usize = 80;
+
+    fn waiting() -> (Lanes<mpsc::Sender<Group>>, Waiting) {
+        let (senders, receivers) = Lanes::channels(1_000);
+        (senders, Waiting::new(receivers, ITEMS_MAX, 1_000_000))
+    }
+
+    fn queue(senders: &Lanes<mpsc::Sender<Group>>, lane: Lane, groups: usize, count: usize) {
+        for _ in 0..groups {
+            let (answer, _) = oneshot::channel();
+            let permits = Arc::new(Semaphore::new(2));
+            let permit = || permits.clone().try_acquire_owned().unwrap();
+            let room = Arc::new(Room { _items: permit(), _bytes: permit() });
+            let group = Group { items: vec![], count, bytes: 10, lane, answer, _room: room };
+            assert!(senders.of(lane).try_send(group).is_ok());
+        }
+    }
+
+    async fn next(waiting: &mut Waiting) -> Vec<(Lane, usize)> {
+        let groups = waiting.next().await.unwrap();
+        let count = |lane: &Lane| groups.iter().filter(|group| group.lane == *lane).map(|group| group.count).sum();
+        Lane::ALL.into_iter().map(|lane| (lane, count(&lane))).filter(|(_, items)| *items > 0).collect()
+    }
+
+    #[tokio::test]
+    async fn what_is_urgent_overtakes_a_flood_and_leaves_it_a_share() {
+        let (senders, mut waiting) = waiting();
+        queue(&senders, Lane::Submits, 300, 1);
+        queue(&senders, Lane::Cancels, 2, 1);
+        queue(&senders, Lane::Control, 1, 3);
+        let first = next(&mut waiting).await;
+        assert_eq!(first, [(Lane::Control, 3), (Lane::Cancels, 2), (Lane::Submits, ITEMS_MAX - 5)]);
+        queue(&senders, Lane::Reports, 500, 1);
+        let share = ITEMS_MAX / LEFT_FOR_OTHERS;
+        assert_eq!(next(&mut waiting).await, [(Lane::Reports, ITEMS_MAX - share), (Lane::Submits, share)]);
+    }
+
+    #[tokio::test]
+    async fn within_a_lane_the_order_stays_and_a_group_too_large_for_a_share_goes_alone() {
+        let (senders, mut waiting) = waiting();
+        queue(&senders, Lane::Control, 2, ITEMS_MAX);
+        queue(&senders, Lane::Submits, 1, 1);
+        queue(&senders, Lane::Submits, 1, ITEMS_MAX);
+        queue(&senders, Lane::Submits, 1, 2);
+        assert_eq!(next(&mut waiting).await, [(Lane::Control, ITEMS_MAX)]);
+        assert_eq!(next(&mut waiting).await, [(Lane::Control, ITEMS_MAX)]);
+        assert_eq!(next(&mut waiting).await, [(Lane::Submits, 1)]);
+        assert_eq!(next(&mut waiting).await, [(Lane::Submits, ITEMS_MAX)], "not overtaken by the smaller one");
+        assert_eq!(next(&mut waiting).await, [(Lane::Submits, 2)]);
+        drop(senders);
+        assert!(waiting.next().await.is_none());
+    }
+}

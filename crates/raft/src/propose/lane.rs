@@ -1,0 +1,78 @@
+//! What goes first when more is proposed than the log takes.
+
+use quorate_state::Command;
+use tokio::sync::mpsc;
+
+use super::Group;
+
+/// How urgent a command is. What keeps promises comes before what ends work, and that before new work:
+/// a flood of submits must not delay the reports, renewals and cancels that make room again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Lane {
+    /// What the leader decides, and nodes that come.
+    Control,
+    /// What agents saw.
+    Reports,
+    /// The end of work.
+    Cancels,
+    /// New work, and everything that can wait as long.
+    Submits,
+}
+
+impl Lane {
+    /// The most urgent first.
+    pub(super) const ALL: [Self; 4] = [Self::Control, Self::Reports, Self::Cancels, Self::Submits];
+
+    pub(super) fn of(command: &Command) -> Self {
+        match command {
+            Command::Bootstrap { .. }
+            | Command::AdvanceStep { .. }
+            | Command::FinishRun { .. }
+            | Command::CommitPlan { .. }
+            | Command::RegisterNode(_)
+            | Command::ExpireLeases { .. }
+            | Command::FireTimers { .. }
+            | Command::TrimEvents { .. } => Self::Control,
+            Command::ReportAttempts { .. } => Self::Reports,
+            Command::CancelRun { .. } => Self::Cancels,
+            Command::SubmitJob { .. } | Command::CreateNamespace { .. } => Self::Submits,
+        }
+    }
+}
+
+/// One of something for each lane.
+#[derive(Default)]
+pub(super) struct Lanes<T>([T; 4]);
+
+impl<T> Lanes<T> {
+    pub(super) fn of(&self, lane: Lane) -> &T {
+        &self.0[lane as usize]
+    }
+
+    pub(super) fn of_mut(&mut self, lane: Lane) -> &mut T {
+        &mut self.0[lane as usize]
+    }
+}
+
+impl Lanes<mpsc::Sender<Group>> {
+    /// A queue for each lane, of so many groups.
+    pub(super) fn channels(groups_max: usize) -> (Self, Lanes<mpsc::Receiver<Group>>) {
+        let [control, reports, cancels, submits] = Lane::ALL.map(|_| mpsc::channel(groups_max));
+        (Self([control.0, reports.0, cancels.0, submits.0]), Lanes([control.1, reports.1, cancels.1, submits.1]))
+    }
+}
+
+impl Lanes<mpsc::Receiver<Group>> {
+    /// The next group, the most urgent of those that wait; none when all senders are gone.
+    pub(super) async fn recv(&mut self) -> Option<Group> {
+        let [control, reports, cancels, submits] = &mut self.0;
+        // The senders live and die together: one closed queue that is empty means that all are closed.
+        tokio::select! {
+            biased;
+            group = control.recv() => group,
+            group = reports.recv() => group,
+            group = cancels.recv() => group,
+            group = submits.recv() => group,
+        }
+    }
+}
