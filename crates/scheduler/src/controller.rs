@@ -96,6 +96,13 @@ impl Budget {
         had
     }
 
+    /// Keeps back one part in so many, to be spent after the rest.
+    pub(crate) fn keep_back(&mut self, one_in: u32) -> Self {
+        let back = Self { steps: self.steps.checked_div(one_in).unwrap_or(0) };
+        self.steps -= back.steps;
+        back
+    }
+
     pub(crate) fn is_spent(self) -> bool {
         self.steps == 0
     }

@@ -235,12 +235,7 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
 
 fn position(view: &State, task: TaskId) -> u64 {
     let Some(run) = view.run(task.run) else { return 0 };
-    let own = ReadyKey {
-        priority_inverse: 100_u8.saturating_sub(run.spec.priority),
-        submitted: run.submitted_revision,
-        item: run.submitted_item,
-        task,
-    };
+    let own = ReadyKey::of(run, task);
     view.ready().take_while(|key| *key < own).count() as u64
 }
 

@@ -4,17 +4,23 @@
 //! nowhere does not hold up tasks of other shapes behind it (there are no reservations yet, so a
 //! large task may wait while small ones keep its room busy).
 //!
-//! Tasks of equal shape share their work: nodes are looked at once per shape, a shape that fits
-//! nowhere any more is skipped together with all that is larger, and the rest of its step is skipped
-//! in one jump. A plan costs shapes x nodes + placements x log(nodes), never tasks x nodes.
+//! Tasks of equal shape share their work: nodes are looked at once per shape that is placed. A shape
+//! that fits nowhere is told by the largest rooms that are left, without a look at the nodes, and the
+//! rest of its step is skipped in one jump. A plan costs (limits + shapes placed) x nodes + placements x
+//! log(nodes) + steps that wait, never tasks x nodes.
 //!
-//! Ties between nodes that differ in nothing but their name go to the first name. The seed is not
-//! used: with ties broken by chance, packing gets worse, not better.
+//! A queue that is longer than the budget is served from its head, and then from another place, which
+//! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
+//! remembers the last one.
+//!
+//! Ties between nodes that differ in nothing but their name go to the first name, never to chance: with
+//! ties broken by chance, packing gets worse, not better.
 
 mod queue;
 mod route;
 
 mod ledger;
+mod room;
 mod score;
 
 use quorate_planted::Bug;
@@ -26,11 +32,21 @@ pub(crate) use score::share;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
 use ledger::Ledger;
-use queue::Queue;
+use queue::{Group, Queue};
 use route::{Pick, Shapes};
 
 /// Placements in one plan, and so in one log entry; the leader plans again at once after it.
 pub const PLACEMENTS_PER_PLAN_MAX: usize = 1_024;
+
+/// One part in so many of a plan's budget is for a place further back in the queue, when the rest
+/// has not been enough for all of it. A budget below this has no such part.
+pub const SEARCH_ONE_IN: u32 = 4;
+
+/// What passing over a step of a run costs, in looks at a node.
+const GROUP_STEPS: usize = 4;
+
+/// How soon a plan that saw only a part of the queue, and placed nothing, is made again.
+pub(crate) const SEARCH_AGAIN_MS: u64 = 200;
 
 /// Shapes whose waiting a plan explains.
 pub const EXPLANATIONS_PER_PLAN_MAX: usize = 64;
@@ -53,79 +69,134 @@ pub struct ShapeWaits {
     pub first: TaskId,
     /// How many.
     pub tasks: u64,
-    /// How many nodes failed which check before this plan spent anything on them. Empty when a
-    /// smaller shape had failed before, so that no node was looked at for this one.
+    /// How many nodes failed which check when this plan looked at them. Empty when it was known that
+    /// none has the room, so that no node was looked at for this shape.
     pub checks: Checks,
 }
 
 /// Plans the head of the queue onto the nodes. A task that fits on a node is placed, unless the
-/// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first.
-pub fn plan(view: &State, observed: &Observed, _now: LogNow, _seed: u64, mut budget: Budget) -> Plan {
-    let mut plan = Plan::default();
+/// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first. The budget then has a part left for a
+/// place further back, which `seed` chooses.
+pub fn plan(view: &State, observed: &Observed, _now: LogNow, seed: u64, mut budget: Budget) -> Plan {
     if view.ready_count() == 0 {
-        return plan;
+        return Plan::default();
     }
-    let mut ledger = Ledger::open(view, observed);
-    let mut shapes = Shapes::default();
-    let mut waits = Waits::default();
+    let mut kept_back = budget.keep_back(SEARCH_ONE_IN);
+    let mut pass = Pass {
+        view,
+        ledger: Ledger::open(view, observed),
+        shapes: Shapes::default(),
+        waits: Waits::default(),
+        placements: Vec::new(),
+    };
     let mut queue = Queue::new(view);
+    let mut end = pass.walk(&mut queue, &mut budget);
+    let mut truncated = end != End::Queue;
+    if end == End::Budget {
+        let has_jumped = queue.jump_ahead(seed);
+        end = pass.walk(&mut queue, &mut kept_back);
+        truncated = has_jumped || end != End::Queue;
+    }
+    pass.finish(truncated)
+}
 
-    'queue: while let Some(group) = queue.next_group() {
-        if budget.is_spent() {
-            plan.report.truncated = true;
-            break;
-        }
-        // A cancelled run's tasks are taken out of the queue by the workflow controller.
-        if group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel) {
-            budget.take(1);
-            continue;
-        }
-        let shape = shapes.of(group.spec);
-        let mut placed = 0;
-        for task in group.tasks(view) {
-            if plan.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
-                plan.report.truncated = true;
-                break 'queue;
+/// A plan in the making.
+struct Pass<'a> {
+    view: &'a State,
+    ledger: Ledger<'a>,
+    shapes: Shapes<'a>,
+    waits: Waits,
+    placements: Vec<Placement>,
+}
+
+/// Where a walk over the queue has stopped.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum End {
+    Queue,
+    Budget,
+    Plan,
+}
+
+impl<'a> Pass<'a> {
+    /// Serves the queue from where it stands; it stands where this stopped afterwards.
+    fn walk(&mut self, queue: &mut Queue<'a>, budget: &mut Budget) -> End {
+        while let Some(group) = queue.next_group() {
+            if budget.is_spent() {
+                queue.step_back(None);
+                return End::Budget;
             }
-            match shapes.pick(shape, &ledger, &mut budget) {
+            // A cancelled run's tasks are taken out of the queue by the workflow controller.
+            if group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel) {
+                budget.take(GROUP_STEPS);
+                continue;
+            }
+            let before = self.placements.len();
+            if let Some(end) = self.serve(&group, budget) {
+                let placed = self.placements.get(before..).and_then(<[_]>::last);
+                queue.step_back(placed.map(|placed| placed.task));
+                return end;
+            }
+        }
+        End::Queue
+    }
+
+    /// Places the tasks of a group for as long as there is a node for them. None: it is done with them.
+    fn serve(&mut self, group: &Group<'a>, budget: &mut Budget) -> Option<End> {
+        let shape = self.shapes.of(group.spec);
+        for task in group.tasks(self.view) {
+            if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
+                return Some(End::Plan);
+            }
+            match self.shapes.pick(shape, &self.ledger, budget) {
                 Pick::Node(at) => {
-                    let node = ledger.node(at);
-                    plan.placements.push(Placement {
+                    let Some(task) = self.view.task(task) else { continue };
+                    let node = self.ledger.node(at);
+                    self.placements.push(Placement {
                         task: task.id,
                         generation: task.generation,
                         node: node.name.clone(),
                         epoch: node.epoch,
                     });
-                    ledger.spend(at, group.spec.resources);
-                    placed += 1;
+                    self.ledger.spend(at, group.spec.resources);
                 }
                 Pick::Nowhere => {
-                    let ready = view.step_counts(group.run.id, group.step).ready;
-                    waits.add(shape, task.id, u64::from(ready).saturating_sub(placed));
-                    budget.take(1);
-                    continue 'queue;
+                    self.waits.add(shape, task, self.left_of(group));
+                    budget.take(GROUP_STEPS);
+                    return None;
                 }
-                Pick::OutOfBudget => {
-                    plan.report.truncated = true;
-                    break 'queue;
-                }
+                Pick::OutOfBudget => return Some(End::Budget),
             }
         }
+        None
     }
 
-    plan.report.counts = vec![
-        ("placed", plan.placements.len() as u64),
-        ("waiting", waits.tasks),
-        ("shapes", shapes.len() as u64),
-        ("shapes_waiting", waits.shapes.len() as u64),
-    ];
-    plan.explanations = waits
-        .shapes
-        .into_iter()
-        .take(EXPLANATIONS_PER_PLAN_MAX)
-        .map(|waits| ShapeWaits { first: waits.first, tasks: waits.tasks, checks: shapes.checks(waits.shape).clone() })
-        .collect();
-    plan
+    /// How many tasks of a group, the last one served, have no place in this plan.
+    fn left_of(&self, group: &Group<'_>) -> u64 {
+        let is_of_group = |placed: &&Placement| (placed.task.run, placed.task.step) == (group.run.id, group.step);
+        let placed = self.placements.iter().rev().take_while(is_of_group).count() as u64;
+        u64::from(self.view.step_counts(group.run.id, group.step).ready).saturating_sub(placed)
+    }
+
+    fn finish(self, truncated: bool) -> Plan {
+        let Self { view: _, ledger: _, shapes, waits, placements } = self;
+        let counts = vec![
+            ("placed", placements.len() as u64),
+            ("waiting", waits.tasks),
+            ("shapes", shapes.len() as u64),
+            ("shapes_waiting", waits.shapes.len() as u64),
+        ];
+        let explanations = waits
+            .shapes
+            .into_iter()
+            .take(EXPLANATIONS_PER_PLAN_MAX)
+            .map(|waits| ShapeWaits {
+                first: waits.first,
+                tasks: waits.tasks,
+                checks: shapes.checks(waits.shape).clone(),
+            })
+            .collect();
+        Plan { placements, explanations, report: Report { counts, truncated, notes: Vec::new() } }
+    }
 }
 
 /// What waits, by shape.
@@ -163,8 +234,11 @@ impl Controller for PlacementController {
 
     fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
         let Plan { placements, explanations: _, report } = plan(view, observed, now, seed, budget);
-        let commands = if placements.is_empty() { Vec::new() } else { vec![Command::CommitPlan { placements }] };
-        // Only a change of the state brings room or work.
-        Decision { commands, wake_at: None, report }
+        if placements.is_empty() {
+            // Only a change of the state brings room or work, but what was not looked at may fit as it is.
+            let wake_at = report.truncated.then(|| now.served.plus(SEARCH_AGAIN_MS));
+            return Decision { commands: Vec::new(), wake_at, report };
+        }
+        Decision { commands: vec![Command::CommitPlan { placements }], wake_at: None, report }
     }
 }

@@ -34,7 +34,9 @@ pub struct Attempt {
     pub ended_at: Option<Millis>,
     /// Instant at which `timeouts.run` stops it; set when it starts.
     pub run_deadline: Option<Served>,
-    /// While `Unknown` under `at_most_once`: the instant at which it becomes lost.
+    /// Until when nothing can be known of it. While `Unknown` under `at_most_once`: it becomes lost then.
+    /// After its node came back with a new journal: until then it may run, whatever that agent says, and
+    /// holds its room.
     pub unknown_deadline: Option<Served>,
     /// How its process ended.
     pub exit: Option<Exit>,

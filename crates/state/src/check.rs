@@ -42,7 +42,7 @@ impl State {
     }
 
     /// P3: no node is over-committed. A node that came back smaller is the one exception, and it
-    /// takes nothing new.
+    /// takes nothing new. What an earlier lease left there is held up to some instant.
     fn check_capacity(&self, broken: &mut Vec<String>) {
         for node in self.nodes.values() {
             let mut used = Resources::ZERO;
@@ -59,6 +59,11 @@ impl State {
                 .attempts_on(&node.name)
                 // Nothing is placed under a lease in the entry that grants it: no plan can name its epoch.
                 .any(|attempt| attempt.epoch == node.epoch && attempt.token > Token(node.epoch.0));
+            for attempt in self.attempts_on(&node.name).filter(|attempt| attempt.epoch != node.epoch) {
+                if !attempt.state.is_terminal() || attempt.unknown_deadline.is_none() {
+                    broken.push(format!("{:?} is held for ever by a lease that is over", attempt.id));
+                }
+            }
             if placed_at_this_size && !used.fits(node.capacity) {
                 broken.push(format!("node {} is over-committed: {used:?} of {:?}", node.name, node.capacity));
             }

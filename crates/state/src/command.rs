@@ -89,7 +89,8 @@ pub struct Registration {
     pub node: NodeName,
     /// Its data directory.
     pub uuid: Uuid,
-    /// Its journal.
+    /// Its journal. A new one proves nothing of attempts that are older: what it does not claim of them is
+    /// given up.
     pub journal: Uuid,
     /// The kernel's boot id.
     pub boot_id: Arc<str>,
@@ -166,6 +167,6 @@ pub enum Timer {
     TaskWait { task: TaskId, generation: u32, due: Served },
     /// An attempt ran for its whole `timeouts.run`.
     RunTimeout { attempt: AttemptId, due: Served },
-    /// An `at_most_once` attempt was unknown for too long.
+    /// The instant until which nothing could be known of an attempt has come.
     UnknownTooLong { attempt: AttemptId, due: Served },
 }

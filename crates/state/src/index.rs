@@ -84,7 +84,7 @@ impl Index {
             progress.count(&old.state, |count| *count = count.saturating_sub(1));
             count(&mut counts, &old.state, |count| *count = count.saturating_sub(1));
             if old.state == TaskState::Ready {
-                self.ready.remove_mut(&ready_key(run, old));
+                self.ready.remove_mut(&ReadyKey::of(run, old.id));
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
@@ -93,7 +93,7 @@ impl Index {
         progress.count(&new.state, |count| *count = count.saturating_add(1));
         count(&mut counts, &new.state, |count| *count = count.saturating_add(1));
         if new.state == TaskState::Ready {
-            self.ready.insert_mut(ready_key(run, new));
+            self.ready.insert_mut(ReadyKey::of(run, new.id));
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
@@ -167,6 +167,13 @@ impl Index {
 
     pub(crate) fn unfinished_runs(&self) -> impl Iterator<Item = RunId> {
         self.unfinished.iter().copied()
+    }
+
+    pub(crate) fn unfinished_run_at(&self, at: u64) -> Option<RunId> {
+        let (RunId(first), RunId(last)) = (*self.unfinished.first()?, *self.unfinished.last()?);
+        let span = u128::from(last.saturating_sub(first)) + 1;
+        let offset = u64::try_from((span * u128::from(at)) >> 64).unwrap_or(u64::MAX);
+        self.unfinished.range(RunId(first.saturating_add(offset))..).next().copied()
     }
 
     pub(crate) fn unfinished_count(&self) -> usize {
@@ -257,15 +264,6 @@ impl Index {
     }
 }
 
-fn ready_key(run: &Run, task: &Task) -> ReadyKey {
-    ReadyKey {
-        priority_inverse: 100_u8.saturating_sub(run.spec.priority),
-        submitted: run.submitted_revision,
-        item: run.submitted_item,
-        task: task.id,
-    }
-}
-
 fn task_timer(task: &Task) -> Option<(Served, Timer)> {
     match task.state {
         TaskState::Waiting(Wait::Fence { until: Served::NEVER }) => None,
@@ -288,13 +286,22 @@ fn attempt_timer(attempt: &Attempt) -> Option<(Served, Timer)> {
         AttemptState::Starting | AttemptState::Running if attempt.stop.is_none() => {
             attempt.run_deadline.map(|due| (due, Timer::RunTimeout { attempt: attempt.id, due }))
         }
-        AttemptState::Unknown => {
+        AttemptState::Unknown
+        | AttemptState::Succeeded
+        | AttemptState::Failed
+        | AttemptState::Lost
+        | AttemptState::Cancelled
+        | AttemptState::Preempted
+        | AttemptState::TimedOut
+            if !attempt.gone =>
+        {
             attempt.unknown_deadline.map(|due| (due, Timer::UnknownTooLong { attempt: attempt.id, due }))
         }
         AttemptState::Assigned
         | AttemptState::Starting
         | AttemptState::Running
         | AttemptState::Stopping
+        | AttemptState::Unknown
         | AttemptState::Succeeded
         | AttemptState::Failed
         | AttemptState::Lost

@@ -34,6 +34,7 @@ mod state;
 mod apply;
 mod check;
 mod dedup;
+mod mix;
 mod progress;
 
 pub use id::{
@@ -63,5 +64,6 @@ pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
 pub use apply::{Applied, apply};
 pub use dedup::{DedupKey, RequestRow};
 pub use feasible::{Infeasible, Shortfall, feasible};
+pub use mix::mix;
 pub use progress::{Graph, StepVerdict, step_verdict};
 pub use state::{Change, Meta, ReadyKey, State};

@@ -14,7 +14,8 @@ pub struct Node {
     pub uuid: Uuid,
     /// The agent's journal: the same one remembers what it started.
     pub journal: Uuid,
-    /// The kernel's boot id: another one means that no old process survives.
+    /// The kernel's boot id. Under another one no old process survives, on the same machine; which machine
+    /// it is, only the journal proves.
     pub boot_id: Arc<str>,
     /// The machine's id.
     pub machine_id: Arc<str>,

@@ -54,7 +54,8 @@ pub enum PlacementOutcome {
 pub enum ReportOutcome {
     /// Recorded, or known already.
     Accepted,
-    /// No such attempt on this node with this token: the agent must stop it and forget it.
+    /// No such attempt on this node with this token, or not under this lease: the agent must stop it and
+    /// forget it.
     Refused,
 }
 

@@ -96,6 +96,18 @@ pub struct ReadyKey {
     pub task: TaskId,
 }
 
+impl ReadyKey {
+    /// The place of a task of `run`, whether or not it stands there now.
+    pub fn of(run: &Run, task: TaskId) -> Self {
+        Self {
+            priority_inverse: 100_u8.saturating_sub(run.spec.priority),
+            submitted: run.submitted_revision,
+            item: run.submitted_item,
+            task,
+        }
+    }
+}
+
 impl State {
     /// Applies one change: the only way a table or an index changes, in `apply` and when rows are
     /// loaded from disk (in key order, or any order that puts a run before its tasks).
@@ -196,6 +208,12 @@ impl State {
     /// Runs that are not terminal, by id.
     pub fn unfinished_runs(&self) -> impl Iterator<Item = RunId> {
         self.index.unfinished_runs()
+    }
+
+    /// The run that lies at `at` on the way from the first id of a run that is not terminal (0) to the
+    /// last (2^64); none when there is no such run. Each is found by some `at`.
+    pub fn unfinished_run_at(&self, at: u64) -> Option<RunId> {
+        self.index.unfinished_run_at(at)
     }
 
     /// A task.

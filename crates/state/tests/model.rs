@@ -101,6 +101,10 @@ struct World {
     elapsed: u64,
     cancelled_at: BTreeMap<RunId, Revision>,
     ended: BTreeMap<quorate_state::AttemptId, AttemptState>,
+    /// Attempts whose node came back with another journal.
+    given_up: BTreeSet<quorate_state::AttemptId>,
+    /// From when on attempts cannot run any more, for their lease is over.
+    dead_at: BTreeMap<quorate_state::AttemptId, u64>,
     answers: BTreeMap<u8, (usize, quorate_state::Reply)>,
 }
 
@@ -114,6 +118,8 @@ impl World {
             elapsed: 0,
             cancelled_at: BTreeMap::new(),
             ended: BTreeMap::new(),
+            given_up: BTreeSet::new(),
+            dead_at: BTreeMap::new(),
             answers: BTreeMap::new(),
         };
         let settings = Box::new(Settings { node_losses_max: 3, ..Settings::default() });
@@ -170,6 +176,12 @@ impl World {
 
     fn check(&self) {
         assert_eq!(self.state.check(), Vec::<String>::new());
+        for attempt in &self.given_up {
+            assert!(
+                self.is_dead(*attempt) || !self.state.attempt(*attempt).unwrap().gone,
+                "{attempt:?} is called gone by nobody"
+            );
+        }
         for run in self.state.unfinished_runs() {
             for task in self.state.tasks_of(run) {
                 let promise = self.state.run(run).unwrap().spec.tasks[task.id.step as usize].on_node_loss;
@@ -225,12 +237,7 @@ impl World {
                 self.report(*pick, *phase, *code, *gone, *wrong_token)
             }
             Step::Register { node, keep, same_journal } => self.register(*node, *keep, *same_journal),
-            Step::Expire { node } => {
-                let node = self.state.nodes().nth(*node).cloned();
-                if let Some(node) = node {
-                    self.run(None, Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] }).unwrap();
-                }
-            }
+            Step::Expire { node } => self.expire(*node),
             Step::Fire { all } => {
                 let timers: Vec<Timer> = self.state.timers().take(if *all { usize::MAX } else { 1 }).collect();
                 self.run(None, Command::FireTimers { timers }).unwrap();
@@ -314,17 +321,10 @@ impl World {
     fn check_fence(&self, before: &State, task: TaskId) {
         let promise = before.run(task.run).unwrap().spec.tasks[task.step as usize].on_node_loss;
         let Some(earlier) = before.attempts_of(task).last().filter(|_| promise == OnNodeLoss::Fenced) else { return };
-        let node = before.node(&earlier.node).unwrap();
-        let passed = match node.status {
-            // A lease that was granted since, without a claim to this copy, says nothing about it.
-            NodeStatus::Lost { at } if node.epoch == earlier.epoch => {
-                self.state.meta().served.0 >= at.0 + node.lease.kill_ms
-            }
-            NodeStatus::Lost { .. } | NodeStatus::Up => {
-                self.state.meta().served.0 >= node.lease.server_ms + node.lease.kill_ms
-            }
-        };
-        assert!(earlier.gone || passed, "a fenced task was placed again while its copy may run: {earlier:?}");
+        assert!(
+            earlier.gone || self.is_dead(earlier.id),
+            "a fenced task was placed again while its copy may run: {earlier:?}"
+        );
     }
 
     fn report(&mut self, pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool) {
@@ -364,8 +364,9 @@ impl World {
         match self.run(None, command) {
             Ok(quorate_state::Reply::Reported(outcomes)) => {
                 let refused = outcomes.contains(&quorate_state::ReportOutcome::Refused);
-                assert_eq!(refused, wrong_token, "{attempt:?}");
-                if wrong_token {
+                let unheard = self.given_up.contains(&attempt.id);
+                assert_eq!(refused, wrong_token || unheard, "{attempt:?}");
+                if refused {
                     assert_eq!(before.attempt(attempt.id), self.state.attempt(attempt.id));
                 }
             }
@@ -382,10 +383,12 @@ impl World {
             .filter(|_| keep)
             .map(|attempt| AttemptClaim { attempt: attempt.id, token: attempt.token })
             .collect();
+        let journal = Uuid(if same_journal { 7 } else { u128::from(self.revision) });
+        self.note_journal(&text, journal, keep);
         let registration = Registration {
             node: text,
             uuid: Uuid(node as u128),
-            journal: Uuid(if same_journal { 7 } else { u128::from(self.revision) }),
+            journal,
             boot_id: "boot".into(),
             machine_id: "machine".into(),
             region: name::<RegionName>("eu"),
@@ -398,6 +401,45 @@ impl World {
         let reply = self.run(None, Command::RegisterNode(Box::new(registration))).unwrap();
         let quorate_state::Reply::Registered { epoch, .. } = reply else { panic!("{reply:?}") };
         assert_eq!(epoch, Epoch(self.revision));
+    }
+
+    /// A node comes back: with `keep` it claims all that it holds. What it does not claim and another
+    /// journal had may run on for as long as its lease could last.
+    fn note_journal(&mut self, node: &NodeName, journal: Uuid, keep: bool) {
+        let Some(row) = self.state.node(node) else { return };
+        let may_last = match row.status {
+            NodeStatus::Up => self.state.meta().served.0 + row.lease.server_ms,
+            NodeStatus::Lost { at } => at.0,
+        };
+        for attempt in self.state.attempts_on(node) {
+            if keep && self.given_up.contains(&attempt.id) && row.journal == journal {
+                // Nobody but the journal that had it can claim it.
+            } else if keep {
+                self.given_up.remove(&attempt.id);
+                // What is left of it after that instant is not the copy any more.
+                if !self.is_dead(attempt.id) {
+                    self.dead_at.remove(&attempt.id);
+                }
+            } else if row.journal != journal {
+                self.given_up.insert(attempt.id);
+                self.dead_at.entry(attempt.id).or_insert(may_last + row.lease.kill_ms);
+            }
+        }
+    }
+
+    fn expire(&mut self, node: usize) {
+        let Some(node) = self.state.nodes().nth(node).cloned() else { return };
+        if node.status == NodeStatus::Up {
+            let dead_at = self.state.meta().served.0 + node.lease.kill_ms;
+            for attempt in self.state.attempts_on(&node.name) {
+                self.dead_at.entry(attempt.id).or_insert(dead_at);
+            }
+        }
+        self.run(None, Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] }).unwrap();
+    }
+
+    fn is_dead(&self, attempt: quorate_state::AttemptId) -> bool {
+        self.dead_at.get(&attempt).is_some_and(|at| *at <= self.state.meta().served.0)
     }
 }
 

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BinaryHeap};
 use quorate_state::{ClusterName, Driver, Node, RegionName, Resources, Spread, TaskSpec, feasible};
 
 use super::ledger::{Account, Ledger};
+use super::room::Rooms;
 use super::score::{Score, cluster_score, score};
 use crate::explain::{Check, Checks};
 use crate::{Budget, Presence};
@@ -32,9 +33,9 @@ type Key<'a> = (Limits<'a>, Spread, (u64, u64));
 pub(super) struct Shapes<'a> {
     numbers: BTreeMap<Key<'a>, usize>,
     shapes: Vec<Shape<'a>>,
-    /// Amounts that no node has, the smallest ones only. In one plan room only shrinks, so what did
-    /// not fit once will not fit later, and neither will anything larger.
-    refused: BTreeMap<Limits<'a>, Vec<Resources>>,
+    /// What was free on the nodes within some limits when a shape was last looked at there. In one plan
+    /// room only shrinks, so what does not fit there will not fit later.
+    rooms: BTreeMap<Limits<'a>, Rooms>,
 }
 
 struct Shape<'a> {
@@ -102,15 +103,16 @@ impl<'a> Shapes<'a> {
         let best = match &mut shape.progress {
             Progress::Refused => return Pick::Nowhere,
             Progress::Unexamined => {
-                let smaller = self.refused.get(&limits(shape.task));
-                if smaller.is_some_and(|smaller| smaller.iter().any(|small| small.fits(shape.task.resources))) {
+                let known = self.rooms.get(&limits(shape.task));
+                if known.is_some_and(|rooms| !rooms.hold(shape.task.resources)) {
                     shape.progress = Progress::Refused;
                     return Pick::Nowhere;
                 }
                 if !budget.take(ledger.accounts().len()) {
                     return Pick::OutOfBudget;
                 }
-                let mut candidates = Candidates::all(shape.task, ledger, &mut shape.checks);
+                let (mut candidates, rooms) = Candidates::all(shape.task, ledger, &mut shape.checks);
+                self.rooms.insert(limits(shape.task), rooms);
                 let best = candidates.best(shape.task.place.spread, ledger);
                 shape.progress = Progress::Open(candidates);
                 best
@@ -124,28 +126,31 @@ impl<'a> Shapes<'a> {
         };
         if best.is_none() {
             shape.progress = Progress::Refused;
-            let smallest = self.refused.entry(limits(shape.task)).or_default();
-            smallest.retain(|known| !shape.task.resources.fits(*known));
-            smallest.push(shape.task.resources);
         }
         best.map_or(Pick::Nowhere, Pick::Node)
     }
 }
 
 impl Candidates {
-    fn all(task: &TaskSpec, ledger: &Ledger<'_>, checks: &mut Checks) -> Self {
+    /// Looks at all nodes. Also what is free on those that only room can keep from taking the shape.
+    fn all(task: &TaskSpec, ledger: &Ledger<'_>, checks: &mut Checks) -> (Self, Rooms) {
         let heaps = match task.place.spread {
             Spread::Pack | Spread::Node => 1,
             Spread::Cluster => ledger.clusters().len(),
         };
         let (_, seen) = ledger.spent_since(0);
         let mut candidates = Self { heaps: (0..heaps).map(|_| BinaryHeap::new()).collect(), seen };
+        let mut rooms = Vec::new();
         for (at, account) in ledger.accounts().iter().enumerate() {
-            if let Err(check) = candidates.consider(task, at, account) {
-                checks.add(check);
+            match candidates.consider(task, at, account) {
+                Err(check) if !check.is_about_room() => checks.add(check),
+                verdict => {
+                    rooms.push(account.free());
+                    verdict.unwrap_or_else(|check| checks.add(check));
+                }
             }
         }
-        candidates
+        (candidates, Rooms::of(rooms))
     }
 
     /// Looks again at nodes that were spent on; how many there were.

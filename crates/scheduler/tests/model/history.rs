@@ -77,7 +77,7 @@ pub(crate) enum Act {
     Sync,
     /// Its agent starts again; its processes end, except those that cannot be killed.
     Restart { survivors: bool },
-    /// Its agent starts again without its journal, and nothing of what ran is left.
+    /// Its agent starts again without its journal, and knows nothing of what ran.
     Wipe,
     /// Its agent starts again with another size, in thousandths of a core.
     Resize { cpu: u16 },

@@ -40,6 +40,8 @@ pub(crate) struct Agent {
     kill_ms: u64,
     seen: Revision,
     copies: BTreeMap<AttemptId, Copy>,
+    /// What still runs though the journal that knew of it is lost, and until when.
+    forgotten: BTreeMap<CopyId, u64>,
 }
 
 #[derive(Clone, Debug)]
@@ -79,6 +81,7 @@ impl Ground {
             kill_ms: 0,
             seen: Revision(0),
             copies: BTreeMap::new(),
+            forgotten: BTreeMap::new(),
         });
         Self { agents: agents.collect(), ..Self::default() }
     }
@@ -107,6 +110,7 @@ impl Ground {
                 agent.epoch = None;
                 agent.end_fenced();
             }
+            agent.forgotten.retain(|_, dead_at| *dead_at > clock);
             for copy in agent.copies.values_mut() {
                 if copy.killed_at.is_some_and(|at| at <= clock) && !copy.gone {
                     copy.gone = true;
@@ -194,7 +198,8 @@ impl Ground {
 
 impl Agent {
     fn alive(&self) -> impl Iterator<Item = CopyId> {
-        self.copies.iter().filter(|(_, copy)| !copy.gone).map(|(id, copy)| (*id, copy.token))
+        let known = self.copies.iter().filter(|(_, copy)| !copy.gone).map(|(id, copy)| (*id, copy.token));
+        known.chain(self.forgotten.keys().copied())
     }
 
     /// The lease is over: what is fenced is killed, and dead a kill bound later.
@@ -220,8 +225,13 @@ impl Agent {
         }
     }
 
-    /// The journal is lost, with all that it said of what ran.
+    /// The journal is lost, with all that it said of what ran. What is fenced may go on until its lease
+    /// kills it, the rest is gone.
     pub(crate) fn wipe(&mut self) {
+        let dead_at = self.deadline + self.kill_ms;
+        for (id, copy) in self.copies.iter().filter(|(_, copy)| copy.promise == OnNodeLoss::Fenced && !copy.gone) {
+            self.forgotten.insert((*id, copy.token), copy.killed_at.map_or(dead_at, |at| at.min(dead_at)));
+        }
         self.life += 1;
         self.epoch = None;
         self.journal = Uuid(self.journal.0 + 1);

@@ -156,11 +156,13 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
             if let Some(last) = earlier().next_back().filter(|last| !last.gone) {
                 // What really runs here keeps perfect time. The log's own word must be good for less.
                 let node = &rows.nodes[&last.node];
-                let (server_ms, kill_ms) = (node.lease.server_ms, node.lease.kill_ms);
+                let kill_ms = node.lease.kill_ms;
                 let passed = match node.status {
-                    // Given up when its agent lost its journal: that lease was an earlier one.
+                    // Given up when its agent came without its journal: that lease was an earlier one.
+                    _ if last.epoch != node.epoch => last.unknown_deadline.is_some_and(|at| at <= scene.served),
+                    // Its fence was over before its node came back with what is left of it.
                     _ if last.ended_at.is_some_and(|at| at <= node.registered_at) => {
-                        scene.served.0 >= server_ms + kill_ms
+                        scene.served.0 >= node.lease.server_ms + kill_ms
                     }
                     NodeStatus::Lost { at } => scene.served >= at.plus(kill_ms),
                     NodeStatus::Up => false,

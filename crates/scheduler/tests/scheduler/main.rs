@@ -4,6 +4,7 @@ mod world;
 
 mod explain;
 mod lease;
+mod measure;
 mod placement;
 mod properties;
 mod retention;

@@ -2,7 +2,7 @@
 
 use quorate_scheduler::Budget;
 use quorate_scheduler::placement::{PLACEMENTS_PER_PLAN_MAX, plan};
-use quorate_state::Command;
+use quorate_state::{Command, Resources, TaskSpec};
 
 use crate::world::{World, check, job, resources, task};
 
@@ -234,7 +234,7 @@ fn a_task_that_does_not_fit_does_not_hold_up_other_shapes() {
 }
 
 #[test]
-fn what_is_larger_than_a_shape_that_failed_waits_without_a_look_at_the_nodes() {
+fn what_fits_in_no_room_that_is_known_to_be_left_waits_without_a_look_at_the_nodes() {
     check(
         "
         node a eu/eu-1 4000m 8Gi
@@ -249,7 +249,7 @@ fn what_is_larger_than_a_shape_that_failed_waits_without_a_look_at_the_nodes() {
         j/n[0] -> a
         j/x[0] waits with 2: 1 FULL
         j/y[0] waits with 0
-        j/z[0] waits with 0: 1 FULL
+        j/z[0] waits with 0
         ",
     );
 }
@@ -267,6 +267,59 @@ fn equal_shapes_of_different_jobs_share_their_wait() {
         "
         one/x[0] -> a
         one/x[1] waits with 3
+        ",
+    );
+}
+
+/// Why more room promises nothing about tasks of several shapes: the order of the queue decides who
+/// gets it, and what is best for the first may be worse for the next.
+#[test]
+fn more_room_can_change_who_gets_it() {
+    // The large one comes first, and takes the room of two.
+    let two_cores = "
+        node a eu/eu-1 2000m 8Gi
+        job  first priority=90
+        task large 3000m 1Gi
+        job  then
+        task small 1000m 1Gi count=2
+    ";
+    let small = "
+        then/small[0] -> a
+        then/small[1] -> a
+        first/large[0] waits with 0: 1 TOO_SMALL
+    ";
+    check(two_cores, small);
+    check(
+        &two_cores.replace("2000m", "3000m"),
+        "
+        first/large[0] -> a
+        then/small[0] waits with 1: 1 FULL
+        ",
+    );
+
+    // The best fit of the first is `b`; with more memory there it is `a`, where it leaves too little.
+    let even = "
+        node a eu/eu-1 4000m 1792Mi
+        node b eu/eu-1 2000m 2560Mi
+        job  first priority=90
+        task x 1000m 768Mi
+        job  then
+        task y 0m 1792Mi count=2
+    ";
+    check(
+        even,
+        "
+        first/x[0] -> b
+        then/y[0] -> b
+        then/y[1] -> a
+        ",
+    );
+    check(
+        &even.replace("2000m 2560Mi", "2500m 3072Mi"),
+        "
+        first/x[0] -> a
+        then/y[0] -> b
+        then/y[1] waits with 0: 1 FULL
         ",
     );
 }
@@ -373,4 +426,47 @@ fn a_step_that_waits_costs_the_same_whatever_its_count() {
         needed.expect("a budget that is enough")
     };
     assert_eq!(cost(1), cost(500));
+}
+
+/// Ten nodes of a core each, a queue whose head is a job of `shapes` tasks that fit nowhere, and a task
+/// behind them that fits.
+fn behind(shapes: u64, of: impl Fn(u64) -> TaskSpec) -> World {
+    let mut world = World::empty();
+    for node in 0..10 {
+        world.node(&format!("n{node}"), "eu", "eu-1", resources("1000m", "1Gi"));
+    }
+    let mut large = job("large", &["priority=90"]);
+    large.tasks.extend((0..shapes).map(of));
+    world.submit(large);
+    let mut small = job("small", &[]);
+    small.tasks.push(task("x", resources("1000m", "1Gi"), &[]));
+    world.submit(small);
+    world.release();
+    world
+}
+
+#[test]
+fn many_shapes_that_fit_nowhere_cost_one_look_at_the_nodes() {
+    let world = behind(60, |at| {
+        // None is larger than another one.
+        let wants = Resources { cpu_milli: 2_000 + at, memory_bytes: 1_000 - at };
+        task(&format!("t{at}"), wants, &[])
+    });
+    let plan = plan(&world.state, &world.observed, world.now(), 7, Budget { steps: 400 });
+    assert_eq!(plan.placements.len(), 1);
+    assert_eq!((plan.placements[0].task, plan.report.truncated), (world.find("small/x[0]"), false));
+}
+
+#[test]
+fn what_fits_is_found_behind_more_than_a_plan_can_look_at() {
+    let world = behind(60, |at| task(&format!("t{at}"), Resources::ZERO, &[&format!("clusters=none-{at}")]));
+    let budget = Budget { steps: 40 };
+    let head = world.step_within("placement", budget);
+    assert_eq!((head.commands.len(), head.report.truncated), (0, true), "the seed of the world finds nothing");
+    assert_eq!(head.wake_at, Some(world.served.plus(200)), "nothing has to happen for another look");
+    let looks = (0..).position(|seed| {
+        let plan = plan(&world.state, &world.observed, world.now(), seed, budget);
+        plan.placements.first().is_some_and(|placed| placed.task == world.find("small/x[0]"))
+    });
+    assert!(looks.is_some_and(|looks| looks < 61), "found after {looks:?} plans, for 61 places to begin at");
 }

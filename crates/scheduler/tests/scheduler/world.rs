@@ -218,6 +218,17 @@ impl World {
         run
     }
 
+    /// Leaves nothing in the queue but the tasks of the job called `name`.
+    pub(crate) fn cancel_all_but(&mut self, name: &str) {
+        let unfinished: Vec<RunId> = self.state.unfinished_runs().collect();
+        for run in unfinished {
+            if self.state.run(run).expect("a run").spec.name.as_str() != name {
+                self.apply(Command::CancelRun { run });
+            }
+        }
+        self.release();
+    }
+
     /// What the attempt's agent saw of it; a report of an end also says that it is gone.
     pub(crate) fn report(&mut self, id: AttemptId, phase: AttemptPhase, code: Option<i32>) {
         let attempt = self.state.attempt(id).expect("an attempt").clone();

@@ -20,12 +20,16 @@ pub(super) fn report(
     if !current {
         return Err(Rejection::EpochOver { node: node.clone(), epoch });
     }
-    Ok(Reply::Reported(reports.iter().map(|report| take_in(overlay, node, report)).collect()))
+    Ok(Reply::Reported(reports.iter().map(|report| take_in(overlay, node, epoch, report)).collect()))
 }
 
-fn take_in(overlay: &mut Overlay, node: &NodeName, report: &AttemptReport) -> ReportOutcome {
+fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &AttemptReport) -> ReportOutcome {
     let Some(attempt) = overlay.state().attempt(report.attempt).cloned() else { return ReportOutcome::Refused };
     if attempt.node != *node || attempt.token != report.token {
+        return ReportOutcome::Refused;
+    }
+    // Given up when this agent came without the journal that had it: its word proves nothing.
+    if attempt.epoch != epoch && !attempt.gone {
         return ReportOutcome::Refused;
     }
     let to = target(&attempt, report);

@@ -66,14 +66,18 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
 
 /// Brings what the log knows of the node's attempts in line with what the agent says it has.
 fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch: Epoch) {
-    // The same journal remembers every start: what it was told of and does not list is gone.
-    let proves = before.uuid == arrival.uuid && before.journal == arrival.journal;
+    let is_same_agent = before.uuid == arrival.uuid && before.journal == arrival.journal;
     let claims: BTreeSet<(AttemptId, Token)> =
         arrival.attempts.iter().map(|claim| (claim.attempt, claim.token)).collect();
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
     for attempt in held {
-        let claimed = claims.contains(&(attempt.id, attempt.token));
-        // Of what another journal saw, this one knows nothing, told or not.
+        // Given up under an earlier lease, for another journal had it. Told to stop it, an agent remembers
+        // that much, and claims it the next time: only a journal that has come back says anything.
+        let given_up = attempt.epoch != before.epoch;
+        let claimed = claims.contains(&(attempt.id, attempt.token)) && !(given_up && is_same_agent);
+        // The same journal remembers every start: what it was told of and does not list is gone. Of what
+        // another journal saw, it knows nothing, told or not.
+        let proves = is_same_agent && !given_up;
         let untold = proves && attempt.token.0 > arrival.seen.0;
         if claimed || untold {
             keep(overlay, &attempt, epoch);
@@ -83,16 +87,28 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
         } else if proves {
             overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| attempt.gone = true);
             settle::attempt_ended(overlay, attempt.id);
-        } else {
-            // Whoever could have told how it ends has forgotten it: kept, it would be started again.
-            if !attempt.state.is_terminal() {
-                overlay.move_attempt(&attempt, AttemptState::Lost, |_| {});
-                settle::attempt_ended(overlay, attempt.id);
-            }
-            let until = overlay.served().plus(before.lease.server_ms).plus(before.lease.kill_ms);
-            settle::fence_ends(overlay, attempt.id, until);
+        } else if !given_up {
+            give_up(overlay, &attempt, before);
         }
     }
+}
+
+/// The attempt's agent came back with a new journal. Whoever could have told how it ends has forgotten
+/// it: kept, it would be started again. It may run on for as long as its lease could last, and nothing
+/// that this agent says of it counts.
+fn give_up(overlay: &mut Overlay, attempt: &Attempt, before: &Node) {
+    let until = match before.status {
+        NodeStatus::Up => overlay.served().plus(before.lease.server_ms),
+        NodeStatus::Lost { at } => at,
+    };
+    let until = until.plus(before.lease.kill_ms);
+    if attempt.state.is_terminal() {
+        overlay.put_attempt(Attempt { unknown_deadline: Some(until), ..attempt.clone() });
+    } else {
+        overlay.move_attempt(attempt, AttemptState::Lost, |attempt| attempt.unknown_deadline = Some(until));
+        settle::attempt_ended(overlay, attempt.id);
+    }
+    settle::fence_ends(overlay, attempt.id, until);
 }
 
 /// The node came back with the current token: the attempt is again what it was. What its task no
@@ -102,7 +118,7 @@ fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
     let is_unwanted = task.as_ref().is_none_or(|task| task.state.is_terminal());
     let stop = attempt.stop.or(is_unwanted.then_some(StopReason::Cancelled));
     if attempt.state != AttemptState::Unknown {
-        overlay.put_attempt(Attempt { epoch, stop, ..attempt.clone() });
+        overlay.put_attempt(Attempt { epoch, stop, unknown_deadline: None, ..attempt.clone() });
         settle::fence_holds(overlay, attempt.id);
         return;
     }

@@ -8,7 +8,7 @@ use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
     Attempt, AttemptId, AttemptState, Exit, FailReason, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served, Task,
-    TaskSpec, TaskState, Wait,
+    TaskSpec, TaskState, Wait, mix,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -233,14 +233,6 @@ fn jitter_seed(around: &Around) -> u64 {
     mix(around.task.id.run.0
         ^ mix(u64::from(around.task.id.step) << 32 | u64::from(around.task.id.index))
         ^ around.attempt.token.0)
-}
-
-/// The finaliser of SplitMix64 (Steele, Lea and Flood, OOPSLA 2014).
-fn mix(seed: u64) -> u64 {
-    let seed = seed.wrapping_add(0x9E37_79B9_7F4A_7C15);
-    let seed = (seed ^ (seed >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
-    let seed = (seed ^ (seed >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
-    seed ^ (seed >> 31)
 }
 
 /// Delay in milliseconds after `tries` failed tries; see [`Retry`].

@@ -37,12 +37,29 @@ fn fire_one(overlay: &mut Overlay, timer: &Timer) -> bool {
         }
         Timer::UnknownTooLong { attempt, due } => {
             let Some(attempt) = overlay.state().attempt(attempt).cloned() else { return false };
-            let is_due = due <= now && attempt.state == AttemptState::Unknown && attempt.unknown_deadline == Some(due);
-            if is_due {
-                overlay.move_attempt(&attempt, AttemptState::Lost, |_| {});
-                settle::attempt_ended(overlay, attempt.id);
+            if due > now || attempt.unknown_deadline != Some(due) || attempt.gone {
+                return false;
             }
-            is_due
+            match attempt.state {
+                AttemptState::Unknown => {
+                    overlay.move_attempt(&attempt, AttemptState::Lost, |_| {});
+                    settle::attempt_ended(overlay, attempt.id);
+                }
+                // Nobody could tell that it is gone; nobody has to any more.
+                AttemptState::Succeeded
+                | AttemptState::Failed
+                | AttemptState::Lost
+                | AttemptState::Cancelled
+                | AttemptState::Preempted
+                | AttemptState::TimedOut => {
+                    overlay.put_attempt(Attempt { gone: true, ..(*attempt).clone() });
+                    settle::lift_fence(overlay, attempt.id);
+                }
+                AttemptState::Assigned | AttemptState::Starting | AttemptState::Running | AttemptState::Stopping => {
+                    return false;
+                }
+            }
+            true
         }
     }
 }

@@ -1,0 +1,6 @@
+//! Single stories about `apply`, told command by command, where the random histories of `model.rs`
+//! would rarely go or could not tell right from wrong.
+
+mod cluster;
+mod leases;
+mod work;
