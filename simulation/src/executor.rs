@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
-use quorate_state::{AttemptId, Exit, NodeName};
+use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss};
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
@@ -85,6 +85,11 @@ impl Executor {
     /// How many attempts run.
     pub(crate) fn alive(&self) -> usize {
         self.0.lock().len()
+    }
+
+    /// How many fenced attempts run.
+    pub(crate) fn fenced(&self) -> usize {
+        self.0.lock().values().filter(|execution| execution.promise == OnNodeLoss::Fenced).count()
     }
 
     /// Everything ends at this instant, with its agent or with its machine.

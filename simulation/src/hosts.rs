@@ -4,7 +4,7 @@ mod client;
 mod rack;
 mod replica;
 
-pub(crate) use client::start as start_client;
+pub(crate) use client::{Common, start as start_client};
 pub(crate) use rack::Rack;
 pub(crate) use replica::Replica;
 

@@ -9,6 +9,7 @@ mod c4_durable_quorum;
 mod c5_logs;
 mod c8_acked;
 mod c9_at_most_once;
+mod p11_urgency;
 mod p12_place;
 mod p13_brake;
 mod p14_reasons;
@@ -22,6 +23,7 @@ mod p6_transitions;
 mod p7_order;
 mod p8_cancel;
 mod p9_retries;
+mod p9_timeouts;
 mod plan;
 mod quorum;
 mod r1_linearizable;
@@ -63,6 +65,8 @@ pub(crate) struct Known<'a> {
     pub(crate) healed: Option<Duration>,
     /// When machines with agents stood still.
     pub(crate) stalls: &'a [Stall],
+    /// Since when machines with agents cannot have had a lease renewed, by position, where that is so.
+    pub(crate) silences: &'a [Option<Duration>],
 }
 
 /// A machine stood still, with all that it ran.
@@ -128,10 +132,12 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p2_lease_over::LeaseOver::default()),
         Box::new(p3_capacity::Capacity::default()),
         Box::new(p4_conservation::Conservation::default()),
-        Box::new(p6_transitions::Transitions),
+        Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p8_cancel::Cancels::default()),
         Box::new(p9_retries::Retries::default()),
+        Box::new(p9_timeouts::Timeouts::default()),
+        Box::new(p11_urgency::Urgency::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),

@@ -1,12 +1,12 @@
 //! Runs a scenario: builds the hosts, steps the world, lets faults strike, hears every fact, and
 //! comes to a verdict.
 
+mod late;
 mod network;
 mod record;
 mod settle;
 mod strike;
 
-use std::cell::Cell;
 use std::rc::Rc;
 use std::time::Duration;
 
@@ -14,13 +14,14 @@ use turmoil::{Builder, Sim};
 
 use crate::clock::EPOCH;
 use crate::facts::{Fact, Facts};
-use crate::hosts::{Rack, Replica, start_client};
+use crate::hosts::{Common, Rack, Replica, start_client};
 use crate::ledger::Ledger;
 use crate::oracles::{self, Known, Oracle, Stall};
 use crate::outcome::{End, Outcome, Stats};
 use crate::scenario::Scenario;
 use crate::seeded::Stream;
 use crate::trace::Trace;
+use late::Late;
 use network::Cuts;
 use record::Record;
 use settle::Settle;
@@ -148,11 +149,13 @@ struct World {
     oracles: Vec<Box<dyn Oracle>>,
     replicas: Vec<Replica>,
     racks: Vec<Rack>,
-    sessions_done: Rc<Cell<usize>>,
+    common: Common,
     cuts: Cuts,
     striking: Striking,
     stalls: Vec<Stall>,
+    silences: Vec<Option<Duration>>,
     healed: Option<Duration>,
+    late: Late,
     settle: Settle,
     record: Record,
     stats: Stats,
@@ -181,9 +184,9 @@ impl World {
         for rack in &mut racks {
             rack.start(&mut sim, &scenario, &facts);
         }
-        let (sessions_done, watches) = (Rc::default(), Rc::default());
+        let common = Common::default();
         for host in 0..scenario.client_hosts() {
-            start_client(&mut sim, &scenario, host, &facts, &sessions_done, &watches);
+            start_client(&mut sim, &scenario, host, &facts, &common);
         }
         let mut world = Self {
             sim,
@@ -192,11 +195,13 @@ impl World {
             oracles: oracles::all(),
             replicas,
             racks,
-            sessions_done,
+            common,
             cuts: Cuts::new(&scenario),
             striking: Striking::new(&scenario),
             stalls: vec![],
+            silences: vec![None; scenario.racks.len()],
             healed: None,
+            late: Late::default(),
             settle: Settle::new(&scenario),
             record: Record::new(trace),
             stats: Stats::default(),
@@ -229,7 +234,7 @@ impl World {
             }
             self.strike(now)?;
             if self.healed.is_none() && now >= Duration::from_millis(self.scenario.heal_ms) {
-                self.heal(now)?;
+                self.wind_down(now)?;
             }
             let stepped = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| self.sim.step()));
             match stepped {
@@ -253,8 +258,13 @@ impl World {
             self.settle.wrote(&fact);
             self.note(at, &fact)?;
             let steps = self.ledger.take(at, &fact).map_err(Violation::of_ledger)?;
-            let known =
-                Known { scenario: &self.scenario, ledger: &self.ledger, healed: self.healed, stalls: &self.stalls };
+            let known = Known {
+                scenario: &self.scenario,
+                ledger: &self.ledger,
+                healed: self.healed,
+                stalls: &self.stalls,
+                silences: &self.silences,
+            };
             for step in &steps {
                 self.record.step(step);
                 for oracle in &mut self.oracles {
@@ -308,7 +318,13 @@ impl World {
         for replica in 0..self.replicas.len() {
             self.ledger.check_rows(replica).map_err(Violation::of_ledger)?;
         }
-        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: self.healed, stalls: &self.stalls };
+        let known = Known {
+            scenario: &self.scenario,
+            ledger: &self.ledger,
+            healed: self.healed,
+            stalls: &self.stalls,
+            silences: &self.silences,
+        };
         for oracle in &mut self.oracles {
             let verdict = oracle.end(now, &known);
             verdict.map_err(|what| Violation::new(oracle.id(), what))?;

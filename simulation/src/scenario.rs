@@ -91,9 +91,10 @@ pub(crate) struct Scenario {
     pub(crate) sessions: Vec<SessionPlan>,
     /// In order of their time.
     pub(crate) faults: Vec<FaultPlan>,
-    /// When all faults have ended; from then on things must go well.
+    /// When all faults have ended, and from when on things must go well; unless the run has not shown
+    /// yet what it is for, which puts the heal off.
     pub(crate) heal_ms: u64,
-    /// The run ends not before.
+    /// The run ends not before, or so much later as the heal came later.
     pub(crate) end_ms: u64,
 }
 
@@ -126,6 +127,8 @@ pub(crate) struct Tunables {
     pub(crate) node_losses_max: u32,
     pub(crate) unknown_ms_max: u64,
     pub(crate) event_revisions_max: u64,
+    /// Between SIGTERM and SIGKILL.
+    pub(crate) stop_grace_ms: u64,
 }
 
 /// A host's clocks.
@@ -178,7 +181,20 @@ pub(crate) struct AgentPlan {
 pub(crate) struct SessionPlan {
     /// Its host; several sessions may share one.
     pub(crate) host: usize,
+    pub(crate) when: When,
     pub(crate) steps: Vec<OperationPlan>,
+}
+
+/// In which part of a run a session does its steps.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum When {
+    /// At their times.
+    Always,
+    /// At their times, for as long as the heal is put off: so that the log goes on.
+    UntilHealed,
+    /// As long after the heal as their times are after the planned one.
+    Healed,
 }
 
 /// Something a client does.
@@ -310,7 +326,8 @@ pub(crate) enum FaultWhat {
         with: usize,
         way: Way,
     },
-    /// The leader and a rack from the other replicas: they have each other, and nobody else.
+    /// The leader and a rack from the other replicas: they have each other, and nobody else. The rack
+    /// is the one on which most `fenced` attempts run, or this one where none do.
     LeaderWithRack {
         rack: usize,
     },
@@ -326,6 +343,11 @@ pub(crate) enum FaultWhat {
     },
     /// A rack from all replicas.
     IsolateRack {
+        rack: usize,
+        way: Way,
+    },
+    /// The rack on which most `fenced` attempts run, or this one where none do, from all replicas.
+    IsolateFenced {
         rack: usize,
         way: Way,
     },

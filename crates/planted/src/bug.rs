@@ -60,6 +60,8 @@ bugs! {
         "The loss of a node counts as a failed try of the task.";
     LossesUnbounded, "losses-unbounded",
         "A task may lose any number of nodes.";
+    BackoffSkipped, "backoff-skipped",
+        "A task that failed is tried again at once.";
     OutageCountsAsServed, "outage-counts-as-served",
         "Served time goes on by the wall clock while nobody leads.";
     DedupeEndsWithTerm, "dedupe-ends-with-term",
@@ -68,6 +70,10 @@ bugs! {
         "The attempts of a lost node change in the order of a hash map.";
 
     // What the leader must decide with care.
+    PriorityIgnored, "priority-ignored",
+        "Tasks wait in the order of their submission, whatever their priority.";
+    TimeoutIgnored, "timeout-ignored",
+        "What runs for longer than its job allows is left alone.";
     HashOrderInPlan, "hash-order-in-plan",
         "A plan looks at the nodes in the order of a hash map.";
     BrakeOff, "brake-off",
@@ -98,6 +104,8 @@ bugs! {
         "Whoever installs a snapshot keeps, on disk, the rows that are not in it.";
 
     // What a replica must not say.
+    AnswersSwapped, "answers-swapped",
+        "Callers whose commands share an entry are given each other's answers.";
     ReadWithoutBarrier, "read-without-barrier",
         "A read is answered from the state at hand, by any replica.";
     DeposedLeaderReads, "deposed-leader-reads",

@@ -1,5 +1,6 @@
 //! Fires what has become due: backoffs, fences, run timeouts, and attempts unknown for too long.
 
+use quorate_planted::Bug;
 use quorate_state::{AttemptId, Command, NodeStatus, Served, State, Timer};
 
 use crate::controller::earlier;
@@ -38,6 +39,9 @@ impl Controller for Timers {
             // there was no leader to tell: its word comes first, unless it lost the right to speak.
             if attempt.is_some_and(|attempt| !is_word_in(view, observed, attempt)) {
                 held += 1;
+                continue;
+            }
+            if quorate_planted::is(Bug::TimeoutIgnored) && matches!(timer, Timer::RunTimeout { .. }) {
                 continue;
             }
             timers.push(timer);

@@ -14,7 +14,7 @@ use super::{API_PORT, addresses};
 use crate::executor::Behaviour;
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{Ask, JobPlan, OperationPlan, Promise, Scenario, TaskPlan};
+use crate::scenario::{Ask, JobPlan, OperationPlan, Promise, Scenario, TaskPlan, When};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
@@ -29,16 +29,23 @@ const NAMESPACE: &str = "default";
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 const TRIES: u32 = 6;
 
-/// Starts a client host with its sessions. `done` counts sessions that have come to their end.
-pub(crate) fn start(
-    sim: &mut Sim<'static>,
-    scenario: &Rc<Scenario>,
-    host: usize,
-    facts: &Facts,
-    done: &Rc<Cell<usize>>,
-    watches: &Rc<Cell<usize>>,
-) {
-    let (scenario, facts, done, watches) = (scenario.clone(), facts.clone(), done.clone(), watches.clone());
+/// A session that waits for the heal looks for it so often.
+const HEALED_EVERY: Duration = Duration::from_millis(20);
+
+/// What sessions and the rest of the world know of each other.
+#[derive(Clone, Default)]
+pub(crate) struct Common {
+    /// Sessions that have come to their end.
+    pub(crate) done: Rc<Cell<usize>>,
+    /// When the faults had ended, once they have.
+    pub(crate) healed: Rc<Cell<Option<Duration>>>,
+    /// Watches so far.
+    watches: Rc<Cell<usize>>,
+}
+
+/// Starts a client host with its sessions.
+pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize, facts: &Facts, common: &Common) {
+    let (scenario, facts, common) = (scenario.clone(), facts.clone(), common.clone());
     sim.client(Scenario::client_host(host), async move {
         let sessions: Vec<_> = scenario
             .sessions
@@ -46,13 +53,15 @@ pub(crate) fn start(
             .enumerate()
             .filter(|(_, plan)| plan.host == host)
             .map(|(number, _)| {
-                let session = Session::new(&scenario, number, &facts, &watches);
-                let (scenario, done) = (scenario.clone(), done.clone());
+                let session = Session::new(&scenario, number, &facts, &common.watches);
+                let (scenario, common) = (scenario.clone(), common.clone());
                 tokio::task::spawn_local(async move {
                     for step in &scenario.sessions[number].steps {
-                        session.carry_out(step).await;
+                        if due(&scenario, number, step.at_ms, &common.healed).await {
+                            session.carry_out(step).await;
+                        }
                     }
-                    done.set(done.get() + 1);
+                    common.done.set(common.done.get() + 1);
                 })
             })
             .collect();
@@ -62,6 +71,37 @@ pub(crate) fn start(
         // Its watches go on until the run is over.
         std::future::pending().await
     });
+}
+
+/// Waits for the time of a step. False when it is not to be done.
+async fn due(scenario: &Scenario, session: usize, at_ms: u64, healed: &Cell<Option<Duration>>) -> bool {
+    let sleep_until = async |at: Duration| {
+        let now = turmoil::sim_elapsed().unwrap_or_default();
+        tokio::time::sleep(at.saturating_sub(now)).await;
+    };
+    let at = Duration::from_millis(at_ms);
+    let planned = Duration::from_millis(scenario.heal_ms);
+    match scenario.sessions[session].when {
+        When::Always => sleep_until(at).await,
+        When::UntilHealed => {
+            sleep_until(at.min(planned + HEALED_EVERY)).await;
+            while healed.get().is_none() && turmoil::sim_elapsed().is_some_and(|now| now < at) {
+                tokio::time::sleep(HEALED_EVERY).await;
+            }
+            return healed.get().is_none();
+        }
+        When::Healed => {
+            sleep_until(planned).await;
+            let healed = loop {
+                match healed.get() {
+                    Some(healed) => break healed,
+                    None => tokio::time::sleep(HEALED_EVERY).await,
+                }
+            };
+            sleep_until(healed + at.saturating_sub(planned)).await;
+        }
+    }
+    true
 }
 
 #[derive(Clone)]
@@ -85,8 +125,6 @@ impl Session {
     }
 
     async fn carry_out(&self, step: &OperationPlan) {
-        let now = turmoil::sim_elapsed().unwrap_or_default();
-        tokio::time::sleep(Duration::from_millis(step.at_ms).saturating_sub(now)).await;
         let request = match &step.what {
             Ask::Submit(job) | Ask::Resubmit(job) => {
                 Request::Submit { request_id: format!("submit-{}", job.name), spec: Arc::new(spec(job)) }

@@ -27,8 +27,6 @@ use crate::seeded::{SimEntropy, Stream};
 const RESTART_AFTER: Duration = Duration::from_millis(500);
 /// Kills of one agent that wait for its supervisor.
 const KILLS_MAX: usize = 64;
-/// A cluster's word to a process to end.
-const STOP_GRACE: Duration = Duration::from_secs(1);
 
 /// A machine, whether it runs or not.
 pub(crate) struct Rack {
@@ -129,7 +127,7 @@ impl Agent {
             machine: None,
             ops: None,
             insecure: true,
-            limits: Limits { stop_grace: STOP_GRACE, ..Limits::default() },
+            limits: Limits { stop_grace: millis(scenario.settings.stop_grace_ms), ..Limits::default() },
         };
         Self {
             node,

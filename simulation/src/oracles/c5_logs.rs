@@ -1,5 +1,5 @@
-//! C5: what is committed stays as it is in every log; logs have no holes; they are cut off only below
-//! what was applied; and nothing that a replica has come to know goes back while it lives.
+//! C5: what is committed stays as it is in every log; logs have no holes; what contradicts a
+//! leader is cut off before the leader's own is stored; all else is cut off only below what was applied; and nothing that a replica has come to know goes back while it lives.
 //!
 //! openraft #1802.
 
@@ -118,17 +118,18 @@ impl Log {
             return Ok(());
         }
         let place = index.checked_sub(self.first).and_then(|place| usize::try_from(place).ok());
-        let Some(there) = place.and_then(|place| self.entries.get_mut(place)) else {
+        let Some(there) = place.and_then(|place| self.entries.get(place)) else {
             return Err(format!(
                 "stored an entry at index {index}, its log is {}..{end}: that leaves a hole",
                 self.first
             ));
         };
-        if there != entry && ledger.stored(index) == Some(&*there) {
-            return Err(format!("overwrote its entry at index {index}, which is committed"));
+        if there == entry {
+            return Ok(());
         }
-        *there = entry.clone();
-        Ok(())
+        let committed = if ledger.stored(index) == Some(there) { ", which is committed" } else { "" };
+        // The rest of what a beaten leader wrote would stay behind it, and make the log look longer than it is.
+        Err(format!("overwrote its entry at index {index}{committed}: what contradicts a leader is cut off first"))
     }
 
     /// Removes `from..to`; up to `cut` because it is cut off there.
@@ -240,6 +241,27 @@ mod tests {
         };
         trial.write(&mut oracle, 0, cut(0)).unwrap();
         assert!(trial.write(&mut oracle, 0, cut(99)).unwrap_err().contains("cut its log off"));
+    }
+
+    #[test]
+    fn what_a_beaten_leader_wrote_is_cut_off_before_it_is_replaced() {
+        let beaten = || {
+            let mut trial = Trial::new(1);
+            let mut oracle = Logs::default();
+            for index in 0..3 {
+                trial.log(&mut oracle, &[0], index, &Trial::blank(1, index)).unwrap();
+            }
+            (trial, oracle)
+        };
+        let (mut trial, mut oracle) = beaten();
+        let replaced = trial.log(&mut oracle, &[0], 1, &Trial::blank(2, 1));
+        assert!(replaced.unwrap_err().contains("is cut off first"));
+
+        let (mut trial, mut oracle) = beaten();
+        let mut cut = Batch::default();
+        cut.delete_range(Table::Log, 1_u64.to_be_bytes().to_vec(), vec![0xff; 8]);
+        trial.write(&mut oracle, 0, cut).unwrap();
+        trial.log(&mut oracle, &[0], 1, &Trial::blank(2, 1)).unwrap();
     }
 
     #[test]

@@ -23,6 +23,8 @@ const LEASE: LeaseTerms =
 pub(super) struct Hand {
     pub(super) scenario: Scenario,
     pub(super) healed: Option<Duration>,
+    /// Since when each node has reached no quorum.
+    pub(super) silences: Vec<Option<Duration>>,
     pub(super) state: State,
     revision: u64,
     ms: u64,
@@ -68,6 +70,7 @@ impl Hand {
                 node_losses_max: 2,
                 unknown_ms_max: 60_000,
                 event_revisions_max: 1_000,
+                stop_grace_ms: 5_000,
             },
             replicas: vec![],
             racks: (1..=nodes).map(rack).collect(),
@@ -79,6 +82,7 @@ impl Hand {
         let mut hand = Self {
             scenario,
             healed: None,
+            silences: vec![],
             state: State::default(),
             revision: 0,
             ms: 0,
@@ -171,7 +175,13 @@ impl Hand {
 
     /// See [`Hand::judge`].
     pub(super) fn judge_with(&self, oracle: &mut dyn Oracle) -> Verdict {
-        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: self.healed, stalls: &[] };
+        let known = Known {
+            scenario: &self.scenario,
+            ledger: &self.ledger,
+            healed: self.healed,
+            stalls: &[],
+            silences: &self.silences,
+        };
         for told in &self.told {
             match told {
                 Told::Step(step) => oracle.step(step, &known)?,
@@ -208,11 +218,16 @@ impl Hand {
 
     /// A job is accepted; its only run.
     pub(super) fn submit(&mut self, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
+        self.submit_at(50, on_failure, tasks)
+    }
+
+    /// The same, with a priority.
+    pub(super) fn submit_at(&mut self, priority: u8, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
         let run = RunId(self.revision);
         let spec = JobSpec {
             namespace: "acme".parse().unwrap(),
             name: format!("job{}", self.revision).parse().unwrap(),
-            priority: 50,
+            priority,
             labels: BTreeMap::new(),
             on_failure,
             tasks,
@@ -278,8 +293,11 @@ impl Hand {
         self.report(attempt, AttemptPhase::Running, None);
     }
 
-    /// It ends by itself, and that is known.
+    /// It ends, asked where it is to stop, and that is known.
     pub(super) fn ends(&mut self, attempt: AttemptId, code: i32) {
+        if self.state.attempt(attempt).is_some_and(|row| row.stop.is_some()) {
+            self.executor(attempt, Happening::Asked);
+        }
         self.executor(attempt, Happening::Ended { exit: Some(Exit::Code(code)) });
         self.report(attempt, AttemptPhase::Ended, Some(code));
     }

@@ -1,5 +1,6 @@
 //! P2: when the log ends a node's lease, nothing fenced runs there any more: the lease's terms leave the
-//! agent time to notice and to kill before the leader may say so.
+//! agent time to notice and to kill before the leader may say so. And nothing fenced outlives the agent's
+//! own term on a machine that cannot reach a quorum: nobody may have renewed its lease.
 //!
 //! Stronger than waiting for a second copy: most ends of a lease have none.
 
@@ -13,6 +14,9 @@ use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
 use crate::ledger::Step;
 
+/// For the turns of an agent and of its executor, which come in steps of simulated time.
+const SLACK: Duration = Duration::from_millis(100);
+
 /// Follows what runs until its lease ends.
 #[derive(Default)]
 pub(crate) struct LeaseOver {
@@ -25,7 +29,9 @@ impl Oracle for LeaseOver {
         "P2"
     }
 
-    fn fact(&mut self, at: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
+    fn fact(&mut self, at: Duration, fact: &Fact, known: &Known<'_>) -> Verdict {
+        // First: what ends at this instant has run until then.
+        self.check_silent(at, known)?;
         self.executions.take(at, fact);
         Ok(())
     }
@@ -39,6 +45,30 @@ impl Oracle for LeaseOver {
                 if fenced && !known.fence_waived(node, alive.started, step.at) {
                     let name = attempt_name(alive.attempt);
                     return Err(format!("{name}, fenced, runs on {node}, whose lease {epoch} the log has ended"));
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl LeaseOver {
+    fn check_silent(&self, at: Duration, known: &Known<'_>) -> Verdict {
+        let settings = &known.scenario.settings;
+        let (term_ms, rho) = (settings.lease_agent_ms + settings.lease_kill_ms, u64::from(settings.lease_rho_ppm));
+        let term = Duration::from_micros(term_ms * (1_000_000 + rho) / 1_000) + SLACK;
+        let over = |since: &Option<Duration>| since.is_some_and(|since| at > since + term);
+        for (rack, _) in known.silences.iter().enumerate().filter(|(_, since)| over(since)) {
+            let agents = &known.scenario.racks[rack].agents;
+            for alive in self.executions.all() {
+                let here = agents.iter().any(|agent| agent.node == alive.node.as_str());
+                let fenced = promise_of(&self.state, alive.attempt.task) == Some(OnNodeLoss::Fenced);
+                if here && fenced && !known.fence_waived(&alive.node, alive.started, at) {
+                    let name = attempt_name(alive.attempt);
+                    return Err(format!(
+                        "{name}, fenced, runs on {}, which has reached no quorum for {term:?}",
+                        alive.node
+                    ));
                 }
             }
         }

@@ -1,11 +1,13 @@
 //! P6: attempts, tasks, runs and leases move only along their tables, what has ended stays as it ended,
 //! and each move is told in one event of its revision. An outcome follows from what the agent said and
 //! why it was asked to stop, and an agent's word counts exactly for what its node holds under that token.
+//! What ran to its own end, unasked, has that outcome, whatever was decided about it meanwhile.
 
 mod table;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Event, Exit, Node, NodeName, NodeStatus, Rejection, Reply,
@@ -14,22 +16,45 @@ use quorate_state::{
 
 use super::history::{attempt_name, task_name};
 use super::{Known, Oracle, Verdict};
+use crate::facts::{Execution, Fact, Happening};
 use crate::ledger::Step;
 
-/// Looks at each step by itself.
+/// Looks at each step by itself, knowing what ended how.
 #[derive(Default)]
-pub(crate) struct Transitions;
+pub(crate) struct Transitions {
+    /// Attempts that were asked to end, or killed.
+    asked: BTreeSet<AttemptId>,
+    /// Attempts that ended by themselves before anybody asked.
+    unasked: BTreeSet<AttemptId>,
+}
 
 impl Oracle for Transitions {
     fn id(&self) -> &'static str {
         "P6"
     }
 
+    fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
+        let Fact::Execution(Execution { attempt, what, .. }) = fact else { return Ok(()) };
+        match what {
+            Happening::Asked | Happening::Killed => {
+                self.asked.insert(*attempt);
+            }
+            Happening::Ended { exit: Some(Exit::Code(_)) } if !self.asked.contains(attempt) => {
+                self.unasked.insert(*attempt);
+            }
+            Happening::Started | Happening::Ended { .. } => {}
+        }
+        Ok(())
+    }
+
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         let mut rows = Rows::new(step);
         for change in &step.changes {
             match change {
-                Change::Attempt(attempt) => rows.on_attempt(attempt)?,
+                Change::Attempt(attempt) => {
+                    rows.on_attempt(attempt)?;
+                    self.check_own_end(attempt)?;
+                }
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
                 Change::Node(node) => rows.on_node(node)?,
@@ -38,6 +63,21 @@ impl Oracle for Transitions {
         }
         check_told(step, rows.moves)?;
         check_reports(step)
+    }
+}
+
+impl Transitions {
+    fn check_own_end(&self, row: &Attempt) -> Verdict {
+        let by_stop = matches!(row.state, AttemptState::Cancelled | AttemptState::TimedOut | AttemptState::Preempted);
+        if by_stop && self.unasked.contains(&row.id) {
+            return Err(format!(
+                "{} ran to its own end before it was asked to stop, and is {:?} with {:?}",
+                attempt_name(row.id),
+                row.state,
+                row.exit
+            ));
+        }
+        Ok(())
     }
 }
 

@@ -16,9 +16,6 @@ use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome};
 use crate::ledger::Step;
 use crate::scenario::Kind;
 
-/// Between SIGTERM and SIGKILL, the agent's own setting as it is when nobody sets it.
-const STOP_GRACE: Duration = Duration::from_secs(5);
-
 /// For the workflow controller's steps, the way to the agent, and the way back.
 const SLACK: Duration = Duration::from_secs(5);
 
@@ -147,5 +144,6 @@ fn bound(cancelled: Duration, known: &Known<'_>) -> Duration {
     let Some(healed) = known.healed else { return Duration::MAX };
     let settings = &known.scenario.settings;
     let lease = Duration::from_millis(settings.lease_server_ms + settings.lease_kill_ms);
-    cancelled.max(healed) + agent_back(known) + lease + STOP_GRACE + SLACK
+    let grace = Duration::from_millis(settings.stop_grace_ms);
+    cancelled.max(healed) + agent_back(known) + lease + grace + SLACK
 }

@@ -1,11 +1,11 @@
-//! P9: no task is tried more often than its job says, attempts that ended with their node are not
-//! counted as tries but are bounded too, and an exit code that is never to be tried again is not.
+//! P9: no task is tried more often than its job says, nor sooner; attempts that ended with their node are
+//! not counted as tries but are bounded too, and an exit code that is never to be tried again is not.
 //!
 //! So a job that takes its agent down cannot kill agents for ever.
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, AttemptId, AttemptState, Change, Exit, Task, TaskId};
+use quorate_state::{Attempt, AttemptId, AttemptState, Change, Exit, Retry, Served, Task, TaskId};
 
 use super::history::{attempt_name, spec_of, task_name};
 use super::{Known, Oracle, Verdict};
@@ -25,6 +25,8 @@ struct Count {
     tries: u32,
     /// Those that were lost.
     losses: u32,
+    /// The next one may not be placed before this.
+    not_before: Served,
 }
 
 impl Oracle for Retries {
@@ -45,6 +47,14 @@ impl Oracle for Retries {
     }
 }
 
+/// The least that a job's own words leave between the end of a try and the next, of so many so far.
+fn backoff_ms_min(retry: &Retry, tries: u32) -> u64 {
+    let growth = (1..tries)
+        .try_fold(retry.first_ms, |wait, _| wait.checked_mul(u64::from(retry.factor_milli)).map(|wait| wait / 1_000));
+    let whole = growth.unwrap_or(retry.cap_ms).min(retry.cap_ms);
+    whole.saturating_sub(whole * u64::from(retry.jitter_milli) / 1_000)
+}
+
 impl Retries {
     fn on_attempt(&mut self, attempt: &Attempt, step: &Step, losses_max: u32) -> Verdict {
         let was = self.attempts.insert(attempt.id, attempt.state);
@@ -62,6 +72,10 @@ impl Retries {
             if count.losses > losses_max {
                 return Err(format!("{name} follows {} losses of at most {losses_max}", count.losses));
             }
+            if step.after.meta().served < count.not_before {
+                let (now, then) = (step.after.meta().served, count.not_before);
+                return Err(format!("{name} was placed at served time {now:?}, its backoff ends at {then:?} at least"));
+            }
             let last = AttemptId { number: attempt.id.number.saturating_sub(1), ..attempt.id };
             if let Some(last) = step.before.attempt(last)
                 && last.state == AttemptState::Failed
@@ -72,7 +86,11 @@ impl Retries {
             }
         }
         match attempt.state {
-            AttemptState::Failed | AttemptState::TimedOut => count.tries += 1,
+            AttemptState::Failed | AttemptState::TimedOut => {
+                count.tries += 1;
+                let wait = backoff_ms_min(retry, count.tries);
+                count.not_before = Served(step.after.meta().served.0.saturating_add(wait));
+            }
             AttemptState::Lost => count.losses += 1,
             AttemptState::Assigned
             | AttemptState::Starting

@@ -113,6 +113,9 @@ impl Story {
         }
         if self.alive.contains(&attempt) {
             let code = i32::try_from(self.dice.within(0, 3)).unwrap_or(0) * 32;
+            if row.stop.is_some() {
+                self.hand.executor(attempt, Happening::Asked);
+            }
             self.end(attempt, Some(Exit::Code(code)));
             if up {
                 self.hand.report(attempt, AttemptPhase::Ended, Some(code));
@@ -173,7 +176,7 @@ fn what_the_product_does_violates_nothing() {
             Box::new(p1_tokens::Tokens::default()),
             Box::new(p2_copies::Copies::default()),
             Box::new(p3_capacity::Capacity::default()),
-            Box::new(p6_transitions::Transitions),
+            Box::new(p6_transitions::Transitions::default()),
             Box::new(p7_order::Order::default()),
             Box::new(p8_cancel::Cancels::default()),
             Box::new(p9_retries::Retries::default()),

@@ -1,16 +1,18 @@
 //! The scheduler's properties on histories made by hand: what is right passes all of them, and each
 //! wrong thing is caught by the one that it is for.
 
+use std::time::Duration;
+
 use quorate_proto::v1;
 use quorate_state::{
     Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptState, Change, Command, Exit, NodeName, OnFailure,
-    OnNodeLoss, Reply, ReportOutcome, Resources, Revision, Task, TaskId, TaskState, Token,
+    OnNodeLoss, Reply, ReportOutcome, Resources, Revision, StopReason, Task, TaskId, TaskSpec, TaskState, Token,
 };
 
 use super::hand::{Hand, task};
 use super::{
-    Verdict, all, p1_tokens, p2_copies, p3_capacity, p4_conservation, p6_transitions, p7_order, p8_cancel, p9_retries,
-    p12_place, p13_brake, p14_reasons, plan,
+    Verdict, all, p1_tokens, p2_copies, p2_lease_over, p3_capacity, p4_conservation, p6_transitions, p7_order,
+    p8_cancel, p9_retries, p9_timeouts, p11_urgency, p12_place, p13_brake, p14_reasons, plan,
 };
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request};
 use crate::scenario::Class;
@@ -280,7 +282,7 @@ fn p4_what_is_held_or_runs_for_nothing_is_caught_in_the_end() {
 
 #[test]
 fn p6_moves_off_the_tables_are_caught() {
-    let fresh = || p6_transitions::Transitions;
+    let fresh = p6_transitions::Transitions::default;
     let started = || {
         let mut hand = Hand::new(1);
         let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
@@ -303,6 +305,14 @@ fn p6_moves_off_the_tables_are_caught() {
     forge(&mut hand, liar);
     caught(hand.judge(fresh()), "is TimedOut with None, stopped for None");
 
+    // It had ended before it was asked.
+    let (mut hand, one) = started();
+    hand.executor(one, Happening::Ended { exit: Some(Exit::Code(0)) });
+    let stop = Some(StopReason::Cancelled);
+    let stopped = Attempt { state: AttemptState::Cancelled, stop, exit: Some(Exit::Code(0)), ..row(&hand, one) };
+    forge(&mut hand, stopped);
+    caught(hand.judge(fresh()), "ran to its own end before it was asked to stop");
+
     // A move that nobody is told of.
     let (mut hand, one) = started();
     hand.ends(one, 0);
@@ -323,14 +333,14 @@ fn p6_a_word_with_an_old_token_must_be_refused() {
             reports[0].token = Token(1);
         }
     });
-    caught(hand.judge(p6_transitions::Transitions), "with token 1 was Accepted");
+    caught(hand.judge(p6_transitions::Transitions::default()), "with token 1 was Accepted");
     hand.twist(|step| {
         if let Command::ReportAttempts { reports, .. } = &mut step.entry.as_mut().unwrap().items[0].command {
             reports[0].token = Token(step.before.attempt(one).unwrap().token.0);
         }
         step.replies = vec![Ok(Reply::Reported(vec![ReportOutcome::Refused]))];
     });
-    caught(hand.judge(p6_transitions::Transitions), "was Refused");
+    caught(hand.judge(p6_transitions::Transitions::default()), "was Refused");
 }
 
 #[test]
@@ -439,6 +449,74 @@ fn p9_a_try_too_many_is_caught() {
     let burnt = Task { tries: 1, ..(**hand.state.task(task).unwrap()).clone() };
     hand.forge(vec![Change::Task(burnt.into())]);
     caught(hand.judge(fresh()), "counts 1 tries");
+}
+
+#[test]
+fn p9_a_try_too_soon_is_caught() {
+    let mut hand = Hand::new(1);
+    let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
+    let one = hand.place(task, "n1");
+    hand.runs(one);
+    hand.ends(one, 1);
+    assert_eq!(hand.judge(p9_retries::Retries::default()), Ok(()));
+    let again = AttemptId { number: 2, ..one };
+    let token = Token(hand.state.revision().0 + 1);
+    let soon = Attempt { id: again, token, state: AttemptState::Assigned, exit: None, ..row(&hand, one) };
+    forge(&mut hand, soon);
+    caught(hand.judge(p9_retries::Retries::default()), "its backoff ends at");
+}
+
+#[test]
+fn p9_what_outlasts_its_timeout_is_caught() {
+    let mut hand = Hand::new(1);
+    let spec = TaskSpec { run_timeout_ms: Some(1_000), ..task("a", &[]) };
+    let id = TaskId { run: hand.submit(OnFailure::Finish, vec![spec]), step: 0, index: 0 };
+    let one = hand.place(id, "n1");
+    hand.runs(one);
+    hand.pass(60_000);
+    assert_eq!(hand.judge(p9_timeouts::Timeouts::default()), Ok(()), "there are faults");
+    hand.healed = Some(Duration::from_millis(10));
+    caught(hand.judge(p9_timeouts::Timeouts::default()), "was not asked to end");
+    hand.executor(one, Happening::Asked);
+    assert_eq!(hand.judge(p9_timeouts::Timeouts::default()), Ok(()));
+}
+
+#[test]
+fn p11_a_placement_before_one_that_is_more_urgent_is_caught() {
+    let first = |hand: &mut Hand, priority, cpu_milli| {
+        let mut spec = task("a", &[]);
+        spec.resources.cpu_milli = cpu_milli;
+        TaskId { run: hand.submit_at(priority, OnFailure::Finish, vec![spec]), step: 0, index: 0 }
+    };
+    let places = |urgent, cpu_milli| {
+        let mut hand = Hand::new(1);
+        first(&mut hand, urgent, cpu_milli);
+        let other = first(&mut hand, 50, 600);
+        hand.place(other, "n1");
+        hand.judge(p11_urgency::Urgency::default())
+    };
+    caught(places(51, 600), "of priority 50 was placed on n1, while");
+    assert_eq!(places(50, 600), Ok(()), "no more urgent");
+    assert_eq!(places(51, 601), Ok(()), "the other may not have fitted");
+}
+
+#[test]
+fn p2_what_is_fenced_and_outlives_its_lease_out_of_reach_is_caught() {
+    let silent = |promise| {
+        let mut hand = Hand::new(2);
+        let task = hand.submit_one(promise);
+        let one = hand.place(task, "n1");
+        hand.runs(one);
+        hand.silences = vec![Some(Duration::from_millis(10)), None];
+        hand.pass(20_000);
+        hand.executor(one, Happening::Ended { exit: Some(Exit::Code(0)) });
+        hand
+    };
+    let mut hand = silent(OnNodeLoss::Fenced);
+    caught(hand.judge(p2_lease_over::LeaseOver::default()), "which has reached no quorum");
+    assert_eq!(silent(OnNodeLoss::AtLeastOnce).judge(p2_lease_over::LeaseOver::default()), Ok(()));
+    hand.silences = vec![None, None];
+    assert_eq!(hand.judge(p2_lease_over::LeaseOver::default()), Ok(()));
 }
 
 #[test]

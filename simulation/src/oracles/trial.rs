@@ -58,13 +58,19 @@ impl Trial {
     pub(super) fn feed(&mut self, oracle: &mut dyn Oracle, fact: Fact) -> Verdict {
         self.now += Duration::from_millis(10);
         let steps = self.ledger.take(self.now, &fact)?;
-        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: None, stalls: &[] };
+        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: None, stalls: &[], silences: &[] };
         steps.iter().try_for_each(|step| oracle.step(step, &known))?;
         oracle.fact(self.now, &fact, &known)
     }
 
     pub(super) fn end(&mut self, oracle: &mut dyn Oracle) -> Verdict {
-        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: Some(Duration::ZERO), stalls: &[] };
+        let known = Known {
+            scenario: &self.scenario,
+            ledger: &self.ledger,
+            healed: Some(Duration::ZERO),
+            stalls: &[],
+            silences: &[],
+        };
         oracle.end(self.now, &known)
     }
 
@@ -253,6 +259,7 @@ fn scenario() -> Scenario {
             node_losses_max: 3,
             unknown_ms_max: 60_000,
             event_revisions_max: 1_000,
+            stop_grace_ms: 5_000,
         },
         replicas: vec![],
         racks: vec![],

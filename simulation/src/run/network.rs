@@ -108,6 +108,29 @@ impl Cuts {
             .collect()
     }
 
+    /// How many of the replicas that run a host can reach, by way of others that run if need be, so that
+    /// answers come back.
+    pub(super) fn reach(&self, host: usize, runs: &[bool]) -> usize {
+        let mut reached = vec![host];
+        let mut next = 0;
+        while let Some(from) = reached.get(next).copied() {
+            next += 1;
+            for to in (0..self.replicas).filter(|to| runs[*to] && !self.is_broken(from, *to)) {
+                if !reached.contains(&to) {
+                    reached.push(to);
+                }
+            }
+        }
+        reached.len() - 1
+    }
+
+    /// True when no answer can come back between two hosts.
+    fn is_broken(&self, one: usize, other: usize) -> bool {
+        let cut = |from, to| self.cut.get(&(from, to)).is_some_and(|count| *count > 0);
+        let held = self.held.get(&(one.min(other), one.max(other))).is_some_and(|count| *count > 0);
+        cut(one, other) || cut(other, one) || held
+    }
+
     /// All hosts but these.
     pub(super) fn others(&self, inside: &[usize]) -> Vec<usize> {
         (0..self.hosts.len()).filter(|at| !inside.contains(at)).collect()
@@ -122,4 +145,25 @@ impl Cuts {
 #[expect(clippy::cast_precision_loss, reason = "a count out of a million")]
 fn rate(per_million: u64) -> f64 {
     per_million as f64 / 1e6
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::scenario::sample::sample;
+
+    #[test]
+    fn a_host_reaches_what_answers_by_way_of_others() {
+        // Replicas 0, 1, 2; racks 3, 4.
+        let mut cuts = Cuts::new(&sample());
+        assert_eq!(cuts.reach(3, &[true, true, true]), 3);
+        assert_eq!(cuts.reach(3, &[true, false, true]), 2);
+        cuts.cut.insert((3, 0), 1);
+        cuts.cut.insert((1, 3), 1);
+        assert_eq!(cuts.reach(3, &[true, true, true]), 3, "by way of the third");
+        assert_eq!(cuts.reach(3, &[true, true, false]), 0, "one way is not enough");
+        cuts.held.insert((2, 3), 1);
+        assert_eq!(cuts.reach(3, &[true, true, true]), 0);
+        assert_eq!(cuts.reach(4, &[true, true, true]), 3);
+    }
 }

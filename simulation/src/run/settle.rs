@@ -6,11 +6,12 @@ use std::time::Duration;
 use quorate_seams::{Table, Write};
 use quorate_state::{Event, PlacementOutcome, Reply};
 
+use super::late::{FAULTS_MIN, Lack};
 use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::ledger::{RaftRows as _, Step};
 use crate::outcome::Stats;
-use crate::scenario::{Class, Kind, Scenario};
+use crate::scenario::{Scenario, SessionPlan, When};
 
 /// Between two looks at whether everything is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -27,7 +28,6 @@ const WORK_WITHIN: Duration = Duration::from_secs(60);
 /// The floor of a valid run.
 const AGENTS_MIN: usize = 10;
 const TASKS_MIN: u64 = 200;
-const FAULTS_MIN: u64 = 5;
 
 /// What is known of how the run comes to rest.
 pub(super) struct Settle {
@@ -47,7 +47,7 @@ impl Settle {
         Self {
             next_look: Duration::ZERO,
             at_rest_since: None,
-            probes: scenario.sessions.last().map_or(0, |probe| probe.steps.len()),
+            probes: scenario.sessions.iter().filter(is_probe).map(|probe| probe.steps.len()).sum(),
             probes_answered: 0,
             first_commit_after_heal: None,
             terms: BTreeSet::new(),
@@ -57,8 +57,11 @@ impl Settle {
 
     /// A request came to its end; those after the heal must be answered.
     pub(super) fn answered(&mut self, scenario: &Scenario, operation: &Operation) {
-        let is_probe = operation.session + 1 == scenario.sessions.len();
-        let is_good = matches!(&operation.outcome, Outcome::Answered(Answer::Submitted(_) | Answer::Run(_)));
+        let is_probe = is_probe(&&scenario.sessions[operation.session]);
+        let is_good = matches!(
+            &operation.outcome,
+            Outcome::Answered(Answer::Submitted(_) | Answer::Run(_) | Answer::Cancelled(_))
+        );
         self.probes_answered += usize::from(is_probe && is_good);
     }
 
@@ -82,6 +85,11 @@ impl Settle {
     }
 }
 
+/// True for what is asked after the heal, which must be answered.
+fn is_probe(session: &&SessionPlan) -> bool {
+    session.when == When::Healed
+}
+
 impl World {
     /// True when there is nothing left to wait for.
     pub(super) fn is_over(&mut self) -> Result<bool, Violation> {
@@ -94,7 +102,8 @@ impl World {
         let unrest = self.unrest();
         if unrest.is_none() {
             let since = *self.settle.at_rest_since.get_or_insert(now);
-            return Ok(now >= since + REST && now >= Duration::from_millis(self.scenario.end_ms));
+            let quiet = Duration::from_millis(self.scenario.end_ms.saturating_sub(self.scenario.heal_ms));
+            return Ok(now >= since + REST && now >= healed + quiet);
         }
         self.settle.at_rest_since = None;
         let since = now - healed;
@@ -120,8 +129,8 @@ impl World {
         if !self.is_all_up() {
             return Some(("L2", "not every host is up".into()));
         }
-        if self.sessions_done.get() < self.scenario.sessions.len() {
-            let done = self.sessions_done.get();
+        let done = self.common.done.get();
+        if done < self.scenario.sessions.len() {
             return Some(("L3", format!("{done} of {} sessions are over", self.scenario.sessions.len())));
         }
         let Some(state) = self.ledger.state() else { return Some(("L1", "nothing was ever committed".into())) };
@@ -197,25 +206,18 @@ impl World {
     /// What the run lacks of what a valid one has.
     pub(super) fn floor(&self) -> Option<String> {
         let stats = self.stats();
-        let replicas = self.replicas.len();
         let lacks =
             |what: &str, has: u64, needs: u64| (has < needs).then(|| format!("{has} {what}, {needs} are needed"));
-        let silent = self.scenario.classes.iter().find(|class| !stats.faults.contains_key(class));
-        if let Some(class) = silent {
-            return Some(format!("no fault of class {class:?} struck"));
-        }
-        let unfelt = |class: Class, felt: bool| stats.faults.contains_key(&class) && !felt;
-        let felt = self.replicas.iter().any(|replica| replica.disk.felt() > 0);
-        if [Class::DiskError, Class::DiskFull, Class::SlowDisk].into_iter().any(|class| unfelt(class, felt)) {
-            return Some("no disk's trouble was felt".into());
-        }
-        let swarm = self.scenario.kind == Kind::Swarm;
-        let faults = stats.faults.values().sum();
-        lacks("tasks", stats.tasks, TASKS_MIN)
+        let unshown = self.lacks().map(|lack| match lack {
+            Lack::Strike(class) => format!("no fault of class {class:?} struck"),
+            Lack::Felt(_) => "no disk's trouble was felt".into(),
+            Lack::LeaderChange => "0 leader changes, 1 is needed".into(),
+            Lack::Install => "0 snapshots installed, 1 is needed".into(),
+            Lack::Faults(faults) => format!("{faults} faults, {FAULTS_MIN} are needed"),
+        });
+        unshown
+            .or(lacks("tasks", stats.tasks, TASKS_MIN))
             .or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64))
             .or(lacks("snapshots built", stats.snapshots_built, 1))
-            .or(if swarm { lacks("faults", faults, FAULTS_MIN) } else { None })
-            .or(if swarm && replicas >= 3 { lacks("leader changes", stats.leader_changes, 1) } else { None })
-            .or(if swarm && replicas >= 3 { lacks("snapshots installed", stats.snapshots_installed, 1) } else { None })
     }
 }

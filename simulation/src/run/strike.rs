@@ -3,23 +3,20 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::late::PUT_OFF_MAX;
 use super::{Cuts, Violation, World};
 use crate::disk::Failing;
 use crate::facts::Fact;
 use crate::ledger::RaftRows as _;
 use crate::oracles::Stall;
-use crate::scenario::{Class, FaultPlan, FaultWhat, Kind, Scenario, Target, Way};
+use crate::scenario::{FaultPlan, FaultWhat, Scenario, Target, Way};
 
 /// A supervisor starts a replica that ended by itself again after this.
 const RESTART_AFTER: Duration = Duration::from_secs(1);
-/// A replica that has not missed a snapshot when the faults end comes back at most so much later.
-const ABSENT_AFTER_HEAL_MAX: Duration = Duration::from_secs(20);
 /// A fault that finds nothing to strike tries again after this.
 const AGAIN_AFTER_MS: u64 = 250;
 /// A disk's trouble that nobody has felt lasts so much longer.
 const UNFELT: Duration = Duration::from_millis(500);
-/// It may outlast the heal by so much.
-const UNFELT_AFTER_HEAL_MAX: Duration = Duration::from_secs(5);
 /// A replica that was asked to stop and does not is cut off.
 const STOP_PATIENCE: Duration = Duration::from_secs(15);
 
@@ -37,7 +34,7 @@ struct UnderWay {
 }
 
 /// What the end of a fault takes back.
-enum Undo {
+pub(super) enum Undo {
     LossEverywhere,
     LinkLoss {
         one: usize,
@@ -85,6 +82,16 @@ impl Striking {
             racks: vec![RackPower::default(); scenario.racks.len()],
         }
     }
+
+    /// True when nothing has to be taken back.
+    pub(super) fn is_idle(&self) -> bool {
+        self.under_way.is_empty()
+    }
+
+    /// What has to be taken back.
+    pub(super) fn under_way(&self) -> impl Iterator<Item = &Undo> {
+        self.under_way.iter().map(|one| &one.undo)
+    }
 }
 
 impl World {
@@ -92,6 +99,7 @@ impl World {
     pub(super) fn strike(&mut self, now: Duration) -> Result<(), Violation> {
         self.end_due(now);
         self.power_due(now)?;
+        self.note_silences(now);
         let mut later = vec![];
         while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
             let Some(mut fault) = self.striking.coming.pop_front() else { break };
@@ -107,45 +115,44 @@ impl World {
         Ok(())
     }
 
-    /// Ends everything: from now on things must go well.
-    pub(super) fn heal(&mut self, now: Duration) -> Result<(), Violation> {
-        // Who was never away for long is so now: the rest must go on without it.
-        let missing = !self.stats.faults.contains_key(&Class::Absence);
-        self.striking.coming.retain(|fault| missing && fault.class == Class::Absence);
-        self.striking.coming.truncate(1);
-        if self.scenario.kind == Kind::Swarm && self.replicas.len() >= 3 && self.stats().leader_changes == 0 {
-            // Nobody ever led after somebody else: the cluster has yet to show that it can.
-            self.striking.coming.push_back(FaultPlan {
-                at_ms: self.scenario.heal_ms,
-                for_ms: AGAIN_AFTER_MS,
-                class: Class::Crash,
-                what: FaultWhat::Crash { target: Target::Leader, kept_percent: 0 },
-            });
-        }
+    /// Ends everything that goes on; who is to miss a snapshot stays away, where nobody has needed one.
+    pub(super) fn end_faults(&mut self, now: Duration) -> Result<(), Violation> {
+        self.striking.coming.clear();
+        let stays_away = self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
         for fault in &mut self.striking.under_way {
             fault.ends = now;
         }
-        let is_core_enough = self.is_core_enough(None);
         for power in &mut self.striking.replicas {
             power.paused_until = power.paused_until.map(|_| now);
-            // Who is to miss a snapshot may stay away a little longer: the others are enough.
-            let stays = power.until_purged.is_some() && is_core_enough;
-            power.off_until = power.off_until.map(|_| if stays { now + ABSENT_AFTER_HEAL_MAX } else { now });
-            power.until_purged = stays.then_some(1);
+            if power.until_purged.is_some() && stays_away {
+                power.until_purged = Some(1);
+            } else {
+                power.until_purged = None;
+                power.off_until = power.off_until.map(|_| now);
+            }
         }
         for power in &mut self.striking.racks {
             power.off_until = power.off_until.map(|_| now);
             power.paused_until = power.paused_until.map(|_| now);
         }
         self.end_due(now);
-        self.power_due(now)?;
+        self.power_due(now)
+    }
+
+    /// From now on things must go well.
+    pub(super) fn heal(&mut self, now: Duration) -> Result<(), Violation> {
         self.healed = Some(now);
+        self.common.healed.set(Some(now));
+        self.end_faults(now)?;
         self.record.note(now, "healed");
         Ok(())
     }
 
     fn end_due(&mut self, now: Duration) {
-        let may_wait = now < Duration::from_millis(self.scenario.heal_ms) + UNFELT_AFTER_HEAL_MAX;
+        // Late, it is enough that any disk's trouble was felt.
+        let is_late = now >= Duration::from_millis(self.scenario.heal_ms);
+        let any_felt = self.replicas.iter().any(|replica| replica.disk.felt() > 0);
+        let may_wait = self.healed.is_none() && !(is_late && any_felt);
         let (over, rest) = std::mem::take(&mut self.striking.under_way).into_iter().partition(|one| one.ends <= now);
         self.striking.under_way = rest;
         let over: Vec<UnderWay> = over;
@@ -221,6 +228,18 @@ impl World {
         !others.is_empty() && others.iter().map(purged).min().unwrap_or(0) > needed
     }
 
+    /// Notes which machines cannot reach a quorum, and since when.
+    fn note_silences(&mut self, now: Duration) {
+        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
+        let quorum = self.ledger.voters_at(last).iter().map(|voters| voters.len() / 2 + 1).min().unwrap_or(0);
+        let runs = |at: usize| self.is_running(at) && self.striking.replicas[at].paused_until.is_none();
+        let runs: Vec<bool> = (0..self.replicas.len()).map(runs).collect();
+        for (rack, silence) in self.silences.iter_mut().enumerate() {
+            let is_silent = self.cuts.reach(self.replicas.len() + rack, &runs) < quorum;
+            *silence = if is_silent { silence.or(Some(now)) } else { None };
+        }
+    }
+
     /// True when a replica's process runs and is not stopping.
     pub(super) fn is_running(&self, position: usize) -> bool {
         let power = self.striking.replicas[position];
@@ -275,7 +294,7 @@ impl World {
     }
 
     /// False when there is nothing to strike at the moment.
-    fn begin(&mut self, now: Duration, fault: &FaultPlan) -> Result<bool, Violation> {
+    pub(super) fn begin(&mut self, now: Duration, fault: &FaultPlan) -> Result<bool, Violation> {
         let ends = now + Duration::from_millis(fault.for_ms);
         let racks_from = self.replicas.len();
         let undo = match &fault.what {
@@ -301,7 +320,7 @@ impl World {
                 Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.other_replicas(&inside), *way)))
             }
             FaultWhat::LeaderWithRack { rack } => {
-                let inside = [self.leader().unwrap_or(0), racks_from + rack];
+                let inside = [self.leader().unwrap_or(0), racks_from + self.fenced_rack(*rack)];
                 Some(Undo::Cut(self.cuts.around(&inside, &self.cuts.other_replicas(&inside), Way::Both)))
             }
             FaultWhat::IsolateReplica { target, way } => {
@@ -317,6 +336,10 @@ impl World {
             }
             FaultWhat::IsolateRack { rack, way } => {
                 Some(Undo::Cut(self.cuts.around(&[racks_from + rack], &self.cuts.other_replicas(&[]), *way)))
+            }
+            FaultWhat::IsolateFenced { rack, way } => {
+                let rack = racks_from + self.fenced_rack(*rack);
+                Some(Undo::Cut(self.cuts.around(&[rack], &self.cuts.other_replicas(&[]), *way)))
             }
             FaultWhat::Bridge { one, other, way } => Some(Undo::Cut(self.cuts.around(&[*one], &[*other], *way))),
             FaultWhat::Hold { target } => {
@@ -374,7 +397,7 @@ impl World {
                     let power = &mut self.striking.replicas[replica];
                     power.until_purged = Some(*snapshots);
                     // The heal decides, if nothing does before.
-                    power.off_until = Some(Duration::from_millis(self.scenario.heal_ms) + ABSENT_AFTER_HEAL_MAX);
+                    power.off_until = Some(Duration::from_millis(self.scenario.heal_ms) + PUT_OFF_MAX);
                 }
                 Ok(struck)
             }
@@ -438,6 +461,12 @@ impl World {
             // It is part of the workload, or was handled before.
             _ => Ok(true),
         }
+    }
+
+    /// The machine on which most fenced attempts run, or this one where none do.
+    fn fenced_rack(&self, wanted: usize) -> usize {
+        let fenced = |at: &usize| -> usize { self.racks[*at].agents.iter().map(|agent| agent.executor.fenced()).sum() };
+        (0..self.racks.len()).filter(|at| fenced(at) > 0).max_by_key(fenced).unwrap_or(wanted)
     }
 
     /// This machine, or the next one that runs.

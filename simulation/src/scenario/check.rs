@@ -82,6 +82,7 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
             if here { Ok(()) } else { Err(format!("there is nothing in region {region}")) }
         }
         FaultWhat::IsolateRack { rack: at, .. }
+        | FaultWhat::IsolateFenced { rack: at, .. }
         | FaultWhat::LeaderWithRack { rack: at }
         | FaultWhat::RackCrash { rack: at }
         | FaultWhat::RackPause { rack: at } => rack(*at),

@@ -15,6 +15,9 @@ const AGENTS_PER_RACK_MAX: u64 = 3;
 /// Seeds out of a hundred whose replicas have real stores, where no fault needs another.
 const ROCKSDB_PERCENT: u64 = 15;
 
+/// Entries that are kept for followers that lag, where these are to be spared a snapshot.
+const KEEP_LONG: (u64, u64) = (40, 100);
+
 /// Classes and how many seeds out of a hundred have them.
 const CLASSES: [(Class, u64); 20] = [
     (Class::Loss, 30),
@@ -143,18 +146,24 @@ fn tunables(dice: &mut Stream, network: &Network, kind: Kind) -> Tunables {
         heartbeat_ms,
         election_ms: (election_min, 2 * election_min),
         snapshot_entries: if is_pressed { dice.log_within(10, 60) } else { 50 },
-        keep_entries: if is_pressed && dice.chance(50) { dice.within(0, 20) } else { 0 },
+        // Who kept nothing could only send snapshots to whoever was away, never what ends another's log.
+        keep_entries: match dice.weighted(&[4, 2, 4]) {
+            0 => 0,
+            1 => dice.within(1, 20),
+            _ => dice.within(KEEP_LONG.0, KEEP_LONG.1),
+        },
         // Each piece waits for the one before it: far away, small ones would take for ever.
         snapshot_chunk_bytes: if round_trip_ms > 60 || dice.chance(50) { 1 << 20 } else { 1 << dice.within(11, 15) },
         digest_every: dice.log_within(5, 200),
         lease_server_ms,
-        lease_agent_ms: agent_most - dice.within(1, agent_most / 4),
+        lease_agent_ms: if dice.chance(50) { agent_most - 1 } else { agent_most - dice.within(1, agent_most / 4) },
         lease_kill_ms: kill_ms,
         lease_margin_ms: margin_ms,
         lease_rho_ppm: rho_ppm,
         node_losses_max: 4,
         unknown_ms_max: dice.within(2_000, 10_000),
         event_revisions_max: 1_000_000,
+        stop_grace_ms: dice.within(1_000, 5_001),
     }
 }
 

@@ -8,6 +8,8 @@ use crate::seeded::Stream;
 const LAST_BEFORE_HEAL_MS: u64 = 3_000;
 /// A single class strikes this often at least.
 const SINGLE_MIN: u64 = 3;
+/// A swarm has so many faults at least, some more than a valid run needs.
+const SWARM_MIN: usize = 6;
 
 /// All faults of a scenario, in order of their time.
 pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<FaultPlan> {
@@ -32,6 +34,9 @@ pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<FaultPlan> {
             class: Class::Crash,
             what: FaultWhat::Crash { target: Target::Leader, kept_percent: dice.within(0, 101) },
         });
+        while faults.len() < SWARM_MIN {
+            faults.push(fault(dice, scenario, Class::Crash));
+        }
     }
     faults.sort_by_key(|fault| fault.at_ms);
     faults
@@ -54,16 +59,26 @@ fn fault(dice: &mut Stream, scenario: &Scenario, class: Class) -> FaultPlan {
         },
         Class::Absence => scenario.heal_ms - at_ms,
         Class::AgentKill => dice.log_within(100, 3_000),
-        // About as long as a lease: around its end is where the mistakes are.
-        Class::Partition | Class::RackPause | Class::RackCrash | Class::Hold => match dice.weighted(&[2, 3]) {
+        // About as long as a lease, or as an election: around their end is where the mistakes are.
+        Class::Partition | Class::RackPause | Class::RackCrash | Class::Hold => match dice.weighted(&[2, 3, 2]) {
             0 => dice.log_within(100, 20_000),
-            _ => dice.within(lease_ms / 2, 2 * lease_ms + 1_000),
+            1 => dice.within(lease_ms / 2, 2 * lease_ms + 1_000),
+            _ => dice.within(election_ms, 3 * election_ms),
         },
         // Long enough to be felt.
         Class::SlowDisk | Class::DiskError | Class::DiskFull => dice.log_within(2_000, 10_000),
         _ => dice.log_within(200, 10_000),
     };
     let what = what(dice, scenario, class);
+    let (at_ms, for_ms) = match what {
+        // The leader's majority must notice, elect, wait for the lease to end, and place anew.
+        FaultWhat::LeaderWithRack { .. } => {
+            let whole_ms = lease_ms + 3 * election_ms + dice.within(1_000, 5_000);
+            let latest_ms = scenario.heal_ms.saturating_sub(whole_ms).max(SETTLED_MS + 2_000);
+            (dice.within(SETTLED_MS + 1_000, latest_ms), whole_ms)
+        }
+        _ => (at_ms, for_ms),
+    };
     // Everything has ended by the time of the heal.
     FaultPlan { at_ms, for_ms: for_ms.min(scenario.heal_ms.saturating_sub(at_ms + 1)), class, what }
 }
@@ -127,6 +142,7 @@ fn partition(dice: &mut Stream, scenario: &Scenario, target: Target, way: Way, r
         0 => FaultWhat::IsolateReplica { target, way },
         1 => FaultWhat::LeaderMinority { with: dice.position(replicas / 2 + 1).min((replicas - 1) / 2), way },
         2 => FaultWhat::IsolateRegion { region: dice.pick(&scenario.racks).region.clone(), way },
+        3 if dice.chance(50) => FaultWhat::IsolateFenced { rack, way },
         3 => FaultWhat::IsolateRack { rack, way },
         4 if replicas > 2 => FaultWhat::Bridge { one, other, way },
         4 => FaultWhat::IsolateRack { rack, way },

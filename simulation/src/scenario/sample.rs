@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, JobPlan, Kind, Network, OperationPlan, Promise, RackPlan,
-    ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way,
+    ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
 };
 
 /// Replicas 0, 1, 2; racks 3, 4; clients 5, 6.
@@ -35,6 +35,7 @@ pub(crate) fn sample() -> Scenario {
             node_losses_max: 3,
             unknown_ms_max: 60_000,
             event_revisions_max: 1_000,
+            stop_grace_ms: 5_000,
         },
         replicas: ["a", "a", "b"].into_iter().map(replica).collect(),
         racks: vec![rack("a", &["n1", "n2"]), rack("b", &["n3"])],
@@ -78,7 +79,7 @@ fn clock() -> ClockPlan {
 }
 
 fn session(host: usize, steps: Vec<OperationPlan>) -> SessionPlan {
-    SessionPlan { host, steps }
+    SessionPlan { host, when: When::Always, steps }
 }
 
 fn submit(job: JobPlan) -> OperationPlan {

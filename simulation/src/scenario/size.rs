@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
-use super::{Ask, Class, Scenario};
+use super::{Ask, Class, Scenario, When};
 use crate::report::{seconds, word};
 
 /// See the module.
@@ -30,7 +30,9 @@ impl Size {
         let regions: BTreeSet<_> = replica_regions.chain(scenario.racks.iter().map(|rack| &rack.region)).collect();
         let mut jobs = 0;
         let mut tasks = 0;
-        for step in scenario.sessions.iter().flat_map(|session| &session.steps) {
+        // What only keeps the log going while the heal is put off says nothing about a scenario.
+        let sessions = scenario.sessions.iter().filter(|session| session.when != When::UntilHealed);
+        for step in sessions.clone().flat_map(|session| &session.steps) {
             if let Ask::Submit(job) = &step.what {
                 jobs += 1;
                 tasks += job.tasks.iter().map(|task| u64::from(task.count)).sum::<u64>();
@@ -45,8 +47,8 @@ impl Size {
             regions: regions.len(),
             racks: scenario.racks.len(),
             agents: scenario.racks.iter().map(|rack| rack.agents.len()).sum(),
-            sessions: scenario.sessions.len(),
-            operations: scenario.sessions.iter().map(|session| session.steps.len()).sum(),
+            sessions: sessions.clone().count(),
+            operations: sessions.map(|session| session.steps.len()).sum(),
             jobs,
             tasks,
             faults,

@@ -1,7 +1,7 @@
 //! What clients do: jobs of every shape, and requests about them.
 
 use super::draw::SETTLED_MS;
-use super::{Ask, Class, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan};
+use super::{Ask, Class, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When};
 use crate::seeded::Stream;
 
 /// Tasks in all, at least: the floor of a valid run, and some.
@@ -12,15 +12,28 @@ const TASKS_PER_JOB_MAX: u64 = 40;
 const MANY_RUN_MS_MAX: u64 = 1_500;
 /// Work is submitted up to so long before the faults end.
 const LAST_SUBMIT_BEFORE_HEAL_MS: u64 = 3_000;
+/// Fenced tasks that run through a good part of the faults, so that losing a lease has somebody to hurt.
+const GUARDS: (u64, u64) = (3, 7);
+const GUARD_RUNS_MS: (u64, u64) = (12_000, 22_000);
 /// After the faults: these must all be served.
 const PROBES: u64 = 10;
+/// A job that is cancelled this long after the heal must then come to its end long before its time.
+const LONG_CANCEL_AFTER_HEAL_MS: u64 = 3_000;
+/// Longer than P8 leaves a cancelled run, shorter than L4 leaves any.
+const LONG_RUNS_MS: u64 = 90_000;
+/// A job that would run as long has this timeout.
+const SLOW_TIMEOUT_MS: u64 = 500;
+/// While the heal is put off, the log is kept going by a small job so often, and so many of them.
+const NUDGE_EVERY_MS: u64 = 1_000;
+const NUDGES: u64 = 60;
+const NUDGE_TASKS: u32 = 3;
 /// Client hosts.
 const HOSTS: usize = 2;
 
 /// Sessions of all clients, the last of which probes whether the cluster serves after the heal.
 pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<SessionPlan> {
     let mut sessions: Vec<SessionPlan> = (0..usize::try_from(dice.within(4, 9)).unwrap_or(4))
-        .map(|number| SessionPlan { host: number % HOSTS, steps: vec![] })
+        .map(|number| SessionPlan { host: number % HOSTS, when: When::Always, steps: vec![] })
         .collect();
     let last_ms = scenario.heal_ms - LAST_SUBMIT_BEFORE_HEAL_MS;
     // Bursts: most jobs come in a few moments.
@@ -37,6 +50,8 @@ pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<SessionPlan> {
         tasks += job.tasks.iter().map(|task| u64::from(task.count)).sum::<u64>();
         jobs.push((at_ms, job));
     }
+    let number = jobs.len();
+    jobs.push((SETTLED_MS + dice.log_within(1, 8_000), guards(dice, number)));
     if scenario.classes.contains(&Class::Poison) {
         let number = jobs.len();
         jobs.push((dice.within(SETTLED_MS, last_ms - 6_000), poison(dice, number)));
@@ -72,23 +87,62 @@ pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<SessionPlan> {
     for session in &mut sessions {
         session.steps.sort_by_key(|step| step.at_ms);
     }
+    sessions.push(nudges(scenario));
     sessions.push(probe(scenario));
     sessions
 }
 
+/// A job of one short task.
+fn short(name: &str) -> JobPlan {
+    let tasks = vec![TaskPlan { runs_ms: 50, ..plain("only") }];
+    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks }
+}
+
+/// A job that leaves a dozen entries in the log.
+fn chain(name: &str) -> JobPlan {
+    let task = |at: u32| TaskPlan {
+        needs: at.checked_sub(1).map(|before| format!("step-{before}")).into_iter().collect(),
+        runs_ms: 20,
+        ..plain(&format!("step-{at}"))
+    };
+    JobPlan { tasks: (0..NUDGE_TASKS).map(task).collect(), ..short(name) }
+}
+
+fn nudges(scenario: &Scenario) -> SessionPlan {
+    let nudge = |number: u64| OperationPlan {
+        at_ms: scenario.heal_ms + number * NUDGE_EVERY_MS,
+        what: Ask::Submit(chain(&format!("nudge-{number}"))),
+    };
+    SessionPlan { host: HOSTS - 1, when: When::UntilHealed, steps: (0..NUDGES).map(nudge).collect() }
+}
+
+/// Asks after the heal: small jobs, one with every promise that is cancelled while it runs, and one that
+/// runs into its timeout.
 fn probe(scenario: &Scenario) -> SessionPlan {
     let at_ms = scenario.heal_ms;
-    let steps = (0..PROBES).flat_map(|number| {
-        let name = format!("probe-{number}");
-        let job = JobPlan {
-            name: name.clone(),
-            priority: 50,
-            cancel_on_failure: false,
-            tasks: vec![TaskPlan { runs_ms: 50, ..plain("only") }],
-        };
-        [Ask::Submit(job), Ask::Get { job: name }].map(|what| OperationPlan { at_ms, what })
+    let promises = [Promise::AtLeastOnce, Promise::Fenced, Promise::AtMostOnce];
+    let long =
+        |promise: Promise| TaskPlan { promise, runs_ms: LONG_RUNS_MS, ..plain(&format!("{promise:?}").to_lowercase()) };
+    let long = JobPlan {
+        name: "probe-long".into(),
+        priority: 100,
+        cancel_on_failure: false,
+        tasks: promises.map(long).into(),
+    };
+    let cancel = Ask::Cancel { job: long.name.clone() };
+    let slow = JobPlan {
+        tasks: vec![TaskPlan { runs_ms: LONG_RUNS_MS, timeout_ms: Some(SLOW_TIMEOUT_MS), ..plain("only") }],
+        ..short("probe-slow")
+    };
+    let probes = (0..PROBES).flat_map(|number| {
+        let job = short(&format!("probe-{number}"));
+        let name = job.name.clone();
+        [Ask::Submit(job), Ask::Get { job: name }]
     });
-    SessionPlan { host: 0, steps: steps.collect() }
+    let steps =
+        [Ask::Submit(long), Ask::Submit(slow)].into_iter().chain(probes).map(|what| OperationPlan { at_ms, what });
+    let cancel = OperationPlan { at_ms: at_ms + LONG_CANCEL_AFTER_HEAL_MS, what: cancel };
+    SessionPlan { host: 0, when: When::Healed, steps: steps.chain([cancel]).collect() }
 }
 
 fn plain(name: &str) -> TaskPlan {
@@ -119,6 +173,20 @@ fn poison(dice: &mut Stream, number: usize) -> JobPlan {
         ..plain("poison")
     };
     JobPlan { name: format!("job-{number}"), priority: 90, cancel_on_failure: false, tasks: vec![task] }
+}
+
+/// Fenced tasks that run long and, half of the time, take no notice of being asked to end.
+fn guards(dice: &mut Stream, number: usize) -> JobPlan {
+    let count = dice.within(GUARDS.0, GUARDS.1);
+    let tasks = (0..count).map(|at| TaskPlan {
+        promise: Promise::Fenced,
+        cpu_milli: 500,
+        runs_ms: dice.within(GUARD_RUNS_MS.0, GUARD_RUNS_MS.1),
+        stubborn: dice.chance(50),
+        ..plain(&format!("guard-{at}"))
+    });
+    let tasks = tasks.collect();
+    JobPlan { name: format!("job-{number}"), priority: 100, cancel_on_failure: false, tasks }
 }
 
 fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {

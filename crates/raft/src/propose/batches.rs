@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
+use quorate_planted::Bug;
 use quorate_proto::log::encode_entry;
 use quorate_state::Entry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
@@ -148,7 +149,10 @@ fn size(groups: &[Group]) -> (usize, usize) {
     groups.iter().fold((0, 0), |(items, bytes), group| (items + group.count, bytes + group.bytes))
 }
 
-fn answer_each(groups: Vec<Group>, outcome: Outcome) {
+fn answer_each(mut groups: Vec<Group>, outcome: Outcome) {
+    if quorate_planted::is(Bug::AnswersSwapped) {
+        groups.reverse();
+    }
     let mut answers = outcome.0.into_iter();
     for group in groups {
         let own: Answers = answers.by_ref().take(group.count).collect();

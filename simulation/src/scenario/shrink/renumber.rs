@@ -128,6 +128,7 @@ impl Moves {
                 Target::Replica(replica) => follow(&self.replicas, replica),
             },
             FaultWhat::IsolateRack { rack, .. }
+            | FaultWhat::IsolateFenced { rack, .. }
             | FaultWhat::LeaderWithRack { rack }
             | FaultWhat::RackCrash { rack }
             | FaultWhat::RackPause { rack } => follow(&self.racks, rack),

@@ -1,0 +1,79 @@
+//! P11, as far as nothing is preempted: a task is not placed while a more urgent one waits that could have
+//! had its room. Only where that is beyond doubt: the urgent one has waited for longer, needs no more, and
+//! may run on that node.
+
+use std::collections::BTreeMap;
+
+use quorate_state::{Attempt, Change, Command, State, TaskId, TaskState};
+
+use super::history::{attempt_name, placed, spec_of, task_name};
+use super::{Known, Oracle, Verdict};
+use crate::ledger::Step;
+
+/// Follows what waits for a node.
+#[derive(Default)]
+pub(crate) struct Urgency {
+    /// Since which revision tasks have been ready.
+    ready: BTreeMap<TaskId, u64>,
+    /// The last revision whose plan had a place for a task, which may have been refused.
+    offered: BTreeMap<TaskId, u64>,
+}
+
+impl Oracle for Urgency {
+    fn id(&self) -> &'static str {
+        "P11"
+    }
+
+    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+        let items = step.entry.iter().flat_map(|entry| &entry.items);
+        for command in items.map(|item| &item.command) {
+            if let Command::CommitPlan { placements } = command {
+                self.offered.extend(placements.iter().map(|placement| (placement.task, step.revision.0)));
+            }
+        }
+        for attempt in placed(step) {
+            self.check(attempt, &step.before)?;
+        }
+        for change in &step.changes {
+            if let Change::Task(task) = change {
+                if task.state == TaskState::Ready {
+                    self.ready.entry(task.id).or_insert(step.revision.0);
+                } else {
+                    self.ready.remove(&task.id);
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Urgency {
+    fn check(&self, attempt: &Attempt, view: &State) -> Verdict {
+        let task = attempt.id.task;
+        let (Some(since), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
+        let Some(spec) = spec_of(view, task) else { return Ok(()) };
+        // A plan that knew of the one knew of all these.
+        for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
+            let Some(waits) = view.run(other.run).filter(|waits| !waits.cancelling) else { continue };
+            let Some(needs) = spec_of(view, *other) else { continue };
+            let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
+            let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli
+                && needs.resources.memory_bytes <= spec.resources.memory_bytes;
+            let Some(node) = view.node(&attempt.node) else { continue };
+            let place = &needs.place;
+            let may = (place.regions.is_empty() || place.regions.contains(&node.region))
+                && (place.clusters.is_empty() || place.clusters.contains(&node.cluster));
+            if waits.spec.priority > run.spec.priority && fits && may && !was_offered {
+                return Err(format!(
+                    "{} of priority {} was placed on {}, while {} of priority {} waited that fits there",
+                    attempt_name(attempt.id),
+                    run.spec.priority,
+                    attempt.node,
+                    task_name(*other),
+                    waits.spec.priority
+                ));
+            }
+        }
+        Ok(())
+    }
+}
