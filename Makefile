@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint build release bench-tasks deps clean
+.PHONY: help demo test soak lint build release bench-tasks bench-log bench-failover bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -19,6 +19,11 @@ REPLICAS ?= 3
 AGENTS ?= 2
 TASKS ?= 1000
 DRIVER ?= process
+# What the other benchmarks run.
+CONCURRENCY ?= 1,64,1024
+ROUNDS ?= 5
+SECONDS_EACH ?= 5
+FAULT ?= kill
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -58,6 +63,31 @@ bench-tasks: ## tasks per second on a loopback cluster (TASKS=1000 REPLICAS=3 AG
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench tasks \
 	    --replicas $(REPLICAS) --agents $(AGENTS) --tasks $(TASKS) --driver $(DRIVER)
+
+bench-log: ## changes of the log per second on a loopback cluster (CONCURRENCY=1,64,1024 ROUNDS=5 SECONDS_EACH=5)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench log --replicas $(REPLICAS) \
+	    --concurrency $(CONCURRENCY) --rounds $(ROUNDS) --seconds $(SECONDS_EACH)
+
+bench-failover: ## how long nobody leads after the leader is gone (ROUNDS=5 FAULT=kill|stop)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault $(FAULT)
+
+bench-etcd: ## the same two beside etcd, in turn, with a JSON line per row (ETCD=path of its binary)
+	@$(PREPARE)
+	etcd=$$(.ci/etcd)
+	cargo build --locked --release --package quorate
+	quorate="$$CARGO_TARGET_DIR/release/quorate"
+	rows=$$(mktemp)
+	trap 'rm -f "$$rows"' EXIT
+	"$$quorate" bench log --replicas $(REPLICAS) --concurrency $(CONCURRENCY) --rounds $(ROUNDS) \
+	    --seconds $(SECONDS_EACH) --etcd "$$etcd" --json >>"$$rows"
+	for fault in kill stop; do
+	    "$$quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault "$$fault" --etcd "$$etcd" --json >>"$$rows"
+	done
+	cat "$$rows"
 
 deps: ## only prepare the machine
 	@$(PREPARE)

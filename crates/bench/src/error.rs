@@ -56,14 +56,24 @@ pub enum Error {
     /// The tasks ended otherwise than measured for.
     #[error("{0}")]
     Outcome(String),
-    /// The kernel does not say how much memory a process used.
-    #[error("cannot read the memory of process {pid}")]
-    Memory {
+    /// The kernel does not say what a process used.
+    #[error("cannot read what process {pid} used")]
+    Usage {
         /// The process.
         pid: u32,
         /// Why.
         #[source]
         source: std::io::Error,
+    },
+    /// A process does not show a metric.
+    #[error("no metric {metric} at {address}: {why}")]
+    Metric {
+        /// Where it was looked for.
+        address: String,
+        /// Its name.
+        metric: String,
+        /// Why not.
+        why: String,
     },
 }
 
@@ -85,7 +95,8 @@ impl Error {
             | Self::Ports(_)
             | Self::Option(_)
             | Self::Outcome(_)
-            | Self::Memory { .. } => None,
+            | Self::Usage { .. }
+            | Self::Metric { .. } => None,
         }
     }
 }

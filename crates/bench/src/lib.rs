@@ -1,14 +1,27 @@
 //! A cluster of real processes on this machine, and what is measured on one.
 //!
 //! Read in this order: `local` (replicas and agents as processes), `tasks` (how many tasks the
-//! control plane takes through their lives, and how fast).
+//! control plane takes through their lives, and how fast), `log` (how many changes the log takes),
+//! `failover` (how long nobody leads), and `etcd`, which the last two can be measured beside.
 //!
-//! **Invariant:** everything goes through the `quorate` binary and the public client, because a
+//! **Invariant:** everything goes through the `quorate` binary and the public API, because a
 //! figure from a private path says nothing about what users get.
 
 pub mod local;
 
+pub mod failover;
+pub mod log;
 pub mod tasks;
+
+mod etcd;
+
+mod cost;
+mod jobs;
+mod load;
+mod samples;
+
+mod ports;
+mod process;
 
 mod error;
 

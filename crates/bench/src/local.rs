@@ -5,8 +5,6 @@
 //! conditions that the public API shows, each with a limit.
 
 mod options;
-mod ports;
-mod process;
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -19,8 +17,8 @@ use tempfile::TempDir;
 
 pub use options::{AgentOptions, LeaseOptions, Options};
 
-use crate::Error;
-use process::Process;
+use crate::process::Process;
+use crate::{Error, ports};
 
 /// Longest wait for a cluster to be up, per condition; a start under load takes seconds.
 const READY_WAIT: Duration = Duration::from_secs(60);
@@ -41,6 +39,7 @@ pub struct LocalCluster {
     replicas: Vec<Process>,
     agents: Vec<Process>,
     api_addresses: Vec<String>,
+    ops_addresses: Vec<String>,
     directory: Directory,
 }
 
@@ -89,6 +88,7 @@ impl LocalCluster {
                 replicas: Vec::new(),
                 agents: Vec::new(),
                 api_addresses: Vec::new(),
+                ops_addresses: Vec::new(),
             };
             match cluster.bring_up().await {
                 Ok(()) => return Ok(cluster),
@@ -112,6 +112,11 @@ impl LocalCluster {
     /// API addresses of the replicas, in their order.
     pub fn api_addresses(&self) -> &[String] {
         &self.api_addresses
+    }
+
+    /// Where the replicas show their metrics, in their order.
+    pub fn ops_addresses(&self) -> &[String] {
+        &self.ops_addresses
     }
 
     /// Where data and logs are.
@@ -152,6 +157,16 @@ impl LocalCluster {
     /// Kills replica `replica` with SIGKILL and waits until the kernel has buried it.
     pub fn kill9(&mut self, replica: usize) {
         self.replicas[replica].kill9();
+    }
+
+    /// Takes the processor away from replica `replica` (SIGSTOP).
+    pub fn pause(&self, replica: usize) {
+        self.replicas[replica].pause();
+    }
+
+    /// Gives it back (SIGCONT).
+    pub fn resume(&self, replica: usize) {
+        self.replicas[replica].resume();
     }
 
     /// Kills agent `agent` with SIGKILL and waits until the kernel has buried it.
@@ -212,7 +227,7 @@ impl LocalCluster {
     /// The most memory that replica `replica` has used since its start, in bytes.
     pub fn replica_peak_memory(&self, replica: usize) -> Result<u64, Error> {
         let pid = self.replicas[replica].pid().unwrap_or(0);
-        let failed = |source| Error::Memory { pid, source };
+        let failed = |source| Error::Usage { pid, source };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(failed)?;
         let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
         let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
@@ -246,6 +261,7 @@ impl LocalCluster {
             process.start()?;
             self.replicas.push(process);
             self.api_addresses.push(api);
+            self.ops_addresses.push(ops);
             // One after the other: the first must lead before another can join it.
             self.wait_voters(number + 1).await?;
         }

@@ -17,6 +17,7 @@ use serde::Serialize;
 use tokio::task::JoinSet;
 
 use crate::Error;
+use crate::jobs::{Work, job, run_by_id};
 use crate::local::{LocalCluster, Options};
 use latency::Latencies;
 pub use latency::Quantiles;
@@ -151,32 +152,7 @@ impl TasksBench {
             Driver::Process => (v1::Driver::Process, vec!["/bin/true".to_owned()]),
             Driver::Noop => (v1::Driver::Noop, Vec::new()),
         };
-        let task = v1::TaskSpec {
-            name: "task".to_owned(),
-            driver: driver.into(),
-            argv,
-            count,
-            resources: Some(TASK_RESOURCES),
-            retry: Some(v1::Retry {
-                attempts: 1,
-                first_ms: 1000,
-                factor_milli: 2000,
-                cap_ms: 100_000,
-                jitter_milli: 200,
-                never: Vec::new(),
-            }),
-            place: Some(v1::Place { spread: v1::Spread::Node.into(), ..v1::Place::default() }),
-            on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
-            ..v1::TaskSpec::default()
-        };
-        v1::JobSpec {
-            namespace: "default".to_owned(),
-            name: format!("bench-{number}"),
-            priority: 50,
-            on_failure: v1::OnFailure::Finish.into(),
-            tasks: vec![task],
-            ..v1::JobSpec::default()
-        }
+        job(Work { job: format!("bench-{number}"), driver, argv, count, resources: TASK_RESOURCES })
     }
 }
 
@@ -212,7 +188,7 @@ async fn submit_and_watch(
     let run_id = client.submit_job(request).await?.run_id;
     let mut seen = Measured { accepted: SystemClock.boot().since(submitted), ..Measured::default() };
     let mut lives = vec![Life::Waiting; count as usize];
-    let run = Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(run_id)) });
+    let run = run_by_id(&run_id);
     let mut watch = client.watch_run(v1::WatchRunRequest { run, after_revision: 0 });
     while seen.finished.count() < u64::from(count) {
         let next = tokio::time::timeout(SILENCE_MAX, watch.next()).await.map_err(|_| Error::NotInTime {
@@ -225,7 +201,12 @@ async fn submit_and_watch(
             Some(v1::watch_run_response::Item::Snapshot(snapshot)) => snapshot.tasks,
             Some(v1::watch_run_response::Item::Event(event)) => match event.event {
                 Some(v1::run_event::Event::Task(task)) => vec![task],
-                Some(v1::run_event::Event::Run(_) | v1::run_event::Event::Attempt(_)) | None => Vec::new(),
+                Some(
+                    v1::run_event::Event::Run(_)
+                    | v1::run_event::Event::Attempt(_)
+                    | v1::run_event::Event::Annotated(_),
+                )
+                | None => Vec::new(),
             },
             Some(v1::watch_run_response::Item::Bookmark(_)) | None => Vec::new(),
         };

@@ -108,6 +108,10 @@ impl Disk for RocksDisk {
             receiver.await.unwrap_or_else(|_| Err(DiskError::Io("the thread that replaces tables died".into())))
         })
     }
+
+    fn syncs(&self) -> u64 {
+        self.sync.count()
+    }
 }
 
 fn replace(db: &DB, tables: &[Table], rows: Vec<(Table, Row)>, and: &Batch) -> Result<(), DiskError> {

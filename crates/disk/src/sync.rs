@@ -1,5 +1,6 @@
 //! Makes batches durable. Normally a thread does: all that wait when it comes round share one sync.
 
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
@@ -25,6 +26,8 @@ struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
     broken: OnceLock<DiskError>,
+    /// Syncs that were done.
+    count: AtomicU64,
 }
 
 /// One waiter per batch that was submitted and is not durable; whoever submits bounds them.
@@ -56,6 +59,11 @@ impl Syncer {
     /// Why nothing is accepted any more, if so.
     pub(crate) fn broken(&self) -> Option<&DiskError> {
         self.shared.broken.get()
+    }
+
+    /// How many syncs were done.
+    pub(crate) fn count(&self) -> u64 {
+        self.shared.count.load(Ordering::Relaxed)
     }
 
     /// Refuses everything from now on: after a failed write or sync nobody knows what is on disk.
@@ -110,6 +118,7 @@ fn sync(db: &DB, shared: &Shared) -> Result<(), DiskError> {
     if let Some(error) = shared.broken.get() {
         return Err(error.clone());
     }
+    shared.count.fetch_add(1, Ordering::Relaxed);
     db.flush_wal(true).map_err(|error| {
         let error = map(&error);
         let _ = shared.broken.set(error.clone());

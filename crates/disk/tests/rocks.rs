@@ -18,6 +18,21 @@ async fn it_keeps_the_contract() {
 }
 
 #[tokio::test]
+async fn waits_for_the_device_are_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = RocksDisk::open(dir.path().join("store")).unwrap();
+    let batch = |key: &'static [u8]| {
+        let mut batch = Batch::default();
+        batch.put(Table::State, key, b"value".as_slice());
+        batch
+    };
+    disk.submit(batch(b"buffered"), Durability::Buffered).await.unwrap();
+    assert_eq!(disk.syncs(), 0);
+    disk.submit(batch(b"synced"), Durability::Synced).await.unwrap();
+    assert_eq!(disk.syncs(), 1);
+}
+
+#[tokio::test]
 async fn it_keeps_the_contract_without_threads() {
     contract::check_all(|| {
         let dir = tempfile::tempdir().unwrap();

@@ -92,6 +92,10 @@ pub fn encode_change(change: &Change) -> RowWrite {
             put(Key::of(Kind::Spec).run(*run), value.encode_to_vec())
         }
         Change::Run(run) => put(Key::of(Kind::Run).run(run.id), object::run_to(run).encode_to_vec()),
+        Change::Annotation(annotation) => put(
+            Key::of(Kind::Annotation).run(annotation.run).text(annotation.key.as_str()),
+            object::annotation_to(annotation).encode_to_vec(),
+        ),
         Change::Task(task) => put(Key::of(Kind::Task).task(task.id), task::task_to(task).encode_to_vec()),
         Change::Attempt(attempt) => {
             put(Key::of(Kind::Attempt).attempt(attempt.id), task::attempt_to(attempt).encode_to_vec())
@@ -151,6 +155,10 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Request => {
             let key = parts.request()?;
             Change::Request(Arc::new(reply::request_from(key, message("a request row", value)?)?))
+        }
+        Kind::Annotation => {
+            let (run, key) = (parts.run()?, parts.name("annotation")?);
+            Change::Annotation(Arc::new(object::annotation_from(run, key, message("an annotation row", value)?)))
         }
     })
 }

@@ -161,4 +161,9 @@ pub trait Disk: Send + Sync + 'static {
     /// a crash either the old content or the new one is there, never a mixture. Durable when the
     /// future ends.
     fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion;
+
+    /// How often the store has waited for the device since it was opened; zero where nobody counts.
+    fn syncs(&self) -> u64 {
+        0
+    }
 }

@@ -267,6 +267,7 @@ fn is_effective(reply: &Result<Reply, Rejection>) -> bool {
             Reply::Done
             | Reply::Submitted { .. }
             | Reply::Cancelling { .. }
+            | Reply::Annotated { .. }
             | Reply::Registered { .. }
             | Reply::Reported(_),
         ) => true,

@@ -25,6 +25,7 @@ pub(crate) struct Telemetry {
     term: IntGauge,
     is_leader: IntGauge,
     proposals: IntCounter,
+    disk_syncs: IntCounter,
     rpcs: IntCounterVec,
     rpc_seconds: HistogramVec,
     steps: IntCounterVec,
@@ -50,6 +51,7 @@ impl Telemetry {
             term: made.gauge("quorate_term", "Latest Raft term seen.")?,
             is_leader: made.gauge("quorate_is_leader", "1 when this replica leads and is ready.")?,
             proposals: made.counter("quorate_proposals_total", "Commands proposed here.")?,
+            disk_syncs: made.counter("quorate_disk_syncs_total", "Waits of the store for its device.")?,
             rpcs: made.counters("quorate_rpcs_total", "Requests answered.", &["method", "code"])?,
             rpc_seconds: made.histograms("quorate_rpc_seconds", "Time to answer a request.", &["method"])?,
             steps: made.counters("quorate_controller_steps_total", "Steps of controllers.", &["controller"])?,
@@ -122,6 +124,7 @@ impl Telemetry {
         let view = core.replica.view();
         let leads = matches!(&*core.replica.role().borrow(), Role::Leader { ready: true, .. });
         self.applied_revision.set(signed(view.revision().0));
+        self.disk_syncs.inc_by(core.seams.disk.syncs().saturating_sub(self.disk_syncs.get()));
         self.term.set(signed(core.replica.members().term));
         self.is_leader.set(i64::from(leads));
         self.ready_tasks.set(signed(view.ready_count() as u64));

@@ -92,8 +92,8 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
     overlay.atomically(|overlay| {
         let settings = overlay.settings()?;
         let is_full = overlay.state().requests.size() as u64 >= settings.requests_max;
-        if is_full && !matches!(item.command, Command::SubmitJob { .. }) {
-            // Idempotent without being remembered; a cancel must get through when submits do not.
+        if is_full && !needs_memory(&item.command) {
+            // A cancel must get through when submits do not.
             return carry_out(overlay, number, item);
         }
         if is_full {
@@ -117,6 +117,25 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
     })
 }
 
+/// True of a command that does harm when it is carried out twice: a second submit is a second run, and
+/// an annotation that comes late takes back what was said since.
+fn needs_memory(command: &Command) -> bool {
+    match command {
+        Command::SubmitJob { .. } | Command::AnnotateRun { .. } => true,
+        Command::Bootstrap { .. }
+        | Command::CreateNamespace { .. }
+        | Command::CancelRun { .. }
+        | Command::AdvanceStep { .. }
+        | Command::FinishRun { .. }
+        | Command::CommitPlan { .. }
+        | Command::RegisterNode(_)
+        | Command::ReportAttempts { .. }
+        | Command::ExpireLeases { .. }
+        | Command::FireTimers { .. }
+        | Command::TrimEvents { .. } => false,
+    }
+}
+
 fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, Rejection> {
     match &item.command {
         Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
@@ -125,6 +144,7 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
             jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest)
         }
         Command::CancelRun { run } => runs::cancel(overlay, *run),
+        Command::AnnotateRun { run, key, value } => runs::annotate(overlay, &item.principal, *run, key, value),
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),

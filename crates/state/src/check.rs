@@ -14,6 +14,7 @@ impl State {
         self.check_capacity(&mut broken);
         self.check_tasks(&mut broken);
         self.check_attempts(&mut broken);
+        self.check_annotations(&mut broken);
         self.check_runs(&mut broken);
         broken
     }
@@ -115,6 +116,19 @@ impl State {
                     "attempt {:?} is {:?} and ended at {:?}",
                     attempt.id, attempt.state, attempt.ended_at
                 ));
+            }
+        }
+    }
+
+    /// Nothing is left at a run that does not exist, and no run has more of it than it may.
+    fn check_annotations(&self, broken: &mut Vec<String>) {
+        let max = self.settings.as_ref().map_or(0, |settings| settings.annotations_per_run_max as usize);
+        for (run, of_run) in &self.annotations {
+            if !self.runs.contains_key(run) {
+                broken.push(format!("run {run} has annotations, and does not exist"));
+            }
+            if of_run.size() > max {
+                broken.push(format!("run {run} has {} annotations, {max} are allowed", of_run.size()));
             }
         }
     }

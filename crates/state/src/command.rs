@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, JobSpec, Namespace, NodeName, Principal, RegionName,
-    RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, JobSpec, Namespace, NodeName, Principal,
+    RegionName, RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -50,6 +50,8 @@ pub enum Command {
     SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
     /// Wants a run to end. Nothing of it is placed after the revision of the reply.
     CancelRun { run: RunId },
+    /// Leaves a word at a run, in the place of what stood under that key.
+    AnnotateRun { run: RunId, key: AnnotationKey, value: Arc<str> },
     /// Moves waiting tasks of a step on, at most `limit`: into the queue, or to skipped or cancelled,
     /// whichever [`crate::step_verdict`] says. From the workflow controller.
     AdvanceStep { run: RunId, step: u32, limit: u32 },

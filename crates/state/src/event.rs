@@ -1,8 +1,8 @@
 //! Facts for watchers, in the past tense.
 
 use crate::{
-    AttemptId, AttemptState, Epoch, Exit, JobName, Millis, Namespace, NodeName, Revision, RunId, RunState, TaskId,
-    TaskState, Token,
+    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, JobName, Millis, Namespace, NodeName, Revision, RunId,
+    RunState, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -29,6 +29,9 @@ pub enum Event {
     RunStarted { run: RunId },
     /// Somebody, or a failed task, wants it to end.
     RunCancelRequested { run: RunId },
+    /// Somebody left a word at it. What it says is read from the run: a history of all values would
+    /// be larger than the state.
+    RunAnnotated { run: RunId, key: AnnotationKey },
     /// It ended.
     RunEnded { run: RunId, state: RunState },
     /// A task moved.
@@ -48,6 +51,7 @@ impl Event {
             Self::RunSubmitted { run, .. }
             | Self::RunStarted { run }
             | Self::RunCancelRequested { run }
+            | Self::RunAnnotated { run, .. }
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
             Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),

@@ -67,6 +67,8 @@ names! {
     ClusterName "cluster name";
     /// A place that holds clusters.
     RegionName "region name";
+    /// What an annotation of a run is called, unique in the run.
+    AnnotationKey "annotation key";
 }
 
 fn check_name(text: &str, noun: &str) -> Result<(), IdError> {

@@ -38,8 +38,8 @@ mod mix;
 mod progress;
 
 pub use id::{
-    AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, NAME_BYTES_MAX, Namespace, NodeName, Principal,
-    RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, NAME_BYTES_MAX, Namespace, NodeName,
+    Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -51,7 +51,7 @@ pub use job::{
     OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
 };
 pub use node::{LeaseTerms, Node, NodeStatus};
-pub use run::{Run, RunState, StepCounts};
+pub use run::{Annotation, Run, RunState, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};
 

@@ -25,6 +25,11 @@ pub enum Reply {
         /// The revision after which nothing of it is placed.
         revision: Revision,
     },
+    /// The word stands at the run.
+    Annotated {
+        /// The revision since which it does.
+        revision: Revision,
+    },
     /// A lease was granted.
     Registered {
         /// Its epoch.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{Digest, Graph, JobSpec, Millis, Principal, Revision, RunId};
+use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId};
 
 /// One execution of one version of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,21 @@ pub struct Run {
     pub started_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+}
+
+/// A word that somebody left at a run. It decides nothing.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Annotation {
+    /// The run.
+    pub run: RunId,
+    /// What it is called.
+    pub key: AnnotationKey,
+    /// What it says, at most `annotation_value_bytes_max` bytes.
+    pub value: Arc<str>,
+    /// When it was last set.
+    pub at: Millis,
+    /// Who set it.
+    pub principal: Principal,
 }
 
 /// Where a run stands.

@@ -23,6 +23,10 @@ pub struct Settings {
     pub argv_bytes_max: u32,
     /// Unfinished runs at once; above it, submits are refused.
     pub runs_unfinished_max: u32,
+    /// Annotations of one run.
+    pub annotations_per_run_max: u32,
+    /// Bytes of the value of one annotation.
+    pub annotation_value_bytes_max: u32,
     /// Nodes a task may lose before it fails.
     pub node_losses_max: u32,
     /// How long an `at_most_once` attempt may stay unknown before it counts as lost.
@@ -41,6 +45,8 @@ impl Default for Settings {
             tasks_per_run_max: 100_000,
             argv_bytes_max: 128 * 1024,
             runs_unfinished_max: 1_000_000,
+            annotations_per_run_max: 64,
+            annotation_value_bytes_max: 4 * 1024,
             node_losses_max: 16,
             unknown_ms_max: 600_000,
         }

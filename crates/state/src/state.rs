@@ -11,8 +11,8 @@ use rpds::RedBlackTreeMapSync as Map;
 use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Job, JobName, Millis, Namespace, Node, NodeName,
-    RequestRow, Resources, Revision, Run, RunId, Served, Settings, StepCounts, Task, TaskId,
+    Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Job, JobName, Millis,
+    Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings, StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -23,6 +23,7 @@ pub struct State {
     pub(crate) namespaces: Map<Namespace, Millis>,
     pub(crate) jobs: Map<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: Map<RunId, Arc<Run>>,
+    pub(crate) annotations: Map<RunId, Map<AnnotationKey, Arc<Annotation>>>,
     pub(crate) tasks: Map<TaskId, Arc<Task>>,
     pub(crate) attempts: Map<AttemptId, Arc<Attempt>>,
     pub(crate) nodes: Map<NodeName, Arc<Node>>,
@@ -68,6 +69,8 @@ pub enum Change {
     Run(Arc<Run>),
     /// The spec of a run, written just before the run's first row.
     Spec(RunId, Digest, Arc<crate::JobSpec>),
+    /// A word left at a run.
+    Annotation(Arc<Annotation>),
     /// A task.
     Task(Arc<Task>),
     /// An attempt.
@@ -125,6 +128,11 @@ impl State {
                 let old = self.runs.get(&run.id).cloned();
                 self.index.on_run(old.as_deref(), run);
                 self.runs.insert_mut(run.id, run.clone());
+            }
+            Change::Annotation(annotation) => {
+                let mut of_run = self.annotations.get(&annotation.run).cloned().unwrap_or_default();
+                of_run.insert_mut(annotation.key.clone(), annotation.clone());
+                self.annotations.insert_mut(annotation.run, of_run);
             }
             Change::Task(task) => {
                 let old = self.tasks.get(&task.id).cloned();
@@ -216,6 +224,21 @@ impl State {
     /// last (2^64); none when there is no such run. Each is found by some `at`.
     pub fn unfinished_run_at(&self, at: u64) -> Option<RunId> {
         self.index.unfinished_run_at(at)
+    }
+
+    /// What was left at a run, by key.
+    pub fn annotations_of(&self, run: RunId) -> impl Iterator<Item = &Arc<Annotation>> {
+        self.annotations.get(&run).into_iter().flat_map(|of_run| of_run.values())
+    }
+
+    /// What was left at a run under a key.
+    pub fn annotation(&self, run: RunId, key: &AnnotationKey) -> Option<&Arc<Annotation>> {
+        self.annotations.get(&run).and_then(|of_run| of_run.get(key))
+    }
+
+    /// How many annotations a run has.
+    pub fn annotations_count(&self, run: RunId) -> usize {
+        self.annotations.get(&run).map_or(0, Map::size)
     }
 
     /// A task.

@@ -8,10 +8,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry,
-    Epoch, Event, Exit, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place,
-    Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry,
-    Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
+    AnnotationKey, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest,
+    Driver, Entry, Epoch, Event, Exit, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure,
+    OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey,
+    Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -19,6 +19,7 @@ use quorate_state::{
 enum Step {
     Submit { shape: usize, run: u64, request: Option<u8> },
     Cancel { pick: usize },
+    Annotate { pick: usize, key: u8, value: u8 },
     Advance { pick: usize, limit: u32 },
     Finish { pick: usize },
     Place { picks: Vec<(usize, usize)>, stale: bool },
@@ -33,6 +34,7 @@ fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
         2 => (0..5_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
+        1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
         4 => (any::<usize>(), 1..4_u32).prop_map(|(pick, limit)| Step::Advance { pick, limit }),
         2 => any::<usize>().prop_map(|pick| Step::Finish { pick }),
         6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
@@ -122,7 +124,7 @@ impl World {
             dead_at: BTreeMap::new(),
             answers: BTreeMap::new(),
         };
-        let settings = Box::new(Settings { node_losses_max: 3, ..Settings::default() });
+        let settings = Box::new(Settings { node_losses_max: 3, annotations_per_run_max: 2, ..Settings::default() });
         world.run(None, Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
         world.run(None, Command::CreateNamespace { namespace: name::<Namespace>("acme") }).unwrap();
         world
@@ -167,6 +169,7 @@ impl World {
                 | Event::RunSubmitted { .. }
                 | Event::RunStarted { .. }
                 | Event::RunEnded { .. }
+                | Event::RunAnnotated { .. }
                 | Event::TaskMoved { .. }
                 | Event::NodeRegistered { .. }
                 | Event::NodeLost { .. } => {}
@@ -209,6 +212,13 @@ impl World {
                 .collect::<Vec<_>>()
         };
         assert_eq!(tasks(&rebuilt), tasks(&self.state));
+        let annotations = |state: &State| {
+            state
+                .runs_newest_first(None)
+                .flat_map(|run| state.annotations_of(run.id).cloned().collect::<Vec<_>>())
+                .collect::<Vec<_>>()
+        };
+        assert_eq!(annotations(&rebuilt), annotations(&self.state));
         assert_eq!(rebuilt.ready().collect::<Vec<_>>(), self.state.ready().collect::<Vec<_>>());
     }
 
@@ -218,6 +228,11 @@ impl World {
             Step::Cancel { pick } => {
                 if let Some(run) = self.pick_run(*pick) {
                     self.run(None, Command::CancelRun { run }).unwrap();
+                }
+            }
+            Step::Annotate { pick, key, value } => {
+                if let Some(run) = self.pick_run(*pick) {
+                    self.annotate(run, *key, *value);
                 }
             }
             Step::Advance { pick, limit } => {
@@ -250,6 +265,18 @@ impl World {
                 self.elapsed += ms;
                 self.run(None, Command::FireTimers { timers: vec![] }).unwrap();
             }
+        }
+    }
+
+    fn annotate(&mut self, run: RunId, key: u8, value: u8) {
+        let (key, value): (AnnotationKey, Arc<str>) = (name(&format!("key-{key}")), value.to_string().into());
+        let before: Vec<_> = self.state.annotations_of(run).cloned().collect();
+        let has_room = before.len() < 2 || before.iter().any(|annotation| annotation.key == key);
+        let result = self.run(None, Command::AnnotateRun { run, key: key.clone(), value: value.clone() });
+        assert_eq!(result.is_ok(), has_room, "{result:?}");
+        match self.state.annotation(run, &key) {
+            Some(annotation) => assert_eq!(annotation.value, value),
+            None => assert!(!has_room),
         }
     }
 

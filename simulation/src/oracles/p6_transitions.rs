@@ -58,6 +58,9 @@ impl Oracle for Transitions {
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
                 Change::Node(node) => rows.on_node(node)?,
+                Change::Annotation(row) => {
+                    rows.moves.push(Event::RunAnnotated { run: row.run, key: row.key.clone() });
+                }
                 _ => {}
             }
         }
@@ -278,6 +281,7 @@ fn kind(event: &Event) -> u8 {
         Event::AttemptMoved { .. } => 6,
         Event::NodeRegistered { .. } => 7,
         Event::NodeLost { .. } => 8,
+        Event::RunAnnotated { .. } => 9,
     }
 }
 

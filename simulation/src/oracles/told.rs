@@ -128,6 +128,10 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
         Event::RunCancelRequested { .. } => {
             moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
         }
+        Event::RunAnnotated { key, .. } => match &told.event {
+            Some(Told::Annotated(told)) => same("key", &*told.key, key.as_str()),
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task, state } => match &told.event {
             Some(Told::Task(told)) => {

@@ -36,6 +36,14 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Leaves a word at a run. An empty `request_id` is filled in.
+    pub async fn annotate_run(&self, mut request: v1::AnnotateRunRequest) -> Result<v1::AnnotateRunResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).annotate_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Why a task is not running.
     pub async fn explain_task(&self, request: v1::ExplainTaskRequest) -> Result<v1::ExplainTaskResponse, Error> {
         self.read(request, |channel, request| async move { runs(channel).explain_task(request).await }).await

@@ -153,6 +153,13 @@ impl Runs for Script {
         no()
     }
 
+    async fn annotate_run(
+        &self,
+        _: Request<v1::AnnotateRunRequest>,
+    ) -> Result<Response<v1::AnnotateRunResponse>, Status> {
+        no()
+    }
+
     async fn explain_task(
         &self,
         _: Request<v1::ExplainTaskRequest>,
@@ -208,7 +215,9 @@ fn what(message: v1::WatchRunResponse) -> (u64, What) {
         Item::Bookmark(_) => What::Bookmark,
         Item::Event(event) => match event.event.expect("every event has one") {
             v1::run_event::Event::Task(task) => What::Task(task.index),
-            v1::run_event::Event::Run(_) | v1::run_event::Event::Attempt(_) => What::RunEnds,
+            v1::run_event::Event::Run(_) | v1::run_event::Event::Attempt(_) | v1::run_event::Event::Annotated(_) => {
+                What::RunEnds
+            }
         },
     };
     (message.revision, what)

@@ -1,8 +1,8 @@
 //! Runs, their tasks and attempts.
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Run, RunState, State,
-    StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+    Annotation, Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Run,
+    RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
 use crate::v1;
@@ -23,6 +23,16 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         counts: Some(counts_to_wire(counts)),
         principal: run.principal.to_string(),
         priority: u32::from(run.spec.priority),
+    }
+}
+
+/// A word left at a run.
+pub fn annotation_to_wire(annotation: &Annotation) -> v1::Annotation {
+    v1::Annotation {
+        key: annotation.key.to_string(),
+        value: annotation.value.to_string(),
+        at_ms: annotation.at.0,
+        principal: annotation.principal.to_string(),
     }
 }
 
@@ -78,6 +88,7 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
             // Nothing starts a run once it is cancelling, so this is what it was then.
             moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
         }
+        Event::RunAnnotated { key, .. } => v1::run_event::Event::Annotated(v1::RunAnnotated { key: key.to_string() }),
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task: id, state } => {
             let now = view.task(*id);

@@ -121,6 +121,8 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         runs_unfinished_max: settings.runs_unfinished_max,
         node_losses_max: settings.node_losses_max,
         unknown_ms_max: settings.unknown_ms_max,
+        annotations_per_run_max: settings.annotations_per_run_max,
+        annotation_value_bytes_max: settings.annotation_value_bytes_max,
     }
 }
 
@@ -137,6 +139,8 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         runs_unfinished_max: settings.runs_unfinished_max,
         node_losses_max: settings.node_losses_max,
         unknown_ms_max: settings.unknown_ms_max,
+        annotations_per_run_max: settings.annotations_per_run_max,
+        annotation_value_bytes_max: settings.annotation_value_bytes_max,
     })
 }
 

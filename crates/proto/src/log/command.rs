@@ -35,6 +35,9 @@ pub(super) fn to(command: &Command) -> Wire {
             spec_ref: None,
         }),
         Command::CancelRun { run } => Wire::CancelRun(pb::CancelRun { run: run.0 }),
+        Command::AnnotateRun { run, key, value } => {
+            Wire::AnnotateRun(pb::AnnotateRun { run: run.0, key: key.to_string(), value: value.to_string() })
+        }
         Command::AdvanceStep { run, step, limit } => {
             Wire::AdvanceStep(pb::AdvanceStep { run: run.0, step: *step, limit: *limit })
         }
@@ -74,6 +77,11 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             spec_digest: digest_from("spec_digest", &submit.spec_digest)?,
         },
         Wire::CancelRun(cancel) => Command::CancelRun { run: RunId(cancel.run) },
+        Wire::AnnotateRun(annotate) => Command::AnnotateRun {
+            run: RunId(annotate.run),
+            key: parsed("key", &annotate.key)?,
+            value: annotate.value.into(),
+        },
         Wire::AdvanceStep(advance) => {
             Command::AdvanceStep { run: RunId(advance.run), step: advance.step, limit: advance.limit }
         }

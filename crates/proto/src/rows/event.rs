@@ -56,6 +56,7 @@ fn event_to(event: &Event) -> Wire {
         }
         Event::RunStarted { run } => Wire::RunStarted(pb::RunStarted { run: run.0 }),
         Event::RunCancelRequested { run } => Wire::RunCancelRequested(pb::RunCancelRequested { run: run.0 }),
+        Event::RunAnnotated { run, key } => Wire::RunAnnotated(pb::RunAnnotated { run: run.0, key: key.to_string() }),
         Event::RunEnded { run, state } => {
             Wire::RunEnded(pb::RunEnded { run: run.0, state: run_state_to_wire(*state).into() })
         }
@@ -86,6 +87,7 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         },
         Wire::RunStarted(event) => Event::RunStarted { run: RunId(event.run) },
         Wire::RunCancelRequested(event) => Event::RunCancelRequested { run: RunId(event.run) },
+        Wire::RunAnnotated(event) => Event::RunAnnotated { run: RunId(event.run), key: parsed("key", &event.key)? },
         Wire::RunEnded(event) => Event::RunEnded {
             run: RunId(event.run),
             state: required("run.state", run_state_from_wire(numbered("run.state", event.state)?))?,

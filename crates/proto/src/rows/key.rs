@@ -26,11 +26,12 @@ pub(super) enum Kind {
     Task = 9,
     Attempt = 10,
     Request = 11,
+    Annotation = 12,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 11] = [
+        const ALL: [Kind; 12] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -42,6 +43,7 @@ impl Kind {
             Kind::Task,
             Kind::Attempt,
             Kind::Request,
+            Kind::Annotation,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -1,8 +1,8 @@
 //! Values of the rows of everything but tasks and attempts.
 
 use quorate_state::{
-    Cluster, ClusterName, Epoch, Job, JobName, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Principal,
-    Revision, Run, RunId, Served,
+    Annotation, AnnotationKey, Cluster, ClusterName, Epoch, Job, JobName, Meta, Millis, Namespace, Node, NodeName,
+    NodeStatus, Principal, Revision, Run, RunId, Served,
 };
 
 use super::SpecCache;
@@ -160,4 +160,17 @@ pub(super) fn run_from(id: RunId, row: pb::RunRow, specs: &SpecCache) -> Result<
         started_at: row.started_at_ms.map(Millis),
         ended_at: row.ended_at_ms.map(Millis),
     })
+}
+
+pub(super) fn annotation_to(annotation: &Annotation) -> pb::AnnotationRow {
+    pb::AnnotationRow {
+        value: annotation.value.to_string(),
+        at_ms: annotation.at.0,
+        principal: annotation.principal.to_string(),
+    }
+}
+
+pub(super) fn annotation_from(run: RunId, key: AnnotationKey, row: pb::AnnotationRow) -> Annotation {
+    let (value, principal) = (row.value.into(), Principal(row.principal.into()));
+    Annotation { run, key, value, at: Millis(row.at_ms), principal }
 }

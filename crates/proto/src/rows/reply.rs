@@ -53,6 +53,7 @@ fn reply_to(reply: &Reply) -> Wire {
         Reply::Cancelling { ended_before, revision } => {
             Wire::Cancelling(pb::CancellingReply { ended_before: *ended_before, revision: revision.0 })
         }
+        Reply::Annotated { revision } => Wire::Annotated(pb::Annotated { revision: revision.0 }),
         Reply::Registered { epoch, lease } => {
             Wire::Registered(pb::Registered { epoch: epoch.0, lease: Some(lease_to(*lease)) })
         }
@@ -84,6 +85,7 @@ fn reply_from(reply: Wire) -> Result<Reply, FormatError> {
         Wire::Cancelling(cancelling) => {
             Reply::Cancelling { ended_before: cancelling.ended_before, revision: Revision(cancelling.revision) }
         }
+        Wire::Annotated(annotated) => Reply::Annotated { revision: Revision(annotated.revision) },
         Wire::Registered(registered) => {
             Reply::Registered { epoch: Epoch(registered.epoch), lease: lease_from(registered.lease)? }
         }

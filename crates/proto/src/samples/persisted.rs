@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Infeasible, Item, Job,
-    JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome,
+    Annotation, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Infeasible, Item,
+    Job, JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome,
     RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer,
     Token, Uuid, Violation,
 };
@@ -49,7 +49,10 @@ pub(crate) fn commands() -> Vec<Command> {
         }
         Command::ExpireLeases { .. } => Some(Command::FireTimers { timers: timers() }),
         Command::FireTimers { .. } => Some(Command::TrimEvents { below: Revision(77) }),
-        Command::TrimEvents { .. } => None,
+        Command::TrimEvents { .. } => {
+            Some(Command::AnnotateRun { run: RUN, key: "build.commit".parse().unwrap(), value: "4f1c, \u{e4}".into() })
+        }
+        Command::AnnotateRun { .. } => None,
     })
 }
 
@@ -129,7 +132,8 @@ pub(crate) fn replies() -> Vec<Reply> {
             }
             Reply::PlanCommitted(_) => Reply::Reported(vec![ReportOutcome::Accepted, ReportOutcome::Refused]),
             Reply::Reported(_) => Reply::Counted(0),
-            Reply::Counted(_) => return None,
+            Reply::Counted(_) => Reply::Annotated { revision: Revision(6) },
+            Reply::Annotated { .. } => return None,
         })
     })
 }
@@ -172,7 +176,8 @@ pub(crate) fn events() -> Vec<EventRow> {
             },
             Event::AttemptMoved { .. } => Event::NodeRegistered { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
             Event::NodeRegistered { .. } => Event::NodeLost { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
-            Event::NodeLost { .. } => return None,
+            Event::NodeLost { .. } => Event::RunAnnotated { run: RUN, key: "build.commit".parse().unwrap() },
+            Event::RunAnnotated { .. } => return None,
         })
     });
     all.extend(task_states().into_iter().map(|state| Event::TaskMoved { task: task_id(), state }));
@@ -221,7 +226,14 @@ pub(crate) fn changes() -> Vec<Change> {
             Change::Attempt(_) => requests().into_iter().map(|row| Change::Request(Arc::new(row))).collect(),
             Change::Request(_) => vec![Change::RequestGone(requests()[0].key())],
             Change::RequestGone(_) => vec![Change::EventsBelow(Revision(9))],
-            Change::EventsBelow(_) => return None,
+            Change::EventsBelow(_) => vec![Change::Annotation(Arc::new(Annotation {
+                run: RUN,
+                key: "build.commit".parse().unwrap(),
+                value: "4f1c".into(),
+                at: Millis(140),
+                principal: Principal::anonymous_local(),
+            }))],
+            Change::Annotation(_) => return None,
         };
         Some(next)
     });

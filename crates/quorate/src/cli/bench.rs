@@ -1,11 +1,17 @@
 //! `quorate bench`: measurements on this machine.
 
+use std::path::PathBuf;
+
 use clap::{Args, Subcommand, ValueEnum};
+use quorate_bench::failover::{self, FailoverBench};
+use quorate_bench::log::LogBench;
 use quorate_bench::tasks::{self, TasksBench};
+use quorate_server::Tuning;
 
 use super::Context;
 use crate::exit::{Code, Error};
-use crate::render::bench::{BenchTasks, Configuration};
+use crate::render::Output;
+use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchTasks, Configuration};
 use crate::start;
 
 /// `quorate bench`.
@@ -24,6 +30,21 @@ enum What {
     /// p50_ms and p99_ms are the time from the submit until a task runs; "finished" holds the same for
     /// its end. Each task asks for 10m of CPU and 1 MiB.
     Tasks(Tasks),
+    /// Count the changes that the replicated log takes per second, and what one costs
+    ///
+    /// Starts replicas as separate processes on loopback with product defaults and 10,000 runs of
+    /// nothing, then lets callers annotate them with 256 bytes each, over the unary public API at the
+    /// leader: every operation is a row, an event and a remembered request id, synced by a quorum.
+    /// Prints one row per level of concurrency, with medians of the rounds. With --etcd the same
+    /// callers put as many bytes under as many keys of as many members of etcd, in turn.
+    Log(Log),
+    /// Take the leader away, and measure how long nothing is written and nothing placed
+    ///
+    /// Starts replicas and an agent as separate processes on loopback with product defaults. In each
+    /// round work waits to be placed and a caller tries to write every 5 ms at each replica, while the
+    /// leader is killed or stopped. With --etcd the same is done to etcd, with its defaults and with
+    /// timeouts like ours.
+    Failover(Failover),
 }
 
 #[derive(Args, Debug)]
@@ -45,6 +66,56 @@ struct Tasks {
     keep: bool,
 }
 
+#[derive(Args, Debug)]
+struct Log {
+    /// Replicas of the control plane, and members of etcd
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Callers at once; one row each
+    #[arg(long, value_delimiter = ',', default_value = "1,64,1024")]
+    concurrency: Vec<usize>,
+    /// Connections that the callers share
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// How often each level is measured
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// How long each time, in seconds
+    #[arg(long, default_value_t = 5)]
+    seconds: u64,
+    /// An etcd binary to measure beside it
+    #[arg(long, value_name = "PATH")]
+    etcd: Option<PathBuf>,
+    /// Leave data and logs behind
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Args, Debug)]
+struct Failover {
+    /// Replicas of the control plane, and members of etcd
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// How many leaders go
+    #[arg(long, default_value_t = 5)]
+    rounds: usize,
+    /// What becomes of them: killed (SIGKILL), or stopped (SIGSTOP) with their connections left open
+    #[arg(long, value_enum, default_value_t = Fault::Kill)]
+    fault: Fault,
+    /// An etcd binary to measure beside it
+    #[arg(long, value_name = "PATH")]
+    etcd: Option<PathBuf>,
+    /// Leave data and logs behind
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum Fault {
+    Kill,
+    Stop,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Driver {
     Process,
@@ -53,31 +124,96 @@ enum Driver {
 
 impl Bench {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let What::Tasks(tasks) = self.what;
+        match self.what {
+            What::Tasks(tasks) => tasks.execute(context.output).await,
+            What::Log(log) => log.execute(context.output).await,
+            What::Failover(failover) => failover.execute(context.output).await,
+        }
+    }
+}
+
+impl Tasks {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
         let bench = TasksBench {
-            binary: std::env::current_exe().map_err(Error::Setup)?,
-            replicas: tasks.replicas,
-            agents: tasks.agents,
-            tasks: tasks.tasks,
-            driver: match tasks.driver {
+            binary: this_binary()?,
+            replicas: self.replicas,
+            agents: self.agents,
+            tasks: self.tasks,
+            driver: match self.driver {
                 Driver::Process => tasks::Driver::Process,
                 Driver::Noop => tasks::Driver::Noop,
             },
-            keep: tasks.keep,
+            keep: self.keep,
         };
-        let output = context.output;
         let configuration = Configuration::of(&bench);
         if output.json {
             output.note(&configuration.text());
         }
-        let shutdown = start::stop_on_signals(false)?;
         let note = move |text: &str| output.note(text);
-        // Dropping the measurement drops its cluster, and with it every process.
-        let report = tokio::select! { biased;
-            () = shutdown.requested() => return Err(Error::Interrupted),
-            report = Box::pin(bench.run(&note)) => report?,
-        };
+        let report = unless_interrupted(bench.run(&note)).await?;
         output.show(&BenchTasks::new(configuration, report))?;
         Ok(Code::Ok)
+    }
+}
+
+impl Log {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
+        let bench = LogBench {
+            binary: this_binary()?,
+            etcd: self.etcd,
+            replicas: self.replicas,
+            concurrency: self.concurrency,
+            connections: self.connections,
+            rounds: self.rounds,
+            seconds: self.seconds,
+            keep: self.keep,
+        };
+        let note = move |text: &str| output.note(text);
+        let rows = unless_interrupted(bench.run(&note)).await?;
+        if !output.json {
+            output.show(&BenchLog { rows })?;
+            return Ok(Code::Ok);
+        }
+        // One object per row, so that a line can be read alone.
+        rows.into_iter().try_for_each(|row| output.show(&BenchLogRow::from(row)))?;
+        Ok(Code::Ok)
+    }
+}
+
+impl Failover {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
+        // Its processes are started without settings of their own, so these are theirs.
+        let tuning = Tuning::default();
+        let bench = FailoverBench {
+            binary: this_binary()?,
+            etcd: self.etcd,
+            replicas: self.replicas,
+            rounds: self.rounds,
+            fault: match self.fault {
+                Fault::Kill => failover::Fault::Kill,
+                Fault::Stop => failover::Fault::Stop,
+            },
+            heartbeat_ms: tuning.heartbeat_ms,
+            election_ms_min: tuning.election_ms_min,
+            keep: self.keep,
+        };
+        let note = move |text: &str| output.note(text);
+        let row = unless_interrupted(bench.run(&note)).await?;
+        output.show(&BenchFailover::from(row))?;
+        Ok(Code::Ok)
+    }
+}
+
+fn this_binary() -> Result<PathBuf, Error> {
+    std::env::current_exe().map_err(Error::Setup)
+}
+
+/// A measurement until it ends or is interrupted; dropping it drops its clusters, and with them every
+/// process.
+async fn unless_interrupted<T>(measured: impl Future<Output = Result<T, quorate_bench::Error>>) -> Result<T, Error> {
+    let shutdown = start::stop_on_signals(false)?;
+    tokio::select! { biased;
+        () = shutdown.requested() => Err(Error::Interrupted),
+        report = Box::pin(measured) => Ok(report?),
     }
 }

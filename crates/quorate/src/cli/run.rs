@@ -1,4 +1,4 @@
-//! `quorate run`: look at runs, wait for them, cancel them, read their output.
+//! `quorate run`: look at runs, wait for them, cancel them, leave a word at them, read their output.
 
 use std::borrow::Cow;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::Output;
 use crate::render::attempt::AttemptList;
-use crate::render::run::{Logs, RunCancelled, RunList, RunStatus, run_word};
+use crate::render::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
 use crate::render::task::{task_name, task_word};
 use crate::settings;
 
@@ -34,6 +34,8 @@ enum Verb {
     Status(Status),
     /// End a run: nothing of it is placed any more, what runs is stopped
     Cancel(Cancel),
+    /// Leave a word at a run, also at one that has ended; it decides nothing
+    Annotate(Annotate),
     /// Print what a task wrote
     Logs(ReadLogs),
     /// Wait until a run has ended; the exit code says how
@@ -81,6 +83,15 @@ struct Cancel {
 }
 
 #[derive(Args, Debug)]
+struct Annotate {
+    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
+    run: String,
+    /// What to write down: a value replaces the one that the key had
+    #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
+    annotations: Vec<(String, String)>,
+}
+
+#[derive(Args, Debug)]
 struct ReadLogs {
     /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
     run: String,
@@ -113,12 +124,18 @@ struct Wait {
     timeout: Option<Duration>,
 }
 
+fn pair(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text.split_once('=').ok_or_else(|| format!("{text:?} has no '=': write KEY=VALUE"))?;
+    Ok((key.to_owned(), value.to_owned()))
+}
+
 impl Run {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
         match self.verb {
             Verb::List(list) => list.execute(context).await,
             Verb::Status(status) => status.execute(context).await,
             Verb::Cancel(cancel) => cancel.execute(context).await,
+            Verb::Annotate(annotate) => annotate.execute(context).await,
             Verb::Logs(logs) => logs.execute(context).await,
             Verb::Wait(wait) => wait.execute(context).await,
         }
@@ -200,6 +217,23 @@ impl Cancel {
         if running {
             context.output.hint(&format!("what still runs is being stopped: 'quorate run wait {id}'"));
         }
+        Ok(Code::Ok)
+    }
+}
+
+impl Annotate {
+    async fn execute(self, context: &Context) -> Result<Code, Error> {
+        let client = context.client()?;
+        let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
+        let mut revision = 0;
+        // One request each: when a later one is refused, the error says which, and the earlier ones stand.
+        for (key, value) in &self.annotations {
+            let (key, value) = (key.clone(), value.clone());
+            let request = v1::AnnotateRunRequest { run: reference::by_id(&id), key, value, request_id: String::new() };
+            revision = client.annotate_run(request).await?.revision;
+        }
+        let keys = self.annotations.into_iter().map(|(key, _)| key).collect();
+        context.output.show(&RunAnnotated { run_id: id, keys, revision })?;
         Ok(Code::Ok)
     }
 }

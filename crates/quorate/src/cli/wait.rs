@@ -34,7 +34,12 @@ async fn watch(client: &Client, id: &str) -> Result<(), Error> {
             Some(v1::watch_run_response::Item::Snapshot(snapshot)) => snapshot.run.map(|run| run.state),
             Some(v1::watch_run_response::Item::Event(event)) => match event.event {
                 Some(v1::run_event::Event::Run(moved)) => Some(moved.state),
-                Some(v1::run_event::Event::Task(_) | v1::run_event::Event::Attempt(_)) | None => None,
+                Some(
+                    v1::run_event::Event::Task(_)
+                    | v1::run_event::Event::Attempt(_)
+                    | v1::run_event::Event::Annotated(_),
+                )
+                | None => None,
             },
             Some(v1::watch_run_response::Item::Bookmark(_)) | None => None,
         };

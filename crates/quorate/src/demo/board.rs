@@ -82,7 +82,7 @@ impl Board {
                 Some(v1::run_event::Event::Run(moved)) => self.run_state = moved.state,
                 Some(v1::run_event::Event::Task(task)) => self.task(&task),
                 Some(v1::run_event::Event::Attempt(attempt)) => moves.extend(self.attempt(attempt)),
-                None => {}
+                Some(v1::run_event::Event::Annotated(_)) | None => {}
             },
             Some(v1::watch_run_response::Item::Bookmark(_)) | None => {}
         }

@@ -1,10 +1,13 @@
 //! What a measurement found, with the configuration that it holds for.
 
+use quorate_bench::log::Spread;
 use quorate_bench::tasks::{Driver, Report, TasksBench};
+use quorate_bench::{failover, log};
 use quorate_server::Tuning;
 use quorate_state::Settings;
 use serde::Serialize;
 
+use super::table::{Rows, entry};
 use super::{Paint, View};
 
 /// `bench tasks`.
@@ -110,5 +113,124 @@ impl View for BenchTasks {
             text += &format!("data and logs        {}\n", directory.display());
         }
         text
+    }
+}
+
+/// What a measurement was made with.
+#[derive(Debug, Serialize)]
+struct Build {
+    version: &'static str,
+    build: &'static str,
+    cores: usize,
+}
+
+impl Build {
+    fn ours() -> Self {
+        Self {
+            version: env!("CARGO_PKG_VERSION"),
+            build: if cfg!(debug_assertions) { "debug" } else { "release" },
+            cores: std::thread::available_parallelism().map_or(0, std::num::NonZero::get),
+        }
+    }
+
+    fn text(&self) -> String {
+        format!("quorate {} ({} build), {} cores, product defaults", self.version, self.build, self.cores)
+    }
+}
+
+/// `bench log` for people: all levels in one table.
+#[derive(Debug, Serialize)]
+pub(crate) struct BenchLog {
+    /// One per level of concurrency.
+    pub(crate) rows: Vec<log::Row>,
+}
+
+impl View for BenchLog {
+    const SCHEMA: &'static str = "quorate.v1.bench_log_table/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let head = ["CALLERS", "SYSTEM", "OPS/S", "RANGE", "P50 MS", "P99 MS", "CPU US/OP", "OPS/ENTRY", "SYNCS/ENTRY"];
+        let mut rows = Rows::new(paint, &head);
+        for row in &self.rows {
+            let ours = [("quorate", Some(&row.quorate_detail)), ("etcd", row.etcd_detail.as_ref())];
+            for (system, detail) in ours.into_iter().filter_map(|(system, detail)| Some((system, detail?))) {
+                rows.row(vec![
+                    entry(row.concurrency.to_string()),
+                    entry(system),
+                    entry(format!("{:.0}", detail.ops_per_s.median)),
+                    entry(format!("{:.0}-{:.0}", detail.ops_per_s.min, detail.ops_per_s.max)),
+                    entry(format!("{:.2}", detail.p50_us.median / 1e3)),
+                    entry(format!("{:.2}", detail.p99_us.median / 1e3)),
+                    entry(format!("{:.0}", detail.cpu_us_per_op.median)),
+                    entry(format!("{:.1}", detail.ops_per_entry.median)),
+                    entry(format!("{:.2}", detail.syncs_per_entry.median)),
+                ]);
+            }
+        }
+        let mut text = format!("{}\n\n{}", Build::ours().text(), rows.text());
+        for (concurrency, ratio) in self.rows.iter().filter_map(|row| Some((row.concurrency, row.ratio?))) {
+            text += &format!("\nquorate / etcd with {concurrency} callers: {ratio:.2}");
+        }
+        text
+    }
+}
+
+/// `bench log` for programs: one level.
+#[derive(Debug, Serialize)]
+pub(crate) struct BenchLogRow {
+    #[serde(flatten)]
+    row: log::Row,
+    configuration: Build,
+}
+
+impl From<log::Row> for BenchLogRow {
+    fn from(row: log::Row) -> Self {
+        Self { row, configuration: Build::ours() }
+    }
+}
+
+impl View for BenchLogRow {
+    const SCHEMA: &'static str = "quorate.v1.bench_log/1";
+
+    fn human(&self, paint: Paint) -> String {
+        BenchLog { rows: vec![self.row.clone()] }.human(paint)
+    }
+}
+
+/// `bench failover`.
+#[derive(Debug, Serialize)]
+pub(crate) struct BenchFailover {
+    #[serde(flatten)]
+    row: failover::Row,
+    configuration: Build,
+}
+
+impl From<failover::Row> for BenchFailover {
+    fn from(row: failover::Row) -> Self {
+        Self { row, configuration: Build::ours() }
+    }
+}
+
+impl View for BenchFailover {
+    const SCHEMA: &'static str = "quorate.v1.bench_failover/1";
+
+    fn human(&self, paint: Paint) -> String {
+        let row = &self.row;
+        let verb = match row.fault {
+            failover::Fault::Kill => "killed",
+            failover::Fault::Stop => "stopped",
+        };
+        let mut rows = Rows::new(paint, &["UNTIL", "MEDIAN MS", "MIN MS", "MAX MS"]);
+        let told = [
+            ("the next write", Some(row.write_ms)),
+            ("the next placement", Some(row.placement_ms)),
+            ("etcd: the next write", row.etcd_write_ms),
+            ("etcd with equal timeouts: the next write", row.etcd_equal_write_ms),
+        ];
+        for (what, Spread { median, min, max }) in told.into_iter().filter_map(|(what, spread)| Some((what, spread?))) {
+            let millis = |value: f64| entry(format!("{value:.0}"));
+            rows.row(vec![entry(what), millis(median), millis(min), millis(max)]);
+        }
+        format!("{}; the leader {verb} {} times\n\n{}", Build::ours().text(), row.rounds, rows.text())
     }
 }

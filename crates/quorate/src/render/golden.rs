@@ -12,7 +12,7 @@ use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Viol
 use super::namespace::{NamespaceCreated, NamespaceList};
 use super::node::{ClusterList, NodeList};
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
-use super::run::{Logs, RunCancelled, RunList, RunStatus};
+use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::task::TaskWhy;
 use super::{Paint, View, json};
 
@@ -68,6 +68,12 @@ fn get_run() -> v1::GetRunResponse {
         run: Some(run()),
         steps: vec![step("split", 1, one, &[]), step("score", 6, counts(), &["split"])],
         revision: 57,
+        annotations: vec![v1::Annotation {
+            key: "ticket".into(),
+            value: "OPS-7".into(),
+            at_ms: 1_700_000_000_300,
+            principal: "anonymous-local".into(),
+        }],
     }
 }
 
@@ -126,6 +132,12 @@ fn attempt_list() {
 fn run_cancelled() {
     let response = v1::CancelRunResponse { run_id: "0123456789abc".into(), ended_before: false, revision: 58 };
     check("run_cancelled", &RunCancelled::from(response));
+}
+
+#[test]
+fn run_annotated() {
+    let keys = vec!["ticket".to_owned(), "owner".to_owned()];
+    check("run_annotated", &RunAnnotated { run_id: "0123456789abc".into(), keys, revision: 59 });
 }
 
 #[test]
@@ -393,6 +405,74 @@ fn bench_tasks() {
     }
     assert_eq!(value["configuration"]["driver"], "noop");
     assert!(view.human(Paint::Never).contains("product defaults"));
+}
+
+#[test]
+fn bench_log() {
+    use quorate_bench::log::{Detail, Row, Spread};
+
+    use super::bench::{BenchLog, BenchLogRow};
+
+    let spread = |median: f64| Spread { median, min: median / 2.0, max: median * 2.0 };
+    let detail = |ops: f64| Detail {
+        ops_per_s: spread(ops),
+        p50_us: spread(4_000.0),
+        p99_us: spread(9_500.0),
+        cpu_us_per_op: spread(120.0),
+        ops_per_entry: spread(16.5),
+        syncs_per_entry: spread(0.5),
+    };
+    let row = Row {
+        bench: "log",
+        concurrency: 64,
+        rounds: 3,
+        quorate: 9_000.0,
+        etcd: Some(6_000.0),
+        ratio: Some(1.5),
+        quorate_detail: detail(9_000.0),
+        etcd_detail: Some(detail(6_000.0)),
+    };
+    let text = BenchLog { rows: vec![row.clone()] }.human(Paint::Never);
+    assert!(text.contains("9000") && text.contains("64 callers: 1.50"), "{text}");
+    // The build and the machine's cores are in it: only the rest can be the same everywhere.
+    let value: Value = serde_json::from_str(&json(&BenchLogRow::from(row.clone()))).unwrap();
+    assert_eq!(value["schema"], BenchLogRow::SCHEMA);
+    assert_eq!((&value["bench"], &value["concurrency"]), (&"log".into(), &64.into()));
+    for (key, expected) in [("quorate", 9_000.0), ("etcd", 6_000.0), ("ratio", 1.5)] {
+        assert_eq!(value[key], expected, "{key}");
+    }
+    assert_eq!(value["etcd_detail"]["p99_us"]["median"], 9_500.0);
+    let alone = Row { etcd: None, ratio: None, etcd_detail: None, ..row };
+    let value: Value = serde_json::from_str(&json(&BenchLogRow::from(alone))).unwrap();
+    assert!(value.get("etcd").is_none() && value.get("ratio").is_none(), "{value}");
+}
+
+#[test]
+fn bench_failover() {
+    use quorate_bench::failover::{Fault, Row};
+    use quorate_bench::log::Spread;
+
+    use super::bench::BenchFailover;
+
+    let spread = Spread { median: 900.0, min: 700.0, max: 1_100.0 };
+    let row = Row {
+        bench: "failover",
+        fault: Fault::Kill,
+        rounds: 5,
+        quorate: 900.0,
+        etcd: None,
+        ratio: None,
+        write_ms: spread,
+        placement_ms: spread,
+        etcd_write_ms: None,
+        etcd_equal_write_ms: None,
+    };
+    let view = BenchFailover::from(row);
+    let value: Value = serde_json::from_str(&json(&view)).unwrap();
+    assert_eq!((&value["schema"], &value["bench"]), (&BenchFailover::SCHEMA.into(), &"failover".into()));
+    assert_eq!((&value["fault"], &value["write_ms"]["max"]), (&"kill".into(), &1_100.0.into()));
+    let text = view.human(Paint::Never);
+    assert!(text.contains("killed 5 times") && !text.contains("etcd"), "{text}");
 }
 
 fn demonstration(attempts: Vec<v1::Attempt>) -> Demonstration {

@@ -1,4 +1,4 @@
-//! Runs: list, status, output, and what became of a cancel.
+//! Runs: list, status, output, and what became of a cancel or an annotation.
 
 use quorate_proto::v1;
 use serde::Serialize;
@@ -163,6 +163,16 @@ pub(crate) struct RunStatus {
     run: Run,
     steps: Vec<Step>,
     revision: u64,
+    annotations: Vec<Annotation>,
+}
+
+/// A word left at a run.
+#[derive(Debug, Serialize)]
+pub(crate) struct Annotation {
+    key: String,
+    value: String,
+    at_ms: u64,
+    principal: String,
 }
 
 impl From<v1::GetRunResponse> for RunStatus {
@@ -177,7 +187,15 @@ impl From<v1::GetRunResponse> for RunStatus {
             run: response.run.unwrap_or_default().into(),
             steps: response.steps.into_iter().map(step).collect(),
             revision: response.revision,
+            annotations: response.annotations.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl From<v1::Annotation> for Annotation {
+    fn from(annotation: v1::Annotation) -> Self {
+        let v1::Annotation { key, value, at_ms, principal } = annotation;
+        Self { key, value, at_ms, principal }
     }
 }
 
@@ -210,7 +228,39 @@ impl View for RunStatus {
                 faint(step.needs.join(", ")),
             ]);
         }
-        text + "\n" + &rows.text()
+        text = text + "\n" + &rows.text();
+        if !self.annotations.is_empty() {
+            let mut rows = Rows::new(paint, &["ANNOTATION", "VALUE", "SET", "BY"]);
+            for annotation in &self.annotations {
+                rows.row(vec![
+                    entry(&annotation.key),
+                    entry(&annotation.value),
+                    faint(time::instant(annotation.at_ms)),
+                    faint(&annotation.principal),
+                ]);
+            }
+            text = text.trim_end().to_owned() + "\n\n" + &rows.text();
+        }
+        text
+    }
+}
+
+/// `run annotate`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunAnnotated {
+    /// The run.
+    pub(crate) run_id: String,
+    /// What was set.
+    pub(crate) keys: Vec<String>,
+    /// Since when all of it stands.
+    pub(crate) revision: u64,
+}
+
+impl View for RunAnnotated {
+    const SCHEMA: &'static str = "quorate.v1.run_annotated/1";
+
+    fn human(&self, _: Paint) -> String {
+        format!("Run {} has {} since revision {}", self.run_id, self.keys.join(", "), self.revision)
     }
 }
 

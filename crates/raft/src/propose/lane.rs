@@ -35,7 +35,7 @@ impl Lane {
             | Command::TrimEvents { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             Command::CancelRun { .. } => Self::Cancels,
-            Command::SubmitJob { .. } | Command::CreateNamespace { .. } => Self::Submits,
+            Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CreateNamespace { .. } => Self::Submits,
         }
     }
 }

@@ -46,6 +46,7 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Spec(..)
         | Change::Cluster(_)
         | Change::Request(_)
+        | Change::Annotation(_)
         | Change::RequestGone(_)
         | Change::EventsBelow(_) => {}
     }

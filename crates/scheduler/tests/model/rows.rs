@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Job, JobName, Meta, Millis, Namespace, Node, NodeName,
-    RequestRow, Run, RunId, Settings, State, Task, TaskId,
+    Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Job, JobName, Meta, Millis,
+    Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State, Task, TaskId,
 };
 
 /// All rows, by kind and key.
@@ -18,6 +18,7 @@ pub(crate) struct Rows {
     pub(crate) nodes: BTreeMap<NodeName, Arc<Node>>,
     pub(crate) jobs: BTreeMap<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: BTreeMap<RunId, Arc<Run>>,
+    pub(crate) annotations: BTreeMap<(RunId, AnnotationKey), Arc<Annotation>>,
     pub(crate) tasks: BTreeMap<TaskId, Arc<Task>>,
     pub(crate) attempts: BTreeMap<AttemptId, Arc<Attempt>>,
     pub(crate) requests: BTreeMap<DedupKey, Arc<RequestRow>>,
@@ -33,6 +34,9 @@ impl Rows {
             Change::Cluster(cluster) => drop(self.clusters.insert(cluster.name.clone(), cluster.clone())),
             Change::Node(node) => drop(self.nodes.insert(node.name.clone(), node.clone())),
             Change::Job(job) => drop(self.jobs.insert((job.namespace.clone(), job.name.clone()), job.clone())),
+            Change::Annotation(annotation) => {
+                self.annotations.insert((annotation.run, annotation.key.clone()), annotation.clone());
+            }
             Change::Run(run) => drop(self.runs.insert(run.id, run.clone())),
             Change::Task(task) => drop(self.tasks.insert(task.id, task.clone())),
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.id, attempt.clone())),
@@ -55,9 +59,10 @@ impl Rows {
         let runs = self.runs.values().cloned().map(Change::Run);
         let tasks = self.tasks.values().cloned().map(Change::Task);
         let attempts = self.attempts.values().cloned().map(Change::Attempt);
+        let annotations = self.annotations.values().cloned().map(Change::Annotation);
         let requests = self.requests.values().cloned().map(Change::Request);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs);
-        for change in objects.chain(runs).chain(tasks).chain(attempts).chain(requests) {
+        for change in objects.chain(runs).chain(tasks).chain(attempts).chain(requests).chain(annotations) {
             state.commit(&change);
         }
         state

@@ -11,6 +11,8 @@ pub(crate) enum Action<'a> {
     Submit(&'a Namespace),
     /// End a run.
     Cancel(&'a Namespace),
+    /// Leave a word at a run.
+    Annotate(&'a Namespace),
     /// Read jobs and runs of a namespace; `None`: of all.
     Read(Option<&'a Namespace>),
     /// Read an attempt's output, which may hold more than its author meant to show.
@@ -30,6 +32,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
     let (verb, namespace) = match action {
         Action::Submit(namespace) => ("submit", Some(namespace)),
         Action::Cancel(namespace) => ("cancel", Some(namespace)),
+        Action::Annotate(namespace) => ("annotate", Some(namespace)),
         Action::Read(namespace) => ("read", namespace),
         Action::ReadLogs(namespace) => ("read logs", Some(namespace)),
         Action::Inspect => ("inspect", None),

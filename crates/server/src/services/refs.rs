@@ -7,6 +7,7 @@ use quorate_proto::v1;
 use quorate_state::{JobName, Namespace, Run, RunId, State, TaskId, TaskName};
 
 use super::{name, violation};
+use crate::core::Core;
 
 /// A prefix of a run id has at least so many characters.
 const PREFIX_CHARS_MIN: usize = 4;
@@ -20,6 +21,23 @@ pub(crate) fn resolve<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Re
     let run = find(view, reference)?;
     tracing::Span::current().record("run", tracing::field::display(run.id));
     Ok(run)
+}
+
+/// The run that a request means, and its namespace, for a request that changes the run: what becomes of
+/// that, `apply` decides. A whole id means the same run for ever, in a namespace that never changes, so a
+/// view that is out of date will do as long as it has the run; whatever else may name a run, or a view
+/// without it, costs a round of the quorum.
+pub(crate) async fn resolve_fixed(core: &Core, reference: Option<&v1::RunRef>) -> Result<(RunId, Namespace), ApiError> {
+    use v1::run_ref::Ref;
+    if let Some(Ref::RunId(text)) = reference.and_then(|reference| reference.r#ref.as_ref())
+        && text.len() == RUN_ID_CHARS
+        && let Some(run) = core.replica.view().run(name("run.run_id", text)?)
+    {
+        tracing::Span::current().record("run", tracing::field::display(run.id));
+        return Ok((run.id, run.spec.namespace.clone()));
+    }
+    let view = core.read().await?;
+    resolve(&view, reference).map(|run| (run.id, run.spec.namespace.clone()))
 }
 
 fn find<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Result<&'a Arc<Run>, ApiError> {

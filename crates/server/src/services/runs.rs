@@ -1,13 +1,15 @@
-//! The service Runs: read, list, cancel and watch runs; read their output; say why a task waits.
+//! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits.
 
 use quorate_planted::Bug;
-use quorate_proto::convert::run::{attempt_to_wire, run_state_from_wire, run_to_wire, step_to_wire, task_to_wire};
+use quorate_proto::convert::run::{
+    annotation_to_wire, attempt_to_wire, run_state_from_wire, run_to_wire, step_to_wire, task_to_wire,
+};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::LogTime;
 use quorate_scheduler::LogNow;
 use quorate_state::{
-    AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, RunState, State, Task, TaskId,
+    AnnotationKey, AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, RunState, State, Task, TaskId,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +17,7 @@ use tonic::{Request, Response, Status};
 
 use super::explain::wait_reason;
 use super::page::{Cursor, Pages};
-use super::{logs, optional_name, refs, request_key, violation};
+use super::{logs, name, optional_name, refs, request_key, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::watch;
@@ -54,6 +56,13 @@ impl v1::runs_server::Runs for RunsService {
         self.0.answer("CancelRun", cancel(&self.0, request)).await
     }
 
+    async fn annotate_run(
+        &self,
+        request: Request<v1::AnnotateRunRequest>,
+    ) -> Result<Response<v1::AnnotateRunResponse>, Status> {
+        self.0.answer("AnnotateRun", annotate(&self.0, request)).await
+    }
+
     type WatchRunStream = ReceiverStream<Result<v1::WatchRunResponse, Status>>;
 
     async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
@@ -84,6 +93,7 @@ async fn get(core: &Core, request: Request<v1::GetRunRequest>) -> Result<v1::Get
         run: Some(run_to_wire(run, view.run_counts(run.id))),
         steps: steps.collect(),
         revision: view.revision().0,
+        annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
     })
 }
 
@@ -220,6 +230,23 @@ async fn cancel(core: &Shared, request: Request<v1::CancelRunRequest>) -> Result
             Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before, revision: revision.0 })
         }
         other => Err(core.internal(&format!("a cancel was answered with {other:?}"))),
+    }
+}
+
+async fn annotate(core: &Core, request: Request<v1::AnnotateRunRequest>) -> Result<v1::AnnotateRunResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::AnnotateRunRequest { run, key, value, request_id } = request.into_inner();
+    let key: AnnotationKey = name("key", &key)?;
+    let (run, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
+    authorize(&principal, Action::Annotate(&namespace))?;
+    let mut body = run.0.to_be_bytes().to_vec();
+    // No key contains the byte that ends it.
+    body.extend(key.as_str().bytes().chain([0]).chain(value.bytes()));
+    let request = request_key("AnnotateRun", &request_id, Some(namespace), &body)?;
+    let command = Command::AnnotateRun { run, key, value: value.into() };
+    match core.propose(principal, request, command).await? {
+        Reply::Annotated { revision } => Ok(v1::AnnotateRunResponse { run_id: run.to_string(), revision: revision.0 }),
+        other => Err(core.internal(&format!("an annotation was answered with {other:?}"))),
     }
 }
 

@@ -6,6 +6,7 @@ mod disk;
 mod agent;
 mod jobs;
 
+mod annotations;
 mod consensus;
 mod requests;
 mod sessions;

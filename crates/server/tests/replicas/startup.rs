@@ -49,7 +49,9 @@ async fn operators_see_health_readiness_and_metrics() {
     })
     .await;
     let metrics = get(&ops, "/metrics").await;
-    for line in ["quorate_is_leader 1", "quorate_rpcs_total{code=\"OK\",method=\"SubmitJob\"} 1"] {
+    for line in
+        ["quorate_is_leader 1", "quorate_disk_syncs_total 0", "quorate_rpcs_total{code=\"OK\",method=\"SubmitJob\"} 1"]
+    {
         assert!(metrics.contains(line), "{line} is not in:\n{metrics}");
     }
 }

@@ -25,6 +25,7 @@ fn words(message: &v1::WatchRunResponse) -> Option<String> {
             v1::run_event::Event::Run(moved) => Some(format!("run {:?}", moved.state())),
             v1::run_event::Event::Task(task) => Some(format!("task {} {:?}", task.task, task.state())),
             v1::run_event::Event::Attempt(attempt) => Some(format!("attempt {:?}", attempt.state())),
+            v1::run_event::Event::Annotated(annotated) => Some(format!("annotated {}", annotated.key)),
         },
     }
 }

@@ -1,4 +1,4 @@
-//! A run's progress: cancel, the next tasks of a step, the end.
+//! A run's progress: cancel, a word left at it, the next tasks of a step, the end.
 
 use std::sync::Arc;
 
@@ -6,8 +6,8 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    Event, Rejection, Reply, Run, RunId, RunState, StepCounts, StepVerdict, StopReason, Task, TaskState, Wait,
-    step_verdict,
+    Annotation, AnnotationKey, Change, Event, Principal, Rejection, Reply, Run, RunId, RunState, StepCounts,
+    StepVerdict, StopReason, Task, TaskState, Violation, Wait, step_verdict,
 };
 
 pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
@@ -27,6 +27,37 @@ pub(super) fn begin_cancelling(overlay: &mut Overlay, run: &Run) {
     }
     overlay.put_run(Run { cancelling: true, ..run.clone() });
     overlay.emit(Event::RunCancelRequested { run: run.id });
+}
+
+/// Also of a run that has ended: people write down what they found out later.
+pub(super) fn annotate(
+    overlay: &mut Overlay,
+    principal: &Principal,
+    run: RunId,
+    key: &AnnotationKey,
+    value: &Arc<str>,
+) -> Result<Reply, Rejection> {
+    let settings = overlay.settings()?;
+    overlay.run(run)?;
+    let (bytes, bytes_max) = (value.len() as u64, u64::from(settings.annotation_value_bytes_max));
+    if bytes > bytes_max {
+        let message = format!("has {bytes} bytes, annotation_value_bytes_max is {bytes_max}");
+        return Err(Rejection::Invalid(vec![Violation { field: "value".into(), message }]));
+    }
+    let state = overlay.state();
+    let (count, max) = (state.annotations_count(run) as u64, u64::from(settings.annotations_per_run_max));
+    if count >= max && state.annotation(run, key).is_none() {
+        return Err(Rejection::LimitReached {
+            limit: "annotations_per_run_max",
+            max,
+            advice: "set an annotation that the run has already, or keep this elsewhere",
+        });
+    }
+    let (key, value, principal) = (key.clone(), value.clone(), principal.clone());
+    let annotation = Annotation { run, key: key.clone(), value, at: overlay.now(), principal };
+    overlay.put(Change::Annotation(Arc::new(annotation)));
+    overlay.emit(Event::RunAnnotated { run, key });
+    Ok(Reply::Annotated { revision: overlay.revision() })
 }
 
 /// Moves at most `limit` tasks of a step on. What they become is decided here, from the state as it

@@ -14,7 +14,7 @@ const LOG_TAIL_LINES: usize = 20;
 
 /// One child process, killed when dropped.
 #[derive(Debug)]
-pub(super) struct Process {
+pub(crate) struct Process {
     name: String,
     binary: PathBuf,
     arguments: Vec<String>,
@@ -24,25 +24,25 @@ pub(super) struct Process {
 
 impl Process {
     /// A process that is not started yet.
-    pub(super) fn new(name: &str, binary: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
+    pub(crate) fn new(name: &str, binary: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
         Self { name: name.to_owned(), binary, arguments, log, child: None }
     }
 
-    pub(super) fn name(&self) -> &str {
+    pub(crate) fn name(&self) -> &str {
         &self.name
     }
 
-    pub(super) fn log(&self) -> &Path {
+    pub(crate) fn log(&self) -> &Path {
         &self.log
     }
 
     /// The process id while it has not been seen to end.
-    pub(super) fn pid(&self) -> Option<u32> {
+    pub(crate) fn pid(&self) -> Option<u32> {
         self.child.as_ref().map(Child::id)
     }
 
     /// Gives the next start another argument in the place of this one.
-    pub(super) fn replace_argument(&mut self, old: &str, new: &str) {
+    pub(crate) fn replace_argument(&mut self, old: &str, new: &str) {
         // The verb stands second; anything later is a value that may look the same.
         if let Some(argument) = self.arguments.get_mut(1).filter(|argument| *argument == old) {
             new.clone_into(argument);
@@ -50,7 +50,7 @@ impl Process {
     }
 
     /// Gives `flag` another value from the next start on.
-    pub(super) fn replace_value(&mut self, flag: &str, value: &str) {
+    pub(crate) fn replace_value(&mut self, flag: &str, value: &str) {
         let position = self.arguments.iter().position(|argument| argument == flag);
         match position.and_then(|position| self.arguments.get_mut(position + 1)) {
             Some(old) => value.clone_into(old),
@@ -59,7 +59,7 @@ impl Process {
     }
 
     /// Starts it; its output is appended to the log.
-    pub(super) fn start(&mut self) -> Result<(), Error> {
+    pub(crate) fn start(&mut self) -> Result<(), Error> {
         let unwritable = |source| Error::Write { path: self.log.clone(), source };
         let log = OpenOptions::new().create(true).append(true).open(&self.log).map_err(unwritable)?;
         let same_log: File = log.try_clone().map_err(unwritable)?;
@@ -68,8 +68,9 @@ impl Process {
         // A group of its own: Ctrl-C at the terminal reaches the starter, which then cleans up in order.
         command.process_group(0);
         for (name, _) in std::env::vars_os() {
-            // The cluster is made of its options alone, not of settings meant for the caller.
-            if name.to_string_lossy().starts_with("QUORATE_") {
+            // A cluster is made of its options alone, not of settings meant for the caller.
+            let text = name.to_string_lossy();
+            if text.starts_with("QUORATE_") || text.starts_with("ETCD_") {
                 command.env_remove(name);
             }
         }
@@ -78,13 +79,23 @@ impl Process {
         Ok(())
     }
 
+    /// Takes the processor away from it, as an overloaded machine would; its connections stay.
+    pub(crate) fn pause(&self) {
+        self.signal(Signal::STOP);
+    }
+
+    /// Gives the processor back.
+    pub(crate) fn resume(&self) {
+        self.signal(Signal::CONT);
+    }
+
     /// Asks it to stop.
-    pub(super) fn terminate(&mut self) {
+    pub(crate) fn terminate(&mut self) {
         self.signal(Signal::TERM);
     }
 
     /// Kills it and waits for the kernel to bury it.
-    pub(super) fn kill9(&mut self) {
+    pub(crate) fn kill9(&mut self) {
         self.signal(Signal::KILL);
         if let Some(mut child) = self.child.take() {
             // Only fails when somebody else has waited for our child.
@@ -93,7 +104,7 @@ impl Process {
     }
 
     /// True until it has ended.
-    pub(super) fn is_running(&mut self) -> bool {
+    pub(crate) fn is_running(&mut self) -> bool {
         let ended = self.child.as_mut().is_none_or(|child| child.try_wait().map_or(true, |status| status.is_some()));
         if ended {
             self.child = None;
@@ -102,7 +113,7 @@ impl Process {
     }
 
     /// An error when it was started and has ended by itself.
-    pub(super) fn check(&mut self) -> Result<(), Error> {
+    pub(crate) fn check(&mut self) -> Result<(), Error> {
         let Some(status) = self.child.as_mut().and_then(|child| child.try_wait().ok().flatten()) else { return Ok(()) };
         self.child = None;
         Err(Error::Ended { name: self.name.clone(), status: status.to_string(), log: tail(&self.log) })

@@ -17,7 +17,7 @@ const HIGHEST: u64 = 32_000;
 static NEXT: AtomicU64 = AtomicU64::new(0);
 
 /// `count` different ports of 127.0.0.1 that could be bound a moment ago.
-pub(super) fn free(count: usize) -> Result<Vec<u16>, Error> {
+pub(crate) fn free(count: usize) -> Result<Vec<u16>, Error> {
     free_after(&NEXT, count)
 }
 
@@ -41,7 +41,7 @@ fn free_after(next: &AtomicU64, count: usize) -> Result<Vec<u16>, Error> {
 }
 
 /// True when a log says that a port was taken in between.
-pub(super) fn is_clash(log: &str) -> bool {
+pub(crate) fn is_clash(log: &str) -> bool {
     log.contains("Address already in use") || log.contains("address already in use")
 }
 
