@@ -6,6 +6,8 @@ mod command_line;
 mod failover;
 mod node_loss;
 mod power;
+mod recover;
 mod replicas;
 mod requests;
+mod snapshot;
 mod waiting;

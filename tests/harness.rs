@@ -209,3 +209,22 @@ pub fn said(output: &Output) -> Said {
         err: String::from_utf8_lossy(&output.stderr).into_owned(),
     }
 }
+
+/// A replica that a test started by itself; killed when dropped.
+pub struct Server(std::process::Child);
+
+impl Server {
+    /// Runs `quorate server` with `arguments` in `directory`.
+    pub fn spawn(directory: &Path, arguments: &[&str]) -> Self {
+        let mut command = Command::new(binary());
+        command.arg("server").args(arguments).current_dir(directory).stdin(Stdio::null());
+        Self(command.stdout(Stdio::null()).stderr(Stdio::null()).spawn().expect("the binary runs"))
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
+}

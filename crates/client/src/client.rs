@@ -14,6 +14,7 @@ use crate::channel::{Channels, Failure};
 use crate::retry::Tries;
 use crate::target::Targets;
 
+mod admin;
 mod cluster;
 mod jobs;
 mod runs;
@@ -21,6 +22,7 @@ mod runs;
 mod logs;
 mod watch;
 
+pub use admin::SnapshotPieces;
 pub use logs::LogReader;
 pub use watch::RunWatch;
 

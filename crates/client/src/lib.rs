@@ -19,9 +19,12 @@ mod target;
 mod client;
 
 pub mod agent_link;
+pub mod snapshot_file;
 
 pub use channel::{CONNECT_TIMEOUT, MESSAGE_BYTES_MAX};
-pub use client::{ATTEMPT_TIMEOUT_DEFAULT, Client, ClientConfig, DEADLINE_DEFAULT, LogReader, RunWatch};
+pub use client::{
+    ATTEMPT_TIMEOUT_DEFAULT, Client, ClientConfig, DEADLINE_DEFAULT, LogReader, RunWatch, SnapshotPieces,
+};
 pub use error::Error;
 /// What a server answers instead of what was asked for.
 pub use quorate_proto::ApiError;

@@ -5,6 +5,8 @@
 
 mod directory;
 mod error;
+mod intact;
+mod lock;
 mod options;
 mod rocks;
 mod sync;

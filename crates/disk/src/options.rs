@@ -69,6 +69,15 @@ pub(crate) fn store(sizes: Sizes) -> Options {
     options
 }
 
+/// The options for a look that writes nothing.
+pub(crate) fn reading() -> Options {
+    let mut options = Options::default();
+    options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
+    options.set_paranoid_checks(true);
+    options.set_max_open_files(OPEN_FILES_MAX);
+    options
+}
+
 /// The tables, with one cache between them.
 pub(crate) fn tables(sizes: Sizes) -> Vec<ColumnFamilyDescriptor> {
     let cache = Cache::new_lru_cache(CACHE_BYTES);

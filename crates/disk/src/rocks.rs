@@ -9,6 +9,8 @@ use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::directory;
 use crate::error::{map, map_create, map_open};
+use crate::intact;
+use crate::lock::Lock;
 use crate::options::{self, Setup};
 use crate::sync::Syncer;
 use crate::view::{self, View, family};
@@ -19,6 +21,8 @@ use crate::wal;
 pub struct RocksDisk {
     db: Arc<DB>,
     sync: Arc<Syncer>,
+    // Declared last: the store is closed before it is anybody's.
+    lock: Arc<Lock>,
 }
 
 impl RocksDisk {
@@ -31,13 +35,15 @@ impl RocksDisk {
     pub fn open_with(path: impl AsRef<Path>, setup: Setup) -> Result<Self, DiskError> {
         let path = path.as_ref();
         directory::make(path).map_err(|error| map_create(path, &error))?;
+        let lock = Lock::take(path)?;
         wal::check(path)?;
+        intact::check(path)?;
         let db = DB::open_cf_descriptors(&options::store(setup.sizes), path, options::tables(setup.sizes))
             .map_err(|error| map_open(path, &error))?;
         wal::begin(&db).map_err(|error| map_open(path, &error))?;
         let db = Arc::new(db);
         let sync = Syncer::start(db.clone(), setup.syncing).map_err(|error| DiskError::Open(error.to_string()))?;
-        Ok(Self { db, sync: Arc::new(sync) })
+        Ok(Self { db, sync: Arc::new(sync), lock })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), DiskError> {
@@ -67,7 +73,7 @@ impl Disk for RocksDisk {
     }
 
     fn view(&self) -> Arc<dyn DiskView> {
-        Arc::new(View::new(&self.db))
+        Arc::new(View::new(&self.db, &self.lock))
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
@@ -90,17 +96,17 @@ impl Disk for RocksDisk {
             }
             return Box::pin(std::future::ready(outcome));
         }
-        let (db, sync, tables) = (self.db.clone(), self.sync.clone(), tables.to_vec());
+        let (db, sync, lock, tables) = (self.db.clone(), self.sync.clone(), self.lock.clone(), tables.to_vec());
         let (sender, receiver) = tokio::sync::oneshot::channel();
         // On a thread of its own: a whole state is written, and the callers' threads keep elections
         // away meanwhile.
         let spawned = std::thread::Builder::new().name("disk-replace".into()).spawn(move || {
             let outcome = replace(&db, &tables, rows, &and);
             if let Err(error) = &outcome {
-                sync.set_broken(error);
+                sync.give_up(error);
             }
             // The store must be free again when the caller hears of the end.
-            drop((db, sync));
+            drop((db, sync, lock));
             let _ = sender.send(outcome);
         });
         Box::pin(async move {

@@ -71,10 +71,21 @@ impl Syncer {
         let _ = self.shared.broken.set(error.clone());
     }
 
+    /// The same after a write that was to be synced with it. Bytes that the kernel gave up may be gone
+    /// although they can still be read, and another sync would say nothing of them: where a thread does
+    /// the syncs, the process ends here, before anybody can act on what it holds in memory.
+    pub(crate) fn give_up(&self, error: &DiskError) {
+        self.set_broken(error);
+        // A full disk is noticed when bytes are written, before any sync of them.
+        if !self.is_inline() && !matches!(error, DiskError::Full(_)) {
+            abort(error);
+        }
+    }
+
     /// Ends when everything written before this call is durable.
     pub(crate) fn synced(&self) -> Completion {
         if self.is_inline() {
-            return Box::pin(std::future::ready(sync(&self.db, &self.shared)));
+            return Box::pin(std::future::ready(sync(&self.db, &self.shared, Syncing::Inline)));
         }
         let (sender, receiver) = oneshot::channel();
         lock(&self.shared.queue).waiters.push(sender);
@@ -106,7 +117,7 @@ fn run(db: &DB, shared: &Shared) {
         }
         let waiters = std::mem::take(&mut queue.waiters);
         drop(queue);
-        let outcome = sync(db, shared);
+        let outcome = sync(db, shared, Syncing::Thread);
         for waiter in waiters {
             // Whoever dropped the future does not want to know.
             let _ = waiter.send(outcome.clone());
@@ -114,7 +125,7 @@ fn run(db: &DB, shared: &Shared) {
     }
 }
 
-fn sync(db: &DB, shared: &Shared) -> Result<(), DiskError> {
+fn sync(db: &DB, shared: &Shared, syncing: Syncing) -> Result<(), DiskError> {
     if let Some(error) = shared.broken.get() {
         return Err(error.clone());
     }
@@ -122,8 +133,17 @@ fn sync(db: &DB, shared: &Shared) -> Result<(), DiskError> {
     db.flush_wal(true).map_err(|error| {
         let error = map(&error);
         let _ = shared.broken.set(error.clone());
+        if syncing == Syncing::Thread {
+            abort(&error);
+        }
         error
     })
+}
+
+/// Ends the process without another word to anyone.
+fn abort(error: &DiskError) -> ! {
+    tracing::error!(%error, "a sync of the store failed: nothing since the last good one may be vouched for");
+    std::process::abort();
 }
 
 fn lock(queue: &Mutex<Queue>) -> std::sync::MutexGuard<'_, Queue> {

@@ -7,6 +7,7 @@ use quorate_seams::{DiskError, DiskView, Row, Table};
 use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, Snapshot};
 
 use crate::error::map;
+use crate::lock::Lock;
 
 /// The column family of a table. All are made when the store is opened.
 pub(crate) fn family(db: &DB, table: Table) -> Result<&ColumnFamily, DiskError> {
@@ -75,16 +76,17 @@ pub(crate) struct View {
     // Declared before `db`, so that it is released while the store is still open.
     snapshot: Snapshot<'static>,
     db: Arc<DB>,
+    _lock: Arc<Lock>,
 }
 
 impl View {
-    pub(crate) fn new(db: &Arc<DB>) -> Self {
+    pub(crate) fn new(db: &Arc<DB>, lock: &Arc<Lock>) -> Self {
         let snapshot: Snapshot<'_> = db.snapshot();
         #[expect(unsafe_code, reason = "a view is shared and outlives its maker; the binding knows only borrowed ones")]
         // SAFETY: the snapshot borrows the store behind `db`, whose address does not change and which
         // is kept open by the reference count in the same value, dropped after the snapshot.
         let snapshot = unsafe { std::mem::transmute::<Snapshot<'_>, Snapshot<'static>>(snapshot) };
-        Self { snapshot, db: db.clone() }
+        Self { snapshot, db: db.clone(), _lock: lock.clone() }
     }
 
     fn options(&self) -> ReadOptions {

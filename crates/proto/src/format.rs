@@ -12,6 +12,9 @@ pub const ENTRY_FORMAT: u32 = 1;
 /// Format of the rows of the state and of events; stands in the first row, that of `Meta`.
 pub const ROWS_FORMAT: u32 = 1;
 
+/// Format of backups; stands in their header.
+pub const BACKUP_FORMAT: u32 = 1;
+
 /// The one Raft group there is.
 pub const GROUP: u64 = 1;
 

@@ -1,7 +1,7 @@
 //! Wire types and the only conversions wire ⇄ domain, errors ⇄ `Status`, and the persisted encoding.
 //!
 //! Read in this order: `v1` (the public and agent API, generated), `convert` (between it and the
-//! domain), `status` (errors), then `format`, `log` and `rows` (bytes that outlive the code).
+//! domain), `status` (errors), then `format`, `log`, `rows` and `backup` (bytes that outlive the code).
 //!
 //! **Invariant:** no business rules, because a rule outside `state` is one that `apply` does not check.
 //! **Invariant:** what is read from a log or a store is encoded again and compared with the bytes it
@@ -25,6 +25,7 @@ pub mod raft {
 pub mod convert;
 pub mod status;
 
+pub mod backup;
 pub mod format;
 pub mod log;
 pub mod rows;
@@ -52,6 +53,9 @@ mod tests {
             .filter(|service| service.starts_with("quorate.v1."))
             .collect();
         services.sort();
-        assert_eq!(services, ["quorate.v1.Agents", "quorate.v1.Cluster", "quorate.v1.Jobs", "quorate.v1.Runs"]);
+        assert_eq!(
+            services,
+            ["quorate.v1.Admin", "quorate.v1.Agents", "quorate.v1.Cluster", "quorate.v1.Jobs", "quorate.v1.Runs"]
+        );
     }
 }

@@ -9,7 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, task,
+    agent, bench, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Cluster(cluster::Cluster),
     /// List the replicas of the control plane
     Replica(replica::Replica),
+    /// Save, inspect and restore backups of everything that the cluster knows
+    Snapshot(snapshot::Snapshot),
     /// Create and list namespaces
     Namespace(namespace::Namespace),
     /// Turn workflows of other tools into job files
@@ -109,6 +111,7 @@ impl Cli {
             Command::Dev(dev) => flags.extend(dev.flags()),
             Command::Server(server) => flags.extend(server.flags()),
             Command::Agent(agent) => flags.extend(agent.flags()),
+            Command::Snapshot(snapshot) => flags.extend(snapshot.flags()),
             Command::Job(_)
             | Command::Run(_)
             | Command::Task(_)
@@ -168,6 +171,10 @@ mod tests {
             "quorate server init --data-dir d --region eu --listen-api 127.0.0.1:1",
             "quorate server join --peers a:1,b:2",
             "quorate server run",
+            "quorate server recover --data-dir d --lost 00000000000000000000000000000001 --lost 00000000000000000000000000000002",
+            "quorate snapshot save f --from a:1 --force",
+            "quorate snapshot inspect f --json",
+            "quorate snapshot restore f --data-dir d --expect-cluster 00000000000000000000000000000001",
             "quorate agent --replicas a:1 --cluster eu-a --cpu 4 --memory 8Gi",
             "quorate job run job.toml --wait --request-id x -n acme",
             "quorate job run - --json",

@@ -14,6 +14,7 @@ pub(crate) mod reference;
 pub(crate) mod replica;
 pub(crate) mod run;
 pub(crate) mod server;
+pub(crate) mod snapshot;
 pub(crate) mod source;
 pub(crate) mod task;
 pub(crate) mod wait;
@@ -55,6 +56,12 @@ impl Context {
         self.client_with(Duration::ZERO)
     }
 
+    /// The same of these replicas instead.
+    pub(crate) fn client_of(&self, addresses: Vec<String>) -> Result<Client, Error> {
+        let config = ClientConfig { deadline: self.connection()?.deadline, ..ClientConfig::new(addresses) };
+        Ok(Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy)))
+    }
+
     /// The same for what waits: it outlives an outage of the whole control plane that is being repaired.
     pub(crate) fn patient_client(&self) -> Result<Client, Error> {
         self.client_with(OUTAGE_MAX)
@@ -81,6 +88,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Node(node) => Box::pin(node.execute(context)).await,
         Command::Cluster(cluster) => Box::pin(cluster.execute(context)).await,
         Command::Replica(replica) => Box::pin(replica.execute(context)).await,
+        Command::Snapshot(snapshot) => Box::pin(snapshot.execute(context)).await,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
         Command::Import(import) => import.execute(context),
         Command::Demo(demo) => Box::pin(demo.execute(context)).await,

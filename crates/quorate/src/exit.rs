@@ -3,7 +3,10 @@
 use std::fmt::Write as _;
 use std::path::PathBuf;
 
+use quorate_client::snapshot_file::SaveError;
 use quorate_proto::ApiError;
+use quorate_proto::backup::BackupError;
+use quorate_raft::{RecoverError, RestoreError, StopReason};
 
 use crate::settings::SettingsError;
 
@@ -27,6 +30,8 @@ pub(crate) enum Code {
     Unavailable = 6,
     /// The wait ended before the run did.
     WaitTimedOut = 7,
+    /// A store or a snapshot is damaged, newer than this version, or its disk failed.
+    Damaged = 8,
     /// `job plan --exit-code`: submitting would change something.
     Changes = 10,
     /// The run waited for failed.
@@ -48,6 +53,7 @@ Exit codes:
    5  not allowed
    6  no leader, or no replica can be reached
    7  a wait timed out before the run ended
+   8  a store or a snapshot is damaged, newer than this version, or its disk failed
   10  'job plan --exit-code' has changes
   20  the run failed               (under wait)
   21  the run was cancelled        (under wait)
@@ -153,6 +159,39 @@ pub(crate) enum Error {
         #[source]
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The store is damaged.
+    #[error(
+        "the store in {path} is damaged and does not start; wipe the directory and let the replica join again under a \
+         new id ('quorate server join'), or restore a backup if no majority is left ('quorate snapshot restore')"
+    )]
+    DamagedStore {
+        /// The data directory.
+        path: PathBuf,
+        /// What was found.
+        #[source]
+        source: quorate_seams::DiskError,
+    },
+    /// Something is where a new data directory should be.
+    #[error("{path} is not empty: name a directory that is empty, or not there yet")]
+    NotEmpty {
+        /// The directory.
+        path: PathBuf,
+    },
+    /// A snapshot was not saved.
+    #[error(transparent)]
+    Save(Box<SaveError>),
+    /// A snapshot was not taken for one, or not restored.
+    #[error("{path}")]
+    Snapshot {
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: Box<RestoreError>,
+    },
+    /// A survivor does not go on.
+    #[error(transparent)]
+    Recover(Box<RecoverError>),
     /// The local cluster of a demo or bench failed.
     #[error(transparent)]
     Bench(#[from] quorate_bench::Error),
@@ -173,6 +212,18 @@ impl From<quorate_client::Error> for Error {
     }
 }
 
+impl From<SaveError> for Error {
+    fn from(error: SaveError) -> Self {
+        Self::Save(Box::new(error))
+    }
+}
+
+impl From<RecoverError> for Error {
+    fn from(error: RecoverError) -> Self {
+        Self::Recover(Box::new(error))
+    }
+}
+
 impl From<quorate_agent::Error> for Error {
     fn from(error: quorate_agent::Error) -> Self {
         Self::Agent(Box::new(error))
@@ -186,6 +237,12 @@ impl Error {
             Self::Usage(_) | Self::Settings(_) => Code::Usage,
             Self::Api(error) => client_code(error),
             Self::Missing(_) | Self::NotStarted { .. } => Code::NotFound,
+            Self::NotEmpty { .. } => Code::Conflict,
+            Self::DamagedStore { .. } => Code::Damaged,
+            Self::Server(error) => server_code(error),
+            Self::Save(error) => save_code(error),
+            Self::Snapshot { source, .. } => restore_code(source),
+            Self::Recover(error) => recover_code(error),
             Self::Bench(error) => error.client().map_or(Code::Error, client_code),
             Self::JobFile { .. }
             | Self::Workflow { .. }
@@ -193,7 +250,6 @@ impl Error {
             | Self::Write { .. }
             | Self::Output(_)
             | Self::TooLarge { .. }
-            | Self::Server(_)
             | Self::Agent(_)
             | Self::DataDir { .. }
             | Self::Setup(_)
@@ -240,6 +296,55 @@ impl Error {
             Some(ApiError::NotFound { kind, .. }) if kind == "job" => Some("see 'quorate job list'".to_owned()),
             _ => None,
         }
+    }
+}
+
+fn server_code(error: &quorate_server::Error) -> Code {
+    match error {
+        quorate_server::Error::Start(error) => store_code(error),
+        quorate_server::Error::Stopped(
+            StopReason::Storage(_) | StopReason::Diverged { .. } | StopReason::StaleStore(_),
+        ) => Code::Damaged,
+        quorate_server::Error::Stopped(StopReason::Requested | StopReason::Removed | StopReason::Internal(_))
+        | quorate_server::Error::Config { .. }
+        | quorate_server::Error::Bind { .. }
+        | quorate_server::Error::Serve { .. } => Code::Error,
+    }
+}
+
+fn store_code(error: &quorate_raft::Error) -> Code {
+    match error {
+        quorate_raft::Error::Damaged(_)
+        | quorate_raft::Error::Format(_)
+        | quorate_raft::Error::NewerFormat { .. }
+        | quorate_raft::Error::Disk(_) => Code::Damaged,
+        _ => Code::Error,
+    }
+}
+
+fn save_code(error: &SaveError) -> Code {
+    match error {
+        SaveError::Exists { .. } => Code::Conflict,
+        SaveError::Write { .. } => Code::Error,
+        SaveError::Broke(error) => client_code(error),
+        SaveError::Damaged(_) => Code::Damaged,
+    }
+}
+
+fn restore_code(error: &RestoreError) -> Code {
+    match error {
+        RestoreError::File(BackupError::File(_)) | RestoreError::Clock(_) | RestoreError::Store(_) => Code::Error,
+        RestoreError::File(_) | RestoreError::Content(_) => Code::Damaged,
+        RestoreError::OtherCluster { .. } | RestoreError::NotEmpty => Code::Conflict,
+    }
+}
+
+fn recover_code(error: &RecoverError) -> Code {
+    match error {
+        RecoverError::Unusable(error) => store_code(error),
+        RecoverError::NoMember => Code::NotFound,
+        RecoverError::Alone | RecoverError::Lost(_) => Code::Conflict,
+        RecoverError::Clock(_) => Code::Error,
     }
 }
 

@@ -1,7 +1,7 @@
 //! The one binary: reads the command line, carries out one command, says how it went.
 //!
 //! Read in this order: `args` (what may be typed), `settings` (what configures it), `cli` (one file
-//! per noun), `render` (what is shown), `exit` (how it ends), `start` (how replicas and agents run).
+//! per noun), `render` (what is shown), `exit` (how it ends), `start` (how replicas and agents run), `fresh_dir`.
 //!
 //! **Invariant:** no logic beyond parse, call and render, because what only the command line can do
 //! no other client could.
@@ -11,6 +11,7 @@ mod settings;
 
 mod cli;
 mod demo;
+mod fresh_dir;
 mod start;
 
 mod exit;
@@ -79,6 +80,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Node(_)
         | Command::Cluster(_)
         | Command::Replica(_)
+        | Command::Snapshot(_)
         | Command::Namespace(_)
         | Command::Import(_)
         | Command::Demo(_)

@@ -12,6 +12,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod replica;
 pub(crate) mod run;
+pub(crate) mod snapshot;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -6,7 +6,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_disk::RocksDisk;
-use quorate_seams::{BootInstant, Clock as _, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_seams::{
+    BootInstant, Clock as _, DiskError, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork,
+};
 use quorate_server::{Bound, Formation};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -19,8 +21,10 @@ const SAME_REQUEST: Duration = Duration::from_secs(1);
 /// Opens the store of a replica.
 pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Error> {
     make_dir(data_dir)?;
-    let unusable =
-        |source: quorate_seams::DiskError| Error::DataDir { path: data_dir.to_path_buf(), source: Box::new(source) };
+    let unusable = |source| match source {
+        DiskError::Corrupt(_) => Error::DamagedStore { path: data_dir.to_path_buf(), source },
+        source => Error::DataDir { path: data_dir.to_path_buf(), source: Box::new(source) },
+    };
     let disk = RocksDisk::open(data_dir.join("store")).map_err(unusable)?;
     Ok(quorate_server::Seams {
         clock: Arc::new(SystemClock),

@@ -43,6 +43,12 @@ pub enum Error {
     /// Stored bytes that are not what this version writes.
     #[error("the store holds what this version cannot read: {0}")]
     Format(String),
+    /// Stored bytes that cannot be what was written, or do not go together.
+    #[error(
+        "the store is damaged: {0}; wipe the data directory of this replica and let it join again under a new id \
+         ('quorate server join'), or restore a backup if no majority is left ('quorate snapshot restore')"
+    )]
+    Damaged(String),
     /// openraft did not start.
     #[error("consensus did not start: {0}")]
     Consensus(String),

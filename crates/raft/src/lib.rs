@@ -3,7 +3,8 @@
 //! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
 //! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
 //! `network` and `service` (what is sent), `join`, `members` and `compare` (how replicas meet, who
-//! takes part, and how they watch each other).
+//! takes part, and how they watch each other), `opening`, `backup`, `life` and `recover` (whether and
+//! how the data goes on).
 //!
 //! **Invariant:** no other crate names an openraft type, because its alphas change between numbers
 //! and only the simulator may say that a new one is fit.
@@ -43,8 +44,16 @@ mod compare;
 mod join;
 mod members;
 
+mod backup;
+mod life;
+mod opening;
+mod recover;
+
+pub use backup::{Backup, Loaded, RestoreError, Summary};
 pub use config::{Addresses, Config, Formation, Seams, Tuning};
 pub use error::{Error, MemberError, ProposeError, ReadError, StopReason};
+pub use life::{Home, NewLife};
 pub use members::MemberChange;
+pub use recover::{Lost, RecoverError, Recovery, recover};
 pub use replica::{EventsPage, Replica};
 pub use role::{Hint, Identity, LogStatus, LogTime, Member, Members, Role};

@@ -59,7 +59,7 @@ impl LogStore {
     }
 
     /// The entries of `from..to`, which must have no hole; at most about `bytes_max` of them.
-    fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
+    pub(crate) fn read(&self, from: u64, to: u64, bytes_max: usize) -> Result<Vec<LogEntry>, io::Error> {
         if let Some(entries) = self.recent().read(from, to, bytes_max) {
             return Ok(entries);
         }
@@ -197,10 +197,15 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         }
         self.recent().purge(upto.index + 1);
         let mut batch = Batch::default();
-        batch.delete_range(Table::Log, log_key(0), log_key(upto.index + 1));
-        store::put(&mut batch, store::PURGED, &pb::Mark { log_id: Some(wire::log_id_to(&upto)) });
+        cut(&mut batch, &upto);
         self.store.write(batch, Durability::Buffered).await
     }
+}
+
+/// Cuts the log off up to and including `upto`.
+pub(crate) fn cut(batch: &mut Batch, upto: &LogId) {
+    batch.delete_range(Table::Log, log_key(0), log_key(upto.index + 1));
+    store::put(batch, store::PURGED, &pb::Mark { log_id: Some(wire::log_id_to(upto)) });
 }
 
 fn synced_unless(bug: Bug) -> Durability {

@@ -28,8 +28,8 @@ use crate::state_machine::{Published, StateMachine};
 use crate::store::{self, Store};
 use crate::type_config::{Peer, Raft};
 use crate::{
-    Addresses, Config, Error, Formation, Identity, LogStatus, LogTime, Member, MemberChange, MemberError, Members,
-    ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, runtime,
+    Addresses, Backup, Config, Error, Formation, Identity, LogStatus, LogTime, Member, MemberChange, MemberError,
+    Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, opening, runtime,
 };
 
 /// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
@@ -85,15 +85,17 @@ impl Replica {
         let store_unknown = quorate_state::Uuid::default();
         let peer = Peer { store: store_unknown, region: config.region, raft, api, agent };
         let applicant = Applicant { peer, learner: config.learner };
+        // Before anything is written: a store that is refused stays as it was found.
+        opening::check(&*seams.disk)?;
+        let store = Store::new(seams.disk.clone());
+        let purge_below = PurgeBound::default();
+        let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
+        let machine = StateMachine::load(store.clone(), published.clone())?;
         let Formed { identity, founder, start } =
             formation::form(&config.formation, &applicant, &seams, &shutdown).await?;
         let me = Peer { store: identity.store, ..applicant.peer.clone() };
         tracing::info!(cluster = %identity.cluster, replica = identity.replica, start = start.count, "this replica starts");
 
-        let store = Store::new(seams.disk.clone());
-        let purge_below = PurgeBound::default();
-        let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
-        let machine = StateMachine::load(store.clone(), published.clone())?;
         let log = LogStore::new(store.clone(), purge_below);
         let halt = Halt::new();
         let gate = Arc::new(Gate::new(identity, start, seams.disk.clone(), halt.clone(), published.clone()));
@@ -269,6 +271,12 @@ impl Replica {
     /// Asks every other replica for a sign of life, all at once: how long one took, or why none came.
     pub async fn reach(&self) -> Vec<(u64, Result<Duration, String>)> {
         compare::reach(&self.inner.raft, &self.inner.links).await
+    }
+
+    /// A point in time of all that is applied here, leader or not. `taken_at_ms` is what it says of
+    /// its own time.
+    pub fn backup(&self, taken_at_ms: u64) -> Result<Backup, ReadError> {
+        Backup::take(self.inner.store.disk().view(), self.inner.identity.replica, taken_at_ms)
     }
 
     /// The replicas as this one knows them.

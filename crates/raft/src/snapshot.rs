@@ -159,7 +159,7 @@ fn row_to((table, (key, value)): (Table, Row)) -> pb::SnapshotRow {
     pb::SnapshotRow { table, key, value }
 }
 
-fn row_from(row: pb::SnapshotRow) -> Result<(Table, Row), WireError> {
+pub(crate) fn row_from(row: pb::SnapshotRow) -> Result<(Table, Row), WireError> {
     let table = match row.table {
         1 => Table::State,
         2 => Table::Events,

@@ -5,6 +5,7 @@ mod published;
 mod rows;
 
 use std::io;
+use std::ops::Range;
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
@@ -16,10 +17,11 @@ use quorate_proto::{log, rows as encoding};
 use quorate_seams::{Batch, Durability, Table};
 use quorate_state::{Change, Meta, Revision, State};
 
+use crate::log_store::LogStore;
 use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES};
 use crate::store::{self, Store};
-use crate::type_config::{LogEntry, LogId, Outcome, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::{Error, wire};
+use crate::type_config::{LogEntry, LogId, Outcome, Peer, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
+use crate::{Error, log_store, wire};
 use digest::Digest;
 
 pub(crate) use published::Published;
@@ -65,9 +67,45 @@ impl StateMachine {
         let done = Done::from_record(store::read(&*view, store::APPLIED)?.unwrap_or_default())?;
         let state = rows::load_view(view)?;
         done.check(&state)?;
+        let broken = state.check();
+        if let Some(first) = broken.first() {
+            return Err(Error::Damaged(format!("{first} ({} findings in its rows)", broken.len())));
+        }
         let machine = Self { store, published, state, done, held: Chunk::default() };
         machine.publish();
         Ok(machine)
+    }
+
+    /// Applies what the log holds beyond what was applied, in memory, and adds its rows to a batch.
+    /// Answers which entries these were. Only for a machine that serves nobody.
+    pub(crate) fn replay(&mut self, log: &LogStore, batch: &mut Batch) -> Result<Range<u64>, Error> {
+        let unreadable = |error: io::Error| Error::Format(error.to_string());
+        let first = self.done.next_index();
+        loop {
+            let from = self.done.next_index();
+            let entries = log.read(from, u64::MAX, CHUNK_BYTES).map_err(unreadable)?;
+            if entries.is_empty() {
+                return Ok(first..from);
+            }
+            for entry in entries {
+                self.apply_entry(&entry, batch).map_err(unreadable)?;
+            }
+        }
+    }
+
+    /// The state as it is now.
+    pub(crate) fn view(&self) -> &State {
+        &self.state
+    }
+
+    /// The members as of now.
+    pub(crate) fn peers(&self) -> Vec<(ReplicaId, Peer)> {
+        self.done.membership.membership().nodes().map(|(id, peer)| (*id, peer.clone())).collect()
+    }
+
+    /// The highest replica id that was ever a member.
+    pub(crate) fn replica_max(&self) -> ReplicaId {
+        self.done.replica_max
     }
 
     /// Applies one entry in memory and adds its rows to the batch.
@@ -168,6 +206,10 @@ impl StateMachine {
             received.rows.into_iter().for_each(|(table, (key, value))| and.put(table, key, value));
             self.store.disk().submit(and, Durability::Synced).await?;
         } else {
+            if let Some(last) = &done.log_id {
+                // With the rows, so that no crash leaves a log that ends before what was applied.
+                log_store::cut(&mut and, last);
+            }
             self.store.disk().replace(&TABLES, received.rows, and).await?;
         }
         (self.state, self.done) = (state, done);

@@ -1,5 +1,7 @@
 //! Three replicas over real sockets: they form, agree, lose members and take them back.
 
+#[path = "suite/damage.rs"]
+mod damage;
 mod members;
 mod support;
 

@@ -8,8 +8,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 
 use quorate_state::{
-    Attempt, AttemptState, Infeasible, NodeName, ReadyKey, Served, Shortfall, State, Task, TaskId, TaskName, TaskState,
-    Wait,
+    Attempt, AttemptState, Held, Infeasible, NodeName, ReadyKey, Served, Shortfall, State, Task, TaskId, TaskName,
+    TaskState, Wait,
 };
 
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
@@ -58,6 +58,9 @@ pub enum Explanation {
         /// There.
         node: NodeName,
     },
+    /// The life of the data before this one may have started it, and it is started once; a person has to
+    /// decide.
+    Held,
     /// The node of its only copy is lost and may come back with it; it is `at_most_once`.
     Unknown {
         /// The node.
@@ -221,13 +224,20 @@ fn unmet(view: &State, task: &Task) -> Vec<TaskName> {
 }
 
 fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Explanation {
+    let spec = view.run(task.id.run).and_then(|run| run.spec.tasks.get(task.id.step as usize).map(|spec| (run, spec)));
+    match spec.and_then(|(run, spec)| view.held(run, spec, now.served)) {
+        Some(Held::Fenced { until }) => {
+            return Explanation::Fence { node: None, remaining_ms: until.0.saturating_sub(now.served.0) };
+        }
+        Some(Held::Once) => return Explanation::Held,
+        None => {}
+    }
     // The seed makes no difference to a plan.
     let plan = plan(view, observed, now, 0, Budget::default());
     if let Some(placement) = plan.placements.into_iter().find(|placement| placement.task == task.id) {
         return Explanation::FitsNow { node: placement.node };
     }
-    let spec = view.run(task.id.run).and_then(|run| run.spec.tasks.get(task.id.step as usize));
-    match spec.map(|spec| nearest::diagnose(view, observed, spec)) {
+    match spec.map(|(_, spec)| nearest::diagnose(view, observed, spec)) {
         Some(Err(why)) => Explanation::NoNodeFits(why),
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
     }
@@ -280,7 +290,13 @@ impl fmt::Display for Explanation {
             Self::Fence { node: Some(node), remaining_ms } => {
                 write!(f, "its copy on lost node {node} is certainly gone in {remaining_ms} ms at the latest")
             }
-            Self::Fence { node: None, remaining_ms } => write!(f, "fenced for {remaining_ms} ms"),
+            Self::Fence { node: None, remaining_ms } => {
+                write!(f, "copies from before the restore are certainly gone in {remaining_ms} ms")
+            }
+            Self::Held => f.write_str(
+                "it may have been started after the backup was taken, and is started once: \
+                 look at what it did, then cancel its run and submit the job again if need be",
+            ),
             Self::Queued { position: 0 } => f.write_str("first in the queue: about to be placed"),
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::NoNodeFits(why) => why.fmt(f),

@@ -24,11 +24,12 @@ mod room;
 mod score;
 
 use quorate_planted::Bug;
-use quorate_state::{Command, Placement, State, TaskId};
+use quorate_state::{Command, Held, Placement, Served, State, TaskId};
 
 pub(crate) use route::admit;
 pub(crate) use score::share;
 
+use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
 use ledger::Ledger;
@@ -56,6 +57,8 @@ pub const EXPLANATIONS_PER_PLAN_MAX: usize = 64;
 pub struct Plan {
     /// In queue order.
     pub placements: Vec<Placement>,
+    /// When tasks become free to be placed that are held now.
+    pub wake_at: Option<Served>,
     /// What is left waiting, by shape, in queue order.
     pub explanations: Vec<ShapeWaits>,
     /// What the plan found.
@@ -77,13 +80,15 @@ pub struct ShapeWaits {
 /// Plans the head of the queue onto the nodes. A task that fits on a node is placed, unless the
 /// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first. The budget then has a part left for a
 /// place further back, which `seed` chooses.
-pub fn plan(view: &State, observed: &Observed, _now: LogNow, seed: u64, mut budget: Budget) -> Plan {
+pub fn plan(view: &State, observed: &Observed, now: LogNow, seed: u64, mut budget: Budget) -> Plan {
     if view.ready_count() == 0 {
         return Plan::default();
     }
     let mut kept_back = budget.keep_back(SEARCH_ONE_IN);
     let mut pass = Pass {
         view,
+        now,
+        wake_at: None,
         ledger: Ledger::open(view, observed),
         shapes: Shapes::default(),
         waits: Waits::default(),
@@ -103,6 +108,9 @@ pub fn plan(view: &State, observed: &Observed, _now: LogNow, seed: u64, mut budg
 /// A plan in the making.
 struct Pass<'a> {
     view: &'a State,
+    now: LogNow,
+    /// A hold on what waits ends then, the first that does.
+    wake_at: Option<Served>,
     ledger: Ledger<'a>,
     shapes: Shapes<'a>,
     waits: Waits,
@@ -142,6 +150,13 @@ impl<'a> Pass<'a> {
 
     /// Places the tasks of a group for as long as there is a node for them. None: it is done with them.
     fn serve(&mut self, group: &Group<'a>, budget: &mut Budget) -> Option<End> {
+        if let Some(held) = self.view.held(group.run, group.spec, self.now.served) {
+            if let Held::Fenced { until } = held {
+                self.wake_at = earlier(self.wake_at, until);
+            }
+            budget.take(GROUP_STEPS);
+            return None;
+        }
         let shape = self.shapes.of(group.spec);
         for task in group.tasks(self.view) {
             if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
@@ -178,7 +193,7 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self, truncated: bool) -> Plan {
-        let Self { view: _, ledger: _, shapes, waits, placements } = self;
+        let Self { view: _, now: _, wake_at, ledger: _, shapes, waits, placements } = self;
         let counts = vec![
             ("placed", placements.len() as u64),
             ("waiting", waits.tasks),
@@ -195,7 +210,7 @@ impl<'a> Pass<'a> {
                 checks: shapes.checks(waits.shape).clone(),
             })
             .collect();
-        Plan { placements, explanations, report: Report { counts, truncated, notes: Vec::new() } }
+        Plan { placements, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
     }
 }
 
@@ -233,12 +248,14 @@ impl Controller for PlacementController {
     }
 
     fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
-        let Plan { placements, explanations: _, report } = plan(view, observed, now, seed, budget);
+        let Plan { placements, wake_at, explanations: _, report } = plan(view, observed, now, seed, budget);
         if placements.is_empty() {
-            // Only a change of the state brings room or work, but what was not looked at may fit as it is.
-            let wake_at = report.truncated.then(|| now.served.plus(SEARCH_AGAIN_MS));
+            // Beside a hold that ends, only a change of the state brings room or work, but what was not
+            // looked at may fit as it is.
+            let again = report.truncated.then(|| now.served.plus(SEARCH_AGAIN_MS));
+            let wake_at = wake_at.into_iter().chain(again).min();
             return Decision { commands: Vec::new(), wake_at, report };
         }
-        Decision { commands: vec![Command::CommitPlan { placements }], wake_at: None, report }
+        Decision { commands: vec![Command::CommitPlan { placements }], wake_at, report }
     }
 }

@@ -39,6 +39,8 @@ pub(crate) struct Core {
     pub(crate) telemetry: Telemetry,
     /// One permit per submit that may wait for the log.
     pub(crate) submits: Semaphore,
+    /// One permit per backup that is being read.
+    pub(crate) snapshots: Arc<Semaphore>,
     /// Set when the replica stops: streams end, loops return.
     pub(crate) stopping: CancellationToken,
 }

@@ -16,7 +16,7 @@ use crate::auth::{Plain, Tls};
 use crate::config::{Bound, Config};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::liveness::{Liveness, RENEWALS_WAITING_MAX};
-use crate::services::{AgentsService, ClusterService, JobsService, RunsService};
+use crate::services::{AdminService, AgentsService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX};
 use crate::telemetry::Telemetry;
 use crate::{Error, leader, listener, liveness, ops, watch};
 
@@ -75,6 +75,7 @@ pub async fn run(
         sessions: Default::default(),
         watches: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
+        snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         stopping: CancellationToken::new(),
         replica: replica.clone(),
         seams,
@@ -191,13 +192,17 @@ fn api_routes(core: &Shared) -> Result<Router, Error> {
     let cluster = v1::cluster_server::ClusterServer::new(ClusterService(core.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let admin = v1::admin_server::AdminServer::new(AdminService(core.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     Ok(builder()
         .timeout(REQUEST_DEADLINE)
         .add_service(health)
         .add_service(reflection)
         .add_service(jobs)
         .add_service(runs)
-        .add_service(cluster))
+        .add_service(cluster)
+        .add_service(admin))
 }
 
 fn agent_routes(core: &Shared) -> Router {

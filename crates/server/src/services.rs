@@ -1,5 +1,6 @@
 //! The v1 API, one file per gRPC service, and what they share.
 
+mod admin;
 mod agents;
 mod cluster;
 mod jobs;
@@ -15,6 +16,7 @@ mod refs;
 
 mod health;
 
+pub(crate) use admin::{AdminService, SNAPSHOTS_MAX};
 pub(crate) use agents::AgentsService;
 pub(crate) use cluster::ClusterService;
 pub(crate) use health::Health;

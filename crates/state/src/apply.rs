@@ -10,6 +10,7 @@ mod namespaces;
 mod nodes;
 mod overlay;
 mod placements;
+mod restored;
 mod runs;
 mod settle;
 mod timers;

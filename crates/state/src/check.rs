@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{AttemptState, Resources, State, TaskState, Token};
+use crate::{Attempt, AttemptState, NodeName, Resources, State, TaskState, Token};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -45,14 +45,16 @@ impl State {
     /// P3: no node is over-committed. A node that came back smaller is the one exception, and it
     /// takes nothing new. What an earlier lease left there is held up to some instant.
     fn check_capacity(&self, broken: &mut Vec<String>) {
-        for node in self.nodes.values() {
-            let mut used = Resources::ZERO;
-            for attempt in self.attempts.values().filter(|attempt| attempt.node == node.name && !attempt.gone) {
-                match used.checked_add(attempt.resources) {
-                    Some(sum) => used = sum,
-                    None => broken.push(format!("the sum of what node {} holds overflows", node.name)),
-                }
+        let mut sums: BTreeMap<&NodeName, Resources> = BTreeMap::new();
+        for attempt in self.attempts.values().filter(|attempt| !attempt.gone) {
+            let used = sums.entry(&attempt.node).or_default();
+            match used.checked_add(attempt.resources) {
+                Some(sum) => *used = sum,
+                None => broken.push(format!("the sum of what node {} holds overflows", attempt.node)),
             }
+        }
+        for node in self.nodes.values() {
+            let used = sums.get(&node.name).copied().unwrap_or_default();
             if used != self.used_on(&node.name) {
                 broken.push(format!("node {} uses {used:?}, its index says {:?}", node.name, self.used_on(&node.name)));
             }
@@ -145,7 +147,10 @@ impl State {
                 broken.push(format!("run {} is {:?} with unfinished tasks", run.id, run.state));
             }
             for step in 0..run.graph.steps() {
-                let ran = self.tasks_of_step(run.id, step).any(|task| task.attempts > 0);
+                // What an earlier life placed had its needs there.
+                let is_of_this_life = |attempt: &Attempt| attempt.token.0 >= self.meta.restored_at.0;
+                let mut tasks = self.tasks_of_step(run.id, step);
+                let ran = tasks.any(|task| self.attempts_of(task.id).any(|attempt| is_of_this_life(attempt)));
                 let unmet = run.graph.needs(step).iter().find(|need| {
                     let wanted = run.spec.tasks.get(**need as usize).map_or(0, |task| task.count);
                     self.step_counts(run.id, **need).succeeded != wanted

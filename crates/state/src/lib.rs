@@ -36,6 +36,7 @@ mod check;
 mod dedup;
 mod mix;
 mod progress;
+mod restored;
 
 pub use id::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, NAME_BYTES_MAX, Namespace, NodeName,
@@ -66,4 +67,5 @@ pub use dedup::{DedupKey, RequestRow};
 pub use feasible::{Infeasible, Shortfall, feasible};
 pub use mix::mix;
 pub use progress::{Graph, StepVerdict, step_verdict};
+pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

@@ -51,6 +51,11 @@ pub struct Meta {
     pub elapsed_ms: u64,
     /// Event rows below this are forgotten.
     pub events_from: Revision,
+    /// Where this life of the data began, when it came from a backup or one survivor; zero in the
+    /// first. What is older may have gone on without a trace here: see `restored.rs`.
+    pub restored_at: Revision,
+    /// No `fenced` task is placed before: copies of the life before may run until then.
+    pub fenced_until: Served,
 }
 
 /// A row that was written or removed. Applying the same changes to the same state gives the same
@@ -367,5 +372,21 @@ impl State {
     /// Timers, the next due first.
     pub fn timers(&self) -> impl Iterator<Item = crate::Timer> {
         self.index.timers()
+    }
+
+    /// How many rows there are of each kind that people ask about.
+    pub fn counts(&self) -> Vec<(&'static str, u64)> {
+        [
+            ("namespaces", self.namespaces.size()),
+            ("clusters", self.clusters.size()),
+            ("nodes", self.nodes.size()),
+            ("jobs", self.jobs.size()),
+            ("runs", self.runs.size()),
+            ("tasks", self.tasks.size()),
+            ("attempts", self.attempts.size()),
+            ("requests", self.requests.size()),
+        ]
+        .map(|(kind, rows)| (kind, rows as u64))
+        .into()
     }
 }

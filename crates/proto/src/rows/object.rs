@@ -26,6 +26,8 @@ pub(super) fn meta_to(meta: &Meta) -> pb::MetaRow {
         term: meta.term,
         elapsed_ms: meta.elapsed_ms,
         events_from: meta.events_from.0,
+        restored_at: meta.restored_at.0,
+        fenced_until_served_ms: meta.fenced_until.0,
     }
 }
 
@@ -42,6 +44,8 @@ pub(super) fn meta_from(row: pb::MetaRow) -> Result<Meta, FormatError> {
         term: row.term,
         elapsed_ms: row.elapsed_ms,
         events_from: Revision(row.events_from),
+        restored_at: Revision(row.restored_at),
+        fenced_until: Served(row.fenced_until_served_ms),
     })
 }
 

@@ -203,6 +203,8 @@ pub(crate) fn changes() -> Vec<Change> {
         term: 3,
         elapsed_ms: 12,
         events_from: Revision(2),
+        restored_at: Revision(0),
+        fenced_until: Served(0),
     });
     let kinds = walk(vec![first], |kind| {
         let next: Vec<Change> = match kind.first()? {

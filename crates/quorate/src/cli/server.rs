@@ -1,10 +1,12 @@
-//! `quorate server`: form, join or go on as a replica of the control plane.
+//! `quorate server`: form, join, go on as or recover a replica of the control plane.
 
 use clap::{Args, Subcommand};
 use quorate_server::Formation;
+use quorate_state::Uuid;
 
 use super::Context;
 use crate::exit::{Code, Error};
+use crate::render::snapshot::ServerRecovered;
 use crate::settings::{Flags, ServerSettings};
 use crate::start;
 
@@ -23,6 +25,21 @@ enum Verb {
     Join(Start),
     /// Go on as the replica whose data directory this is
     Run(Start),
+    /// Go on alone from a stopped survivor when most replicas are destroyed for good: may lose work
+    Recover(Recover),
+}
+
+#[derive(Args, Debug)]
+struct Recover {
+    /// Directory of the survivor's store [key: server.data_dir]
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<String>,
+    /// Store of a replica that is destroyed, as 'quorate replica list --json' showed it; once for each
+    #[arg(long, value_name = "STORE_UUID")]
+    lost: Vec<Uuid>,
+    /// None of the stores named will ever run again, and what only they had may be lost
+    #[arg(long)]
+    yes_they_are_destroyed: bool,
 }
 
 #[derive(Args, Debug)]
@@ -89,7 +106,10 @@ struct Start {
 impl Server {
     /// The settings given as flags.
     pub(crate) fn flags(&self) -> Flags {
-        let (Verb::Init(start) | Verb::Join(start) | Verb::Run(start)) = &self.verb;
+        let start = match &self.verb {
+            Verb::Init(start) | Verb::Join(start) | Verb::Run(start) => start,
+            Verb::Recover(recover) => return vec![("server.data_dir", recover.data_dir.clone())],
+        };
         vec![
             ("server.data_dir", start.data_dir.clone()),
             ("server.region", start.region.clone()),
@@ -124,6 +144,7 @@ impl Server {
                 (Formation::Join { peers: settings.peers.clone() }, start)
             }
             Verb::Run(start) => (Formation::Run, start),
+            Verb::Recover(recover) => return Box::pin(recover.execute(&settings, context)).await,
         };
         let output = context.output;
         if settings.insecure {
@@ -137,5 +158,18 @@ impl Server {
         };
         start::replica(&settings, formation, seams, shutdown, ready).await?;
         Ok(Code::Ok)
+    }
+}
+
+impl Recover {
+    async fn execute(self, settings: &ServerSettings, context: &Context) -> Result<Code, Error> {
+        if !settings.data_dir.join("store").is_dir() {
+            return Err(Error::Missing(format!("there is no store of a replica in {}", settings.data_dir.display())));
+        }
+        let seams = start::replica_seams(&settings.data_dir)?;
+        let recovery = quorate_raft::recover(&seams, &self.lost, self.yes_they_are_destroyed).await?;
+        context.output.show(&ServerRecovered::new(&settings.data_dir, &recovery))?;
+        // What was asked for has not been done.
+        Ok(if self.yes_they_are_destroyed { Code::Ok } else { Code::Usage })
     }
 }

@@ -13,6 +13,7 @@ use super::namespace::{NamespaceCreated, NamespaceList};
 use super::node::{ClusterList, NodeList};
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
+use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
 use super::task::TaskWhy;
 use super::{Paint, View, json};
 
@@ -250,6 +251,7 @@ fn every_reason_has_a_kind() {
         Reason::Cancelling(v1::Cancelling {}),
         Reason::FitsNow(v1::FitsNow { node: node() }),
         Reason::Unknown(v1::Unknown { node: node(), remaining_ms: 5 }),
+        Reason::Held(v1::Held {}),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
         let json = serde_json::to_value(super::task::Reason::from(wire.clone())).unwrap();
@@ -512,4 +514,58 @@ fn text_of_others_cannot_steer_a_terminal() {
     let list = AttemptList { run: run().into(), attempts: vec![evil.into()], revision: 1 };
     let text = list.human(Paint::Never);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
+}
+
+#[test]
+fn snapshots() {
+    use quorate_proto::backup::{Chain, Written, v1 as pb};
+    use quorate_raft::{Identity, NewLife, Recovery, Summary};
+    use quorate_state::{Revision, Uuid};
+    let file = std::path::Path::new("backup");
+    let cluster = Uuid(7);
+    let header = pb::Header {
+        format: 1,
+        cluster: cluster.0.to_be_bytes().to_vec().into(),
+        incarnation: 1,
+        revision: 57,
+        taken_at_ms: 1_700_000_000_000,
+        replica: 2,
+        ..pb::Header::default()
+    };
+    let end = pb::End { state_rows: 12, event_rows: 1 };
+    let digest = Chain::default().with(b"x");
+    check("snapshot_saved", &SnapshotSaved::new(file, &Written { header, end, digest, bytes: 4096 }));
+
+    let summary = Summary {
+        format: 1,
+        version: "0.1.0".into(),
+        cluster,
+        incarnation: 1,
+        base: 0,
+        revision: Revision(57),
+        taken_at_ms: 1_700_000_000_000,
+        replica: 2,
+        history: "05".repeat(32),
+        digest: digest.hex(),
+        bytes: 4096,
+        counts: vec![("jobs", 3), ("runs", 4), ("events", 1)],
+    };
+    check("snapshot_inspected", &SnapshotInspected::new(file, &summary));
+    let life = NewLife {
+        identity: Identity { cluster: Uuid(8), replica: 1, store: Uuid(9) },
+        incarnation: 1_700_000_100,
+        base: Revision(1_700_000_100 << 20),
+    };
+    check("snapshot_restored", &SnapshotRestored::new(std::path::Path::new("data"), &summary, life));
+    let asked = Recovery {
+        cluster,
+        replica: 1,
+        revision: Revision(57),
+        unconfirmed: 1,
+        lost: vec![Uuid(10), Uuid(11)],
+        life: None,
+    };
+    let data = std::path::Path::new("data");
+    check("server_recovered", &ServerRecovered::new(data, &Recovery { life: Some(life), ..asked.clone() }));
+    check("server_recovery", &ServerRecovered::new(data, &asked));
 }

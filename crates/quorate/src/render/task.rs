@@ -58,6 +58,7 @@ impl From<v1::WaitReason> for Reason {
             }
             Some(Wire::Queued(queued)) => Self { kind: "queued", position: Some(queued.position), ..base },
             Some(Wire::Cancelling(_)) => Self { kind: "cancelling", ..base },
+            Some(Wire::Held(_)) => Self { kind: "held", ..base },
             Some(Wire::FitsNow(fits)) => Self { kind: "fits_now", node: Some(fits.node), ..base },
             Some(Wire::Unknown(lost)) => {
                 Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }

@@ -21,6 +21,8 @@ pub(crate) enum Action<'a> {
     Inspect,
     /// Change which replicas take part, or which of them leads.
     ChangeReplicas,
+    /// Read everything that the cluster knows.
+    Backup,
     /// Make a namespace.
     CreateNamespace(&'a Namespace),
     /// Speak for a node.
@@ -37,6 +39,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::ReadLogs(namespace) => ("read logs", Some(namespace)),
         Action::Inspect => ("inspect", None),
         Action::ChangeReplicas => ("change replicas", None),
+        Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
     };

@@ -20,6 +20,7 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
         Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),
+        Explanation::Held => Reason::Held(v1::Held {}),
         Explanation::Unknown { node, remaining_ms } => {
             Reason::Unknown(v1::Unknown { node: node.to_string(), remaining_ms: *remaining_ms })
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
-use super::settle;
+use super::{restored, settle};
 use crate::{
     Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration,
     Rejection, Reply, StopReason, TaskState, Token,
@@ -58,6 +58,8 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
         registered_at: overlay.now(),
     })));
     overlay.emit(Event::NodeRegistered { node: arrival.node.clone(), epoch });
+    // First what only the agent knows: it may be what came after an attempt that it has forgotten.
+    restored::adopt(overlay, arrival, epoch);
     if let Some(before) = before {
         reconcile(overlay, arrival, &before, epoch);
     }

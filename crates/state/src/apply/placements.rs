@@ -6,8 +6,8 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Event, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply, Run,
-    RunState, TaskState, Token, Usage, feasible,
+    Attempt, AttemptId, AttemptState, Change, Event, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply,
+    Run, RunState, TaskState, Token, Usage, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
@@ -39,6 +39,11 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     }
     let spec = run.spec.tasks.get(task.id.step as usize);
     let spec = spec.ok_or_else(|| Rejection::Invariant(format!("task {:?} has no spec", task.id)))?;
+    match state.held(&run, spec, overlay.served()) {
+        Some(Held::Fenced { .. }) => return Err(Rejection::Stale("copies of an earlier life may still run")),
+        Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
+        None => {}
+    }
     let free = if quorate_planted::is(Bug::CapacityUnchecked) { node.capacity } else { state.free_on(&node) };
     feasible(&node, free, spec).map_err(Rejection::Infeasible)?;
     let token = Token(overlay.revision().0);
