@@ -1,6 +1,7 @@
 //! From waiting groups to entries of the log.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
@@ -15,6 +16,11 @@ use crate::lead::Lead;
 use crate::type_config::{Outcome, Payload, Raft, TypeConfig};
 use crate::{ProposeError, Tuning};
 
+/// With more entries than these on their way the next one waits for [`PACE`], so that those who come meanwhile
+/// share it: an entry costs every replica about as much as a hundred of its items do.
+const UNPACED_MAX: usize = 2;
+/// Where replicas are far apart an entry is on its way for long; then one follows the other in this time.
+const PACE: Duration = Duration::from_millis(2);
 /// Of the items and bytes of an entry, one part in so many is left for less urgent lanes where something
 /// waits there: what is urgent comes first, but keeps nobody out for ever.
 const LEFT_FOR_OTHERS: usize = 8;
@@ -41,6 +47,7 @@ struct Waiting {
 /// What an entry takes up of the pipeline until it is applied.
 struct Flight {
     _slot: OwnedSemaphorePermit,
+    _unpaced: Option<OwnedSemaphorePermit>,
     _items: OwnedSemaphorePermit,
     _bytes: OwnedSemaphorePermit,
 }
@@ -62,16 +69,18 @@ impl Batches {
             let count = u32::try_from(count.min(max)).unwrap_or(u32::MAX);
             of.clone().acquire_many_owned(count)
         };
+        let unpaced = Arc::new(Semaphore::new(UNPACED_MAX));
         loop {
             // The room first: while it is taken, groups gather, and the next entry is larger.
             let Ok(slot) = slots.clone().acquire_owned().await else { return };
+            let unpaced = tokio::time::timeout(PACE, unpaced.clone().acquire_owned()).await.ok().and_then(Result::ok);
             let Ok(one) = take(&items, 1, items_max).await else { return };
             drop(one);
             let Some(groups) = self.waiting.next().await else { return };
             let (count, bytes) = size(&groups);
             let Ok(items) = take(&items, count, items_max).await else { return };
             let Ok(units) = take(&units, bytes.div_ceil(UNIT_BYTES), units_max).await else { return };
-            self.send(groups, Flight { _slot: slot, _items: items, _bytes: units }).await;
+            self.send(groups, Flight { _slot: slot, _unpaced: unpaced, _items: items, _bytes: units }).await;
         }
     }
 
