@@ -10,4 +10,5 @@ mod recover;
 mod replicas;
 mod requests;
 mod snapshot;
+mod tls;
 mod waiting;

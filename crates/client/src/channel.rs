@@ -87,6 +87,14 @@ impl Channels {
     }
 }
 
+/// True for the network's way to say that who we are is not welcome; HTTP/2 hides it in an error of its own.
+fn is_refusal(error: &(dyn std::error::Error + 'static)) -> bool {
+    let io = error.downcast_ref::<io::Error>();
+    let io = io.or_else(|| error.downcast_ref::<h2::Error>().and_then(h2::Error::get_io));
+    // A firewall's refusal has the kernel's number, and is that of one address.
+    io.is_some_and(|io| io.kind() == io::ErrorKind::PermissionDenied && io.raw_os_error().is_none())
+}
+
 /// A failed try.
 #[derive(Debug)]
 pub(crate) struct Failure {
@@ -106,7 +114,8 @@ impl Failure {
         let is_unsent = chain().any(|error| error.is::<tonic::ConnectError>());
         let cause = chain().last().map_or_else(String::new, ToString::to_string);
         let text = if cause.is_empty() { status.message().to_owned() } else { cause };
-        Self { error: ApiError::Transport(text), is_unsent }
+        let error = if chain().any(is_refusal) { ApiError::Denied(text) } else { ApiError::Transport(text) };
+        Self { error, is_unsent }
     }
 
     /// No answer came in time.

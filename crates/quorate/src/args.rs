@@ -9,7 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, snapshot, task,
+    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, snapshot,
+    task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -40,6 +41,15 @@ pub(crate) struct Global {
     /// How long to try before giving up, such as 10s [key: deadline]
     #[arg(long, global = true, value_name = "TIME", help_heading = "Connection")]
     deadline: Option<String>,
+    /// PEM file of the CA that replicas' certificates are from [key: tls.ca]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection", hide_short_help = true)]
+    tls_ca: Option<String>,
+    /// PEM file of the certificate that says who we are [key: tls.cert]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection", hide_short_help = true)]
+    tls_cert: Option<String>,
+    /// PEM file of its key [key: tls.key]
+    #[arg(long, global = true, value_name = "FILE", help_heading = "Connection", hide_short_help = true)]
+    tls_key: Option<String>,
     /// TOML file with settings [variable: QUORATE_CONFIG]
     #[arg(long, global = true, value_name = "FILE", help_heading = "Settings")]
     config: Option<PathBuf>,
@@ -62,6 +72,9 @@ impl Global {
             ("servers", self.servers.clone()),
             ("namespace", self.namespace.clone()),
             ("deadline", self.deadline.clone()),
+            ("tls.ca", self.tls_ca.clone()),
+            ("tls.cert", self.tls_cert.clone()),
+            ("tls.key", self.tls_key.clone()),
             ("log.filter", self.log.clone()),
             ("log.format", self.log_format.clone()),
         ]
@@ -93,6 +106,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     /// Create and list namespaces
     Namespace(namespace::Namespace),
+    /// Make an authority and certificates, for TLS
+    Cert(cert::Cert),
     /// Turn workflows of other tools into job files
     Import(import::Import),
     /// Watch a workflow survive the death of the leader, on this machine
@@ -119,6 +134,7 @@ impl Cli {
             | Command::Cluster(_)
             | Command::Replica(_)
             | Command::Namespace(_)
+            | Command::Cert(_)
             | Command::Import(_)
             | Command::Demo(_)
             | Command::Bench(_)
@@ -192,6 +208,9 @@ mod tests {
             "quorate replica list",
             "quorate namespace create acme",
             "quorate namespace list",
+            "quorate cert ca --dir certs",
+            "quorate cert issue --dir certs --role replica --name 1 --host a.example,10.0.0.1 --days 90",
+            "quorate run list --tls-ca ca.pem --tls-cert user.pem --tls-key user.key",
             "quorate import wfformat flow.json --time-scale 0.1",
             "quorate demo --no-kill --keep --speed 2",
             "quorate bench tasks --replicas 3 --agents 2 --tasks 1000 --driver noop --json",

@@ -2,6 +2,7 @@
 
 pub(crate) mod agent;
 pub(crate) mod bench;
+pub(crate) mod cert;
 pub(crate) mod cluster;
 pub(crate) mod completions;
 pub(crate) mod demo;
@@ -23,12 +24,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{Client, ClientConfig};
-use quorate_seams::{SystemEntropy, TcpNetwork};
+use quorate_seams::{Network, SystemEntropy};
 
 use crate::args::Command;
 use crate::exit::{Code, Error};
 use crate::render::Output;
 use crate::settings::{ClientSettings, Settings};
+use crate::start;
 
 /// Rows of one page, and the most a list shows without being asked for more.
 pub(crate) const PAGE_ROWS: u32 = 1000;
@@ -59,7 +61,7 @@ impl Context {
     /// The same of these replicas instead.
     pub(crate) fn client_of(&self, addresses: Vec<String>) -> Result<Client, Error> {
         let config = ClientConfig { deadline: self.connection()?.deadline, ..ClientConfig::new(addresses) };
-        Ok(Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy)))
+        Ok(Client::new(config, self.network()?, Arc::new(SystemEntropy)))
     }
 
     /// The same for what waits: it outlives an outage of the whole control plane that is being repaired.
@@ -71,7 +73,17 @@ impl Context {
         let connection = self.connection()?;
         let deadline = connection.deadline.max(deadline_min);
         let config = ClientConfig { deadline, ..ClientConfig::new(connection.servers) };
-        Ok(Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy)))
+        Ok(Client::new(config, self.network()?, Arc::new(SystemEntropy)))
+    }
+
+    /// The way to the replicas.
+    pub(crate) fn network(&self) -> Result<Arc<dyn Network>, Error> {
+        let tls = start::tls(&self.settings)?;
+        if let Some(tls) = &tls {
+            // A command that waits may outlive its certificate.
+            tokio::spawn(tls.clone().keep_fresh());
+        }
+        Ok(start::network(tls))
     }
 }
 
@@ -90,6 +102,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Replica(replica) => Box::pin(replica.execute(context)).await,
         Command::Snapshot(snapshot) => Box::pin(snapshot.execute(context)).await,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
+        Command::Cert(cert) => cert.execute(context),
         Command::Import(import) => import.execute(context),
         Command::Demo(demo) => Box::pin(demo.execute(context)).await,
         Command::Bench(bench) => Box::pin(bench.execute(context)).await,

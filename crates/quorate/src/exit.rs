@@ -150,6 +150,12 @@ pub(crate) enum Error {
     /// An agent did not start, or stopped for a reason of its own.
     #[error(transparent)]
     Agent(Box<quorate_agent::Error>),
+    /// The files of TLS are missing or wrong.
+    #[error(transparent)]
+    Tls(#[from] quorate_tls::Error),
+    /// No certificate was made.
+    #[error(transparent)]
+    Cert(#[from] quorate_tls::IssueError),
     /// The data directory cannot be opened.
     #[error("the data directory {path} cannot be used")]
     DataDir {
@@ -236,6 +242,13 @@ impl Error {
         match self {
             Self::Usage(_) | Self::Settings(_) => Code::Usage,
             Self::Api(error) => client_code(error),
+            Self::Cert(quorate_tls::IssueError::Wrong(_)) => Code::Usage,
+            Self::Cert(quorate_tls::IssueError::Exists(_)) => Code::Conflict,
+            Self::Cert(
+                quorate_tls::IssueError::Read { .. }
+                | quorate_tls::IssueError::Write { .. }
+                | quorate_tls::IssueError::Failed { .. },
+            ) => Code::Error,
             Self::Missing(_) | Self::NotStarted { .. } => Code::NotFound,
             Self::NotEmpty { .. } => Code::Conflict,
             Self::DamagedStore { .. } => Code::Damaged,
@@ -252,6 +265,7 @@ impl Error {
             | Self::TooLarge { .. }
             | Self::Agent(_)
             | Self::DataDir { .. }
+            | Self::Tls(_)
             | Self::Setup(_)
             | Self::Interrupted
             | Self::Demo(_) => Code::Error,

@@ -6,6 +6,7 @@
 
 pub(crate) mod attempt;
 pub(crate) mod bench;
+pub(crate) mod cert;
 pub(crate) mod demo;
 pub(crate) mod job;
 pub(crate) mod namespace;

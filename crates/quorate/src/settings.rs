@@ -10,6 +10,7 @@ mod client;
 mod file;
 mod parse;
 mod server;
+mod tls;
 
 pub(crate) use agent::AgentSettings;
 pub(crate) use client::ClientSettings;
@@ -42,6 +43,9 @@ keys! {
     "deadline" parse::duration, "how long a command tries before it gives up (10s)";
     "log.filter" parse::filter, "what is logged, as in 'info,quorate_raft=debug' (info,openraft=warn)";
     "log.format" parse::log_format, "text or json (text)";
+    "tls.ca" parse::path, "PEM file of the CA that everybody's certificate must be from; no TLS without it (none)";
+    "tls.cert" parse::path, "PEM file of our own certificate, which says who we are (none)";
+    "tls.key" parse::path, "PEM file of its key (none)";
     "server.data_dir" parse::path, "directory of the replica's store (quorate-replica)";
     "server.region" parse::region, "region the replica stands in (default)";
     "server.listen.api" parse::address, "listener for clients (127.0.0.1:7401)";

@@ -7,19 +7,36 @@ use std::time::Duration;
 
 use quorate_disk::RocksDisk;
 use quorate_seams::{
-    BootInstant, Clock as _, DiskError, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork,
+    BootInstant, Clock as _, DiskError, Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork,
 };
 use quorate_server::{Bound, Formation};
+use quorate_tls::{Peer, PlainNetwork, Role, Tls, TlsNetwork};
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::exit::Error;
-use crate::settings::{AgentSettings, ServerSettings};
+use crate::settings::{AgentSettings, ServerSettings, Settings};
 
 /// Signals so close together are one request: `timeout` and terminals signal the process and its group.
 const SAME_REQUEST: Duration = Duration::from_secs(1);
 
-/// Opens the store of a replica.
-pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Error> {
+/// The TLS of this process, if it is to have any.
+pub(crate) fn tls(settings: &Settings) -> Result<Option<Arc<Tls>>, Error> {
+    let files = settings.tls()?;
+    Ok(files.map(|files| Tls::open(files, Arc::new(SystemClock))).transpose()?)
+}
+
+/// The way to the replicas, for whoever is none.
+pub(crate) fn network(tls: Option<Arc<Tls>>) -> Arc<dyn Network> {
+    let tcp = Arc::new(TcpNetwork);
+    match tls {
+        Some(tls) => Arc::new(TlsNetwork::new(tls, tcp)),
+        None => Arc::new(PlainNetwork::new(tcp)),
+    }
+}
+
+/// Opens the store of a replica. With TLS the network is the one below it: a replica knows by itself
+/// which of its listeners have it.
+pub(crate) fn replica_seams(data_dir: &Path, with_tls: bool) -> Result<quorate_server::Seams, Error> {
     make_dir(data_dir)?;
     let unusable = |source| match source {
         DiskError::Corrupt(_) => Error::DamagedStore { path: data_dir.to_path_buf(), source },
@@ -29,7 +46,7 @@ pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Er
     Ok(quorate_server::Seams {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        network: Arc::new(TcpNetwork),
+        network: if with_tls { Arc::new(TcpNetwork) } else { network(None) },
         disk: Arc::new(disk),
     })
 }
@@ -37,12 +54,13 @@ pub(crate) fn replica_seams(data_dir: &Path) -> Result<quorate_server::Seams, Er
 /// Runs a replica until it is asked to stop or cannot go on; `ready` is told where it listens.
 pub(crate) async fn replica(
     settings: &ServerSettings,
+    tls: Option<Arc<Tls>>,
     formation: Formation,
     seams: quorate_server::Seams,
     shutdown: Shutdown,
     ready: impl FnOnce(Bound) + Send + 'static,
 ) -> Result<(), Error> {
-    let config = settings.config(formation);
+    let config = quorate_server::Config { tls, ..settings.config(formation) };
     quorate_server::run(config, seams, shutdown, ready).await.map_err(|error| Error::Server(Box::new(error)))
 }
 
@@ -52,16 +70,33 @@ pub(crate) fn is_new_store(error: &quorate_server::Error) -> bool {
 }
 
 /// Runs an agent until it is asked to stop or cannot go on.
-pub(crate) async fn agent(settings: &AgentSettings, shutdown: Shutdown) -> Result<(), Error> {
-    let config = settings.config();
+pub(crate) async fn agent(settings: &AgentSettings, tls: Option<Arc<Tls>>, shutdown: Shutdown) -> Result<(), Error> {
+    let mut config = settings.config();
+    if let Some(tls) = &tls {
+        check_node(&tls.own(), settings)?;
+        // What it says is for metrics and health alone.
+        config.insecure = true;
+        tokio::spawn(tls.clone().keep_fresh());
+    }
     let seams = quorate_agent::Seams {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
-        network: Arc::new(TcpNetwork),
+        network: network(tls),
         journal: Arc::new(quorate_agent::open_journal(&settings.data_dir)?),
         drivers: quorate_agent::driver::system()?,
     };
     quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
+}
+
+/// Refuses at once what every replica would refuse.
+fn check_node(own: &Peer, settings: &AgentSettings) -> Result<(), Error> {
+    if own.role() == Role::Node && own.name() == settings.node.as_str() {
+        return Ok(());
+    }
+    Err(Error::Usage(format!(
+        "tls.cert is the certificate of {own}, and agent.node is {}: an agent needs that of its node",
+        settings.node
+    )))
 }
 
 /// Asks for a stop at SIGTERM or SIGINT; another one, later than [`SAME_REQUEST`] after the first, ends

@@ -3,7 +3,8 @@
 mod policy;
 mod tls;
 
-pub(crate) use policy::{Action, authorize};
+pub(crate) use policy::{Action, authorize, speaks_for};
+pub(crate) use tls::Certificates;
 pub use tls::{Plain, Tls};
 
 use quorate_proto::status::ApiError;

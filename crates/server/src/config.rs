@@ -1,9 +1,11 @@
 //! What a replica is told at start, and the checks that name the key at fault.
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use quorate_raft::{Formation, Tuning};
 use quorate_state::{RegionName, Settings};
+use quorate_tls::{Role, Tls};
 
 use crate::Error;
 
@@ -28,6 +30,8 @@ pub struct Config {
     pub learner: bool,
     /// Accept other than loopback addresses without TLS.
     pub insecure: bool,
+    /// TLS for clients, agents and replicas, with the certificate of a replica.
+    pub tls: Option<Arc<Tls>>,
     /// Limits and defaults of a new cluster; a cluster that exists keeps its own.
     pub settings: Settings,
     /// Raft's timing and snapshots.
@@ -83,6 +87,7 @@ impl Config {
             advertise: Advertise::default(),
             learner: false,
             insecure: false,
+            tls: None,
             settings: Settings::default(),
             tuning: Tuning::default(),
             connections_max: CONNECTIONS_MAX_DEFAULT,
@@ -100,15 +105,20 @@ impl Config {
         for (key, address) in listen {
             let Some(address) = address else { continue };
             let (host, _) = split(key, address)?;
-            if !self.insecure && !is_loopback(host) {
+            if !self.insecure && self.tls.is_none() && !is_loopback(host) {
                 return Err(wrong(
                     key,
                     format!(
-                        "{address} is not a loopback address and this listener has no TLS: \
-                         use 127.0.0.1, or set insecure = true on a network you trust"
+                        "{address} is not a loopback address and this listener has no TLS: use 127.0.0.1, \
+                         set tls.ca, tls.cert and tls.key, or set insecure = true on a network you trust"
                     ),
                 ));
             }
+        }
+        if let Some(own) = self.tls.as_ref().map(|tls| tls.own())
+            && own.role() != Role::Replica
+        {
+            return Err(wrong("tls.cert", format!("it is the certificate of {own}: a replica needs one of its own")));
         }
         let advertise = [
             ("advertise.api", &self.advertise.api),

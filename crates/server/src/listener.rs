@@ -7,6 +7,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use quorate_seams::{BoxedIo, Listener, Network};
+use quorate_tls::Refusals;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_stream::wrappers::ReceiverStream;
@@ -18,6 +19,8 @@ use crate::auth::{Caller, Tls};
 
 /// Connections that have shaken hands and wait to be served.
 const ACCEPTED_WAITING_MAX: usize = 64;
+/// Handshakes under way on one listener; further peers wait in the kernel's queue.
+const HANDSHAKES_MAX: usize = 256;
 /// A handshake takes no longer.
 const HANDSHAKE_DEADLINE: Duration = Duration::from_secs(5);
 /// Pause after a failed accept (out of file descriptors, most often), so that it does not spin.
@@ -37,8 +40,9 @@ pub(crate) struct Connection {
 }
 
 /// Accepts until `stopped`; at most `connections_max` are open at once, further ones wait in the
-/// kernel's queue.
+/// kernel's queue. `name` is for the log.
 pub(crate) fn accept(
+    name: &'static str,
     listener: Box<dyn Listener>,
     tls: Arc<dyn Tls>,
     connections_max: usize,
@@ -46,10 +50,13 @@ pub(crate) fn accept(
 ) -> ReceiverStream<io::Result<Connection>> {
     let (sender, receiver) = mpsc::channel(ACCEPTED_WAITING_MAX);
     let permits = Arc::new(Semaphore::new(connections_max));
+    let handshakes = Arc::new(Semaphore::new(HANDSHAKES_MAX));
+    let refusals = Arc::new(Refusals::of(name));
     tokio::spawn(async move {
         let accepting = async {
             loop {
                 let Ok(permit) = permits.clone().acquire_owned().await else { return };
+                let Ok(handshake) = handshakes.clone().acquire_owned().await else { return };
                 let (io, peer) = match listener.accept().await {
                     Ok(accepted) => accepted,
                     Err(error) => {
@@ -59,13 +66,14 @@ pub(crate) fn accept(
                     }
                 };
                 // Handshakes run beside each other: a silent peer must not keep others out.
-                let (tls, sender, stopped) = (tls.clone(), sender.clone(), stopped.clone());
+                let (tls, sender, stopped, refusals) = (tls.clone(), sender.clone(), stopped.clone(), refusals.clone());
                 tokio::spawn(async move {
                     let (io, principal) = match tokio::time::timeout(HANDSHAKE_DEADLINE, tls.accept(io)).await {
                         Ok(Ok(trusted)) => trusted,
-                        Ok(Err(error)) => return tracing::debug!(%peer, %error, "handshake failed"),
-                        Err(_) => return tracing::debug!(%peer, "handshake took too long"),
+                        Ok(Err(error)) => return refusals.refused(peer, &error),
+                        Err(_) => return refusals.refused(peer, &"it did not shake hands in time"),
                     };
+                    drop(handshake);
                     let caller = Caller { principal, peer };
                     let stopped = Box::pin(stopped.cancelled_owned());
                     // Nobody serves any more when this fails, and the connection ends with it.

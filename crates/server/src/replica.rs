@@ -6,13 +6,14 @@ use std::time::Duration;
 use quorate_proto::v1;
 use quorate_raft::{Addresses, Replica, Seams, StopReason};
 use quorate_seams::{Listener, Shutdown};
+use quorate_tls::TlsNetwork;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tonic::transport::Server;
 use tonic::transport::server::Router;
 
-use crate::auth::{Plain, Tls};
+use crate::auth::{Certificates, Plain, Tls};
 use crate::config::{Bound, Config};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::liveness::{Liveness, RENEWALS_WAITING_MAX};
@@ -44,12 +45,12 @@ const GRACE: Duration = Duration::from_secs(3);
 /// after which this replica must not go on.
 pub async fn run(
     config: Config,
-    seams: Seams,
+    mut seams: Seams,
     shutdown: Shutdown,
     ready: impl FnOnce(Bound) + Send,
 ) -> Result<(), Error> {
     config.check()?;
-    if config.insecure {
+    if config.insecure && config.tls.is_none() {
         tracing::warn!("insecure = true: whoever reaches these listeners may do everything, and all can be read");
     }
     let network = seams.network.clone();
@@ -60,6 +61,14 @@ pub async fn run(
         None => None,
     };
 
+    // Our own listeners learn who calls, and what is for operators is plain. Everything else, to and from
+    // other replicas, is between replicas.
+    let mut background = JoinSet::new();
+    if let Some(tls) = &config.tls {
+        seams.network = Arc::new(TlsNetwork::new(tls.clone(), network));
+        // From now on: joining may take as long as it takes somebody to replace a certificate.
+        background.spawn(tls.clone().keep_fresh());
+    }
     let replica = start(&config, &seams, &shutdown, &*api, &*agent).await?;
     let bound = Bound {
         api: api.local_addr().to_string(),
@@ -71,7 +80,8 @@ pub async fn run(
     let core = Arc::new(Core {
         liveness: Liveness::new(seams.clock.clone()),
         settings: config.settings.clone(),
-        telemetry: Telemetry::new().map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
+        telemetry: Telemetry::new(config.tls.clone())
+            .map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
         sessions: Default::default(),
         watches: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
@@ -85,8 +95,12 @@ pub async fn run(
 
     let closed = CancellationToken::new();
     let mut parts: JoinSet<Result<(), Error>> = JoinSet::new();
+    let tls: Arc<dyn Tls> = match &config.tls {
+        Some(tls) => Arc::new(Certificates(tls.clone())),
+        None => Arc::new(Plain),
+    };
     let serving = |name: &'static str, router: Router, listener: Box<dyn Listener>| {
-        let incoming = listener::accept(listener, tls(), config.connections_max, closed.clone());
+        let incoming = listener::accept(name, listener, tls.clone(), config.connections_max, closed.clone());
         let stopping = core.stopping.clone().cancelled_owned();
         async move {
             let served = router.serve_with_incoming_shutdown(incoming, stopping).await;
@@ -102,13 +116,9 @@ pub async fn run(
             served.map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })
         });
     }
-    let background = {
-        let mut tasks = JoinSet::new();
-        tasks.spawn(liveness::confirm_renewals(core.clone(), waiting));
-        tasks.spawn(watch::hand_out(core.clone()));
-        tasks.spawn(leader::drive(core.clone()));
-        tasks
-    };
+    background.spawn(liveness::confirm_renewals(core.clone(), waiting));
+    background.spawn(watch::hand_out(core.clone()));
+    background.spawn(leader::drive(core.clone()));
     ready(bound);
 
     let stopped = replica.stopped();
@@ -135,12 +145,6 @@ pub async fn run(
     drop(background);
     replica.stop().await;
     end
-}
-
-/// The TLS seam of every listener. Certificates are not read yet, which is why addresses other than
-/// loopback need `insecure`.
-fn tls() -> Arc<dyn Tls> {
-    Arc::new(Plain)
 }
 
 async fn start(

@@ -13,7 +13,7 @@ mod speaker;
 mod relay;
 
 pub(crate) use relay::{is_relayed, relay};
-pub(crate) use serve::serve;
+pub(crate) use serve::{Origin, serve};
 
 use std::collections::BTreeMap;
 use std::sync::{Mutex, MutexGuard, PoisonError};

@@ -3,6 +3,7 @@
 //! Gauges about the state are set when they are scraped, from the state itself, so that none can
 //! drift; only what happens between two states is counted as it happens.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use prometheus::{
@@ -12,6 +13,7 @@ use prometheus::{
 use quorate_raft::Role;
 use quorate_scheduler::Report;
 use quorate_state::NodeStatus;
+use quorate_tls::Tls;
 
 use crate::core::Core;
 
@@ -40,11 +42,13 @@ pub(crate) struct Telemetry {
     sessions: IntGauge,
     watches: IntGauge,
     watches_cut_off: IntCounter,
+    certificate_expires: IntGaugeVec,
+    tls: Option<Arc<Tls>>,
 }
 
 impl Telemetry {
     /// Metrics in a registry of their own: two replicas in one process do not mix.
-    pub(crate) fn new() -> Result<Self, prometheus::Error> {
+    pub(crate) fn new(tls: Option<Arc<Tls>>) -> Result<Self, prometheus::Error> {
         let made = Made(Registry::new());
         Ok(Self {
             applied_revision: made.gauge("quorate_applied_revision", "Last revision applied here.")?,
@@ -74,6 +78,12 @@ impl Telemetry {
             sessions: made.gauge("quorate_agent_sessions", "Sessions of agents served here.")?,
             watches: made.gauge("quorate_watches", "Watches open here.")?,
             watches_cut_off: made.counter("quorate_watches_cut_off_total", "Watches ended for being too slow.")?,
+            certificate_expires: made.gauges(
+                "quorate_tls_certificate_expires_seconds",
+                "Time until this replica's certificate expires; negative when it has.",
+                &["principal"],
+            )?,
+            tls,
             registry: made.0,
         })
     }
@@ -138,6 +148,11 @@ impl Telemetry {
         }
         self.nodes.with_label_values(&["up"]).set(up);
         self.nodes.with_label_values(&["lost"]).set(lost);
+        if let Some(tls) = &self.tls {
+            // New files may bring another name.
+            self.certificate_expires.reset();
+            self.certificate_expires.with_label_values(&[&tls.own().to_string()]).set(tls.expires_in_seconds());
+        }
         self.sessions.set(signed(core.sessions.count() as u64));
         self.watches.set(signed(core.watches.count() as u64));
     }

@@ -173,6 +173,7 @@ fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
         },
         learner: false,
         insecure: true,
+        tls: None,
         settings: settings(tunables),
         tuning: Tuning {
             heartbeat_ms: tunables.heartbeat_ms,

@@ -64,11 +64,12 @@ impl Agent {
 
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
         let settings = AgentSettings::from(&context.settings)?;
-        if settings.insecure {
+        let tls = start::tls(&context.settings)?;
+        if settings.insecure && tls.is_none() {
             context.output.note("insecure = true: what this agent says and hears has no TLS");
         }
         let shutdown = start::stop_on_signals(self.stop_with_stdin)?;
-        start::agent(&settings, shutdown).await?;
+        start::agent(&settings, tls, shutdown).await?;
         Ok(Code::Ok)
     }
 }

@@ -52,8 +52,11 @@ impl Dev {
         let mut agent = AgentSettings::from(&context.settings)?;
         agent.data_dir = data_dir.join("agent");
         agent.replicas = vec![server.agent.advertise.clone()];
+        if context.settings.tls()?.is_some() {
+            context.output.note("quorate dev has no TLS: tls.ca, tls.cert and tls.key are for the other commands");
+        }
         let shutdown = start::stop_on_signals(self.stop_with_stdin)?;
-        let seams = start::replica_seams(&server.data_dir)?;
+        let seams = start::replica_seams(&server.data_dir, false)?;
         // Run first: only a store without an identity is a new one, and asking it is the one way to
         // know that cannot be wrong after a start that was cut short.
         let (bound, mut listening) = mpsc::channel(1);
@@ -62,9 +65,9 @@ impl Dev {
             // The first and only message: there is always room for it.
             let tell = |bound: mpsc::Sender<Bound>| move |bound_at| drop(bound.try_send(bound_at));
             let ready = tell(bound.clone());
-            match start::replica(&server, Formation::Run, seams.clone(), shutdown.clone(), ready).await {
+            match start::replica(&server, None, Formation::Run, seams.clone(), shutdown.clone(), ready).await {
                 Err(Error::Server(error)) if start::is_new_store(&error) => {
-                    start::replica(&server, Formation::Init, seams, shutdown.clone(), tell(bound)).await
+                    start::replica(&server, None, Formation::Init, seams, shutdown.clone(), tell(bound)).await
                 }
                 other => other,
             }
@@ -73,7 +76,7 @@ impl Dev {
             if let Some(bound) = listening.recv().await {
                 welcome(output, &bound, &data_dir);
             }
-            start::agent(&agent, shutdown.clone()).await
+            start::agent(&agent, None, shutdown.clone()).await
         };
         // The failure of one is the end of both.
         tokio::try_join!(replica, node)?;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use clap::{Args, Subcommand};
 use quorate_client::{Client, ClientConfig};
 use quorate_proto::v1;
-use quorate_seams::{SystemEntropy, TcpNetwork};
+use quorate_seams::{Network, SystemEntropy};
 
 use super::Context;
 use crate::exit::{Code, Error};
@@ -80,15 +80,16 @@ impl Replica {
 
 /// Asks the configured replicas, and those that they name.
 async fn status(context: &Context) -> Result<Code, Error> {
+    let network = context.network()?;
     let mut unasked: BTreeSet<String> = context.connection()?.servers.into_iter().collect();
     let mut answers = BTreeMap::new();
     while !unasked.is_empty() {
         let asked: Vec<_> = unasked
             .iter()
             .map(|address| {
-                let address = address.clone();
+                let (address, network) = (address.clone(), network.clone());
                 tokio::spawn(async move {
-                    let answer = ask(&address).await;
+                    let answer = ask(&address, network).await;
                     (address, answer)
                 })
             })
@@ -107,12 +108,12 @@ async fn status(context: &Context) -> Result<Code, Error> {
     Ok(code)
 }
 
-async fn ask(address: &str) -> Result<v1::GetReplicaStatusResponse, String> {
+async fn ask(address: &str, network: Arc<dyn Network>) -> Result<v1::GetReplicaStatusResponse, String> {
     let config = ClientConfig {
         deadline: STATUS_PATIENCE,
         attempt_timeout: STATUS_PATIENCE,
         ..ClientConfig::new(vec![address.to_owned()])
     };
-    let client = Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy));
+    let client = Client::new(config, network, Arc::new(SystemEntropy));
     client.replica_status(v1::GetReplicaStatusRequest {}).await.map_err(|error| error.to_string())
 }

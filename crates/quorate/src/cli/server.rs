@@ -147,16 +147,17 @@ impl Server {
             Verb::Recover(recover) => return Box::pin(recover.execute(&settings, context)).await,
         };
         let output = context.output;
-        if settings.insecure {
+        let tls = start::tls(&context.settings)?;
+        if settings.insecure && tls.is_none() {
             output.note("insecure = true: listeners have no TLS, whoever reaches them controls the cluster");
         }
         let shutdown = start::stop_on_signals(start.stop_with_stdin)?;
-        let seams = start::replica_seams(&settings.data_dir)?;
+        let seams = start::replica_seams(&settings.data_dir, tls.is_some())?;
         let ready = move |bound: quorate_server::Bound| {
             let ops = bound.ops.map_or_else(String::new, |ops| format!(", ops {ops}"));
             output.note(&format!("ready: clients {}, agents {}, raft {}{ops}", bound.api, bound.agent, bound.raft));
         };
-        start::replica(&settings, formation, seams, shutdown, ready).await?;
+        start::replica(&settings, tls, formation, seams, shutdown, ready).await?;
         Ok(Code::Ok)
     }
 }
@@ -166,7 +167,7 @@ impl Recover {
         if !settings.data_dir.join("store").is_dir() {
             return Err(Error::Missing(format!("there is no store of a replica in {}", settings.data_dir.display())));
         }
-        let seams = start::replica_seams(&settings.data_dir)?;
+        let seams = start::replica_seams(&settings.data_dir, false)?;
         let recovery = quorate_raft::recover(&seams, &self.lost, self.yes_they_are_destroyed).await?;
         context.output.show(&ServerRecovered::new(&settings.data_dir, &recovery))?;
         // What was asked for has not been done.

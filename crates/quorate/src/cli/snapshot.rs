@@ -148,7 +148,7 @@ async fn make(path: &Path, expected: Option<ClusterId>, settings: &ServerSetting
     };
     let life = {
         // Closed again before the directory gets its name.
-        let seams = start::replica_seams(fresh.path())?;
+        let seams = start::replica_seams(fresh.path(), false)?;
         Box::pin(loaded.restore(home, &seams)).await.map_err(refuse)?
     };
     fresh.finish()?;

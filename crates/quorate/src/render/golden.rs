@@ -7,6 +7,7 @@ use quorate_proto::v1;
 use serde_json::Value;
 
 use super::attempt::AttemptList;
+use super::cert::Certificate;
 use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use super::namespace::{NamespaceCreated, NamespaceList};
@@ -568,4 +569,11 @@ fn snapshots() {
     let data = std::path::Path::new("data");
     check("server_recovered", &ServerRecovered::new(data, &Recovery { life: Some(life), ..asked.clone() }));
     check("server_recovery", &ServerRecovered::new(data, &asked));
+}
+
+#[test]
+fn certificate() {
+    let issued =
+        quorate_tls::Issued { cert: "c/user-alice.pem".into(), key: "c/user-alice.key".into(), expires: 1_700_000_000 };
+    check("certificate", &Certificate::new(Some("user:alice".into()), issued));
 }

@@ -116,3 +116,13 @@ fn every_key_is_in_the_documentation() {
         assert!(page.contains(&format!("| `{}` |", key.name)), "{} is missing in docs/cli.md", key.name);
     }
 }
+
+#[test]
+fn tls_has_all_of_its_files_or_none() {
+    let text = "[tls]\nca = \"ca.pem\"\ncert = \"a.pem\"\n";
+    assert_eq!(load(vec![], &[], "").unwrap().tls().unwrap(), None);
+    let message = load(vec![], &[], text).unwrap().tls().unwrap_err().to_string();
+    assert!(message.contains("tls.key is not set") && message.contains("QUORATE_TLS_KEY"), "{message}");
+    let files = load(vec![], &[("QUORATE_TLS_KEY", "a.key")], text).unwrap().tls().unwrap().unwrap();
+    assert_eq!([files.ca, files.cert, files.key], ["ca.pem", "a.pem", "a.key"].map(std::path::PathBuf::from));
+}

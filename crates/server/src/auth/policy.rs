@@ -1,8 +1,9 @@
-//! What a principal may do. There are no roles yet: whoever the connection layer names may do
-//! everything, but each method already says what it is about to do, and in which namespace.
+//! What a principal may do, by the role in its certificate. Without TLS there are no roles: whoever
+//! reaches a listener may do everything.
 
 use quorate_proto::status::ApiError;
 use quorate_state::{Namespace, Principal};
+use quorate_tls::{Peer, Role};
 
 /// What a method is about to do.
 #[derive(Clone, Copy, Debug)]
@@ -43,7 +44,119 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
     };
+    let allowed = allowed(action);
+    if let Caller::Certified(peer) = caller(principal)?
+        && !allowed.contains(&peer.role())
+    {
+        let words: Vec<&str> = allowed.iter().map(|role| role.as_str()).collect();
+        let roles = words.join(" or ");
+        return Err(denied(format!("{peer} may not {verb}: that needs a certificate with the role {roles}")));
+    }
     let namespace = namespace.map_or("all", Namespace::as_str);
     tracing::trace!(%principal, verb, namespace, "allowed");
     Ok(())
+}
+
+/// Refuses to let anybody but the node itself, or the replica that passes its session on and has
+/// asked the same question, speak for `node`. Returns the principal that the log shall know.
+pub(crate) fn speaks_for(principal: &Principal, node: &str, relayed: bool) -> Result<Principal, ApiError> {
+    let peer = match caller(principal)? {
+        Caller::Anyone => return Ok(principal.clone()),
+        Caller::Certified(peer) => peer,
+    };
+    match peer.role() {
+        Role::Node if peer.name() == node => Ok(principal.clone()),
+        Role::Node => Err(denied(format!(
+            "the certificate is that of node {}, and the agent says that it is node {node:?}: \
+             set agent.node to the one, or issue a certificate for the other",
+            peer.name()
+        ))),
+        Role::Replica if relayed => {
+            let node = Peer::new(Role::Node, node).map_err(|error| denied(format!("the agent {error}")))?;
+            Ok(Principal(node.to_string().into()))
+        }
+        Role::Replica | Role::Operator | Role::User => Err(denied(format!("{peer} may not speak for a node"))),
+    }
+}
+
+/// Who may do it, where there are certificates.
+fn allowed(action: Action<'_>) -> &'static [Role] {
+    match action {
+        Action::Submit(_)
+        | Action::Cancel(_)
+        | Action::Annotate(_)
+        | Action::Read(_)
+        | Action::ReadLogs(_)
+        | Action::Inspect => &[Role::User, Role::Operator],
+        Action::ChangeReplicas | Action::Backup | Action::CreateNamespace(_) => &[Role::Operator],
+        Action::ServeAsAgent => &[Role::Node, Role::Replica],
+    }
+}
+
+enum Caller {
+    /// On a listener without TLS.
+    Anyone,
+    Certified(Peer),
+}
+
+fn caller(principal: &Principal) -> Result<Caller, ApiError> {
+    if *principal == Principal::anonymous_local() {
+        return Ok(Caller::Anyone);
+    }
+    let peer = principal.0.parse().map_err(|_| denied(format!("nobody knows what {principal} may do")))?;
+    Ok(Caller::Certified(peer))
+}
+
+fn denied(why: String) -> ApiError {
+    ApiError::Denied(why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn principal(text: &str) -> Principal {
+        Principal(text.into())
+    }
+
+    #[test]
+    fn each_role_may_do_its_own_and_no_more() {
+        let namespace = Namespace::new("acme").unwrap();
+        let table = [
+            (Action::Submit(&namespace), "operator user"),
+            (Action::Cancel(&namespace), "operator user"),
+            (Action::Annotate(&namespace), "operator user"),
+            (Action::Backup, "operator"),
+            (Action::Read(None), "operator user"),
+            (Action::Read(Some(&namespace)), "operator user"),
+            (Action::ReadLogs(&namespace), "operator user"),
+            (Action::Inspect, "operator user"),
+            (Action::ChangeReplicas, "operator"),
+            (Action::CreateNamespace(&namespace), "operator"),
+            (Action::ServeAsAgent, "replica node"),
+        ];
+        for (action, expected) in table {
+            let may = |role: &Role| authorize(&principal(&format!("{role}:x")), action).is_ok();
+            let may: Vec<&str> = Role::ALL.iter().filter(|role| may(role)).map(|role| role.as_str()).collect();
+            assert_eq!(may.join(" "), expected, "{action:?}");
+            authorize(&Principal::anonymous_local(), action).unwrap();
+            for stranger in ["controller", "root:x", "", "operator:"] {
+                assert!(matches!(authorize(&principal(stranger), action), Err(ApiError::Denied(_))), "{stranger}");
+            }
+        }
+    }
+
+    #[test]
+    fn a_node_speaks_for_itself_and_a_replica_for_nodes_that_it_passes_on() {
+        let speaks =
+            |who: &str, relayed| speaks_for(&principal(who), "n1", relayed).map(|as_whom| as_whom.0.to_string());
+        assert_eq!(speaks("node:n1", false), Ok("node:n1".into()));
+        assert_eq!(speaks("replica:2", true), Ok("node:n1".into()));
+        assert_eq!(speaks("anonymous-local", false), Ok("anonymous-local".into()));
+        for (who, relayed) in
+            [("node:n2", false), ("node:n2", true), ("replica:2", false), ("operator:n1", true), ("user:n1", false)]
+        {
+            assert!(matches!(speaks(who, relayed), Err(ApiError::Denied(_))), "{who}");
+        }
+    }
 }

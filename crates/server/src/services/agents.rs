@@ -11,7 +11,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
-use crate::sessions::{MESSAGES_WAITING_MAX, is_relayed, relay, serve};
+use crate::sessions::{MESSAGES_WAITING_MAX, Origin, is_relayed, relay, serve};
 
 /// How long a new session waits for an election to end before the agent is told to come back.
 const LEADER_DEADLINE: Duration = Duration::from_secs(3);
@@ -44,13 +44,13 @@ async fn open(
         Standing::Leads(term) => {
             // Before any set is sent or lease renewed, and only once the leader's own entry is applied.
             core.liveness.begin(term);
-            tokio::spawn(serve(core.clone(), principal, term, inbound, out));
+            tokio::spawn(serve(core.clone(), Origin { principal, relayed }, term, inbound, out));
         }
         Standing::Follows(_) if relayed => {
             return Err(ApiError::Unavailable("another replica took this one for the leader: connect again".into()));
         }
         Standing::Follows(leader) => {
-            tokio::spawn(relay(core.clone(), leader, inbound, out));
+            tokio::spawn(relay(core.clone(), principal, leader, inbound, out));
         }
     }
     Ok(ReceiverStream::new(messages))

@@ -9,6 +9,7 @@ use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_proto::v1::agents_client::AgentsClient;
 use quorate_raft::{Hint, Role};
+use quorate_state::Principal;
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
@@ -18,6 +19,7 @@ use tonic::{Request, Status};
 
 use super::MESSAGES_WAITING_MAX;
 use super::speaker::Outbound;
+use crate::auth::speaks_for;
 use crate::core::Core;
 use crate::replica::AGENT_MESSAGE_BYTES_MAX;
 
@@ -37,11 +39,11 @@ pub(crate) fn is_relayed(metadata: &MetadataMap) -> bool {
 }
 
 /// Passes a session on until either side ends it or `leader` does not lead any more.
-pub(crate) async fn relay<S>(core: Arc<Core>, leader: Hint, inbound: S, out: Outbound)
+pub(crate) async fn relay<S>(core: Arc<Core>, principal: Principal, leader: Hint, inbound: S, out: Outbound)
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
-    let piping = Box::pin(pipe(&core, &leader, inbound, &out));
+    let piping = Box::pin(pipe(&core, &principal, &leader, inbound, &out));
     let status = tokio::select! {
         biased;
         () = superseded(&core, leader.id) => to_status(&ApiError::Unavailable("the leader has changed: connect again".into())),
@@ -61,7 +63,7 @@ async fn superseded(core: &Core, leader: u64) {
     }
 }
 
-async fn pipe<S>(core: &Core, leader: &Hint, mut inbound: S, out: &Outbound) -> Status
+async fn pipe<S>(core: &Core, principal: &Principal, leader: &Hint, mut inbound: S, out: &Outbound) -> Status
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
@@ -74,6 +76,12 @@ where
     };
     let up = async {
         while let Some(Ok(message)) = inbound.next().await {
+            // The leader sees this replica's certificate, and takes its word for whose session it is.
+            if let Some(v1::agent_message::Message::Hello(hello)) = &message.message
+                && let Err(error) = speaks_for(principal, &hello.node, false)
+            {
+                return to_status(&error);
+            }
             if upstream.send(message).await.is_err() {
                 break;
             }

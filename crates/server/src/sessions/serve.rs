@@ -24,6 +24,7 @@ use super::limits::{bound_reports, check_hello};
 use super::reports::{BATCHES_WAITING_MAX, propose_reports};
 use super::speaker::{Outbound, SEND_DEADLINE, Speaker};
 use super::{Order, Place};
+use crate::auth::speaks_for;
 use crate::core::Core;
 use crate::liveness::{Renewal, SessionId};
 
@@ -40,12 +41,20 @@ pub(super) struct Admitted {
     lease: LeaseTerms,
 }
 
+/// Where a session comes from.
+pub(crate) struct Origin {
+    /// Whoever has connected to this replica.
+    pub(crate) principal: Principal,
+    /// It says that it passes an agent's session on.
+    pub(crate) relayed: bool,
+}
+
 /// Serves a session until either side, or leadership in `term`, ends. The end is said on `out`.
-pub(crate) async fn serve<S>(core: Arc<Core>, principal: Principal, term: u64, inbound: S, out: Outbound)
+pub(crate) async fn serve<S>(core: Arc<Core>, from: Origin, term: u64, inbound: S, out: Outbound)
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
-    let session = Box::pin(converse(&core, principal, inbound, &out));
+    let session = Box::pin(converse(&core, from, inbound, &out));
     let end = tokio::select! {
         biased;
         () = core.deposed(term) => Err(core.not_leader()),
@@ -57,7 +66,7 @@ where
     }
 }
 
-async fn converse<S>(core: &Arc<Core>, principal: Principal, mut inbound: S, out: &Outbound) -> Result<(), ApiError>
+async fn converse<S>(core: &Arc<Core>, from: Origin, mut inbound: S, out: &Outbound) -> Result<(), ApiError>
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
@@ -67,6 +76,7 @@ where
         Ok(Some(Err(_)) | None) => return Ok(()),
         Err(_) => return Err(ApiError::DeadlineExceeded("no Hello came in time".into())),
     };
+    let principal = speaks_for(&from.principal, &hello.node, from.relayed)?;
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
     let admitted = register(core, &principal, hello, arrived).await?;

@@ -9,6 +9,7 @@ use quorate_proto::v1;
 use quorate_seams::{Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_server::{Bound, Config, Error, Formation, Listeners, Seams, Tuning};
 use quorate_state::{LeaseTerms, RegionName, Settings};
+use quorate_tls::Tls;
 
 use crate::disk::MemoryDisk;
 
@@ -33,6 +34,8 @@ struct Life {
 /// Replicas that form one cluster.
 pub(crate) struct Cluster {
     pub(crate) replicas: Vec<Replica>,
+    /// How its clients reach it.
+    network: Arc<dyn Network>,
 }
 
 impl Cluster {
@@ -43,12 +46,17 @@ impl Cluster {
 
     /// The same with other settings.
     pub(crate) async fn start_with(count: usize, settings: Settings) -> Self {
-        let first = start(Formation::Init, &settings).await;
-        let peers = vec![first.bound.raft.clone()];
-        let mut cluster = Self { replicas: vec![first] };
-        for _ in 1..count {
-            let join = Formation::Join { peers: peers.clone() };
-            cluster.replicas.push(start(join, &settings).await);
+        Self::start_each(vec![None; count], &settings, network()).await
+    }
+
+    /// A replica for each certificate, and clients that come in by `network`.
+    pub(crate) async fn start_each(tls: Vec<Option<Arc<Tls>>>, settings: &Settings, network: Arc<dyn Network>) -> Self {
+        let count = tls.len();
+        let mut cluster = Self { replicas: vec![], network };
+        for tls in tls {
+            let peers = cluster.replicas.iter().map(|replica| replica.bound.raft.clone()).take(1).collect();
+            let formation = if cluster.replicas.is_empty() { Formation::Init } else { Formation::Join { peers } };
+            cluster.replicas.push(start(Config { tls, ..config(formation, settings) }).await);
         }
         let client = cluster.client();
         eventually("all replicas vote", || async {
@@ -63,7 +71,7 @@ impl Cluster {
     pub(crate) fn client(&self) -> Client {
         let addresses = self.replicas.iter().map(|replica| replica.bound.api.clone()).collect();
         let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(addresses) };
-        Client::new(config, network(), Arc::new(SystemEntropy))
+        Client::new(config, self.network.clone(), Arc::new(SystemEntropy))
     }
 
     /// The position of the replica that leads.
@@ -123,11 +131,11 @@ pub(crate) fn network() -> Arc<dyn Network> {
     Arc::new(TcpNetwork)
 }
 
-async fn start(formation: Formation, settings: &Settings) -> Replica {
+async fn start(config: Config) -> Replica {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (stop, shutdown) = Shutdown::new();
     let (ready, bound) = tokio::sync::oneshot::channel();
-    let replica = run(config(formation, settings), seams(), shutdown, ready);
+    let replica = run(config, seams(), shutdown, ready);
     runtime.spawn(replica);
     let bound = tokio::time::timeout(PATIENCE, bound).await.expect("a replica starts in time");
     Replica { bound: bound.expect("the replica starts"), life: Some(Life { runtime, _stop: stop }) }

@@ -28,7 +28,7 @@ async fn an_empty_disk_never_forms_a_cluster_by_itself() {
     assert!(matches!(&error, Error::Start(_)), "{error:?}");
 }
 
-async fn get(address: &str, path: &str) -> String {
+pub(crate) async fn get(address: &str, path: &str) -> String {
     let mut stream = network().connect(address).await.unwrap();
     let request = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();

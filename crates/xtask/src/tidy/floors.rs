@@ -46,6 +46,7 @@ const FLOORS: &[(&str, i8)] = &[
     ("quorate-scheduler", 1),
     ("quorate-proto", 1),
     ("quorate-disk", 1),
+    ("quorate-tls", 1),
     ("quorate-raft", 2),
     ("quorate-client", 2),
     ("quorate-server", 3),
@@ -81,6 +82,9 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ("openraft-rt-tokio", &["quorate-raft"], "consensus stays behind quorate-raft"),
     ("rocksdb", &["quorate-disk"], "the store stays behind quorate-disk"),
     ("turmoil", &["quorate-simulation"], "the simulator is not part of the product"),
+    ("rustls", &["quorate-tls"], "one TLS stack, in one place"),
+    ("tokio-rustls", &["quorate-tls"], "one TLS stack, in one place"),
+    ("rcgen", &["quorate-tls"], "one TLS stack, in one place"),
     ("clap", &["quorate", "quorate-simulation"], "command lines are read on the top floor"),
 ];
 
