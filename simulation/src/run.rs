@@ -5,6 +5,7 @@ mod late;
 mod network;
 mod record;
 mod settle;
+mod standing;
 mod strike;
 
 use std::rc::Rc;

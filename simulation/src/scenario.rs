@@ -91,6 +91,9 @@ pub(crate) struct Scenario {
     pub(crate) sessions: Vec<SessionPlan>,
     /// In order of their time.
     pub(crate) faults: Vec<FaultPlan>,
+    /// A fault waits while a quorum could not do without the replicas that it would strike: then somebody
+    /// else leads while a leader is cut off, which too many faults at once prevent.
+    pub(crate) spares_quorum: bool,
     /// When all faults have ended, and from when on things must go well; unless the run has not shown
     /// yet what it is for, which puts the heal off.
     pub(crate) heal_ms: u64,

@@ -76,6 +76,7 @@ impl Hand {
             racks: (1..=nodes).map(rack).collect(),
             sessions: vec![],
             faults: vec![],
+            spares_quorum: false,
             heal_ms: 0,
             end_ms: 0,
         };

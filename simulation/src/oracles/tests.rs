@@ -12,10 +12,12 @@ use quorate_state::{
 use super::hand::{Hand, task};
 use super::{
     Verdict, all, p1_tokens, p2_copies, p2_lease_over, p3_capacity, p4_conservation, p6_transitions, p7_order,
-    p8_cancel, p9_retries, p9_timeouts, p11_urgency, p12_place, p13_brake, p14_reasons, plan,
+    p8_cancel, p9_retries, p9_timeouts, p12_place, p13_brake, p14_reasons, plan,
 };
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request};
 use crate::scenario::Class;
+
+mod urgency;
 
 fn caught(verdict: Verdict, words: &str) {
     match verdict {
@@ -479,25 +481,6 @@ fn p9_what_outlasts_its_timeout_is_caught() {
     caught(hand.judge(p9_timeouts::Timeouts::default()), "was not asked to end");
     hand.executor(one, Happening::Asked);
     assert_eq!(hand.judge(p9_timeouts::Timeouts::default()), Ok(()));
-}
-
-#[test]
-fn p11_a_placement_before_one_that_is_more_urgent_is_caught() {
-    let first = |hand: &mut Hand, priority, cpu_milli| {
-        let mut spec = task("a", &[]);
-        spec.resources.cpu_milli = cpu_milli;
-        TaskId { run: hand.submit_at(priority, OnFailure::Finish, vec![spec]), step: 0, index: 0 }
-    };
-    let places = |urgent, cpu_milli| {
-        let mut hand = Hand::new(1);
-        first(&mut hand, urgent, cpu_milli);
-        let other = first(&mut hand, 50, 600);
-        hand.place(other, "n1");
-        hand.judge(p11_urgency::Urgency::default())
-    };
-    caught(places(51, 600), "of priority 50 was placed on n1, while");
-    assert_eq!(places(50, 600), Ok(()), "no more urgent");
-    assert_eq!(places(51, 601), Ok(()), "the other may not have fitted");
 }
 
 #[test]

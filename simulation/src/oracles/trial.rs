@@ -265,6 +265,7 @@ fn scenario() -> Scenario {
         racks: vec![],
         sessions: vec![],
         faults: vec![],
+        spares_quorum: false,
         heal_ms: 0,
         end_ms: 0,
     }

@@ -24,8 +24,8 @@ const STOP_PATIENCE: Duration = Duration::from_secs(15);
 pub(super) struct Striking {
     coming: VecDeque<FaultPlan>,
     under_way: Vec<UnderWay>,
-    replicas: Vec<Power>,
-    racks: Vec<RackPower>,
+    pub(super) replicas: Vec<Power>,
+    pub(super) racks: Vec<RackPower>,
 }
 
 struct UnderWay {
@@ -54,23 +54,23 @@ pub(super) enum Undo {
 
 /// Whether a replica's process runs.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct Power {
+pub(super) struct Power {
     /// Off; started again at this instant.
-    off_until: Option<Duration>,
+    pub(super) off_until: Option<Duration>,
     /// Off until the log that it lacks has been cut off so many snapshots later.
-    until_purged: Option<u64>,
+    pub(super) until_purged: Option<u64>,
     /// Stands still until then.
-    paused_until: Option<Duration>,
+    pub(super) paused_until: Option<Duration>,
     /// Was asked to stop; is cut off at this instant if it has not.
-    stopping_until: Option<Duration>,
+    pub(super) stopping_until: Option<Duration>,
     /// Comes back so long after it has stopped.
-    away: Duration,
+    pub(super) away: Duration,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-struct RackPower {
-    off_until: Option<Duration>,
-    paused_until: Option<Duration>,
+pub(super) struct RackPower {
+    pub(super) off_until: Option<Duration>,
+    pub(super) paused_until: Option<Duration>,
 }
 
 impl Striking {
@@ -228,55 +228,6 @@ impl World {
         !others.is_empty() && others.iter().map(purged).min().unwrap_or(0) > needed
     }
 
-    /// Notes which machines cannot reach a quorum, and since when.
-    fn note_silences(&mut self, now: Duration) {
-        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
-        let quorum = self.ledger.voters_at(last).iter().map(|voters| voters.len() / 2 + 1).min().unwrap_or(0);
-        let runs = |at: usize| self.is_running(at) && self.striking.replicas[at].paused_until.is_none();
-        let runs: Vec<bool> = (0..self.replicas.len()).map(runs).collect();
-        for (rack, silence) in self.silences.iter_mut().enumerate() {
-            let is_silent = self.cuts.reach(self.replicas.len() + rack, &runs) < quorum;
-            *silence = if is_silent { silence.or(Some(now)) } else { None };
-        }
-    }
-
-    /// True when a replica's process runs and is not stopping.
-    pub(super) fn is_running(&self, position: usize) -> bool {
-        let power = self.striking.replicas[position];
-        let has_started = self.sim.elapsed() > Duration::from_millis(self.scenario.replicas[position].start_ms);
-        has_started && power.off_until.is_none() && power.stopping_until.is_none()
-    }
-
-    /// True when everything that was switched off or stands still is back.
-    pub(super) fn is_all_up(&self) -> bool {
-        self.striking.replicas.iter().all(|power| *power == Power::default())
-            && self.striking.racks.iter().all(|power| power.off_until.is_none() && power.paused_until.is_none())
-    }
-
-    /// Who leads, as far as disks tell.
-    pub(super) fn leader(&self) -> Option<usize> {
-        let leads = |position: &usize| {
-            let disk = self.ledger.shadows()[*position].live();
-            let vote = disk.vote().filter(|vote| vote.committed)?;
-            let own = disk.record::<quorate_proto::raft::v1::Identity>(b"identity")?.replica;
-            (vote.replica == own && self.is_running(*position)).then_some(vote.term)
-        };
-        (0..self.replicas.len()).filter_map(|at| leads(&at).map(|term| (term, at))).max().map(|(_, at)| at)
-    }
-
-    /// True when the voters that are not away for long, and are not this one, have a quorum.
-    fn is_core_enough(&self, without: Option<usize>) -> bool {
-        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
-        let voters: Vec<u64> = self.ledger.voters_at(last).iter().flatten().copied().collect();
-        let is_voter = |at: usize| {
-            let identity = self.ledger.shadows()[at].live().record::<quorate_proto::raft::v1::Identity>(b"identity");
-            identity.is_some_and(|identity| voters.contains(&identity.replica))
-        };
-        let stays = |at: &usize| self.striking.replicas[*at].until_purged.is_none() && without != Some(*at);
-        let core = (0..self.replicas.len()).filter(stays).filter(|at| is_voter(*at)).count();
-        core * 2 > voters.len().max(2)
-    }
-
     /// Whom to strike: one that runs, if any does.
     fn resolve(&self, target: Target) -> usize {
         let leader = self.leader().unwrap_or(0);
@@ -295,6 +246,9 @@ impl World {
 
     /// False when there is nothing to strike at the moment.
     pub(super) fn begin(&mut self, now: Duration, fault: &FaultPlan) -> Result<bool, Violation> {
+        if self.scenario.spares_quorum && !self.spares_quorum(&fault.what) {
+            return Ok(false);
+        }
         let ends = now + Duration::from_millis(fault.for_ms);
         let racks_from = self.replicas.len();
         let undo = match &fault.what {

@@ -18,6 +18,9 @@ const ROCKSDB_PERCENT: u64 = 15;
 /// Entries that are kept for followers that lag, where these are to be spared a snapshot.
 const KEEP_LONG: (u64, u64) = (40, 100);
 
+/// Swarms out of a hundred in which a quorum is always left, but for the class that is about that.
+const SPARING_PERCENT: u64 = 50;
+
 /// Classes and how many seeds out of a hundred have them.
 const CLASSES: [(Class, u64); 20] = [
     (Class::Loss, 30),
@@ -90,6 +93,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
         racks,
         sessions: vec![],
         faults: vec![],
+        spares_quorum: kind == Kind::Swarm && replicas >= 3 && dice.chance(SPARING_PERCENT),
         heal_ms,
         end_ms: heal_ms + QUIET_MS,
     };

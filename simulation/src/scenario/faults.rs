@@ -51,6 +51,7 @@ fn fault(dice: &mut Stream, scenario: &Scenario, class: Class) -> FaultPlan {
         _ => dice.within(SETTLED_MS - 1_000, last_ms),
     };
     let lease_ms = scenario.settings.lease_server_ms;
+    let agent_ms = scenario.settings.lease_agent_ms;
     let election_ms = scenario.settings.election_ms.1;
     let for_ms = match class {
         Class::Crash | Class::Pause | Class::Handover => match dice.weighted(&[3, 2]) {
@@ -76,6 +77,10 @@ fn fault(dice: &mut Stream, scenario: &Scenario, class: Class) -> FaultPlan {
             let whole_ms = lease_ms + 3 * election_ms + dice.within(1_000, 5_000);
             let latest_ms = scenario.heal_ms.saturating_sub(whole_ms).max(SETTLED_MS + 2_000);
             (dice.within(SETTLED_MS + 1_000, latest_ms), whole_ms)
+        }
+        // The leader misses renewals, and the agent is back before its lease is over.
+        FaultWhat::IsolateFenced { .. } if dice.chance(50) => {
+            (at_ms, dice.within(agent_ms * 6 / 10, agent_ms * 9 / 10))
         }
         _ => (at_ms, for_ms),
     };
@@ -138,11 +143,11 @@ fn partition(dice: &mut Stream, scenario: &Scenario, target: Target, way: Way, r
     let replicas = scenario.replicas.len();
     let one = dice.position(replicas);
     let other = (one + 1) % replicas.max(1);
-    match dice.weighted(&[3, 3, 2, 3, 1, 1, 3]) {
+    match dice.weighted(&[3, 3, 2, 4, 1, 1, 3]) {
         0 => FaultWhat::IsolateReplica { target, way },
-        1 => FaultWhat::LeaderMinority { with: dice.position(replicas / 2 + 1).min((replicas - 1) / 2), way },
+        1 => FaultWhat::LeaderMinority { with: dice.position(((replicas - 1) / 2).max(1)), way },
         2 => FaultWhat::IsolateRegion { region: dice.pick(&scenario.racks).region.clone(), way },
-        3 if dice.chance(50) => FaultWhat::IsolateFenced { rack, way },
+        3 if dice.chance(60) => FaultWhat::IsolateFenced { rack, way },
         3 => FaultWhat::IsolateRack { rack, way },
         4 if replicas > 2 => FaultWhat::Bridge { one, other, way },
         4 => FaultWhat::IsolateRack { rack, way },

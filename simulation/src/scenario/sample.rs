@@ -53,6 +53,7 @@ pub(crate) fn sample() -> Scenario {
             fault(6, Class::Clock, FaultWhat::ClockJump { host: 6, by_ms: -500 }),
             fault(7, Class::Poison, FaultWhat::Workload),
         ],
+        spares_quorum: false,
         heal_ms: 20_000,
         end_ms: 50_000,
     }

@@ -15,6 +15,9 @@ const LAST_SUBMIT_BEFORE_HEAL_MS: u64 = 3_000;
 /// Fenced tasks that run through a good part of the faults, so that losing a lease has somebody to hurt.
 const GUARDS: (u64, u64) = (3, 7);
 const GUARD_RUNS_MS: (u64, u64) = (12_000, 22_000);
+/// Somebody does nothing but read, so often, while there are faults: whoever answers reads without the right
+/// to is found out.
+const READ_EVERY_MS: u64 = 400;
 /// After the faults: these must all be served.
 const PROBES: u64 = 10;
 /// A job that is cancelled this long after the heal must then come to its end long before its time.
@@ -87,9 +90,16 @@ pub(super) fn draw(dice: &mut Stream, scenario: &Scenario) -> Vec<SessionPlan> {
     for session in &mut sessions {
         session.steps.sort_by_key(|step| step.at_ms);
     }
+    sessions.push(reader(scenario));
     sessions.push(nudges(scenario));
     sessions.push(probe(scenario));
     sessions
+}
+
+fn reader(scenario: &Scenario) -> SessionPlan {
+    let times = (SETTLED_MS..scenario.heal_ms).step_by(usize::try_from(READ_EVERY_MS).unwrap_or(1));
+    let steps = times.map(|at_ms| OperationPlan { at_ms, what: Ask::List }).collect();
+    SessionPlan { host: 0, when: When::Always, steps }
 }
 
 /// A job of one short task.
