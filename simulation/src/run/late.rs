@@ -8,7 +8,9 @@ use super::{Violation, World};
 use crate::scenario::{Class, FaultPlan, FaultWhat, Kind, Target};
 
 /// The heal is put off by no more than this.
-pub(super) const PUT_OFF_MAX: Duration = Duration::from_secs(55);
+const PUT_OFF_MAX: Duration = Duration::from_secs(55);
+/// Who is still away then, to miss a snapshot, comes back after this, for another try.
+pub(super) const ABSENT_LATE_MAX: Duration = Duration::from_secs(20);
 /// Between two looks at what is lacking.
 const LOOK_EVERY: Duration = Duration::from_millis(250);
 /// A fault that strikes late lasts no longer, and shows within so much more what it does.

@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
-use super::late::PUT_OFF_MAX;
+use super::late::ABSENT_LATE_MAX;
 use super::{Cuts, Violation, World};
 use crate::disk::Failing;
 use crate::facts::Fact;
@@ -115,10 +115,11 @@ impl World {
         Ok(())
     }
 
-    /// Ends everything that goes on; who is to miss a snapshot stays away, where nobody has needed one.
+    /// Ends everything that goes on; one that is to miss a snapshot stays away, where nobody has needed one.
     pub(super) fn end_faults(&mut self, now: Duration) -> Result<(), Violation> {
         self.striking.coming.clear();
-        let stays_away = self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
+        let mut stays_away =
+            self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
         for fault in &mut self.striking.under_way {
             fault.ends = now;
         }
@@ -126,6 +127,8 @@ impl World {
             power.paused_until = power.paused_until.map(|_| now);
             if power.until_purged.is_some() && stays_away {
                 power.until_purged = Some(1);
+                power.off_until = Some(now + ABSENT_LATE_MAX);
+                stays_away = false;
             } else {
                 power.until_purged = None;
                 power.off_until = power.off_until.map(|_| now);
@@ -223,8 +226,10 @@ impl World {
         let own = shadows[position].live().log_bounds().map_or(0, |(_, last)| last);
         let needed = own + snapshots.saturating_sub(1) * self.scenario.settings.snapshot_entries;
         let purged = |at: &usize| shadows[*at].live().purged().unwrap_or(0);
-        let others: Vec<usize> =
-            (0..shadows.len()).filter(|at| *at != position && shadows[*at].live().applied().is_some()).collect();
+        // Those that are away like it cut nothing off.
+        let stays = |at: &usize| self.striking.replicas[*at].until_purged.is_none();
+        let takes_part = |at: &usize| *at != position && shadows[*at].live().applied().is_some();
+        let others: Vec<usize> = (0..shadows.len()).filter(|at| takes_part(at) && stays(at)).collect();
         !others.is_empty() && others.iter().map(purged).min().unwrap_or(0) > needed
     }
 
@@ -350,8 +355,8 @@ impl World {
                 if struck {
                     let power = &mut self.striking.replicas[replica];
                     power.until_purged = Some(*snapshots);
-                    // The heal decides, if nothing does before.
-                    power.off_until = Some(Duration::from_millis(self.scenario.heal_ms) + PUT_OFF_MAX);
+                    // The end of the faults decides, if nothing does before.
+                    power.off_until = Some(now.max(Duration::from_millis(self.scenario.heal_ms)) + ABSENT_LATE_MAX);
                 }
                 Ok(struck)
             }
