@@ -1,4 +1,4 @@
-//! What goes first when more is proposed than the log takes.
+//! What goes first when more is proposed than the log takes (ADR 0013).
 
 use quorate_state::Command;
 use tokio::sync::mpsc;
