@@ -38,6 +38,10 @@ use std::process::ExitCode;
 use clap::Parser as _;
 use commands::{CommandLine, Verdict};
 
+/// As in the product.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     match CommandLine::parse().run() {
         Ok(Verdict::Good) => ExitCode::SUCCESS,

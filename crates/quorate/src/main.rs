@@ -33,6 +33,10 @@ use settings::Settings;
 /// without a quorum there is no end of tries.
 const LOG_FILTER: &str = "info,openraft=warn";
 
+/// Replicas allocate many small, short-lived values on several threads.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
     let cli = match Cli::try_parse_from(&arguments) {
