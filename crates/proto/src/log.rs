@@ -15,19 +15,71 @@ use quorate_state::{Entry, Item, Millis, Principal, RequestId, RequestKey, Stamp
 use crate::format::parts::{digest_from, digest_to, parsed, required};
 use crate::format::{ENTRY_FORMAT, FormatError, GROUP};
 
+/// The field of an entry that holds its items: the last one, so that encoded items can follow the rest.
+const ITEMS: u32 = 4;
+
 /// The bytes of an entry, the same for equal entries.
 pub fn encode_entry(entry: &Entry) -> Bytes {
-    let message = v1::Entry {
+    message(entry.stamp, entry.items.iter().map(item_to).collect()).encode_to_vec().into()
+}
+
+fn message(stamp: Stamp, items: Vec<v1::Item>) -> v1::Entry {
+    v1::Entry {
         format: ENTRY_FORMAT,
         group: GROUP,
-        stamp: Some(v1::Stamp {
-            wall_ms: entry.stamp.wall.0,
-            term: entry.stamp.term,
-            elapsed_ms: entry.stamp.elapsed_ms,
-        }),
-        items: entry.items.iter().map(item_to).collect(),
-    };
-    message.encode_to_vec().into()
+        stamp: Some(v1::Stamp { wall_ms: stamp.wall.0, term: stamp.term, elapsed_ms: stamp.elapsed_ms }),
+        items,
+    }
+}
+
+/// Items that are encoded before it is known which entry will carry them, and when.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct EncodedItems(Vec<u8>);
+
+impl EncodedItems {
+    /// Adds an item, after checking that its bytes decode to it: an item that would halt the replicas
+    /// is refused before it enters the log. Nothing is added when it is refused.
+    ///
+    /// # Errors
+    /// As [`decode_entry`].
+    pub fn push(&mut self, item: &Item) -> Result<(), FormatError> {
+        let (message, before) = (item_to(item), self.0.len());
+        prost::encoding::message::encode(ITEMS, &message, &mut self.0);
+        let bytes = &self.0[self.0.len() - message.encoded_len()..];
+        let decoded = v1::Item::decode(bytes)
+            .map_err(|source| FormatError::Bytes { what: "an item", source })
+            .and_then(item_from);
+        let refused = match decoded {
+            Ok(decoded) if decoded == *item => return Ok(()),
+            Ok(_) => FormatError::Unfaithful("an item"),
+            Err(error) => error,
+        };
+        self.0.truncate(before);
+        Err(refused)
+    }
+
+    /// Adds items that were encoded apart.
+    pub fn append(&mut self, more: Self) {
+        if self.0.is_empty() {
+            *self = more;
+        } else {
+            self.0.extend(more.0);
+        }
+    }
+
+    /// Bytes that they take up of an entry.
+    pub fn bytes(&self) -> usize {
+        self.0.len()
+    }
+}
+
+/// The bytes of an entry of these items, in this order: those that [`encode_entry`] gives.
+pub fn join_items<'a>(stamp: Stamp, parts: impl Iterator<Item = &'a EncodedItems> + Clone) -> Bytes {
+    let head = message(stamp, vec![]);
+    let mut bytes = Vec::with_capacity(head.encoded_len() + parts.clone().map(EncodedItems::bytes).sum::<usize>());
+    bytes.extend(head.encode_to_vec());
+    parts.for_each(|part| bytes.extend(&part.0));
+    bytes.into()
 }
 
 /// The entry of these bytes.
@@ -49,16 +101,6 @@ pub fn decode_entry(bytes: &[u8]) -> Result<Entry, FormatError> {
         items: message.items.into_iter().map(item_from).collect::<Result<_, _>>()?,
     };
     if encode_entry(&entry) == bytes { Ok(entry) } else { Err(FormatError::Unfaithful("a log entry")) }
-}
-
-/// The bytes of an entry, after checking that they decode to it: what a proposer calls, so that an
-/// entry which would halt the replicas is refused before it enters the log.
-///
-/// # Errors
-/// As [`decode_entry`].
-pub fn encode_checked(entry: &Entry) -> Result<Bytes, FormatError> {
-    let bytes = encode_entry(entry);
-    if decode_entry(&bytes)? == *entry { Ok(bytes) } else { Err(FormatError::Unfaithful("a log entry")) }
 }
 
 fn item_to(item: &Item) -> v1::Item {

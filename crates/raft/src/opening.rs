@@ -75,8 +75,7 @@ fn walk(view: &dyn DiskView, purged: Option<LogId>) -> Result<Option<LogId>, Err
                 )));
             }
             if let openraft::EntryPayload::Normal(payload) = &entry.payload {
-                quorate_proto::log::decode_entry(&payload.0)
-                    .map_err(|error| Error::Damaged(format!("entry {index} of its log: {error}")))?;
+                payload.entry().map_err(|error| Error::Damaged(format!("entry {index} of its log: {error}")))?;
             }
             last = Some(entry.log_id);
         }

@@ -7,8 +7,8 @@ mod lane;
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_proto::log::encode_checked;
-use quorate_state::{Entry, Item, Rejection, Reply, Stamp};
+use quorate_proto::log::EncodedItems;
+use quorate_state::{Item, Rejection, Reply};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 
 use crate::lead::Lead;
@@ -34,7 +34,7 @@ pub(crate) struct Proposer {
 struct Group {
     items: Vec<Item>,
     count: usize,
-    bytes: usize,
+    encoded: EncodedItems,
     lane: Lane,
     answer: oneshot::Sender<Result<Answers, ProposeError>>,
     _room: Arc<Room>,
@@ -47,10 +47,10 @@ struct Room {
 }
 
 /// Items that fit into one entry.
+#[derive(Default)]
 struct Part {
     items: Vec<Item>,
-    /// Encoded.
-    bytes: usize,
+    encoded: EncodedItems,
 }
 
 impl Proposer {
@@ -93,32 +93,30 @@ impl Proposer {
     /// Cuts items into what entries can hold.
     fn parts(&self, items: Vec<Item>) -> Result<Vec<Part>, ProposeError> {
         let mut parts = vec![];
-        // The next items last.
-        let mut waiting = vec![items];
-        while let Some(mut items) = waiting.pop() {
-            if items.len() > self.tuning.entry_items_max {
-                waiting.push(items.split_off(self.tuning.entry_items_max));
-            }
-            // Encoded, decoded and encoded again before anybody else sees it: an entry that does not
-            // survive this would halt every replica. What is sent is encoded with its stamp later.
-            let entry = Entry { stamp: Stamp::default(), items };
-            let encoded = encode_checked(&entry).map_err(|error| ProposeError::Undecodable(error.to_string()))?;
-            let (mut items, bytes) = (entry.items, encoded.len());
-            if bytes <= self.tuning.entry_bytes_max {
-                parts.push(Part { items, bytes });
-            } else if items.len() > 1 {
-                waiting.push(items.split_off(items.len() / 2));
-                waiting.push(items);
-            } else {
+        let mut part = Part::default();
+        for item in items {
+            // Encoded and decoded before anybody else sees it: an entry that does not survive this would halt
+            // every replica.
+            let mut encoded = EncodedItems::default();
+            encoded.push(&item).map_err(|error| ProposeError::Undecodable(error.to_string()))?;
+            if encoded.bytes() > self.tuning.entry_bytes_max {
                 return Err(too_large("entry_bytes_max", self.tuning.entry_bytes_max));
             }
+            let is_full = part.items.len() >= self.tuning.entry_items_max
+                || part.encoded.bytes() + encoded.bytes() > self.tuning.entry_bytes_max;
+            if is_full {
+                parts.push(std::mem::take(&mut part));
+            }
+            part.items.push(item);
+            part.encoded.append(encoded);
         }
+        parts.push(part);
         Ok(parts)
     }
 
     /// Takes up room in the queue for all parts at once, or for none.
     fn room(&self, parts: &[Part]) -> Result<Room, ProposeError> {
-        let bytes = parts.iter().map(|part| part.bytes).sum::<usize>();
+        let bytes = parts.iter().map(|part| part.encoded.bytes()).sum::<usize>();
         if bytes > self.tuning.queue_bytes_max {
             return Err(too_large("queue_bytes_max", self.tuning.queue_bytes_max));
         }
@@ -136,10 +134,10 @@ impl Proposer {
     /// Queues one part and waits for its answers.
     async fn submit(&self, part: Part, room: Arc<Room>) -> Result<Answers, ProposeError> {
         let (answer, answered) = oneshot::channel();
-        let Part { items, bytes } = part;
+        let Part { items, encoded } = part;
         // Items of one caller are of one kind; the least urgent of them decides.
         let lane = items.iter().map(|item| Lane::of(&item.command)).max().unwrap_or(Lane::Control);
-        let group = Group { count: items.len(), items, bytes, lane, answer, _room: room };
+        let group = Group { count: items.len(), items, encoded, lane, answer, _room: room };
         self.lanes.of(lane).try_send(group).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 ProposeError::Overloaded { limit: "queue_items_max", max: self.tuning.queue_items_max as u64 }

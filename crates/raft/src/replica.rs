@@ -204,7 +204,7 @@ impl Replica {
     }
 
     /// The last applied state.
-    pub fn view(&self) -> State {
+    pub fn view(&self) -> Arc<State> {
         self.inner.published.view()
     }
 

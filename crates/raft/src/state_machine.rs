@@ -13,7 +13,7 @@ use openraft::storage::{ApplyResponder, EntryResponder, RaftStateMachine};
 use openraft::{EntryPayload, OptionalSend};
 use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
-use quorate_proto::{log, rows as encoding};
+use quorate_proto::rows as encoding;
 use quorate_seams::{Batch, Durability, Table};
 use quorate_state::{Change, Meta, Revision, State};
 
@@ -113,7 +113,7 @@ impl StateMachine {
         let revision = Revision(self.done.base + entry.log_id.index);
         let (changes, events, outcome) = match &entry.payload {
             EntryPayload::Normal(payload) => {
-                let entry = log::decode_entry(&payload.0).map_err(|error| self.store.fail(&error))?;
+                let entry = payload.entry().map_err(|error| self.store.fail(&error))?;
                 let applied = quorate_state::apply(&self.state, revision, &entry);
                 self.state = applied.next;
                 (applied.changes, applied.events, Outcome(applied.replies))

@@ -1,10 +1,13 @@
 //! What openraft is told about our types, and the names under which the rest of the crate uses it.
 
 use std::fmt;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::impls::leader_id_std;
-use quorate_state::{RegionName, Rejection, Reply, Uuid};
+use quorate_proto::format::FormatError;
+use quorate_proto::log;
+use quorate_state::{Entry, RegionName, Rejection, Reply, Uuid};
 
 use crate::runtime::Runtime;
 use crate::state_machine::StateMachine;
@@ -34,13 +37,48 @@ pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<Type
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
 
 /// An encoded [`quorate_state::Entry`]. It stays encoded on its way through log and network, and is
-/// decoded once, where it is applied.
-#[derive(Clone, PartialEq, Eq)]
-pub(crate) struct Payload(pub(crate) Bytes);
+/// decoded where it is applied; who made it knows it decoded already.
+#[derive(Clone)]
+pub(crate) struct Payload {
+    bytes: Bytes,
+    entry: Option<Arc<Entry>>,
+}
+
+impl Payload {
+    /// Bytes that came from a log or a peer.
+    pub(crate) fn of(bytes: Bytes) -> Self {
+        Self { bytes, entry: None }
+    }
+
+    /// The bytes of `entry`, which were made from it and checked.
+    pub(crate) fn made(bytes: Bytes, entry: Entry) -> Self {
+        Self { bytes, entry: Some(Arc::new(entry)) }
+    }
+
+    pub(crate) fn bytes(&self) -> &Bytes {
+        &self.bytes
+    }
+
+    /// What they say.
+    pub(crate) fn entry(&self) -> Result<Arc<Entry>, FormatError> {
+        match &self.entry {
+            Some(entry) => Ok(entry.clone()),
+            None => log::decode_entry(&self.bytes).map(Arc::new),
+        }
+    }
+}
+
+impl PartialEq for Payload {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for Payload {}
 
 impl fmt::Debug for Payload {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "entry of {} bytes", self.0.len())
+        write!(f, "entry of {} bytes", self.bytes.len())
     }
 }
 

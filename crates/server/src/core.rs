@@ -47,7 +47,7 @@ pub(crate) struct Core {
 
 impl Core {
     /// The state as of now: whatever was acknowledged to anyone before this call is in it.
-    pub(crate) async fn read(&self) -> Result<State, ApiError> {
+    pub(crate) async fn read(&self) -> Result<Arc<State>, ApiError> {
         let trusts_itself = quorate_planted::is(Bug::ReadWithoutBarrier)
             || (quorate_planted::is(Bug::DeposedLeaderReads) && self.leading().is_some());
         if !trusts_itself {

@@ -100,7 +100,7 @@ impl Liveness {
     /// and forgotten meanwhile can look alive.
     pub(crate) fn resume(
         &self,
-        view: impl FnOnce() -> State,
+        view: impl FnOnce() -> Arc<State>,
         node: &NodeName,
         epoch: Epoch,
         arrived: BootInstant,

@@ -80,7 +80,7 @@ mod tests {
     use crate::type_config::{Payload, log_id};
 
     fn entry(term: u64, index: u64) -> LogEntry {
-        LogEntry { log_id: log_id(term, index), payload: EntryPayload::Normal(Payload("entry".into())) }
+        LogEntry { log_id: log_id(term, index), payload: EntryPayload::Normal(Payload::of("entry".into())) }
     }
 
     fn recent(indexes: std::ops::Range<u64>) -> Recent {

@@ -34,7 +34,7 @@ fn scratch() -> (tempfile::TempDir, Store) {
 }
 
 fn entry(index: u64, bytes: usize) -> LogEntry {
-    LogEntry { log_id: log_id(1, index), payload: EntryPayload::Normal(Payload(vec![7; bytes].into())) }
+    LogEntry { log_id: log_id(1, index), payload: EntryPayload::Normal(Payload::of(vec![7; bytes].into())) }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -162,7 +162,7 @@ mod tests {
 
     #[test]
     fn only_an_empty_append_to_a_peer_that_lacks_committed_entries_is_a_sign_of_hunger() {
-        let entry = LogEntry { log_id: log_id(1, 6), payload: EntryPayload::Normal(Payload("entry".into())) };
+        let entry = LogEntry { log_id: log_id(1, 6), payload: EntryPayload::Normal(Payload::of("entry".into())) };
         assert!(has_nothing_for_who_needs_more(&request(5, 9, vec![])));
         assert!(!has_nothing_for_who_needs_more(&request(5, 9, vec![entry])), "it gets some of them");
         assert!(!has_nothing_for_who_needs_more(&request(9, 9, vec![])), "a sign of life to one that has all");

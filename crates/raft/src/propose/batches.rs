@@ -6,7 +6,7 @@ use std::time::Duration;
 use openraft::errors::ClientWriteError;
 use openraft::impls::ProgressResponder;
 use quorate_planted::Bug;
-use quorate_proto::log::encode_entry;
+use quorate_proto::log::join_items;
 use quorate_state::Entry;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 
@@ -88,8 +88,9 @@ impl Batches {
         let Some(stamp) = self.lead.stamp() else {
             return answer_all(groups, &ProposeError::NotLeader { leader: self.lead.hint() });
         };
+        let bytes = join_items(stamp, groups.iter().map(|group| &group.encoded));
         let items = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
-        let payload = Payload(encode_entry(&Entry { stamp, items }));
+        let payload = Payload::made(bytes, Entry { stamp, items });
         let (responder, outcome) = ProgressResponder::<TypeConfig, _>::complete_only();
         // Only in the very term that the stamp names; entries reach openraft in the order of their
         // stamps, because this is the only task that writes.
@@ -131,14 +132,14 @@ impl Waiting {
             let share = |max: usize| if others_wait { max - max / LEFT_FOR_OTHERS } else { max };
             let (items_max, bytes_max) = (share(self.items_max), share(self.bytes_max));
             while let Some(group) = self.take(lane) {
-                let fits = items + group.count <= items_max && bytes + group.bytes <= bytes_max;
+                let fits = items + group.count <= items_max && bytes + group.encoded.bytes() <= bytes_max;
                 // A group that no share could hold still goes, alone.
                 if !fits && !groups.is_empty() {
                     *self.carried.of_mut(lane) = Some(group);
                     break;
                 }
                 items += group.count;
-                bytes += group.bytes;
+                bytes += group.encoded.bytes();
                 groups.push(group);
             }
         }
@@ -155,7 +156,7 @@ impl Waiting {
 }
 
 fn size(groups: &[Group]) -> (usize, usize) {
-    groups.iter().fold((0, 0), |(items, bytes), group| (items + group.count, bytes + group.bytes))
+    groups.iter().fold((0, 0), |(items, bytes), group| (items + group.count, bytes + group.encoded.bytes()))
 }
 
 fn answer_each(mut groups: Vec<Group>, outcome: Outcome) {
@@ -181,6 +182,8 @@ fn answer_all(groups: Vec<Group>, error: &ProposeError) {
 mod tests {
     use tokio::sync::oneshot;
 
+    use quorate_proto::log::EncodedItems;
+
     use super::super::Room;
     use super::*;
 
@@ -197,7 +200,7 @@ mod tests {
             let permits = Arc::new(Semaphore::new(2));
             let permit = || permits.clone().try_acquire_owned().unwrap();
             let room = Arc::new(Room { _items: permit(), _bytes: permit() });
-            let group = Group { items: vec![], count, bytes: 10, lane, answer, _room: room };
+            let group = Group { items: vec![], count, encoded: EncodedItems::default(), lane, answer, _room: room };
             assert!(senders.of(lane).try_send(group).is_ok());
         }
     }

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Mutex, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
 use quorate_state::{Revision, State};
 use tokio::sync::watch;
@@ -16,7 +16,7 @@ const CHECKPOINTS_MAX: usize = 64;
 
 /// The last state whose rows are on disk, and what goes with it.
 pub(crate) struct Published {
-    state: RwLock<State>,
+    state: RwLock<Arc<State>>,
     revision: watch::Sender<Revision>,
     events_from: AtomicU64,
     members: RwLock<Members>,
@@ -50,7 +50,7 @@ impl Published {
     }
 
     /// The last applied state.
-    pub(crate) fn view(&self) -> State {
+    pub(crate) fn view(&self) -> Arc<State> {
         self.state.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
@@ -96,8 +96,9 @@ impl Published {
         self.purge_below.raise(next_index);
         self.note_members(membership, replica_max);
         self.forget_events_below(state.meta().events_from);
+        let next = Arc::new(state.clone());
         // The old state is dropped outside the lock: freeing a large one takes time.
-        let old = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), state.clone());
+        let old = std::mem::replace(&mut *self.state.write().unwrap_or_else(PoisonError::into_inner), next);
         self.revision.send_replace(state.revision());
         drop(old);
     }

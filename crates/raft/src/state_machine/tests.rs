@@ -55,7 +55,7 @@ fn entry(index: u64, command: Command) -> LogEntry {
     let item = Item { principal: Principal::controller(), request: None, command };
     let stamp = Stamp { wall: Millis(1_000 + index), term: 1, elapsed_ms: index };
     let bytes = encode_entry(&Entry { stamp, items: vec![item] });
-    LogEntry { log_id: log_id(1, index), payload: EntryPayload::Normal(Payload(bytes)) }
+    LogEntry { log_id: log_id(1, index), payload: EntryPayload::Normal(Payload::of(bytes)) }
 }
 
 fn history() -> Vec<LogEntry> {
@@ -147,7 +147,7 @@ async fn a_snapshot_that_cannot_be_read_changes_nothing() {
 async fn an_entry_that_cannot_be_read_halts_instead_of_being_skipped() {
     let mut bench = Bench::new();
     bench.apply(history()).await;
-    let nonsense = LogEntry { log_id: log_id(2, 7), payload: EntryPayload::Normal(Payload("\u{8}\u{7f}".into())) };
+    let nonsense = LogEntry { log_id: log_id(2, 7), payload: EntryPayload::Normal(Payload::of("\u{8}\u{7f}".into())) };
     assert!(bench.machine.apply(stream::iter([Ok((nonsense, None))])).await.is_err());
     assert!(bench.machine.store.failure().is_some());
 }

@@ -28,7 +28,7 @@ fn frozen(what: &str, bytes: &[u8], expected: &str) {
 fn the_bytes_of_log_entries_are_frozen() {
     let entry = |payload| entry_encode(&LogEntry { log_id: log_id(3, 258), payload });
     frozen("a blank entry", &entry(EntryPayload::Blank), "0a0508031082021200");
-    frozen("a normal entry", &entry(EntryPayload::Normal(Payload("abc".into()))), "0a0508031082021a03616263");
+    frozen("a normal entry", &entry(EntryPayload::Normal(Payload::of("abc".into()))), "0a0508031082021a03616263");
     frozen(
         "a membership",
         &entry(EntryPayload::Membership(membership())),
@@ -71,7 +71,7 @@ fn the_bytes_of_records_are_frozen() {
 #[test]
 fn entries_survive_their_bytes() {
     for payload in
-        [EntryPayload::Blank, EntryPayload::Normal(Payload("abc".into())), EntryPayload::Membership(membership())]
+        [EntryPayload::Blank, EntryPayload::Normal(Payload::of("abc".into())), EntryPayload::Membership(membership())]
     {
         let entry = LogEntry { log_id: log_id(3, 258), payload };
         assert_eq!(entry_decode(entry_encode(&entry)).unwrap(), entry);

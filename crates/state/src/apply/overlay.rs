@@ -10,18 +10,24 @@ use crate::{
 };
 
 pub(super) struct Overlay {
+    /// As it was before the entry.
+    before: State,
     state: State,
     revision: Revision,
     changes: Vec<Change>,
     events: Vec<Event>,
+    /// An item of this entry had to be undone. A copy per item makes its nodes shared, and what is shared
+    /// is copied when it changes: most entries need none, and one in which an item fails half-way is
+    /// likely to hold more of them.
+    keeps_copies: bool,
 }
 
 impl Overlay {
-    pub(super) fn new(state: &State, revision: Revision, meta: Meta) -> Self {
-        let mut state = state.clone();
+    pub(super) fn new(before: &State, revision: Revision, meta: Meta) -> Self {
+        let mut state = before.clone();
         // Recorded once, by `finish`, as it is then.
         state.commit(&Change::Meta(meta));
-        Self { state, revision, changes: Vec::new(), events: Vec::new() }
+        Self { before: before.clone(), state, revision, changes: Vec::new(), events: Vec::new(), keeps_copies: false }
     }
 
     pub(super) fn finish(mut self, replies: Vec<Result<Reply, Rejection>>) -> Applied {
@@ -37,14 +43,26 @@ impl Overlay {
         &mut self,
         act: impl FnOnce(&mut Self) -> Result<Reply, Rejection>,
     ) -> Result<Reply, Rejection> {
-        let (state, changes, events) = (self.state.clone(), self.changes.len(), self.events.len());
+        let copy = self.keeps_copies.then(|| self.state.clone());
+        let (meta, changes, events) = (self.state.meta.clone(), self.changes.len(), self.events.len());
         let result = act(self);
         if result.is_err() {
-            self.state = state;
-            self.changes.truncate(changes);
+            if self.changes.len() > changes {
+                self.changes.truncate(changes);
+                self.state = copy.unwrap_or_else(|| self.replayed());
+                self.keeps_copies = true;
+            }
+            self.state.meta = meta;
             self.events.truncate(events);
         }
         result
+    }
+
+    /// The state before the entry, with the changes so far.
+    fn replayed(&self) -> State {
+        let mut state = self.before.clone();
+        self.changes.iter().for_each(|change| state.commit(change));
+        state
     }
 
     pub(super) fn state(&self) -> &State {

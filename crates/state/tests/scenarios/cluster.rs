@@ -31,14 +31,23 @@ impl Cluster {
     }
 
     pub(crate) fn run_as(&mut self, request: Option<RequestKey>, command: Command) -> Result<Reply, Rejection> {
+        self.entry(vec![(request, command)]).into_iter().next().unwrap()
+    }
+
+    /// All of them in one entry.
+    pub(crate) fn entry(&mut self, commands: Vec<(Option<RequestKey>, Command)>) -> Vec<Result<Reply, Rejection>> {
         self.revision += 1;
         let stamp = Stamp { wall: Millis(1_000_000 + self.elapsed), term: 1, elapsed_ms: self.elapsed };
-        let item = Item { principal: Principal::anonymous_local(), request, command };
-        let applied = apply(&self.state, Revision(self.revision), &Entry { stamp, items: vec![item] });
+        let item = |(request, command)| Item { principal: Principal::anonymous_local(), request, command };
+        let items = commands.into_iter().map(item).collect();
+        let applied = apply(&self.state, Revision(self.revision), &Entry { stamp, items });
+        let mut replayed = self.state.clone();
+        applied.changes.iter().for_each(|change| replayed.commit(change));
+        assert_eq!(replayed, applied.next, "the changes say all of it");
         self.state = applied.next;
         self.changes = applied.changes.len();
         assert_eq!(self.state.check(), Vec::<String>::new());
-        applied.replies.into_iter().next().unwrap()
+        applied.replies
     }
 
     pub(crate) fn pass(&mut self, ms: u64) {
@@ -53,7 +62,11 @@ impl Cluster {
     }
 
     pub(crate) fn register(&mut self, name: &str, uuid: u128, region: &str, cluster: &str) -> Result<Reply, Rejection> {
-        self.run(Command::RegisterNode(Box::new(Registration {
+        self.run(self.registration(name, uuid, region, cluster))
+    }
+
+    pub(crate) fn registration(&self, name: &str, uuid: u128, region: &str, cluster: &str) -> Command {
+        Command::RegisterNode(Box::new(Registration {
             node: name.parse().unwrap(),
             uuid: Uuid(uuid),
             journal: Uuid(uuid),
@@ -65,7 +78,7 @@ impl Cluster {
             labels: BTreeMap::new(),
             attempts: vec![],
             seen: Revision(self.revision),
-        })))
+        }))
     }
 
     pub(crate) fn return_of(&mut self, name: &str, seen: u64, attempts: Vec<AttemptClaim>) {

@@ -3,4 +3,5 @@
 
 mod cluster;
 mod leases;
+mod refusals;
 mod work;
