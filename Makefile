@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint build release bench-tasks bench-log bench-failover bench-etcd deps clean
+.PHONY: help demo test soak lint build release bench-tasks bench-log bench-failover bench-state bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -22,6 +22,7 @@ DRIVER ?= process
 # What the other benchmarks run.
 CONCURRENCY ?= 1,64,1024
 ROUNDS ?= 5
+STATE_TASKS ?= 1000000
 SECONDS_EACH ?= 5
 FAULT ?= kill
 
@@ -74,6 +75,11 @@ bench-failover: ## how long nobody leads after the leader is gone (ROUNDS=5 FAUL
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault $(FAULT)
+
+bench-state: ## what a large state costs: memory, restart, catching up by a snapshot (STATE_TASKS=1000000)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench state --replicas $(REPLICAS) --tasks $(STATE_TASKS)
 
 bench-etcd: ## the same two beside etcd, in turn, with a JSON line per row (ETCD=path of its binary)
 	@$(PREPARE)

@@ -226,12 +226,21 @@ impl LocalCluster {
 
     /// The most memory that replica `replica` has used since its start, in bytes.
     pub fn replica_peak_memory(&self, replica: usize) -> Result<u64, Error> {
+        self.memory(replica, "VmHWM:")
+    }
+
+    /// The memory that replica `replica` uses now, in bytes.
+    pub fn replica_memory(&self, replica: usize) -> Result<u64, Error> {
+        self.memory(replica, "VmRSS:")
+    }
+
+    fn memory(&self, replica: usize, field: &str) -> Result<u64, Error> {
         let pid = self.replicas[replica].pid().unwrap_or(0);
         let failed = |source| Error::Usage { pid, source };
         let status = std::fs::read_to_string(format!("/proc/{pid}/status")).map_err(failed)?;
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+        let line = status.lines().find_map(|line| line.strip_prefix(field));
         let kib = line.and_then(|rest| rest.split_whitespace().next()).and_then(|number| number.parse::<u64>().ok());
-        kib.map(|kib| kib * 1024).ok_or_else(|| failed(std::io::Error::other("/proc has no VmHWM")))
+        kib.map(|kib| kib * 1024).ok_or_else(|| failed(std::io::Error::other(format!("/proc has no {field}"))))
     }
 
     /// An error when a process that was started has ended by itself.

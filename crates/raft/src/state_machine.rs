@@ -214,6 +214,7 @@ impl StateMachine {
         }
         (self.state, self.done) = (state, done);
         self.publish();
+        tracing::info!(revision = %self.state.revision(), "a snapshot was installed");
         Ok(())
     }
 }

@@ -97,8 +97,9 @@ impl Core {
         work: impl Future<Output = Result<T, ApiError>>,
     ) -> Result<Response<T>, Status> {
         let started = self.seams.clock.boot();
-        // `run` and `task` are filled in by whoever finds out which are meant.
-        let span = tracing::info_span!("rpc", method, run = tracing::field::Empty, task = tracing::field::Empty);
+        // `run` and `task` are filled in by whoever finds out which are meant. A span costs more than many a
+        // request: what is logged at `info` and above says itself what it is about.
+        let span = tracing::debug_span!("rpc", method, run = tracing::field::Empty, task = tracing::field::Empty);
         let result = work.instrument(span.clone()).await;
         let _entered = span.enter();
         let status = result.as_ref().err().map(to_status);

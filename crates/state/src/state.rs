@@ -135,9 +135,12 @@ impl State {
                 self.runs.insert_mut(run.id, run.clone());
             }
             Change::Annotation(annotation) => {
-                let mut of_run = self.annotations.get(&annotation.run).cloned().unwrap_or_default();
-                of_run.insert_mut(annotation.key.clone(), annotation.clone());
-                self.annotations.insert_mut(annotation.run, of_run);
+                if let Some(of_run) = self.annotations.get_mut(&annotation.run) {
+                    of_run.insert_mut(annotation.key.clone(), annotation.clone());
+                } else {
+                    let first = Map::default().insert(annotation.key.clone(), annotation.clone());
+                    self.annotations.insert_mut(annotation.run, first);
+                }
             }
             Change::Task(task) => {
                 let old = self.tasks.get(&task.id).cloned();

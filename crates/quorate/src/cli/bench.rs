@@ -5,13 +5,14 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_bench::failover::{self, FailoverBench};
 use quorate_bench::log::LogBench;
+use quorate_bench::state::StateBench;
 use quorate_bench::tasks::{self, TasksBench};
 use quorate_server::Tuning;
 
 use super::Context;
 use crate::exit::{Code, Error};
 use crate::render::Output;
-use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchTasks, Configuration};
+use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchState, BenchTasks, Configuration};
 use crate::start;
 
 /// `quorate bench`.
@@ -45,6 +46,26 @@ enum What {
     /// leader is killed or stopped. With --etcd the same is done to etcd, with its defaults and with
     /// timeouts like ours.
     Failover(Failover),
+    /// Fill the state with waiting tasks, and measure what that costs
+    ///
+    /// Starts replicas as separate processes on loopback and submits runs of 100 tasks each, which wait:
+    /// there is no agent. Then one follower is stopped and started again, and another time it is away,
+    /// under load, until it needs a snapshot. Prints memory, times, and the 99th percentile of
+    /// writes in each second, without and with that snapshot beside them.
+    State(State),
+}
+
+#[derive(Args, Debug)]
+struct State {
+    /// Replicas of the control plane
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Tasks in all
+    #[arg(long, default_value_t = 1_000_000)]
+    tasks: u32,
+    /// Leave data and logs behind
+    #[arg(long)]
+    keep: bool,
 }
 
 #[derive(Args, Debug)]
@@ -128,6 +149,7 @@ impl Bench {
             What::Tasks(tasks) => tasks.execute(context.output).await,
             What::Log(log) => log.execute(context.output).await,
             What::Failover(failover) => failover.execute(context.output).await,
+            What::State(state) => state.execute(context.output).await,
         }
     }
 }
@@ -200,6 +222,16 @@ impl Failover {
         let note = move |text: &str| output.note(text);
         let row = unless_interrupted(bench.run(&note)).await?;
         output.show(&BenchFailover::from(row))?;
+        Ok(Code::Ok)
+    }
+}
+
+impl State {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
+        let bench = StateBench { binary: this_binary()?, replicas: self.replicas, tasks: self.tasks, keep: self.keep };
+        let note = move |text: &str| output.note(text);
+        let report = unless_interrupted(bench.run(&note)).await?;
+        output.show(&BenchState::from(report))?;
         Ok(Code::Ok)
     }
 }

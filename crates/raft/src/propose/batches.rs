@@ -18,9 +18,9 @@ use crate::{ProposeError, Tuning};
 
 /// With more entries than these on their way the next one waits for [`PACE`], so that those who come meanwhile
 /// share it: an entry costs every replica about as much as a hundred of its items do.
-const UNPACED_MAX: usize = 2;
+const UNPACED_MAX: usize = 1;
 /// Where replicas are far apart an entry is on its way for long; then one follows the other in this time.
-const PACE: Duration = Duration::from_millis(2);
+const PACE: Duration = Duration::from_millis(4);
 /// Of the items and bytes of an entry, one part in so many is left for less urgent lanes where something
 /// waits there: what is urgent comes first, but keeps nobody out for ever.
 const LEFT_FOR_OTHERS: usize = 8;

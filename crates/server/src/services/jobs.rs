@@ -68,7 +68,7 @@ async fn submit(core: &Core, request: Request<v1::SubmitJobRequest>) -> Result<v
             return Err(core.internal(&format!("a submit was answered with {reply:?}")));
         };
         tracing::Span::current().record("run", tracing::field::display(run));
-        tracing::info!(namespace = %spec.namespace, job = %spec.name, version, %revision, %principal, "run submitted");
+        tracing::info!(%run, namespace = %spec.namespace, job = %spec.name, version, %revision, %principal, "run submitted");
         return Ok(v1::SubmitJobResponse {
             run_id: run.to_string(),
             version,

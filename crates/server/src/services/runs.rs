@@ -226,7 +226,7 @@ async fn cancel(core: &Shared, request: Request<v1::CancelRunRequest>) -> Result
     }
     match core.propose(principal.clone(), key, Command::CancelRun { run: run.id }).await? {
         Reply::Cancelling { ended_before, revision } => {
-            tracing::info!(%principal, ended_before, "run cancelled");
+            tracing::info!(run = %run.id, %principal, ended_before, "run cancelled");
             Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before, revision: revision.0 })
         }
         other => Err(core.internal(&format!("a cancel was answered with {other:?}"))),

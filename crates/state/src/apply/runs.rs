@@ -38,7 +38,9 @@ pub(super) fn annotate(
     value: &Arc<str>,
 ) -> Result<Reply, Rejection> {
     let settings = overlay.settings()?;
-    overlay.run(run)?;
+    if overlay.state().run(run).is_none() {
+        return Err(Rejection::UnknownRun(run));
+    }
     let (bytes, bytes_max) = (value.len() as u64, u64::from(settings.annotation_value_bytes_max));
     if bytes > bytes_max {
         let message = format!("has {bytes} bytes, annotation_value_bytes_max is {bytes_max}");
