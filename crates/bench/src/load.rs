@@ -46,6 +46,7 @@ pub(crate) struct Load {
 }
 
 /// Where it is seen what the load costs.
+#[derive(Clone)]
 pub(crate) struct Meter {
     /// The processes that serve it.
     pub(crate) pids: Vec<u32>,

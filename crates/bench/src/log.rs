@@ -5,6 +5,7 @@
 //! of it, in turn with ours: what the machine does to one it does to the other.
 
 mod annotate;
+mod stream;
 
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -13,6 +14,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) use annotate::{Annotate, make_runs};
+use stream::AnnotateStream;
 
 use crate::Error;
 use crate::etcd::{Etcd, KeyValue};
@@ -56,11 +58,23 @@ pub struct LogBench {
     pub keep: bool,
 }
 
+/// Through which API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Api {
+    /// A call per operation.
+    Unary,
+    /// A stream per connection.
+    Stream,
+}
+
 /// What was measured at one level of concurrency.
 #[derive(Clone, Debug, Serialize)]
 pub struct Row {
     /// `log`.
     pub bench: &'static str,
+    /// Ours; etcd is asked by calls.
+    pub api: Api,
     /// Callers.
     pub concurrency: usize,
     /// Rounds that the medians are of.
@@ -108,38 +122,46 @@ impl LogBench {
             note("starting etcd");
             theirs = Some(Theirs::start(self, binary).await?);
         }
-        let mut cells: Vec<Vec<(Cell, Option<Cell>)>> = vec![Vec::new(); self.concurrency.len()];
+        let mut cells: Vec<Vec<Measured>> = vec![Vec::new(); self.concurrency.len()];
         for round in 0..self.rounds {
             for (level, concurrency) in self.concurrency.iter().enumerate() {
                 let load = self.load(*concurrency);
-                let (cell, other) = match &mut theirs {
+                let (cell, stream, other) = match &mut theirs {
                     // Whoever comes second finds a warmer machine, or a fuller disk: not always the same.
                     Some(theirs) if round % 2 == 1 => {
                         let other = theirs.0.run(load).await?;
-                        (ours.0.run(load).await?, Some(other))
+                        (ours.unary.run(load).await?, ours.stream.run(load).await?, Some(other))
                     }
-                    Some(theirs) => (ours.0.run(load).await?, Some(theirs.0.run(load).await?)),
-                    None => (ours.0.run(load).await?, None),
+                    Some(theirs) => {
+                        let (cell, stream) = (ours.unary.run(load).await?, ours.stream.run(load).await?);
+                        (cell, stream, Some(theirs.0.run(load).await?))
+                    }
+                    None => (ours.unary.run(load).await?, ours.stream.run(load).await?, None),
                 };
                 let told = |name: &str, cell: &Cell| {
                     let (ops, p99) = (cell.ops_per_s, cell.p99_us / 1e3);
                     format!("{name} {ops:.0}/s (p99 {p99:.1} ms, {:.0} us of CPU each)", cell.cpu_us_per_op)
                 };
                 let other_told = other.as_ref().map_or_else(String::new, |cell| format!(", {}", told("etcd", cell)));
-                note(&format!("round {}, {concurrency} callers: {}{other_told}", round + 1, told("quorate", &cell)));
-                cells[level].push((cell, other));
+                let (unary_told, stream_told) = (told("quorate", &cell), told("by stream", &stream));
+                note(&format!("round {}, {concurrency} callers: {unary_told}, {stream_told}{other_told}", round + 1));
+                cells[level].push(Measured { unary: cell, stream, etcd: other });
             }
         }
-        ours.1.check_processes()?;
+        ours.cluster.check_processes()?;
         if self.keep {
-            note(&format!("data and logs are in {}", ours.1.directory().display()));
+            note(&format!("data and logs are in {}", ours.cluster.directory().display()));
         }
-        Ok(self.concurrency.iter().zip(&cells).filter_map(|(concurrency, cells)| row(*concurrency, cells)).collect())
+        let rows = |api| {
+            let levels = self.concurrency.iter().zip(&cells);
+            levels.filter_map(move |(concurrency, cells)| row(api, *concurrency, cells))
+        };
+        Ok(rows(Api::Unary).chain(rows(Api::Stream)).collect())
     }
 
     fn load(&self, concurrency: usize) -> Load {
         let time = Duration::from_secs(self.seconds);
-        let cells = (self.rounds * self.concurrency.len()) as u64;
+        let cells = (2 * self.rounds * self.concurrency.len()) as u64;
         let operations_max = OPERATIONS_MAX * u64::from(WARM_UP_PART) / u64::from(WARM_UP_PART + 1) / cells;
         let connections = self.connections.min(concurrency);
         Load { concurrency, connections, warm_up: time / WARM_UP_PART, time, operations_max }
@@ -176,7 +198,19 @@ impl<T: crate::load::Target> Contender<T> {
     }
 }
 
-struct Ours(Contender<Annotate>, LocalCluster);
+/// One round of one level.
+#[derive(Clone, Copy)]
+struct Measured {
+    unary: Cell,
+    stream: Cell,
+    etcd: Option<Cell>,
+}
+
+struct Ours {
+    unary: Contender<Annotate>,
+    stream: Contender<AnnotateStream>,
+    cluster: LocalCluster,
+}
 
 impl Ours {
     async fn start(bench: &LogBench) -> Result<Self, Error> {
@@ -188,6 +222,7 @@ impl Ours {
         cluster.stop_agent(0).await?;
         let leader = cluster.leader(|_| true).await?.replica;
         let connections = connect(bench, &cluster.api_addresses()[leader])?;
+        let streams = connect(bench, &cluster.api_addresses()[leader])?;
         let mut addresses = cluster.ops_addresses().to_vec();
         addresses.swap(0, leader);
         let meter = Meter {
@@ -196,8 +231,10 @@ impl Ours {
             syncs: &["quorate_disk_syncs_total"],
             entries: "quorate_applied_revision",
         };
-        let target = Arc::new(Annotate::new(connections, runs));
-        Ok(Self(Contender { target, meter, next: 0 }, cluster))
+        let stream = Arc::new(AnnotateStream::open(streams, runs.clone()).await?);
+        let stream = Contender { target: stream, meter: meter.clone(), next: 0 };
+        let unary = Contender { target: Arc::new(Annotate::new(connections, runs)), meter, next: 0 };
+        Ok(Self { unary, stream, cluster })
     }
 }
 
@@ -217,14 +254,19 @@ fn connect(bench: &LogBench, leader: &str) -> Result<Vec<tonic::transport::Chann
     (0..bench.connections).map(|_| channel(leader)).collect()
 }
 
-fn row(concurrency: usize, cells: &[(Cell, Option<Cell>)]) -> Option<Row> {
-    let ours: Vec<Cell> = cells.iter().map(|(cell, _)| *cell).collect();
-    let theirs: Option<Vec<Cell>> = cells.iter().map(|(_, other)| *other).collect();
+fn row(api: Api, concurrency: usize, cells: &[Measured]) -> Option<Row> {
+    let of_api = |cell: &Measured| match api {
+        Api::Unary => cell.unary,
+        Api::Stream => cell.stream,
+    };
+    let ours: Vec<Cell> = cells.iter().map(of_api).collect();
+    let theirs: Option<Vec<Cell>> = cells.iter().map(|cell| cell.etcd).collect();
     let pairs = theirs.iter().flat_map(|theirs| ours.iter().zip(theirs));
     let ratio = Spread::of(pairs.map(|(our, their)| our.ops_per_s / their.ops_per_s).collect());
     let (quorate_detail, etcd_detail) = (Detail::of(&ours)?, theirs.as_deref().and_then(Detail::of));
     Some(Row {
         bench: "log",
+        api,
         concurrency,
         rounds: cells.len(),
         quorate: quorate_detail.ops_per_s.median,
@@ -260,11 +302,17 @@ mod tests {
     #[test]
     fn the_ratio_is_that_of_rounds_measured_side_by_side() {
         // The machine was three times as fast in the last round, for both.
-        let cells = [(cell(10.0), Some(cell(5.0))), (cell(20.0), Some(cell(10.0))), (cell(30.0), Some(cell(30.0)))];
-        let row = row(64, &cells).unwrap();
-        assert_eq!((row.quorate, row.etcd, row.ratio), (20.0, Some(10.0), Some(2.0)));
-        assert_eq!(super::row(1, &[(cell(10.0), None)]).unwrap().ratio, None);
-        assert!(super::row(1, &[]).is_none());
+        let measured = |ours: f64, theirs: Option<f64>| Measured {
+            unary: cell(ours),
+            stream: cell(3.0 * ours),
+            etcd: theirs.map(cell),
+        };
+        let cells = [measured(10.0, Some(5.0)), measured(20.0, Some(10.0)), measured(30.0, Some(30.0))];
+        let unary = row(Api::Unary, 64, &cells).unwrap();
+        assert_eq!((unary.quorate, unary.etcd, unary.ratio), (20.0, Some(10.0), Some(2.0)));
+        assert_eq!(row(Api::Stream, 64, &cells).unwrap().ratio, Some(6.0));
+        assert_eq!(row(Api::Unary, 1, &[measured(10.0, None)]).unwrap().ratio, None);
+        assert!(row(Api::Unary, 1, &[]).is_none());
     }
 
     #[tokio::test]

@@ -55,7 +55,14 @@ mod tests {
         services.sort();
         assert_eq!(
             services,
-            ["quorate.v1.Admin", "quorate.v1.Agents", "quorate.v1.Cluster", "quorate.v1.Jobs", "quorate.v1.Runs"]
+            [
+                "quorate.v1.Admin",
+                "quorate.v1.Agents",
+                "quorate.v1.Batches",
+                "quorate.v1.Cluster",
+                "quorate.v1.Jobs",
+                "quorate.v1.Runs"
+            ]
         );
     }
 }

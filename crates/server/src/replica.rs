@@ -17,7 +17,9 @@ use crate::auth::{Certificates, Plain, Tls};
 use crate::config::{Bound, Config};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::liveness::{Liveness, RENEWALS_WAITING_MAX};
-use crate::services::{AdminService, AgentsService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX};
+use crate::services::{
+    AdminService, AgentsService, BatchesService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX,
+};
 use crate::telemetry::Telemetry;
 use crate::{Error, leader, listener, liveness, ops, watch};
 
@@ -193,6 +195,9 @@ fn api_routes(core: &Shared) -> Result<Router, Error> {
     let runs = v1::runs_server::RunsServer::new(RunsService(core.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
+    let batches = v1::batches_server::BatchesServer::new(BatchesService(core.clone()))
+        .max_decoding_message_size(REQUEST_BYTES_MAX)
+        .max_encoding_message_size(ANSWER_BYTES_MAX);
     let cluster = v1::cluster_server::ClusterServer::new(ClusterService(core.clone()))
         .max_decoding_message_size(REQUEST_BYTES_MAX)
         .max_encoding_message_size(ANSWER_BYTES_MAX);
@@ -205,6 +210,7 @@ fn api_routes(core: &Shared) -> Result<Router, Error> {
         .add_service(reflection)
         .add_service(jobs)
         .add_service(runs)
+        .add_service(batches)
         .add_service(cluster)
         .add_service(admin))
 }

@@ -2,6 +2,7 @@
 
 mod admin;
 mod agents;
+mod batches;
 mod cluster;
 mod jobs;
 mod replicas;
@@ -18,6 +19,7 @@ mod health;
 
 pub(crate) use admin::{AdminService, SNAPSHOTS_MAX};
 pub(crate) use agents::AgentsService;
+pub(crate) use batches::BatchesService;
 pub(crate) use cluster::ClusterService;
 pub(crate) use health::Health;
 pub(crate) use jobs::JobsService;

@@ -25,7 +25,6 @@ const LOOK_EVERY: Duration = Duration::from_millis(50);
 pub(crate) struct Annotate {
     connections: Vec<RunsClient<Channel>>,
     runs: Vec<String>,
-    /// Makes request ids of this measurement differ from those of any other.
     nonce: u64,
 }
 
@@ -38,16 +37,21 @@ impl Annotate {
 
 impl Target for Annotate {
     async fn operate(&self, connection: usize, number: u64) -> Result<(), String> {
-        let run = &self.runs[object(number) % self.runs.len()];
-        let mut request = Request::new(v1::AnnotateRunRequest {
-            run: run_by_id(run),
-            key: "note".to_owned(),
-            value: value(number),
-            request_id: format!("{:016x}{number:016x}", self.nonce),
-        });
+        let mut request = Request::new(annotation(&self.runs, self.nonce, number));
         request.set_timeout(CALL_DEADLINE);
         let answer = self.connections[connection].clone().annotate_run(request).await;
         answer.map(drop).map_err(|status| status.to_string())
+    }
+}
+
+/// What operation `number` asks for. `nonce` makes request ids of this measurement differ from those of
+/// any other.
+pub(super) fn annotation(runs: &[String], nonce: u64, number: u64) -> v1::AnnotateRunRequest {
+    v1::AnnotateRunRequest {
+        run: run_by_id(&runs[object(number) % runs.len()]),
+        key: "note".to_owned(),
+        value: value(number),
+        request_id: format!("{nonce:016x}{number:016x}"),
     }
 }
 

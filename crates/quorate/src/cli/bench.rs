@@ -35,7 +35,8 @@ enum What {
     ///
     /// Starts replicas as separate processes on loopback with product defaults and 10,000 runs of
     /// nothing, then lets callers annotate them with 256 bytes each, over the unary public API at the
-    /// leader: every operation is a row, an event and a remembered request id, synced by a quorum.
+    /// leader: every operation is a row, an event and a remembered request id, synced by a quorum. Then
+    /// they do the same through the streaming API.
     /// Prints one row per level of concurrency, with medians of the rounds. With --etcd the same
     /// callers put as many bytes under as many keys of as many members of etcd, in turn.
     Log(Log),

@@ -152,8 +152,14 @@ impl View for BenchLog {
         let head = ["CALLERS", "SYSTEM", "OPS/S", "RANGE", "P50 MS", "P99 MS", "CPU US/OP", "OPS/ENTRY", "SYNCS/ENTRY"];
         let mut rows = Rows::new(paint, &head);
         for row in &self.rows {
-            let ours = [("quorate", Some(&row.quorate_detail)), ("etcd", row.etcd_detail.as_ref())];
-            for (system, detail) in ours.into_iter().filter_map(|(system, detail)| Some((system, detail?))) {
+            let ours = match row.api {
+                log::Api::Unary => "quorate",
+                log::Api::Stream => "quorate, by stream",
+            };
+            // Once is enough for those that both of our rows are compared with.
+            let theirs = row.etcd_detail.as_ref().filter(|_| row.api == log::Api::Unary);
+            let systems = [(ours, Some(&row.quorate_detail)), ("etcd", theirs)];
+            for (system, detail) in systems.into_iter().filter_map(|(system, detail)| Some((system, detail?))) {
                 rows.row(vec![
                     entry(row.concurrency.to_string()),
                     entry(system),
@@ -168,8 +174,12 @@ impl View for BenchLog {
             }
         }
         let mut text = format!("{}\n\n{}", Build::ours().text(), rows.text());
-        for (concurrency, ratio) in self.rows.iter().filter_map(|row| Some((row.concurrency, row.ratio?))) {
-            text += &format!("\nquorate / etcd with {concurrency} callers: {ratio:.2}");
+        for (row, ratio) in self.rows.iter().filter_map(|row| Some((row, row.ratio?))) {
+            let by = match row.api {
+                log::Api::Unary => "",
+                log::Api::Stream => ", ours by stream",
+            };
+            text += &format!("\nquorate / etcd with {} callers{by}: {ratio:.2}", row.concurrency);
         }
         text
     }

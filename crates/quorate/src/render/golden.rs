@@ -427,6 +427,7 @@ fn bench_log() {
     };
     let row = Row {
         bench: "log",
+        api: quorate_bench::log::Api::Unary,
         concurrency: 64,
         rounds: 3,
         quorate: 9_000.0,

@@ -39,7 +39,10 @@ impl v1::jobs_server::Jobs for JobsService {
     }
 }
 
-async fn submit(core: &Core, request: Request<v1::SubmitJobRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
+pub(super) async fn submit(
+    core: &Core,
+    request: Request<v1::SubmitJobRequest>,
+) -> Result<v1::SubmitJobResponse, ApiError> {
     let principal = principal(&request)?;
     let v1::SubmitJobRequest { spec, request_id } = request.into_inner();
     let spec = converted(spec)?;

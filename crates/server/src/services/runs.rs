@@ -210,7 +210,10 @@ fn attempt_cursor(run: RunId, cursor: &Cursor) -> Result<AttemptId, ApiError> {
     Ok(AttemptId { task: task_cursor(run, cursor)?, number: cursor.part(2)? })
 }
 
-async fn cancel(core: &Shared, request: Request<v1::CancelRunRequest>) -> Result<v1::CancelRunResponse, ApiError> {
+pub(super) async fn cancel(
+    core: &Shared,
+    request: Request<v1::CancelRunRequest>,
+) -> Result<v1::CancelRunResponse, ApiError> {
     let principal = principal(&request)?;
     let v1::CancelRunRequest { run, request_id } = request.into_inner();
     let view = core.read().await?;
@@ -233,7 +236,10 @@ async fn cancel(core: &Shared, request: Request<v1::CancelRunRequest>) -> Result
     }
 }
 
-async fn annotate(core: &Core, request: Request<v1::AnnotateRunRequest>) -> Result<v1::AnnotateRunResponse, ApiError> {
+pub(super) async fn annotate(
+    core: &Core,
+    request: Request<v1::AnnotateRunRequest>,
+) -> Result<v1::AnnotateRunResponse, ApiError> {
     let principal = principal(&request)?;
     let v1::AnnotateRunRequest { run, key, value, request_id } = request.into_inner();
     let key: AnnotationKey = name("key", &key)?;

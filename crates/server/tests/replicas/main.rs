@@ -7,6 +7,7 @@ mod agent;
 mod jobs;
 
 mod annotations;
+mod batches;
 mod certificates;
 mod consensus;
 mod requests;
