@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test soak lint build release bench-tasks bench-log bench-failover bench-state bench-etcd deps clean
+.PHONY: help demo test multihost-test upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-rolling bench-state bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -25,6 +25,7 @@ ROUNDS ?= 5
 STATE_TASKS ?= 1000000
 SECONDS_EACH ?= 5
 FAULT ?= kill
+CALLERS ?= 8
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -38,6 +39,29 @@ demo: ## three replicas, four agents, a real workflow, and kill -9 of the leader
 
 test: ## everything that must hold: format, tidy, clippy, simulation, all tests
 	@exec .ci/test
+
+# What `make multihost-test` runs: a seed for its faults, how long they go on, and how many seeds.
+MULTIHOST_SEED ?= 1
+MULTIHOST_SECONDS ?= 60
+MULTIHOST_ROUNDS ?= 1
+multihost-test: ## real processes on hosts of their own, with faults; needs root, iproute2, nftables (MULTIHOST_SEED=1 ..._SECONDS=60 ..._ROUNDS=1)
+	@$(PREPARE)
+	cargo build --locked --workspace --bin quorate --bin multihost
+	cargo build --locked --package quorate-tests --example wall_clock
+	last=$$(( $(MULTIHOST_SEED) + $(MULTIHOST_ROUNDS) - 1 ))
+	for seed in $$(seq $(MULTIHOST_SEED) $$last); do
+	    "$$CARGO_TARGET_DIR/debug/multihost" --seed "$$seed" --seconds $(MULTIHOST_SECONDS)
+	done
+
+# What `make upgrade-test` starts from: a revision of this repository, or a binary that is there already.
+FROM ?=
+OLD ?=
+upgrade-test: ## from an older version to this one, replica by replica, under load (FROM=revision, or OLD=binary)
+	@$(PREPARE)
+	old="$(OLD)"
+	[ -n "$$old" ] || old=$$(.ci/previous $(FROM))
+	cargo build --locked --workspace --bin quorate --bin upgrade
+	exec "$$CARGO_TARGET_DIR/debug/upgrade" --old "$$old" --new "$$CARGO_TARGET_DIR/debug/quorate"
 
 # Seeds of `make soak` begin here, and go on for so long.
 SEED ?= 1000000
@@ -71,7 +95,7 @@ bench-log: ## changes of the log per second on a loopback cluster (CONCURRENCY=1
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench log --replicas $(REPLICAS) \
 	    --concurrency $(CONCURRENCY) --rounds $(ROUNDS) --seconds $(SECONDS_EACH)
 
-bench-failover: ## how long nobody leads after the leader is gone (ROUNDS=5 FAULT=kill|stop)
+bench-failover: ## how long nobody leads after the leader is gone (ROUNDS=5 FAULT=kill|stop|partition)
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault $(FAULT)
@@ -80,6 +104,11 @@ bench-state: ## what a large state costs: memory, restart, catching up by a snap
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench state --replicas $(REPLICAS) --tasks $(STATE_TASKS)
+
+bench-rolling: ## what callers notice when every replica is restarted in turn (ROUNDS=5 CALLERS=8)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench rolling --replicas $(REPLICAS) --rounds $(ROUNDS) --callers $(CALLERS)
 
 bench-etcd: ## the same two beside etcd, in turn, with a JSON line per row (ETCD=path of its binary)
 	@$(PREPARE)

@@ -3,12 +3,13 @@
 
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_bench::local::{AgentOptions, LeaseOptions, LocalCluster, Options};
-use quorate_client::Client;
+use quorate_client::{Client, ClientConfig, snapshot_file};
 use quorate_proto::v1;
-use quorate_seams::{Clock as _, SystemClock};
+use quorate_seams::{Clock as _, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_state::Settings;
 
 /// No test waits longer for one thing.
@@ -30,6 +31,11 @@ pub fn binary() -> PathBuf {
 /// Three replicas and one agent in each of four clusters of two regions, with leases short enough
 /// that a test can wait for one to end, and snapshots after every 50 entries.
 pub fn options(replicas: usize) -> Options {
+    options_of(binary(), replicas)
+}
+
+/// The same of another binary.
+pub fn options_of(binary: PathBuf, replicas: usize) -> Options {
     let agent = |number: usize, region: &str, cluster: &str| AgentOptions {
         node: format!("node-{number}"),
         region: region.to_owned(),
@@ -47,7 +53,7 @@ pub fn options(replicas: usize) -> Options {
             kill: Duration::from_millis(1_000),
             margin: Duration::from_millis(400),
         }),
-        ..Options::new(binary(), replicas, 0)
+        ..Options::new(binary, replicas, 0)
     }
 }
 
@@ -117,6 +123,36 @@ pub async fn attempts(client: &Client, run_id: &str) -> Vec<v1::Attempt> {
             return attempts;
         }
         page_token = page.next_page_token;
+    }
+}
+
+/// A client that knows the replica at this address alone.
+pub fn ask(address: &str) -> Client {
+    let config = ClientConfig::new(vec![address.to_owned()]);
+    Client::new(config, Arc::new(TcpNetwork), Arc::new(SystemEntropy))
+}
+
+/// What each replica holds, once all of them have the same revision: that revision, and the digest of
+/// the whole history up to it. A file in `directory` is overwritten.
+pub async fn history_of(addresses: &[String], directory: &Path) -> Result<Vec<(u64, String)>, String> {
+    let begun = SystemClock.boot();
+    loop {
+        let mut histories = Vec::new();
+        for address in addresses {
+            let pieces = ask(address).save_snapshot(v1::SaveSnapshotRequest { stale: true }).await;
+            let pieces = pieces.map_err(|error| format!("{address}: {error}"))?;
+            let written = snapshot_file::save(pieces, &directory.join("snapshot"), true).await;
+            let header = written.map_err(|error| format!("{address}: {error}"))?.header;
+            let hex = header.history.iter().map(|byte| format!("{byte:02x}")).collect();
+            histories.push((header.revision, hex));
+        }
+        if histories.iter().all(|(revision, _)| *revision == histories[0].0) {
+            return Ok(histories);
+        }
+        if SystemClock.boot().since(begun) > WAIT_MAX {
+            return Err(format!("the replicas never had the same revision: {histories:?}"));
+        }
+        tokio::time::sleep(LOOK_EVERY).await;
     }
 }
 

@@ -47,6 +47,9 @@ pub enum Error {
     /// No free ports.
     #[error("no {0} free ports on 127.0.0.1: end what listens there")]
     Ports(usize),
+    /// The relay between replicas has no listener.
+    #[error("the relay between the replicas cannot listen")]
+    Relay(#[source] std::io::Error),
     /// An option is out of range.
     #[error("{0}")]
     Option(String),
@@ -93,6 +96,7 @@ impl Error {
             | Self::Ended { .. }
             | Self::NotInTime { .. }
             | Self::Ports(_)
+            | Self::Relay(_)
             | Self::Option(_)
             | Self::Outcome(_)
             | Self::Usage { .. }

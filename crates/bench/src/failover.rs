@@ -40,6 +40,8 @@ pub enum Fault {
     Kill,
     /// It is stopped (SIGSTOP), as when a machine hangs: its connections stay and are silent.
     Stop,
+    /// It is cut off from the other replicas, both ways, but not from clients and agents.
+    Partition,
 }
 
 /// What is measured.
@@ -100,6 +102,9 @@ impl FailoverBench {
         }
         if self.replicas < 3 {
             return Err(Error::Option("replicas: with fewer than 3 nobody can take over".to_owned()));
+        }
+        if self.fault == Fault::Partition && self.etcd.is_some() {
+            return Err(Error::Option("fault: members of etcd cannot be cut off, leave etcd out".to_owned()));
         }
         note("starting the replicas");
         let mut ours = Ours::start(self).await?;
@@ -230,6 +235,8 @@ mod tests {
         };
         assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
         let bench = FailoverBench { replicas: 3, rounds: 0, ..bench };
+        assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
+        let bench = FailoverBench { rounds: 1, fault: Fault::Partition, etcd: Some("etcd".into()), ..bench };
         assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
     }
 }

@@ -18,6 +18,7 @@ use tempfile::TempDir;
 pub use options::{AgentOptions, LeaseOptions, Options};
 
 use crate::process::Process;
+use crate::relay::Relay;
 use crate::{Error, ports};
 
 /// Longest wait for a cluster to be up, per condition; a start under load takes seconds.
@@ -40,6 +41,7 @@ pub struct LocalCluster {
     agents: Vec<Process>,
     api_addresses: Vec<String>,
     ops_addresses: Vec<String>,
+    relay: Option<Relay>,
     directory: Directory,
 }
 
@@ -89,6 +91,7 @@ impl LocalCluster {
                 agents: Vec::new(),
                 api_addresses: Vec::new(),
                 ops_addresses: Vec::new(),
+                relay: None,
             };
             match cluster.bring_up().await {
                 Ok(()) => return Ok(cluster),
@@ -169,6 +172,14 @@ impl LocalCluster {
         self.replicas[replica].resume();
     }
 
+    /// Cuts replica `replica` off from the others, or mends that with none. Clients and agents still
+    /// reach it. Does nothing in a cluster that is not [`Options::relayed`].
+    pub fn cut_off(&self, replica: Option<usize>) {
+        if let Some(relay) = &self.relay {
+            relay.cut(replica);
+        }
+    }
+
     /// Kills agent `agent` with SIGKILL and waits until the kernel has buried it.
     pub fn kill9_agent(&mut self, agent: usize) {
         self.agents[agent].kill9();
@@ -190,7 +201,21 @@ impl LocalCluster {
         process.kill9();
         process.replace_argument("init", "run");
         process.replace_argument("join", "run");
-        process.start()
+        process.start()?;
+        if let Some(relay) = &self.relay {
+            relay.learn(replica, process.pid());
+        }
+        Ok(())
+    }
+
+    /// Lets replica `replica` run another binary from its next start on.
+    pub fn set_replica_binary(&mut self, replica: usize, binary: &Path) {
+        self.replicas[replica].replace_binary(binary.to_path_buf());
+    }
+
+    /// Lets agent `agent` run another binary from its next start on.
+    pub fn set_agent_binary(&mut self, agent: usize, binary: &Path) {
+        self.agents[agent].replace_binary(binary.to_path_buf());
     }
 
     /// Lets agent `agent` offer this much CPU, such as `4` or `500m`, from its next start on.
@@ -251,11 +276,17 @@ impl LocalCluster {
     async fn bring_up(&mut self) -> Result<(), Error> {
         let ports = ports::free(self.options.replicas * 4)?;
         let address = |index: usize| format!("127.0.0.1:{}", ports[index]);
-        let first_raft = address(2);
+        let raft = |number: usize| address(number * 4 + 2);
+        if self.options.relayed {
+            self.relay = Some(Relay::start((0..self.options.replicas).map(raft).collect()).await?);
+        }
+        let advertised = self.relay.as_ref().map(|relay| relay.addresses().to_vec());
+        let first_raft = advertised.as_ref().map_or_else(|| raft(0), |addresses| addresses[0].clone());
         for number in 0..self.options.replicas {
             let [api, agent, raft, ops] = [0, 1, 2, 3].map(|port| address(number * 4 + port));
             let mut arguments = vec!["server".to_owned()];
-            arguments.push(if number == 0 { "init" } else { "join" }.to_owned());
+            let first = if self.options.first_data.is_some() { "run" } else { "init" };
+            arguments.push(if number == 0 { first } else { "join" }.to_owned());
             if number > 0 {
                 arguments.extend(["--peers".to_owned(), first_raft.clone()]);
             }
@@ -265,9 +296,19 @@ impl LocalCluster {
             {
                 arguments.extend([flag.to_owned(), value.clone()]);
             }
+            if let Some(addresses) = &advertised {
+                arguments.extend(["--advertise-raft".to_owned(), addresses[number].clone()]);
+            }
             let name = format!("replica-{}", number + 1);
             let mut process = self.process(&name, arguments)?;
+            if let Some(data) = self.options.first_data.take().filter(|_| number == 0) {
+                let to = self.directory.path().join(&name).join("data");
+                std::fs::rename(&data, &to).map_err(|source| Error::Write { path: to, source })?;
+            }
             process.start()?;
+            if let Some(relay) = &self.relay {
+                relay.learn(number, process.pid());
+            }
             self.replicas.push(process);
             self.api_addresses.push(api);
             self.ops_addresses.push(ops);

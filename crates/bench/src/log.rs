@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use serde::Serialize;
 
-pub(crate) use annotate::{Annotate, make_runs};
+pub(crate) use annotate::{Annotate, idle_job, make_runs};
 use stream::AnnotateStream;
 
 use crate::Error;

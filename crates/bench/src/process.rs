@@ -41,6 +41,11 @@ impl Process {
         self.child.as_ref().map(Child::id)
     }
 
+    /// Runs another binary from the next start on.
+    pub(crate) fn replace_binary(&mut self, binary: PathBuf) {
+        self.binary = binary;
+    }
+
     /// Gives the next start another argument in the place of this one.
     pub(crate) fn replace_argument(&mut self, old: &str, new: &str) {
         // The verb stands second; anything later is a value that may look the same.

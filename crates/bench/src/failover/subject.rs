@@ -33,6 +33,7 @@ impl Ours {
     pub(super) async fn start(bench: &FailoverBench) -> Result<Self, Error> {
         let mut options = Options::new(bench.binary.clone(), bench.replicas, 1);
         options.keep = bench.keep;
+        options.relayed = bench.fault == Fault::Partition;
         options.agents[0].cpu = Some(AGENT_CPU.to_owned());
         let cluster = LocalCluster::start(options).await?;
         let client = cluster.client();
@@ -58,12 +59,14 @@ impl Ours {
         match fault {
             Fault::Kill => self.cluster.kill9(leader),
             Fault::Stop => self.cluster.pause(leader),
+            Fault::Partition => self.cluster.cut_off(Some(leader)),
         }
         let written = next_write(&self.target, members, self.next + 1).await?;
         let placed = work::first_placement_after(&self.client, &run, gone_wall.0).await?;
         match fault {
             Fault::Kill => self.cluster.restart(leader)?,
             Fault::Stop => self.cluster.resume(leader),
+            Fault::Partition => self.cluster.cut_off(None),
         }
         work::end(&self.client, &run).await?;
         Ok(Back { write_ms: millis(gone, written), placement_ms: placed.saturating_sub(gone_wall.0) as f64 })
@@ -91,12 +94,13 @@ impl Theirs {
         let gone = SystemClock.boot();
         match fault {
             Fault::Kill => self.etcd.kill9(leader),
-            Fault::Stop => self.etcd.pause(leader),
+            // A partition is refused at the start: there is no relay between its members.
+            Fault::Stop | Fault::Partition => self.etcd.pause(leader),
         }
         let written = next_write(&self.target, members, self.next + 1).await?;
         match fault {
             Fault::Kill => self.etcd.restart(leader)?,
-            Fault::Stop => self.etcd.resume(leader),
+            Fault::Stop | Fault::Partition => self.etcd.resume(leader),
         }
         Ok(millis(gone, written))
     }

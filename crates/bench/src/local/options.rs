@@ -27,6 +27,10 @@ pub struct Options {
     pub lease: Option<LeaseOptions>,
     /// What the processes log.
     pub log_filter: Option<String>,
+    /// A data directory that the first replica goes on with, instead of founding a cluster; it is moved.
+    pub first_data: Option<PathBuf>,
+    /// Replicas reach each other through a relay, so that one of them can be cut off.
+    pub relayed: bool,
     /// Leave data and logs behind.
     pub keep: bool,
 }
@@ -78,6 +82,8 @@ impl Options {
             keep_entries: None,
             lease: None,
             log_filter: None,
+            first_data: None,
+            relayed: false,
             keep: false,
         }
     }

@@ -93,7 +93,8 @@ async fn next(submits: &mut JoinSet<Result<String, quorate_client::Error>>) -> R
     Ok(Some(run?))
 }
 
-fn idle_job() -> v1::JobSpec {
+/// A job of one task that does nothing.
+pub(crate) fn idle_job() -> v1::JobSpec {
     job(Work {
         job: "idle".to_owned(),
         driver: v1::Driver::Noop,

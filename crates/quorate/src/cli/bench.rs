@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_bench::failover::{self, FailoverBench};
 use quorate_bench::log::LogBench;
+use quorate_bench::rolling::RollingBench;
 use quorate_bench::state::StateBench;
 use quorate_bench::tasks::{self, TasksBench};
 use quorate_server::Tuning;
@@ -12,7 +13,7 @@ use quorate_server::Tuning;
 use super::Context;
 use crate::exit::{Code, Error};
 use crate::render::Output;
-use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchState, BenchTasks, Configuration};
+use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchRolling, BenchState, BenchTasks, Configuration};
 use crate::start;
 
 /// `quorate bench`.
@@ -47,6 +48,13 @@ enum What {
     /// leader is killed or stopped. With --etcd the same is done to etcd, with its defaults and with
     /// timeouts like ours.
     Failover(Failover),
+    /// Restart every replica in turn while callers write, and count what they notice of it
+    ///
+    /// Starts replicas and an agent as separate processes on loopback with product defaults. Callers
+    /// submit and annotate with the product's client and its retries, without a pause, while each
+    /// replica is asked to stop (SIGTERM), ends, and starts again on its data. Exits with 1 when a
+    /// request failed or an accepted run is not known any more.
+    Rolling(Rolling),
     /// Fill the state with waiting tasks, and measure what that costs
     ///
     /// Starts replicas as separate processes on loopback and submits runs of 100 tasks each, which wait:
@@ -121,7 +129,8 @@ struct Failover {
     /// How many leaders go
     #[arg(long, default_value_t = 5)]
     rounds: usize,
-    /// What becomes of them: killed (SIGKILL), or stopped (SIGSTOP) with their connections left open
+    /// What becomes of them: killed (SIGKILL), stopped (SIGSTOP) with their connections left open, or
+    /// cut off from the other replicas, but not from clients and agents
     #[arg(long, value_enum, default_value_t = Fault::Kill)]
     fault: Fault,
     /// An etcd binary to measure beside it
@@ -132,10 +141,27 @@ struct Failover {
     keep: bool,
 }
 
+#[derive(Args, Debug)]
+struct Rolling {
+    /// Replicas of the control plane
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// How often each of them is restarted
+    #[arg(long, default_value_t = 1)]
+    rounds: usize,
+    /// Callers that write all the time
+    #[arg(long, default_value_t = 8)]
+    callers: usize,
+    /// Leave data and logs behind
+    #[arg(long)]
+    keep: bool,
+}
+
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum Fault {
     Kill,
     Stop,
+    Partition,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -150,6 +176,7 @@ impl Bench {
             What::Tasks(tasks) => tasks.execute(context.output).await,
             What::Log(log) => log.execute(context.output).await,
             What::Failover(failover) => failover.execute(context.output).await,
+            What::Rolling(rolling) => rolling.execute(context.output).await,
             What::State(state) => state.execute(context.output).await,
         }
     }
@@ -215,6 +242,7 @@ impl Failover {
             fault: match self.fault {
                 Fault::Kill => failover::Fault::Kill,
                 Fault::Stop => failover::Fault::Stop,
+                Fault::Partition => failover::Fault::Partition,
             },
             heartbeat_ms: tuning.heartbeat_ms,
             election_ms_min: tuning.election_ms_min,
@@ -234,6 +262,23 @@ impl State {
         let report = unless_interrupted(bench.run(&note)).await?;
         output.show(&BenchState::from(report))?;
         Ok(Code::Ok)
+    }
+}
+
+impl Rolling {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
+        let bench = RollingBench {
+            binary: this_binary()?,
+            replicas: self.replicas,
+            rounds: self.rounds,
+            callers: self.callers,
+            keep: self.keep,
+        };
+        let note = move |text: &str| output.note(text);
+        let row = unless_interrupted(bench.run(&note)).await?;
+        let code = if row.is_clean() { Code::Ok } else { Code::Error };
+        output.show(&BenchRolling::from(row))?;
+        Ok(code)
     }
 }
 

@@ -10,6 +10,10 @@ use serde::Serialize;
 use super::table::{Rows, entry};
 use super::{Paint, View};
 
+mod rolling;
+
+pub(crate) use rolling::BenchRolling;
+
 /// `bench tasks`.
 #[derive(Debug, Serialize)]
 pub(crate) struct BenchTasks {
@@ -229,6 +233,7 @@ impl View for BenchFailover {
         let verb = match row.fault {
             failover::Fault::Kill => "killed",
             failover::Fault::Stop => "stopped",
+            failover::Fault::Partition => "cut off from the other replicas",
         };
         let mut rows = Rows::new(paint, &["UNTIL", "MEDIAN MS", "MIN MS", "MAX MS"]);
         let told = [

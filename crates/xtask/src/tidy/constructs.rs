@@ -28,10 +28,12 @@ const PLACES: &[Place] = &[
             "crates/disk/src/view.rs",
             "crates/disk/tests/failed_sync.rs",
             "simulation/",
+            "tests/multihost/wide_area.rs",
+            "tests/multihost/wall_clock.rs",
         ],
         within: &[],
         tests_too: true,
-        because: "unsafe code is for the process driver, the seams, RocksDB's views and overrides of libc in the simulator and a test",
+        because: "unsafe code is for the process driver, the seams, RocksDB's views and overrides of libc in the simulator and in tests",
     },
     Place {
         patterns: &["openraft::", "openraft_rt::", "openraft_rt_tokio::"],

@@ -1,0 +1,82 @@
+//! The hosts of a run, and where they stand: three regions, each with a network of its own.
+
+use std::net::Ipv4Addr;
+
+/// Regions, in the order of their networks.
+pub(crate) const REGIONS: [&str; 3] = ["eu", "us", "ap"];
+/// Replicas, one in each region.
+pub(crate) const REPLICAS: usize = 3;
+/// Agents, in the regions by turns.
+pub(crate) const AGENTS: usize = 4;
+
+/// Ports of a replica's listeners: for clients, agents, and other replicas.
+pub(crate) const API: u16 = 7401;
+pub(crate) const AGENT: u16 = 7402;
+pub(crate) const RAFT: u16 = 7403;
+
+/// One machine.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Host {
+    /// Its name, which is that of its network namespace too.
+    pub(crate) name: String,
+    /// Position of its region.
+    pub(crate) region: usize,
+    pub(crate) address: Ipv4Addr,
+}
+
+impl Host {
+    fn new(kind: &str, number: usize, first: u8) -> Self {
+        let (region, row) = ((number - 1) % REGIONS.len(), (number - 1) / REGIONS.len());
+        let last = first + u8::try_from(row).unwrap_or(0);
+        Self { name: format!("{kind}-{number}"), region, address: subnet(region, last) }
+    }
+
+    /// `host:port` of one of its listeners.
+    pub(crate) fn listens_at(&self, port: u16) -> String {
+        format!("{}:{port}", self.address)
+    }
+}
+
+/// Address `last` in the network of a region.
+pub(crate) fn subnet(region: usize, last: u8) -> Ipv4Addr {
+    Ipv4Addr::new(10, 77, u8::try_from(region + 1).unwrap_or(0), last)
+}
+
+/// The region that an address belongs to.
+pub(crate) fn region_of(address: [u8; 4]) -> Option<usize> {
+    let [10, 77, region, _] = address else { return None };
+    usize::from(region).checked_sub(1).filter(|region| *region < REGIONS.len())
+}
+
+pub(crate) fn replicas() -> Vec<Host> {
+    (1..=REPLICAS).map(|number| Host::new("replica", number, 11)).collect()
+}
+
+pub(crate) fn agents() -> Vec<Host> {
+    (1..=AGENTS).map(|number| Host::new("node", number, 21)).collect()
+}
+
+/// Where clients are, one host in each region.
+pub(crate) fn clients() -> Vec<Host> {
+    (1..=REGIONS.len()).map(|number| Host::new("client", number, 31)).collect()
+}
+
+/// All of them.
+pub(crate) fn all() -> Vec<Host> {
+    [replicas(), agents(), clients()].concat()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_two_hosts_have_an_address_or_a_name_in_common() {
+        let hosts = all();
+        let addresses: std::collections::BTreeSet<_> = hosts.iter().map(|host| host.address).collect();
+        let names: std::collections::BTreeSet<_> = hosts.iter().map(|host| &host.name).collect();
+        assert_eq!((addresses.len(), names.len()), (hosts.len(), hosts.len()));
+        assert!(hosts.iter().all(|host| region_of(host.address.octets()) == Some(host.region)));
+        assert_eq!(region_of([10, 77, 9, 1]), None);
+    }
+}
