@@ -7,6 +7,7 @@ mod failover;
 mod golden;
 mod node_loss;
 mod power;
+mod reads;
 mod recover;
 mod replicas;
 mod requests;

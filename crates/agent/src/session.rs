@@ -72,6 +72,7 @@ impl From<&ApiError> for Closed {
             | ApiError::Unsupported(_) => Cure::Correct,
             ApiError::Stale(_)
             | ApiError::Limit { .. }
+            | ApiError::Overloaded { .. }
             | ApiError::NotLeader { .. }
             | ApiError::Unavailable(_)
             | ApiError::OutcomeUnknown(_)

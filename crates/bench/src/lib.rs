@@ -3,7 +3,8 @@
 //! Read in this order: `local` (replicas and agents as processes), `tasks` (how many tasks the
 //! control plane takes through their lives, and how fast), `log` (how many changes the log takes),
 //! `failover` (how long nobody leads), `rolling` (what callers notice when every replica is restarted in
-//! turn), `state` (what a large state costs), and `etcd`, which `log` and `failover` can be measured beside.
+//! turn), `state` (what a large state costs), `flood` (what too many submits do to the rest), and `etcd`,
+//! which `log` and `failover` can be measured beside.
 //!
 //! **Invariant:** everything goes through the `quorate` binary and the public API, because a
 //! figure from a private path says nothing about what users get.
@@ -11,6 +12,7 @@
 pub mod local;
 
 pub mod failover;
+pub mod flood;
 pub mod log;
 pub mod rolling;
 pub mod state;

@@ -96,6 +96,7 @@ fn is_about_the_agent(error: &ApiError) -> bool {
         ApiError::NotFound { .. }
         | ApiError::Stale(_)
         | ApiError::Limit { .. }
+        | ApiError::Overloaded { .. }
         | ApiError::NotLeader { .. }
         | ApiError::Unavailable(_)
         | ApiError::OutcomeUnknown(_)

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use quorate_proto::staleness::{Staleness, Tolerance};
 use quorate_proto::v1;
 use quorate_seams::{Entropy, Network};
 use tonic::transport::Channel;
@@ -13,6 +14,7 @@ use crate::Error;
 use crate::channel::{Channels, Failure};
 use crate::retry::Tries;
 use crate::target::Targets;
+use stale::StaleReads;
 
 mod admin;
 mod cluster;
@@ -20,6 +22,7 @@ mod jobs;
 mod runs;
 
 mod logs;
+mod stale;
 mod watch;
 
 pub use admin::SnapshotPieces;
@@ -57,6 +60,8 @@ impl ClientConfig {
 #[derive(Clone)]
 pub struct Client {
     pub(crate) shared: Arc<Shared>,
+    /// What its reads may be answered with instead of the present.
+    stale: Option<Arc<StaleReads>>,
 }
 
 pub(crate) struct Shared {
@@ -80,7 +85,22 @@ impl Client {
         let window = u64::try_from(REQUEST_WINDOW_ASSUMED.as_millis()).unwrap_or(u64::MAX);
         let shared =
             Shared { config, entropy, targets, channels: Channels::new(network), request_window_ms: window.into() };
-        Self { shared: Arc::new(shared) }
+        Self { shared: Arc::new(shared), stale: None }
+    }
+
+    /// The same client, whose reads and watches take what the replica that is asked has: without a
+    /// quorum, and without asking one. With `age_max`, nothing that may be behind by more.
+    #[must_use]
+    pub fn stale(&self, age_max: Option<Duration>) -> Self {
+        let tolerance = age_max
+            .map_or(Tolerance::Any, |max| Tolerance::AtMostMs(u64::try_from(max.as_millis()).unwrap_or(u64::MAX)));
+        Self { shared: self.shared.clone(), stale: Some(Arc::new(StaleReads::new(tolerance))) }
+    }
+
+    /// What holds for all answers of [`Self::stale`] reads so far, of this client and its clones; none
+    /// when there were none.
+    pub fn staleness(&self) -> Option<Staleness> {
+        self.stale.as_ref()?.told()
     }
 
     /// Asks the cluster for the addresses of all its replicas, so that it is found again when those
@@ -117,7 +137,7 @@ impl Client {
         Asked: Clone,
         Sent: Future<Output = Result<Response<Answer>, Status>>,
     {
-        self.call(asked, Tries::new(self.shared.config.deadline, None), send).await
+        self.call(asked, Tries::new(self.shared.config.deadline, None), self.stale.as_deref(), send).await
     }
 
     /// A call that changes something: all its tries carry the same request id, none is made after
@@ -134,13 +154,14 @@ impl Client {
     {
         let window = Duration::from_millis(self.shared.request_window_ms.load(Ordering::Relaxed));
         let patience = self.shared.config.deadline.min(window);
-        self.call(asked, Tries::new(patience, Some(request_id)), send).await
+        self.call(asked, Tries::new(patience, Some(request_id)), None, send).await
     }
 
     async fn call<Asked, Answer, Sent>(
         &self,
         asked: Asked,
         mut tries: Tries,
+        stale: Option<&StaleReads>,
         send: impl Fn(Channel, Request<Asked>) -> Sent,
     ) -> Result<Answer, Error>
     where
@@ -154,9 +175,15 @@ impl Client {
             let mut request = Request::new(asked.clone());
             // So that the server too stops working on what nobody waits for.
             request.set_timeout(patience);
+            if let Some(stale) = stale {
+                stale.ask(request.metadata_mut());
+            }
             let failure = match tokio::time::timeout(patience, send(channel, request)).await {
                 Ok(Ok(answer)) => {
                     self.shared.targets.works(&address);
+                    if let Some(stale) = stale {
+                        stale.note(answer.metadata());
+                    }
                     return Ok(answer.into_inner());
                 }
                 Ok(Err(status)) => Failure::of(&status),

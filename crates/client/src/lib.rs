@@ -28,3 +28,5 @@ pub use client::{
 pub use error::Error;
 /// What a server answers instead of what was asked for.
 pub use quorate_proto::ApiError;
+/// What a stale answer says of itself.
+pub use quorate_proto::staleness::Staleness;

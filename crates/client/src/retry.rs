@@ -25,6 +25,8 @@ enum Verdict {
     Redirected(String),
     /// Nothing was done; another replica, or this one later, may do it.
     Undone,
+    /// Nothing was done; the same replica may do it later.
+    Later,
     /// It may have been done; the same request again tells.
     Unknown,
 }
@@ -33,6 +35,7 @@ fn judge(failure: &Failure) -> Verdict {
     match &failure.error {
         ApiError::NotLeader { leader: Some(leader) } => Verdict::Redirected(leader.clone()),
         ApiError::NotLeader { leader: None } | ApiError::Unavailable(_) => Verdict::Undone,
+        ApiError::Overloaded { .. } => Verdict::Later,
         ApiError::OutcomeUnknown(_) | ApiError::DeadlineExceeded(_) | ApiError::Cancelled(_) => Verdict::Unknown,
         ApiError::Transport(_) if failure.is_unsent => Verdict::Undone,
         ApiError::Transport(_) => Verdict::Unknown,
@@ -77,7 +80,11 @@ impl Tries {
     /// # Errors
     /// Another try makes no sense, or there is no time for one.
     pub(crate) async fn again(&mut self, shared: &Shared, address: &str, failure: Failure) -> Result<(), Error> {
-        let verdict = judge(&failure);
+        let verdict = match judge(&failure) {
+            // Of this try nothing came. An earlier one may have been carried out before the limit was reached.
+            Verdict::Final if self.may_be_done && matches!(failure.error, ApiError::Limit { .. }) => Verdict::Later,
+            verdict => verdict,
+        };
         tracing::debug!(address, error = %failure.error, ?verdict, "a try failed");
         match verdict {
             Verdict::Final => return Err(Error::Api(failure.error)),
@@ -90,6 +97,7 @@ impl Tries {
                 }
             }
             Verdict::Undone => shared.targets.fails(address),
+            Verdict::Later => {}
             Verdict::Unknown => {
                 self.may_be_done = true;
                 shared.targets.fails(address);
@@ -135,6 +143,8 @@ mod tests {
         assert_eq!(judge(ApiError::NotLeader { leader: Some("b:1".into()) }), Verdict::Redirected("b:1".into()));
         assert_eq!(judge(ApiError::NotLeader { leader: None }), Verdict::Undone);
         assert_eq!(judge(ApiError::Unavailable(String::new())), Verdict::Undone);
+        let overloaded = ApiError::Overloaded { limit: "queue".into(), max: 1, advice: String::new() };
+        assert_eq!(judge(overloaded), Verdict::Later);
         assert_eq!(judge(ApiError::OutcomeUnknown(String::new())), Verdict::Unknown);
         assert_eq!(judge(ApiError::Transport(String::new())), Verdict::Unknown);
         assert_eq!(judge(ApiError::Invalid(Vec::new())), Verdict::Final);

@@ -1,10 +1,10 @@
 //! The store of one replica on RocksDB.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Space, Table, Write};
 use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 
 use crate::directory;
@@ -21,6 +21,7 @@ use crate::wal;
 pub struct RocksDisk {
     db: Arc<DB>,
     sync: Arc<Syncer>,
+    path: PathBuf,
     // Declared last: the store is closed before it is anybody's.
     lock: Arc<Lock>,
 }
@@ -43,7 +44,7 @@ impl RocksDisk {
         wal::begin(&db).map_err(|error| map_open(path, &error))?;
         let db = Arc::new(db);
         let sync = Syncer::start(db.clone(), setup.syncing).map_err(|error| DiskError::Open(error.to_string()))?;
-        Ok(Self { db, sync: Arc::new(sync), lock })
+        Ok(Self { db, sync: Arc::new(sync), path: path.to_owned(), lock })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), DiskError> {
@@ -113,6 +114,13 @@ impl Disk for RocksDisk {
             spawned.map_err(|error| DiskError::Io(format!("no thread to replace tables: {error}")))?;
             receiver.await.unwrap_or_else(|_| Err(DiskError::Io("the thread that replaces tables died".into())))
         })
+    }
+
+    fn space(&self) -> Option<Space> {
+        let found = rustix::fs::statvfs(&self.path).ok()?;
+        let bytes = |blocks: u64| blocks.saturating_mul(found.f_frsize);
+        // What is kept back for root is not for us, also when we are root: others may need it.
+        Some(Space { free_bytes: bytes(found.f_bavail), total_bytes: bytes(found.f_blocks) })
     }
 
     fn syncs(&self) -> u64 {

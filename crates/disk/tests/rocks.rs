@@ -32,6 +32,13 @@ async fn waits_for_the_device_are_counted() {
     assert_eq!(disk.syncs(), 1);
 }
 
+#[test]
+fn it_says_how_much_room_the_device_has_left() {
+    let dir = tempfile::tempdir().unwrap();
+    let space = RocksDisk::open(dir.path().join("store")).unwrap().space().unwrap();
+    assert!(space.free_bytes > 0 && space.free_bytes <= space.total_bytes, "{space:?}");
+}
+
 #[tokio::test]
 async fn it_keeps_the_contract_without_threads() {
     contract::check_all(|| {

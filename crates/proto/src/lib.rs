@@ -1,7 +1,7 @@
 //! Wire types and the only conversions wire ⇄ domain, errors ⇄ `Status`, and the persisted encoding.
 //!
 //! Read in this order: `v1` (the public and agent API, generated), `convert` (between it and the
-//! domain), `status` (errors), then `format`, `log`, `rows` and `backup` (bytes that outlive the code).
+//! domain), `status` (errors), `staleness` (what reads may ask for beside their request), then `format`, `log`, `rows` and `backup` (bytes that outlive the code).
 //!
 //! **Invariant:** no business rules, because a rule outside `state` is one that `apply` does not check.
 //! **Invariant:** what is read from a log or a store is encoded again and compared with the bytes it
@@ -23,6 +23,7 @@ pub mod raft {
 }
 
 pub mod convert;
+pub mod staleness;
 pub mod status;
 
 pub mod backup;

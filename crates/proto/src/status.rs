@@ -76,6 +76,16 @@ pub enum ApiError {
         /// What helps.
         advice: String,
     },
+    /// As much is under way as a named limit allows; nothing was done, and the same request later may be.
+    #[error("overloaded, {limit} ({max}) is reached: {advice}")]
+    Overloaded {
+        /// Its name.
+        limit: String,
+        /// Its value.
+        max: u64,
+        /// What helps.
+        advice: String,
+    },
     /// This replica does not lead; nothing was done.
     #[error("this replica does not lead: {}", .leader.as_ref().map_or("no leader is known yet".into(), |leader| format!("ask {leader}")))]
     NotLeader {
@@ -188,6 +198,12 @@ pub fn to_status(error: &ApiError) -> Status {
             details.add_quota_failure_violation(limit, clip(advice, TEXT_BYTES_MAX));
             Code::ResourceExhausted
         }
+        ApiError::Overloaded { limit, max, advice } => {
+            info(reason::OVERLOADED, &[(MAX, &max.to_string())]);
+            details.add_quota_failure_violation(limit, clip(advice, TEXT_BYTES_MAX));
+            details.set_retry_info(Some(RETRY_AFTER));
+            Code::ResourceExhausted
+        }
         ApiError::NotLeader { leader } => {
             match leader {
                 Some(leader) => info(reason::NOT_LEADER, &[(LEADER, leader)]),
@@ -259,6 +275,7 @@ mod reason {
     pub(super) const STALE: &str = "STALE";
     pub(super) const PRECONDITION: &str = "PRECONDITION";
     pub(super) const LIMIT: &str = "LIMIT";
+    pub(super) const OVERLOADED: &str = "OVERLOADED";
     pub(super) const NOT_LEADER: &str = "NOT_LEADER";
     pub(super) const UNAVAILABLE: &str = "UNAVAILABLE";
     pub(super) const OUTCOME_UNKNOWN: &str = "OUTCOME_UNKNOWN";
@@ -296,12 +313,12 @@ fn from_reason(reason: &str, metadata: &HashMap<String, String>, details: &Error
                 why: violation.description.clone(),
             }
         }
-        reason::LIMIT => {
+        reason::LIMIT | reason::OVERLOADED => {
             let violation = details.quota_failure()?.violations.first()?;
-            ApiError::Limit {
-                limit: violation.subject.clone(),
-                max: number(MAX)?,
-                advice: violation.description.clone(),
+            let (limit, max, advice) = (violation.subject.clone(), number(MAX)?, violation.description.clone());
+            match reason {
+                reason::OVERLOADED => ApiError::Overloaded { limit, max, advice },
+                _ => ApiError::Limit { limit, max, advice },
             }
         }
         reason::NOT_LEADER => ApiError::NotLeader { leader: metadata.get(LEADER).cloned() },

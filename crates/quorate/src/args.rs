@@ -87,7 +87,7 @@ pub(crate) enum Command {
     /// Run one replica and one agent in this process, to try things out
     Dev(dev::Dev),
     /// Form, join or go on as a replica of the control plane
-    Server(server::Server),
+    Server(Box<server::Server>),
     /// Offer this machine to the control plane
     Agent(agent::Agent),
     /// Submit, plan, validate and list jobs
@@ -199,6 +199,8 @@ mod tests {
             "quorate job list",
             "quorate run list --job x --state failed",
             "quorate run status acme/x --attempts",
+            "quorate run list --stale --json",
+            "quorate task why x split[0] --max-stale 5s",
             "quorate run cancel 0123456789abc",
             "quorate run logs -f 0123456789abc split[3] --attempt 2 --stream stderr",
             "quorate run wait x --timeout 10s",
@@ -214,6 +216,7 @@ mod tests {
             "quorate import wfformat flow.json --time-scale 0.1",
             "quorate demo --no-kill --keep --speed 2",
             "quorate bench tasks --replicas 3 --agents 2 --tasks 1000 --driver noop --json",
+            "quorate bench flood --callers 64 --seconds 3 --json",
             "quorate completions bash",
         ] {
             if let Err(error) = parse(line) {

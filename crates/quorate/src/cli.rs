@@ -17,6 +17,7 @@ pub(crate) mod run;
 pub(crate) mod server;
 pub(crate) mod snapshot;
 pub(crate) mod source;
+pub(crate) mod stale;
 pub(crate) mod task;
 pub(crate) mod wait;
 

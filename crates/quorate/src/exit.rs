@@ -382,6 +382,7 @@ fn api_code(error: &ApiError) -> Code {
         | ApiError::Transport(_) => Code::Unavailable,
         ApiError::Invalid(_)
         | ApiError::Limit { .. }
+        | ApiError::Overloaded { .. }
         | ApiError::Compacted { .. }
         | ApiError::Cancelled(_)
         | ApiError::Unsupported(_)

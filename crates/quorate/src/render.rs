@@ -14,6 +14,7 @@ pub(crate) mod node;
 pub(crate) mod replica;
 pub(crate) mod run;
 pub(crate) mod snapshot;
+pub(crate) mod stale;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod time;
@@ -21,9 +22,11 @@ pub(crate) mod time;
 use std::io::{IsTerminal as _, Write as _};
 
 use anstyle::{AnsiColor, Style};
+use quorate_client::Staleness;
 use serde::Serialize;
 
 use crate::exit::Error;
+use stale::Stale;
 
 /// What a command shows.
 pub(crate) trait View: Serialize {
@@ -54,8 +57,17 @@ pub(crate) struct Output {
 impl Output {
     /// Shows what the command is about, on standard output.
     pub(crate) fn show<T: View>(self, view: &T) -> Result<(), Error> {
+        self.show_read(view, None)
+    }
+
+    /// Shows what was read, and how far behind that may be, if it may.
+    pub(crate) fn show_read<T: View>(self, view: &T, staleness: Option<Staleness>) -> Result<(), Error> {
+        let stale = staleness.map(Stale::from);
         if self.json {
-            return self.line(&json(view));
+            return self.line(&json(view, stale));
+        }
+        if let Some(stale) = stale {
+            self.note(&stale.text());
         }
         let text = view.human(paint_of_stdout());
         self.line(text.trim_end_matches('\n'))
@@ -119,16 +131,18 @@ impl Output {
     }
 }
 
-/// The object of a view: its schema first, then its fields.
-pub(crate) fn json<T: View>(view: &T) -> String {
+/// The object of a view: its schema first, then how far behind it may be, if it may, then its fields.
+pub(crate) fn json<T: View>(view: &T, stale: Option<Stale>) -> String {
     #[derive(Serialize)]
     struct Envelope<'a, T> {
         schema: &'static str,
+        #[serde(skip_serializing_if = "Option::is_none")]
+        stale: Option<Stale>,
         #[serde(flatten)]
         view: &'a T,
     }
     // Views are plain structs with string keys: there is nothing in them that JSON cannot say.
-    serde_json::to_string(&Envelope { schema: T::SCHEMA, view }).unwrap_or_default()
+    serde_json::to_string(&Envelope { schema: T::SCHEMA, stale, view }).unwrap_or_default()
 }
 
 /// `text` without what could steer a terminal; line breaks and tabs stay.

@@ -58,6 +58,7 @@ keys! {
     "server.peers" parse::addresses, "raft addresses of replicas to join (none)";
     "server.learner" parse::boolean, "take part without a vote, until somebody promotes this replica (false)";
     "server.insecure" parse::boolean, "listen beyond loopback without TLS (false)";
+    "server.disk_reserve" parse::reserve, "room kept free on the disk: below it no new work is accepted, or off (512Mi)";
     "server.raft.heartbeat" parse::duration, "time between a leader's heartbeats";
     "server.raft.election_min" parse::duration, "shortest silence after which a replica stands for election";
     "server.raft.election_max" parse::duration, "longest silence after which it does";

@@ -150,6 +150,7 @@ mod tests {
     use crate::halt::Halt;
     use crate::join::Registrar;
     use crate::log_store::PurgeBound;
+    use crate::read::Barrier;
     use crate::state_machine::Published;
 
     /// Bytes on their way in one direction.
@@ -182,6 +183,7 @@ mod tests {
             published: published.clone(),
             clock: Arc::new(SystemClock),
             registrar: Arc::new(Registrar::new(identity, published)),
+            barrier: Barrier::closed(),
             incoming: Mutex::default(),
         }
     }

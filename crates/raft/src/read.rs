@@ -1,16 +1,23 @@
-//! Linearizable reads: one round of the quorum serves everyone who asked before it began.
+//! Linearizable reads: one round serves everyone who asked before it began.
+//!
+//! The leader's round is one of the quorum (`quorum`). Any other replica asks the leader for one, and
+//! waits until its own state is as new as the answer (`forward`). Either way a round that succeeds also
+//! says from when on this replica's state had everything, which is what stale reads tell of their age.
 
-use std::sync::Arc;
+mod forward;
+mod quorum;
+
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
-use openraft::ReadPolicy;
-use openraft::errors::{LinearizableReadError, RaftError};
+use quorate_seams::{BootInstant, Clock};
 use quorate_state::Revision;
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 
 use crate::ReadError;
-use crate::lead::Lead;
-use crate::type_config::Raft;
+
+pub(crate) use forward::Forward;
+pub(crate) use quorum::Quorum;
 
 /// Readers that wait for the next round.
 const WAITING_MAX: usize = 16_384;
@@ -18,21 +25,47 @@ const WAITING_MAX: usize = 16_384;
 type Answer = oneshot::Sender<Result<Revision, ReadError>>;
 
 /// The queue of readers.
+#[derive(Clone)]
 pub(crate) struct Barrier(mpsc::Sender<Answer>);
 
-/// What a round needs.
-pub(crate) struct Rounds {
-    pub(crate) raft: Raft,
-    pub(crate) lead: Arc<Lead>,
-    pub(crate) applied: watch::Receiver<Revision>,
-    pub(crate) deadline: Duration,
+/// A way to find that the state of this replica is new enough.
+pub(crate) trait Round: Send + 'static {
+    /// Ends when the state machine holds everything that was committed before the call; its revision then.
+    fn run(&mut self) -> impl Future<Output = Result<Revision, ReadError>> + Send;
+
+    /// What to say when that took too long.
+    fn late(&self) -> ReadError;
+}
+
+/// When this replica last knew that its state had everything that was committed.
+#[derive(Clone)]
+pub(crate) struct UpToDate {
+    clock: Arc<dyn Clock>,
+    at: Arc<Mutex<Option<BootInstant>>>,
+}
+
+struct Rounds<R> {
+    round: R,
+    deadline: Duration,
+    up_to_date: UpToDate,
 }
 
 impl Barrier {
-    /// The queue, and the task that runs the rounds until the queue is dropped.
-    pub(crate) fn new(rounds: Rounds) -> (Self, impl Future<Output = ()> + Send) {
+    /// The queue, and the task that runs the rounds until the queue is dropped. A round that takes
+    /// longer than `deadline` is given up.
+    pub(crate) fn new<R: Round>(
+        round: R,
+        deadline: Duration,
+        up_to_date: UpToDate,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (sender, receiver) = mpsc::channel(WAITING_MAX);
-        (Self(sender), rounds.run(receiver))
+        (Self(sender), Rounds { round, deadline, up_to_date }.run(receiver))
+    }
+
+    /// A queue that refuses everyone.
+    #[cfg(test)]
+    pub(crate) fn closed() -> Self {
+        Self(mpsc::channel(1).0)
     }
 
     /// Ends when the state machine holds everything that was committed before the call.
@@ -49,32 +82,40 @@ impl Barrier {
     }
 }
 
-impl Rounds {
+impl<R: Round> Rounds<R> {
     async fn run(mut self, mut waiting: mpsc::Receiver<Answer>) {
         let mut readers = Vec::new();
         // Whoever comes during a round waits for the next: it must begin after they asked.
         while waiting.recv_many(&mut readers, WAITING_MAX).await > 0 {
-            let late = || ReadError::Unavailable("no quorum answered in time".into());
-            let outcome = tokio::time::timeout(self.deadline, self.round()).await.unwrap_or_else(|_| Err(late()));
+            let began = self.up_to_date.clock.boot();
+            let outcome = match tokio::time::timeout(self.deadline, self.round.run()).await {
+                Ok(outcome) => outcome,
+                Err(_) => Err(self.round.late()),
+            };
+            if outcome.is_ok() {
+                self.up_to_date.note(began);
+            }
             for reader in readers.drain(..) {
                 // Whoever dropped the future does not want to know.
                 let _ = reader.send(outcome.clone());
             }
         }
     }
+}
 
-    async fn round(&mut self) -> Result<Revision, ReadError> {
-        let linearizer = self.raft.get_read_linearizer(ReadPolicy::ReadIndex).await.map_err(|error| match error {
-            RaftError::APIError(LinearizableReadError::ForwardToLeader(_)) => {
-                ReadError::NotLeader { leader: self.lead.hint() }
-            }
-            RaftError::APIError(LinearizableReadError::QuorumNotEnough(error)) => {
-                ReadError::Unavailable(error.to_string())
-            }
-            RaftError::Fatal(fatal) => ReadError::Unavailable(fatal.to_string()),
-        })?;
-        let ready = linearizer.await_ready(&self.raft).await;
-        ready.map_err(|fatal| ReadError::Unavailable(fatal.to_string()))?;
-        Ok(*self.applied.borrow_and_update())
+impl UpToDate {
+    pub(crate) fn new(clock: Arc<dyn Clock>) -> Self {
+        Self { clock, at: Arc::default() }
+    }
+
+    /// Everything that was committed by then is in every view taken after this call; none since the start
+    /// of this replica is known.
+    pub(crate) fn at(&self) -> Option<BootInstant> {
+        *self.at.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn note(&self, began: BootInstant) {
+        let mut at = self.at.lock().unwrap_or_else(PoisonError::into_inner);
+        *at = (*at).max(Some(began));
     }
 }

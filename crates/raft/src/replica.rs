@@ -8,7 +8,7 @@ use openraft::Instant as _;
 use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows::{decode_event, event_key};
-use quorate_seams::{Shutdown, Table};
+use quorate_seams::{BootInstant, Shutdown, Table};
 use quorate_state::{EventRow, Item, Rejection, Reply, Revision, State};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -22,7 +22,7 @@ use crate::lead::{self, Lead};
 use crate::log_store::{LogStore, PurgeBound};
 use crate::network::Links;
 use crate::propose::Proposer;
-use crate::read::{Barrier, Rounds};
+use crate::read::{Barrier, Forward, Quorum, UpToDate};
 use crate::service::Service;
 use crate::state_machine::{Published, StateMachine};
 use crate::store::{self, Store};
@@ -52,6 +52,8 @@ struct Inner {
     lead: Arc<Lead>,
     proposer: Proposer,
     barrier: Barrier,
+    forward: Barrier,
+    up_to_date: UpToDate,
     registrar: Arc<Registrar>,
     links: Links,
     /// A voter that is not heard for this long does not count as one that answers.
@@ -119,13 +121,18 @@ impl Replica {
         let (proposer, batches) = Proposer::new(raft.clone(), lead.clone(), config.tuning.clone());
         let deadline = Duration::from_millis(2 * config.tuning.election_ms_max);
         let applied = published.revision();
-        let (barrier, rounds) = Barrier::new(Rounds { raft: raft.clone(), lead: lead.clone(), applied, deadline });
+        let up_to_date = UpToDate::new(seams.clock.clone());
+        let quorum = Quorum { raft: raft.clone(), lead: lead.clone(), applied: applied.clone() };
+        let (barrier, rounds) = Barrier::new(quorum, deadline, up_to_date.clone());
+        let forward = Forward { raft: raft.clone(), lead: lead.clone(), applied, links: links.clone(), line: None };
+        let (forward, forwarded) = Barrier::new(forward, deadline, up_to_date.clone());
         let registrar = Arc::new(Registrar::new(identity, published.clone()));
         let service = Service {
             gate,
             published: published.clone(),
             clock: seams.clock.clone(),
             registrar: registrar.clone(),
+            barrier: barrier.clone(),
             incoming: tokio::sync::Mutex::default(),
         };
         let peers = match config.formation {
@@ -145,6 +152,7 @@ impl Replica {
         tasks.spawn(lead::watch(raft.clone(), lead.clone(), published.clone(), store.clone(), halt.clone()));
         tasks.spawn(until(stop.clone(), batches));
         tasks.spawn(until(stop.clone(), rounds));
+        tasks.spawn(until(stop.clone(), forwarded));
         tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links.clone())));
         let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, applicant, peers);
         tasks.spawn(until(stop.clone(), becoming));
@@ -160,6 +168,8 @@ impl Replica {
             lead,
             proposer,
             barrier,
+            forward,
+            up_to_date,
             registrar,
             links,
             patience: Duration::from_millis(config.tuning.election_ms_max),
@@ -197,10 +207,26 @@ impl Replica {
         })
     }
 
-    /// Asks a quorum who leads. When it ends, [`Self::view`] holds everything that was committed
-    /// before the call, and has at least the revision returned.
+    /// Asks a quorum who leads. When it ends well, this replica did after the call, and
+    /// [`Self::view`] holds everything that was committed before the call and has at least the
+    /// revision returned.
     pub async fn barrier(&self) -> Result<Revision, ReadError> {
         self.inner.barrier.pass().await
+    }
+
+    /// The same of the view, also on a replica that does not lead: it asks the leader, and waits for
+    /// what it lacks. Sends callers to the leader when that takes too long.
+    pub async fn catch_up(&self) -> Result<Revision, ReadError> {
+        match self.barrier().await {
+            Err(ReadError::NotLeader { leader: Some(_) }) => self.inner.forward.pass().await,
+            outcome => outcome,
+        }
+    }
+
+    /// Everything that was committed before this instant of this replica's clock is in every view
+    /// taken after the call; none when this replica has not found itself up to date since it started.
+    pub fn up_to_date_at(&self) -> Option<BootInstant> {
+        self.inner.up_to_date.at()
     }
 
     /// The last applied state.

@@ -13,6 +13,7 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::gate::Gate;
 use crate::join::Registrar;
+use crate::read::Barrier;
 use crate::snapshot::{Image, Incoming, Received, Snapshot};
 use crate::state_machine::Published;
 use crate::type_config::{SnapshotMeta, TypeConfig};
@@ -27,6 +28,7 @@ pub(crate) struct Service {
     pub(crate) published: Arc<Published>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registrar: Arc<Registrar>,
+    pub(crate) barrier: Barrier,
     pub(crate) incoming: Mutex<Transfer>,
 }
 
@@ -143,6 +145,13 @@ impl Replicas for Service {
     async fn clock(&self, request: Request<pb::ClockRequest>) -> Answer<pb::ClockReply> {
         let from = self.gate.check(request.into_inner().header.as_ref()).await?;
         Ok(Response::new(pb::ClockReply { header: Some(self.gate.header(from)), wall_ms: self.clock.wall().0 }))
+    }
+
+    async fn read_index(&self, request: Request<pb::ReadIndexRequest>) -> Answer<pb::ReadIndexReply> {
+        let from = self.gate.check(request.into_inner().header.as_ref()).await?;
+        // A replica that does not lead has nobody to ask in turn: the caller finds the leader itself.
+        let revision = self.barrier.pass().await.ok().map(|revision| revision.0);
+        Ok(Response::new(pb::ReadIndexReply { header: Some(self.gate.header(from)), revision }))
     }
 }
 

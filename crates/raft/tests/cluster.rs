@@ -49,6 +49,13 @@ async fn a_proposal_is_applied_everywhere_and_only_the_leader_takes_it() {
     assert!(matches!(follower.replica.barrier().await, Err(ReadError::NotLeader { leader: Some(_) })));
     assert_eq!(follower.replica.log_time(), None);
 
+    assert_eq!(propose(&nodes, namespace("three")).await, Ok(Reply::Done));
+    let asked_at = follower.replica.up_to_date_at();
+    let read = follower.replica.catch_up().await.unwrap();
+    assert!(has(follower, "three"), "a follower that caught up has what was answered before");
+    assert!(revision(follower) >= read);
+    assert!(follower.replica.up_to_date_at() > asked_at, "and knows since when");
+
     let read = nodes[at].replica.barrier().await.unwrap();
     assert!(read >= revision(follower));
     assert!(nodes[at].replica.log_time().unwrap().now.0 > 0);

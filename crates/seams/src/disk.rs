@@ -116,6 +116,15 @@ pub enum DiskError {
     Open(String),
 }
 
+/// The room on a device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that this process may still write.
+    pub free_bytes: u64,
+    /// Bytes in all.
+    pub total_bytes: u64,
+}
+
 /// The future of a submitted batch.
 pub type Completion = Pin<Box<dyn Future<Output = Result<(), DiskError>> + Send + 'static>>;
 
@@ -161,6 +170,11 @@ pub trait Disk: Send + Sync + 'static {
     /// a crash either the old content or the new one is there, never a mixture. Durable when the
     /// future ends.
     fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion;
+
+    /// How much room the device has left for this store; none where nobody can tell.
+    fn space(&self) -> Option<Space> {
+        None
+    }
 
     /// How often the store has waited for the device since it was opened; zero where nobody counts.
     fn syncs(&self) -> u64 {

@@ -12,6 +12,10 @@ use crate::Error;
 /// Connections open at once on one listener, when nothing else is said.
 pub const CONNECTIONS_MAX_DEFAULT: usize = 10_000;
 
+/// Bytes that are kept free on a replica's disk for what cannot wait, when nothing else is said: enough to
+/// end what runs, to cut the log and to take in a snapshot of a usual size.
+pub const DISK_RESERVE_DEFAULT: u64 = 512 << 20;
+
 /// A namespace that exists from the start, so that a first job needs no preparation.
 pub const DEFAULT_NAMESPACE: &str = "default";
 
@@ -38,6 +42,9 @@ pub struct Config {
     pub tuning: Tuning,
     /// Connections open at once, per listener.
     pub connections_max: usize,
+    /// While fewer bytes than these are free on the disk, this replica accepts no new work when it leads.
+    /// Zero: it always does.
+    pub disk_reserve_bytes: u64,
 }
 
 /// Where a replica listens: `host:port` each; port 0 lets the kernel choose.
@@ -91,6 +98,7 @@ impl Config {
             settings: Settings::default(),
             tuning: Tuning::default(),
             connections_max: CONNECTIONS_MAX_DEFAULT,
+            disk_reserve_bytes: DISK_RESERVE_DEFAULT,
         }
     }
 

@@ -7,13 +7,14 @@ use std::time::Duration;
 use quorate_planted::Bug;
 use quorate_proto::status::{ApiError, to_status};
 use quorate_raft::{Hint, ProposeError, ReadError, Replica, Role, Seams};
-use quorate_state::{Command, Item, Principal, Rejection, Reply, RequestKey, Settings, State};
+use quorate_state::{Command, Item, Principal, Rejection, Reply, RequestKey, Revision, Settings, State};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use tracing::Instrument as _;
 
 use crate::liveness::{Liveness, Renewal};
+use crate::room::Room;
 use crate::sessions::Sessions;
 use crate::telemetry::Telemetry;
 use crate::watch::Watches;
@@ -37,6 +38,8 @@ pub(crate) struct Core {
     pub(crate) sessions: Sessions,
     pub(crate) watches: Watches,
     pub(crate) telemetry: Telemetry,
+    /// New work is refused when there is none.
+    pub(crate) room: Room,
     /// One permit per submit that may wait for the log.
     pub(crate) submits: Semaphore,
     /// One permit per backup that is being read.
@@ -46,16 +49,31 @@ pub(crate) struct Core {
 }
 
 impl Core {
-    /// The state as of now: whatever was acknowledged to anyone before this call is in it.
+    /// The state as of now, for what the leader alone does: whatever was acknowledged to anyone before
+    /// this call is in it. Other replicas name the leader.
     pub(crate) async fn read(&self) -> Result<Arc<State>, ApiError> {
+        self.read_after(self.replica.barrier()).await
+    }
+
+    /// The same on any replica: one that does not lead asks the leader which state is new enough.
+    pub(crate) async fn read_anywhere(&self) -> Result<Arc<State>, ApiError> {
+        self.read_after(self.replica.catch_up()).await
+    }
+
+    async fn read_after(
+        &self,
+        barrier: impl Future<Output = Result<Revision, ReadError>>,
+    ) -> Result<Arc<State>, ApiError> {
         let trusts_itself = quorate_planted::is(Bug::ReadWithoutBarrier)
             || (quorate_planted::is(Bug::DeposedLeaderReads) && self.leading().is_some());
         if !trusts_itself {
-            match tokio::time::timeout(READ_DEADLINE, self.replica.barrier()).await {
-                Ok(barrier) => barrier.map_err(read_error)?,
-                Err(_) => return Err(ApiError::Unavailable("no quorum of replicas answers: try again later".into())),
-            };
+            in_time(READ_DEADLINE, barrier, "try again later").await?;
         }
+        self.view()
+    }
+
+    /// What is applied here, however old it may be.
+    pub(crate) fn view(&self) -> Result<Arc<State>, ApiError> {
         let view = self.replica.view();
         if view.settings().is_none() {
             return Err(ApiError::Unavailable("the cluster is being initialised: try again in a moment".into()));
@@ -67,11 +85,12 @@ impl Core {
     /// off has nothing to say and learns of nothing: streams that wait ask this now and then, so that
     /// their clients go where something happens.
     pub(crate) async fn confirm_leading(&self) -> Result<(), ApiError> {
-        match tokio::time::timeout(CONFIRM_DEADLINE, self.replica.barrier()).await {
-            Ok(Ok(_)) => Ok(()),
-            Ok(Err(error)) => Err(read_error(error)),
-            Err(_) => Err(ApiError::Unavailable("no quorum of replicas answers: ask another replica".into())),
-        }
+        in_time(CONFIRM_DEADLINE, self.replica.barrier(), "ask another replica").await
+    }
+
+    /// Finds that this replica still hears what happens, led by itself or by another.
+    pub(crate) async fn confirm_informed(&self) -> Result<(), ApiError> {
+        in_time(CONFIRM_DEADLINE, self.replica.catch_up(), "ask another replica").await
     }
 
     /// Carries a command out; the answer is that of `apply`, after it was applied here.
@@ -156,6 +175,18 @@ impl Core {
     }
 }
 
+/// Waits for a quorum's word, but not for ever.
+async fn in_time(
+    deadline: Duration,
+    barrier: impl Future<Output = Result<Revision, ReadError>>,
+    advice: &str,
+) -> Result<(), ApiError> {
+    match tokio::time::timeout(deadline, barrier).await {
+        Ok(passed) => passed.map(drop).map_err(read_error),
+        Err(_) => Err(ApiError::Unavailable(format!("no quorum of replicas answers: {advice}"))),
+    }
+}
+
 /// What a service keeps of the replica.
 pub(crate) type Shared = Arc<Core>;
 
@@ -175,7 +206,7 @@ pub(crate) fn propose_error(error: ProposeError) -> ApiError {
         ProposeError::NotLeader { leader } => ApiError::NotLeader { leader: leader.map(|hint| hint.api) },
         ProposeError::OutcomeUnknown(why) => ApiError::OutcomeUnknown(why),
         ProposeError::Overloaded { limit, max } => {
-            ApiError::Limit { limit: limit.into(), max, advice: "the leader is busy: try again later".into() }
+            ApiError::Overloaded { limit: limit.into(), max, advice: "the leader is busy: try again later".into() }
         }
         ProposeError::TooLarge { limit, max } => {
             ApiError::Limit { limit: limit.into(), max, advice: "split the request".into() }

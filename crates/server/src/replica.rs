@@ -17,11 +17,12 @@ use crate::auth::{Certificates, Plain, Tls};
 use crate::config::{Bound, Config};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::liveness::{Liveness, RENEWALS_WAITING_MAX};
+use crate::room::Room;
 use crate::services::{
     AdminService, AgentsService, BatchesService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX,
 };
 use crate::telemetry::Telemetry;
-use crate::{Error, leader, listener, liveness, ops, watch};
+use crate::{Error, leader, listener, liveness, ops, reading, room, watch};
 
 /// Bytes of one request of a client: the largest job there is, and some.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
@@ -90,6 +91,7 @@ pub async fn run(
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         stopping: CancellationToken::new(),
         replica: replica.clone(),
+        room: Room::new(seams.disk.clone(), config.disk_reserve_bytes),
         seams,
         renewals,
     });
@@ -121,6 +123,10 @@ pub async fn run(
     background.spawn(liveness::confirm_renewals(core.clone(), waiting));
     background.spawn(watch::hand_out(core.clone()));
     background.spawn(leader::drive(core.clone()));
+    let informed = core.clone();
+    background.spawn(async move { reading::stay_informed(&informed).await });
+    let looking = core.clone();
+    background.spawn(async move { room::watch(&looking).await });
     ready(bound);
 
     let stopped = replica.stopped();

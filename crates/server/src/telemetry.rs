@@ -28,6 +28,8 @@ pub(crate) struct Telemetry {
     is_leader: IntGauge,
     proposals: IntCounter,
     disk_syncs: IntCounter,
+    disk_free: IntGauge,
+    disk_is_low: IntGauge,
     rpcs: IntCounterVec,
     rpc_seconds: HistogramVec,
     steps: IntCounterVec,
@@ -56,6 +58,8 @@ impl Telemetry {
             is_leader: made.gauge("quorate_is_leader", "1 when this replica leads and is ready.")?,
             proposals: made.counter("quorate_proposals_total", "Commands proposed here.")?,
             disk_syncs: made.counter("quorate_disk_syncs_total", "Waits of the store for its device.")?,
+            disk_free: made.gauge("quorate_disk_free_bytes", "Room left on the device of the store; -1: not known.")?,
+            disk_is_low: made.gauge("quorate_disk_is_low", "1 when new work is refused for want of room.")?,
             rpcs: made.counters("quorate_rpcs_total", "Requests answered.", &["method", "code"])?,
             rpc_seconds: made.histograms("quorate_rpc_seconds", "Time to answer a request.", &["method"])?,
             steps: made.counters("quorate_controller_steps_total", "Steps of controllers.", &["controller"])?,
@@ -135,6 +139,9 @@ impl Telemetry {
         let leads = matches!(&*core.replica.role().borrow(), Role::Leader { ready: true, .. });
         self.applied_revision.set(signed(view.revision().0));
         self.disk_syncs.inc_by(core.seams.disk.syncs().saturating_sub(self.disk_syncs.get()));
+        let room = core.room.look();
+        self.disk_free.set(room.free_bytes.map_or(-1, signed));
+        self.disk_is_low.set(i64::from(room.is_low));
         self.term.set(signed(core.replica.members().term));
         self.is_leader.set(i64::from(leads));
         self.ready_tasks.set(signed(view.ready_count() as u64));

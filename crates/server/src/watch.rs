@@ -31,7 +31,8 @@ const ROWS_PER_READ: usize = 4_096;
 /// Answers that wait for a client's connection.
 pub(crate) const ANSWERS_WAITING_MAX: usize = 64;
 /// After this long without an event, a bookmark says how far the watch has come, and that it lives;
-/// a replica that cannot confirm that it still leads ends the watch instead.
+/// a replica that cannot confirm that it still hears of events ends the watch instead, unless a stale
+/// watch was asked for.
 const BOOKMARK_EVERY: std::time::Duration = std::time::Duration::from_secs(2);
 /// A client that takes nothing for this long is cut off.
 const SEND_DEADLINE: std::time::Duration = std::time::Duration::from_secs(30);
@@ -180,12 +181,14 @@ impl Hub {
 pub(crate) type Answers = mpsc::Sender<Result<v1::WatchRunResponse, Status>>;
 
 /// Follows a run until it has ended and all was told. An error is the last answer.
-pub(crate) async fn follow(core: Arc<Core>, term: u64, run: RunId, after: Option<Revision>, answers: Answers) {
-    let following =
-        Box::pin(Watch { core: core.clone(), run, answers: answers.clone(), told: Revision(0) }.follow(after));
+///
+/// Any replica will do: all of them apply the same events, in the same order.
+pub(crate) async fn follow(core: Arc<Core>, run: RunId, after: Option<Revision>, stale: bool, answers: Answers) {
+    let watch = Watch { core: core.clone(), run, stale, answers: answers.clone(), told: Revision(0) };
+    let following = Box::pin(watch.follow(after));
     let end = tokio::select! {
         biased;
-        () = core.deposed(term) => Err(core.not_leader()),
+        () = core.stopping.cancelled() => Err(ApiError::Unavailable("this replica is stopping: ask another".into())),
         () = answers.closed() => return,
         end = following => end,
     };
@@ -197,6 +200,8 @@ pub(crate) async fn follow(core: Arc<Core>, term: u64, run: RunId, after: Option
 struct Watch {
     core: Arc<Core>,
     run: RunId,
+    /// Goes on also when this replica no longer hears what happens.
+    stale: bool,
     answers: Answers,
     /// Everything up to here was sent.
     told: Revision,
@@ -236,7 +241,9 @@ impl Watch {
                 }
                 Ok(None) => return Err(cut_off()),
                 Err(_) => {
-                    core.confirm_leading().await?;
+                    if !self.stale {
+                        core.confirm_informed().await?;
+                    }
                     // All rows up to here are in the queue; when it is empty, they were sent.
                     let through = core.watches.handed_out();
                     if queue.rows.is_empty() {
@@ -334,7 +341,11 @@ fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {
 }
 
 /// Refuses a revision from which nothing can be resumed.
-pub(crate) fn check_resumable(core: &Core, view: &State, after: Revision) -> Result<(), ApiError> {
+pub(crate) fn check_resumable(core: &Core, view: &State, after: Revision, stale: bool) -> Result<(), ApiError> {
+    if stale && after > view.revision() {
+        let why = format!("this replica is at {}, behind {after}: ask another", view.revision());
+        return Err(ApiError::Unavailable(why));
+    }
     if after > view.revision() {
         let why = format!("{after} is ahead of the cluster, which is at {}: watch from the start", view.revision());
         let violation = quorate_state::Violation { field: "after_revision".into(), message: why };

@@ -186,6 +186,7 @@ fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
             ..Tuning::default()
         },
         connections_max: CONNECTIONS_MAX_DEFAULT,
+        disk_reserve_bytes: quorate_server::DISK_RESERVE_DEFAULT,
     }
 }
 

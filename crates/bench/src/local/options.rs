@@ -23,6 +23,8 @@ pub struct Options {
     pub snapshot_entries: Option<u64>,
     /// Log entries kept behind a snapshot.
     pub keep_entries: Option<u64>,
+    /// Room that replicas keep free on their disks, such as `2Gi`.
+    pub disk_reserve: Option<String>,
     /// Terms of the nodes' leases.
     pub lease: Option<LeaseOptions>,
     /// What the processes log.
@@ -80,6 +82,7 @@ impl Options {
             agents: (0..agents).map(agent).collect(),
             snapshot_entries: None,
             keep_entries: None,
+            disk_reserve: None,
             lease: None,
             log_filter: None,
             first_data: None,
@@ -111,6 +114,9 @@ impl Options {
         }
         if let Some(entries) = self.keep_entries {
             push("--keep-entries", entries.to_string());
+        }
+        if let Some(reserve) = &self.disk_reserve {
+            push("--disk-reserve", reserve.clone());
         }
         if let Some(lease) = self.lease {
             push("--lease-server", millis(lease.server));

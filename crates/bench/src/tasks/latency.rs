@@ -6,6 +6,7 @@ use hdrhistogram::Histogram;
 use serde::Serialize;
 
 use crate::Error;
+use crate::samples::quantile;
 
 /// Recorded precisely up to here, in microseconds; longer ones count as this.
 const MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
@@ -25,6 +26,15 @@ pub struct Quantiles {
     pub p99_ms: f64,
     /// The longest, in milliseconds.
     pub max_ms: f64,
+}
+
+impl Quantiles {
+    /// Of latencies in microseconds, in any order.
+    pub(crate) fn of(mut micros: Vec<u32>) -> Self {
+        micros.sort_unstable();
+        let millis = |share| (quantile(&micros, share) / 100.0).round() / 10.0;
+        Self { p50_ms: millis(0.5), p99_ms: millis(0.99), max_ms: millis(1.0) }
+    }
 }
 
 impl Default for Latencies {

@@ -86,9 +86,20 @@ impl Jobs for Script {
         no()
     }
 
-    async fn list_jobs(&self, _: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
-        self.next("list".into()).await?;
-        Ok(Response::new(v1::ListJobsResponse::default()))
+    async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
+        let tolerance = Tolerance::of(request.metadata()).expect("the client asks for what there is");
+        let asked = match tolerance {
+            None => "list".to_owned(),
+            Some(tolerance) => format!("list {tolerance:?}"),
+        };
+        self.next(asked).await?;
+        let mut answer = Response::new(v1::ListJobsResponse::default());
+        if tolerance.is_some() {
+            let asked = self.asked().len() as u64;
+            let staleness = Staleness { revision: quorate_state::Revision(100 - asked), age_ms: Some(10 * asked) };
+            staleness.write(answer.metadata_mut());
+        }
+        Ok(answer)
     }
 }
 
@@ -349,6 +360,41 @@ async fn an_answer_that_would_not_change_is_given_at_once() {
     let told = client(&["a:1", "b:1"], &[&script]).submit_job(submit("one")).await.expect_err("refused");
     assert_eq!(told.api(), Some(&error));
     assert_eq!(script.asked(), ["one"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_overloaded_leader_is_asked_again_and_no_other() {
+    let overloaded = ApiError::Overloaded { limit: "queue".into(), max: 1, advice: "later".into() };
+    let leader = Script::of([Act::Refuse(overloaded.clone()), Act::Refuse(overloaded), Act::Accept]);
+    let other = Script::default();
+    client(&["a:1", "b:1"], &[&leader, &other]).submit_job(submit("one")).await.expect("accepted");
+    assert_eq!(leader.asked(), ["one", "one", "one"]);
+    assert!(other.asked().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_limit_does_not_say_that_an_earlier_try_came_to_nothing() {
+    let limit = || Act::Refuse(ApiError::Limit { limit: "disk".into(), max: 1, advice: "make room".into() });
+    let refused = client(&["a:1"], &[&Script::of([limit()])]).submit_job(submit("one")).await;
+    assert!(matches!(refused, Err(Error::Api(ApiError::Limit { .. }))), "{refused:?}");
+
+    let unknown = Act::Refuse(ApiError::OutcomeUnknown("the leader is gone".into()));
+    let replica = Script::of(std::iter::once(unknown).chain(std::iter::repeat_with(limit).take(200)));
+    let open = client(&["a:1"], &[&replica]).submit_job(submit("one")).await;
+    assert!(matches!(open, Err(Error::OutcomeUnknown { .. })), "{open:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn only_a_stale_client_asks_for_less_and_it_tells_the_least_of_its_answers() {
+    let replica = Script::of([Act::Accept, Act::Accept, Act::Accept]);
+    let client = client(&["a:1"], &[&replica]);
+    let stale = client.stale(Some(Duration::from_secs(5)));
+    for asking in [&client, &stale, &stale] {
+        asking.list_jobs(v1::ListJobsRequest::default()).await.expect("answered");
+    }
+    assert_eq!(replica.asked(), ["list", "list AtMostMs(5000)", "list AtMostMs(5000)"]);
+    let least = Staleness { revision: quorate_state::Revision(97), age_ms: Some(30) };
+    assert_eq!((client.staleness(), stale.staleness()), (None, Some(least)));
 }
 
 #[tokio::test(start_paused = true)]

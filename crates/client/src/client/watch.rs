@@ -116,10 +116,16 @@ impl RunWatch {
         let patience = shared.config.attempt_timeout;
         self.request.after_revision = self.place.complete;
         // No deadline on the request itself: it would end the stream.
-        let request = Request::new(self.request.clone());
+        let mut request = Request::new(self.request.clone());
+        if let Some(stale) = &self.client.stale {
+            stale.ask(request.metadata_mut());
+        }
         let failure = match tokio::time::timeout(patience, runs(channel).watch_run(request)).await {
             Ok(Ok(answer)) => {
                 shared.targets.works(&address);
+                if let Some(stale) = &self.client.stale {
+                    stale.note(answer.metadata());
+                }
                 self.stream = Some(Open { address, messages: answer.into_inner(), repeated: self.place.partial });
                 return Ok(());
             }

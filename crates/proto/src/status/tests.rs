@@ -23,7 +23,10 @@ fn errors() -> Vec<ApiError> {
             ApiError::Precondition { .. } => {
                 ApiError::Limit { limit: "requests_max".into(), max: u64::MAX, advice: "wait".into() }
             }
-            ApiError::Limit { .. } => ApiError::NotLeader { leader: Some("127.0.0.1:7001".into()) },
+            ApiError::Limit { .. } => {
+                ApiError::Overloaded { limit: "queue_items_max".into(), max: 7, advice: "later".into() }
+            }
+            ApiError::Overloaded { .. } => ApiError::NotLeader { leader: Some("127.0.0.1:7001".into()) },
             ApiError::NotLeader { leader: Some(_) } => ApiError::NotLeader { leader: None },
             ApiError::NotLeader { leader: None } => ApiError::Unavailable("no quorum".into()),
             ApiError::Unavailable(_) => ApiError::OutcomeUnknown("the leader went away".into()),

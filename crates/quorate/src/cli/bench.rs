@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_bench::failover::{self, FailoverBench};
+use quorate_bench::flood::FloodBench;
 use quorate_bench::log::LogBench;
 use quorate_bench::rolling::RollingBench;
 use quorate_bench::state::StateBench;
@@ -13,7 +14,9 @@ use quorate_server::Tuning;
 use super::Context;
 use crate::exit::{Code, Error};
 use crate::render::Output;
-use crate::render::bench::{BenchFailover, BenchLog, BenchLogRow, BenchRolling, BenchState, BenchTasks, Configuration};
+use crate::render::bench::{
+    BenchFailover, BenchFlood, BenchLog, BenchLogRow, BenchRolling, BenchState, BenchTasks, Configuration,
+};
 use crate::start;
 
 /// `quorate bench`.
@@ -62,6 +65,14 @@ enum What {
     /// under load, until it needs a snapshot. Prints memory, times, and the 99th percentile of
     /// writes in each second, without and with that snapshot beside them.
     State(State),
+    /// Submit without end, and measure what that does to running tasks and to cancels
+    ///
+    /// Starts replicas and an agent as separate processes on loopback with product defaults. A chain of
+    /// tasks that do nothing runs, and 20 runs a second are cancelled, first alone and then while callers
+    /// submit jobs without end and ask again at once when they are refused. "task" is the time from the
+    /// end of one task of the chain to the end of the next: two reports, a step and a plan. In the end
+    /// every run that was accepted is looked for.
+    Flood(Flood),
 }
 
 #[derive(Args, Debug)]
@@ -72,6 +83,25 @@ struct State {
     /// Tasks in all
     #[arg(long, default_value_t = 1_000_000)]
     tasks: u32,
+    /// Leave data and logs behind
+    #[arg(long)]
+    keep: bool,
+}
+
+#[derive(Args, Debug)]
+struct Flood {
+    /// Replicas of the control plane
+    #[arg(long, default_value_t = 3)]
+    replicas: usize,
+    /// Callers that submit
+    #[arg(long, default_value_t = 1024)]
+    callers: usize,
+    /// Connections that the callers share
+    #[arg(long, default_value_t = 8)]
+    connections: usize,
+    /// How long without and how long with the flood, in seconds
+    #[arg(long, default_value_t = 10)]
+    seconds: u64,
     /// Leave data and logs behind
     #[arg(long)]
     keep: bool,
@@ -178,6 +208,7 @@ impl Bench {
             What::Failover(failover) => failover.execute(context.output).await,
             What::Rolling(rolling) => rolling.execute(context.output).await,
             What::State(state) => state.execute(context.output).await,
+            What::Flood(flood) => flood.execute(context.output).await,
         }
     }
 }
@@ -279,6 +310,24 @@ impl Rolling {
         let code = if row.is_clean() { Code::Ok } else { Code::Error };
         output.show(&BenchRolling::from(row))?;
         Ok(code)
+    }
+}
+
+impl Flood {
+    async fn execute(self, output: Output) -> Result<Code, Error> {
+        let bench = FloodBench {
+            binary: this_binary()?,
+            replicas: self.replicas,
+            callers: self.callers,
+            connections: self.connections,
+            seconds: self.seconds,
+            keep: self.keep,
+        };
+        let note = move |text: &str| output.note(text);
+        let row = unless_interrupted(bench.run(&note)).await?;
+        let is_whole = row.submits.lost == 0;
+        output.show(&BenchFlood::from(row))?;
+        Ok(if is_whole { Code::Ok } else { Code::Error })
     }
 }
 

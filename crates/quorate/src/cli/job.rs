@@ -8,6 +8,7 @@ use quorate_proto::{convert, v1};
 use quorate_state::JobSpec;
 
 use super::source::Source;
+use super::stale::Stale;
 use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::job::{JobList, JobPlan, JobSubmitted, JobValidated, Violation};
@@ -71,6 +72,8 @@ struct List {
     /// Jobs of all namespaces
     #[arg(long, short = 'A')]
     all_namespaces: bool,
+    #[command(flatten)]
+    stale: Stale,
 }
 
 impl Job {
@@ -157,7 +160,7 @@ impl Validate {
 
 impl List {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let client = context.client()?;
+        let client = self.stale.client(context)?;
         let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
         let mut list = JobList { jobs: Vec::new(), revision: 0, more: false };
         let mut page_token = String::new();
@@ -174,7 +177,7 @@ impl List {
                 break;
             }
         }
-        context.output.show(&list)?;
+        context.output.show_read(&list, client.staleness())?;
         if list.more {
             context.output.hint("there are more: raise --limit");
         }

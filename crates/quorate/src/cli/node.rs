@@ -3,6 +3,7 @@
 use clap::{Args, Subcommand};
 use quorate_proto::v1;
 
+use super::stale::Stale;
 use super::{Context, PAGE_ROWS};
 use crate::exit::{Code, Error};
 use crate::render::node::NodeList;
@@ -17,13 +18,16 @@ pub(crate) struct Node {
 #[derive(Debug, Subcommand)]
 enum Verb {
     /// List nodes with their capacity and lease
-    List,
+    List {
+        #[command(flatten)]
+        stale: Stale,
+    },
 }
 
 impl Node {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Verb::List = self.verb;
-        let client = context.client()?;
+        let Verb::List { stale } = self.verb;
+        let client = stale.client(context)?;
         let mut list = NodeList { nodes: Vec::new(), revision: 0 };
         let mut page_token = String::new();
         loop {
@@ -35,7 +39,7 @@ impl Node {
                 break;
             }
         }
-        context.output.show(&list)?;
+        context.output.show_read(&list, client.staleness())?;
         if list.nodes.is_empty() {
             context.output.hint("no node yet: start one with 'quorate agent'");
         }

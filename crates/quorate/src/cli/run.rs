@@ -8,6 +8,7 @@ use quorate_client::Client;
 use quorate_proto::v1;
 
 use super::reference::{self, TaskArg};
+use super::stale::Stale;
 use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::Output;
@@ -56,6 +57,8 @@ struct List {
     /// Runs of all namespaces
     #[arg(long, short = 'A')]
     all_namespaces: bool,
+    #[command(flatten)]
+    stale: Stale,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -74,6 +77,8 @@ struct Status {
     /// Show every attempt instead of the steps
     #[arg(long)]
     attempts: bool,
+    #[command(flatten)]
+    stale: Stale,
 }
 
 #[derive(Args, Debug)]
@@ -157,7 +162,7 @@ impl State {
 
 impl List {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let client = context.client()?;
+        let client = self.stale.client(context)?;
         let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
         let mut list = RunList { runs: Vec::new(), revision: 0, more: false };
         let mut page_token = String::new();
@@ -179,7 +184,7 @@ impl List {
                 break;
             }
         }
-        context.output.show(&list)?;
+        context.output.show_read(&list, client.staleness())?;
         if list.more {
             context.output.hint("there are more: raise --limit");
         }
@@ -189,16 +194,17 @@ impl List {
 
 impl Status {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let client = context.client()?;
+        let client = self.stale.client(context)?;
         let response = reference::resolve(context, &client, &self.run).await?;
         let run = response.run.clone().unwrap_or_default();
         if self.attempts {
             let (attempts, revision) = all_attempts(&client, &run.id).await?;
             let attempts = attempts.into_iter().map(Into::into).collect();
-            context.output.show(&AttemptList { run: run.into(), attempts, revision })?;
+            let list = AttemptList { run: run.into(), attempts, revision };
+            context.output.show_read(&list, client.staleness())?;
             return Ok(Code::Ok);
         }
-        context.output.show(&RunStatus::from(response))?;
+        context.output.show_read(&RunStatus::from(response), client.staleness())?;
         if !wait::has_ended(run.state) {
             context.output.hint(&format!("ask why a task waits with 'quorate task why {} TASK'", run.id));
         }

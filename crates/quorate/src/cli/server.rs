@@ -80,6 +80,9 @@ struct Start {
     /// Listen beyond loopback without TLS [key: server.insecure]
     #[arg(long, num_args = 0..=1, default_missing_value = "true", value_name = "BOOL")]
     insecure: Option<String>,
+    /// Room kept free on the disk, such as 2Gi, or off [key: server.disk_reserve]
+    #[arg(long, value_name = "BYTES")]
+    disk_reserve: Option<String>,
     /// Log entries between two snapshots [key: server.raft.snapshot_entries]
     #[arg(long, value_name = "COUNT", hide_short_help = true)]
     snapshot_entries: Option<String>,
@@ -123,6 +126,7 @@ impl Server {
             ("server.peers", start.peers.clone()),
             ("server.learner", start.learner.clone()),
             ("server.insecure", start.insecure.clone()),
+            ("server.disk_reserve", start.disk_reserve.clone()),
             ("server.raft.snapshot_entries", start.snapshot_entries.clone()),
             ("server.raft.keep_entries", start.keep_entries.clone()),
             ("server.lease.server", start.lease_server.clone()),

@@ -5,6 +5,7 @@ use quorate_proto::v1;
 
 use super::Context;
 use super::reference::{self, TaskArg};
+use super::stale::Stale;
 use crate::exit::{Code, Error};
 use crate::render::task::TaskWhy;
 
@@ -23,17 +24,19 @@ enum Verb {
         run: String,
         /// The task: name, or name[index]
         task: TaskArg,
+        #[command(flatten)]
+        stale: Stale,
     },
 }
 
 impl Task {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Verb::Why { run, task } = self.verb;
-        let client = context.client()?;
+        let Verb::Why { run, task, stale } = self.verb;
+        let client = stale.client(context)?;
         let id = reference::resolve(context, &client, &run).await?.run.unwrap_or_default().id;
         let request = v1::ExplainTaskRequest { run: reference::by_id(&id), task: task.name, index: task.index };
         let response = client.explain_task(request).await?;
-        context.output.show(&TaskWhy::new(&id, response))?;
+        context.output.show_read(&TaskWhy::new(&id, response), client.staleness())?;
         Ok(Code::Ok)
     }
 }

@@ -16,7 +16,7 @@ use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
 use super::task::TaskWhy;
-use super::{Paint, View, json};
+use super::{Paint, View};
 
 /// Compares a view's JSON with the file of its name, and renders it for people without and with colours.
 fn check<T: View>(name: &str, view: &T) {
@@ -34,6 +34,10 @@ fn check<T: View>(name: &str, view: &T) {
     let plain = view.human(Paint::Never);
     assert!(!plain.contains('\u{1b}'), "{plain}");
     let _ = view.human(Paint::Always);
+}
+
+fn json<T: View>(view: &T) -> String {
+    super::json(view, None)
 }
 
 fn run() -> v1::Run {
@@ -358,6 +362,9 @@ fn replica_status() {
         snapshot_index: None,
         revision: 57,
         peers: vec![peer],
+        disk_free_bytes: Some(300 << 20),
+        disk_reserve_bytes: 512 << 20,
+        disk_is_low: true,
     };
     let answers = [("127.0.0.1:11".into(), Ok(answer)), ("127.0.0.1:21".into(), Err("connection refused".into()))];
     check("replica_status", &ReplicaStatusList::new(answers.into()));

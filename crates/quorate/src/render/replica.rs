@@ -132,6 +132,10 @@ struct ReplicaStatus {
     last_index: Option<u64>,
     summary: Option<String>,
     quorum: bool,
+    disk_free_bytes: Option<u64>,
+    disk_reserve_bytes: Option<u64>,
+    /// It accepts no new work for want of room.
+    disk_is_low: bool,
     /// Microseconds to each other replica; none to one that does not answer.
     round_trip_us: BTreeMap<u64, Option<u64>>,
 }
@@ -179,6 +183,9 @@ impl ReplicaStatus {
             applied_index: of.and_then(|status| status.applied_index),
             last_index: of.and_then(|status| status.last_index),
             quorum: of.is_some_and(|status| status.quorum),
+            disk_free_bytes: of.and_then(|status| status.disk_free_bytes),
+            disk_reserve_bytes: of.map(|status| status.disk_reserve_bytes),
+            disk_is_low: of.is_some_and(|status| status.disk_is_low),
             round_trip_us: of
                 .into_iter()
                 .flat_map(|status| &status.peers)
@@ -186,6 +193,22 @@ impl ReplicaStatus {
                 .collect(),
             summary: status.map(|status| status.summary),
         }
+    }
+}
+
+impl ReplicaStatus {
+    /// A line about a disk that is nearly full.
+    fn low_disk(&self) -> String {
+        let mib = |bytes: Option<u64>| bytes.unwrap_or_default() >> 20;
+        let (free, reserve) = (mib(self.disk_free_bytes), mib(self.disk_reserve_bytes));
+        if !self.disk_is_low {
+            return String::new();
+        }
+        format!(
+            "{}: its disk has {free} MiB left, server.disk_reserve is {reserve} MiB: while it leads, no new work is \
+             accepted; make room\n",
+            self.address
+        )
     }
 }
 
@@ -207,7 +230,7 @@ impl View for ReplicaStatusList {
             ]);
         }
         let said = self.replicas.iter().map(|replica| match (&replica.summary, &replica.error) {
-            (Some(summary), _) => format!("{}: {summary}\n", replica.address),
+            (Some(summary), _) => format!("{}: {summary}\n{}", replica.address, replica.low_disk()),
             (None, error) => format!("{}: {}\n", replica.address, error.as_deref().unwrap_or("no answer")),
         });
         format!("{}\n\n{}", rows.text(), said.collect::<String>())

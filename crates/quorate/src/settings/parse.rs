@@ -108,6 +108,11 @@ pub(super) fn bytes(text: &str) -> Result<u64, String> {
         .ok_or_else(|| format!("{text:?} is not an amount of memory: write 512Mi or 8Gi"))
 }
 
+/// Bytes to keep free; zero for `off`.
+pub(super) fn reserve(text: &str) -> Result<u64, String> {
+    if text == "off" { Ok(0) } else { bytes(text).map_err(|message| format!("{message}, or 'off'")) }
+}
+
 pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut labels = BTreeMap::new();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_server::{Advertise, Config, Formation, Listeners, Tuning};
+use quorate_server::{Advertise, Config, DISK_RESERVE_DEFAULT, Formation, Listeners, Tuning};
 use quorate_state::{LeaseTerms, RegionName};
 
 use super::{Settings, SettingsError, parse};
@@ -38,6 +38,8 @@ pub(crate) struct ServerSettings {
     pub(crate) learner: bool,
     /// Listen beyond loopback without TLS.
     pub(crate) insecure: bool,
+    /// Bytes of the disk that are kept free for what cannot wait; zero: none.
+    pub(crate) disk_reserve: u64,
     /// Overrides of the product's tuning.
     pub(crate) tuning: TuningSettings,
     /// Granted to nodes; written into the cluster by `server init`.
@@ -88,6 +90,7 @@ impl ServerSettings {
             peers: settings.get("server.peers", parse::addresses)?.unwrap_or_default(),
             learner: settings.get("server.learner", parse::boolean)?.unwrap_or(false),
             insecure: settings.get("server.insecure", parse::boolean)?.unwrap_or(false),
+            disk_reserve: settings.get("server.disk_reserve", parse::reserve)?.unwrap_or(DISK_RESERVE_DEFAULT),
             tuning,
             lease: lease(settings)?,
         })
@@ -112,6 +115,7 @@ impl ServerSettings {
             advertise: Advertise { api: told(&self.api), agent: told(&self.agent), raft: told(&self.raft) },
             learner: self.learner,
             insecure: self.insecure,
+            disk_reserve_bytes: self.disk_reserve,
             settings: quorate_state::Settings { lease: self.lease, ..quorate_state::Settings::default() },
             tuning: Tuning {
                 heartbeat_ms: millis(self.tuning.heartbeat, product.heartbeat_ms),

@@ -11,6 +11,7 @@ use super::page::{Cursor, Pages};
 use super::{name, replicas, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
+use crate::reading::Reading;
 
 /// The service Cluster of one replica.
 pub(crate) struct ClusterService(pub(crate) Shared);
@@ -21,14 +22,16 @@ impl v1::cluster_server::Cluster for ClusterService {
         &self,
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
-        self.0.answer("ListNodes", list_nodes(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListNodes", list_nodes(&reading, request)).await
     }
 
     async fn list_clusters(
         &self,
         request: Request<v1::ListClustersRequest>,
     ) -> Result<Response<v1::ListClustersResponse>, Status> {
-        self.0.answer("ListClusters", list_clusters(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListClusters", list_clusters(&reading, request)).await
     }
 
     async fn list_replicas(
@@ -77,30 +80,36 @@ impl v1::cluster_server::Cluster for ClusterService {
         &self,
         request: Request<v1::ListNamespacesRequest>,
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
-        self.0.answer("ListNamespaces", list_namespaces(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListNamespaces", list_namespaces(&reading, request)).await
     }
 }
 
-async fn list_nodes(core: &Core, request: Request<v1::ListNodesRequest>) -> Result<v1::ListNodesResponse, ApiError> {
+async fn list_nodes(
+    reading: &Reading<'_>,
+    request: Request<v1::ListNodesRequest>,
+) -> Result<v1::ListNodesResponse, ApiError> {
     authorize(&principal(&request)?, Action::Inspect)?;
     let request = request.into_inner();
-    let view = core.read().await?;
+    // The leader hears the nodes.
+    let view = reading.view_of_leader().await?;
+    let liveness = &reading.core().liveness;
     let pages = Pages::open(&view, "nodes", &[], request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(|cursor| cursor.part::<NodeName>(0)).transpose()?;
     let rest = view.nodes().filter(|node| after.as_ref().is_none_or(|after| node.name > *after));
     let (page, next_page_token) = pages.take(rest, |node| Cursor::from([node.name.to_string()]));
     let nodes = page.into_iter().map(|node| {
-        node_to_wire(node, view.used_on(&node.name), attempts_on(&view, node), core.liveness.heard_ms_ago(node))
+        node_to_wire(node, view.used_on(&node.name), attempts_on(&view, node), liveness.heard_ms_ago(node))
     });
     Ok(v1::ListNodesResponse { nodes: nodes.collect(), next_page_token, revision: view.revision().0 })
 }
 
 async fn list_clusters(
-    core: &Core,
+    reading: &Reading<'_>,
     request: Request<v1::ListClustersRequest>,
 ) -> Result<v1::ListClustersResponse, ApiError> {
     authorize(&principal(&request)?, Action::Inspect)?;
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let clusters = view.clusters().map(|cluster| {
         let sums = Sums::over(&view, &cluster.name);
         v1::ClusterSummary {
@@ -155,6 +164,7 @@ async fn create_namespace(
     let v1::CreateNamespaceRequest { namespace, request_id } = request.into_inner();
     let namespace: Namespace = name("namespace", &namespace)?;
     authorize(&principal, Action::CreateNamespace(&namespace))?;
+    core.room.admit()?;
     let key = request_key("CreateNamespace", &request_id, None, namespace.as_str().as_bytes())?;
     match core.propose(principal, key, Command::CreateNamespace { namespace }).await? {
         Reply::Done => Ok(v1::CreateNamespaceResponse { revision: core.replica.view().revision().0 }),
@@ -163,11 +173,11 @@ async fn create_namespace(
 }
 
 async fn list_namespaces(
-    core: &Core,
+    reading: &Reading<'_>,
     request: Request<v1::ListNamespacesRequest>,
 ) -> Result<v1::ListNamespacesResponse, ApiError> {
     authorize(&principal(&request)?, Action::Inspect)?;
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let namespaces = view
         .namespaces()
         .map(|(name, created_at)| v1::NamespaceSummary { name: name.to_string(), created_at_ms: created_at.0 });

@@ -14,6 +14,7 @@ use super::page::{Cursor, Pages};
 use super::{optional_name, request_key, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
+use crate::reading::Reading;
 
 /// Run ids are random: this many taken ones in a row mean that something else is wrong.
 const RUN_IDS_TRIED_MAX: u32 = 4;
@@ -31,11 +32,13 @@ impl v1::jobs_server::Jobs for JobsService {
     }
 
     async fn plan_job(&self, request: Request<v1::PlanJobRequest>) -> Result<Response<v1::PlanJobResponse>, Status> {
-        self.0.answer("PlanJob", plan(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("PlanJob", plan(&reading, request)).await
     }
 
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
-        self.0.answer("ListJobs", list(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListJobs", list(&reading, request)).await
     }
 }
 
@@ -55,7 +58,8 @@ pub(super) async fn submit(
     let digest = spec_digest(&spec);
     let key = request_key("SubmitJob", &request_id, Some(spec.namespace.clone()), &digest.0)?;
     let spec = Arc::new(spec);
-    let _room = core.submits.try_acquire().map_err(|_| ApiError::Limit {
+    core.room.admit()?;
+    let _permit = core.submits.try_acquire().map_err(|_| ApiError::Overloaded {
         limit: "SUBMITS_WAITING_MAX".into(),
         max: SUBMITS_WAITING_MAX as u64,
         advice: "the leader is busy with submits: try again later".into(),
@@ -82,11 +86,11 @@ pub(super) async fn submit(
     Err(core.internal("every run id drawn was taken: the source of entropy is broken"))
 }
 
-async fn plan(core: &Core, request: Request<v1::PlanJobRequest>) -> Result<v1::PlanJobResponse, ApiError> {
+async fn plan(reading: &Reading<'_>, request: Request<v1::PlanJobRequest>) -> Result<v1::PlanJobResponse, ApiError> {
     let principal = principal(&request)?;
     let spec = converted(request.into_inner().spec)?;
     authorize(&principal, Action::Read(Some(&spec.namespace)))?;
-    let view = core.read().await?;
+    let view = reading.view().await?;
     if let Some(settings) = view.settings() {
         spec.check(settings).map_err(ApiError::Invalid)?;
     }
@@ -111,12 +115,12 @@ fn planned(view: &State, spec: &JobSpec) -> v1::PlanJobResponse {
     }
 }
 
-async fn list(core: &Core, request: Request<v1::ListJobsRequest>) -> Result<v1::ListJobsResponse, ApiError> {
+async fn list(reading: &Reading<'_>, request: Request<v1::ListJobsRequest>) -> Result<v1::ListJobsResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
     let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
     authorize(&principal, Action::Read(namespace.as_ref()))?;
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let pages = Pages::open(&view, "jobs", &[&request.namespace], request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(job_cursor).transpose()?;
 

@@ -90,6 +90,7 @@ pub(super) async fn status(
     let members = core.replica.members();
     let role = core.replica.role().borrow().clone();
     let log = core.replica.log_status();
+    let room = core.room.look();
     let own = members.replicas.iter().find(|member| member.id == identity.replica);
     let others = members.replicas.iter().filter(|member| member.id != identity.replica);
     let peers: Vec<Peer<'_>> = others
@@ -119,6 +120,9 @@ pub(super) async fn status(
         applied_index: log.applied,
         snapshot_index: log.snapshot,
         revision: core.replica.view().revision().0,
+        disk_free_bytes: room.free_bytes,
+        disk_reserve_bytes: room.reserve_bytes,
+        disk_is_low: room.is_low,
         peers: peers
             .into_iter()
             .map(|Peer { member, outcome }| v1::PeerStatus {

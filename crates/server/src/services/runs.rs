@@ -20,6 +20,7 @@ use super::page::{Cursor, Pages};
 use super::{logs, name, optional_name, refs, request_key, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
+use crate::reading::Reading;
 use crate::watch;
 
 /// The service Runs of one replica.
@@ -28,25 +29,29 @@ pub(crate) struct RunsService(pub(crate) Shared);
 #[tonic::async_trait]
 impl v1::runs_server::Runs for RunsService {
     async fn get_run(&self, request: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
-        self.0.answer("GetRun", get(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetRun", get(&reading, request)).await
     }
 
     async fn list_runs(&self, request: Request<v1::ListRunsRequest>) -> Result<Response<v1::ListRunsResponse>, Status> {
-        self.0.answer("ListRuns", list(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListRuns", list(&reading, request)).await
     }
 
     async fn list_tasks(
         &self,
         request: Request<v1::ListTasksRequest>,
     ) -> Result<Response<v1::ListTasksResponse>, Status> {
-        self.0.answer("ListTasks", list_tasks(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListTasks", list_tasks(&reading, request)).await
     }
 
     async fn list_attempts(
         &self,
         request: Request<v1::ListAttemptsRequest>,
     ) -> Result<Response<v1::ListAttemptsResponse>, Status> {
-        self.0.answer("ListAttempts", list_attempts(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListAttempts", list_attempts(&reading, request)).await
     }
 
     async fn cancel_run(
@@ -66,7 +71,8 @@ impl v1::runs_server::Runs for RunsService {
     type WatchRunStream = ReceiverStream<Result<v1::WatchRunResponse, Status>>;
 
     async fn watch_run(&self, request: Request<v1::WatchRunRequest>) -> Result<Response<Self::WatchRunStream>, Status> {
-        self.0.answer("WatchRun", open_watch(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("WatchRun", open_watch(&self.0, &reading, request)).await
     }
 
     type ReadLogsStream = ReceiverStream<Result<v1::ReadLogsResponse, Status>>;
@@ -79,13 +85,14 @@ impl v1::runs_server::Runs for RunsService {
         &self,
         request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
-        self.0.answer("ExplainTask", explain(&self.0, request)).await
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ExplainTask", explain(&reading, request)).await
     }
 }
 
-async fn get(core: &Core, request: Request<v1::GetRunRequest>) -> Result<v1::GetRunResponse, ApiError> {
+async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Result<v1::GetRunResponse, ApiError> {
     let principal = principal(&request)?;
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let run = refs::resolve(&view, request.into_inner().run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view.step_counts(run.id, step)));
@@ -97,7 +104,7 @@ async fn get(core: &Core, request: Request<v1::GetRunRequest>) -> Result<v1::Get
     })
 }
 
-async fn list(core: &Core, request: Request<v1::ListRunsRequest>) -> Result<v1::ListRunsResponse, ApiError> {
+async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> Result<v1::ListRunsResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
     let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
@@ -107,7 +114,7 @@ async fn list(core: &Core, request: Request<v1::ListRunsRequest>) -> Result<v1::
     if states.len() != request.states.len() {
         return Err(violation("states", "names a state that this server does not know"));
     }
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let filter = format!("{:?}", request.states);
     let filters = [&*request.namespace, &*request.job, &*filter];
     let pages = Pages::open(&view, "runs", &filters, request.page_size, &request.page_token)?;
@@ -139,10 +146,13 @@ fn run_cursor(cursor: &Cursor) -> Result<(Revision, u32, RunId), ApiError> {
     Ok((Revision(cursor.part(0)?), cursor.part(1)?, cursor.part(2)?))
 }
 
-async fn list_tasks(core: &Core, request: Request<v1::ListTasksRequest>) -> Result<v1::ListTasksResponse, ApiError> {
+async fn list_tasks(
+    reading: &Reading<'_>,
+    request: Request<v1::ListTasksRequest>,
+) -> Result<v1::ListTasksResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let run = refs::resolve(&view, request.run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
@@ -174,12 +184,12 @@ fn task_cursor(run: RunId, cursor: &Cursor) -> Result<TaskId, ApiError> {
 }
 
 async fn list_attempts(
-    core: &Core,
+    reading: &Reading<'_>,
     request: Request<v1::ListAttemptsRequest>,
 ) -> Result<v1::ListAttemptsResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let run = refs::resolve(&view, request.run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     if request.task.is_empty() && request.index.is_some() {
@@ -245,6 +255,7 @@ pub(super) async fn annotate(
     let key: AnnotationKey = name("key", &key)?;
     let (run, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
     authorize(&principal, Action::Annotate(&namespace))?;
+    core.room.admit()?;
     let mut body = run.0.to_be_bytes().to_vec();
     // No key contains the byte that ends it.
     body.extend(key.as_str().bytes().chain([0]).chain(value.bytes()));
@@ -258,34 +269,43 @@ pub(super) async fn annotate(
 
 async fn open_watch(
     core: &Shared,
+    reading: &Reading<'_>,
     request: Request<v1::WatchRunRequest>,
 ) -> Result<ReceiverStream<Result<v1::WatchRunResponse, Status>>, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = core.read().await?;
+    let view = reading.view().await?;
     let run = refs::resolve(&view, request.run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let after = (request.after_revision > 0).then_some(Revision(request.after_revision));
     if let Some(after) = after {
-        watch::check_resumable(core, &view, after)?;
+        watch::check_resumable(core, &view, after, reading.is_stale())?;
     }
-    let term = core.leading().ok_or_else(|| core.not_leader())?;
     let (answers, stream) = mpsc::channel(watch::ANSWERS_WAITING_MAX);
-    tokio::spawn(watch::follow(core.clone(), term, run.id, after, answers));
+    tokio::spawn(watch::follow(core.clone(), run.id, after, reading.is_stale(), answers));
     Ok(ReceiverStream::new(stream))
 }
 
-async fn explain(core: &Core, request: Request<v1::ExplainTaskRequest>) -> Result<v1::ExplainTaskResponse, ApiError> {
+async fn explain(
+    reading: &Reading<'_>,
+    request: Request<v1::ExplainTaskRequest>,
+) -> Result<v1::ExplainTaskResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = core.read().await?;
+    let view = reading.view_of_leader().await?;
     let run = refs::resolve(&view, request.run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let id = refs::task(&view, run, &request.task, request.index)?;
     let task = view.task(id).ok_or_else(|| refs::absent("task", &request.task))?;
-    let LogTime { now, served, .. } = core.replica.log_time().ok_or_else(|| core.not_leader())?;
-    let observed = core.liveness.observe(&view, served);
-    let explanation = quorate_scheduler::explain::explain(&view, &observed, LogNow { served, now }, id);
+    let core = reading.core();
+    let now = match core.replica.log_time() {
+        Some(LogTime { now, served, .. }) => LogNow { served, now },
+        // What is asked is how it stood then.
+        None if reading.is_stale() => LogNow { served: view.meta().served, now: view.meta().now },
+        None => return Err(core.not_leader()),
+    };
+    let observed = core.liveness.observe(&view, now.served);
+    let explanation = quorate_scheduler::explain::explain(&view, &observed, now, id);
     Ok(v1::ExplainTaskResponse {
         task: Some(task_to_wire(task, &run.spec)),
         reason: Some(wait_reason(&explanation)),

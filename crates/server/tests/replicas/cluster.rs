@@ -56,7 +56,7 @@ impl Cluster {
         for tls in tls {
             let peers = cluster.replicas.iter().map(|replica| replica.bound.raft.clone()).take(1).collect();
             let formation = if cluster.replicas.is_empty() { Formation::Init } else { Formation::Join { peers } };
-            cluster.replicas.push(start(Config { tls, ..config(formation, settings) }).await);
+            cluster.replicas.push(start(Config { tls, ..config(formation, settings) }, seams()).await);
         }
         let client = cluster.client();
         eventually("all replicas vote", || async {
@@ -67,10 +67,32 @@ impl Cluster {
         cluster
     }
 
+    /// A single replica on this disk.
+    pub(crate) async fn start_on(disk: MemoryDisk, settings: &Settings, network: Arc<dyn Network>) -> Self {
+        let seams = Seams { disk: Arc::new(disk), ..seams() };
+        let replicas = vec![start(config(Formation::Init, settings), seams).await];
+        Self { replicas, network }
+    }
+
+    /// Adds a replica without a vote; its position.
+    pub(crate) async fn add_learner(&mut self) -> usize {
+        let peers = vec![self.replicas[0].bound.raft.clone()];
+        let config = Config { learner: true, ..config(Formation::Join { peers }, &Settings::default()) };
+        self.replicas.push(start(config, seams()).await);
+        self.replicas.len() - 1
+    }
+
     /// A client that knows all replicas.
     pub(crate) fn client(&self) -> Client {
         let addresses = self.replicas.iter().map(|replica| replica.bound.api.clone()).collect();
         let config = ClientConfig { deadline: PATIENCE, ..ClientConfig::new(addresses) };
+        Client::new(config, self.network.clone(), Arc::new(SystemEntropy))
+    }
+
+    /// A client that knows one replica, until another is named to it.
+    pub(crate) fn client_of(&self, at: usize) -> Client {
+        let config =
+            ClientConfig { deadline: PATIENCE, ..ClientConfig::new(vec![self.replicas[at].bound.api.clone()]) };
         Client::new(config, self.network.clone(), Arc::new(SystemEntropy))
     }
 
@@ -131,11 +153,11 @@ pub(crate) fn network() -> Arc<dyn Network> {
     Arc::new(TcpNetwork)
 }
 
-async fn start(config: Config) -> Replica {
+async fn start(config: Config, seams: Seams) -> Replica {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (stop, shutdown) = Shutdown::new();
     let (ready, bound) = tokio::sync::oneshot::channel();
-    let replica = run(config, seams(), shutdown, ready);
+    let replica = run(config, seams, shutdown, ready);
     runtime.spawn(replica);
     let bound = tokio::time::timeout(PATIENCE, bound).await.expect("a replica starts in time");
     Replica { bound: bound.expect("the replica starts"), life: Some(Life { runtime, _stop: stop }) }

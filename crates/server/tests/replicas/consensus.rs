@@ -1,8 +1,8 @@
 //! What clients see of three replicas: the leader named, its death survived.
 
 use quorate_client::Error;
+use quorate_proto::v1::cluster_client::ClusterClient;
 use quorate_proto::v1::jobs_client::JobsClient;
-use quorate_proto::v1::runs_client::RunsClient;
 use quorate_proto::{ApiError, status, v1};
 
 use crate::agent::{Agent, hello};
@@ -10,7 +10,7 @@ use crate::cluster::Cluster;
 use crate::jobs::{chain, run, submit};
 
 #[tokio::test]
-async fn a_follower_names_the_leader_for_reads_and_writes() {
+async fn a_follower_names_the_leader_for_writes_and_for_what_only_a_leader_knows() {
     let cluster = Cluster::start(3).await;
     let leader = cluster.replicas[cluster.leader().await].bound.api.clone();
     let follower = &cluster.replicas[cluster.follower().await].bound.api;
@@ -19,8 +19,8 @@ async fn a_follower_names_the_leader_for_reads_and_writes() {
     let mut jobs = JobsClient::connect(format!("http://{follower}")).await.unwrap();
     let refused = jobs.submit_job(submit(chain("a", &["a"]), "")).await.unwrap_err();
     assert_eq!(status::from_status(&refused), expected);
-    let mut runs = RunsClient::connect(format!("http://{follower}")).await.unwrap();
-    let refused = runs.list_runs(v1::ListRunsRequest::default()).await.unwrap_err();
+    let mut cluster = ClusterClient::connect(format!("http://{follower}")).await.unwrap();
+    let refused = cluster.list_nodes(v1::ListNodesRequest::default()).await.unwrap_err();
     assert_eq!(status::from_status(&refused), expected);
 }
 

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Space, Table, Write};
 use rpds::RedBlackTreeMapSync;
 
 type Rows = RedBlackTreeMapSync<(Table, Bytes), Bytes>;
@@ -13,9 +13,25 @@ type Rows = RedBlackTreeMapSync<(Table, Bytes), Bytes>;
 #[derive(Default)]
 pub(crate) struct MemoryDisk {
     rows: Mutex<Rows>,
+    room: Room,
+}
+
+/// The room that a disk says it has left.
+#[derive(Clone, Default)]
+pub(crate) struct Room(Arc<Mutex<Option<u64>>>);
+
+impl Room {
+    /// From now on so many bytes.
+    pub(crate) fn set(&self, free_bytes: u64) {
+        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(free_bytes);
+    }
 }
 
 impl MemoryDisk {
+    pub(crate) fn room(&self) -> Room {
+        self.room.clone()
+    }
+
     fn change(&self, change: impl FnOnce(&mut Rows)) -> Completion {
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         change(&mut rows);
@@ -24,6 +40,11 @@ impl MemoryDisk {
 }
 
 impl Disk for MemoryDisk {
+    fn space(&self) -> Option<Space> {
+        let free_bytes = (*self.room.0.lock().unwrap_or_else(PoisonError::into_inner))?;
+        Some(Space { free_bytes, total_bytes: 10 << 30 })
+    }
+
     fn submit(&self, batch: Batch, _: Durability) -> Completion {
         self.change(|rows| write(rows, batch))
     }

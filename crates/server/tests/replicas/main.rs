@@ -10,8 +10,10 @@ mod annotations;
 mod batches;
 mod certificates;
 mod consensus;
+mod reads;
 mod requests;
 mod sessions;
+mod space;
 mod watches;
 
 mod startup;

@@ -4,6 +4,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::runs_client::RunsClient;
 use quorate_proto::v1::watch_run_response::Item;
 use quorate_proto::{ApiError, status};
+use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
 use crate::agent::{Agent, hello};
@@ -113,4 +114,51 @@ async fn a_leader_that_is_cut_off_ends_the_streams_that_wait() {
     };
     let ends = tokio::time::timeout(PATIENCE, ends).await.expect("both streams end");
     assert_eq!(ends, (Code::Unavailable, Code::Unavailable));
+}
+
+#[tokio::test]
+async fn a_watch_that_falls_behind_is_cut_off_with_a_reason_and_resumed_without_a_gap() {
+    // More than the replica keeps for one watch, with what lies on the way to a connection that takes little.
+    const WORDS: usize = 2_000;
+    const WINDOW_BYTES: u32 = 1 << 10;
+    let cluster = Cluster::start(1).await;
+    let (client, api) = (cluster.client(), &cluster.replicas[0].bound.api);
+    let submitted = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
+    let endpoint = Endpoint::from_shared(format!("http://{api}")).unwrap();
+    let narrow = endpoint.initial_stream_window_size(WINDOW_BYTES).initial_connection_window_size(1 << 16);
+    let request = v1::WatchRunRequest { run: run(&submitted.run_id), after_revision: 0 };
+    let mut slow = RunsClient::new(narrow.connect().await.unwrap()).watch_run(request).await.unwrap().into_inner();
+    let mut left = Vec::new();
+    for number in 0..WORDS {
+        let key = format!("{:0>60}", number % 64);
+        let word = v1::AnnotateRunRequest {
+            run: run(&submitted.run_id),
+            key,
+            value: String::new(),
+            request_id: String::new(),
+        };
+        left.push(client.annotate_run(word).await.unwrap().revision);
+    }
+
+    let mut told = Vec::new();
+    let mut note = |message: &v1::WatchRunResponse| {
+        if words(message).is_some_and(|word| word.starts_with("annotated")) {
+            told.push(message.revision);
+        }
+        message.revision
+    };
+    let (mut last, reading) = (0, tokio::time::Instant::now());
+    let reason = loop {
+        assert!(reading.elapsed() < PATIENCE, "it was never cut off");
+        match slow.message().await {
+            Ok(message) => last = note(&message.expect("the run goes on, and so must the watch")),
+            Err(status) => break status::from_status(&status),
+        }
+    };
+    assert!(matches!(&reason, ApiError::Unavailable(why) if why.contains("QUEUE_MAX")), "{reason:?}");
+    let mut rest = watch(api, &submitted.run_id, last).await.unwrap();
+    while last < *left.last().unwrap() {
+        last = note(&rest.message().await.unwrap().unwrap());
+    }
+    assert_eq!(told, left, "each once, in order");
 }
