@@ -59,9 +59,11 @@ keys! {
     "server.learner" parse::boolean, "take part without a vote, until somebody promotes this replica (false)";
     "server.insecure" parse::boolean, "listen beyond loopback without TLS (false)";
     "server.disk_reserve" parse::reserve, "room kept free on the disk: below it no new work is accepted, or off (512Mi)";
+    "server.raft.profile" parse::profile, "lan or wan: the three times below for one region, or for regions up to 200ms apart (lan)";
     "server.raft.heartbeat" parse::duration, "time between a leader's heartbeats";
     "server.raft.election_min" parse::duration, "shortest silence after which a replica stands for election";
     "server.raft.election_max" parse::duration, "longest silence after which it does";
+    "server.raft.slow_sync" parse::duration, "a disk that takes this long to sync is slow, and a leader with one passes leadership on";
     "server.raft.snapshot_entries" parse::count, "log entries between two snapshots";
     "server.raft.keep_entries" parse::number, "log entries kept behind a snapshot";
     "server.lease.server" parse::duration, "silence after which the leader calls a node lost (set at init)";

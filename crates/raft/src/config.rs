@@ -69,9 +69,8 @@ pub struct Addresses {
 
 /// Timing and sizes. The default is the product's.
 ///
-/// The three times go with the longest round trip between any two replicas, which the default
-/// expects to be well below 100 ms. For regions up to 200 ms apart (there and back) 300, 1500 and
-/// 3000 ms do.
+/// The three times go with the longest round trip between any two replicas: see [`Tuning::lan`], the
+/// default, and [`Tuning::wan`]. A leader whose round trips are too long for them says so.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tuning {
     /// Between two signs of life of the leader. Must exceed a round trip: a sign of life that is
@@ -106,6 +105,12 @@ pub struct Tuning {
     pub items_in_flight_max: usize,
     /// Bytes in these, give or take an entry.
     pub bytes_in_flight_max: usize,
+    /// A disk that takes this long to make an entry durable is slow.
+    pub slow_sync_ms: u64,
+    /// When it has been slow for this long, a leader passes leadership on to somebody whose disk is not.
+    pub slow_for_ms: u64,
+    /// But not before it has led for this long, so that leadership does not wander about.
+    pub hand_over_pause_ms: u64,
 }
 
 impl Default for Tuning {
@@ -125,11 +130,24 @@ impl Default for Tuning {
             entries_in_flight_max: 64,
             items_in_flight_max: 4_096,
             bytes_in_flight_max: 16 << 20,
+            slow_sync_ms: 200,
+            slow_for_ms: 5_000,
+            hand_over_pause_ms: 30_000,
         }
     }
 }
 
 impl Tuning {
+    /// For replicas of one region: round trips well below 100 ms.
+    pub fn lan() -> Self {
+        Self::default()
+    }
+
+    /// For replicas of regions up to 200 ms apart, there and back.
+    pub fn wan() -> Self {
+        Self { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 3_000, ..Self::default() }
+    }
+
     /// Refuses values with which a cluster could not work.
     pub(crate) fn check(&self) -> Result<(), Error> {
         let rules = [
@@ -149,6 +167,7 @@ impl Tuning {
             (self.entries_in_flight_max > 0, "entries_in_flight_max must be at least 1"),
             (self.items_in_flight_max > 0, "items_in_flight_max must be at least 1"),
             (self.bytes_in_flight_max > 0, "bytes_in_flight_max must be at least 1"),
+            (self.slow_sync_ms > 0, "slow_sync_ms must be at least 1"),
         ];
         match rules.iter().find(|(holds, _)| !holds) {
             Some((_, broken)) => Err(Error::Tuning(broken)),

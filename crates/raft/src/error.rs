@@ -49,6 +49,9 @@ pub enum Error {
          ('quorate server join'), or restore a backup if no majority is left ('quorate snapshot restore')"
     )]
     Damaged(String),
+    /// Nothing can be measured.
+    #[error("the metrics of consensus cannot be registered: {0}")]
+    Measures(String),
     /// openraft did not start.
     #[error("consensus did not start: {0}")]
     Consensus(String),

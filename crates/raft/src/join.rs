@@ -19,7 +19,7 @@ use crate::runtime::jittered;
 use crate::state_machine::Published;
 use crate::store::STORE_FORMAT;
 use crate::type_config::{Membership, Metrics, Peer, Raft, ReplicaId};
-use crate::{Error, Identity, channel, wire};
+use crate::{Error, Identity, Tuning, channel, health, wire};
 
 /// For one peer to answer. Longer than [`CHANGE_DEADLINE`], which is part of it.
 const ASK_DEADLINE: Duration = Duration::from_secs(8);
@@ -49,6 +49,7 @@ pub(crate) struct Applicant {
     pub(crate) peer: Peer,
     /// It does not ask for a vote.
     pub(crate) learner: bool,
+    pub(crate) tuning: Tuning,
 }
 
 /// The question. `known` is what the joiner already is, if it was taken before.
@@ -59,6 +60,8 @@ pub(crate) fn request(known: Option<Identity>, store: Uuid, applicant: &Applican
         peer: Some(wire::peer_to(known.map_or(0, |identity| identity.replica), &peer)),
         format: STORE_FORMAT,
         learner: applicant.learner,
+        heartbeat_ms: applicant.tuning.heartbeat_ms,
+        election_ms_min: applicant.tuning.election_ms_min,
     }
 }
 
@@ -153,13 +156,14 @@ pub(crate) async fn ask_until_voter(
 pub(crate) struct Registrar {
     identity: Identity,
     published: Arc<Published>,
+    tuning: Tuning,
     /// openraft changes the membership one step at a time.
     pub(crate) one: tokio::sync::Mutex<()>,
 }
 
 impl Registrar {
-    pub(crate) fn new(identity: Identity, published: Arc<Published>) -> Self {
-        Self { identity, published, one: tokio::sync::Mutex::default() }
+    pub(crate) fn new(identity: Identity, published: Arc<Published>, tuning: Tuning) -> Self {
+        Self { identity, published, tuning, one: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn published(&self) -> &Published {
@@ -217,6 +221,9 @@ impl Registrar {
                 "replica {id} is at {} already, with another store: remove it first, or use another address",
                 peer.raft
             )));
+        }
+        if let Err(why) = health::go_together(&self.tuning, request.heartbeat_ms, request.election_ms_min) {
+            return Ok(Outcome::Refused(why));
         }
         let highest = membership.nodes().map(|(id, _)| *id).max().unwrap_or_default();
         let id = highest.max(self.published.replica_max()) + 1;

@@ -145,13 +145,15 @@ mod tests {
     use tokio::sync::{Mutex, mpsc};
 
     use super::*;
-    use crate::Identity;
     use crate::gate::Gate;
     use crate::halt::Halt;
     use crate::join::Registrar;
     use crate::log_store::PurgeBound;
+    use crate::measures::Measures;
     use crate::read::Barrier;
     use crate::state_machine::Published;
+    use crate::succession::Heard;
+    use crate::{Identity, Tuning};
 
     /// Bytes on their way in one direction.
     const PIPE_BYTES: usize = 1 << 16;
@@ -182,7 +184,9 @@ mod tests {
             gate: Arc::new(Gate::new(identity, Default::default(), disk, Halt::new(), published.clone())),
             published: published.clone(),
             clock: Arc::new(SystemClock),
-            registrar: Arc::new(Registrar::new(identity, published)),
+            registrar: Arc::new(Registrar::new(identity, published, Tuning::default())),
+            measures: Arc::new(Measures::new().unwrap()),
+            heard: Arc::new(Heard::new()),
             barrier: Barrier::closed(),
             incoming: Mutex::default(),
         }

@@ -14,6 +14,7 @@ use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, Durability, Table};
 
+use crate::measures::Measures;
 use crate::store::{self, Store, log_key};
 use crate::type_config::{LogEntry, LogId, TypeConfig, Vote};
 use crate::wire;
@@ -31,6 +32,8 @@ pub(crate) struct LogStore {
     store: Store,
     purge_below: PurgeBound,
     recent: Arc<Mutex<Recent>>,
+    /// None for a log that no consensus writes.
+    measures: Option<Arc<Measures>>,
 }
 
 /// Entries below this index may be cut off: their effects are in rows that precede the cut in the
@@ -51,7 +54,12 @@ impl PurgeBound {
 
 impl LogStore {
     pub(crate) fn new(store: Store, purge_below: PurgeBound) -> Self {
-        Self { store, purge_below, recent: Arc::default() }
+        Self { store, purge_below, recent: Arc::default(), measures: None }
+    }
+
+    /// The same, measured.
+    pub(crate) fn measured(self, measures: Arc<Measures>) -> Self {
+        Self { measures: Some(measures), ..self }
     }
 
     fn recent(&self) -> MutexGuard<'_, Recent> {
@@ -169,6 +177,9 @@ impl RaftLogStorage<TypeConfig> for LogStore {
             added.push((entry, key.len() + value.len()));
             batch.put(Table::Log, key, value);
         }
+        let (entries, bytes) = (added.len(), added.iter().map(|(_, bytes)| bytes).sum());
+        // Begun before the batch is handed over, which may itself wait for the device.
+        let measured = self.measures.clone().map(|measures| (measures.syncs.begin(), measures));
         // Readable when this returns, durable when the callback is called; between the two openraft
         // sends the entries to the other replicas.
         let durable = self.store.disk().submit(batch, synced_unless(Bug::LogAckedBeforeSync));
@@ -176,7 +187,13 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         added.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
         drop(recent);
         let store = self.store.clone();
-        tokio::spawn(async move { callback.io_completed(durable.await.map_err(|error| store.fail(&error))) });
+        tokio::spawn(async move {
+            let outcome = durable.await;
+            if let Some((wait, measures)) = measured {
+                measures.synced(entries, bytes, wait.elapsed());
+            }
+            callback.io_completed(outcome.map_err(|error| store.fail(&error)));
+        });
         Ok(())
     }
 

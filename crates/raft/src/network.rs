@@ -7,6 +7,7 @@
 
 mod append;
 mod line;
+mod sign;
 mod transfer;
 
 use std::sync::Arc;
@@ -28,6 +29,7 @@ use tonic::{Code, Status};
 use crate::channel::{self, Client};
 use crate::gate::{Gate, says_removed};
 use crate::halt::Halt;
+use crate::measures::Measures;
 use crate::snapshot::{Image, Snapshot};
 use crate::type_config::{Peer, ReplicaId, TypeConfig};
 use crate::{StopReason, Tuning, wire};
@@ -46,6 +48,7 @@ pub(crate) struct Links {
     pub(crate) network: Arc<dyn Network>,
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) halt: Halt,
+    pub(crate) measures: Arc<Measures>,
     pub(crate) tuning: Tuning,
 }
 

@@ -10,8 +10,10 @@ use std::time::Duration;
 use quorate_proto::log::EncodedItems;
 use quorate_state::{Item, Rejection, Reply};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::lead::Lead;
+use crate::measures::Measures;
 use crate::type_config::Raft;
 use crate::{ProposeError, Role, Tuning};
 use batches::Batches;
@@ -22,6 +24,7 @@ pub(crate) type Answers = Vec<Result<Reply, Rejection>>;
 /// The queue in front of the log.
 pub(crate) struct Proposer {
     lead: Arc<Lead>,
+    measures: Arc<Measures>,
     tuning: Tuning,
     /// One permit per item that has no answer yet.
     items: Arc<Semaphore>,
@@ -36,6 +39,7 @@ struct Group {
     count: usize,
     encoded: EncodedItems,
     lane: Lane,
+    proposed: Instant,
     answer: oneshot::Sender<Result<Answers, ProposeError>>,
     _room: Arc<Room>,
 }
@@ -55,12 +59,17 @@ struct Part {
 
 impl Proposer {
     /// The queue, and the task that works it off until the queue is dropped.
-    pub(crate) fn new(raft: Raft, lead: Arc<Lead>, tuning: Tuning) -> (Self, impl Future<Output = ()> + Send) {
+    pub(crate) fn new(
+        raft: Raft,
+        lead: Arc<Lead>,
+        measures: Arc<Measures>,
+        tuning: Tuning,
+    ) -> (Self, impl Future<Output = ()> + Send) {
         let (lanes, waiting) = Lanes::channels(tuning.queue_items_max);
         let items = Arc::new(Semaphore::new(tuning.queue_items_max));
         let bytes = Arc::new(Semaphore::new(tuning.queue_bytes_max));
-        let batches = Batches::new(raft, lead.clone(), waiting, tuning.clone());
-        (Self { lead, tuning, items, bytes, lanes }, batches.run())
+        let batches = Batches::new(raft, lead.clone(), measures.clone(), waiting, tuning.clone());
+        (Self { lead, measures, tuning, items, bytes, lanes }, batches.run())
     }
 
     /// Proposes items in their order, as part of one entry or, where one cannot hold them, of
@@ -88,6 +97,19 @@ impl Proposer {
             }
         }
         Ok(answers)
+    }
+
+    /// Groups that wait for an entry, by the name of their lane.
+    pub(crate) fn waiting(&self) -> impl Iterator<Item = (&'static str, usize)> {
+        Lane::ALL.into_iter().map(|lane| {
+            let queue = self.lanes.of(lane);
+            (lane.name(), queue.max_capacity() - queue.capacity())
+        })
+    }
+
+    /// Items that were proposed and have no answer yet.
+    pub(crate) fn unanswered(&self) -> usize {
+        self.tuning.queue_items_max - self.items.available_permits()
     }
 
     /// Cuts items into what entries can hold.
@@ -137,14 +159,19 @@ impl Proposer {
         let Part { items, encoded } = part;
         // Items of one caller are of one kind; the least urgent of them decides.
         let lane = items.iter().map(|item| Lane::of(&item.command)).max().unwrap_or(Lane::Control);
-        let group = Group { count: items.len(), items, encoded, lane, answer, _room: room };
+        let proposed = Instant::now();
+        let group = Group { count: items.len(), items, encoded, lane, proposed, answer, _room: room };
         self.lanes.of(lane).try_send(group).map_err(|error| match error {
             mpsc::error::TrySendError::Full(_) => {
                 ProposeError::Overloaded { limit: "queue_items_max", max: self.tuning.queue_items_max as u64 }
             }
             mpsc::error::TrySendError::Closed(_) => ProposeError::Stopped("it was asked to stop".into()),
         })?;
-        answered.await.unwrap_or_else(|_| Err(unknown("this replica stopped before it knew")))
+        let answer = answered.await.unwrap_or_else(|_| Err(unknown("this replica stopped before it knew")));
+        if answer.is_ok() {
+            self.measures.answered(proposed);
+        }
+        answer
     }
 
     /// Waits while a new leader catches up with what its predecessors promised.

@@ -17,16 +17,19 @@ use tokio_util::task::TaskTracker;
 use crate::formation::{self, Formed};
 use crate::gate::Gate;
 use crate::halt::Halt;
+use crate::health::{self, Health};
 use crate::join::{self, Applicant, Registrar};
 use crate::lead::{self, Lead};
 use crate::log_store::{LogStore, PurgeBound};
+use crate::measures::Measures;
 use crate::network::Links;
 use crate::propose::Proposer;
 use crate::read::{Barrier, Forward, Quorum, UpToDate};
 use crate::service::Service;
 use crate::state_machine::{Published, StateMachine};
 use crate::store::{self, Store};
-use crate::type_config::{Peer, Raft};
+use crate::succession::{self, Heard};
+use crate::type_config::{Membership, Peer, Raft};
 use crate::{
     Addresses, Backup, Config, Error, Formation, Identity, LogStatus, LogTime, Member, MemberChange, MemberError,
     Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, opening, runtime,
@@ -56,6 +59,7 @@ struct Inner {
     up_to_date: UpToDate,
     registrar: Arc<Registrar>,
     links: Links,
+    health: Arc<Health>,
     /// A voter that is not heard for this long does not count as one that answers.
     patience: Duration,
     halt: Halt,
@@ -86,19 +90,20 @@ impl Replica {
         let raft = if raft.is_empty() { raft_address.to_string() } else { raft };
         let store_unknown = quorate_state::Uuid::default();
         let peer = Peer { store: store_unknown, region: config.region, raft, api, agent };
-        let applicant = Applicant { peer, learner: config.learner };
+        let applicant = Applicant { peer, learner: config.learner, tuning: config.tuning.clone() };
         // Before anything is written: a store that is refused stays as it was found.
         opening::check(&*seams.disk)?;
         let store = Store::new(seams.disk.clone());
         let purge_below = PurgeBound::default();
         let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
-        let machine = StateMachine::load(store.clone(), published.clone())?;
+        let measures = Arc::new(Measures::new().map_err(|error| Error::Measures(error.to_string()))?);
+        let machine = StateMachine::load(store.clone(), published.clone())?.measured(measures.clone());
         let Formed { identity, founder, start } =
             formation::form(&config.formation, &applicant, &seams, &shutdown).await?;
         let me = Peer { store: identity.store, ..applicant.peer.clone() };
         tracing::info!(cluster = %identity.cluster, replica = identity.replica, start = start.count, "this replica starts");
 
-        let log = LogStore::new(store.clone(), purge_below);
+        let log = LogStore::new(store.clone(), purge_below).measured(measures.clone());
         let halt = Halt::new();
         let gate = Arc::new(Gate::new(identity, start, seams.disk.clone(), halt.clone(), published.clone()));
         let links = Links {
@@ -106,6 +111,7 @@ impl Replica {
             network: seams.network.clone(),
             entropy: seams.entropy.clone(),
             halt: halt.clone(),
+            measures: measures.clone(),
             tuning: config.tuning.clone(),
         };
         let consensus = |error: &dyn std::fmt::Display| Error::Consensus(error.to_string());
@@ -118,7 +124,7 @@ impl Replica {
         gate.open(raft.clone());
 
         let lead = Arc::new(Lead::new(seams.clock.clone()));
-        let (proposer, batches) = Proposer::new(raft.clone(), lead.clone(), config.tuning.clone());
+        let (proposer, batches) = Proposer::new(raft.clone(), lead.clone(), measures.clone(), config.tuning.clone());
         let deadline = Duration::from_millis(2 * config.tuning.election_ms_max);
         let applied = published.revision();
         let up_to_date = UpToDate::new(seams.clock.clone());
@@ -126,13 +132,16 @@ impl Replica {
         let (barrier, rounds) = Barrier::new(quorum, deadline, up_to_date.clone());
         let forward = Forward { raft: raft.clone(), lead: lead.clone(), applied, links: links.clone(), line: None };
         let (forward, forwarded) = Barrier::new(forward, deadline, up_to_date.clone());
-        let registrar = Arc::new(Registrar::new(identity, published.clone()));
+        let registrar = Arc::new(Registrar::new(identity, published.clone(), config.tuning.clone()));
+        let heard = Arc::new(Heard::new());
         let service = Service {
             gate,
             published: published.clone(),
             clock: seams.clock.clone(),
             registrar: registrar.clone(),
             barrier: barrier.clone(),
+            measures: measures.clone(),
+            heard: heard.clone(),
             incoming: tokio::sync::Mutex::default(),
         };
         let peers = match config.formation {
@@ -154,6 +163,17 @@ impl Replica {
         tasks.spawn(until(stop.clone(), rounds));
         tasks.spawn(until(stop.clone(), forwarded));
         tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links.clone())));
+        let health = Arc::new(Health::default());
+        let watch = health::Watch {
+            raft: raft.clone(),
+            lead: lead.clone(),
+            registrar: registrar.clone(),
+            links: links.clone(),
+            health: health.clone(),
+        };
+        tasks.spawn(until(stop.clone(), watch.run()));
+        let succession = succession::watch(raft.clone(), heard, measures, config.tuning.clone());
+        tasks.spawn(until(stop.clone(), succession));
         let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, applicant, peers);
         tasks.spawn(until(stop.clone(), becoming));
         let patience = Duration::from_millis(config.tuning.election_ms_min);
@@ -172,6 +192,7 @@ impl Replica {
             up_to_date,
             registrar,
             links,
+            health,
             patience: Duration::from_millis(config.tuning.election_ms_max),
             halt,
             tasks,
@@ -299,6 +320,17 @@ impl Replica {
         compare::reach(&self.inner.raft, &self.inner.links).await
     }
 
+    /// What is measured of consensus, as of now.
+    pub fn measured(&self) -> Vec<prometheus::proto::MetricFamily> {
+        let Inner { links, raft, proposer, .. } = &*self.inner;
+        links.measures.gather(raft, proposer.waiting(), proposer.unanswered())
+    }
+
+    /// What an operator should look after, in sentences; empty when all is well.
+    pub fn warnings(&self) -> Vec<String> {
+        self.inner.health.warnings()
+    }
+
     /// A point in time of all that is applied here, leader or not. `taken_at_ms` is what it says of
     /// its own time.
     pub fn backup(&self, taken_at_ms: u64) -> Result<Backup, ReadError> {
@@ -323,6 +355,15 @@ impl Replica {
             silent: silent(id),
         });
         Members { term: metrics.current_term, leader: metrics.current_leader, replicas: replicas.collect() }
+    }
+
+    /// No change of who takes part is under way, as far as this replica knows. Until one is over, a leader's
+    /// loss may be the loss of the old majority or of the new one.
+    pub fn is_settled(&self) -> bool {
+        let metrics = self.inner.raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let one = Membership::get_joint_config(metrics.membership_config.membership()).len() <= 1;
+        one && metrics.membership_config == metrics.committed_membership_config
     }
 
     /// Where its log stands.

@@ -13,9 +13,11 @@ use tonic::{Request, Response, Status, Streaming};
 
 use crate::gate::Gate;
 use crate::join::Registrar;
+use crate::measures::{Measures, Way};
 use crate::read::Barrier;
 use crate::snapshot::{Image, Incoming, Received, Snapshot};
 use crate::state_machine::Published;
+use crate::succession::Heard;
 use crate::type_config::{SnapshotMeta, TypeConfig};
 use crate::wire::{self, WireError};
 
@@ -29,6 +31,8 @@ pub(crate) struct Service {
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) registrar: Arc<Registrar>,
     pub(crate) barrier: Barrier,
+    pub(crate) measures: Arc<Measures>,
+    pub(crate) heard: Arc<Heard>,
     pub(crate) incoming: Mutex<Transfer>,
 }
 
@@ -47,11 +51,12 @@ impl Replicas for Service {
         let raft = self.gate.raft()?.clone();
         let refused = Arc::new(Mutex::new(None));
         let sender = Arc::new(Mutex::new(Uuid(0)));
-        let requests = admitted(self.gate.clone(), request.into_inner(), refused.clone(), sender.clone());
+        let requests =
+            admitted(self.gate.clone(), self.heard.clone(), request.into_inner(), refused.clone(), sender.clone());
         let results = raft.stream_append(Box::pin(requests));
-        let gate = self.gate.clone();
+        let (gate, syncs) = (self.gate.clone(), self.measures.syncs.clone());
         let replies = results.then(move |result| {
-            let (gate, sender) = (gate.clone(), sender.clone());
+            let (gate, syncs, sender) = (gate.clone(), syncs.clone(), sender.clone());
             async move {
                 use pb::append_reply::Outcome;
                 let outcome = match result.map_err(|fatal| Status::unavailable(fatal.to_string()))? {
@@ -59,7 +64,9 @@ impl Replicas for Service {
                     Err(StreamAppendError::Conflict(log_id)) => Outcome::Conflict(wire::log_id_to(&log_id)),
                     Err(StreamAppendError::HigherVote(vote)) => Outcome::HigherVote(wire::vote_to(&vote)),
                 };
-                Ok(pb::AppendReply { header: Some(gate.header(*sender.lock().await)), outcome: Some(outcome) })
+                let sync_us = syncs.worst_lately().map(|took| u64::try_from(took.as_micros()).unwrap_or(u64::MAX));
+                let header = Some(gate.header(*sender.lock().await));
+                Ok(pb::AppendReply { header, outcome: Some(outcome), sync_us })
             }
         });
         // Where the requests ended because one was refused, the answers end with the reason.
@@ -100,12 +107,17 @@ impl Replicas for Service {
         let chunk = request.into_inner();
         let from = self.gate.check(chunk.header.as_ref()).await?;
         let vote = wire::vote_from(chunk.vote)?;
+        let bytes = chunk.rows.iter().map(|row| row.key.len() + row.value.len()).sum();
+        self.measures.snapshot_piece(Way::Received, bytes);
         let whole = {
             let mut transfer = self.incoming.lock().await;
             if chunk.sequence == 0 {
                 transfer.meta = chunk.meta;
             }
             let taken = transfer.incoming.take(chunk.transfer, chunk.sequence, chunk.rows, chunk.last);
+            if taken.is_err() {
+                self.measures.snapshot_ended(Way::Received, false);
+            }
             taken.map_err(Status::aborted)?.map(|rows| (transfer.meta.take(), rows))
         };
         let header = Some(self.gate.header(from));
@@ -124,6 +136,7 @@ impl Replicas for Service {
             })),
         };
         let installed = self.gate.raft()?.install_full_snapshot(vote, snapshot).await;
+        self.measures.snapshot_ended(Way::Received, installed.is_ok());
         let response = installed.map_err(|error| Status::unavailable(error.to_string()))?;
         Ok(Response::new(pb::SnapshotReply { header, vote: Some(wire::vote_to(&response.vote)) }))
     }
@@ -177,17 +190,19 @@ impl Service {
 /// The requests that may pass, until one may not; then `refused` holds why.
 fn admitted(
     gate: Arc<Gate>,
+    heard: Arc<Heard>,
     requests: Streaming<pb::AppendRequest>,
     refused: Arc<Mutex<Option<Status>>>,
     sender: Arc<Mutex<Uuid>>,
 ) -> impl Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + 'static {
     futures_util::stream::unfold(requests, move |mut requests| {
-        let (gate, refused, sender) = (gate.clone(), refused.clone(), sender.clone());
+        let (gate, heard, refused, sender) = (gate.clone(), heard.clone(), refused.clone(), sender.clone());
         async move {
             // A stream that breaks ends like one that is closed: its sender has gone either way.
             let message = requests.message().await.ok().flatten()?;
             let admitted = match gate.check(message.header.as_ref()).await {
                 Ok(store) => {
+                    heard.now();
                     *sender.lock().await = store;
                     append_from(message).map_err(Status::from)
                 }

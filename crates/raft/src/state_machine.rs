@@ -16,8 +16,10 @@ use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows as encoding;
 use quorate_seams::{Batch, Durability, Table};
 use quorate_state::{Change, Meta, Revision, State};
+use tokio::time::Instant;
 
 use crate::log_store::LogStore;
+use crate::measures::Measures;
 use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES};
 use crate::store::{self, Store};
 use crate::type_config::{LogEntry, LogId, Outcome, Peer, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
@@ -37,6 +39,8 @@ pub(crate) struct StateMachine {
     published: Arc<Published>,
     state: State,
     done: Done,
+    /// None for a machine that serves nobody.
+    measures: Option<Arc<Measures>>,
     /// Rows that nobody waits for, where [`Bug::RowsHeldPastPurge`] is planted; else always empty.
     held: Chunk,
 }
@@ -57,6 +61,8 @@ struct Done {
 struct Chunk {
     batch: Batch,
     entries: usize,
+    /// When the first of them began.
+    since: Option<Instant>,
     replies: Vec<(ApplyResponder<TypeConfig>, Outcome)>,
 }
 
@@ -71,9 +77,14 @@ impl StateMachine {
         if let Some(first) = broken.first() {
             return Err(Error::Damaged(format!("{first} ({} findings in its rows)", broken.len())));
         }
-        let machine = Self { store, published, state, done, held: Chunk::default() };
+        let machine = Self { store, published, state, done, measures: None, held: Chunk::default() };
         machine.publish();
         Ok(machine)
+    }
+
+    /// The same, measured.
+    pub(crate) fn measured(self, measures: Arc<Measures>) -> Self {
+        Self { measures: Some(measures), ..self }
     }
 
     /// Applies what the log holds beyond what was applied, in memory, and adds its rows to a batch.
@@ -156,7 +167,7 @@ impl StateMachine {
 
     /// Writes what was applied, shows it, and answers who waits for it.
     async fn flush(&mut self, chunk: &mut Chunk) -> Result<(), io::Error> {
-        let Chunk { mut batch, entries, replies } = std::mem::take(chunk);
+        let Chunk { mut batch, entries, since, replies } = std::mem::take(chunk);
         if entries == 0 {
             return Ok(());
         }
@@ -172,6 +183,9 @@ impl StateMachine {
         store::put(&mut batch, store::APPLIED, &self.done.to_record());
         self.store.write(batch, Durability::Buffered).await?;
         self.publish();
+        if let (Some(measures), Some(since)) = (&self.measures, since) {
+            measures.rows_written(entries, since);
+        }
         for (responder, outcome) in replies {
             responder.send(outcome);
         }
@@ -235,6 +249,7 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         let mut bytes = 0;
         while let Some(entry) = entries.next().await {
             let (entry, responder) = entry?;
+            chunk.since.get_or_insert_with(Instant::now);
             let before = chunk.batch.writes.len();
             let outcome = self.apply_entry(&entry, &mut chunk.batch)?;
             bytes += rows::bytes(&chunk.batch.writes[before..]);

@@ -3,6 +3,8 @@
 #[path = "suite/damage.rs"]
 mod damage;
 mod members;
+#[path = "suite/speed.rs"]
+mod speed;
 mod support;
 
 use std::collections::BTreeSet;

@@ -96,7 +96,8 @@ impl Telemetry {
     pub(crate) fn render(&self, core: &Core) -> String {
         self.refresh(core);
         let mut text = Vec::new();
-        match TextEncoder::new().encode(&self.registry.gather(), &mut text) {
+        let measured = [self.registry.gather(), core.replica.measured()].concat();
+        match TextEncoder::new().encode(&measured, &mut text) {
             Ok(()) => String::from_utf8_lossy(&text).into_owned(),
             Err(error) => format!("# {error}\n"),
         }

@@ -83,6 +83,9 @@ struct Start {
     /// Room kept free on the disk, such as 2Gi, or off [key: server.disk_reserve]
     #[arg(long, value_name = "BYTES")]
     disk_reserve: Option<String>,
+    /// lan or wan: times for one region, or for regions far apart [key: server.raft.profile]
+    #[arg(long, value_name = "NAME")]
+    profile: Option<String>,
     /// Log entries between two snapshots [key: server.raft.snapshot_entries]
     #[arg(long, value_name = "COUNT", hide_short_help = true)]
     snapshot_entries: Option<String>,
@@ -127,6 +130,7 @@ impl Server {
             ("server.learner", start.learner.clone()),
             ("server.insecure", start.insecure.clone()),
             ("server.disk_reserve", start.disk_reserve.clone()),
+            ("server.raft.profile", start.profile.clone()),
             ("server.raft.snapshot_entries", start.snapshot_entries.clone()),
             ("server.raft.keep_entries", start.keep_entries.clone()),
             ("server.lease.server", start.lease_server.clone()),

@@ -362,6 +362,7 @@ fn replica_status() {
         snapshot_index: None,
         revision: 57,
         peers: vec![peer],
+        warnings: vec!["its disk is slow: a sync takes 412 ms, see docs/operations/metrics.md".into()],
         disk_free_bytes: Some(300 << 20),
         disk_reserve_bytes: 512 << 20,
         disk_is_low: true,

@@ -138,6 +138,7 @@ struct ReplicaStatus {
     disk_is_low: bool,
     /// Microseconds to each other replica; none to one that does not answer.
     round_trip_us: BTreeMap<u64, Option<u64>>,
+    warnings: Vec<String>,
 }
 
 /// `replica status`.
@@ -191,6 +192,7 @@ impl ReplicaStatus {
                 .flat_map(|status| &status.peers)
                 .map(|peer| (peer.id, peer.round_trip_us))
                 .collect(),
+            warnings: of.map(|status| status.warnings.clone()).unwrap_or_default(),
             summary: status.map(|status| status.summary),
         }
     }
@@ -233,7 +235,10 @@ impl View for ReplicaStatusList {
             (Some(summary), _) => format!("{}: {summary}\n{}", replica.address, replica.low_disk()),
             (None, error) => format!("{}: {}\n", replica.address, error.as_deref().unwrap_or("no answer")),
         });
-        format!("{}\n\n{}", rows.text(), said.collect::<String>())
+        let warned = self.replicas.iter().flat_map(|replica| {
+            replica.warnings.iter().map(|warning| format!("{}: warning: {warning}\n", replica.address))
+        });
+        format!("{}\n\n{}", rows.text(), said.chain(warned).collect::<String>())
     }
 }
 

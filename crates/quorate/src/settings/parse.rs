@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate_server::Tuning;
 use quorate_state::{ClusterName, Namespace, NodeName, RegionName};
 
 /// Longest accepted list, of addresses or labels.
@@ -61,6 +62,15 @@ pub(super) fn boolean(text: &str) -> Result<bool, String> {
 
 pub(super) fn number(text: &str) -> Result<u64, String> {
     text.parse().map_err(|_| format!("{text:?} is not a whole number"))
+}
+
+/// The times of a profile, and the rest of the product's tuning.
+pub(super) fn profile(text: &str) -> Result<Tuning, String> {
+    match text {
+        "lan" => Ok(Tuning::lan()),
+        "wan" => Ok(Tuning::wan()),
+        _ => Err(format!("{text:?} is neither lan nor wan")),
+    }
 }
 
 /// A number of at least one.

@@ -47,14 +47,18 @@ pub(crate) struct ServerSettings {
 }
 
 /// Overrides of the product's tuning; `None` leaves its default.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub(crate) struct TuningSettings {
+    /// What the rest overrides.
+    pub(crate) profile: Option<Tuning>,
     /// Time between heartbeats.
     pub(crate) heartbeat: Option<Duration>,
     /// Shortest election timeout.
     pub(crate) election_min: Option<Duration>,
     /// Longest election timeout.
     pub(crate) election_max: Option<Duration>,
+    /// What a slow disk takes to sync.
+    pub(crate) slow_sync: Option<Duration>,
     /// Entries between snapshots.
     pub(crate) snapshot_entries: Option<u64>,
     /// Entries kept behind a snapshot.
@@ -71,9 +75,11 @@ impl ServerSettings {
             Ok(Address { listen, advertise })
         };
         let tuning = TuningSettings {
+            profile: settings.get("server.raft.profile", parse::profile)?,
             heartbeat: settings.get("server.raft.heartbeat", parse::duration)?,
             election_min: settings.get("server.raft.election_min", parse::duration)?,
             election_max: settings.get("server.raft.election_max", parse::duration)?,
+            slow_sync: settings.get("server.raft.slow_sync", parse::duration)?,
             snapshot_entries: settings.get("server.raft.snapshot_entries", parse::count)?,
             keep_entries: settings.get("server.raft.keep_entries", parse::number)?,
         };
@@ -107,7 +113,7 @@ impl ServerSettings {
             raft: self.raft.listen.clone(),
             ops: self.ops.clone(),
         };
-        let product = Tuning::default();
+        let product = self.tuning.profile.clone().unwrap_or_default();
         let millis = |set: Option<Duration>, product| {
             set.map_or(product, |set| u64::try_from(set.as_millis()).unwrap_or(u64::MAX))
         };
@@ -121,6 +127,7 @@ impl ServerSettings {
                 heartbeat_ms: millis(self.tuning.heartbeat, product.heartbeat_ms),
                 election_ms_min: millis(self.tuning.election_min, product.election_ms_min),
                 election_ms_max: millis(self.tuning.election_max, product.election_ms_max),
+                slow_sync_ms: millis(self.tuning.slow_sync, product.slow_sync_ms),
                 snapshot_entries: self.tuning.snapshot_entries.unwrap_or(product.snapshot_entries),
                 keep_entries: self.tuning.keep_entries.unwrap_or(product.keep_entries),
                 ..product

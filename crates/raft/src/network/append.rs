@@ -11,6 +11,7 @@ use openraft::raft::{AppendEntriesRequest, StreamAppendError, StreamAppendResult
 use quorate_proto::raft::v1 as pb;
 use tonic::{Status, Streaming};
 
+use super::sign::Sign;
 use super::{Link, REST, Rpc};
 use crate::type_config::TypeConfig;
 use crate::wire::{self, WireError};
@@ -28,12 +29,15 @@ pub(super) async fn open<S>(
 where
     S: futures_core::Stream<Item = AppendEntriesRequest<TypeConfig>> + Send + Unpin + 'static,
 {
+    let sign = Sign::new(link.shared.measures.clone(), link.target, link.shared.tuning.heartbeat_ms);
     let (mut client, deadline) = (link.client(), link.patience());
     let header = link.header();
     let (sent, starving) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
-    let (counter, hungry) = (sent.clone(), starving.clone());
+    let (counter, hungry, first) = (sent.clone(), starving.clone(), sign.first());
     let requests = input.map(move |request| {
-        counter.fetch_add(1, Ordering::SeqCst);
+        if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+            first.store(request.entries.is_empty(), Ordering::SeqCst);
+        }
         if has_nothing_for_who_needs_more(&request) {
             hungry.fetch_add(1, Ordering::SeqCst);
         } else {
@@ -51,6 +55,7 @@ where
                 sent,
                 starving,
                 received: 0,
+                sign,
             };
             Ok(Box::pin(futures_util::stream::unfold(Some(replies), replies_next)))
         }
@@ -72,6 +77,7 @@ struct Replies<'a> {
     starving: Arc<AtomicU64>,
     received: u64,
     patience: Duration,
+    sign: Sign,
 }
 
 type Next<'a> = Option<(Rpc<StreamAppendResult<TypeConfig>>, Option<Replies<'a>>)>;
@@ -114,6 +120,9 @@ impl Replies<'_> {
             let Some(reply) = message else { return Ok(None) };
             self.link.shared.gate.check(reply.header.as_ref()).await?;
             self.received += 1;
+            self.sign.answered();
+            let sync = reply.sync_us.map(Duration::from_micros);
+            self.link.shared.measures.peers.note_sync(self.link.target, sync);
             if self.starving.load(Ordering::SeqCst) >= STARVING_MAX {
                 return Err(Status::out_of_range("the entries that it needs are cut off here: it needs a snapshot"));
             }

@@ -3,9 +3,11 @@
 use std::time::Duration;
 
 use quorate_proto::raft::v1 as pb;
+use tokio::time::Instant;
 use tonic::Status;
 
 use super::Link;
+use crate::measures::Way;
 use crate::snapshot::{Image, Snapshot, pieces};
 use crate::type_config::Vote;
 use crate::{store, wire};
@@ -17,6 +19,16 @@ const INSTALL_DEADLINE: Duration = Duration::from_secs(120);
 
 /// Sends it and returns the receiver's vote.
 pub(super) async fn send(link: &mut Link, vote: Vote, snapshot: Snapshot) -> Result<Vote, Status> {
+    let (measures, since) = (link.shared.measures.clone(), Instant::now());
+    let sent = send_pieces(link, vote, snapshot).await;
+    measures.snapshot_ended(Way::Sent, sent.is_ok());
+    if sent.is_ok() {
+        measures.snapshot_installed(since);
+    }
+    sent
+}
+
+async fn send_pieces(link: &mut Link, vote: Vote, snapshot: Snapshot) -> Result<Vote, Status> {
     let Image::View(view) = snapshot.snapshot else {
         return Err(Status::internal("a snapshot that came in is installed, not sent on"));
     };
@@ -31,6 +43,7 @@ pub(super) async fn send(link: &mut Link, vote: Vote, snapshot: Snapshot) -> Res
     let mut vote_back = None;
     for (sequence, piece) in (0..).zip(pieces(view, link.shared.tuning.snapshot_chunk_bytes)) {
         let (rows, last) = piece.map_err(|error| failed(&error))?;
+        let bytes = rows.iter().map(|row| row.key.len() + row.value.len()).sum();
         let chunk = pb::SnapshotChunk {
             header: link.header(),
             vote: Some(wire::vote_to(&vote)),
@@ -49,6 +62,7 @@ pub(super) async fn send(link: &mut Link, vote: Vote, snapshot: Snapshot) -> Res
                 |mut client| async move { client.snapshot(chunk).await },
             )
             .await?;
+        link.shared.measures.snapshot_piece(Way::Sent, bytes);
         vote_back = reply.vote;
     }
     Ok(wire::vote_from(vote_back)?)

@@ -13,6 +13,7 @@ use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use super::lane::{Lane, Lanes};
 use super::{Answers, Group, unknown};
 use crate::lead::Lead;
+use crate::measures::Measures;
 use crate::type_config::{Outcome, Payload, Raft, TypeConfig};
 use crate::{ProposeError, Tuning};
 
@@ -31,6 +32,7 @@ const UNIT_BYTES: usize = 1_024;
 pub(super) struct Batches {
     raft: Raft,
     lead: Arc<Lead>,
+    measures: Arc<Measures>,
     waiting: Waiting,
     tuning: Tuning,
 }
@@ -53,9 +55,15 @@ struct Flight {
 }
 
 impl Batches {
-    pub(super) fn new(raft: Raft, lead: Arc<Lead>, lanes: Lanes<mpsc::Receiver<Group>>, tuning: Tuning) -> Self {
+    pub(super) fn new(
+        raft: Raft,
+        lead: Arc<Lead>,
+        measures: Arc<Measures>,
+        lanes: Lanes<mpsc::Receiver<Group>>,
+        tuning: Tuning,
+    ) -> Self {
         let waiting = Waiting::new(lanes, tuning.entry_items_max, tuning.entry_bytes_max);
-        Self { raft, lead, waiting, tuning }
+        Self { raft, lead, measures, waiting, tuning }
     }
 
     pub(super) async fn run(mut self) {
@@ -89,9 +97,10 @@ impl Batches {
             return answer_all(groups, &ProposeError::NotLeader { leader: self.lead.hint() });
         };
         let bytes = join_items(stamp, groups.iter().map(|group| &group.encoded));
-        let items = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
+        let items: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
+        let passage = self.measures.entry(items.len(), bytes.len(), groups.iter().map(|group| group.proposed));
         let payload = Payload::made(bytes, Entry { stamp, items });
-        let (responder, outcome) = ProgressResponder::<TypeConfig, _>::complete_only();
+        let (responder, committed, outcome) = ProgressResponder::<TypeConfig, _>::new();
         // Only in the very term that the stamp names; entries reach openraft in the order of their
         // stamps, because this is the only task that writes.
         let written = self.raft.write(payload).with_leader(stamp.term).responder(responder).await;
@@ -100,7 +109,7 @@ impl Batches {
         }
         let lead = self.lead.clone();
         tokio::spawn(async move {
-            let outcome = outcome.await;
+            let outcome = passage.follow(committed, outcome).await;
             drop(flight);
             match outcome {
                 Ok(Ok(response)) => answer_each(groups, response.data),
@@ -200,7 +209,8 @@ mod tests {
             let permits = Arc::new(Semaphore::new(2));
             let permit = || permits.clone().try_acquire_owned().unwrap();
             let room = Arc::new(Room { _items: permit(), _bytes: permit() });
-            let group = Group { items: vec![], count, encoded: EncodedItems::default(), lane, answer, _room: room };
+            let (encoded, proposed) = (EncodedItems::default(), tokio::time::Instant::now());
+            let group = Group { items: vec![], count, encoded, lane, proposed, answer, _room: room };
             assert!(senders.of(lane).try_send(group).is_ok());
         }
     }

@@ -23,6 +23,16 @@ impl Lane {
     /// The most urgent first.
     pub(super) const ALL: [Self; 4] = [Self::Control, Self::Reports, Self::Cancels, Self::Submits];
 
+    /// As metrics call it.
+    pub(super) fn name(self) -> &'static str {
+        match self {
+            Self::Control => "control",
+            Self::Reports => "reports",
+            Self::Cancels => "cancels",
+            Self::Submits => "submits",
+        }
+    }
+
     pub(super) fn of(command: &Command) -> Self {
         match command {
             Command::Bootstrap { .. }

@@ -2,6 +2,7 @@
 
 pub(crate) mod far_network;
 pub(crate) mod memory_disk;
+pub(crate) mod slow_disk;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,6 +44,11 @@ pub(crate) async fn try_start_as(
     learner: bool,
 ) -> Result<Node, Error> {
     try_start_with(tuning(), Arc::new(TcpNetwork), formation, disk, listen, learner).await
+}
+
+/// The same with another tuning.
+pub(crate) async fn try_start_tuned(tuning: Tuning, formation: Formation, disk: impl Disk) -> Result<Node, Error> {
+    try_start_with(tuning, Arc::new(TcpNetwork), formation, disk, "127.0.0.1:0", false).await
 }
 
 /// A replica that joins without asking for a vote.
@@ -102,7 +108,7 @@ pub(crate) async fn cluster_with<D: Disk>(
     eventually("all are voters", || {
         nodes.iter().all(|node| {
             let members = node.replica.members().replicas;
-            members.len() == count && members.iter().all(|member| member.voter)
+            members.len() == count && members.iter().all(|member| member.voter) && node.replica.is_settled()
         })
     })
     .await;

@@ -123,6 +123,7 @@ pub(super) async fn status(
         disk_free_bytes: room.free_bytes,
         disk_reserve_bytes: room.reserve_bytes,
         disk_is_low: room.is_low,
+        warnings: core.replica.warnings(),
         peers: peers
             .into_iter()
             .map(|Peer { member, outcome }| v1::PeerStatus {

@@ -56,6 +56,56 @@ async fn operators_see_health_readiness_and_metrics() {
     }
 }
 
+/// The number of a line of `/metrics`.
+fn value(metrics: &str, line: &str) -> f64 {
+    let found = metrics.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
+    found.unwrap_or_else(|| panic!("{line} is not in:\n{metrics}")).parse().unwrap()
+}
+
+#[tokio::test]
+async fn every_stage_of_a_proposal_is_measured() {
+    const PROPOSALS: u32 = 20;
+    let cluster = Cluster::start(3).await;
+    let leader = cluster.leader().await;
+    let ops = cluster.replicas[leader].bound.ops.clone().unwrap();
+    let before = get(&ops, "/metrics").await;
+    for number in 0..PROPOSALS {
+        cluster.client().submit_job(submit(chain(&format!("job-{number}"), &["one"]), "")).await.unwrap();
+    }
+    let after = get(&ops, "/metrics").await;
+    for line in [
+        "quorate_proposal_seconds_count",
+        "quorate_proposal_stage_seconds_count{stage=\"queued\"}",
+        "quorate_proposal_stage_seconds_count{stage=\"replicated\"}",
+        "quorate_proposal_stage_seconds_count{stage=\"applied\"}",
+        "quorate_entry_items_count",
+        "quorate_entry_bytes_count",
+        "quorate_log_sync_seconds_count",
+        "quorate_log_append_entries_count",
+        "quorate_log_append_bytes_count",
+        "quorate_apply_seconds_count",
+        "quorate_apply_entries_count",
+    ] {
+        let moved = value(&after, line) - value(&before, line);
+        assert!(moved >= f64::from(PROPOSALS) * 0.9, "{line} moved by {moved}");
+    }
+    for line in [
+        "quorate_queue_groups{lane=\"submits\"}",
+        "quorate_queue_items",
+        "quorate_disk_slow",
+        "quorate_leadership_handed_over_total",
+    ] {
+        assert!(value(&after, line) >= 0.0);
+    }
+    for gauge in ["quorate_peer_lag_entries", "quorate_peer_silent_seconds"] {
+        assert_eq!(after.matches(&format!("\n{gauge}{{peer=")).count(), 2, "{gauge} of each follower:\n{after}");
+    }
+    let follower = cluster.follower().await;
+    let metrics = get(cluster.replicas[follower].bound.ops.as_ref().unwrap(), "/metrics").await;
+    assert!(value(&metrics, "quorate_log_sync_seconds_count") > 0.0, "a follower's disk is measured too");
+    assert!(!metrics.contains("quorate_peer_lag_entries{"), "only a leader knows");
+}
+
 #[tokio::test]
 async fn a_message_over_the_limit_is_refused() {
     let cluster = Cluster::start(1).await;
