@@ -3,8 +3,8 @@
 //! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
 //! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
 //! `network` and `service` (what is sent), `join`, `members` and `compare` (how replicas meet, who
-//! takes part, and how they watch each other), `measures`, `health` and `succession` (how fast it all is,
-//! and who leads when somebody is slow or silent), `opening`, `backup`, `life` and `recover` (whether and
+//! takes part, and how they watch each other), `measures`, `health`, `succession` and `departed` (how fast it
+//! all is, and who leads when somebody is slow, silent or gone), `opening`, `backup`, `life` and `recover` (whether and
 //! how the data goes on).
 //!
 //! **Invariant:** no other crate names an openraft type, because its alphas change between numbers
@@ -43,6 +43,7 @@ mod network;
 mod service;
 
 mod compare;
+mod departed;
 mod health;
 mod join;
 mod members;

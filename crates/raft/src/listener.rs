@@ -150,6 +150,7 @@ mod tests {
     use crate::join::Registrar;
     use crate::log_store::PurgeBound;
     use crate::measures::Measures;
+    use crate::network::Links;
     use crate::read::Barrier;
     use crate::state_machine::Published;
     use crate::succession::Heard;
@@ -180,12 +181,23 @@ mod tests {
         let identity = Identity { cluster: Uuid(1), replica: 1, store: Uuid(1) };
         let published = Arc::new(Published::new(PurgeBound::default(), 1));
         let disk = Arc::new(RocksDisk::open(dir.path()).unwrap());
+        let gate = Arc::new(Gate::new(identity, Default::default(), disk, Halt::new(), published.clone()));
+        let measures = Arc::new(Measures::new().unwrap());
+        let links = Links {
+            gate: gate.clone(),
+            network: Arc::new(quorate_seams::TcpNetwork),
+            entropy: Arc::new(quorate_seams::SystemEntropy),
+            halt: Halt::new(),
+            measures: measures.clone(),
+            tuning: Tuning::default(),
+        };
         Service {
-            gate: Arc::new(Gate::new(identity, Default::default(), disk, Halt::new(), published.clone())),
+            gate,
+            links,
             published: published.clone(),
             clock: Arc::new(SystemClock),
             registrar: Arc::new(Registrar::new(identity, published, Tuning::default())),
-            measures: Arc::new(Measures::new().unwrap()),
+            measures,
             heard: Arc::new(Heard::new()),
             barrier: Barrier::closed(),
             incoming: Mutex::default(),

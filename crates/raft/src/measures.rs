@@ -48,6 +48,7 @@ pub(crate) struct Measures {
     times_too_short: IntGauge,
     hand_overs: IntCounter,
     elections: IntCounter,
+    departures: IntCounter,
     /// The waits for our own device, as they are judged.
     pub(crate) syncs: Arc<Syncs>,
     /// What is known of the others, as it is judged.
@@ -129,6 +130,8 @@ impl Measures {
             )?,
             elections: made
                 .counter("quorate_elections_begun_total", "Times that a silent leader was given up here.")?,
+            departures: made
+                .counter("quorate_leaders_gone_total", "Times that a leader's process was found to have ended.")?,
             syncs: Arc::default(),
             peers: Peers::default(),
             registry: made.0,
@@ -197,6 +200,10 @@ impl Measures {
 
     pub(crate) fn gave_leader_up(&self) {
         self.elections.inc();
+    }
+
+    pub(crate) fn found_leader_gone(&self) {
+        self.departures.inc();
     }
 
     /// All of it as of now. `queues` are the groups that wait, by lane, and `items` what is not answered.

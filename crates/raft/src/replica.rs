@@ -14,6 +14,7 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::departed;
 use crate::formation::{self, Formed};
 use crate::gate::Gate;
 use crate::halt::Halt;
@@ -142,6 +143,7 @@ impl Replica {
             barrier: barrier.clone(),
             measures: measures.clone(),
             heard: heard.clone(),
+            links: links.clone(),
             incoming: tokio::sync::Mutex::default(),
         };
         let peers = match config.formation {
@@ -172,6 +174,8 @@ impl Replica {
             health: health.clone(),
         };
         tasks.spawn(until(stop.clone(), watch.run()));
+        let departed = departed::watch(raft.clone(), heard.clone(), links.clone(), measures.clone());
+        tasks.spawn(until(stop.clone(), departed));
         let succession = succession::watch(raft.clone(), heard, measures, config.tuning.clone());
         tasks.spawn(until(stop.clone(), succession));
         let becoming = join::ask_until_voter(raft.clone(), seams.network.clone(), identity, applicant, peers);

@@ -11,9 +11,11 @@ use quorate_state::{Revision, Uuid};
 use tokio::sync::Mutex;
 use tonic::{Request, Response, Status, Streaming};
 
+use crate::departed;
 use crate::gate::Gate;
 use crate::join::Registrar;
 use crate::measures::{Measures, Way};
+use crate::network::Links;
 use crate::read::Barrier;
 use crate::snapshot::{Image, Incoming, Received, Snapshot};
 use crate::state_machine::Published;
@@ -33,6 +35,7 @@ pub(crate) struct Service {
     pub(crate) barrier: Barrier,
     pub(crate) measures: Arc<Measures>,
     pub(crate) heard: Arc<Heard>,
+    pub(crate) links: Links,
     pub(crate) incoming: Mutex<Transfer>,
 }
 
@@ -166,6 +169,13 @@ impl Replicas for Service {
         let revision = self.barrier.pass().await.ok().map(|revision| revision.0);
         Ok(Response::new(pb::ReadIndexReply { header: Some(self.gate.header(from)), revision }))
     }
+
+    async fn gone(&self, request: Request<pb::GoneRequest>) -> Answer<pb::GoneReply> {
+        let message = request.into_inner();
+        let from = self.gate.check(message.header.as_ref()).await?;
+        let gone = departed::is_gone(self.gate.raft()?, &self.links, message.leader, message.term).await;
+        Ok(Response::new(pb::GoneReply { header: Some(self.gate.header(from)), gone }))
+    }
 }
 
 impl Service {
@@ -199,7 +209,10 @@ fn admitted(
         let (gate, heard, refused, sender) = (gate.clone(), heard.clone(), refused.clone(), sender.clone());
         async move {
             // A stream that breaks ends like one that is closed: its sender has gone either way.
-            let message = requests.message().await.ok().flatten()?;
+            let Some(message) = requests.message().await.ok().flatten() else {
+                heard.broke();
+                return None;
+            };
             let admitted = match gate.check(message.header.as_ref()).await {
                 Ok(store) => {
                     heard.now();

@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
+use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use crate::Tuning;
@@ -26,17 +27,28 @@ pub(crate) struct Heard {
     began: Instant,
     /// Microseconds since then.
     last: AtomicU64,
+    broken: Notify,
 }
 
 impl Heard {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0) }
+        Self { began: Instant::now(), last: AtomicU64::new(0), broken: Notify::new() }
     }
 
     /// Something came from whoever leads.
     pub(crate) fn now(&self) {
         let since = u64::try_from(self.began.elapsed().as_micros()).unwrap_or(u64::MAX);
         self.last.fetch_max(since, Ordering::Relaxed);
+    }
+
+    /// A stream from whoever led has ended.
+    pub(crate) fn broke(&self) {
+        self.broken.notify_one();
+    }
+
+    /// Ends when a stream has ended since the last call.
+    pub(crate) async fn broken(&self) {
+        self.broken.notified().await;
     }
 
     fn last(&self) -> Instant {

@@ -1,0 +1,171 @@
+//! A leader whose process has ended is found out at once, and need not be waited for.
+//!
+//! When a process ends its connections break and its machine refuses new ones; a process that hangs, a machine
+//! that is gone and a network that is cut do neither. So a follower whose append stream breaks knocks at
+//! the leader's door. Is it refused, and a majority of the voters with it, then the leader is gone, and the first
+//! of them in the order of ids stands for election as if leadership had been handed to it: its voters do not wait
+//! for the lease of somebody who is no more. One word would not do: a firewall between two replicas that refuses
+//! must not take leadership away (ADR 0034).
+//!
+//! **Invariant:** a vote of this kind is begun only after a majority was refused, because unlike a
+//! pre-vote it cannot be asked for in vain without harm.
+
+use std::collections::BTreeSet;
+use std::io::ErrorKind;
+use std::sync::Arc;
+use std::time::Duration;
+
+use openraft::ServerState;
+use openraft::async_runtime::WatchReceiver as _;
+use openraft::raft::TransferLeaderRequest;
+use quorate_proto::raft::v1 as pb;
+use quorate_seams::Network;
+
+use crate::channel;
+use crate::measures::Measures;
+use crate::network::Links;
+use crate::succession::Heard;
+use crate::type_config::{Metrics, Peer, Raft, ReplicaId, Vote};
+
+/// How often a follower knocks: what is left of a process may take a moment to go.
+const KNOCKS: u32 = 3;
+/// Between two of them.
+const KNOCK_EVERY: Duration = Duration::from_millis(10);
+
+/// What a voter that follows somebody knows of it.
+struct Standing {
+    term: u64,
+    vote: Vote,
+    leader: (ReplicaId, Peer),
+    me: ReplicaId,
+    /// How many voters come before this one.
+    place: u32,
+    others: Vec<(ReplicaId, Peer)>,
+    configs: Vec<BTreeSet<ReplicaId>>,
+}
+
+impl Standing {
+    fn of(metrics: &Metrics) -> Option<Self> {
+        let leader = metrics.current_leader.filter(|leader| *leader != metrics.id)?;
+        if metrics.state != ServerState::Follower {
+            return None;
+        }
+        let membership = metrics.membership_config.membership();
+        let heirs: Vec<ReplicaId> = membership.voter_ids().filter(|id| *id != leader).collect();
+        let place = heirs.iter().position(|id| *id == metrics.id)?;
+        let peer = |id: &ReplicaId| Some((*id, membership.get_node(id)?.clone()));
+        Some(Self {
+            term: metrics.current_term,
+            vote: metrics.vote,
+            leader: peer(&leader)?,
+            me: metrics.id,
+            place: u32::try_from(place).unwrap_or(u32::MAX),
+            others: heirs.iter().filter(|id| **id != metrics.id).filter_map(peer).collect(),
+            configs: membership.get_joint_config().clone(),
+        })
+    }
+
+    fn is_still_led(&self, raft: &Raft) -> bool {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        follows(&metrics, self.leader.0, self.term)
+    }
+}
+
+fn follows(metrics: &Metrics, leader: ReplicaId, term: u64) -> bool {
+    metrics.current_term == term && metrics.current_leader == Some(leader) && metrics.state != ServerState::Leader
+}
+
+/// True when so many of each set of voters have been refused that none can be without them.
+fn is_majority(configs: &[BTreeSet<ReplicaId>], refused: &BTreeSet<ReplicaId>) -> bool {
+    !configs.is_empty() && configs.iter().all(|voters| voters.intersection(refused).count() * 2 > voters.len())
+}
+
+/// True when nobody listens where `peer` should. What cannot be told within `patience` is no.
+async fn is_refused(network: &Arc<dyn Network>, peer: &Peer, patience: Duration) -> bool {
+    for knock in 0..KNOCKS {
+        if knock > 0 {
+            tokio::time::sleep(KNOCK_EVERY).await;
+        }
+        match tokio::time::timeout(patience, network.connect(&peer.raft)).await {
+            Ok(Err(error)) if error.kind() == ErrorKind::ConnectionRefused => return true,
+            Ok(Ok(_)) => {}
+            Ok(Err(_)) | Err(_) => return false,
+        }
+    }
+    false
+}
+
+/// The answer to another replica that asks whether `leader` is gone.
+pub(crate) async fn is_gone(raft: &Raft, links: &Links, leader: ReplicaId, term: u64) -> bool {
+    let standing = Standing::of(&raft.metrics().borrow_watched());
+    match standing.filter(|standing| standing.leader.0 == leader && standing.term == term) {
+        Some(standing) => is_refused(&links.network, &standing.leader.1, patience(links)).await,
+        None => false,
+    }
+}
+
+/// For one knock, and half of what another replica is given to answer.
+fn patience(links: &Links) -> Duration {
+    Duration::from_millis(links.tuning.heartbeat_ms)
+}
+
+/// Looks whenever a stream of appends breaks, for as long as it is polled.
+pub(crate) async fn watch(raft: Raft, heard: Arc<Heard>, links: Links, measures: Arc<Measures>) {
+    loop {
+        heard.broken().await;
+        let standing = Standing::of(&raft.metrics().borrow_watched());
+        let Some(standing) = standing else { continue };
+        if !is_refused(&links.network, &standing.leader.1, patience(&links)).await {
+            continue;
+        }
+        // The others come later, should the first not make it.
+        tokio::time::sleep(2 * patience(&links) * standing.place).await;
+        if !standing.is_still_led(&raft) {
+            continue;
+        }
+        let asked = standing.others.iter().map(|(id, peer)| async {
+            let gone = ask(&links, peer, standing.leader.0, standing.term).await;
+            gone.then_some(*id)
+        });
+        let mut refused: BTreeSet<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+        refused.insert(standing.me);
+        if !is_majority(&standing.configs, &refused) || !standing.is_still_led(&raft) {
+            continue;
+        }
+        measures.found_leader_gone();
+        tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
+        let handed_over = TransferLeaderRequest::new(standing.vote, standing.me, None);
+        // An error means that consensus has ended.
+        if raft.handle_transfer_leader(handed_over).await.is_err() {
+            return;
+        }
+    }
+}
+
+async fn ask(links: &Links, peer: &Peer, leader: ReplicaId, term: u64) -> bool {
+    let deadline = 2 * patience(links) + KNOCK_EVERY * KNOCKS;
+    let mut client = channel::client(&links.network, &peer.raft, deadline);
+    let request = pb::GoneRequest { header: Some(links.gate.header(peer.store)), leader, term };
+    let Ok(Ok(reply)) = tokio::time::timeout(deadline, client.gone(request)).await else { return false };
+    let reply = reply.into_inner();
+    links.gate.check(reply.header.as_ref()).await.is_ok() && reply.gone
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_word_is_not_enough_and_both_halves_of_a_change_must_agree() {
+        let ids = |ids: &[ReplicaId]| ids.iter().copied().collect::<BTreeSet<_>>();
+        let three = vec![ids(&[1, 2, 3])];
+        assert!(!is_majority(&three, &ids(&[2])));
+        assert!(is_majority(&three, &ids(&[2, 3])));
+        assert!(!is_majority(&[ids(&[1, 2])], &ids(&[2])), "of two, the one that is left");
+        let joint = vec![ids(&[1, 2, 3]), ids(&[1, 2, 3, 4, 5])];
+        assert!(!is_majority(&joint, &ids(&[2, 3])));
+        assert!(is_majority(&joint, &ids(&[2, 3, 4])));
+        assert!(!is_majority(&[], &ids(&[1])));
+    }
+}
