@@ -2,6 +2,7 @@
 
 mod crash_image;
 mod planted;
+mod regions;
 mod regressions;
 mod repro;
 mod seeds;
@@ -49,6 +50,8 @@ enum Command {
     Stats(stats::Stats),
     /// Run the seeds that failed once.
     Regressions(regressions::Regressions),
+    /// Measure what a commit takes with replicas in three regions, nothing going wrong.
+    Regions(regions::Regions),
     /// Cut the power of the real store at many instants, and open what is left.
     CrashImage(crash_image::CrashImage),
     /// Run what standard input asks for, a line each: a seed's number, or an order in JSON.
@@ -82,6 +85,7 @@ impl CommandLine {
             Command::Planted(planted) => planted.run(),
             Command::Stats(stats) => stats.run(),
             Command::Regressions(regressions) => regressions.run(),
+            Command::Regions(regions) => regions.run(),
             Command::CrashImage(crash_image) => crash_image.run(),
             Command::Worker => worker::run(),
         }
@@ -170,6 +174,7 @@ mod tests {
             "shrink --seed 1 --out f --budget 5m",
             "planted --recorded --json",
             "stats --seeds 1..3",
+            "regions --seconds 3 --json",
             "regressions",
             "worker",
         ] {

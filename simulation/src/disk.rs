@@ -105,6 +105,12 @@ impl SimDisk {
         (survived, lost)
     }
 
+    /// Another disk is put in its place, an empty one.
+    pub(crate) fn renew(&self) {
+        let mut inner = self.lock();
+        *inner = Inner { newest: inner.newest, trouble: inner.trouble, felt: inner.felt, ..Inner::default() };
+    }
+
     fn lock(&self) -> MutexGuard<'_, Inner> {
         self.inner.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -290,6 +296,17 @@ mod tests {
         disk.crash(100);
         assert_eq!(keys(&disk), ["a"]);
         disk.submit(put("d"), Durability::Synced).await.unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_new_disk_is_empty() {
+        let disk = disk();
+        disk.submit(put("a"), Durability::Synced).await.unwrap();
+        disk.submit(put("b"), Durability::Buffered).await.unwrap();
+        disk.renew();
+        assert!(disk.is_empty() && keys(&disk).is_empty());
+        assert_eq!(disk.crash(100), (2, 0));
+        assert!(disk.is_empty());
     }
 
     #[tokio::test]

@@ -49,6 +49,9 @@ pub(crate) enum Error {
     /// A worker was ordered to plant a bug that this build does not have.
     #[error("{0}")]
     Planted(String),
+    /// A measurement came to nothing.
+    #[error("nothing was measured: {0}")]
+    Measured(String),
     /// There is nothing to shrink.
     #[error("seed {0} violates nothing: there is nothing to make smaller")]
     Nothing(u64),

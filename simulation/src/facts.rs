@@ -10,7 +10,7 @@ use quorate_proto::v1;
 use quorate_seams::{Batch, Table};
 use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Token};
 
-use crate::scenario::Class;
+use crate::scenario::{Class, Listing};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -24,6 +24,8 @@ pub(crate) enum Fact {
     Synced { replica: usize, through: u64 },
     /// A replica's process is gone; of its batches, those up to and including `survived` are still there.
     ReplicaGone { replica: usize, survived: u64 },
+    /// A replica's disk was replaced with an empty one, while its process was gone.
+    ReplicaRenewed { replica: usize },
     /// A replica's process ended by itself.
     ReplicaStopped { replica: usize, error: Option<String> },
     /// An agent's process began.
@@ -36,6 +38,8 @@ pub(crate) enum Fact {
     Execution(Execution),
     /// A client's request came to its end.
     Operation(Arc<Operation>),
+    /// An operator's request about who takes part came to its end.
+    Change(Arc<Change>),
     /// Something happened to a watch.
     Watch(Arc<Watch>),
     /// A fault struck.
@@ -102,6 +106,21 @@ pub(crate) enum Request {
     Tasks { job: String },
     /// Read the attempts of a job's latest run.
     Attempts { job: String },
+    /// Read a page of a list.
+    Page(Page),
+}
+
+/// A page of a list, by what the page before it said.
+#[derive(Clone, Debug)]
+pub(crate) struct Page {
+    /// What is listed.
+    pub(crate) of: Listing,
+    /// Rows on it at most.
+    pub(crate) size: u32,
+    /// What the page before gave for this one; empty for the first.
+    pub(crate) token: String,
+    /// The row that the page before ended with, as [`Answer::next_page`] names it.
+    pub(crate) after: Option<String>,
 }
 
 /// How a request ended.
@@ -129,6 +148,22 @@ pub(crate) enum Answer {
 }
 
 impl Answer {
+    /// The name of its last row, where it is a list, and the token of what follows; none at the end.
+    pub(crate) fn next_page(&self) -> Option<(String, String)> {
+        let (row, token) = match self {
+            Self::Runs(answer) => (answer.runs.last().map(|run| run.id.clone()), &answer.next_page_token),
+            Self::Tasks(answer) => {
+                (answer.tasks.last().map(|task| task_row(&task.task, task.index)), &answer.next_page_token)
+            }
+            Self::Attempts(answer) => {
+                let row = |it: &v1::Attempt| attempt_row(&it.task, it.index, it.number);
+                (answer.attempts.last().map(row), &answer.next_page_token)
+            }
+            Self::Submitted(_) | Self::Cancelled(_) | Self::Run(_) => return None,
+        };
+        Some((row?, token.clone())).filter(|(_, token)| !token.is_empty())
+    }
+
     /// The revision at which it was true.
     pub(crate) fn revision(&self) -> u64 {
         match self {
@@ -140,6 +175,50 @@ impl Answer {
             Self::Attempts(answer) => answer.revision,
         }
     }
+}
+
+/// A change of who takes part, as an operator asks for it, and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Change {
+    /// When it was called; it returned at the fact's time.
+    #[expect(dead_code, reason = "people read when")]
+    pub(crate) called: Duration,
+    /// What was asked.
+    pub(crate) asked: Asked,
+    /// What was heard.
+    pub(crate) heard: Heard,
+}
+
+/// See [`Change`]; replicas by their ids.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Asked {
+    /// That a replica belongs to the cluster no more.
+    Remove(u64),
+    /// That a learner votes.
+    Promote(u64),
+    /// That a replica leads.
+    Transfer(u64),
+}
+
+/// See [`Change`].
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Heard {
+    /// It is done.
+    Done,
+    /// It will not be done, and why.
+    Refused(String),
+    /// Nobody knows, and why.
+    Unknown(String),
+}
+
+/// The name of a task's row in a list.
+pub(crate) fn task_row(task: &str, index: u32) -> String {
+    format!("{task}[{index}]")
+}
+
+/// The name of an attempt's row in a list.
+pub(crate) fn attempt_row(task: &str, index: u32, number: u32) -> String {
+    format!("{task}[{index}]#{number}")
 }
 
 /// What a watch of a job's run was told.

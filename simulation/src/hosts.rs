@@ -1,10 +1,12 @@
 //! The simulated hosts: each starts the production code through the production's own `run`.
 
 mod client;
+mod operator;
 mod rack;
 mod replica;
 
-pub(crate) use client::{Common, start as start_client};
+pub(crate) use client::{Common, a_job, start as start_client};
+pub(crate) use operator::{Order, Wish};
 pub(crate) use rack::Rack;
 pub(crate) use replica::Replica;
 
@@ -12,7 +14,7 @@ use quorate_state::{LeaseTerms, Settings};
 
 use crate::scenario::{Scenario, Tunables};
 
-const API_PORT: u16 = 7_001;
+pub(crate) const API_PORT: u16 = 7_001;
 const AGENT_PORT: u16 = 7_002;
 const RAFT_PORT: u16 = 7_003;
 

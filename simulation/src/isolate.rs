@@ -23,19 +23,11 @@ const TASK_ID_SHARDS: u64 = 64;
 /// that the run went on after.
 pub(crate) fn run(scenario: Scenario, options: Options) -> Outcome {
     let seed = scenario.seed;
-    let panics = Panics::default();
-    let seen = panics.clone();
-    let story = move || {
-        seen.watch();
-        overrides::enter(seed);
-        align_task_ids();
-        run::run(&scenario, &options)
-    };
-    let ended = match std::thread::Builder::new().stack_size(STACK_BYTES).spawn(story) {
-        Ok(thread) => thread.join().ok(),
+    let (ended, panic) = match alone(seed, move || run::run(&scenario, &options)) {
+        Ok(ended) => ended,
         Err(error) => return broken(seed, format!("crashed: no thread for the run: {error}"), vec![]),
     };
-    match (ended, panics.first()) {
+    match (ended, panic) {
         (Some(outcome), None) => outcome,
         (Some(outcome), Some(panic)) => match outcome.end {
             End::Violated { .. } => outcome,
@@ -47,6 +39,23 @@ pub(crate) fn run(scenario: Scenario, options: Options) -> Outcome {
         },
         (None, panic) => broken(seed, panic.unwrap_or_else(|| "panicked".to_owned()), vec![]),
     }
+}
+
+/// Tells a story on a thread of its own: what it came to, unless it panicked, and the first panic.
+pub(crate) fn alone<T: Send + 'static>(
+    seed: u64,
+    story: impl FnOnce() -> T + Send + 'static,
+) -> std::io::Result<(Option<T>, Option<String>)> {
+    let panics = Panics::default();
+    let seen = panics.clone();
+    let watched = move || {
+        seen.watch();
+        overrides::enter(seed);
+        align_task_ids();
+        story()
+    };
+    let ended = std::thread::Builder::new().stack_size(STACK_BYTES).spawn(watched)?.join().ok();
+    Ok((ended, panics.first()))
 }
 
 /// The outcome of a run that did not live to tell its own: `what` and its last words.

@@ -45,6 +45,15 @@ pub(crate) struct Step {
     pub(crate) replies: Vec<Result<Reply, Rejection>>,
 }
 
+/// Who takes part.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Membership {
+    /// One list, or two while a change is under way.
+    pub(crate) voters: Vec<Vec<u64>>,
+    /// Voters and learners.
+    pub(crate) replicas: Vec<u64>,
+}
+
 /// The history so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
@@ -52,8 +61,8 @@ pub(crate) struct Ledger {
     steps: Vec<Step>,
     /// Their stored bytes, to hold against every other replica's.
     bytes: Vec<Bytes>,
-    /// Voters by the index of the membership entry; one or two lists.
-    memberships: BTreeMap<u64, Vec<Vec<u64>>>,
+    /// Committed memberships by the index of their entries.
+    memberships: BTreeMap<u64, Membership>,
     /// What each replica's disk holds, by position in the scenario.
     shadows: Vec<Shadow>,
     /// The first digest seen at an index, and whose it is.
@@ -97,7 +106,29 @@ impl Ledger {
 
     /// The voters in force at an index: one list, or two in a joint membership.
     pub(crate) fn voters_at(&self, index: u64) -> &[Vec<u64>] {
-        self.memberships.range(..=index).next_back().map_or(&[], |(_, voters)| voters)
+        self.memberships.range(..=index).next_back().map_or(&[], |(_, membership)| &membership.voters)
+    }
+
+    /// The newest membership that is committed; none in an empty history.
+    pub(crate) fn membership(&self) -> Option<&Membership> {
+        self.memberships.last_key_value().map(|(_, membership)| membership)
+    }
+
+    /// The entry that took a replica out, once it was a member and is none any more.
+    pub(crate) fn removed_at(&self, replica: u64) -> Option<u64> {
+        let holds = |membership: &Membership| membership.replicas.contains(&replica);
+        let mut newest_first = self.memberships.iter().rev().peekable();
+        if newest_first.peek().is_none_or(|(_, newest)| holds(newest)) {
+            return None;
+        }
+        let mut removed_at = None;
+        for (index, membership) in newest_first {
+            if holds(membership) {
+                return removed_at;
+            }
+            removed_at = Some(*index);
+        }
+        None
     }
 
     /// Takes a fact in; returns the entries that are known to be committed because of it.
@@ -118,6 +149,10 @@ impl Ledger {
             Fact::ReplicaGone { replica, survived } => {
                 self.shadows[*replica].crash(*survived);
                 self.check_rows(*replica).map(|()| vec![])
+            }
+            Fact::ReplicaRenewed { replica } => {
+                self.shadows[*replica] = Shadow::default();
+                Ok(vec![])
             }
             _ => Ok(vec![]),
         }
@@ -212,8 +247,9 @@ impl Ledger {
                 step.entry = Some(entry);
             }
             Some(pb::log_entry::Payload::Membership(membership)) => {
+                let replicas = membership.peers.iter().map(|peer| peer.replica).collect();
                 let voters = membership.configs.into_iter().map(|config| config.replicas).collect();
-                self.memberships.insert(index, voters);
+                self.memberships.insert(index, Membership { voters, replicas });
                 (step.after, step.changes) = passed(&step.before);
             }
             Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),

@@ -16,6 +16,7 @@ mod scenario;
 
 mod executor;
 mod hosts;
+mod regions;
 
 mod facts;
 mod ledger;

@@ -3,6 +3,8 @@
 //! An oracle is told every fact and every committed entry once, in order, and answers with what is
 //! violated, if anything is. `docs/simulation.md` lists them with the planted bugs that they catch.
 
+mod c11_membership;
+mod c12_changes;
 mod c1_election_safety;
 mod c3_leader_completeness;
 mod c4_durable_quorum;
@@ -25,7 +27,7 @@ mod p8_cancel;
 mod p9_retries;
 mod p9_timeouts;
 mod plan;
-mod quorum;
+pub(crate) mod quorum;
 mod r1_linearizable;
 mod r2_sessions;
 mod r3_watches;
@@ -124,6 +126,8 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c5_logs::Logs::default()),
         Box::new(c8_acked::Acked::default()),
         Box::new(c9_at_most_once::AtMostOnce::default()),
+        Box::new(c11_membership::Identities::default()),
+        Box::new(c12_changes::Changes::default()),
         Box::new(r1_linearizable::Linearizable::default()),
         Box::new(r2_sessions::Sessions::default()),
         Box::new(r3_watches::Watches::default()),

@@ -68,6 +68,9 @@ pub(crate) struct Stats {
     pub(crate) requests_unknown: u64,
     /// Messages to watches.
     pub(crate) watched: u64,
+    /// Changes of membership that an operator was told are done.
+    #[serde(default)]
+    pub(crate) changes: u64,
     /// Faults that struck, by class.
     pub(crate) faults: std::collections::BTreeMap<Class, u64>,
 }

@@ -1,6 +1,7 @@
 //! Runs a scenario: builds the hosts, steps the world, lets faults strike, hears every fact, and
 //! comes to a verdict.
 
+mod change;
 mod late;
 mod network;
 mod record;
@@ -286,6 +287,7 @@ impl World {
 
     /// What the harness itself has to do about a fact.
     fn note(&mut self, at: Duration, fact: &Fact) -> Result<(), Violation> {
+        self.watch_trap(fact);
         match fact {
             Fact::ReplicaStopped { replica, error } => self.on_stopped(at, *replica, error.as_deref()),
             Fact::AgentStopped { node, error } => {
@@ -305,6 +307,10 @@ impl World {
             }
             Fact::Watch(_) => {
                 self.stats.watched += 1;
+                Ok(())
+            }
+            Fact::Change(change) => {
+                self.stats.changes += u64::from(change.heard == crate::facts::Heard::Done);
                 Ok(())
             }
             Fact::Execution(execution) => {

@@ -6,6 +6,8 @@
 mod check;
 mod draw;
 mod faults;
+mod membership;
+mod pages;
 #[cfg(test)]
 pub(crate) mod sample;
 pub(crate) mod shrink;
@@ -42,6 +44,8 @@ pub(crate) enum Class {
     Handover,
     /// A replica joins late.
     Join,
+    /// An operator changes who takes part.
+    Membership,
     /// An agent's process is killed.
     AgentKill,
     /// A machine with agents loses power.
@@ -232,6 +236,30 @@ pub(crate) enum Ask {
     Watch {
         job: String,
     },
+    /// A list from its first page to its last, of so many rows each.
+    Pages {
+        of: Listing,
+        size: u32,
+    },
+}
+
+/// What can be listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Listing {
+    Runs,
+    Tasks { job: String },
+    Attempts { job: String },
+}
+
+impl Listing {
+    /// The job whose run it is about.
+    pub(crate) fn job(&self) -> Option<&str> {
+        match self {
+            Self::Runs => None,
+            Self::Tasks { job } | Self::Attempts { job } => Some(job),
+        }
+    }
 }
 
 /// A job.
@@ -384,6 +412,17 @@ pub(crate) enum FaultWhat {
     Handover {
         target: Target,
     },
+    /// An operator removes a replica; once that has ended, another one joins in its place.
+    Replace {
+        target: Target,
+        /// It joins as a learner, and the operator promotes it.
+        learner: bool,
+        amid: Amid,
+    },
+    /// An operator passes leadership on.
+    Transfer {
+        target: Target,
+    },
     AgentKill {
         rack: usize,
         agent: usize,
@@ -414,6 +453,20 @@ pub(crate) enum FaultWhat {
     },
     /// Marks what the workload holds, so that it counts as a fault when it happens.
     Workload,
+}
+
+/// What else happens while a replica is replaced.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Amid {
+    /// Nothing that belongs to it.
+    Nothing,
+    /// It loses power before, and comes back when it belongs to nobody any more.
+    ItsCrash,
+    /// The leader loses power when the change is half way.
+    TheLeadersCrash,
+    /// Others lose power before, so many that the rest needs it: the leader must refuse.
+    Scarcity,
 }
 
 /// Which direction is cut.

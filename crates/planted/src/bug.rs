@@ -103,6 +103,18 @@ bugs! {
     InstallKeepsRows, "install-keeps-rows",
         "Whoever installs a snapshot keeps, on disk, the rows that are not in it.";
 
+    // What a change of who takes part must not do.
+    RemovalCostsQuorum, "removal-costs-quorum",
+        "A replica is removed although too few of the others answer.";
+    PromotedUnready, "promoted-unready",
+        "A replica gets a vote however little of the log it has.";
+    RemovedStays, "removed-stays",
+        "A replica that is told of its removal goes on.";
+    VoteAskedOnce, "vote-asked-once",
+        "A replica that has joined asks for its vote once, and leaves it at that.";
+    RemovedIdReused, "removed-id-reused",
+        "The id of a replica that was removed is given to the next one.";
+
     // What a replica must not say.
     AnswersSwapped, "answers-swapped",
         "Callers whose commands share an entry are given each other's answers.";
@@ -114,6 +126,8 @@ bugs! {
         "A cancel is acknowledged when it is proposed, not when it is applied.";
     ReportsAckedEarly, "reports-acked-early",
         "An agent's reports are acknowledged when they are proposed, not when they are applied.";
+    PageSkipsRow, "page-skips-row",
+        "The page of a list that follows another begins one row late.";
     WatchSkipsOnResume, "watch-skips-on-resume",
         "A watch that is resumed goes on at the present, without what happened meanwhile.";
     WatchOneRow, "watch-one-row",

@@ -7,10 +7,12 @@ use std::time::Duration;
 
 use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_state::Revision;
 
 use crate::channel;
+use crate::gate::says_removed;
 use crate::network::Links;
 use crate::state_machine::Published;
 use crate::type_config::{Peer, Raft, ReplicaId};
@@ -18,6 +20,9 @@ use crate::{StopReason, join};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
+/// A replica without a vote that has heard nothing new in so many rounds asks whether it still belongs
+/// to the others: nobody tells it, because it never stands for election.
+const QUIET_ROUNDS: u32 = 5;
 /// Checkpoints tried in a round, the newest first: peers that lag know the older ones.
 const TRIED_MAX: usize = 4;
 
@@ -35,9 +40,21 @@ enum Verdict {
 /// Compares for as long as it is polled, and looks after what else a leader does now and then.
 pub(crate) async fn watch(raft: Raft, published: Arc<Published>, links: Links) {
     let mut agreed = Revision(0);
+    let (mut quiet, mut last) = (0, None);
     loop {
         tokio::time::sleep(ROUND).await;
         join::settle(&raft).await;
+        let (state, end) = {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            (metrics.state, metrics.last_log_index)
+        };
+        quiet = if state == ServerState::Learner && end == last { quiet + 1 } else { 0 };
+        last = end;
+        if quiet >= QUIET_ROUNDS && is_removed(&raft, &links).await {
+            links.halt.because(StopReason::Removed);
+            return;
+        }
         let checkpoints = published.checkpoints();
         for (revision, ours) in checkpoints.into_iter().rev().take(TRIED_MAX).take_while(|(at, _)| *at > agreed) {
             let (verdict, majority) = compare(&raft, &links, revision, &ours.to_bytes()).await;
@@ -109,6 +126,20 @@ pub(crate) async fn reach(raft: &Raft, links: &Links) -> Vec<(ReplicaId, Result<
     futures_util::future::join_all(asked).await
 }
 
+/// True when a member says that this replica is none any more.
+async fn is_removed(raft: &Raft, links: &Links) -> bool {
+    let metrics = raft.metrics().borrow_watched().clone();
+    let others = metrics.membership_config.membership().nodes().filter(|(id, _)| **id != metrics.id);
+    let deadline = Duration::from_millis(links.tuning.election_ms_max);
+    let asked = others.map(|(_, peer)| async move {
+        let mut client = channel::client(&links.network, &peer.raft, deadline);
+        let request = pb::ClockRequest { header: Some(links.gate.header(peer.store)) };
+        let reply = tokio::time::timeout(deadline, client.clock(request)).await;
+        matches!(reply, Ok(Err(status)) if says_removed(&status) && !quorate_planted::is(Bug::RemovedStays))
+    });
+    futures_util::future::join_all(asked).await.contains(&true)
+}
+
 async fn knock(links: &Links, peer: &Peer) -> Result<Duration, String> {
     let deadline = Duration::from_millis(links.tuning.election_ms_max);
     let mut client = channel::client(&links.network, &peer.raft, deadline);
@@ -117,8 +148,8 @@ async fn knock(links: &Links, peer: &Peer) -> Result<Duration, String> {
     match tokio::time::timeout(deadline, client.clock(request)).await {
         Ok(Ok(reply)) => {
             let took = since.elapsed();
-            let checked = links.gate.check(reply.into_inner().header.as_ref()).await;
-            checked.map(|_| took).map_err(|status| status.message().to_owned())
+            let checked = links.gate.check_answer(reply.into_inner().header.as_ref()).await;
+            checked.map(|()| took).map_err(|status| status.message().to_owned())
         }
         Ok(Err(status)) => Err(channel::cause(&status)),
         Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),
@@ -130,7 +161,7 @@ async fn ask(links: &Links, peer: &Peer, revision: Revision) -> Option<Vec<u8>> 
     let mut client = channel::client(&links.network, &peer.raft, deadline);
     let request = pb::DigestRequest { header: Some(links.gate.header(peer.store)), revision: revision.0 };
     let reply = tokio::time::timeout(deadline, client.digest(request)).await.ok()?.ok()?.into_inner();
-    links.gate.check(reply.header.as_ref()).await.ok()?;
+    links.gate.check_answer(reply.header.as_ref()).await.ok()?;
     Some(reply.digest.to_vec()).filter(|digest| !digest.is_empty())
 }
 

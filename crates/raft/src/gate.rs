@@ -97,6 +97,13 @@ impl Gate {
         Ok(from_store)
     }
 
+    /// Lets an answer in, or says why not. What we find wrong with one is nobody's word about us: the
+    /// leader that removes a replica gets answers from it for a while.
+    pub(crate) async fn check_answer(&self, header: Option<&pb::Header>) -> Result<(), Status> {
+        let checked = self.check(header).await;
+        checked.map(drop).map_err(|status| Status::new(status.code(), status.message()))
+    }
+
     /// The store that the membership knows a replica by.
     fn store_of(&self, replica: ReplicaId) -> Option<Uuid> {
         let metrics = self.raft.get()?.metrics();

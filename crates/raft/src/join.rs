@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
 use openraft::{ChangeMembers, ServerState};
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::raft::v1::join_reply::Outcome;
 use quorate_seams::{Network, Shutdown};
@@ -141,6 +142,7 @@ pub(crate) async fn ask_until_voter(
         let known = committed.nodes().filter(|(id, _)| **id != identity.replica).map(|(_, peer)| peer.raft.clone());
         let candidates: Vec<String> = known.chain(peers.iter().cloned()).collect();
         match ask(&network, &candidates, &request).await {
+            Ok(_) if quorate_planted::is(Bug::VoteAskedOnce) => return,
             Ok(_) => {}
             Err(Refusal::ForNow(why)) => tracing::info!(why, "still a learner"),
             Err(Refusal::Final(why)) => {
@@ -226,7 +228,8 @@ impl Registrar {
             return Ok(Outcome::Refused(why));
         }
         let highest = membership.nodes().map(|(id, _)| *id).max().unwrap_or_default();
-        let id = highest.max(self.published.replica_max()) + 1;
+        let ever = if quorate_planted::is(Bug::RemovedIdReused) { 0 } else { self.published.replica_max() };
+        let id = highest.max(ever) + 1;
         tracing::info!(replica = id, address = peer.raft, region = %peer.region, "a new replica joins");
         Ok(match change(raft.add_learner(id, peer, false)).await {
             Ok(()) => self.accepted(id, false),
@@ -273,6 +276,9 @@ impl Registrar {
 /// A replica's log ends close to ours.
 pub(crate) fn has_caught_up(metrics: &Metrics, id: ReplicaId) -> bool {
     let matched = metrics.replication.as_ref().and_then(|replication| replication.get(&id).copied().flatten());
+    if quorate_planted::is(Bug::PromotedUnready) {
+        return true;
+    }
     matched.is_some_and(|matched| matched.index + CAUGHT_UP_LAG_MAX >= metrics.last_log_index.unwrap_or(0))
 }
 

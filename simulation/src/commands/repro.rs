@@ -90,8 +90,8 @@ fn ended(outcome: &Outcome) -> String {
         stats.snapshots_installed
     ));
     lines.push(format!(
-        "{} requests, {} of unknown outcome; {} messages to watches",
-        stats.requests, stats.requests_unknown, stats.watched
+        "{} requests, {} of unknown outcome; {} messages to watches; {} changes of membership",
+        stats.requests, stats.requests_unknown, stats.watched, stats.changes
     ));
     let faults: Vec<_> = stats.faults.iter().map(|(class, count)| format!("{} {count}", word(class))).collect();
     lines

@@ -10,25 +10,28 @@ use quorate_client::{Client, ClientConfig, Error};
 use quorate_proto::v1;
 use turmoil::Sim;
 
+use super::operator::{self, Desk};
 use super::{API_PORT, addresses};
 use crate::executor::Behaviour;
-use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Request, Watch, Watched};
+use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{Ask, JobPlan, OperationPlan, Promise, Scenario, TaskPlan, When};
+use crate::scenario::{Ask, Class, JobPlan, Listing, OperationPlan, Promise, Scenario, TaskPlan, When};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
-const DEADLINE: Duration = Duration::from_secs(6);
+pub(super) const DEADLINE: Duration = Duration::from_secs(6);
 /// For one replica to answer.
-const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
+pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rows on one page of a listing.
-const PAGE: u32 = 50;
+pub(super) const PAGE: u32 = 50;
 /// The namespace that every cluster has.
 const NAMESPACE: &str = "default";
 /// A client that is told of an unknown outcome asks again after this, and this many times in all.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 const TRIES: u32 = 6;
 
+/// The operator sits here.
+const OPERATOR_HOST: usize = 0;
 /// A session that waits for the heal looks for it so often.
 const HEALED_EVERY: Duration = Duration::from_millis(20);
 
@@ -39,6 +42,8 @@ pub(crate) struct Common {
     pub(crate) done: Rc<Cell<usize>>,
     /// When the faults had ended, once they have.
     pub(crate) healed: Rc<Cell<Option<Duration>>>,
+    /// What an operator is to do about who takes part.
+    pub(crate) desk: Desk,
     /// Watches so far.
     watches: Rc<Cell<usize>>,
 }
@@ -65,6 +70,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
                 })
             })
             .collect();
+        if host == OPERATOR_HOST && scenario.classes.contains(&Class::Membership) {
+            tokio::task::spawn_local(operator::operate(scenario, facts, common.desk));
+        }
         for session in sessions {
             session.await?;
         }
@@ -134,6 +142,7 @@ impl Session {
             Ask::List => Request::List,
             Ask::Tasks { job } => Request::Tasks { job: job.clone() },
             Ask::Attempts { job } => Request::Attempts { job: job.clone() },
+            Ask::Pages { of, size } => return self.turn_pages(of, *size).await,
             Ask::Watch { job } => {
                 let (session, job) = (self.clone(), job.clone());
                 tokio::task::spawn_local(async move { session.watch(&job).await });
@@ -142,7 +151,7 @@ impl Session {
         };
         let is_write = matches!(request, Request::Submit { .. } | Request::Cancel { .. });
         for attempt in 1.. {
-            let is_unavailable = self.ask(&request).await;
+            let is_unavailable = self.ask(&request).await.is_err_and(|is_unavailable| is_unavailable);
             // As the client library advises: the same request id once more tells what became of it.
             if !(is_write && is_unavailable && attempt < TRIES) {
                 return;
@@ -151,11 +160,19 @@ impl Session {
         }
     }
 
-    /// Makes a request once. True when asking again may bring another answer.
-    async fn ask(&self, request: &Request) -> bool {
+    /// Reads a list to its end, or until nobody answers.
+    async fn turn_pages(&self, of: &Listing, size: u32) {
+        let mut page = Page { of: of.clone(), size, token: String::new(), after: None };
+        while let Ok(Some((after, token))) = self.ask(&Request::Page(page.clone())).await {
+            (page.after, page.token) = (Some(after), token);
+        }
+    }
+
+    /// Makes a request once. What a list goes on with; or whether asking again may bring another answer.
+    async fn ask(&self, request: &Request) -> Result<Option<(String, String)>, bool> {
         let called = turmoil::sim_elapsed().unwrap_or_default();
         let answered = self.send(request).await;
-        let is_unavailable = answered.as_ref().is_err_and(Error::is_unavailable);
+        let next = answered.as_ref().map(Answer::next_page).map_err(Error::is_unavailable);
         let outcome = match answered {
             Ok(answer) => Outcome::Answered(answer),
             Err(error @ Error::OutcomeUnknown { .. }) => Outcome::Unknown(error.to_string()),
@@ -167,7 +184,7 @@ impl Session {
             request: request.clone(),
             outcome,
         })));
-        is_unavailable
+        next
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Error> {
@@ -195,6 +212,25 @@ impl Session {
                 let request =
                     v1::ListAttemptsRequest { run: by_job(job), page_size: PAGE, ..v1::ListAttemptsRequest::default() };
                 client.list_attempts(request).await.map(Answer::Attempts)
+            }
+            Request::Page(page) => self.turn(page).await,
+        }
+    }
+
+    async fn turn(&self, page: &Page) -> Result<Answer, Error> {
+        let (page_size, page_token) = (page.size, page.token.clone());
+        match &page.of {
+            Listing::Runs => {
+                let request = v1::ListRunsRequest { page_size, page_token, ..Default::default() };
+                self.client.list_runs(request).await.map(Answer::Runs)
+            }
+            Listing::Tasks { job } => {
+                let request = v1::ListTasksRequest { run: by_job(job), page_size, page_token, ..Default::default() };
+                self.client.list_tasks(request).await.map(Answer::Tasks)
+            }
+            Listing::Attempts { job } => {
+                let request = v1::ListAttemptsRequest { run: by_job(job), page_size, page_token, ..Default::default() };
+                self.client.list_attempts(request).await.map(Answer::Attempts)
             }
         }
     }
@@ -246,6 +282,12 @@ impl Session {
 fn by_job(job: &str) -> Option<v1::RunRef> {
     let job = v1::JobRef { namespace: NAMESPACE.into(), name: job.into() };
     Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::Job(job)) })
+}
+
+/// A request for a job of one task that nobody may run.
+pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
+    let job = JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks: vec![TaskPlan::one()] };
+    v1::SubmitJobRequest { spec: Some(spec(&job)), request_id: name.into() }
 }
 
 /// A job as a client sends it.

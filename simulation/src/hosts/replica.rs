@@ -26,7 +26,19 @@ pub(crate) struct Replica {
     pub(crate) clock: SimClock,
     /// To ask the life that runs to stop.
     stop: Rc<RefCell<Option<ShutdownHandle>>>,
+    place: Rc<Cell<Place>>,
     was_started: bool,
+}
+
+/// How whoever has this place came to it.
+#[derive(Clone, Copy, Default)]
+struct Place {
+    /// It joined in the place of another that was removed.
+    is_new: bool,
+    /// It joins, or joined, without asking for a vote.
+    is_learner: bool,
+    /// So will the next one.
+    learner_next: bool,
 }
 
 /// A replica's store. It outlives the replica's crashes; cloning shares it.
@@ -71,6 +83,13 @@ impl Store {
         }
     }
 
+    /// See [`SimDisk::renew`]; a real store is never replaced.
+    fn renew(&self) {
+        if let Self::Simulated(disk) = self {
+            disk.renew();
+        }
+    }
+
     /// See [`SimDisk::set_trouble`].
     pub(crate) fn set_trouble(&self, change: impl FnOnce(&mut Trouble)) {
         if let Self::Simulated(disk) = self {
@@ -96,8 +115,21 @@ impl Replica {
             disk: Store::new(plan, position, facts),
             clock: SimClock::new(plan.clock),
             stop: Rc::default(),
+            place: Rc::default(),
             was_started: false,
         }
+    }
+
+    /// Another one will join in its place, once it is gone.
+    pub(crate) fn give_way(&self, learner: bool) {
+        self.place.set(Place { learner_next: learner, ..self.place.get() });
+    }
+
+    /// It is gone, and with it its disk: the next start is that of another.
+    pub(crate) fn renew(&self) {
+        self.disk.renew();
+        let learner = self.place.get().learner_next;
+        self.place.set(Place { is_new: true, is_learner: learner, learner_next: learner });
     }
 
     /// Starts it, for the first time or again.
@@ -107,7 +139,7 @@ impl Replica {
             return;
         }
         let lives = Rc::new(Cell::new(0_u32));
-        let (disk, clock, stop) = (self.disk.clone(), self.clock.clone(), self.stop.clone());
+        let (disk, clock, stop, place) = (self.disk.clone(), self.clock.clone(), self.stop.clone(), self.place.clone());
         let (scenario, facts, host) = (scenario.clone(), facts.clone(), self.host.clone());
         sim.host(self.host.clone(), move || {
             lives.set(lives.get() + 1);
@@ -120,7 +152,7 @@ impl Replica {
                 network: Arc::new(SimNetwork),
                 disk: disk.seam(),
             };
-            let config = config(&scenario, position, disk.is_empty());
+            let config = config(&scenario, position, disk.is_empty(), place.get());
             // Before it runs: it may be asked to stop in the very step in which it starts.
             let (handle, shutdown) = Shutdown::new();
             stop.replace(Some(handle));
@@ -148,11 +180,11 @@ impl Replica {
 
 /// As an operator would write it: the first replica founds the cluster, the others join it, and
 /// every later start goes on with what is on the disk.
-fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
+fn config(scenario: &Scenario, position: usize, is_empty: bool, place: Place) -> Config {
     let host = Scenario::replica_host(position);
-    let formation = match (is_new, position) {
-        (true, 0) => Formation::Init,
-        (false, 0) => Formation::Run,
+    let formation = match (is_empty, position) {
+        (true, 0) if !place.is_new => Formation::Init,
+        (false, 0) if !place.is_new => Formation::Run,
         (_, _) => {
             let own = format!("{host}:{RAFT_PORT}");
             let peers = addresses(scenario, RAFT_PORT).into_iter().filter(|address| *address != own).collect();
@@ -171,7 +203,7 @@ fn config(scenario: &Scenario, position: usize, is_new: bool) -> Config {
             agent: Some(format!("{host}:{AGENT_PORT}")),
             raft: Some(format!("{host}:{RAFT_PORT}")),
         },
-        learner: false,
+        learner: place.is_learner,
         insecure: true,
         tls: None,
         settings: settings(tunables),

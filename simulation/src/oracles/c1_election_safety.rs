@@ -86,6 +86,10 @@ impl Oracle for ElectionSafety {
                 voter.vote = known.ledger.shadows()[*replica].live().vote();
                 Ok(())
             }
+            Fact::ReplicaRenewed { replica } => {
+                self.voters.remove(replica);
+                Ok(())
+            }
             _ => Ok(()),
         }
     }

@@ -27,7 +27,9 @@ impl Calm {
             | Fact::ReplicaStopped { .. }
             | Fact::AgentStarted { .. }
             | Fact::AgentGone { .. }
-            | Fact::AgentStopped { .. } => at,
+            | Fact::AgentStopped { .. }
+            // Whoever leads may do so no more.
+            | Fact::Change(_) => at,
             _ => return,
         };
         self.since = self.since.max(until);
@@ -69,6 +71,7 @@ fn disturbs(class: Class) -> bool {
         | Class::Pause
         | Class::Handover
         | Class::Join
+        | Class::Membership
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause

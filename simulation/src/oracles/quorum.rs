@@ -11,14 +11,16 @@ use crate::rows::Rows;
 use crate::scenario::Scenario;
 
 /// Positions in the scenario by replica id, as the disks themselves say. Ids are never reused, so
-/// what was found once stays true.
+/// what was found once stays true until the disk is replaced.
 #[derive(Default)]
 pub(super) struct Members(BTreeMap<u64, usize>);
 
 impl Members {
     /// The disk of a replica id, once it has one.
     pub(super) fn position(&mut self, replica: u64, ledger: &Ledger) -> Option<usize> {
-        if !self.0.contains_key(&replica) {
+        let is_there = |at: &usize| id_of(ledger.shadows()[*at].live()) == Some(replica);
+        if !self.0.get(&replica).is_some_and(is_there) {
+            self.0.remove(&replica);
             let ids = ledger.shadows().iter().map(|shadow| id_of(shadow.live()));
             self.0.extend(ids.enumerate().filter_map(|(position, id)| Some((id?, position))));
         }
@@ -36,7 +38,7 @@ impl Members {
 }
 
 /// The replica id that a disk says it has.
-pub(super) fn id_of(disk: &Rows) -> Option<u64> {
+pub(crate) fn id_of(disk: &Rows) -> Option<u64> {
     disk.record::<pb::Identity>(b"identity").map(|identity| identity.replica).filter(|id| *id > 0)
 }
 
@@ -50,7 +52,7 @@ pub(super) fn voters_seen(disk: &Rows) -> Vec<Vec<u64>> {
 }
 
 /// The voters that a stored entry names, when it is about membership.
-pub(super) fn membership_in(entry: &bytes::Bytes) -> Option<Vec<Vec<u64>>> {
+pub(crate) fn membership_in(entry: &bytes::Bytes) -> Option<Vec<Vec<u64>>> {
     match pb::LogEntry::decode(entry.clone()).ok()?.payload? {
         pb::log_entry::Payload::Membership(membership) => Some(voters_of(membership)),
         pb::log_entry::Payload::Normal(_) | pb::log_entry::Payload::Blank(_) => None,

@@ -11,8 +11,9 @@ use quorate_state::{Event, Reply, Run, RunId, State};
 
 use super::c9_at_most_once::submits_of;
 use super::{Known, Oracle, Verdict, told};
-use crate::facts::{Answer, Fact, Operation, Outcome, Request, Watched};
+use crate::facts::{Answer, Fact, Operation, Outcome, Page, Request, Watched};
 use crate::ledger::Step;
+use crate::scenario::Listing;
 
 /// What the API says of what it does not find.
 const ABSENT: &str = "does not exist";
@@ -110,7 +111,11 @@ impl Linearizable {
                 !self.requests.insert(request_id.clone()) || submits_of(known.scenario, &spec.name) > 1
             }
             Request::Cancel { request_id, .. } => !self.requests.insert(request_id.clone()),
-            Request::Get { .. } | Request::List | Request::Tasks { .. } | Request::Attempts { .. } => false,
+            Request::Get { .. }
+            | Request::List
+            | Request::Tasks { .. }
+            | Request::Attempts { .. }
+            | Request::Page(_) => false,
         }
     }
 
@@ -143,16 +148,39 @@ impl Linearizable {
                 }
                 told::steps(&answer.steps, run, state)
             }
-            (Request::List, Answer::Runs(answer)) => told::runs(&answer.runs, answer.next_page_token.is_empty(), state),
+            (Request::List, Answer::Runs(answer)) => {
+                told::runs(&answer.runs, answer.next_page_token.is_empty(), None, state)
+            }
             (Request::Tasks { job }, Answer::Tasks(answer)) => {
-                told::tasks(&answer.tasks, answer.next_page_token.is_empty(), self.run(job, state)?, state)
+                told::tasks(&answer.tasks, answer.next_page_token.is_empty(), None, self.run(job, state)?, state)
             }
             (Request::Attempts { job }, Answer::Attempts(answer)) => {
-                told::attempts(&answer.attempts, answer.next_page_token.is_empty(), self.run(job, state)?, state)
+                told::attempts(&answer.attempts, answer.next_page_token.is_empty(), None, self.run(job, state)?, state)
             }
+            (Request::Page(page), answer) => self.check_page(page, answer, state),
             _ => Err("the answer is one to another request".into()),
         };
         judged.map_err(|what| format!("at revision {revision}, {what}"))
+    }
+
+    /// A page holds the rows that follow the last one of the page before, as they are now.
+    fn check_page(&self, page: &Page, answer: &Answer, state: &State) -> Verdict {
+        let (after, is_last) = (page.after.as_deref(), answer.next_page().is_none());
+        let (rows, judged) = match (&page.of, answer) {
+            (Listing::Runs, Answer::Runs(answer)) => {
+                (answer.runs.len(), told::runs(&answer.runs, is_last, after, state))
+            }
+            (Listing::Tasks { job }, Answer::Tasks(answer)) => {
+                (answer.tasks.len(), told::tasks(&answer.tasks, is_last, after, self.run(job, state)?, state))
+            }
+            (Listing::Attempts { job }, Answer::Attempts(answer)) => {
+                (answer.attempts.len(), told::attempts(&answer.attempts, is_last, after, self.run(job, state)?, state))
+            }
+            _ => return Err("the answer is one to another request".into()),
+        };
+        judged?;
+        let size = page.size;
+        if rows > size as usize { Err(format!("a page of {size} has {rows} rows")) } else { Ok(()) }
     }
 
     /// A job's run as a state has it.
@@ -176,6 +204,7 @@ fn job_read(request: &Request) -> Option<&str> {
         Request::Get { job } | Request::Tasks { job } | Request::Attempts { job } | Request::Cancel { job, .. } => {
             Some(job)
         }
+        Request::Page(page) => page.of.job(),
         Request::Submit { .. } | Request::List => None,
     }
 }
@@ -226,6 +255,30 @@ mod tests {
         let all = list(&trial, trial.newest());
         trial.operate(&mut oracle, 0, 1, Request::List, all).unwrap();
         trial.operate(&mut oracle, 0, 1, get(), absent()).unwrap_err();
+    }
+
+    #[test]
+    fn a_page_holds_what_follows_the_one_before() {
+        let (mut trial, mut oracle) = two_jobs();
+        let Outcome::Answered(Answer::Runs(all)) = list(&trial, trial.newest()) else { unreachable!() };
+        let page = |after: Option<&str>, runs: &[v1::Run], token: &str| {
+            let page = Page { of: Listing::Runs, size: 1, token: String::new(), after: after.map(str::to_owned) };
+            let answer =
+                v1::ListRunsResponse { runs: runs.to_vec(), next_page_token: token.into(), revision: all.revision };
+            (Request::Page(page), Outcome::Answered(Answer::Runs(answer)))
+        };
+        let first = all.runs[0].id.as_str();
+        for ((request, outcome), is_good) in [
+            (page(None, &all.runs[..1], "more"), true),
+            (page(Some(first), &all.runs[1..], ""), true),
+            (page(Some(first), &[], ""), false),
+            (page(Some(first), &all.runs[..1], ""), false),
+            (page(Some("nobody"), &all.runs[1..], ""), false),
+            (page(None, &all.runs, ""), false),
+        ] {
+            let words = format!("{request:?}");
+            assert_eq!(trial.operate(&mut oracle, 0, 1, request, outcome).is_ok(), is_good, "{words}");
+        }
     }
 
     #[test]

@@ -166,8 +166,8 @@ impl Told {
             return Err(format!("the run was told once more, though events from revision {forgotten} on are kept"));
         }
         told::steps(&told.steps, row, state)?;
-        told::tasks(&told.tasks, true, row, state)?;
-        told::attempts(&told.attempts, true, row, state)?;
+        told::tasks(&told.tasks, true, None, row, state)?;
+        told::attempts(&told.attempts, true, None, row, state)?;
         self.complete = Some(step.revision.0);
         self.next = events.partition_point(|row| row.revision <= step.revision);
         if is_end {

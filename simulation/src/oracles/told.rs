@@ -10,6 +10,7 @@ use quorate_state::{
 };
 
 use super::Verdict;
+use crate::facts::{attempt_row, task_row};
 
 fn same<T: PartialEq + Debug>(what: &str, told: T, is: T) -> Verdict {
     if told == is { Ok(()) } else { Err(format!("{what} is {told:?} in the answer and {is:?} in the history")) }
@@ -62,14 +63,21 @@ pub(super) fn steps(told: &[v1::Step], run: &Run, state: &State) -> Verdict {
     Ok(())
 }
 
-/// The first of a list, and all of them unless more follow.
+/// The first of a list, or those that follow a row, and all of them unless more follow.
 fn page<Told, Is>(
     told: &[Told],
     is_all: bool,
+    after: Option<&str>,
     is: impl IntoIterator<Item = Is>,
+    row: impl Fn(&Is) -> String,
     check: impl Fn(&Told, &Is) -> Verdict,
 ) -> Verdict {
     let mut is = is.into_iter();
+    if let Some(after) = after
+        && !is.any(|is| row(&is) == after)
+    {
+        return Err(format!("{after}, which the page before ended with, is not in the history"));
+    }
     for (place, told) in told.iter().enumerate() {
         let Some(is) = is.next() else { return Err(format!("row {place} is not in the history")) };
         check(told, &is).map_err(|what| format!("row {place}: {what}"))?;
@@ -78,16 +86,18 @@ fn page<Told, Is>(
 }
 
 /// The newest runs.
-pub(super) fn runs(told: &[v1::Run], is_all: bool, state: &State) -> Verdict {
-    page(told, is_all, state.runs_newest_first(None), |told, run| {
+pub(super) fn runs(told: &[v1::Run], is_all: bool, after: Option<&str>, state: &State) -> Verdict {
+    let row = |run: &&std::sync::Arc<Run>| run.id.to_string();
+    page(told, is_all, after, state.runs_newest_first(None), row, |told, run| {
         same("id", &*told.id, &*run.id.to_string())?;
         run_of(told, run, state.run_counts(run.id))
     })
 }
 
 /// The tasks of a run.
-pub(super) fn tasks(told: &[v1::Task], is_all: bool, run: &Run, state: &State) -> Verdict {
-    page(told, is_all, state.tasks_of(run.id), |told, task: &&std::sync::Arc<Task>| {
+pub(super) fn tasks(told: &[v1::Task], is_all: bool, after: Option<&str>, run: &Run, state: &State) -> Verdict {
+    let row = |task: &&std::sync::Arc<Task>| task_row(step_name(run, task.id), task.id.index);
+    page(told, is_all, after, state.tasks_of(run.id), row, |told, task: &&std::sync::Arc<Task>| {
         named_task(told, task.id, run)?;
         task_state_of(told, &task.state)?;
         same("attempts", told.attempts, task.attempts)?;
@@ -97,8 +107,9 @@ pub(super) fn tasks(told: &[v1::Task], is_all: bool, run: &Run, state: &State) -
 }
 
 /// The attempts of a run.
-pub(super) fn attempts(told: &[v1::Attempt], is_all: bool, run: &Run, state: &State) -> Verdict {
-    page(told, is_all, state.attempts_of_run(run.id), |told, attempt: &&std::sync::Arc<Attempt>| {
+pub(super) fn attempts(told: &[v1::Attempt], is_all: bool, after: Option<&str>, run: &Run, state: &State) -> Verdict {
+    let row = |it: &&std::sync::Arc<Attempt>| attempt_row(step_name(run, it.id.task), it.id.task.index, it.id.number);
+    page(told, is_all, after, state.attempts_of_run(run.id), row, |told, attempt: &&std::sync::Arc<Attempt>| {
         named_attempt(told, attempt.id.task, attempt.id.number, run)?;
         same("node", &*told.node, attempt.node.as_str())?;
         same("token", told.token, attempt.token.0)?;
@@ -155,6 +166,10 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             Err("it is about no run".into())
         }
     }
+}
+
+fn step_name(run: &Run, id: TaskId) -> &str {
+    run.spec.tasks[id.step as usize].name.as_str()
 }
 
 fn named_task(told: &v1::Task, id: TaskId, run: &Run) -> Verdict {

@@ -111,6 +111,19 @@ impl Trial {
         entry(1, 0, pb::log_entry::Payload::Membership(membership))
     }
 
+    /// An entry that says who takes part.
+    pub(super) fn membership(index: u64, voters: &[&[u64]], replicas: &[u64]) -> Bytes {
+        let configs = voters.iter().map(|voters| pb::Voters { replicas: voters.to_vec() });
+        let peers = replicas.iter().map(|replica| pb::Peer { replica: *replica, ..Default::default() });
+        let membership = pb::Membership { configs: configs.collect(), peers: peers.collect() };
+        entry(1, index, pb::log_entry::Payload::Membership(membership))
+    }
+
+    /// The first replica stores and applies that others take part from now on.
+    pub(super) fn members(&mut self, oracle: &mut dyn Oracle, voters: &[&[u64]], replicas: &[u64]) -> Verdict {
+        self.commit(oracle, &Self::membership(self.ledger.steps().len() as u64, voters, replicas))
+    }
+
     /// Some replicas store an entry.
     pub(super) fn log(&mut self, oracle: &mut dyn Oracle, replicas: &[usize], index: u64, entry: &Bytes) -> Verdict {
         replicas.iter().try_for_each(|replica| {

@@ -11,7 +11,7 @@ use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::ledger::{RaftRows as _, Step};
 use crate::outcome::Stats;
-use crate::scenario::{Scenario, SessionPlan, When};
+use crate::scenario::{Class, Scenario, SessionPlan, When};
 
 /// Between two looks at whether everything is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -57,7 +57,7 @@ impl Settle {
 
     /// A request came to its end; those after the heal must be answered.
     pub(super) fn answered(&mut self, scenario: &Scenario, operation: &Operation) {
-        let is_probe = is_probe(&&scenario.sessions[operation.session]);
+        let is_probe = scenario.sessions.get(operation.session).as_ref().is_some_and(is_probe);
         let is_good = matches!(
             &operation.outcome,
             Outcome::Answered(Answer::Submitted(_) | Answer::Run(_) | Answer::Cancelled(_))
@@ -107,6 +107,7 @@ impl World {
         }
         self.settle.at_rest_since = None;
         let since = now - healed;
+        self.check_removed(now, healed)?;
         let tunables = &self.scenario.settings;
         let elections = Duration::from_millis(tunables.election_ms.1) * ELECTIONS;
         if since > elections && self.settle.first_commit_after_heal.is_none() {
@@ -152,6 +153,9 @@ impl World {
         let busy = self.racks.iter().flat_map(|rack| &rack.agents).find(|agent| agent.executor.alive() > 0);
         if let Some(agent) = busy {
             return Some(("P4", format!("the executor of {} runs what the state does not know of", agent.node)));
+        }
+        if let Some(what) = self.unfit() {
+            return Some(("L11", what));
         }
         let last = self.ledger.steps().len() as u64 - 1;
         let behind = self.ledger.shadows().iter().position(|shadow| shadow.live().applied() != Some(last));
@@ -219,5 +223,10 @@ impl World {
             .or(lacks("tasks", stats.tasks, TASKS_MIN))
             .or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64))
             .or(lacks("snapshots built", stats.snapshots_built, 1))
+            .or(lacks(
+                "changes of membership",
+                stats.changes,
+                u64::from(self.scenario.classes.contains(&Class::Membership)),
+            ))
     }
 }

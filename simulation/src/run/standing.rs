@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::World;
 use super::strike::Power;
 use crate::ledger::RaftRows as _;
-use crate::scenario::FaultWhat;
+use crate::scenario::{Amid, FaultWhat};
 
 impl World {
     /// How many voters are a quorum.
@@ -66,7 +66,13 @@ impl World {
             | FaultWhat::Crash { .. }
             | FaultWhat::Absence { .. }
             | FaultWhat::Pause { .. }
-            | FaultWhat::Handover { .. } => 1,
+            | FaultWhat::Handover { .. }
+            | FaultWhat::Transfer { .. } => 1,
+            FaultWhat::Replace { amid, .. } => match amid {
+                Amid::Nothing | Amid::ItsCrash => 1,
+                Amid::TheLeadersCrash => 2,
+                Amid::Scarcity => self.quorum().saturating_sub(1),
+            },
             FaultWhat::LeaderMinority { with, .. } => with + 1,
             FaultWhat::Isolate { hosts, .. } => hosts.iter().filter(|host| **host < self.replicas.len()).count(),
             FaultWhat::IsolateRegion { region, .. } => {

@@ -3,6 +3,7 @@
 use std::collections::VecDeque;
 use std::time::Duration;
 
+use super::change::Trap;
 use super::late::ABSENT_LATE_MAX;
 use super::{Cuts, Violation, World};
 use crate::disk::Failing;
@@ -26,6 +27,8 @@ pub(super) struct Striking {
     under_way: Vec<UnderWay>,
     pub(super) replicas: Vec<Power>,
     pub(super) racks: Vec<RackPower>,
+    /// The leader loses power once a change of membership is half way.
+    pub(super) trap: Option<Trap>,
 }
 
 struct UnderWay {
@@ -80,6 +83,7 @@ impl Striking {
             under_way: vec![],
             replicas: vec![Power::default(); scenario.replicas.len()],
             racks: vec![RackPower::default(); scenario.racks.len()],
+            trap: None,
         }
     }
 
@@ -99,6 +103,7 @@ impl World {
     pub(super) fn strike(&mut self, now: Duration) -> Result<(), Violation> {
         self.end_due(now);
         self.power_due(now)?;
+        self.spring_trap(now)?;
         self.note_silences(now);
         let mut later = vec![];
         while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
@@ -118,6 +123,7 @@ impl World {
     /// Ends everything that goes on; one that is to miss a snapshot stays away, where nobody has needed one.
     pub(super) fn end_faults(&mut self, now: Duration) -> Result<(), Violation> {
         self.striking.coming.clear();
+        self.striking.trap = None;
         let mut stays_away =
             self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
         for fault in &mut self.striking.under_way {
@@ -234,7 +240,7 @@ impl World {
     }
 
     /// Whom to strike: one that runs, if any does.
-    fn resolve(&self, target: Target) -> usize {
+    pub(super) fn resolve(&self, target: Target) -> usize {
         let leader = self.leader().unwrap_or(0);
         let count = self.replicas.len();
         let wanted = match target {
@@ -417,6 +423,8 @@ impl World {
                 }
                 Ok(true)
             }
+            FaultWhat::Replace { target, learner, amid } => self.begin_replace(now, ends, *target, *learner, *amid),
+            FaultWhat::Transfer { target } => Ok(self.begin_transfer(now, *target)),
             // It is part of the workload, or was handled before.
             _ => Ok(true),
         }
@@ -435,7 +443,7 @@ impl World {
     }
 
     /// A replica loses power until `ends`. False when it has none.
-    fn crash_replica(
+    pub(super) fn crash_replica(
         &mut self,
         now: Duration,
         position: usize,
@@ -483,7 +491,9 @@ impl World {
         let power = self.striking.replicas[position];
         let was_asked = power.stopping_until.is_some();
         let felt = self.replicas[position].disk.felt();
+        let was_removed = self.is_removed(position);
         match error {
+            Some(_) if was_removed => {}
             Some(error) if felt == 0 && !was_asked => {
                 return Err(Violation::new("H6", format!("r{} stopped by itself: {error}", position + 1)));
             }
@@ -496,6 +506,9 @@ impl World {
         self.record.note(now, &format!("r{} stopped: {}", position + 1, error.unwrap_or("as asked")));
         // The rest of its process ends with it. What it wrote is in the page cache.
         self.switch_off(now, position, 100)?;
+        if was_removed {
+            self.renew(now, position)?;
+        }
         let away = if was_asked { power.away } else { RESTART_AFTER };
         self.striking.replicas[position] = Power { off_until: Some(now + away), ..Power::default() };
         Ok(())

@@ -73,6 +73,8 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
         | FaultWhat::Absence { target: at, .. }
         | FaultWhat::Pause { target: at }
         | FaultWhat::Handover { target: at }
+        | FaultWhat::Replace { target: at, .. }
+        | FaultWhat::Transfer { target: at }
         | FaultWhat::SlowDisk { target: at, .. }
         | FaultWhat::DiskError { target: at, .. }
         | FaultWhat::DiskFull { target: at } => target(at),

@@ -1,6 +1,9 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
-use super::{AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, workload};
+use super::{
+    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
+    workload,
+};
 use crate::seeded::Stream;
 
 /// A leader, voters and nodes are there by then, in a cluster that is spared.
@@ -99,6 +102,8 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     };
     scenario.sessions = workload::draw(&mut Stream::of(seed, "workload"), &scenario);
     scenario.faults = faults::draw(&mut Stream::of(seed, "faults"), &scenario);
+    pages::draw(&mut Stream::of(seed, "pages"), &mut scenario);
+    membership::draw(&mut Stream::of(seed, "membership"), &mut scenario);
     scenario
 }
 

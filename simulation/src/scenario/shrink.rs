@@ -112,6 +112,7 @@ fn job_of(ask: &Ask) -> Option<&str> {
             Some(job)
         }
         Ask::List => None,
+        Ask::Pages { of, .. } => of.job(),
     }
 }
 
@@ -122,6 +123,7 @@ fn submitted(scenario: &Scenario) -> impl Iterator<Item = &JobPlan> {
         | Ask::Cancel { .. }
         | Ask::Get { .. }
         | Ask::List
+        | Ask::Pages { .. }
         | Ask::Tasks { .. }
         | Ask::Attempts { .. }
         | Ask::Watch { .. } => None,
@@ -250,6 +252,7 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::QuorumLoss
         | Class::Pause
         | Class::Handover
+        | Class::Membership
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause

@@ -155,6 +155,13 @@ fn probe(scenario: &Scenario) -> SessionPlan {
     SessionPlan { host: 0, when: When::Healed, steps: steps.chain([cancel]).collect() }
 }
 
+impl TaskPlan {
+    /// A small task.
+    pub(crate) fn one() -> Self {
+        plain("only")
+    }
+}
+
 fn plain(name: &str) -> TaskPlan {
     TaskPlan {
         name: name.into(),

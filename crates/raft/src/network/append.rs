@@ -118,7 +118,7 @@ impl Replies<'_> {
                 }
             };
             let Some(reply) = message else { return Ok(None) };
-            self.link.shared.gate.check(reply.header.as_ref()).await?;
+            self.link.shared.gate.check_answer(reply.header.as_ref()).await?;
             self.received += 1;
             self.sign.answered();
             let sync = reply.sync_us.map(Duration::from_micros);

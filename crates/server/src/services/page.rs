@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use quorate_planted::Bug;
 use quorate_proto::status::ApiError;
 use quorate_state::State;
 
@@ -68,6 +69,7 @@ impl Pages {
         let mut rows = rows;
         let page: Vec<T> = rows.by_ref().take(self.size).collect();
         let next = match (page.last(), rows.next()) {
+            (Some(_), Some(next)) if quorate_planted::is(Bug::PageSkipsRow) => self.token(&cursor(&next)),
             (Some(last), Some(_)) => self.token(&cursor(last)),
             (Some(_) | None, _) => String::new(),
         };

@@ -120,6 +120,8 @@ impl Moves {
             | FaultWhat::Absence { target, .. }
             | FaultWhat::Pause { target }
             | FaultWhat::Handover { target }
+            | FaultWhat::Replace { target, .. }
+            | FaultWhat::Transfer { target }
             | FaultWhat::SlowDisk { target, .. }
             | FaultWhat::DiskError { target, .. }
             | FaultWhat::DiskFull { target } => match target {
