@@ -227,8 +227,8 @@ impl StateMachine {
             self.store.disk().replace(&TABLES, received.rows, and).await?;
         }
         (self.state, self.done) = (state, done);
-        self.publish();
         tracing::info!(revision = %self.state.revision(), "a snapshot was installed");
+        self.publish();
         Ok(())
     }
 }

@@ -16,7 +16,7 @@ use crate::tasks::Quantiles;
 /// Between two cancels.
 const CANCEL_EVERY: Duration = Duration::from_millis(50);
 /// Links of the chain per second of a measurement: more than can end in it.
-const LINKS_PER_S: u64 = 250;
+const LINKS_PER_S: u64 = 1_000;
 /// Submits at once while the runs to be cancelled are made.
 const SUBMITS_AT_ONCE: usize = 64;
 /// Longest silence of the watch of the chain.
