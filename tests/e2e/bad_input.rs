@@ -208,6 +208,8 @@ async fn fill_disk(directory: &Path) -> Result<String, String> {
     let mut child = Command::new(binary())
         .args(["server", "init", "--data-dir"])
         .arg(directory.join("data"))
+        // With a reserve it would refuse the jobs long before.
+        .args(["--disk-reserve", "off"])
         .args(FREE)
         .args(OPS_OFF)
         .stdin(Stdio::null())

@@ -20,6 +20,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use openraft::raft::TransferLeaderRequest;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::Network;
+use tokio::time::Instant;
 
 use crate::channel;
 use crate::measures::Measures;
@@ -32,14 +33,17 @@ const KNOCKS: u32 = 3;
 /// Between two of them.
 const KNOCK_EVERY: Duration = Duration::from_millis(10);
 
+/// Rounds of turns after one break: whoever is first may lack what another has, and lose.
+const ROUNDS: u32 = 3;
+
 /// What a voter that follows somebody knows of it.
 struct Standing {
     term: u64,
-    vote: Vote,
     leader: (ReplicaId, Peer),
     me: ReplicaId,
-    /// How many voters come before this one.
+    /// How many voters come before this one, and how many there are but for the leader.
     place: u32,
+    heirs: u32,
     others: Vec<(ReplicaId, Peer)>,
     configs: Vec<BTreeSet<ReplicaId>>,
 }
@@ -54,26 +58,29 @@ impl Standing {
         let heirs: Vec<ReplicaId> = membership.voter_ids().filter(|id| *id != leader).collect();
         let place = heirs.iter().position(|id| *id == metrics.id)?;
         let peer = |id: &ReplicaId| Some((*id, membership.get_node(id)?.clone()));
+        let count = |number: usize| u32::try_from(number).unwrap_or(u32::MAX);
         Some(Self {
             term: metrics.current_term,
-            vote: metrics.vote,
             leader: peer(&leader)?,
             me: metrics.id,
-            place: u32::try_from(place).unwrap_or(u32::MAX),
+            place: count(place),
+            heirs: count(heirs.len()),
             others: heirs.iter().filter(|id| **id != metrics.id).filter_map(peer).collect(),
             configs: membership.get_joint_config().clone(),
         })
     }
 
-    fn is_still_led(&self, raft: &Raft) -> bool {
+    /// This replica's vote, while nobody else than that leader leads.
+    fn vote(&self, raft: &Raft) -> Option<Vote> {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
-        follows(&metrics, self.leader.0, self.term)
+        nobody_else_leads(&metrics, self.leader.0, self.term).then_some(metrics.vote)
     }
 }
 
-fn follows(metrics: &Metrics, leader: ReplicaId, term: u64) -> bool {
-    metrics.current_term == term && metrics.current_leader == Some(leader) && metrics.state != ServerState::Leader
+/// Also while somebody stands for election.
+fn nobody_else_leads(metrics: &Metrics, leader: ReplicaId, term: u64) -> bool {
+    metrics.current_term >= term && metrics.current_leader.is_none_or(|known| known == leader)
 }
 
 /// True when so many of each set of voters have been refused that none can be without them.
@@ -96,11 +103,32 @@ async fn is_refused(network: &Arc<dyn Network>, peer: &Peer, patience: Duration)
     false
 }
 
-/// The answer to another replica that asks whether `leader` is gone.
+/// Knocks until the leader's machine refuses, which what is left of a process may put off, or until it is heard
+/// again or its lease is over.
+async fn goes(standing: &Standing, heard: &Heard, links: &Links) -> bool {
+    let broke = Instant::now();
+    let lease = Duration::from_millis(links.tuning.election_ms_max);
+    let mut pause = KNOCK_EVERY;
+    while heard.last() < broke && broke.elapsed() < lease {
+        if is_refused(&links.network, &standing.leader.1, patience(links)).await {
+            return true;
+        }
+        tokio::time::sleep(pause).await;
+        pause = (2 * pause).min(patience(links));
+    }
+    false
+}
+
+/// The answer to another replica that asks whether `leader`, who led in `term`, is gone.
 pub(crate) async fn is_gone(raft: &Raft, links: &Links, leader: ReplicaId, term: u64) -> bool {
-    let standing = Standing::of(&raft.metrics().borrow_watched());
-    match standing.filter(|standing| standing.leader.0 == leader && standing.term == term) {
-        Some(standing) => is_refused(&links.network, &standing.leader.1, patience(links)).await,
+    let peer = {
+        let metrics = raft.metrics();
+        let metrics = metrics.borrow_watched();
+        let peer = metrics.membership_config.membership().get_node(&leader).cloned();
+        peer.filter(|_| nobody_else_leads(&metrics, leader, term))
+    };
+    match peer {
+        Some(peer) => is_refused(&links.network, &peer, patience(links)).await,
         None => false,
     }
 }
@@ -116,31 +144,40 @@ pub(crate) async fn watch(raft: Raft, heard: Arc<Heard>, links: Links, measures:
         heard.broken().await;
         let standing = Standing::of(&raft.metrics().borrow_watched());
         let Some(standing) = standing else { continue };
-        if !is_refused(&links.network, &standing.leader.1, patience(&links)).await {
+        if !goes(&standing, &heard, &links).await {
             continue;
         }
-        // The others come later, should the first not make it.
-        tokio::time::sleep(2 * patience(&links) * standing.place).await;
-        if !standing.is_still_led(&raft) {
-            continue;
-        }
-        let asked = standing.others.iter().map(|(id, peer)| async {
-            let gone = ask(&links, peer, standing.leader.0, standing.term).await;
-            gone.then_some(*id)
-        });
-        let mut refused: BTreeSet<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
-        refused.insert(standing.me);
-        if !is_majority(&standing.configs, &refused) || !standing.is_still_led(&raft) {
-            continue;
-        }
-        measures.found_leader_gone();
-        tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
-        let handed_over = TransferLeaderRequest::new(standing.vote, standing.me, None);
-        // An error means that consensus has ended.
-        if raft.handle_transfer_leader(handed_over).await.is_err() {
+        if run_for_it(&raft, &standing, &links, &measures).await.is_none() {
             return;
         }
     }
+}
+
+/// Stands for election in turn until somebody leads; none when consensus has ended.
+async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &Measures) -> Option<()> {
+    let turn = 2 * patience(links);
+    tokio::time::sleep(turn * standing.place).await;
+    for _ in 0..ROUNDS {
+        let asked = standing.others.iter().map(|(id, peer)| async {
+            let gone = ask(links, peer, standing.leader.0, standing.term).await;
+            gone.then_some(*id)
+        });
+        let is_over = standing.vote(raft).is_none();
+        if is_over || !is_refused(&links.network, &standing.leader.1, patience(links)).await {
+            return Some(());
+        }
+        let mut refused: BTreeSet<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+        refused.insert(standing.me);
+        if !is_majority(&standing.configs, &refused) {
+            return Some(());
+        }
+        let Some(vote) = standing.vote(raft) else { return Some(()) };
+        measures.found_leader_gone();
+        tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
+        raft.handle_transfer_leader(TransferLeaderRequest::new(vote, standing.me, None)).await.ok()?.ok();
+        tokio::time::sleep(turn * standing.heirs).await;
+    }
+    Some(())
 }
 
 async fn ask(links: &Links, peer: &Peer, leader: ReplicaId, term: u64) -> bool {

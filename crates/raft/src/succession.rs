@@ -51,7 +51,8 @@ impl Heard {
         self.broken.notified().await;
     }
 
-    fn last(&self) -> Instant {
+    /// When that was.
+    pub(crate) fn last(&self) -> Instant {
         self.began + Duration::from_micros(self.last.load(Ordering::Relaxed))
     }
 }

@@ -30,6 +30,8 @@ pub(super) enum Lack {
     LeaderChange,
     /// Nobody has needed a snapshot.
     Install,
+    /// No change of membership has come to its end.
+    Change,
     /// Too little went wrong.
     Faults(u64),
 }
@@ -63,6 +65,9 @@ impl World {
         }
         if has_others && classes.contains(&Class::Absence) && stats.snapshots_installed == 0 {
             return Some(Lack::Install);
+        }
+        if classes.contains(&Class::Membership) && stats.changes == 0 {
+            return Some(Lack::Change);
         }
         let faults = stats.faults.values().sum();
         (is_swarm && faults < FAULTS_MIN).then_some(Lack::Faults(faults))
@@ -99,6 +104,8 @@ impl World {
             Lack::Felt(class) => (class, self.planned(class).filter(|_| !self.is_leader_troubled())),
             Lack::LeaderChange => (Class::Crash, self.leader().map(|_| crash(Target::Leader))),
             Lack::Install => (Class::Absence, self.planned(Class::Absence)),
+            // The first that is planned meets no trouble of its own.
+            Lack::Change => (Class::Membership, self.planned(Class::Membership)),
             Lack::Faults(_) => (Class::Crash, Some(crash(Target::Follower(0)))),
         };
         let Some(what) = what else { return Ok(()) };

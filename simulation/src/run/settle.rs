@@ -11,7 +11,7 @@ use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::ledger::{RaftRows as _, Step};
 use crate::outcome::Stats;
-use crate::scenario::{Class, Scenario, SessionPlan, When};
+use crate::scenario::{Scenario, SessionPlan, When};
 
 /// Between two looks at whether everything is at rest.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -217,16 +217,12 @@ impl World {
             Lack::Felt(_) => "no disk's trouble was felt".into(),
             Lack::LeaderChange => "0 leader changes, 1 is needed".into(),
             Lack::Install => "0 snapshots installed, 1 is needed".into(),
+            Lack::Change => "0 changes of membership, 1 is needed".into(),
             Lack::Faults(faults) => format!("{faults} faults, {FAULTS_MIN} are needed"),
         });
         unshown
             .or(lacks("tasks", stats.tasks, TASKS_MIN))
             .or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64))
             .or(lacks("snapshots built", stats.snapshots_built, 1))
-            .or(lacks(
-                "changes of membership",
-                stats.changes,
-                u64::from(self.scenario.classes.contains(&Class::Membership)),
-            ))
     }
 }

@@ -2,6 +2,7 @@
 
 pub(crate) mod far_network;
 pub(crate) mod memory_disk;
+pub(crate) mod silent_network;
 pub(crate) mod slow_disk;
 
 use std::sync::Arc;
