@@ -10,9 +10,12 @@ async fn a_survivor_shows_what_it_has_and_says_how_old_that_may_be() {
     let run = submit(&cluster.client(), JOB).await;
     cluster.wait_ready().await.unwrap();
     let survivor = vec![cluster.api_addresses()[2].clone()];
+    let directory = tempfile::tempdir().unwrap();
+    // From here on the survivor knows when it was up to date.
+    let before = quorate(&survivor, directory.path(), &["run", "list"]);
+    assert_eq!(before.code, 0, "{before:?}");
     cluster.kill9(0);
     cluster.kill9(1);
-    let directory = tempfile::tempdir().unwrap();
     let plain = quorate(&survivor, directory.path(), &["run", "list", "--deadline", "3s"]);
     assert_eq!(plain.code, 6, "{plain:?}");
     let stale = quorate(&survivor, directory.path(), &["run", "list", "--stale"]);
