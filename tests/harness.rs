@@ -53,6 +53,8 @@ pub fn options_of(binary: PathBuf, replicas: usize) -> Options {
             kill: Duration::from_millis(1_000),
             margin: Duration::from_millis(400),
         }),
+        // Only the tests of the reserve ask how full this machine's disk is.
+        disk_reserve: Some("off".to_owned()),
         ..Options::new(binary, replicas, 0)
     }
 }

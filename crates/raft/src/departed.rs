@@ -1,8 +1,8 @@
 //! A leader whose process has ended is found out at once, and need not be waited for.
 //!
 //! When a process ends its connections break and its machine refuses new ones; a process that hangs, a machine
-//! that is gone and a network that is cut do neither. So a follower whose append stream breaks knocks at
-//! the leader's door. Is it refused, and a majority of the voters with it, then the leader is gone, and the first
+//! that is gone and a network that is cut do neither. So a follower knocks at the leader's door when a connection from
+//! another replica ends, whosever it was. Is it refused, and a majority of the voters with it, then the leader is gone, and the first
 //! of them in the order of ids stands for election as if leadership had been handed to it: its voters do not wait
 //! for the lease of somebody who is no more. One word would not do: a firewall between two replicas that refuses
 //! must not take leadership away (ADR 0034).
@@ -33,7 +33,7 @@ const KNOCKS: u32 = 3;
 /// Between two of them.
 const KNOCK_EVERY: Duration = Duration::from_millis(10);
 
-/// Rounds of turns after one break: whoever is first may lack what another has, and lose.
+/// Rounds of turns after one parting: whoever is first may lack what another has, and lose.
 const ROUNDS: u32 = 3;
 
 /// What a voter that follows somebody knows of it.
@@ -106,10 +106,10 @@ async fn is_refused(network: &Arc<dyn Network>, peer: &Peer, patience: Duration)
 /// Knocks until the leader's machine refuses, which what is left of a process may put off, or until it is heard
 /// again or its lease is over.
 async fn goes(standing: &Standing, heard: &Heard, links: &Links) -> bool {
-    let broke = Instant::now();
+    let parted = Instant::now();
     let lease = Duration::from_millis(links.tuning.election_ms_max);
     let mut pause = KNOCK_EVERY;
-    while heard.last() < broke && broke.elapsed() < lease {
+    while heard.last() < parted && parted.elapsed() < lease {
         if is_refused(&links.network, &standing.leader.1, patience(links)).await {
             return true;
         }
@@ -138,10 +138,10 @@ fn patience(links: &Links) -> Duration {
     Duration::from_millis(links.tuning.heartbeat_ms)
 }
 
-/// Looks whenever a stream of appends breaks, for as long as it is polled.
+/// Looks whenever a connection from another replica ends, for as long as it is polled.
 pub(crate) async fn watch(raft: Raft, heard: Arc<Heard>, links: Links, measures: Arc<Measures>) {
     loop {
-        heard.broken().await;
+        heard.parting().await;
         let standing = Standing::of(&raft.metrics().borrow_watched());
         let Some(standing) = standing else { continue };
         if !goes(&standing, &heard, &links).await {
@@ -158,23 +158,23 @@ async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &
     let turn = 2 * patience(links);
     tokio::time::sleep(turn * standing.place).await;
     for _ in 0..ROUNDS {
-        let asked = standing.others.iter().map(|(id, peer)| async {
-            let gone = ask(links, peer, standing.leader.0, standing.term).await;
-            gone.then_some(*id)
-        });
         let is_over = standing.vote(raft).is_none();
         if is_over || !is_refused(&links.network, &standing.leader.1, patience(links)).await {
             return Some(());
         }
+        let asked = standing.others.iter().map(|(id, peer)| async {
+            let gone = ask(links, peer, standing.leader.0, standing.term).await;
+            gone.then_some(*id)
+        });
         let mut refused: BTreeSet<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
         refused.insert(standing.me);
-        if !is_majority(&standing.configs, &refused) {
-            return Some(());
+        // Read again: answering may have taken a while.
+        if let Some(vote) = standing.vote(raft).filter(|_| is_majority(&standing.configs, &refused)) {
+            measures.found_leader_gone();
+            tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
+            // A refusal is told by openraft's own log; an error means that consensus has ended.
+            let _ = raft.handle_transfer_leader(TransferLeaderRequest::new(vote, standing.me, None)).await.ok()?;
         }
-        let Some(vote) = standing.vote(raft) else { return Some(()) };
-        measures.found_leader_gone();
-        tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
-        raft.handle_transfer_leader(TransferLeaderRequest::new(vote, standing.me, None)).await.ok()?.ok();
         tokio::time::sleep(turn * standing.heirs).await;
     }
     Some(())

@@ -16,6 +16,7 @@ use tonic::transport::server::Connected;
 
 use crate::channel::MESSAGE_BYTES_MAX;
 use crate::service::Service;
+use crate::succession::Heard;
 
 /// Connections open at once: each peer needs three, and leaves some behind when it dies.
 const CONNECTIONS_MAX: usize = 256;
@@ -32,13 +33,14 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 /// Serves until `stop`; then every connection ends too, and with it all that it kept alive.
 pub(crate) async fn serve(listener: Box<dyn Listener>, service: Service, stop: CancellationToken) {
     let permits = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    let heard = service.heard.clone();
     let connections = futures_util::stream::unfold((listener, stop.clone()), move |(listener, stop)| {
-        let permits = permits.clone();
+        let (permits, heard) = (permits.clone(), heard.clone());
         async move {
             let connection = tokio::select! {
                 biased;
                 () = stop.cancelled() => return None,
-                connection = accept(&*listener, &permits, &stop) => connection,
+                connection = accept(&*listener, &permits, &heard, &stop) => connection,
             };
             Some((Ok::<_, io::Error>(connection), (listener, stop)))
         }
@@ -57,13 +59,19 @@ pub(crate) async fn serve(listener: Box<dyn Listener>, service: Service, stop: C
     }
 }
 
-async fn accept(listener: &dyn Listener, permits: &Arc<Semaphore>, stop: &CancellationToken) -> Connection {
+async fn accept(
+    listener: &dyn Listener,
+    permits: &Arc<Semaphore>,
+    heard: &Arc<Heard>,
+    stop: &CancellationToken,
+) -> Connection {
     loop {
         let Ok(permit) = permits.clone().acquire_owned().await else { continue };
         match listener.accept().await {
             Ok((io, _)) => {
                 let greeting = Some(Box::pin(tokio::time::sleep(KEEPALIVE_TIMEOUT)));
-                return Connection { io, stopped: Box::pin(stop.clone().cancelled_owned()), greeting, _permit: permit };
+                let (stopped, heard) = (Box::pin(stop.clone().cancelled_owned()), heard.clone());
+                return Connection { io, stopped, greeting, heard, _permit: permit };
             }
             Err(error) => {
                 tracing::warn!(%error, listener = %listener.local_addr(), "accept failed");
@@ -80,7 +88,14 @@ struct Connection {
     /// The deadline for the first byte; none once it came. Only afterwards does HTTP/2 ask for signs
     /// of life.
     greeting: Option<Pin<Box<Sleep>>>,
+    heard: Arc<Heard>,
     _permit: OwnedSemaphorePermit,
+}
+
+impl Drop for Connection {
+    fn drop(&mut self) {
+        self.heard.parted();
+    }
 }
 
 impl Connected for Connection {

@@ -209,10 +209,7 @@ fn admitted(
         let (gate, heard, refused, sender) = (gate.clone(), heard.clone(), refused.clone(), sender.clone());
         async move {
             // A stream that breaks ends like one that is closed: its sender has gone either way.
-            let Some(message) = requests.message().await.ok().flatten() else {
-                heard.broke();
-                return None;
-            };
+            let message = requests.message().await.ok().flatten()?;
             let admitted = match gate.check(message.header.as_ref()).await {
                 Ok(store) => {
                     heard.now();

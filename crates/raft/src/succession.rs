@@ -27,12 +27,12 @@ pub(crate) struct Heard {
     began: Instant,
     /// Microseconds since then.
     last: AtomicU64,
-    broken: Notify,
+    parted: Notify,
 }
 
 impl Heard {
     pub(crate) fn new() -> Self {
-        Self { began: Instant::now(), last: AtomicU64::new(0), broken: Notify::new() }
+        Self { began: Instant::now(), last: AtomicU64::new(0), parted: Notify::new() }
     }
 
     /// Something came from whoever leads.
@@ -41,14 +41,14 @@ impl Heard {
         self.last.fetch_max(since, Ordering::Relaxed);
     }
 
-    /// A stream from whoever led has ended.
-    pub(crate) fn broke(&self) {
-        self.broken.notify_one();
+    /// A connection from another replica has ended.
+    pub(crate) fn parted(&self) {
+        self.parted.notify_one();
     }
 
-    /// Ends when a stream has ended since the last call.
-    pub(crate) async fn broken(&self) {
-        self.broken.notified().await;
+    /// Ends when a connection from another replica has ended since the last call.
+    pub(crate) async fn parting(&self) {
+        self.parted.notified().await;
     }
 
     /// When that was.

@@ -109,6 +109,25 @@ async fn followers_of_a_silent_leader_ask_for_votes_as_soon_as_its_lease_is_over
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whose_process_has_ended_is_not_waited_for() {
+    // Nobody asks for votes because of a silence in this test: it would have to last an hour.
+    let hour = 3_600_000;
+    let tuning = Tuning { election_ms_min: hour, election_ms_max: hour + 1, ..support::tuning() };
+    let disks: Vec<MemoryDisk> = (0..3).map(|_| MemoryDisk::default()).collect();
+    let nodes = cluster_with(tuning, Arc::new(TcpNetwork), disks.clone()).await;
+    let dead = leader(&nodes).await;
+    // It stops by itself, without handing over, and its listener with it.
+    disks[dead].fail_writes(DiskError::Io("it is gone".into()));
+    let writing = tokio::time::timeout(Duration::from_secs(5), propose_once(&nodes[dead], namespace("one")));
+    assert!(!matches!(writing.await, Ok(Ok(_))));
+    nodes[dead].replica.stopped().await;
+    let survivors = || (0..3).filter(|at| *at != dead);
+    eventually("another leads", || survivors().any(|at| leads(&nodes[at]))).await;
+    let found: f64 = survivors().map(|at| measured(&nodes[at], "quorate_leaders_gone_total")).sum();
+    assert!(found >= 1.0, "somebody found it gone");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_says_when_its_times_are_too_short_for_the_way() {
     // Round trips of 200 ms: heartbeats are answered in time, but there is hardly room for a lost one.
     let network = Arc::new(FarNetwork { one_way: Duration::from_millis(100) });
