@@ -14,6 +14,7 @@ use quorate_state::{AttemptId, ClusterName, Driver as Kind, Exit, NodeName, Regi
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
+use crate::cgroup;
 use crate::error::Error;
 use crate::logs::Outputs;
 use crate::tidy::Tidier;
@@ -32,8 +33,8 @@ impl Drivers for BTreeMap<Kind, Arc<dyn Driver>> {
 }
 
 /// The drivers of a real node.
-pub fn system() -> Result<Arc<dyn Drivers>, Error> {
-    let process: Arc<dyn Driver> = Arc::new(process::ProcessDriver::new()?);
+pub fn system(groups: cgroup::Options) -> Result<Arc<dyn Drivers>, Error> {
+    let process: Arc<dyn Driver> = Arc::new(process::ProcessDriver::new(groups)?);
     let noop: Arc<dyn Driver> = Arc::new(noop::NoopDriver);
     Ok(Arc::new(BTreeMap::from([(Kind::Process, process), (Kind::Noop, noop)])))
 }

@@ -32,6 +32,7 @@ pub mod driver;
 mod usage;
 
 mod blocking;
+pub mod cgroup;
 pub mod journal;
 pub mod logs;
 pub mod tidy;

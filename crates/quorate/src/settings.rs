@@ -78,6 +78,8 @@ keys! {
     "agent.cpu" parse::cpu, "cores for tasks, such as 4 or 500m (all)";
     "agent.memory" parse::bytes, "memory for tasks, such as 8Gi (all)";
     "agent.labels" parse::labels, "free words for constraints, such as disk=ssd,rack=7 (none)";
+    "agent.cgroups" parse::cgroups, "limits by control groups: auto, off, or require (auto)";
+    "agent.processes_max" parse::count, "processes and threads of one attempt (4096)";
     "agent.ops" parse::ops, "listener for /metrics, /healthz and /readyz, or off (off)";
     "agent.insecure" parse::boolean, "talk to replicas beyond loopback without TLS (false)";
     "dev.data_dir" parse::path, "directory of 'quorate dev' (quorate-dev)";

@@ -83,7 +83,7 @@ pub(crate) async fn agent(settings: &AgentSettings, tls: Option<Arc<Tls>>, shutd
         entropy: Arc::new(SystemEntropy),
         network: network(tls),
         journal: Arc::new(quorate_agent::open_journal(&settings.data_dir)?),
-        drivers: quorate_agent::driver::system()?,
+        drivers: quorate_agent::driver::system(settings.groups())?,
     };
     quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
 }

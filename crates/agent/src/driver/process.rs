@@ -1,6 +1,6 @@
 //! Runs attempts as processes of this machine, each the leader of a session and group of its own.
 //!
-//! **Invariant:** an attempt is called gone only when no process of its group is left, because its
+//! **Invariant:** an attempt is called gone only when no process of its groups is left, because its
 //! resources and, for `fenced` tasks, its next copy wait for exactly that.
 //! **Invariant:** processes are started by threads that live as long as the driver, because the
 //! kernel ends a child with the *thread* that started it (`PR_SET_PDEATHSIG`), and that is how a
@@ -9,8 +9,8 @@
 //! What the kernel does not do: the death signal is not inherited by what that process starts. After
 //! `kill -9` of the agent, descendants run on until the agent starts again, which finds and kills
 //! them (`recover`). Only a process beside each task that outlives the agent could do it earlier.
-//! What a group cannot hold: a process that starts a session of its own. It is found after a restart
-//! by its environment, and needs a cgroup to be found earlier.
+//! What a group cannot hold is a process that starts a session of its own. Its control group holds it
+//! (`crate::cgroup`); on a machine without any it is found after a restart, by its environment.
 
 mod group;
 mod proc;
@@ -20,7 +20,7 @@ mod sys;
 
 use std::collections::BTreeSet;
 use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
@@ -29,6 +29,7 @@ use tokio::io::unix::AsyncFd;
 use tokio::sync::{mpsc, oneshot};
 
 use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
+use crate::cgroup::{self, Cell, Cgroups};
 use crate::error::Error;
 use crate::tidy::{Slot, Tidier};
 use crate::usage;
@@ -51,33 +52,49 @@ struct Request {
 #[derive(Debug)]
 pub struct ProcessDriver {
     spawners: mpsc::Sender<Request>,
+    groups: Arc<Groups>,
+}
+
+/// The control groups, from the first attempt or the first look at what an earlier life left: by then the agent
+/// has its data directory for itself.
+#[derive(Debug)]
+struct Groups {
+    options: cgroup::Options,
+    opened: OnceLock<Result<Option<Arc<Cgroups>>, String>>,
+}
+
+impl Groups {
+    fn get(&self) -> Result<Option<&Arc<Cgroups>>, &str> {
+        self.opened.get_or_init(|| Cgroups::open(&self.options)).as_ref().map(Option::as_ref).map_err(String::as_str)
+    }
 }
 
 impl ProcessDriver {
     /// Starts the threads that will start processes.
-    pub fn new() -> Result<Self, Error> {
+    pub fn new(groups: cgroup::Options) -> Result<Self, Error> {
         let broken = |why: String| Error::Driver { driver: "process", why };
         group::own_pidfd().map_err(|errno| broken(format!("it needs pidfd_open (Linux 5.3 or newer): {errno}")))?;
         let (spawners, requests) = mpsc::channel::<Request>(SPAWN_QUEUE_MAX);
         let requests = Arc::new(Mutex::new(requests));
+        let groups = Arc::new(Groups { options: groups, opened: OnceLock::new() });
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(SPAWNERS_MAX);
         for number in 0..count {
-            let requests = requests.clone();
-            let body = move || serve(&requests);
+            let (requests, groups) = (requests.clone(), groups.clone());
+            let body = move || serve(&requests, &groups);
             let thread = std::thread::Builder::new().name(format!("spawner-{number}")).spawn(body);
             thread.map_err(|error| broken(error.to_string()))?;
         }
-        Ok(Self { spawners })
+        Ok(Self { spawners, groups })
     }
 }
 
 /// One spawner's life. Whoever waits for the next request holds the lock; starting a process does not.
-fn serve(requests: &Mutex<mpsc::Receiver<Request>>) {
+fn serve(requests: &Mutex<mpsc::Receiver<Request>>, groups: &Groups) {
     loop {
         let request = requests.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Request { start, reply }) = request else { return };
         // A caller that is gone drops the answer, and with it kills the process.
-        let _ = reply.send(spawn::spawn(&start));
+        let _ = reply.send(spawn::spawn(&start, groups));
     }
 }
 
@@ -94,15 +111,17 @@ impl Driver for ProcessDriver {
         let (reply, answer) = oneshot::channel();
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
         let spawned = answer.await.map_err(|_| stopped())??;
-        let (process, group, pidfd) = (spawned.process, spawned.group, spawned.pidfd);
+        let (process, group, cell, pidfd) = (spawned.process, spawned.group, spawned.cell, spawned.pidfd);
         let files = Files { attempt, tidier, left: Some((slot, spawned.workspace)), gone: false };
         let pidfd =
             sys::watch(pidfd).map_err(|error| NotStarted::Node(format!("its process cannot be watched: {error}")))?;
-        Ok(Box::new(Process { process, group, pidfd, files, ended: false }))
+        Ok(Box::new(Process { process, group, pidfd, cell, files, ended: false }))
     }
 
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
-        recover::recover(leftovers).await
+        let groups = self.groups.clone();
+        let opened = tokio::task::spawn_blocking(move || groups.get().ok().flatten().cloned()).await;
+        recover::recover(leftovers, opened.ok().flatten().as_deref()).await
     }
 }
 
@@ -112,6 +131,8 @@ struct Process {
     /// Declared before the pidfd: dropped first, while the leader's number is certainly its own.
     group: Group,
     pidfd: AsyncFd<OwnedFd>,
+    /// All of its processes, if there is such a thing here.
+    cell: Option<Cell>,
     files: Files,
     ended: bool,
 }
@@ -137,6 +158,34 @@ impl Process {
     fn has_ended(&self) -> bool {
         self.ended || sys::has_ended(self.pidfd.get_ref())
     }
+
+    /// SIGKILL to all of it: the group at one instant, and whatever has left it.
+    fn kill_all(&self) {
+        self.group.kill();
+        if let Some(cell) = &self.cell {
+            cell.kill();
+        }
+    }
+
+    fn is_gone(&self) -> bool {
+        self.group.is_gone() && self.cell.as_ref().is_none_or(Cell::is_empty)
+    }
+
+    /// What is to be said of its end beside its exit.
+    fn ending(&self, status: i32, rusage: &libc::rusage, io: Option<(u64, u64)>) -> Ending {
+        let exit = exit_of(status);
+        let mut usage = usage::of(rusage, io);
+        let Some(cell) = &self.cell else { return Ending { exit, message: None, usage } };
+        usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
+        let limit = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
+        let message = limit.map(|bytes| {
+            usage.memory_peak_bytes = usage.memory_peak_bytes.max(bytes);
+            let mib = bytes >> 20;
+            format!("out of memory: the kernel killed what used more than its {mib} MiB; raise `resources.memory`")
+                .into()
+        });
+        Ending { exit, message, usage }
+    }
 }
 
 #[async_trait]
@@ -148,6 +197,12 @@ impl Execution for Process {
     async fn next(&mut self) -> Event {
         if self.ended {
             self.group.wait_until_gone().await;
+            let mut looks = 0;
+            while let Some(cell) = self.cell.as_ref().filter(|cell| !cell.is_empty()) {
+                cell.kill();
+                tokio::time::sleep(pause(looks)).await;
+                looks += 1;
+            }
             self.files.gone = true;
             return Event::Gone;
         }
@@ -159,17 +214,15 @@ impl Execution for Process {
             // The leader is dead and not reaped: its number still names its group, and its counters
             // can still be read.
             let io = proc::io(self.process.0);
-            self.group.kill();
+            self.kill_all();
             match self.group.reap() {
-                Ok(Some((status, rusage))) => {
-                    break Ending { exit: exit_of(status), message: None, usage: usage::of(&rusage, io) };
-                }
+                Ok(Some((status, rusage))) => break self.ending(status, &rusage, io),
                 Ok(None) => ready.clear_ready(),
                 Err(error) => break unwatched(&error.to_string()),
             }
         };
         self.ended = true;
-        let gone = self.group.is_gone();
+        let gone = self.is_gone();
         self.files.gone = gone;
         Event::Ended { ending, gone }
     }
@@ -184,7 +237,7 @@ impl Execution for Process {
 
     fn kill(&mut self) -> bool {
         let hears = !self.has_ended();
-        self.group.kill();
+        self.kill_all();
         hears
     }
 
@@ -197,6 +250,11 @@ impl Execution for Process {
 fn unwatched(why: &str) -> Ending {
     let message = format!("its process ended and how is not known: {why}");
     Ending { exit: None, message: Some(message.into()), usage: Usage::default() }
+}
+
+/// When a process began, in ticks since boot.
+pub(crate) fn began(process: u32) -> Option<u64> {
+    proc::stat(process).map(|stat| stat.ticks)
 }
 
 fn exit_of(status: i32) -> Option<Exit> {

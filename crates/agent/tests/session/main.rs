@@ -49,7 +49,12 @@ async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
         entropy: Arc::new(SystemEntropy),
         network: Arc::new(TcpNetwork),
         journal: Arc::new(quorate_agent::open_journal(&config.data_dir)?),
-        drivers: quorate_agent::driver::system()?,
+        drivers: quorate_agent::driver::system(quorate_agent::cgroup::Options {
+            mode: quorate_agent::cgroup::Use::Auto,
+            data_dir: config.data_dir.clone(),
+            node: config.node.clone(),
+            processes_max: quorate_agent::cgroup::PROCESSES_MAX_DEFAULT,
+        })?,
     };
     quorate_agent::run(config, seams, shutdown).await
 }

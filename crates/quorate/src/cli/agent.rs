@@ -34,6 +34,12 @@ pub(crate) struct Agent {
     /// Free words for constraints, such as disk=ssd,rack=7 [key: agent.labels]
     #[arg(long, value_name = "KEY=VALUE")]
     labels: Option<String>,
+    /// Limits of tasks by control groups: auto, off, or require [key: agent.cgroups]
+    #[arg(long, value_name = "WHEN")]
+    cgroups: Option<String>,
+    /// Processes and threads of one attempt [key: agent.processes_max]
+    #[arg(long, value_name = "NUMBER")]
+    processes_max: Option<String>,
     /// Listener for /metrics, /healthz and /readyz, or off [key: agent.ops]
     #[arg(long, value_name = "HOST:PORT")]
     listen_ops: Option<String>,
@@ -57,6 +63,8 @@ impl Agent {
             ("agent.cpu", self.cpu.clone()),
             ("agent.memory", self.memory.clone()),
             ("agent.labels", self.labels.clone()),
+            ("agent.cgroups", self.cgroups.clone()),
+            ("agent.processes_max", self.processes_max.clone()),
             ("agent.ops", self.listen_ops.clone()),
             ("agent.insecure", self.insecure.clone()),
         ]

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
-use quorate_agent::{Config, Limits};
+use quorate_agent::{Config, Limits, cgroup};
 use quorate_state::{ClusterName, NodeName, RegionName, Resources};
 
 use super::{Settings, SettingsError, parse};
@@ -27,6 +27,10 @@ pub(crate) struct AgentSettings {
     pub(crate) memory_bytes: u64,
     /// Free words.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Whether attempts are put into control groups.
+    pub(crate) cgroups: cgroup::Use,
+    /// Processes of one attempt.
+    pub(crate) processes_max: u64,
     /// Metrics and health, when wanted.
     pub(crate) ops: Option<String>,
     /// Talk to replicas beyond loopback without TLS.
@@ -72,6 +76,8 @@ impl AgentSettings {
             cpu_milli,
             memory_bytes,
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
+            cgroups: settings.get("agent.cgroups", parse::cgroups)?.unwrap_or_default(),
+            processes_max: settings.get("agent.processes_max", parse::count)?.unwrap_or(cgroup::PROCESSES_MAX_DEFAULT),
             ops: settings.get("agent.ops", parse::ops)?.flatten(),
             insecure: settings.get("agent.insecure", parse::boolean)?.unwrap_or(false),
         })
@@ -79,6 +85,16 @@ impl AgentSettings {
 }
 
 impl AgentSettings {
+    /// How its processes are held.
+    pub(crate) fn groups(&self) -> cgroup::Options {
+        cgroup::Options {
+            mode: self.cgroups,
+            data_dir: self.data_dir.clone(),
+            node: self.node.clone(),
+            processes_max: self.processes_max,
+        }
+    }
+
     /// The same as the agent takes it.
     pub(crate) fn config(&self) -> Config {
         Config {

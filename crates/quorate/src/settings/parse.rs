@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use quorate_agent::cgroup;
 use quorate_server::Tuning;
 use quorate_state::{ClusterName, Namespace, NodeName, RegionName};
 
@@ -82,6 +83,15 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
 }
 
 /// Cores to thousandths: `4`, `1.5`, `500m`.
+pub(super) fn cgroups(text: &str) -> Result<cgroup::Use, String> {
+    match text {
+        "auto" => Ok(cgroup::Use::Auto),
+        "off" => Ok(cgroup::Use::Off),
+        "require" => Ok(cgroup::Use::Require),
+        _ => Err(format!("{text:?} is none of auto, off, require")),
+    }
+}
+
 pub(super) fn cpu(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an amount of cores: write 4, 1.5 or 500m");
     if let Some(milli) = text.strip_suffix('m') {

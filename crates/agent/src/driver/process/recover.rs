@@ -2,8 +2,8 @@
 //! certainly gone.
 //!
 //! The kernel has killed the leaders with the agent; what can be left are their descendants. They
-//! are found in two ways, each of which finds what the other cannot: by the group that the leader
-//! led, and by the environment that they inherited.
+//! are found in three ways, each of which finds what the others cannot: by the group that the leader
+//! led, by the environment that they inherited, and by the control group they are in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -11,21 +11,27 @@ use std::time::Duration;
 use quorate_state::AttemptId;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
+use super::pause;
 use super::proc::{self, Stat};
-use super::{POLL_MS_MAX, pause};
+use crate::cgroup::Cgroups;
 use crate::driver::{Leftover, idempotency_key};
 
 /// How long a killed process may take to be gone before its attempt is called alive.
-const WAIT_MS_MAX: u64 = 3_000;
+const WAIT_MAX: Duration = Duration::from_secs(3);
 
-pub(super) async fn recover(leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
+pub(super) async fn recover(leftovers: Vec<Leftover>, groups: Option<&Cgroups>) -> BTreeSet<AttemptId> {
     // No process outlives a boot.
     let leftovers: Vec<Leftover> = leftovers.into_iter().filter(|leftover| leftover.same_boot).collect();
     let mut waited = Duration::ZERO;
     let mut looks = 0;
     loop {
         let found = if leftovers.is_empty() { Vec::new() } else { find(&leftovers) };
-        if found.is_empty() || waited >= Duration::from_millis(WAIT_MS_MAX + POLL_MS_MAX) {
+        if found.is_empty() && !groups.is_none_or(Cgroups::others_are_gone) {
+            if waited >= WAIT_MAX {
+                // Whose it is cannot be told any more.
+                return leftovers.into_iter().map(|leftover| leftover.attempt).collect();
+            }
+        } else if found.is_empty() || waited >= WAIT_MAX {
             return found.into_iter().map(|(attempt, _, _)| attempt).collect();
         }
         for (attempt, pid, stat) in found {

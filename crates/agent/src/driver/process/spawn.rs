@@ -7,7 +7,8 @@ use std::process::{Command, Stdio};
 use rustix::process::{Pid, PidfdFlags, pidfd_open};
 
 use super::group::Group;
-use super::{proc, sys};
+use super::{Groups, proc, sys};
+use crate::cgroup::Cell;
 use crate::driver::{NotStarted, Start, Wish, identity};
 use crate::workspace::Workspace;
 
@@ -23,18 +24,24 @@ pub(super) struct Spawned {
     /// Its number and when it began.
     pub(super) process: (u32, u64),
     pub(super) group: Group,
+    pub(super) cell: Option<Cell>,
     pub(super) pidfd: OwnedFd,
     pub(super) workspace: Workspace,
 }
 
 /// Starts a process.
-pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
+pub(super) fn spawn(start: &Start, groups: &Groups) -> Result<Spawned, NotStarted> {
     let assignment = &start.assignment;
     let Some((program, arguments)) = assignment.argv.split_first() else {
         return Err(NotStarted::Job("`run` is empty: there is no program to start".into()));
     };
     let node = |what: &str, error: io::Error| NotStarted::Node(format!("{what}: {error}"));
     let attempt = assignment.attempt;
+    let groups = groups.get().map_err(|why| NotStarted::Node(why.to_owned()))?;
+    let cell = groups.map(|groups| groups.take(assignment.resources)).transpose();
+    let cell = cell.map_err(|error| node("its control group cannot be made", error))?;
+    let entrances = cell.as_ref().map(Cell::entrances).transpose();
+    let entrances = entrances.map_err(|error| node("its control group cannot be entered", error))?.unwrap_or_default();
     let workspace = start.workspaces.take().map_err(|error| node("its working directory cannot be made", error))?;
     // What did not start leaves nothing behind but its output files, which hold nothing.
     let undone = |workspace| {
@@ -55,7 +62,7 @@ pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
     // The job's words come after the machine's and before ours: it may choose its PATH, not its token.
     command.envs(&assignment.env).envs(identity(start)).env("PWD", workspace.path());
     command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
-    sys::detach(&mut command);
+    sys::detach(&mut command, entrances);
     if *start.wish.borrow() != Wish::Run {
         undone(workspace);
         return Err(NotStarted::Withdrawn);
@@ -76,7 +83,7 @@ pub(super) fn spawn(start: &Start) -> Result<Spawned, NotStarted> {
     match pidfd_open(leader, PidfdFlags::empty()) {
         Ok(pidfd) => {
             let began = proc::stat(pid).map_or(0, |stat| stat.ticks);
-            Ok(Spawned { process: (pid, began), group, pidfd, workspace })
+            Ok(Spawned { process: (pid, began), group, cell, pidfd, workspace })
         }
         Err(errno) => {
             group.kill();

@@ -1,6 +1,7 @@
 //! The calls below the driver. Three of them have no safe wrapper: code between fork and exec,
 //! reaping with usage, and waiting for a process's end among everything else.
 
+use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd as _, OwnedFd};
 use std::os::unix::process::CommandExt as _;
@@ -10,11 +11,16 @@ use rustix::process::{Pid, Signal, WaitId, WaitIdOptions, waitid};
 use tokio::io::Interest;
 use tokio::io::unix::AsyncFd;
 
-/// Makes the child a leader of its own session and group that dies with the thread that started it.
+/// Makes the child a leader of its own session and group that dies with the thread that started it, in the control
+/// groups behind `entrances`.
 #[expect(unsafe_code, reason = "pre_exec runs between fork and exec, where only async-signal-safe calls are allowed")]
-pub(super) fn detach(command: &mut Command) {
+pub(super) fn detach(command: &mut Command, entrances: Vec<File>) {
     let agent = rustix::process::getpid();
     let prepare = move || {
+        for entrance in &entrances {
+            // No program of the job's is to blame, and this number says so.
+            rustix::io::write(entrance, b"0").map_err(|_| io::Error::from_raw_os_error(libc::EIO))?;
+        }
         rustix::process::setsid()?;
         rustix::process::set_parent_process_death_signal(Some(Signal::KILL))?;
         // The agent may have died before the line above took effect; then nobody would ever kill us.
@@ -23,7 +29,7 @@ pub(super) fn detach(command: &mut Command) {
         }
         Ok(())
     };
-    // SAFETY: `prepare` makes three system calls; it allocates nothing, takes no lock and does not
+    // SAFETY: `prepare` only makes system calls; it allocates nothing, takes no lock and does not
     // touch memory shared with other threads.
     unsafe { command.pre_exec(prepare) };
 }

@@ -18,6 +18,16 @@ use crate::workspace::Workspaces;
 /// What a test may take at the most: far beyond what it needs, so that only a hang reaches it.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What this process has made: an agent of its own for each, although directories of tests that have ended give
+/// their identity to others.
+static AGENTS: std::sync::atomic::AtomicU32 = std::sync::atomic::AtomicU32::new(0);
+
+fn groups(data_dir: &Path, mode: cgroup::Use) -> cgroup::Options {
+    let number = AGENTS.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+    let node = NodeName::new(&format!("test-{number}")).unwrap();
+    cgroup::Options { mode, data_dir: data_dir.to_owned(), node, processes_max: 64 }
+}
+
 struct Bench {
     directory: tempfile::TempDir,
     driver: ProcessDriver,
@@ -33,7 +43,8 @@ impl Bench {
         let outputs = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
         let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
         let tidier = Arc::new(Tidier::start(outputs.clone(), workspaces.clone(), 100).unwrap());
-        Self { driver: ProcessDriver::new().unwrap(), directory, outputs, workspaces, tidier, number: 0 }
+        let groups = groups(directory.path(), cgroup::Use::Auto);
+        Self { driver: ProcessDriver::new(groups).unwrap(), directory, outputs, workspaces, tidier, number: 0 }
     }
 
     fn start_of(&mut self, argv: &[&str]) -> (watch::Sender<Wish>, Start) {
@@ -334,12 +345,68 @@ async fn after_a_restart_descendants_are_found_by_group_and_by_environment() {
 
     let leftover = |process| vec![Leftover { attempt, process, same_boot: true }];
     let other = Leftover { attempt: AttemptId { number: 999, ..attempt }, process: None, same_boot: true };
-    assert_eq!(recover::recover(vec![other]).await, BTreeSet::new(), "another attempt's is left alone");
+    assert_eq!(recover::recover(vec![other], None).await, BTreeSet::new(), "another attempt's is left alone");
     assert!(lives(in_group) && lives(escaped));
     let rebooted = Leftover { attempt, process, same_boot: false };
-    assert_eq!(recover::recover(vec![rebooted]).await, BTreeSet::new(), "nothing survives a boot");
+    assert_eq!(recover::recover(vec![rebooted], None).await, BTreeSet::new(), "nothing survives a boot");
     assert!(lives(in_group) && lives(escaped));
 
-    assert_eq!(recover::recover(leftover(process)).await, BTreeSet::new());
+    assert_eq!(recover::recover(leftover(process), None).await, BTreeSet::new());
     assert!(!lives(in_group) && !lives(escaped));
+}
+
+/// True where control groups limit all three; elsewhere there is nothing to test.
+fn is_limited() -> bool {
+    let data = tempfile::tempdir().unwrap();
+    cgroup::Cgroups::open(&groups(data.path(), cgroup::Use::Require)).is_ok()
+}
+
+#[tokio::test]
+async fn what_leaves_its_session_and_forgets_where_it_came_from_ends_with_its_task() {
+    if !is_limited() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let pid = bench.path("pid");
+    let script = format!(
+        "env -i setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' & while ! [ -e {0} ]; do :; done",
+        pid.display()
+    );
+    let mut execution = bench.sh(&script).await;
+    let escaped = written(&pid).await.trim().parse().unwrap();
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!(ending.exit, Some(Exit::Code(0)));
+    assert!(!lives(escaped), "gone means that this is gone as well");
+}
+
+#[tokio::test]
+async fn want_of_memory_is_called_by_its_name() {
+    if !is_limited() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let hog = &["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo $x | wc -c"];
+    for (memory_bytes, message) in [(16 << 20, true), (0, false)] {
+        let (_wish, mut start) = bench.start_of(hog);
+        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes };
+        let mut execution = bench.driver.start(start).await.unwrap();
+        let (ending, _) = ending(&mut execution).await;
+        assert_eq!(ending.exit != Some(Exit::Code(0)), message, "{ending:?}");
+        let told =
+            ending.message.as_deref().is_some_and(|text| text.contains("out of memory") && text.contains("16 MiB"));
+        assert_eq!(told, message, "{ending:?}");
+        assert!(ending.usage.memory_peak_bytes >= 16 << 20, "{ending:?}");
+    }
+}
+
+#[tokio::test]
+async fn an_attempt_that_only_multiplies_is_stopped_by_its_number_of_processes() {
+    if !is_limited() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let mut execution = bench.sh("for i in $(seq 200); do sleep 1000 & done; echo all").await;
+    let (ending, _) = ending(&mut execution).await;
+    assert!(ending.exit != Some(Exit::Code(0)), "{ending:?}");
+    assert!(!bench.output(STDOUT).contains("all"));
 }

@@ -1,0 +1,252 @@
+//! One attempt's groups: limits, the way in, the end of all in them, and what the kernel counted.
+
+use std::fs::{self, File, OpenOptions};
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use quorate_state::Resources;
+use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
+
+use super::hierarchy::{Controllers, Hierarchy};
+use super::{Cgroups, field, number};
+
+/// Shares of one core in version 1.
+const SHARES_PER_CORE: u64 = 1_024;
+/// No limit of memory is below this: what the kernel itself needs for a process, copies of the agent's page
+/// tables between fork and exec included, is counted as well.
+const MEMORY_MIN: u64 = 8 << 20;
+/// The fewest and the most shares, and the greatest weight of version 2, by the kernel.
+const SHARES: (u64, u64) = (2, 262_144);
+const WEIGHT_MAX: u64 = 10_000;
+
+/// The directories of a cell, one in each hierarchy, and what is set in them. Dropped, they are removed if
+/// they are empty.
+#[derive(Debug)]
+pub(super) struct Room {
+    places: Vec<Place>,
+    limits: Option<(Resources, u64)>,
+    /// What was counted when nobody was in it yet.
+    before: Counted,
+}
+
+#[derive(Debug)]
+struct Place {
+    dir: PathBuf,
+    is_v2: bool,
+    controllers: Controllers,
+}
+
+#[derive(Clone, Copy, Debug, Default)]
+struct Counted {
+    out_of_memory: u64,
+    cpu_us: u64,
+}
+
+impl Room {
+    pub(super) fn make(hierarchies: &[Hierarchy], name: &str) -> io::Result<Self> {
+        let mut room = Self { places: Vec::with_capacity(hierarchies.len()), limits: None, before: Counted::default() };
+        for Hierarchy { dir, is_v2, controllers } in hierarchies {
+            let dir = dir.join(name);
+            fs::create_dir(&dir)?;
+            room.places.push(Place { dir, is_v2: *is_v2, controllers: *controllers });
+        }
+        Ok(room)
+    }
+
+    /// Sets the limits; nothing is written that stands there already.
+    pub(super) fn limit(&mut self, resources: Resources, processes_max: u64) -> io::Result<()> {
+        if self.limits == Some((resources, processes_max)) {
+            return Ok(());
+        }
+        self.limits = None;
+        for place in &self.places {
+            place.limit(resources, processes_max)?;
+        }
+        self.limits = Some((resources, processes_max));
+        Ok(())
+    }
+
+    fn counted(&self) -> Counted {
+        let sum = |of: fn(&Place) -> Option<u64>| self.places.iter().find_map(of).unwrap_or(0);
+        Counted { out_of_memory: sum(Place::out_of_memory), cpu_us: sum(Place::cpu_us) }
+    }
+
+    fn is_empty(&self) -> bool {
+        // Every process is in all of them.
+        self.places.iter().find(|place| place.is_v2).or(self.places.first()).is_none_or(Place::is_empty)
+    }
+
+    fn kill(&self) {
+        if let Some(place) = self.places.iter().find(|place| place.is_v2).or(self.places.first()) {
+            kill(&place.dir, place.is_v2);
+        }
+    }
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        for place in &self.places {
+            let _ = fs::remove_dir(&place.dir);
+        }
+    }
+}
+
+impl Place {
+    fn set(&self, file: &str, value: impl ToString) -> io::Result<()> {
+        fs::write(self.dir.join(file), value.to_string())
+    }
+
+    /// Sets a file that not every kernel has.
+    fn set_if_there(&self, file: &str, value: impl ToString) -> io::Result<()> {
+        match self.set(file, value) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(()),
+            other => other,
+        }
+    }
+
+    fn limit(&self, resources: Resources, processes_max: u64) -> io::Result<()> {
+        let Resources { cpu_milli, memory_bytes } = resources;
+        let memory = (memory_bytes > 0).then(|| memory_bytes.max(MEMORY_MIN).to_string());
+        if self.controllers.memory && self.is_v2 {
+            self.set_if_there("memory.swap.max", 0)?;
+            self.set("memory.max", memory.as_deref().unwrap_or("max"))?;
+        } else if self.controllers.memory {
+            // With swap it may never be less than without.
+            self.set_if_there("memory.memsw.limit_in_bytes", -1)?;
+            let memory = memory.as_deref().unwrap_or("-1");
+            self.set("memory.limit_in_bytes", memory)?;
+            self.set_if_there("memory.memsw.limit_in_bytes", memory)?;
+        }
+        if self.controllers.cpu {
+            let shares = cpu_milli.saturating_mul(SHARES_PER_CORE) / 1_000;
+            let shares = if cpu_milli == 0 { SHARES_PER_CORE } else { shares.clamp(SHARES.0, SHARES.1) };
+            match self.is_v2 {
+                true => self.set("cpu.weight", weight(shares))?,
+                false => self.set("cpu.shares", shares)?,
+            }
+        }
+        if self.controllers.pids {
+            self.set("pids.max", processes_max)?;
+        }
+        Ok(())
+    }
+
+    fn is_empty(&self) -> bool {
+        // The kernel removes a group only when nothing is in it.
+        if !self.dir.exists() {
+            return true;
+        }
+        match self.is_v2 {
+            true => field(&self.dir.join("cgroup.events"), "populated") == Some(0),
+            false => members(&self.dir).is_ok_and(|members| members.is_empty()),
+        }
+    }
+
+    /// How often the kernel has killed something in here for want of memory.
+    fn out_of_memory(&self) -> Option<u64> {
+        let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
+        self.controllers.memory.then(|| field(&self.dir.join(file), "oom_kill"))?
+    }
+
+    /// Time of processors used in here, by everything that ever was.
+    fn cpu_us(&self) -> Option<u64> {
+        match self.is_v2 {
+            true => field(&self.dir.join("cpu.stat"), "usage_usec"),
+            false => number(&self.dir.join("cpuacct.usage")).map(|nanos| nanos / 1_000),
+        }
+    }
+}
+
+/// Shares as the kernel's own tools turn them into a weight: both from the least to the most.
+fn weight(shares: u64) -> u64 {
+    1 + (shares - SHARES.0) * (WEIGHT_MAX - 1) / (SHARES.1 - SHARES.0)
+}
+
+fn members(dir: &Path) -> io::Result<Vec<Pid>> {
+    let text = fs::read_to_string(dir.join("cgroup.procs"))?;
+    Ok(text.lines().filter_map(|line| Pid::from_raw(line.trim().parse().ok()?)).collect())
+}
+
+/// SIGKILL to everything in a group, now. Version 1 can only be asked who is in it: what starts meanwhile is
+/// met by the next call.
+pub(super) fn kill(dir: &Path, is_v2: bool) {
+    if is_v2 && fs::write(dir.join("cgroup.kill"), "1").is_ok() {
+        return;
+    }
+    for member in members(dir).unwrap_or_default() {
+        // The number may be another's by the time of the signal unless it is still in here behind the handle.
+        let Ok(handle) = pidfd_open(member, PidfdFlags::empty()) else { continue };
+        if members(dir).is_ok_and(|members| members.contains(&member)) {
+            let _ = pidfd_send_signal(&handle, Signal::KILL);
+        }
+    }
+}
+
+/// One attempt's cell. Dropped, all in it is killed, and it is used again if it is empty then.
+#[derive(Debug)]
+pub(crate) struct Cell {
+    owner: Arc<Cgroups>,
+    room: Option<Room>,
+}
+
+impl Cell {
+    /// A room that nobody is in.
+    pub(super) fn new(owner: Arc<Cgroups>, mut room: Room) -> Self {
+        room.before = room.counted();
+        Self { owner, room: Some(room) }
+    }
+
+    /// The files into which a process writes "0" to enter.
+    pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
+        let entrance = |place: &Place| OpenOptions::new().write(true).open(place.dir.join("cgroup.procs"));
+        self.room.iter().flat_map(|room| &room.places).map(entrance).collect()
+    }
+
+    /// SIGKILL to all in it.
+    pub(crate) fn kill(&self) {
+        if let Some(room) = &self.room {
+            room.kill();
+        }
+    }
+
+    /// True when nothing is in it.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.room.as_ref().is_none_or(Room::is_empty)
+    }
+
+    /// The limit in bytes, if something was killed because of it.
+    pub(crate) fn ran_out_of_memory(&self) -> Option<u64> {
+        let room = self.room.as_ref()?;
+        let limit = room.limits.map(|(resources, _)| resources.memory_bytes.max(MEMORY_MIN))?;
+        (room.counted().out_of_memory > room.before.out_of_memory).then_some(limit)
+    }
+
+    /// Microseconds of processors used by everything that was in it, waited for or not.
+    pub(crate) fn cpu_us(&self) -> u64 {
+        self.room.as_ref().map_or(0, |room| room.counted().cpu_us.saturating_sub(room.before.cpu_us))
+    }
+}
+
+impl Drop for Cell {
+    fn drop(&mut self) {
+        let Some(room) = self.room.take() else { return };
+        if room.is_empty() {
+            self.owner.give_back(room);
+        } else {
+            room.kill();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn shares_become_weights_from_the_least_to_the_most() {
+        assert_eq!(weight(SHARES.0), 1);
+        assert_eq!(weight(SHARES.1), WEIGHT_MAX);
+        assert!(weight(SHARES_PER_CORE) < weight(2 * SHARES_PER_CORE));
+    }
+}
