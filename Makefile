@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test multihost-test upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-rolling bench-state bench-etcd deps clean
+.PHONY: help demo test multihost-test upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -26,6 +26,8 @@ STATE_TASKS ?= 1000000
 SECONDS_EACH ?= 5
 FAULT ?= kill
 CALLERS ?= 8
+LOAD_CALLERS ?= 64
+MINUTES_EACH ?= 1
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -100,6 +102,18 @@ bench-failover: ## how long nobody leads after the leader is gone (ROUNDS=5 FAUL
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault $(FAULT)
 
+bench-elections: ## elections without a fault, idle or under load (MINUTES_EACH=1 LOAD_CALLERS=64, 0: idle)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench elections --replicas $(REPLICAS) \
+	    --minutes $(MINUTES_EACH) --callers $(LOAD_CALLERS)
+
+bench-timeouts: ## takeovers and false elections by election times (ROUNDS=5 MINUTES_EACH=1 LOAD_CALLERS=64)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench timeouts --replicas $(REPLICAS) --rounds $(ROUNDS) \
+	    --minutes $(MINUTES_EACH) --callers $(LOAD_CALLERS)
+
 bench-state: ## what a large state costs: memory, restart, catching up by a snapshot (STATE_TASKS=1000000)
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
@@ -119,7 +133,7 @@ bench-etcd: ## the same two beside etcd, in turn, with a JSON line per row (ETCD
 	trap 'rm -f "$$rows"' EXIT
 	"$$quorate" bench log --replicas $(REPLICAS) --concurrency $(CONCURRENCY) --rounds $(ROUNDS) \
 	    --seconds $(SECONDS_EACH) --etcd "$$etcd" --json >>"$$rows"
-	for fault in kill stop; do
+	for fault in kill stop partition; do
 	    "$$quorate" bench failover --replicas $(REPLICAS) --rounds $(ROUNDS) --fault "$$fault" --etcd "$$etcd" --json >>"$$rows"
 	done
 	cat "$$rows"

@@ -15,6 +15,7 @@ pub(crate) use kv::KeyValue;
 use crate::cost::metrics;
 use crate::load::Meter;
 use crate::process::Process;
+use crate::relay::Relay;
 use crate::{Error, ports};
 
 /// Longest wait for a leader that all members know.
@@ -38,23 +39,37 @@ pub(crate) struct Timing {
 pub(crate) struct Etcd {
     members: Vec<Process>,
     addresses: Vec<String>,
+    relay: Option<Relay>,
     // After the processes: fields drop in order, and they write into it.
     _directory: TempDir,
 }
 
 impl Etcd {
-    /// Starts `members` members of `binary`, and returns when all of them know a leader.
-    pub(crate) async fn start(binary: &Path, members: usize, timing: Option<Timing>) -> Result<Self, Error> {
+    /// Starts `members` members of `binary`, and returns when all of them know a leader. Those that are
+    /// relayed can be cut off from each other.
+    pub(crate) async fn start(
+        binary: &Path,
+        members: usize,
+        timing: Option<Timing>,
+        is_relayed: bool,
+    ) -> Result<Self, Error> {
         let parent = std::env::temp_dir();
         let directory = tempfile::Builder::new().prefix("etcd-").tempdir_in(&parent);
         let directory = directory.map_err(|source| Error::Write { path: parent, source })?;
         let ports = ports::free(members * 2)?;
         let url = |index: usize| format!("http://127.0.0.1:{}", ports[index]);
-        let cluster: Vec<String> = (0..members).map(|number| format!("m{number}={}", url(members + number))).collect();
-        let cluster = cluster.join(",");
+        let listens = |number: usize| format!("127.0.0.1:{}", ports[members + number]);
+        let relay = if is_relayed { Some(Relay::start((0..members).map(listens).collect()).await?) } else { None };
+        // Members dial what the others advertise.
+        let advertised: Vec<String> = match &relay {
+            Some(relay) => relay.addresses().iter().map(|address| format!("http://{address}")).collect(),
+            None => (0..members).map(|number| url(members + number)).collect(),
+        };
+        let named = advertised.iter().enumerate().map(|(number, url)| format!("m{number}={url}"));
+        let cluster = named.collect::<Vec<String>>().join(",");
         let (binary, prefix) = dies_with_us(binary);
         let mut processes = Vec::new();
-        for number in 0..members {
+        for (number, advertised) in advertised.iter().enumerate() {
             let name = format!("m{number}");
             let home = directory.path().join(&name);
             let (client, peer) = (url(number), url(members + number));
@@ -65,7 +80,7 @@ impl Etcd {
                 ("--listen-client-urls", &client),
                 ("--advertise-client-urls", &client),
                 ("--listen-peer-urls", &peer),
-                ("--initial-advertise-peer-urls", &peer),
+                ("--initial-advertise-peer-urls", advertised),
                 ("--initial-cluster", &cluster),
                 ("--initial-cluster-state", "new"),
             ] {
@@ -78,10 +93,13 @@ impl Etcd {
             std::fs::create_dir_all(&home).map_err(|source| Error::Write { path: home.clone(), source })?;
             let mut process = Process::new(&name, binary.clone(), arguments, home.join("log"));
             process.start()?;
+            if let Some(relay) = &relay {
+                relay.learn(number, process.pid());
+            }
             processes.push(process);
         }
         let addresses = (0..members).map(|number| format!("127.0.0.1:{}", ports[number])).collect();
-        let mut etcd = Self { members: processes, addresses, _directory: directory };
+        let mut etcd = Self { members: processes, addresses, relay, _directory: directory };
         etcd.wait_ready().await?;
         Ok(etcd)
     }
@@ -98,7 +116,7 @@ impl Etcd {
             self.members.iter_mut().try_for_each(Process::check)?;
             let seen = match self.look().await {
                 Ok(Some(leader)) => return Ok(leader),
-                Ok(None) => "none leads, or not all know who".to_owned(),
+                Ok(None) => "none leads, or more than one, or not all know who".to_owned(),
                 Err(error) => error.to_string(),
             };
             if SystemClock.boot().since(begun) > READY_WAIT {
@@ -116,7 +134,10 @@ impl Etcd {
                 return Ok(None);
             }
             if metrics(address, &["etcd_server_is_leader"]).await? >= 1.0 {
-                leader = Some(number);
+                // One that was away may still believe to lead.
+                if leader.replace(number).is_some() {
+                    return Ok(None);
+                }
             }
         }
         Ok(leader)
@@ -141,7 +162,11 @@ impl Etcd {
 
     /// Starts it again, on its data.
     pub(crate) fn restart(&mut self, member: usize) -> Result<(), Error> {
-        self.members[member].start()
+        self.members[member].start()?;
+        if let Some(relay) = &self.relay {
+            relay.learn(member, self.members[member].pid());
+        }
+        Ok(())
     }
 
     /// Takes the processor away from a member.
@@ -152,6 +177,14 @@ impl Etcd {
     /// Gives it back.
     pub(crate) fn resume(&self, member: usize) {
         self.members[member].resume();
+    }
+
+    /// Cuts a member off from the others, or mends that with none; clients still reach it. Does nothing
+    /// when they are not relayed.
+    pub(crate) fn cut_off(&self, member: Option<usize>) {
+        if let Some(relay) = &self.relay {
+            relay.cut(member);
+        }
     }
 }
 

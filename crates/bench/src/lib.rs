@@ -2,7 +2,8 @@
 //!
 //! Read in this order: `local` (replicas and agents as processes), `tasks` (how many tasks the
 //! control plane takes through their lives, and how fast), `log` (how many changes the log takes),
-//! `failover` (how long nobody leads), `rolling` (what callers notice when every replica is restarted in
+//! `failover` (how long nobody leads), `elections` (how often a leader is replaced that was there all the time),
+//! `timeouts` (what both come to with other heartbeat and election times), `rolling` (what callers notice when every replica is restarted in
 //! turn), `state` (what a large state costs), `flood` (what too many submits do to the rest), and `etcd`,
 //! which `log` and `failover` can be measured beside.
 //!
@@ -11,17 +12,20 @@
 
 pub mod local;
 
+pub mod elections;
 pub mod failover;
 pub mod flood;
 pub mod log;
 pub mod rolling;
 pub mod state;
 pub mod tasks;
+pub mod timeouts;
 
 mod etcd;
 
 mod cost;
 mod jobs;
+mod latency;
 mod load;
 mod samples;
 

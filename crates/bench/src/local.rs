@@ -15,7 +15,7 @@ use quorate_proto::v1;
 use quorate_seams::{Clock as _, SystemClock, SystemEntropy, TcpNetwork};
 use tempfile::TempDir;
 
-pub use options::{AgentOptions, LeaseOptions, Options};
+pub use options::{AgentOptions, LeaseOptions, Options, Times};
 
 use crate::process::Process;
 use crate::relay::Relay;
@@ -282,6 +282,11 @@ impl LocalCluster {
         }
         let advertised = self.relay.as_ref().map(|relay| relay.addresses().to_vec());
         let first_raft = advertised.as_ref().map_or_else(|| raft(0), |addresses| addresses[0].clone());
+        let configuration = self.directory.path().join("replicas.toml");
+        if let Some(text) = self.options.configuration() {
+            std::fs::write(&configuration, text)
+                .map_err(|source| Error::Write { path: configuration.clone(), source })?;
+        }
         for number in 0..self.options.replicas {
             let [api, agent, raft, ops] = [0, 1, 2, 3].map(|port| address(number * 4 + port));
             let mut arguments = vec!["server".to_owned()];
@@ -291,6 +296,9 @@ impl LocalCluster {
                 arguments.extend(["--peers".to_owned(), first_raft.clone()]);
             }
             arguments.extend(self.options.server_arguments(number));
+            if self.options.times.is_some() {
+                arguments.extend(["--config".to_owned(), configuration.display().to_string()]);
+            }
             for (flag, value) in
                 [("--listen-api", &api), ("--listen-agent", &agent), ("--listen-raft", &raft), ("--listen-ops", &ops)]
             {

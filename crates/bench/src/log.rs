@@ -242,7 +242,7 @@ struct Theirs(Contender<KeyValue>, #[expect(dead_code, reason = "dropping it end
 
 impl Theirs {
     async fn start(bench: &LogBench, binary: &std::path::Path) -> Result<Self, Error> {
-        let mut etcd = Etcd::start(binary, bench.replicas, None).await?;
+        let mut etcd = Etcd::start(binary, bench.replicas, None, false).await?;
         let leader = etcd.wait_ready().await?;
         let target = Arc::new(KeyValue(connect(bench, &etcd.addresses()[leader])?));
         Ok(Self(Contender { target, meter: etcd.meter(leader), next: 0 }, etcd))

@@ -3,8 +3,6 @@
 //! All tasks are submitted at once, so the later a task's turn, the longer it waited: the
 //! quantiles say how a burst is worked off, not how fast an idle cluster answers.
 
-mod latency;
-
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -18,9 +16,9 @@ use tokio::task::JoinSet;
 
 use crate::Error;
 use crate::jobs::{Work, job, run_by_id};
+use crate::latency::Latencies;
+pub use crate::latency::Quantiles;
 use crate::local::{LocalCluster, Options};
-use latency::Latencies;
-pub use latency::Quantiles;
 
 /// Tasks of one run: the product's `tasks_per_run_max`; more are submitted as several jobs.
 const RUN_TASKS_MAX: u32 = 100_000;

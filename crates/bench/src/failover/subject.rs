@@ -5,22 +5,31 @@ use std::sync::Arc;
 
 use quorate_client::Client;
 use quorate_seams::{Clock as _, SystemClock};
+use tonic::transport::Channel;
 
+use super::writers::Writers;
+use super::written::{Book, Page, Verdict, WRITES_MAX};
 use super::{FailoverBench, Fault, millis, next_write, work};
 use crate::Error;
 use crate::etcd::{Etcd, KeyValue, Timing};
 use crate::load::channel;
 use crate::local::{LocalCluster, Options};
-use crate::log::{Annotate, make_runs};
 
 /// Cores that the one agent offers: so many tasks run, the others wait.
 const AGENT_CPU: &str = "4";
+/// The writes before and after the leader goes have the first numbers of their round, the writers the rest.
+const BEFORE: u64 = 0;
+const AFTER: u64 = 1;
+/// Of the writers' numbers, those from here on are for when the leader comes back.
+const COME_BACK: u64 = WRITES_MAX / 2;
 
 pub(super) struct Ours {
     cluster: LocalCluster,
     client: Client,
-    target: Arc<Annotate>,
-    next: u64,
+    members: Vec<Channel>,
+    book: Book,
+    /// When all was up for the first time.
+    first_term: u64,
 }
 
 /// How long it took until all was well again, in milliseconds.
@@ -35,11 +44,11 @@ impl Ours {
         options.keep = bench.keep;
         options.relayed = bench.fault == Fault::Partition;
         options.agents[0].cpu = Some(AGENT_CPU.to_owned());
-        let cluster = LocalCluster::start(options).await?;
+        let mut cluster = LocalCluster::start(options).await?;
         let client = cluster.client();
-        let runs = make_runs(&client, 1).await?;
         let members = cluster.api_addresses().iter().map(|address| channel(address)).collect::<Result<_, _>>()?;
-        Ok(Self { cluster, client, target: Arc::new(Annotate::new(members, runs)), next: 0 })
+        let first_term = cluster.leader(|_| true).await?.term;
+        Ok(Self { cluster, client, members, book: Book::default(), first_term })
     }
 
     pub(super) fn directory(&self) -> &Path {
@@ -49,27 +58,59 @@ impl Ours {
     /// Takes the leader away while work waits, and gives it back in the end.
     pub(super) async fn round(&mut self, fault: Fault) -> Result<Back, Error> {
         self.cluster.wait_ready().await?;
+        let (mut page, places) = Page::begin(&self.client, &self.members).await?;
+        let places = Arc::new(places);
         let run = work::begin(&self.client).await?;
         let leader = self.cluster.leader(|_| true).await?.replica;
-        let members = self.cluster.replica_count();
-        self.next += 2;
+        let members = self.members.len();
+        let writers = Writers::start(&places, members, AFTER + 1..COME_BACK);
         // Every connection is up and the writer at work when it happens.
-        next_write(&self.target, members, self.next).await?;
+        next_write(&places, members, BEFORE).await?;
         let (gone, gone_wall) = (SystemClock.boot(), SystemClock.wall());
-        match fault {
-            Fault::Kill => self.cluster.kill9(leader),
-            Fault::Stop => self.cluster.pause(leader),
-            Fault::Partition => self.cluster.cut_off(Some(leader)),
-        }
-        let written = next_write(&self.target, members, self.next + 1).await?;
+        fault.strike(&mut self.cluster, leader);
+        let written = next_write(&places, members, AFTER).await?;
         let placed = work::first_placement_after(&self.client, &run, gone_wall.0).await?;
-        match fault {
-            Fault::Kill => self.cluster.restart(leader)?,
-            Fault::Stop => self.cluster.resume(leader),
-            Fault::Partition => self.cluster.cut_off(None),
-        }
+        // It comes back under load, and may believe to lead still.
+        let more = Writers::start(&places, members, COME_BACK..WRITES_MAX);
+        fault.mend(&mut self.cluster, leader)?;
         work::end(&self.client, &run).await?;
+        self.cluster.wait_ready().await?;
+        let acknowledged = writers.stop().await?.into_iter().chain(more.stop().await?);
+        acknowledged.chain([BEFORE, AFTER]).for_each(|number| page.acknowledged(number));
+        // Every replica has all of it, so each can say what took effect.
+        self.cluster.wait_ready().await?;
+        page.count(&self.client).await?;
+        self.book.add(page);
         Ok(Back { write_ms: millis(gone, written), placement_ms: placed.saturating_sub(gone_wall.0) as f64 })
+    }
+
+    /// What became of all writes, and how many elections there were since the start.
+    pub(super) async fn settle(&mut self) -> Result<(Verdict, u64), Error> {
+        self.cluster.wait_ready().await?;
+        let verdict = self.book.settle(&self.client).await?;
+        let term = self.cluster.leader(|_| true).await?.term;
+        Ok((verdict, term.saturating_sub(self.first_term)))
+    }
+}
+
+impl Fault {
+    /// Takes replica `leader` away.
+    pub(crate) fn strike(self, cluster: &mut LocalCluster, leader: usize) {
+        match self {
+            Self::Kill => cluster.kill9(leader),
+            Self::Stop => cluster.pause(leader),
+            Self::Partition => cluster.cut_off(Some(leader)),
+        }
+    }
+
+    /// Gives it back.
+    pub(crate) fn mend(self, cluster: &mut LocalCluster, leader: usize) -> Result<(), Error> {
+        match self {
+            Self::Kill => cluster.restart(leader)?,
+            Self::Stop => cluster.resume(leader),
+            Self::Partition => cluster.cut_off(None),
+        }
+        Ok(())
     }
 }
 
@@ -80,28 +121,34 @@ pub(super) struct Theirs {
 }
 
 impl Theirs {
-    pub(super) async fn start(binary: &Path, members: usize, timing: Option<Timing>) -> Result<Self, Error> {
-        let etcd = Etcd::start(binary, members, timing).await?;
+    pub(super) async fn start(bench: &FailoverBench, binary: &Path, timing: Option<Timing>) -> Result<Self, Error> {
+        let is_relayed = bench.fault == Fault::Partition;
+        let etcd = Etcd::start(binary, bench.replicas, timing, is_relayed).await?;
         let connections = etcd.addresses().iter().map(|address| channel(address)).collect::<Result<_, _>>()?;
         Ok(Self { etcd, target: Arc::new(KeyValue(connections)), next: 0 })
     }
 
+    /// The same with etcd, under the same writers.
     pub(super) async fn round(&mut self, fault: Fault) -> Result<f64, Error> {
         let leader = self.etcd.wait_ready().await?;
         let members = self.etcd.addresses().len();
-        self.next += 2;
-        next_write(&self.target, members, self.next).await?;
+        let first = self.next;
+        self.next += WRITES_MAX;
+        let writers = Writers::start(&self.target, members, first + AFTER + 1..first + COME_BACK);
+        next_write(&self.target, members, first + BEFORE).await?;
         let gone = SystemClock.boot();
         match fault {
             Fault::Kill => self.etcd.kill9(leader),
-            // A partition is refused at the start: there is no relay between its members.
-            Fault::Stop | Fault::Partition => self.etcd.pause(leader),
+            Fault::Stop => self.etcd.pause(leader),
+            Fault::Partition => self.etcd.cut_off(Some(leader)),
         }
-        let written = next_write(&self.target, members, self.next + 1).await?;
+        let written = next_write(&self.target, members, first + AFTER).await?;
         match fault {
             Fault::Kill => self.etcd.restart(leader)?,
-            Fault::Stop | Fault::Partition => self.etcd.resume(leader),
+            Fault::Stop => self.etcd.resume(leader),
+            Fault::Partition => self.etcd.cut_off(None),
         }
+        writers.stop().await?;
         Ok(millis(gone, written))
     }
 }

@@ -25,6 +25,8 @@ pub struct Options {
     pub keep_entries: Option<u64>,
     /// Room that replicas keep free on their disks, such as `2Gi`.
     pub disk_reserve: Option<String>,
+    /// When a silent leader is replaced.
+    pub times: Option<Times>,
     /// Terms of the nodes' leases.
     pub lease: Option<LeaseOptions>,
     /// What the processes log.
@@ -35,6 +37,47 @@ pub struct Options {
     pub relayed: bool,
     /// Leave data and logs behind.
     pub keep: bool,
+}
+
+/// When a silent leader is replaced, in milliseconds: the settings below `server.raft`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Between two heartbeats.
+    pub heartbeat_ms: u64,
+    /// The shortest election time,
+    pub election_ms_min: u64,
+    /// and the longest.
+    pub election_ms_max: u64,
+}
+
+impl Times {
+    /// Refuses what no replica would start with.
+    pub(crate) fn check(self) -> Result<(), Error> {
+        let Self { heartbeat_ms, election_ms_min, election_ms_max } = self;
+        let is_possible = heartbeat_ms > 0
+            && heartbeat_ms.checked_mul(2).is_some_and(|least| election_ms_min >= least)
+            && election_ms_max > election_ms_min;
+        let wrong = || {
+            let rule = "the shortest election time is at least two heartbeats, and below the longest";
+            Error::Option(format!("times: {self}: {rule}"))
+        };
+        if is_possible { Ok(()) } else { Err(wrong()) }
+    }
+
+    /// As a configuration file.
+    fn configuration(self) -> String {
+        let Self { heartbeat_ms, election_ms_min, election_ms_max } = self;
+        format!(
+            "[server.raft]\nheartbeat = \"{heartbeat_ms}ms\"\nelection_min = \"{election_ms_min}ms\"\n\
+             election_max = \"{election_ms_max}ms\"\n"
+        )
+    }
+}
+
+impl std::fmt::Display for Times {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}/{}/{} ms", self.heartbeat_ms, self.election_ms_min, self.election_ms_max)
+    }
 }
 
 /// Terms of the nodes' leases, as `server init` takes them.
@@ -83,6 +126,7 @@ impl Options {
             snapshot_entries: None,
             keep_entries: None,
             disk_reserve: None,
+            times: None,
             lease: None,
             log_filter: None,
             first_data: None,
@@ -99,7 +143,12 @@ impl Options {
         if self.agents.len() > PROCESSES_MAX {
             return Err(Error::Option(format!("agents: {} is over {PROCESSES_MAX}", self.agents.len())));
         }
-        Ok(())
+        self.times.map_or(Ok(()), Times::check)
+    }
+
+    /// The configuration file of the replicas, unless they need none.
+    pub(super) fn configuration(&self) -> Option<String> {
+        self.times.map(Times::configuration)
     }
 
     /// Flags of replica `number` that do not depend on its addresses.
@@ -147,4 +196,29 @@ impl AgentOptions {
 
 fn millis(duration: Duration) -> String {
     format!("{}ms", duration.as_millis())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn times_that_no_replica_starts_with_are_refused() {
+        let times =
+            |heartbeat_ms, election_ms_min, election_ms_max| Times { heartbeat_ms, election_ms_min, election_ms_max };
+        assert!(times(100, 500, 1_000).check().is_ok());
+        for wrong in [times(0, 500, 1_000), times(100, 199, 1_000), times(100, 500, 500), times(u64::MAX, 500, 1_000)] {
+            assert!(matches!(wrong.check(), Err(Error::Option(_))), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn times_become_settings_of_the_replicas() {
+        let times = Times { heartbeat_ms: 25, election_ms_min: 150, election_ms_max: 300 };
+        let text = Options { times: Some(times), ..Options::new("quorate".into(), 3, 0) }.configuration().unwrap();
+        let lines: Vec<&str> = text.lines().collect();
+        let settings = ["heartbeat = \"25ms\"", "election_min = \"150ms\"", "election_max = \"300ms\""];
+        assert_eq!(lines, [&["[server.raft]"], &settings[..]].concat());
+        assert!(Options::new("quorate".into(), 3, 0).configuration().is_none());
+    }
 }

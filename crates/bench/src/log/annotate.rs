@@ -26,18 +26,28 @@ pub(crate) struct Annotate {
     connections: Vec<RunsClient<Channel>>,
     runs: Vec<String>,
     nonce: u64,
+    has_ids: bool,
 }
 
 impl Annotate {
     pub(crate) fn new(connections: Vec<Channel>, runs: Vec<String>) -> Self {
         let connections = connections.into_iter().map(RunsClient::new).collect();
-        Self { connections, runs, nonce: SystemEntropy.u64() }
+        Self { connections, runs, nonce: SystemEntropy.u64(), has_ids: true }
+    }
+
+    /// The same without request ids: of these, the product remembers no more than `requests_max` an hour.
+    pub(crate) fn without_ids(self) -> Self {
+        Self { has_ids: false, ..self }
     }
 }
 
 impl Target for Annotate {
     async fn operate(&self, connection: usize, number: u64) -> Result<(), String> {
-        let mut request = Request::new(annotation(&self.runs, self.nonce, number));
+        let mut annotation = annotation(&self.runs, self.nonce, number);
+        if !self.has_ids {
+            annotation.request_id.clear();
+        }
+        let mut request = Request::new(annotation);
         request.set_timeout(CALL_DEADLINE);
         let answer = self.connections[connection].clone().annotate_run(request).await;
         answer.map(drop).map_err(|status| status.to_string())

@@ -1,8 +1,7 @@
 //! What a measurement found, with the configuration that it holds for.
 
-use quorate_bench::log::Spread;
+use quorate_bench::log;
 use quorate_bench::tasks::{Driver, Report, TasksBench};
-use quorate_bench::{failover, log};
 use quorate_server::Tuning;
 use quorate_state::Settings;
 use serde::Serialize;
@@ -10,13 +9,19 @@ use serde::Serialize;
 use super::table::{Rows, entry};
 use super::{Paint, View};
 
+mod elections;
+mod failover;
 mod flood;
 mod rolling;
 mod state;
+mod timeouts;
 
+pub(crate) use elections::BenchElections;
+pub(crate) use failover::BenchFailover;
 pub(crate) use flood::BenchFlood;
 pub(crate) use rolling::BenchRolling;
 pub(crate) use state::BenchState;
+pub(crate) use timeouts::{BenchTimeouts, BenchTimeoutsRow};
 
 /// `bench tasks`.
 #[derive(Debug, Serialize)]
@@ -142,7 +147,12 @@ impl Build {
     }
 
     fn text(&self) -> String {
-        format!("quorate {} ({} build), {} cores, product defaults", self.version, self.build, self.cores)
+        format!("{}, product defaults", self.name())
+    }
+
+    /// Without a word on settings.
+    fn name(&self) -> String {
+        format!("quorate {} ({} build), {} cores", self.version, self.build, self.cores)
     }
 }
 
@@ -212,44 +222,5 @@ impl View for BenchLogRow {
 
     fn human(&self, paint: Paint) -> String {
         BenchLog { rows: vec![self.row.clone()] }.human(paint)
-    }
-}
-
-/// `bench failover`.
-#[derive(Debug, Serialize)]
-pub(crate) struct BenchFailover {
-    #[serde(flatten)]
-    row: failover::Row,
-    configuration: Build,
-}
-
-impl From<failover::Row> for BenchFailover {
-    fn from(row: failover::Row) -> Self {
-        Self { row, configuration: Build::ours() }
-    }
-}
-
-impl View for BenchFailover {
-    const SCHEMA: &'static str = "quorate.v1.bench_failover/1";
-
-    fn human(&self, paint: Paint) -> String {
-        let row = &self.row;
-        let verb = match row.fault {
-            failover::Fault::Kill => "killed",
-            failover::Fault::Stop => "stopped",
-            failover::Fault::Partition => "cut off from the other replicas",
-        };
-        let mut rows = Rows::new(paint, &["UNTIL", "MEDIAN MS", "MIN MS", "MAX MS"]);
-        let told = [
-            ("the next write", Some(row.write_ms)),
-            ("the next placement", Some(row.placement_ms)),
-            ("etcd: the next write", row.etcd_write_ms),
-            ("etcd with equal timeouts: the next write", row.etcd_equal_write_ms),
-        ];
-        for (what, Spread { median, min, max }) in told.into_iter().filter_map(|(what, spread)| Some((what, spread?))) {
-            let millis = |value: f64| entry(format!("{value:.0}"));
-            rows.row(vec![entry(what), millis(median), millis(min), millis(max)]);
-        }
-        format!("{}; the leader {verb} {} times\n\n{}", Build::ours().text(), row.rounds, rows.text())
     }
 }

@@ -459,34 +459,6 @@ fn bench_log() {
     assert!(value.get("etcd").is_none() && value.get("ratio").is_none(), "{value}");
 }
 
-#[test]
-fn bench_failover() {
-    use quorate_bench::failover::{Fault, Row};
-    use quorate_bench::log::Spread;
-
-    use super::bench::BenchFailover;
-
-    let spread = Spread { median: 900.0, min: 700.0, max: 1_100.0 };
-    let row = Row {
-        bench: "failover",
-        fault: Fault::Kill,
-        rounds: 5,
-        quorate: 900.0,
-        etcd: None,
-        ratio: None,
-        write_ms: spread,
-        placement_ms: spread,
-        etcd_write_ms: None,
-        etcd_equal_write_ms: None,
-    };
-    let view = BenchFailover::from(row);
-    let value: Value = serde_json::from_str(&json(&view)).unwrap();
-    assert_eq!((&value["schema"], &value["bench"]), (&BenchFailover::SCHEMA.into(), &"failover".into()));
-    assert_eq!((&value["fault"], &value["write_ms"]["max"]), (&"kill".into(), &1_100.0.into()));
-    let text = view.human(Paint::Never);
-    assert!(text.contains("killed 5 times") && !text.contains("etcd"), "{text}");
-}
-
 fn demonstration(attempts: Vec<v1::Attempt>) -> Demonstration {
     let mut ended = run();
     ended.state = v1::RunState::Succeeded.into();

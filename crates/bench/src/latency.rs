@@ -13,9 +13,9 @@ const MICROS_MAX: u64 = 24 * 3600 * 1_000_000;
 /// Significant decimal digits that are kept.
 const DIGITS: u8 = 3;
 
-/// Latencies of many tasks.
+/// Latencies of many tasks or writes, in little memory.
 #[derive(Clone, Debug)]
-pub(super) struct Latencies(Histogram<u64>);
+pub(crate) struct Latencies(Histogram<u64>);
 
 /// What they come to.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
@@ -46,20 +46,20 @@ impl Default for Latencies {
 }
 
 impl Latencies {
-    pub(super) fn record(&mut self, latency: Duration) {
+    pub(crate) fn record(&mut self, latency: Duration) {
         let micros = u64::try_from(latency.as_micros()).unwrap_or(MICROS_MAX);
         self.0.saturating_record(micros.clamp(1, MICROS_MAX));
     }
 
-    pub(super) fn add(&mut self, other: &Self) -> Result<(), Error> {
+    pub(crate) fn add(&mut self, other: &Self) -> Result<(), Error> {
         self.0.add(&other.0).map_err(|error| Error::Outcome(format!("latencies do not add up: {error}")))
     }
 
-    pub(super) fn count(&self) -> u64 {
+    pub(crate) fn count(&self) -> u64 {
         self.0.len()
     }
 
-    pub(super) fn quantiles(&self) -> Quantiles {
+    pub(crate) fn quantiles(&self) -> Quantiles {
         let millis = |micros: u64| (micros as f64 / 100.0).round() / 10.0;
         Quantiles {
             p50_ms: millis(self.0.value_at_quantile(0.5)),
