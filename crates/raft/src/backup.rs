@@ -13,7 +13,7 @@ use quorate_seams::{Disk, DiskView, Row, Table};
 use quorate_state::{Change, ClusterId, Meta, Revision, State};
 
 use crate::life::{self, Home, NewLife};
-use crate::snapshot::{pieces, row_from};
+use crate::snapshot::{Rows, pieces, row_from};
 use crate::{ReadError, Seams, store, wire};
 
 /// Bytes of rows in one piece; a larger row is a piece of its own.
@@ -60,7 +60,7 @@ impl Backup {
 
     /// The encoded pieces in their order, each with the digest of all up to it. It ends after an error.
     pub fn pieces(self) -> impl Iterator<Item = Result<(Bytes, Bytes), ReadError>> + Send {
-        let mut rows = pieces(self.view, PIECE_BYTES);
+        let mut rows = pieces(Rows::new(self.view), PIECE_BYTES);
         let mut chain = Chain::default();
         let mut end = Some(pb::End::default());
         let mut header = Some(self.header);

@@ -109,7 +109,8 @@ async fn goes(standing: &Standing, heard: &Heard, links: &Links) -> bool {
     let parted = Instant::now();
     let lease = Duration::from_millis(links.tuning.election_ms_max);
     let mut pause = KNOCK_EVERY;
-    while heard.last() < parted && parted.elapsed() < lease {
+    // What came just before may be read just after; a leader that lives goes on being heard.
+    while heard.last() < parted + patience(links) && parted.elapsed() < lease {
         if is_refused(&links.network, &standing.leader.1, patience(links)).await {
             return true;
         }

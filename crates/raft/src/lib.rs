@@ -11,6 +11,8 @@
 //! and only the simulator may say that a new one is fit.
 //! **Invariant:** log, vote, rows and the record of what was applied share one write-ahead log, so
 //! a row that is durable has its log entry and its applied index durable with it.
+//! **Invariant:** a snapshot is installed from pieces of one view, each of which has the digest that
+//! its sender gave it, or not at all, because a mix of two views is a state that nobody ever had.
 //! **Invariant:** openraft never sees a message whose cluster, group, store or start count is
 //! wrong, because it cannot tell a wiped or restored disk from the one it knew.
 

@@ -22,6 +22,9 @@ use crate::succession::Heard;
 const CONNECTIONS_MAX: usize = 256;
 /// Calls under way on one connection.
 const CALLS_PER_CONNECTION_MAX: usize = 64;
+/// Bytes that a peer may send on one connection before we have taken any of them: on a way of 200 ms there
+/// and back, 20 MB per second.
+const WINDOW_BYTES: u32 = 4 << 20;
 /// Silence on a connection after which its peer is asked for a sign of life. One that vanished
 /// without a word would keep its permit for ever.
 const KEEPALIVE_INTERVAL: Duration = Duration::from_secs(5);
@@ -50,6 +53,8 @@ pub(crate) async fn serve(listener: Box<dyn Listener>, service: Service, stop: C
         .max_encoding_message_size(MESSAGE_BYTES_MAX);
     let served = tonic::transport::Server::builder()
         .concurrency_limit_per_connection(CALLS_PER_CONNECTION_MAX)
+        .initial_stream_window_size(WINDOW_BYTES)
+        .initial_connection_window_size(WINDOW_BYTES)
         .http2_keepalive_interval(Some(KEEPALIVE_INTERVAL))
         .http2_keepalive_timeout(Some(KEEPALIVE_TIMEOUT))
         .serve_with_incoming_shutdown(service, Box::pin(connections), stop.cancelled_owned())
@@ -158,6 +163,7 @@ mod tests {
     use quorate_state::Uuid;
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{Mutex, mpsc};
+    use tokio_util::task::TaskTracker;
 
     use super::*;
     use crate::gate::Gate;
@@ -167,7 +173,10 @@ mod tests {
     use crate::measures::Measures;
     use crate::network::Links;
     use crate::read::Barrier;
+    use crate::service::Inbox;
+    use crate::snapshot::Staging;
     use crate::state_machine::Published;
+    use crate::store::Store;
     use crate::succession::Heard;
     use crate::{Identity, Tuning};
 
@@ -196,7 +205,7 @@ mod tests {
         let identity = Identity { cluster: Uuid(1), replica: 1, store: Uuid(1) };
         let published = Arc::new(Published::new(PurgeBound::default(), 1));
         let disk = Arc::new(RocksDisk::open(dir.path()).unwrap());
-        let gate = Arc::new(Gate::new(identity, Default::default(), disk, Halt::new(), published.clone()));
+        let gate = Arc::new(Gate::new(identity, Default::default(), disk.clone(), Halt::new(), published.clone()));
         let measures = Arc::new(Measures::new().unwrap());
         let links = Links {
             gate: gate.clone(),
@@ -204,8 +213,10 @@ mod tests {
             entropy: Arc::new(quorate_seams::SystemEntropy),
             halt: Halt::new(),
             measures: measures.clone(),
+            views: Arc::default(),
             tuning: Tuning::default(),
         };
+        let staging = Arc::new(Mutex::new(Staging::new(Store::new(disk))));
         Service {
             gate,
             links,
@@ -215,7 +226,7 @@ mod tests {
             measures,
             heard: Arc::new(Heard::new()),
             barrier: Barrier::closed(),
-            incoming: Mutex::default(),
+            inbox: Inbox { staging, tasks: TaskTracker::new(), halt: Halt::new() },
         }
     }
 

@@ -47,7 +47,8 @@ impl PurgeBound {
         self.0.fetch_max(index, Ordering::SeqCst);
     }
 
-    fn allows(&self, index: u64) -> bool {
+    /// This entry is applied.
+    pub(crate) fn allows(&self, index: u64) -> bool {
         index < self.0.load(Ordering::SeqCst)
     }
 }

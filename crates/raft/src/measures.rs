@@ -43,6 +43,7 @@ pub(crate) struct Measures {
     peer_sync: prometheus::GaugeVec,
     snapshots: IntCounterVec,
     snapshot_bytes: IntCounterVec,
+    snapshots_resumed: IntCounterVec,
     snapshot: Histogram,
     slow_disk: IntGauge,
     times_too_short: IntGauge,
@@ -118,6 +119,11 @@ impl Measures {
                 &["way", "outcome"],
             )?,
             snapshot_bytes: made.counters("quorate_snapshot_bytes_total", "Bytes of rows in them.", &["way"])?,
+            snapshots_resumed: made.counters(
+                "quorate_snapshots_resumed_total",
+                "Transfers of snapshots that went on where one before had broken.",
+                &["way"],
+            )?,
             snapshot: made.latency("quorate_snapshot_seconds", "Time to send a snapshot and have it installed.")?,
             slow_disk: made.gauge("quorate_disk_slow", "1 while this replica finds its own device slow.")?,
             times_too_short: made.gauge(
@@ -173,6 +179,11 @@ impl Measures {
     /// A piece of a snapshot went over the wire.
     pub(crate) fn snapshot_piece(&self, way: Way, bytes: usize) {
         self.snapshot_bytes.with_label_values(&[way.name()]).inc_by(bytes as u64);
+    }
+
+    /// A transfer goes on where one before it broke.
+    pub(crate) fn snapshot_resumed(&self, way: Way) {
+        self.snapshots_resumed.with_label_values(&[way.name()]).inc();
     }
 
     /// A transfer ended, or broke.

@@ -31,7 +31,7 @@ use crate::channel::{self, Client};
 use crate::gate::{Gate, says_removed};
 use crate::halt::Halt;
 use crate::measures::Measures;
-use crate::snapshot::{Image, Snapshot};
+use crate::snapshot::{Image, Snapshot, Views};
 use crate::type_config::{Peer, ReplicaId, TypeConfig};
 use crate::{StopReason, Tuning, wire};
 use line::Line;
@@ -50,6 +50,7 @@ pub(crate) struct Links {
     pub(crate) entropy: Arc<dyn Entropy>,
     pub(crate) halt: Halt,
     pub(crate) measures: Arc<Measures>,
+    pub(crate) views: Arc<Views>,
     pub(crate) tuning: Tuning,
 }
 

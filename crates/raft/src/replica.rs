@@ -26,7 +26,8 @@ use crate::measures::Measures;
 use crate::network::Links;
 use crate::propose::Proposer;
 use crate::read::{Barrier, Forward, Quorum, UpToDate};
-use crate::service::Service;
+use crate::service::{Inbox, Service};
+use crate::snapshot::{self, Staging, Views};
 use crate::state_machine::{Published, StateMachine};
 use crate::store::{self, Store};
 use crate::succession::{self, Heard};
@@ -99,6 +100,8 @@ impl Replica {
         let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
         let measures = Arc::new(Measures::new().map_err(|error| Error::Measures(error.to_string()))?);
         let machine = StateMachine::load(store.clone(), published.clone())?.measured(measures.clone());
+        let views = Arc::new(Views::default());
+        let machine = machine.sending(views.clone());
         let Formed { identity, founder, start } =
             formation::form(&config.formation, &applicant, &seams, &shutdown).await?;
         let me = Peer { store: identity.store, ..applicant.peer.clone() };
@@ -113,6 +116,7 @@ impl Replica {
             entropy: seams.entropy.clone(),
             halt: halt.clone(),
             measures: measures.clone(),
+            views: views.clone(),
             tuning: config.tuning.clone(),
         };
         let consensus = |error: &dyn std::fmt::Display| Error::Consensus(error.to_string());
@@ -135,6 +139,8 @@ impl Replica {
         let (forward, forwarded) = Barrier::new(forward, deadline, up_to_date.clone());
         let registrar = Arc::new(Registrar::new(identity, published.clone(), config.tuning.clone()));
         let heard = Arc::new(Heard::new());
+        let tasks = TaskTracker::new();
+        let staging = Arc::new(tokio::sync::Mutex::new(Staging::new(store.clone())));
         let service = Service {
             gate,
             published: published.clone(),
@@ -144,14 +150,13 @@ impl Replica {
             measures: measures.clone(),
             heard: heard.clone(),
             links: links.clone(),
-            incoming: tokio::sync::Mutex::default(),
+            inbox: Inbox { staging: staging.clone(), tasks: tasks.clone(), halt: halt.clone() },
         };
         let peers = match config.formation {
             Formation::Join { peers } => peers,
             Formation::Init | Formation::Run => vec![],
         };
 
-        let tasks = TaskTracker::new();
         let stop = CancellationToken::new();
         tasks.spawn(listener::serve(bound, service, stop.clone()));
         raft.run();
@@ -164,6 +169,7 @@ impl Replica {
         tasks.spawn(until(stop.clone(), batches));
         tasks.spawn(until(stop.clone(), rounds));
         tasks.spawn(until(stop.clone(), forwarded));
+        tasks.spawn(until(stop.clone(), snapshot::tidy(raft.clone(), views, staging, halt.clone())));
         tasks.spawn(until(stop.clone(), compare::watch(raft.clone(), published.clone(), links.clone())));
         let health = Arc::new(Health::default());
         let watch = health::Watch {

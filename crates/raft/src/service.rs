@@ -1,5 +1,7 @@
 //! What this replica answers to the others: each message passes the gate, then goes to openraft.
 
+mod receiver;
+
 use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
@@ -14,17 +16,20 @@ use tonic::{Request, Response, Status, Streaming};
 use crate::departed;
 use crate::gate::Gate;
 use crate::join::Registrar;
-use crate::measures::{Measures, Way};
+use crate::measures::Measures;
 use crate::network::Links;
 use crate::read::Barrier;
-use crate::snapshot::{Image, Incoming, Received, Snapshot};
 use crate::state_machine::Published;
 use crate::succession::Heard;
-use crate::type_config::{SnapshotMeta, TypeConfig};
+use crate::type_config::TypeConfig;
 use crate::wire::{self, WireError};
+use receiver::Receiver;
+
+pub(crate) use receiver::Inbox;
 
 type Answer<T> = Result<Response<T>, Status>;
 type AppendReplies = openraft::base::BoxStream<'static, Result<pb::AppendReply, Status>>;
+type SnapshotReplies = openraft::base::BoxStream<'static, Result<pb::SnapshotReply, Status>>;
 
 /// The server side of one replica.
 pub(crate) struct Service {
@@ -36,19 +41,13 @@ pub(crate) struct Service {
     pub(crate) measures: Arc<Measures>,
     pub(crate) heard: Arc<Heard>,
     pub(crate) links: Links,
-    pub(crate) incoming: Mutex<Transfer>,
-}
-
-/// The snapshot that is coming in.
-#[derive(Default)]
-pub(crate) struct Transfer {
-    meta: Option<pb::SnapshotMeta>,
-    incoming: Incoming,
+    pub(crate) inbox: Inbox,
 }
 
 #[tonic::async_trait]
 impl Replicas for Service {
     type AppendStream = AppendReplies;
+    type SnapshotStream = SnapshotReplies;
 
     async fn append(&self, request: Request<Streaming<pb::AppendRequest>>) -> Answer<AppendReplies> {
         let raft = self.gate.raft()?.clone();
@@ -106,42 +105,11 @@ impl Replicas for Service {
         }))
     }
 
-    async fn snapshot(&self, request: Request<pb::SnapshotChunk>) -> Answer<pb::SnapshotReply> {
-        let chunk = request.into_inner();
-        let from = self.gate.check(chunk.header.as_ref()).await?;
-        let vote = wire::vote_from(chunk.vote)?;
-        let bytes = chunk.rows.iter().map(|row| row.key.len() + row.value.len()).sum();
-        self.measures.snapshot_piece(Way::Received, bytes);
-        let whole = {
-            let mut transfer = self.incoming.lock().await;
-            if chunk.sequence == 0 {
-                transfer.meta = chunk.meta;
-            }
-            let taken = transfer.incoming.take(chunk.transfer, chunk.sequence, chunk.rows, chunk.last);
-            if taken.is_err() {
-                self.measures.snapshot_ended(Way::Received, false);
-            }
-            taken.map_err(Status::aborted)?.map(|rows| (transfer.meta.take(), rows))
-        };
-        let header = Some(self.gate.header(from));
-        let Some((meta, rows)) = whole else {
-            return Ok(Response::new(pb::SnapshotReply { header, vote: Some(wire::vote_to(&vote)) }));
-        };
-        let meta = meta.ok_or(WireError::Missing("snapshot.meta"))?;
-        let snapshot = Snapshot {
-            meta: SnapshotMeta {
-                last_log_id: meta.last_log_id.as_ref().map(wire::log_id_from),
-                last_membership: wire::stored_membership_from(meta.membership)?,
-            },
-            snapshot: Image::Rows(Box::new(Received {
-                applied: meta.applied.ok_or(WireError::Missing("snapshot.applied"))?,
-                rows,
-            })),
-        };
-        let installed = self.gate.raft()?.install_full_snapshot(vote, snapshot).await;
-        self.measures.snapshot_ended(Way::Received, installed.is_ok());
-        let response = installed.map_err(|error| Status::unavailable(error.to_string()))?;
-        Ok(Response::new(pb::SnapshotReply { header, vote: Some(wire::vote_to(&response.vote)) }))
+    async fn snapshot(&self, request: Request<Streaming<pb::SnapshotPart>>) -> Answer<SnapshotReplies> {
+        let Self { gate, published, measures, inbox, .. } = self;
+        let receiver =
+            Receiver::new(gate.raft()?.clone(), gate.clone(), published.clone(), measures.clone(), inbox.clone());
+        Ok(Response::new(Box::pin(receiver.answers(request.into_inner()))))
     }
 
     async fn join(&self, request: Request<pb::JoinRequest>) -> Answer<pb::JoinReply> {

@@ -3,32 +3,49 @@
 //! A snapshot is never built in memory nor stored beside the rows. What is on disk *is* the
 //! snapshot; "building" one makes it durable, and sending one reads a view of it in key order.
 
-use std::sync::Arc;
+mod staging;
+mod views;
 
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
+use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, DiskError, DiskView, Durability, Row, Table};
+use tokio::sync::Mutex;
 
+use crate::StopReason;
+use crate::halt::Halt;
 use crate::store::{self, Store};
-use crate::type_config::{SnapshotMeta, TypeConfig};
+use crate::type_config::{Raft, SnapshotMeta, TypeConfig};
 use crate::wire::WireError;
+
+pub(crate) use staging::{Staging, StagingError};
+pub(crate) use views::{Mark, Outgoing, Views};
 
 pub(crate) type Snapshot = openraft::type_config::alias::SnapshotOf<TypeConfig, Image>;
 
 /// The tables that are part of a snapshot, in the order in which they are sent.
 pub(crate) const TABLES: [Table; 2] = [Table::State, Table::Events];
 
-/// No snapshot that comes in may be larger; it is held in memory until it is whole.
-pub(crate) const SNAPSHOT_BYTES_MAX: usize = 8 << 30;
+/// A row and where it belongs.
+pub(crate) type TableRow = (Table, Row);
+/// Where a row is.
+pub(crate) type Place = (Table, Bytes);
 
 /// Rows read from disk at once. A row may have as many bytes as a log entry, and all of a page are
 /// in memory together.
 const PAGE_ROWS: usize = 64;
 
+/// Between two looks for what can be given up.
+const TIDY_PAUSE: Duration = Duration::from_secs(30);
+
 /// What a snapshot consists of.
 pub(crate) enum Image {
     /// A point in time of our own disk.
-    View(Arc<dyn DiskView>),
+    View(Arc<Outgoing>),
     /// Everything that a leader sent.
     Rows(Box<Received>),
 }
@@ -37,7 +54,7 @@ pub(crate) enum Image {
 pub(crate) struct Received {
     /// What the leader's store said of it.
     pub(crate) applied: pb::Applied,
-    pub(crate) rows: Vec<(Table, Row)>,
+    pub(crate) rows: Vec<TableRow>,
 }
 
 impl Image {
@@ -45,9 +62,9 @@ impl Image {
     pub(crate) fn collect(self) -> Result<Received, crate::Error> {
         match self {
             Self::Rows(received) => Ok(*received),
-            Self::View(view) => {
-                let applied = store::read(&*view, store::APPLIED)?.unwrap_or_default();
-                let rows = Rows::new(view).collect::<Result<_, _>>()?;
+            Self::View(out) => {
+                let applied = store::read(&*out.view, store::APPLIED)?.unwrap_or_default();
+                let rows = Rows::new(out.view.clone()).collect::<Result<_, _>>()?;
                 Ok(Received { applied, rows })
             }
         }
@@ -67,7 +84,25 @@ impl RaftSnapshotBuilder<TypeConfig> for Builder {
     async fn build_snapshot(&mut self) -> Result<Snapshot, std::io::Error> {
         // An empty batch that is synced takes everything before it along.
         self.store.write(Batch::default(), Durability::Synced).await?;
-        Ok(Snapshot { meta: self.meta.clone(), snapshot: Image::View(self.view.clone()) })
+        let out = Outgoing::new(self.meta.clone(), self.view.clone());
+        Ok(Snapshot { meta: self.meta.clone(), snapshot: Image::View(Arc::new(out)) })
+    }
+}
+
+/// Gives up, now and then, the view that no follower comes back for and the pieces that no leader adds to.
+pub(crate) async fn tidy(raft: Raft, views: Arc<Views>, staging: Arc<Mutex<Staging>>, halt: Halt) {
+    loop {
+        tokio::time::sleep(TIDY_PAUSE).await;
+        {
+            let metrics = raft.metrics();
+            let metrics = metrics.borrow_watched();
+            let leads = metrics.current_leader == Some(metrics.id);
+            let members = metrics.membership_config.membership();
+            views.tidy(|follower| leads && members.get_node(&follower).is_some());
+        }
+        if let Err(error) = staging.lock().await.tidy().await {
+            halt.because(StopReason::Storage(store::with_causes(&error)));
+        }
     }
 }
 
@@ -85,6 +120,12 @@ pub(crate) struct Rows {
 impl Rows {
     pub(crate) fn new(view: Arc<dyn DiskView>) -> Self {
         Self::of(view, &TABLES)
+    }
+
+    /// Those after a place.
+    pub(crate) fn after(view: Arc<dyn DiskView>, (table, key): &Place) -> Self {
+        let number = TABLES.iter().position(|other| other == table).unwrap_or(TABLES.len());
+        Self { at: Some((number, after(key))), ..Self::new(view) }
     }
 
     /// Without the events, which nobody keeps in memory.
@@ -112,8 +153,7 @@ impl Iterator for Rows {
                 Err(error) => return Some(Err(error)),
             };
             self.at = Some(match rows.last() {
-                // The least key after the last.
-                Some((last, _)) => (number, [last, &[0][..]].concat()),
+                Some((last, _)) => (number, after(last)),
                 None => (number + 1, vec![]),
             });
             (self.page, self.page_table) = (rows.into_iter(), table);
@@ -121,13 +161,18 @@ impl Iterator for Rows {
     }
 }
 
+/// The least key after this one.
+fn after(key: &[u8]) -> Vec<u8> {
+    [key, &[0]].concat()
+}
+
 /// The rows of a view in pieces of at most `bytes` each, but for rows that are larger and go alone.
 /// The last one is marked; there is always a last one, if only an empty one.
 pub(crate) fn pieces(
-    view: Arc<dyn DiskView>,
+    rows: Rows,
     bytes: usize,
 ) -> impl Iterator<Item = Result<(Vec<pb::SnapshotRow>, bool), DiskError>> {
-    let mut rows = Rows::new(view).peekable();
+    let mut rows = rows.peekable();
     let mut done = false;
     std::iter::from_fn(move || {
         if done {
@@ -154,12 +199,17 @@ pub(crate) fn pieces(
     })
 }
 
-fn row_to((table, (key, value)): (Table, Row)) -> pb::SnapshotRow {
+fn row_to((table, (key, value)): TableRow) -> pb::SnapshotRow {
     let table = if table == Table::Events { 2 } else { 1 };
     pb::SnapshotRow { table, key, value }
 }
 
-pub(crate) fn row_from(row: pb::SnapshotRow) -> Result<(Table, Row), WireError> {
+/// Where it stands in the view that it was read from.
+pub(crate) fn place_of(row: &pb::SnapshotRow) -> Place {
+    (if row.table == 2 { Table::Events } else { Table::State }, row.key.clone())
+}
+
+pub(crate) fn row_from(row: pb::SnapshotRow) -> Result<TableRow, WireError> {
     let table = match row.table {
         1 => Table::State,
         2 => Table::Events,
@@ -168,72 +218,12 @@ pub(crate) fn row_from(row: pb::SnapshotRow) -> Result<(Table, Row), WireError> 
     Ok((table, (row.key, row.value)))
 }
 
-/// The one transfer under way on a receiver. A piece out of order ends it.
-#[derive(Default)]
-pub(crate) struct Incoming {
-    transfer: u64,
-    next: u64,
-    bytes: usize,
-    rows: Vec<(Table, Row)>,
-}
-
-impl Incoming {
-    /// Takes a piece; the rows of all, once the last is there.
-    pub(crate) fn take(
-        &mut self,
-        transfer: u64,
-        sequence: u64,
-        rows: Vec<pb::SnapshotRow>,
-        last: bool,
-    ) -> Result<Option<Vec<(Table, Row)>>, &'static str> {
-        if sequence == 0 {
-            *self = Self { transfer, ..Self::default() };
-        }
-        if transfer != self.transfer || sequence != self.next {
-            *self = Self::default();
-            return Err("a piece of the snapshot is missing: start again");
-        }
-        self.next += 1;
-        self.bytes += rows.iter().map(|row| row.key.len() + row.value.len()).sum::<usize>();
-        if self.bytes > SNAPSHOT_BYTES_MAX {
-            *self = Self::default();
-            return Err("the snapshot is over SNAPSHOT_BYTES_MAX");
-        }
-        for row in rows {
-            self.rows.push(row_from(row).map_err(|_| "a row of the snapshot names an unknown table")?);
-        }
-        Ok(last.then(|| std::mem::take(self).rows))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use quorate_disk::RocksDisk;
     use quorate_seams::Disk as _;
 
     use super::*;
-
-    fn row(key: &'static str) -> pb::SnapshotRow {
-        pb::SnapshotRow { table: 1, key: key.into(), value: "".into() }
-    }
-
-    #[test]
-    fn pieces_in_order_make_a_whole() {
-        let mut incoming = Incoming::default();
-        assert_eq!(incoming.take(7, 0, vec![row("a")], false), Ok(None));
-        let whole = incoming.take(7, 1, vec![row("b")], true).unwrap().unwrap();
-        assert_eq!(whole.iter().map(|(_, (key, _))| key.as_ref()).collect::<Vec<_>>(), [b"a", b"b"]);
-    }
-
-    #[test]
-    fn a_missing_piece_or_another_transfer_ends_it() {
-        let mut incoming = Incoming::default();
-        assert_eq!(incoming.take(7, 0, vec![row("a")], false), Ok(None));
-        assert!(incoming.take(7, 2, vec![row("c")], true).is_err());
-        assert!(incoming.take(7, 1, vec![row("b")], true).is_err(), "the transfer is over");
-        assert_eq!(incoming.take(8, 0, vec![row("a")], false), Ok(None));
-        assert!(incoming.take(7, 1, vec![row("b")], true).is_err());
-    }
 
     /// Every piece of a disk with rows of these sizes, as the sizes of its values.
     async fn cut(sizes: &[usize], bytes: usize) -> Vec<(Vec<usize>, bool)> {
@@ -245,7 +235,7 @@ mod tests {
             batch.put(table, format!("{number:04}"), vec![7; *size]);
         }
         disk.submit(batch, Durability::Buffered).await.unwrap();
-        let cut = pieces(disk.view(), bytes).map(|piece| {
+        let cut = pieces(Rows::new(disk.view()), bytes).map(|piece| {
             let (rows, last) = piece.unwrap();
             (rows.iter().map(|row| row.value.len()).collect(), last)
         });

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 
 use crate::log_store::LogStore;
 use crate::measures::Measures;
-use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES};
+use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES, Views};
 use crate::store::{self, Store};
 use crate::type_config::{LogEntry, LogId, Outcome, Peer, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
 use crate::{Error, log_store, wire};
@@ -41,6 +41,8 @@ pub(crate) struct StateMachine {
     done: Done,
     /// None for a machine that serves nobody.
     measures: Option<Arc<Measures>>,
+    /// Where the view is kept that is sent to others.
+    views: Arc<Views>,
     /// Rows that nobody waits for, where [`Bug::RowsHeldPastPurge`] is planted; else always empty.
     held: Chunk,
 }
@@ -77,7 +79,8 @@ impl StateMachine {
         if let Some(first) = broken.first() {
             return Err(Error::Damaged(format!("{first} ({} findings in its rows)", broken.len())));
         }
-        let machine = Self { store, published, state, done, measures: None, held: Chunk::default() };
+        let machine =
+            Self { store, published, state, done, measures: None, views: Arc::default(), held: Chunk::default() };
         machine.publish();
         Ok(machine)
     }
@@ -85,6 +88,11 @@ impl StateMachine {
     /// The same, measured.
     pub(crate) fn measured(self, measures: Arc<Measures>) -> Self {
         Self { measures: Some(measures), ..self }
+    }
+
+    /// The same, sharing the view that it hands out with whoever sends it.
+    pub(crate) fn sending(self, views: Arc<Views>) -> Self {
+        Self { views, ..self }
     }
 
     /// Applies what the log holds beyond what was applied, in memory, and adds its rows to a batch.
@@ -275,12 +283,17 @@ impl RaftStateMachine<TypeConfig> for StateMachine {
         self.install(meta, received).await.map_err(|error| store.fail(&error))
     }
 
-    /// What is on disk now, which may be newer than the snapshot that openraft last asked to build.
+    /// What is on disk now, which may be newer than the snapshot that openraft last asked to build; or
+    /// what a follower has some of already.
     async fn get_current_snapshot(&mut self) -> Result<Option<Snapshot>, io::Error> {
-        Ok(self
-            .done
-            .log_id
-            .map(|_| Snapshot { meta: self.snapshot_meta(), snapshot: Image::View(self.store.disk().view()) }))
+        if self.done.log_id.is_none() {
+            return Ok(None);
+        }
+        let purged: Option<pb::Mark> = self.store.read(store::PURGED)?;
+        let purged = purged.and_then(|mark| mark.log_id).map(|id| id.index);
+        let fresh = || (self.snapshot_meta(), self.store.disk().view());
+        let (meta, out) = self.views.hand_out(purged, fresh);
+        Ok(Some(Snapshot { meta, snapshot: Image::View(out) }))
     }
 }
 

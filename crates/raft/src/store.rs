@@ -16,6 +16,7 @@ pub(crate) const VOTE: &[u8] = b"vote";
 pub(crate) const COMMITTED: &[u8] = b"committed";
 pub(crate) const PURGED: &[u8] = b"purged";
 pub(crate) const APPLIED: &[u8] = b"applied";
+pub(crate) const STAGED: &[u8] = b"staged";
 
 /// The number of this version's store; docs/formats.md lists what each number means. A store with
 /// a higher one is refused.
@@ -24,6 +25,16 @@ pub(crate) const STORE_FORMAT: u32 = 1;
 /// Under which the start count of a peer's store is remembered.
 pub(crate) fn start_of(store: Uuid) -> Bytes {
     format!("start/{store}").into()
+}
+
+/// The key of a piece of the snapshot that comes in, in the order of their numbers.
+pub(crate) fn staged_piece(number: u64) -> Bytes {
+    format!("staged/{number:016x}").into()
+}
+
+/// The least key after those of all pieces.
+pub(crate) fn staged_end() -> Bytes {
+    Bytes::from_static(b"staged0")
 }
 
 /// The key of a log entry: big-endian, so that key order is log order.

@@ -3,6 +3,8 @@
 #[path = "suite/damage.rs"]
 mod damage;
 mod members;
+#[path = "suite/snapshots.rs"]
+mod snapshots;
 #[path = "suite/speed.rs"]
 mod speed;
 mod support;

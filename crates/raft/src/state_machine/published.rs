@@ -81,6 +81,11 @@ impl Published {
         (1..=members.highest).contains(&replica) && !members.ids.contains(&replica)
     }
 
+    /// The rows of this entry are on disk, or those of a later one.
+    pub(crate) fn has_applied(&self, index: u64) -> bool {
+        self.purge_below.allows(index)
+    }
+
     /// The digests that are remembered, oldest first.
     pub(crate) fn checkpoints(&self) -> Vec<(Revision, Digest)> {
         self.lock_checkpoints().iter().copied().collect()

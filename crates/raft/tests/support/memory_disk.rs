@@ -19,6 +19,8 @@ struct Content {
     broken: Option<DiskError>,
     /// Writes work, but making them durable does not.
     syncs_broken: Option<DiskError>,
+    /// Called when tables are about to be replaced.
+    replacing: Option<Arc<dyn Fn() + Send + Sync>>,
 }
 
 struct View(Arc<Rows>);
@@ -45,6 +47,11 @@ impl MemoryDisk {
     /// From now on every sync fails, of what was written before too.
     pub(crate) fn fail_syncs(&self, error: DiskError) {
         self.0.lock().unwrap().syncs_broken = Some(error);
+    }
+
+    /// From now on this is called before tables are replaced.
+    pub(crate) fn before_replace(&self, call: impl Fn() + Send + Sync + 'static) {
+        self.0.lock().unwrap().replacing = Some(Arc::new(call));
     }
 
     fn of(rows: Arc<Rows>) -> Self {
@@ -89,6 +96,10 @@ impl Disk for MemoryDisk {
     }
 
     fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+        let replacing = self.0.lock().unwrap().replacing.clone();
+        if let Some(call) = replacing {
+            call();
+        }
         let mut batch = Batch::default();
         for (table, key) in self.0.lock().unwrap().now.keys().filter(|(table, _)| tables.contains(table)) {
             batch.delete(*table, key.clone());

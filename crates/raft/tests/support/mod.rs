@@ -1,5 +1,6 @@
 //! Replicas in one process, over real sockets on the loopback.
 
+pub(crate) mod breaking_network;
 pub(crate) mod far_network;
 pub(crate) mod memory_disk;
 pub(crate) mod silent_network;
@@ -58,7 +59,8 @@ pub(crate) async fn learner(peer: &Node, disk: impl Disk) -> Node {
     try_start_as(join, disk, "127.0.0.1:0", true).await.unwrap()
 }
 
-async fn try_start_with(
+/// The same with everything that can be chosen.
+pub(crate) async fn try_start_with(
     tuning: Tuning,
     network: Arc<dyn Network>,
     formation: Formation,
