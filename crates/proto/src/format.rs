@@ -51,6 +51,12 @@ pub enum FormatError {
         "{0} is missing, or of a kind that this version does not know: run the version that wrote it, or a newer one"
     )]
     Missing(&'static str),
+    /// A feature is enabled that this version does not have.
+    #[error("feature number {number} is enabled in this cluster, and this version does not have it: run a newer one")]
+    Feature {
+        /// The feature's number.
+        number: u32,
+    },
     /// A field has a value that nothing of ours writes.
     #[error("field {field} is not valid: {why}")]
     Field {
@@ -66,7 +72,9 @@ pub enum FormatError {
     #[error("{0} has fields that this version does not know: run the version that wrote it, or a newer one")]
     Unfaithful(&'static str),
     /// The key of a row is not one of ours.
-    #[error("a row has the key {0:02x?}, which no version known here writes")]
+    #[error(
+        "a row has the key {0:02x?}, which no version known here writes: run the version that wrote it, or a newer one"
+    )]
     Key(Vec<u8>),
     /// A run was read before its spec.
     #[error("run {0} has no spec: rows must be read in key order")]

@@ -17,7 +17,7 @@ use prost::Message;
 use quorate_state::{Change, Digest, Graph, JobSpec, Millis, RunId};
 
 use crate::format::FormatError;
-use crate::format::parts::{digest_from, digest_to, settings_from, settings_to, spec_from};
+use crate::format::parts::{digest_from, digest_to, feature_from, settings_from, settings_to, spec_from};
 use crate::log::v1 as pb;
 use key::{Key, Kind};
 
@@ -101,9 +101,18 @@ pub fn encode_change(change: &Change) -> RowWrite {
             put(Key::of(Kind::Attempt).attempt(attempt.id), task::attempt_to(attempt).encode_to_vec())
         }
         Change::Request(row) => put(Key::request(&row.key()), reply::request_to(row).encode_to_vec()),
+        Change::Feature(row) => {
+            put(Key::of(Kind::Feature).number(row.feature.number()), object::feature_to(row).encode_to_vec())
+        }
         Change::RequestGone(key) => RowWrite::Delete { key: Key::request(key).done() },
         Change::EventsBelow(revision) => RowWrite::DeleteEventsBelow { to: event_key(*revision, 0) },
     }
+}
+
+/// The keys of the rows that enable features: from the first, to before the second.
+pub fn feature_keys() -> (Bytes, Bytes) {
+    let first = Kind::Feature as u8;
+    (Bytes::from(vec![first]), Bytes::from(vec![first + 1]))
 }
 
 /// The change that a row of the state stands for. Read rows in key order: it is the order in which
@@ -155,6 +164,10 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Request => {
             let key = parts.request()?;
             Change::Request(Arc::new(reply::request_from(key, message("a request row", value)?)?))
+        }
+        Kind::Feature => {
+            let feature = feature_from(parts.number()?)?;
+            Change::Feature(object::feature_from_row(feature, &message("a feature row", value)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

@@ -150,6 +150,8 @@ impl From<Rejection> for ApiError {
             Rejection::ClusterInOtherRegion { cluster, region: _, claimed: _ } => {
                 precondition("CLUSTER_IN_REGION", cluster.to_string(), why)
             }
+            Rejection::UnknownNode(name) => Self::NotFound { kind: "node".into(), name: name.to_string() },
+            Rejection::FeatureNotEnabled(feature) => precondition("FEATURE", feature.to_string(), why),
             Rejection::EpochOver { node: _, epoch: _ } => Self::Stale(why),
             Rejection::Stale(_) => Self::Stale(why),
             Rejection::Infeasible(_) => precondition("FEASIBLE", "placement".into(), why),

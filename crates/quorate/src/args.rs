@@ -206,6 +206,8 @@ mod tests {
             "quorate run wait x --timeout 10s",
             "quorate task why x split[0]",
             "quorate node list --json",
+            "quorate node cordon eu-1-a",
+            "quorate node uncordon eu-1-a",
             "quorate cluster list",
             "quorate replica list",
             "quorate namespace create acme",

@@ -331,6 +331,7 @@ fn store_code(error: &quorate_raft::Error) -> Code {
         quorate_raft::Error::Damaged(_)
         | quorate_raft::Error::Format(_)
         | quorate_raft::Error::NewerFormat { .. }
+        | quorate_raft::Error::LacksFeature(_)
         | quorate_raft::Error::Disk(_) => Code::Damaged,
         _ => Code::Error,
     }

@@ -9,13 +9,13 @@ use openraft::ServerState;
 use openraft::async_runtime::WatchReceiver as _;
 use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
-use quorate_state::Revision;
+use quorate_state::{FeatureSet, Revision};
 
 use crate::channel;
 use crate::gate::says_removed;
 use crate::network::Links;
 use crate::state_machine::Published;
-use crate::type_config::{Peer, Raft, ReplicaId};
+use crate::type_config::{Metrics, Peer, Raft, ReplicaId};
 use crate::{StopReason, join};
 
 /// Between two rounds.
@@ -122,8 +122,16 @@ fn verdict(
 pub(crate) async fn reach(raft: &Raft, links: &Links) -> Vec<(ReplicaId, Result<Duration, String>)> {
     let metrics = raft.metrics().borrow_watched().clone();
     let others = metrics.membership_config.membership().nodes().filter(|(id, _)| **id != metrics.id);
-    let asked = others.map(|(id, peer)| async move { (*id, knock(links, peer).await) });
+    let asked = others.map(|(id, peer)| async move { (*id, knock(links, peer).await.map(|(took, _)| took)) });
     futures_util::future::join_all(asked).await
+}
+
+/// Asks all other members what they can do. One that does not speak of it can do nothing of it.
+pub(crate) async fn ask_features(metrics: &Metrics, links: &Links) -> BTreeMap<ReplicaId, Result<FeatureSet, String>> {
+    let others = metrics.membership_config.membership().nodes().filter(|(id, _)| **id != metrics.id);
+    let features = |(_, reply): (Duration, pb::ClockReply)| reply.features.into_iter().collect();
+    let asked = others.map(|(id, peer)| async move { (*id, knock(links, peer).await.map(features)) });
+    futures_util::future::join_all(asked).await.into_iter().collect()
 }
 
 /// True when a member says that this replica is none any more.
@@ -140,16 +148,16 @@ async fn is_removed(raft: &Raft, links: &Links) -> bool {
     futures_util::future::join_all(asked).await.contains(&true)
 }
 
-async fn knock(links: &Links, peer: &Peer) -> Result<Duration, String> {
+async fn knock(links: &Links, peer: &Peer) -> Result<(Duration, pb::ClockReply), String> {
     let deadline = Duration::from_millis(links.tuning.election_ms_max);
     let mut client = channel::client(&links.network, &peer.raft, deadline);
     let request = pb::ClockRequest { header: Some(links.gate.header(peer.store)) };
     let since = tokio::time::Instant::now();
     match tokio::time::timeout(deadline, client.clock(request)).await {
         Ok(Ok(reply)) => {
-            let took = since.elapsed();
-            let checked = links.gate.check_answer(reply.into_inner().header.as_ref()).await;
-            checked.map(|()| took).map_err(|status| status.message().to_owned())
+            let (took, reply) = (since.elapsed(), reply.into_inner());
+            let checked = links.gate.check_answer(reply.header.as_ref()).await;
+            checked.map(|()| (took, reply)).map_err(|status| status.message().to_owned())
         }
         Ok(Err(status)) => Err(channel::cause(&status)),
         Err(_) => Err(format!("no answer within {} ms", deadline.as_millis())),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_seams::{Clock, Disk, Entropy, Network};
-use quorate_state::RegionName;
+use quorate_state::{FeatureSet, RegionName};
 
 use crate::Error;
 
@@ -67,7 +67,7 @@ pub struct Addresses {
     pub agent: String,
 }
 
-/// Timing and sizes. The default is the product's.
+/// Timing and sizes, and what it can do. The default is the product's.
 ///
 /// The three times go with the longest round trip between any two replicas: see [`Tuning::lan`], the
 /// default, and [`Tuning::wan`]. A leader whose round trips are too long for them says so.
@@ -111,6 +111,8 @@ pub struct Tuning {
     pub slow_for_ms: u64,
     /// But not before it has led for this long, so that leadership does not wander about.
     pub hand_over_pause_ms: u64,
+    /// What this replica can do. Fewer than this version knows stand for an older version, in tests.
+    pub features: FeatureSet,
 }
 
 impl Default for Tuning {
@@ -133,6 +135,7 @@ impl Default for Tuning {
             slow_sync_ms: 200,
             slow_for_ms: 5_000,
             hand_over_pause_ms: 30_000,
+            features: FeatureSet::known(),
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Why a replica did not start, did not accept, could not answer, or stopped.
 
 use quorate_seams::DiskError;
-use quorate_state::{ClusterId, Revision};
+use quorate_state::{ClusterId, Feature, Revision};
 
 use crate::Hint;
 
@@ -22,6 +22,9 @@ pub enum Error {
     /// Written by a newer version.
     #[error("the store has format {found}, this version reads up to {max}: use a newer version of quorate")]
     NewerFormat { found: u32, max: u32 },
+    /// The cluster relies on what this version cannot do.
+    #[error("feature {0} is enabled in this cluster, and this version lacks it: use a newer version of quorate")]
+    LacksFeature(Feature),
     /// The peers do not want it.
     #[error("the cluster refuses this replica: {0}")]
     JoinRefused(String),
@@ -75,6 +78,9 @@ pub enum ProposeError {
     /// Nothing happened: this replica has stopped.
     #[error("this replica has stopped: {0}")]
     Stopped(String),
+    /// Nothing happened: not every replica can do it yet.
+    #[error("feature {feature} is not enabled: {waits_for}")]
+    FeatureNotEnabled { feature: Feature, waits_for: String },
     /// Nothing happened: the item would not survive the log.
     #[error("the item cannot be written to the log: {0}")]
     Undecodable(String),

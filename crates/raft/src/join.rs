@@ -16,6 +16,7 @@ use quorate_seams::{Network, Shutdown};
 use quorate_state::Uuid;
 use tonic::Status;
 
+use crate::features::Features;
 use crate::runtime::jittered;
 use crate::state_machine::Published;
 use crate::store::STORE_FORMAT;
@@ -63,6 +64,7 @@ pub(crate) fn request(known: Option<Identity>, store: Uuid, applicant: &Applican
         learner: applicant.learner,
         heartbeat_ms: applicant.tuning.heartbeat_ms,
         election_ms_min: applicant.tuning.election_ms_min,
+        features: applicant.tuning.features.numbers().collect(),
     }
 }
 
@@ -158,14 +160,15 @@ pub(crate) async fn ask_until_voter(
 pub(crate) struct Registrar {
     identity: Identity,
     published: Arc<Published>,
+    pub(crate) features: Arc<Features>,
     tuning: Tuning,
     /// openraft changes the membership one step at a time.
     pub(crate) one: tokio::sync::Mutex<()>,
 }
 
 impl Registrar {
-    pub(crate) fn new(identity: Identity, published: Arc<Published>, tuning: Tuning) -> Self {
-        Self { identity, published, tuning, one: tokio::sync::Mutex::default() }
+    pub(crate) fn new(identity: Identity, published: Arc<Published>, features: Arc<Features>, tuning: Tuning) -> Self {
+        Self { identity, published, features, tuning, one: tokio::sync::Mutex::default() }
     }
 
     pub(crate) fn published(&self) -> &Published {
@@ -201,6 +204,16 @@ impl Registrar {
                 }
                 Some(_) | None => Outcome::Retry("no leader is known".into()),
             });
+        }
+        // What earlier leaders left in the log may have enabled a feature.
+        if metrics.last_applied.is_none_or(|applied| applied.leader_id.term != metrics.current_term) {
+            return Ok(Outcome::Retry("the leader has just begun to lead".into()));
+        }
+        if let Some(feature) = self.features.lacking(&request.features.iter().copied().collect(), metrics.current_term)
+        {
+            return Ok(Outcome::Refused(format!(
+                "it lacks feature {feature}, which this cluster relies on: use a newer version of quorate"
+            )));
         }
         // An uncommitted membership may yet be undone by the next leader, who gives the same id to
         // somebody else; and nothing is begun before what was begun is committed.

@@ -2,8 +2,8 @@
 //!
 //! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
 //! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
-//! `network` and `service` (what is sent), `join`, `members` and `compare` (how replicas meet, who
-//! takes part, and how they watch each other), `measures`, `health`, `succession` and `departed` (how fast it
+//! `network` and `service` (what is sent), `join`, `members`, `features` and `compare` (how replicas meet, who
+//! takes part, what all of them can do, and how they watch each other), `measures`, `health`, `succession` and `departed` (how fast it
 //! all is, and who leads when somebody is slow, silent or gone), `opening`, `backup`, `life` and `recover` (whether and
 //! how the data goes on).
 //!
@@ -46,6 +46,7 @@ mod service;
 
 mod compare;
 mod departed;
+mod features;
 mod health;
 mod join;
 mod members;
@@ -59,6 +60,7 @@ mod recover;
 pub use backup::{Backup, Loaded, RestoreError, Summary};
 pub use config::{Addresses, Config, Formation, Seams, Tuning};
 pub use error::{Error, MemberError, ProposeError, ReadError, StopReason};
+pub use features::FeatureStatus;
 pub use life::{Home, NewLife};
 pub use members::MemberChange;
 pub use recover::{Lost, RecoverError, Recovery, recover};

@@ -160,12 +160,13 @@ mod tests {
     use async_trait::async_trait;
     use quorate_disk::RocksDisk;
     use quorate_seams::SystemClock;
-    use quorate_state::Uuid;
+    use quorate_state::{FeatureSet, Uuid};
     use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _, DuplexStream};
     use tokio::sync::{Mutex, mpsc};
     use tokio_util::task::TaskTracker;
 
     use super::*;
+    use crate::features::Features;
     use crate::gate::Gate;
     use crate::halt::Halt;
     use crate::join::Registrar;
@@ -207,6 +208,7 @@ mod tests {
         let disk = Arc::new(RocksDisk::open(dir.path()).unwrap());
         let gate = Arc::new(Gate::new(identity, Default::default(), disk.clone(), Halt::new(), published.clone()));
         let measures = Arc::new(Measures::new().unwrap());
+        let features = Arc::new(Features::new(FeatureSet::known(), published.clone()));
         let links = Links {
             gate: gate.clone(),
             network: Arc::new(quorate_seams::TcpNetwork),
@@ -222,7 +224,7 @@ mod tests {
             links,
             published: published.clone(),
             clock: Arc::new(SystemClock),
-            registrar: Arc::new(Registrar::new(identity, published, Tuning::default())),
+            registrar: Arc::new(Registrar::new(identity, published, features, Tuning::default())),
             measures,
             heard: Arc::new(Heard::new()),
             barrier: Barrier::closed(),

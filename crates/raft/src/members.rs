@@ -132,7 +132,7 @@ impl Registrar {
 }
 
 /// The same, of a leader that may speak for the cluster.
-fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
+pub(crate) fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
     // Without a stamp it leads no more, or has not applied yet what was decided before it led.
     if metrics.state != ServerState::Leader || lead.stamp().is_none() {
         return Err(MemberError::NotLeader { leader: lead.hint() });

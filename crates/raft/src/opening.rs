@@ -7,7 +7,9 @@
 //! on. It must never vote or answer again.
 
 use prost::Message;
+use quorate_proto::format::FormatError;
 use quorate_proto::raft::v1 as pb;
+use quorate_proto::rows::{SpecCache, decode_row, feature_keys};
 use quorate_seams::{Disk, DiskView, Table};
 
 use crate::store::{self, STORE_FORMAT, log_key};
@@ -24,6 +26,7 @@ pub(crate) fn check(disk: &dyn Disk) -> Result<(), Error> {
     if identity.format > STORE_FORMAT {
         return Err(Error::NewerFormat { found: identity.format, max: STORE_FORMAT });
     }
+    check_features(view)?;
     record::<pb::Start>(view, store::START)?;
     let vote = record::<pb::Vote>(view, store::VOTE)?.unwrap_or_default();
     let purged = mark(view, store::PURGED)?;
@@ -52,6 +55,15 @@ pub(crate) fn check(disk: &dyn Disk) -> Result<(), Error> {
     Ok(())
 }
 
+/// Refuses features that this version does not know, before their commands in the log look like damage.
+fn check_features(view: &dyn DiskView) -> Result<(), Error> {
+    let (from, to) = feature_keys();
+    for (key, value) in view.scan(Table::State, &from, Some(&to), usize::MAX)? {
+        decode_row(&key, &value, &mut SpecCache::default()).map_err(|error| Error::Format(error.to_string()))?;
+    }
+    Ok(())
+}
+
 /// Reads every entry there is; the last of them, or of what was cut off.
 fn walk(view: &dyn DiskView, purged: Option<LogId>) -> Result<Option<LogId>, Error> {
     let mut last = purged;
@@ -75,7 +87,15 @@ fn walk(view: &dyn DiskView, purged: Option<LogId>) -> Result<Option<LogId>, Err
                 )));
             }
             if let openraft::EntryPayload::Normal(payload) = &entry.payload {
-                payload.entry().map_err(|error| Error::Damaged(format!("entry {index} of its log: {error}")))?;
+                payload.entry().map_err(|error| {
+                    let what = format!("entry {index} of its log: {error}");
+                    // Nothing is wrong with the disk where a newer version is needed.
+                    if matches!(error, FormatError::Feature { .. }) {
+                        Error::Format(what)
+                    } else {
+                        Error::Damaged(what)
+                    }
+                })?;
             }
             last = Some(entry.log_id);
         }

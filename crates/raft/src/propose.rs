@@ -8,10 +8,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::log::EncodedItems;
-use quorate_state::{Item, Rejection, Reply};
+use quorate_state::{Command, Feature, Item, Rejection, Reply};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio::time::Instant;
 
+use crate::features::Features;
 use crate::lead::Lead;
 use crate::measures::Measures;
 use crate::type_config::Raft;
@@ -24,6 +25,7 @@ pub(crate) type Answers = Vec<Result<Reply, Rejection>>;
 /// The queue in front of the log.
 pub(crate) struct Proposer {
     lead: Arc<Lead>,
+    features: Arc<Features>,
     measures: Arc<Measures>,
     tuning: Tuning,
     /// One permit per item that has no answer yet.
@@ -44,6 +46,28 @@ struct Group {
     _room: Arc<Room>,
 }
 
+impl Group {
+    /// It would enable a feature on the strength of what members said in another term. One who has joined
+    /// since would stop at it, even though `apply` refuses it.
+    fn is_late(&self, term: u64) -> bool {
+        self.enables().is_some_and(|(_, asked_in)| asked_in != term)
+    }
+
+    fn refuse_late(self) {
+        if let Some((feature, _)) = self.enables() {
+            let waits_for = "the members were asked in another term: ask again".into();
+            let _ = self.answer.send(Err(ProposeError::FeatureNotEnabled { feature, waits_for }));
+        }
+    }
+
+    fn enables(&self) -> Option<(Feature, u64)> {
+        self.items.iter().find_map(|item| match item.command {
+            Command::EnableFeature { feature, term } => Some((feature, term)),
+            _ => None,
+        })
+    }
+}
+
 /// What a proposal takes up of the queue, until all of it is answered.
 struct Room {
     _items: OwnedSemaphorePermit,
@@ -62,6 +86,7 @@ impl Proposer {
     pub(crate) fn new(
         raft: Raft,
         lead: Arc<Lead>,
+        features: Arc<Features>,
         measures: Arc<Measures>,
         tuning: Tuning,
     ) -> (Self, impl Future<Output = ()> + Send) {
@@ -69,7 +94,7 @@ impl Proposer {
         let items = Arc::new(Semaphore::new(tuning.queue_items_max));
         let bytes = Arc::new(Semaphore::new(tuning.queue_bytes_max));
         let batches = Batches::new(raft, lead.clone(), measures.clone(), waiting, tuning.clone());
-        (Self { lead, measures, tuning, items, bytes, lanes }, batches.run())
+        (Self { lead, features, measures, tuning, items, bytes, lanes }, batches.run())
     }
 
     /// Proposes items in their order, as part of one entry or, where one cannot hold them, of
@@ -83,6 +108,7 @@ impl Proposer {
             return Err(too_large("queue_items_max", self.tuning.queue_items_max));
         }
         self.ready().await?;
+        items.iter().try_for_each(|item| self.features.check(&item.command))?;
         let parts = self.parts(items)?;
         let room = Arc::new(self.room(&parts)?);
         let mut answers: Answers = vec![];

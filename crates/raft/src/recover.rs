@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, Table};
-use quorate_state::{ClusterId, Revision, Uuid};
+use quorate_state::{ClusterId, FeatureSet, Revision, Uuid};
 
 use crate::life::{self, Home, NewLife};
 use crate::log_store::{LogStore, PurgeBound};
@@ -92,7 +92,7 @@ pub async fn recover(seams: &Seams, lost: &[Uuid], confirmed: bool) -> Result<Re
 
     let stored = Store::new(seams.disk.clone());
     let published = std::sync::Arc::new(Published::new(PurgeBound::default(), 1));
-    let mut machine = StateMachine::load(stored.clone(), published)?;
+    let mut machine = StateMachine::load(stored.clone(), published, FeatureSet::known())?;
     let committed: Option<pb::Mark> = store::read(&*view, store::COMMITTED)?;
     let committed = committed.and_then(|mark| mark.log_id).map_or(0, |id| id.index + 1);
     // Held back until all is decided: the rows of what may not be committed must not outlive a refusal.

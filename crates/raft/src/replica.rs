@@ -9,12 +9,13 @@ use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows::{decode_event, event_key};
 use quorate_seams::{BootInstant, Shutdown, Table};
-use quorate_state::{EventRow, Item, Rejection, Reply, Revision, State};
+use quorate_state::{Command, EventRow, Item, Rejection, Reply, Revision, State};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::departed;
+use crate::features::Features;
 use crate::formation::{self, Formed};
 use crate::gate::Gate;
 use crate::halt::Halt;
@@ -33,8 +34,9 @@ use crate::store::{self, Store};
 use crate::succession::{self, Heard};
 use crate::type_config::{Membership, Peer, Raft};
 use crate::{
-    Addresses, Backup, Config, Error, Formation, Identity, LogStatus, LogTime, Member, MemberChange, MemberError,
-    Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, opening, runtime,
+    Addresses, Backup, Config, Error, FeatureStatus, Formation, Identity, LogStatus, LogTime, Member, MemberChange,
+    MemberError, Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, opening,
+    runtime,
 };
 
 /// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
@@ -99,7 +101,9 @@ impl Replica {
         let purge_below = PurgeBound::default();
         let published = Arc::new(Published::new(purge_below.clone(), config.tuning.digest_every));
         let measures = Arc::new(Measures::new().map_err(|error| Error::Measures(error.to_string()))?);
-        let machine = StateMachine::load(store.clone(), published.clone())?.measured(measures.clone());
+        let own = config.tuning.features.clone();
+        let features = Arc::new(Features::new(own.clone(), published.clone()));
+        let machine = StateMachine::load(store.clone(), published.clone(), own)?.measured(measures.clone());
         let views = Arc::new(Views::default());
         let machine = machine.sending(views.clone());
         let Formed { identity, founder, start } =
@@ -129,7 +133,8 @@ impl Replica {
         gate.open(raft.clone());
 
         let lead = Arc::new(Lead::new(seams.clock.clone()));
-        let (proposer, batches) = Proposer::new(raft.clone(), lead.clone(), measures.clone(), config.tuning.clone());
+        let (proposer, batches) =
+            Proposer::new(raft.clone(), lead.clone(), features.clone(), measures.clone(), config.tuning.clone());
         let deadline = Duration::from_millis(2 * config.tuning.election_ms_max);
         let applied = published.revision();
         let up_to_date = UpToDate::new(seams.clock.clone());
@@ -137,7 +142,7 @@ impl Replica {
         let (barrier, rounds) = Barrier::new(quorum, deadline, up_to_date.clone());
         let forward = Forward { raft: raft.clone(), lead: lead.clone(), applied, links: links.clone(), line: None };
         let (forward, forwarded) = Barrier::new(forward, deadline, up_to_date.clone());
-        let registrar = Arc::new(Registrar::new(identity, published.clone(), config.tuning.clone()));
+        let registrar = Arc::new(Registrar::new(identity, published.clone(), features, config.tuning.clone()));
         let heard = Arc::new(Heard::new());
         let tasks = TaskTracker::new();
         let staging = Arc::new(tokio::sync::Mutex::new(Staging::new(store.clone())));
@@ -325,6 +330,23 @@ impl Replica {
         registrar.transfer(raft, lead, to, term, *patience).await
     }
 
+    /// Asks all members what they can do, and answers with the commands that enable what all of them can.
+    /// They are for a leader to propose, in its term; nothing when there is nothing to enable, or this
+    /// replica does not lead.
+    pub async fn features_to_enable(&self) -> Vec<Command> {
+        let Inner { raft, lead, registrar, links, .. } = &*self.inner;
+        registrar.to_enable(raft, lead, links).await
+    }
+
+    /// The features that this version knows, by number: enabled, or what they wait for.
+    pub fn features(&self) -> Vec<FeatureStatus> {
+        self.inner.registrar.features.statuses(self.leads())
+    }
+
+    fn leads(&self) -> bool {
+        matches!(*self.inner.lead.role().borrow(), Role::Leader { .. })
+    }
+
     /// Asks every other replica for a sign of life, all at once: how long one took, or why none came.
     pub async fn reach(&self) -> Vec<(u64, Result<Duration, String>)> {
         compare::reach(&self.inner.raft, &self.inner.links).await
@@ -338,7 +360,9 @@ impl Replica {
 
     /// What an operator should look after, in sentences; empty when all is well.
     pub fn warnings(&self) -> Vec<String> {
-        self.inner.health.warnings()
+        let mut warnings = self.inner.health.warnings();
+        warnings.extend(self.inner.registrar.features.warnings(self.leads()));
+        warnings
     }
 
     /// A point in time of all that is applied here, leader or not. `taken_at_ms` is what it says of

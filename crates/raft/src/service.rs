@@ -128,7 +128,9 @@ impl Replicas for Service {
 
     async fn clock(&self, request: Request<pb::ClockRequest>) -> Answer<pb::ClockReply> {
         let from = self.gate.check(request.into_inner().header.as_ref()).await?;
-        Ok(Response::new(pb::ClockReply { header: Some(self.gate.header(from)), wall_ms: self.clock.wall().0 }))
+        let (header, wall_ms) = (Some(self.gate.header(from)), self.clock.wall().0);
+        let features = self.links.tuning.features.numbers().collect();
+        Ok(Response::new(pb::ClockReply { header, wall_ms, features }))
     }
 
     async fn read_index(&self, request: Request<pb::ReadIndexRequest>) -> Answer<pb::ReadIndexReply> {

@@ -15,7 +15,7 @@ use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows as encoding;
 use quorate_seams::{Batch, Durability, Table};
-use quorate_state::{Change, Meta, Revision, State};
+use quorate_state::{Change, FeatureSet, Meta, Revision, State};
 use tokio::time::Instant;
 
 use crate::log_store::LogStore;
@@ -23,7 +23,7 @@ use crate::measures::Measures;
 use crate::snapshot::{Builder, Image, Received, Snapshot, TABLES, Views};
 use crate::store::{self, Store};
 use crate::type_config::{LogEntry, LogId, Outcome, Peer, ReplicaId, SnapshotMeta, StoredMembership, TypeConfig};
-use crate::{Error, log_store, wire};
+use crate::{Error, features, log_store, wire};
 use digest::Digest;
 
 pub(crate) use published::Published;
@@ -37,6 +37,8 @@ const CHUNK_BYTES: usize = 1 << 20;
 pub(crate) struct StateMachine {
     store: Store,
     published: Arc<Published>,
+    /// What this replica can do; what asks for more stops it.
+    features: FeatureSet,
     state: State,
     done: Done,
     /// None for a machine that serves nobody.
@@ -69,18 +71,19 @@ struct Chunk {
 }
 
 impl StateMachine {
-    /// Loads the state from its rows.
-    pub(crate) fn load(store: Store, published: Arc<Published>) -> Result<Self, Error> {
+    /// Loads the state from its rows, for a replica that has these features.
+    pub(crate) fn load(store: Store, published: Arc<Published>, features: FeatureSet) -> Result<Self, Error> {
         let view = store.disk().view();
         let done = Done::from_record(store::read(&*view, store::APPLIED)?.unwrap_or_default())?;
         let state = rows::load_view(view)?;
+        features::check_state(&state, &features)?;
         done.check(&state)?;
         let broken = state.check();
         if let Some(first) = broken.first() {
             return Err(Error::Damaged(format!("{first} ({} findings in its rows)", broken.len())));
         }
-        let machine =
-            Self { store, published, state, done, measures: None, views: Arc::default(), held: Chunk::default() };
+        let views = Arc::default();
+        let machine = Self { store, published, features, state, done, measures: None, views, held: Chunk::default() };
         machine.publish();
         Ok(machine)
     }
@@ -133,6 +136,7 @@ impl StateMachine {
         let (changes, events, outcome) = match &entry.payload {
             EntryPayload::Normal(payload) => {
                 let entry = payload.entry().map_err(|error| self.store.fail(&error))?;
+                features::check_entry(&entry, &self.features).map_err(|error| self.store.fail(&error))?;
                 let applied = quorate_state::apply(&self.state, revision, &entry);
                 self.state = applied.next;
                 (applied.changes, applied.events, Outcome(applied.replies))
@@ -219,6 +223,7 @@ impl StateMachine {
         }
         // Read before it replaces anything: what cannot be read must not become our state.
         let state = rows::load(received.rows.iter().map(|(table, row)| Ok((*table, row.clone()))))?;
+        features::check_state(&state, &self.features)?;
         done.check(&state)?;
         let mut and = Batch::default();
         store::put(&mut and, store::APPLIED, &done.to_record());

@@ -2,6 +2,8 @@
 
 #[path = "suite/damage.rs"]
 mod damage;
+#[path = "suite/features.rs"]
+mod features;
 mod members;
 #[path = "suite/snapshots.rs"]
 mod snapshots;

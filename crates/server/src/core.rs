@@ -212,6 +212,11 @@ pub(crate) fn propose_error(error: ProposeError) -> ApiError {
             ApiError::Limit { limit: limit.into(), max, advice: "split the request".into() }
         }
         ProposeError::Stopped(why) => ApiError::Unavailable(format!("this replica is stopping: {why}")),
+        ProposeError::FeatureNotEnabled { feature, waits_for } => ApiError::Precondition {
+            what: "FEATURE".into(),
+            subject: feature.to_string(),
+            why: format!("feature {feature} is not enabled yet: {waits_for}"),
+        },
         ProposeError::Undecodable(why) => ApiError::Precondition {
             what: "ENCODABLE".into(),
             subject: "request".into(),

@@ -47,6 +47,7 @@ pub(crate) async fn drive(core: Shared) {
             biased;
             () = core.deposed(term) => {}
             () = Box::pin(lead(&core, term)) => {}
+            () = Box::pin(enable_features(&core)) => {}
         }
         core.liveness.end(term);
         tracing::info!(term, "not leading any more");
@@ -102,13 +103,35 @@ async fn initialise(core: &Core) {
         };
         let namespace = Namespace::new(DEFAULT_NAMESPACE).ok();
         let namespace = namespace.map(|namespace| Command::CreateNamespace { namespace });
-        match propose(core, std::iter::once(bootstrap).chain(namespace).collect()).await {
+        // A new cluster has all that its founder can do from its first entry on.
+        let features = core.replica.features_to_enable().await;
+        match propose(core, std::iter::once(bootstrap).chain(namespace).chain(features).collect()).await {
             Outcome::Answered { effective, .. } if effective > 0 => {}
             Outcome::Answered { .. } => tokio::time::sleep(REFUSED_PAUSE).await,
             Outcome::Failed(error) => {
                 tracing::warn!(%error, "the cluster could not be initialised yet");
                 tokio::time::sleep(FAILED_PAUSE).await;
             }
+        }
+    }
+}
+
+/// Enables what every member can do, as soon as all of them say so. Members change their binaries when
+/// they like, so they are asked again and again for as long as something is not enabled.
+async fn enable_features(core: &Core) {
+    loop {
+        tokio::time::sleep(LOOK_EVERY).await;
+        if core.replica.view().settings().is_none() {
+            continue;
+        }
+        let commands = core.replica.features_to_enable().await;
+        if commands.is_empty() {
+            continue;
+        }
+        match propose(core, commands.clone()).await {
+            Outcome::Answered { effective: 0, .. } => {}
+            Outcome::Answered { .. } => tracing::info!(?commands, "features are enabled"),
+            Outcome::Failed(error) => tracing::warn!(%error, "features could not be enabled yet"),
         }
     }
 }

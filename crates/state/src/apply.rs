@@ -5,6 +5,7 @@
 //! what a leader planned on a view is checked again here, on the state as it is now.
 
 mod attempts;
+mod features;
 mod jobs;
 mod namespaces;
 mod nodes;
@@ -119,10 +120,10 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 }
 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, and
-/// an annotation that comes late takes back what was said since.
+/// an annotation or a cordon that comes late takes back what was said since.
 fn needs_memory(command: &Command) -> bool {
     match command {
-        Command::SubmitJob { .. } | Command::AnnotateRun { .. } => true,
+        Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CordonNode { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
         | Command::CancelRun { .. }
@@ -133,11 +134,13 @@ fn needs_memory(command: &Command) -> bool {
         | Command::ReportAttempts { .. }
         | Command::ExpireLeases { .. }
         | Command::FireTimers { .. }
-        | Command::TrimEvents { .. } => false,
+        | Command::TrimEvents { .. }
+        | Command::EnableFeature { .. } => false,
     }
 }
 
 fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, Rejection> {
+    features::require(overlay, item.command.needs())?;
     match &item.command {
         Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
         Command::CreateNamespace { namespace } => namespaces::create(overlay, namespace),
@@ -149,11 +152,13 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
+        Command::CordonNode { node, cordoned } => nodes::cordon(overlay, node, *cordoned),
         Command::RegisterNode(registration) => nodes::register(overlay, registration),
         Command::ReportAttempts { node, epoch, reports } => attempts::report(overlay, node, *epoch, reports),
         Command::ExpireLeases { leases } => nodes::expire_leases(overlay, leases),
         Command::FireTimers { timers } => timers::fire(overlay, timers),
         Command::TrimEvents { below } => trim_events(overlay, *below),
+        Command::EnableFeature { feature, term } => features::enable(overlay, *feature, *term),
     }
 }
 

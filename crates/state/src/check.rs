@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{Attempt, AttemptState, NodeName, Resources, State, TaskState, Token};
+use crate::{Attempt, AttemptState, Feature, NodeName, Resources, State, TaskState, Token};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -16,6 +16,7 @@ impl State {
         self.check_attempts(&mut broken);
         self.check_annotations(&mut broken);
         self.check_runs(&mut broken);
+        self.check_features(&mut broken);
         broken
     }
 
@@ -132,6 +133,17 @@ impl State {
             if of_run.size() > max {
                 broken.push(format!("run {run} has {} annotations, {max} are allowed", of_run.size()));
             }
+        }
+    }
+
+    /// Nothing is there that a feature would have to allow first.
+    fn check_features(&self, broken: &mut Vec<String>) {
+        for row in self.features.values().filter(|row| row.revision > self.meta.revision) {
+            broken.push(format!("feature {} is enabled at {}, which has not come", row.feature, row.revision));
+        }
+        let cordoned = self.nodes.values().find(|node| node.cordoned);
+        if let Some(node) = cordoned.filter(|_| !self.has_feature(Feature::NodeCordon)) {
+            broken.push(format!("node {} is cordoned, and feature {} is not enabled", node.name, Feature::NodeCordon));
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, JobSpec, Namespace, NodeName, Principal,
-    RegionName, RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobSpec, Namespace, NodeName,
+    Principal, RegionName, RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -59,6 +59,8 @@ pub enum Command {
     FinishRun { run: RunId },
     /// Places tasks; each is checked again and refused singly. From the placement controller.
     CommitPlan { placements: Vec<Placement> },
+    /// Places nothing more on a node, or again. Needs [`Feature::NodeCordon`].
+    CordonNode { node: NodeName, cordoned: bool },
     /// An agent's arrival or return: grants a lease.
     RegisterNode(Box<Registration>),
     /// What an agent saw happen.
@@ -69,6 +71,9 @@ pub enum Command {
     FireTimers { timers: Vec<Timer> },
     /// Forgets event rows below a revision. From the retention controller.
     TrimEvents { below: Revision },
+    /// Enables a feature, for good. From the leader of `term`, whom every member has told in that term
+    /// that it has it; in another term it is refused.
+    EnableFeature { feature: Feature, term: u64 },
 }
 
 /// One task on one node.

@@ -1,8 +1,8 @@
 //! Facts for watchers, in the past tense.
 
 use crate::{
-    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, JobName, Millis, Namespace, NodeName, Revision, RunId,
-    RunState, TaskId, TaskState, Token,
+    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, Feature, JobName, Millis, Namespace, NodeName, Revision,
+    RunId, RunState, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -42,6 +42,10 @@ pub enum Event {
     NodeRegistered { node: NodeName, epoch: Epoch },
     /// A node's lease expired.
     NodeLost { node: NodeName, epoch: Epoch },
+    /// Nothing more is placed on a node, or again.
+    NodeCordoned { node: NodeName, cordoned: bool },
+    /// What a feature allows may be in the log from here on.
+    FeatureEnabled { feature: Feature },
 }
 
 impl Event {
@@ -55,7 +59,11 @@ impl Event {
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
             Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),
-            Self::NamespaceCreated { .. } | Self::NodeRegistered { .. } | Self::NodeLost { .. } => None,
+            Self::NamespaceCreated { .. }
+            | Self::NodeRegistered { .. }
+            | Self::NodeLost { .. }
+            | Self::NodeCordoned { .. }
+            | Self::FeatureEnabled { .. } => None,
         }
     }
 }

@@ -1,6 +1,6 @@
 //! Everything that `apply` can answer.
 
-use crate::{Epoch, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, Uuid, Violation};
+use crate::{Epoch, Feature, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, Uuid, Violation};
 
 /// The answer to a command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +124,12 @@ pub enum Rejection {
         /// What the agent said.
         claimed: crate::RegionName,
     },
+    /// No such node.
+    #[error("node {0} does not exist")]
+    UnknownNode(NodeName),
+    /// It waits until every replica can do it.
+    #[error("feature {0} is not enabled yet: 'quorate replica list' shows what it waits for")]
+    FeatureNotEnabled(Feature),
     /// The lease named is not the node's current one: register again.
     #[error("epoch {epoch} of node {node} is over: register again")]
     EpochOver {

@@ -11,8 +11,9 @@ use rpds::RedBlackTreeMapSync as Map;
 use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
-    Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Job, JobName, Millis,
-    Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings, StepCounts, Task, TaskId,
+    Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
+    JobName, Millis, Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings,
+    StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -29,6 +30,7 @@ pub struct State {
     pub(crate) nodes: Map<NodeName, Arc<Node>>,
     pub(crate) clusters: Map<ClusterName, Arc<Cluster>>,
     pub(crate) requests: Map<DedupKey, Arc<RequestRow>>,
+    pub(crate) features: Map<Feature, FeatureRow>,
     pub(crate) index: Index,
 }
 
@@ -90,6 +92,8 @@ pub enum Change {
     RequestGone(DedupKey),
     /// Event rows below this revision, forgotten.
     EventsBelow(Revision),
+    /// A feature that is enabled.
+    Feature(FeatureRow),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -170,6 +174,7 @@ impl State {
             }
             // Event rows live on disk only; `Meta` carries their bounds.
             Change::EventsBelow(_) => {}
+            Change::Feature(row) => self.features.insert_mut(row.feature, *row),
         }
     }
 
@@ -186,6 +191,16 @@ impl State {
     /// The settings; none before `Bootstrap`.
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_deref()
+    }
+
+    /// True when what the feature allows may be in the log.
+    pub fn has_feature(&self, feature: Feature) -> bool {
+        self.features.contains_key(&feature)
+    }
+
+    /// The features that are enabled, by number.
+    pub fn features(&self) -> impl Iterator<Item = &FeatureRow> {
+        self.features.values()
     }
 
     /// All namespaces and when they were made, by name.

@@ -9,9 +9,10 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use quorate_state::{
     AnnotationKey, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest,
-    Driver, Entry, Epoch, Event, Exit, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure,
-    OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey,
-    Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
+    Driver, Entry, Epoch, Event, Exit, Feature, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus,
+    OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId,
+    RequestKey, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage,
+    Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -27,6 +28,8 @@ enum Step {
     Register { node: usize, keep: bool, same_journal: bool },
     Expire { node: usize },
     Fire { all: bool },
+    Cordon { node: usize, cordoned: bool },
+    Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
 
@@ -43,6 +46,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(node, keep, same_journal)| Step::Register { node, keep, same_journal }),
         1 => (0..3_usize).prop_map(|node| Step::Expire { node }),
         2 => any::<bool>().prop_map(|all| Step::Fire { all }),
+        1 => (0..3_usize, any::<bool>()).prop_map(|(node, cordoned)| Step::Cordon { node, cordoned }),
+        1 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
 }
@@ -173,6 +178,9 @@ impl World {
                 | Event::TaskMoved { .. }
                 | Event::NodeRegistered { .. }
                 | Event::NodeLost { .. } => {}
+                Event::NodeCordoned { .. } | Event::FeatureEnabled { .. } => {
+                    assert!(self.state.has_feature(Feature::NodeCordon), "{event:?} before it may be");
+                }
             }
         }
     }
@@ -212,6 +220,7 @@ impl World {
                 .collect::<Vec<_>>()
         };
         assert_eq!(tasks(&rebuilt), tasks(&self.state));
+        assert!(rebuilt.features().eq(self.state.features()));
         let annotations = |state: &State| {
             state
                 .runs_newest_first(None)
@@ -257,6 +266,8 @@ impl World {
                 let timers: Vec<Timer> = self.state.timers().take(if *all { usize::MAX } else { 1 }).collect();
                 self.run(None, Command::FireTimers { timers }).unwrap();
             }
+            Step::Cordon { node, cordoned } => self.cordon(&name(&format!("node-{node}")), *cordoned),
+            Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {
                     self.term += 1;
@@ -266,6 +277,23 @@ impl World {
                 self.run(None, Command::FireTimers { timers: vec![] }).unwrap();
             }
         }
+    }
+
+    fn cordon(&mut self, node: &NodeName, cordoned: bool) {
+        let may = self.state.has_feature(Feature::NodeCordon) && self.state.node(node).is_some();
+        let result = self.run(None, Command::CordonNode { node: node.clone(), cordoned });
+        assert_eq!(result.is_ok(), may, "{result:?}");
+        assert!(!may || self.state.node(node).unwrap().cordoned == cordoned);
+    }
+
+    /// The members were asked so many terms ago.
+    fn enable(&mut self, asked_in: u64) {
+        let (feature, before) = (Feature::NodeCordon, self.state.features().copied().collect::<Vec<_>>());
+        let result = self.run(None, Command::EnableFeature { feature, term: self.term.saturating_sub(asked_in) });
+        assert_eq!(result.is_ok(), asked_in == 0 || !before.is_empty(), "{result:?}");
+        assert_eq!(self.state.has_feature(feature), result.is_ok());
+        let after: Vec<_> = self.state.features().copied().collect();
+        assert!(before.is_empty() || before == after, "enabled again, or not any more");
     }
 
     fn annotate(&mut self, run: RunId, key: u8, value: u8) {

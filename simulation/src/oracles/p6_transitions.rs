@@ -58,6 +58,7 @@ impl Oracle for Transitions {
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
                 Change::Node(node) => rows.on_node(node)?,
+                Change::Feature(row) => rows.moves.push(Event::FeatureEnabled { feature: row.feature }),
                 Change::Annotation(row) => {
                     rows.moves.push(Event::RunAnnotated { run: row.run, key: row.key.clone() });
                 }
@@ -210,6 +211,9 @@ impl<'a> Rows<'a> {
         let before = self.nodes.insert(&row.name, row).or_else(|| self.step.before.node(&row.name));
         let (node, epoch, revision) = (row.name.clone(), row.epoch, self.step.revision);
         let is_new = before.is_none_or(|before| before.epoch != epoch);
+        if before.is_some_and(|before| before.cordoned != row.cordoned) {
+            self.moves.push(Event::NodeCordoned { node: node.clone(), cordoned: row.cordoned });
+        }
         match row.status {
             NodeStatus::Up if is_new => {
                 if epoch.0 != revision.0 || before.is_some_and(|before| before.epoch > epoch) {
@@ -282,6 +286,8 @@ fn kind(event: &Event) -> u8 {
         Event::NodeRegistered { .. } => 7,
         Event::NodeLost { .. } => 8,
         Event::RunAnnotated { .. } => 9,
+        Event::NodeCordoned { .. } => 10,
+        Event::FeatureEnabled { .. } => 11,
     }
 }
 

@@ -162,9 +162,11 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
-        Event::NamespaceCreated { .. } | Event::NodeRegistered { .. } | Event::NodeLost { .. } => {
-            Err("it is about no run".into())
-        }
+        Event::NamespaceCreated { .. }
+        | Event::NodeRegistered { .. }
+        | Event::NodeLost { .. }
+        | Event::NodeCordoned { .. }
+        | Event::FeatureEnabled { .. } => Err("it is about no run".into()),
     }
 }
 

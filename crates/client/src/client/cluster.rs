@@ -13,6 +13,14 @@ impl Client {
         self.read(request, |channel, request| async move { cluster(channel).list_nodes(request).await }).await
     }
 
+    /// Says whether a node takes new work. An empty `request_id` is filled in.
+    pub async fn cordon_node(&self, mut request: v1::CordonNodeRequest) -> Result<v1::CordonNodeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).cordon_node(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Clusters and what they have left.
     pub async fn list_clusters(&self, request: v1::ListClustersRequest) -> Result<v1::ListClustersResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).list_clusters(request).await }).await

@@ -134,7 +134,11 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 ..named_attempt(*id, node, *token, &run.spec, view.node(node).map(AsRef::as_ref))
             })
         }
-        Event::NamespaceCreated { .. } | Event::NodeRegistered { .. } | Event::NodeLost { .. } => return None,
+        Event::NamespaceCreated { .. }
+        | Event::NodeRegistered { .. }
+        | Event::NodeLost { .. }
+        | Event::NodeCordoned { .. }
+        | Event::FeatureEnabled { .. } => return None,
     };
     Some(v1::RunEvent { at_ms: row.at.0, event: Some(event) })
 }

@@ -5,7 +5,7 @@ use std::fmt::Display;
 use std::str::FromStr;
 
 use bytes::Bytes;
-use quorate_state::{AttemptId, Digest, JobSpec, LeaseTerms, Resources, RunId, Settings, TaskId, Usage, Uuid};
+use quorate_state::{AttemptId, Digest, Feature, JobSpec, LeaseTerms, Resources, RunId, Settings, TaskId, Usage, Uuid};
 
 use crate::convert::Found;
 use crate::convert::job::{labels_from_wire, resources_from_wire, spec_from_wire};
@@ -25,6 +25,11 @@ pub(crate) fn parsed<T: FromStr<Err: Display>>(field: &'static str, text: &str) 
 /// The enum of a number. An unspecified one is for the caller to refuse.
 pub(crate) fn numbered<T: TryFrom<i32>>(field: &'static str, number: i32) -> Result<T, FormatError> {
     T::try_from(number).map_err(|_| FormatError::Missing(field))
+}
+
+/// The feature of a number.
+pub(crate) fn feature_from(number: u32) -> Result<Feature, FormatError> {
+    Feature::of(number).ok_or(FormatError::Feature { number })
 }
 
 pub(crate) fn uuid_to(uuid: Uuid) -> Bytes {

@@ -14,8 +14,9 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{exit_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, labels_from, numbered, parsed, required,
-    resources_from, settings_from, settings_to, spec_from, task_id_from, task_id_to, usage_from, uuid_from, uuid_to,
+    attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, feature_from, labels_from, numbered, parsed,
+    required, resources_from, settings_from, settings_to, spec_from, task_id_from, task_id_to, usage_from, uuid_from,
+    uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -45,6 +46,9 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::CommitPlan { placements } => {
             Wire::CommitPlan(pb::CommitPlan { placements: placements.iter().map(placement_to).collect() })
         }
+        Command::CordonNode { node, cordoned } => {
+            Wire::CordonNode(pb::CordonNode { node: node.to_string(), cordoned: *cordoned })
+        }
         Command::RegisterNode(registration) => Wire::RegisterNode(registration_to(registration)),
         Command::ReportAttempts { node, epoch, reports } => Wire::ReportAttempts(pb::ReportAttempts {
             node: node.to_string(),
@@ -58,6 +62,9 @@ pub(super) fn to(command: &Command) -> Wire {
             Wire::FireTimers(pb::FireTimers { timers: timers.iter().map(timer_to).collect() })
         }
         Command::TrimEvents { below } => Wire::TrimEvents(pb::TrimEvents { below: below.0 }),
+        Command::EnableFeature { feature, term } => {
+            Wire::EnableFeature(pb::EnableFeature { feature: feature.number(), term: *term })
+        }
     }
 }
 
@@ -87,6 +94,9 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         }
         Wire::FinishRun(finish) => Command::FinishRun { run: RunId(finish.run) },
         Wire::CommitPlan(plan) => Command::CommitPlan { placements: all(plan.placements, placement_from)? },
+        Wire::CordonNode(cordon) => {
+            Command::CordonNode { node: parsed("node", &cordon.node)?, cordoned: cordon.cordoned }
+        }
         Wire::RegisterNode(registration) => Command::RegisterNode(Box::new(registration_from(registration)?)),
         Wire::ReportAttempts(reports) => Command::ReportAttempts {
             node: parsed("node", &reports.node)?,
@@ -96,6 +106,9 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::ExpireLeases(expire) => Command::ExpireLeases { leases: all(expire.leases, lease_from)? },
         Wire::FireTimers(fire) => Command::FireTimers { timers: all(fire.timers, timer_from)? },
         Wire::TrimEvents(trim) => Command::TrimEvents { below: Revision(trim.below) },
+        Wire::EnableFeature(enable) => {
+            Command::EnableFeature { feature: feature_from(enable.feature)?, term: enable.term }
+        }
     })
 }
 

@@ -124,6 +124,23 @@ fn the_bytes_of_format_1_stay_what_they_are() {
     samples::assert_golden("entries-1.hex", &lines);
 }
 
+#[test]
+fn what_was_written_before_there_were_features_is_still_read() {
+    for bytes in samples::golden("entries-1-before-features.hex") {
+        decode_entry(&bytes[0]).unwrap();
+    }
+}
+
+#[test]
+fn a_feature_of_a_later_version_stops_the_reader() {
+    let enable = one(Command::EnableFeature { feature: quorate_state::Feature::NodeCordon, term: 3 });
+    let mut message = v1::Entry::decode(&*encode_entry(&enable)).unwrap();
+    if let Some(v1::item::Command::EnableFeature(enable)) = &mut message.items[0].command {
+        enable.feature = 4_000_000_000;
+    }
+    assert_eq!(decode_entry(&message.encode_to_vec()), Err(FormatError::Feature { number: 4_000_000_000 }));
+}
+
 proptest! {
     #[test]
     fn damaged_bytes_never_panic_and_never_pass_as_another_encoding(

@@ -9,7 +9,7 @@ use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    attempt_id_from, attempt_id_to, exit_from, numbered, parsed, required, task_id_from, task_id_to,
+    attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed, required, task_id_from, task_id_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::event_row::Event as Wire;
@@ -74,6 +74,10 @@ fn event_to(event: &Event) -> Wire {
             Wire::NodeRegistered(pb::NodeRegistered { node: node.to_string(), epoch: epoch.0 })
         }
         Event::NodeLost { node, epoch } => Wire::NodeLost(pb::NodeLost { node: node.to_string(), epoch: epoch.0 }),
+        Event::NodeCordoned { node, cordoned } => {
+            Wire::NodeCordoned(pb::NodeCordoned { node: node.to_string(), cordoned: *cordoned })
+        }
+        Event::FeatureEnabled { feature } => Wire::FeatureEnabled(pb::FeatureEnabled { feature: feature.number() }),
     }
 }
 
@@ -106,5 +110,9 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
             Event::NodeRegistered { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }
         }
         Wire::NodeLost(event) => Event::NodeLost { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) },
+        Wire::NodeCordoned(event) => {
+            Event::NodeCordoned { node: parsed("node", &event.node)?, cordoned: event.cordoned }
+        }
+        Wire::FeatureEnabled(event) => Event::FeatureEnabled { feature: feature_from(event.feature)? },
     })
 }

@@ -27,11 +27,12 @@ pub(super) enum Kind {
     Attempt = 10,
     Request = 11,
     Annotation = 12,
+    Feature = 13,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 12] = [
+        const ALL: [Kind; 13] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -44,6 +45,7 @@ impl Kind {
             Kind::Attempt,
             Kind::Request,
             Kind::Annotation,
+            Kind::Feature,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -74,6 +76,11 @@ impl Key {
             }
         }
         self.0.put_slice(&TEXT_END);
+        self
+    }
+
+    pub(super) fn number(mut self, number: u32) -> Self {
+        self.0.put_u32(number);
         self
     }
 
@@ -159,7 +166,7 @@ impl<'a> Parts<'a> {
         String::from_utf8(text).map_err(|_| self.wrong())
     }
 
-    fn number(&mut self) -> Result<u32, FormatError> {
+    pub(super) fn number(&mut self) -> Result<u32, FormatError> {
         self.take().map(u32::from_be_bytes)
     }
 

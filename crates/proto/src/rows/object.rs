@@ -1,8 +1,8 @@
 //! Values of the rows of everything but tasks and attempts.
 
 use quorate_state::{
-    Annotation, AnnotationKey, Cluster, ClusterName, Epoch, Job, JobName, Meta, Millis, Namespace, Node, NodeName,
-    NodeStatus, Principal, Revision, Run, RunId, Served,
+    Annotation, AnnotationKey, Cluster, ClusterName, Epoch, Feature, FeatureRow, Job, JobName, Meta, Millis, Namespace,
+    Node, NodeName, NodeStatus, Principal, Revision, Run, RunId, Served,
 };
 
 use super::SpecCache;
@@ -47,6 +47,14 @@ pub(super) fn meta_from(row: pb::MetaRow) -> Result<Meta, FormatError> {
         restored_at: Revision(row.restored_at),
         fenced_until: Served(row.fenced_until_served_ms),
     })
+}
+
+pub(super) fn feature_to(row: &FeatureRow) -> pb::FeatureRow {
+    pb::FeatureRow { revision: row.revision.0, at_ms: row.at.0 }
+}
+
+pub(super) fn feature_from_row(feature: Feature, row: &pb::FeatureRow) -> FeatureRow {
+    FeatureRow { feature, revision: Revision(row.revision), at: Millis(row.at_ms) }
 }
 
 pub(super) fn cluster_to(cluster: &Cluster) -> pb::ClusterRow {

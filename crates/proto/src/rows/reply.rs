@@ -10,7 +10,7 @@ use quorate_state::{
 
 use crate::format::FormatError;
 use crate::format::parts::{
-    digest_from, digest_to, lease_from, lease_to, numbered, parsed, required, uuid_from, uuid_to,
+    digest_from, digest_to, feature_from, lease_from, lease_to, numbered, parsed, required, uuid_from, uuid_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::infeasible::Why;
@@ -158,6 +158,8 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
         Rejection::EpochOver { node, epoch } => {
             Refusal::EpochOver(pb::EpochOver { node: node.to_string(), epoch: epoch.0 })
         }
+        Rejection::UnknownNode(node) => Refusal::UnknownNode(node.to_string()),
+        Rejection::FeatureNotEnabled(feature) => Refusal::FeatureNotEnabled(feature.number()),
         Rejection::Stale(why) => Refusal::Stale((*why).to_owned()),
         Rejection::Infeasible(why) => Refusal::Infeasible(pb::Infeasible { why: Some(infeasible_to(why)) }),
         Rejection::Invariant(why) => Refusal::Invariant(why.clone()),
@@ -190,6 +192,8 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         Refusal::EpochOver(over) => {
             Rejection::EpochOver { node: parsed("node", &over.node)?, epoch: Epoch(over.epoch) }
         }
+        Refusal::UnknownNode(node) => Rejection::UnknownNode(parsed("node", &node)?),
+        Refusal::FeatureNotEnabled(number) => Rejection::FeatureNotEnabled(feature_from(number)?),
         Refusal::Stale(why) => Rejection::Stale(fixed(&why)?),
         Refusal::Infeasible(infeasible) => {
             Rejection::Infeasible(infeasible_from(required("infeasible", infeasible.why)?))

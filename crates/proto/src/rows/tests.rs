@@ -199,6 +199,23 @@ fn the_bytes_of_format_1_stay_what_they_are() {
     samples::assert_golden("events-1.hex", &events);
 }
 
+#[test]
+fn what_was_written_before_there_were_features_is_still_read() {
+    let mut specs = SpecCache::default();
+    for row in samples::golden("rows-1-before-features.hex") {
+        decode_row(&row[0], &row[1], &mut specs).unwrap();
+    }
+    for row in samples::golden("events-1-before-features.hex") {
+        decode_event(&row[0], &row[1]).unwrap();
+    }
+}
+
+#[test]
+fn a_feature_of_a_later_version_stops_the_reader() {
+    let later = decode_row(b"\x0d\0\0\x03\xe8", &[], &mut SpecCache::default());
+    assert_eq!(later, Err(FormatError::Feature { number: 1_000 }));
+}
+
 fn text() -> impl Strategy<Value = String> {
     proptest::collection::vec(prop_oneof![Just('\0'), Just('\u{1}'), Just('a'), Just('b'), Just('\u{e4}')], 0..4)
         .prop_map(|chars| chars.into_iter().collect())

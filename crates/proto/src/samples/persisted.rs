@@ -3,10 +3,10 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Infeasible, Item,
-    Job, JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome,
-    RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer,
-    Token, Uuid, Violation,
+    Annotation, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Feature,
+    FeatureRow, Infeasible, Item, Job, JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal,
+    Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings,
+    Shortfall, Stamp, State, TaskState, Timer, Token, Uuid, Violation,
 };
 
 use super::{
@@ -52,7 +52,9 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::TrimEvents { .. } => {
             Some(Command::AnnotateRun { run: RUN, key: "build.commit".parse().unwrap(), value: "4f1c, \u{e4}".into() })
         }
-        Command::AnnotateRun { .. } => None,
+        Command::AnnotateRun { .. } => Some(Command::EnableFeature { feature: Feature::NodeCordon, term: 3 }),
+        Command::EnableFeature { .. } => Some(Command::CordonNode { node: "eu-1-a".parse().unwrap(), cordoned: true }),
+        Command::CordonNode { .. } => None,
     })
 }
 
@@ -115,7 +117,9 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                 };
                 missing.get(at).map_or(Rejection::Invariant("a bug".into()), |why| Rejection::Infeasible(why.clone()))
             }
-            Rejection::Invariant(_) => return None,
+            Rejection::Invariant(_) => Rejection::UnknownNode("n".parse().unwrap()),
+            Rejection::UnknownNode(_) => Rejection::FeatureNotEnabled(Feature::NodeCordon),
+            Rejection::FeatureNotEnabled(_) => return None,
         })
     })
 }
@@ -177,10 +181,15 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::AttemptMoved { .. } => Event::NodeRegistered { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
             Event::NodeRegistered { .. } => Event::NodeLost { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
             Event::NodeLost { .. } => Event::RunAnnotated { run: RUN, key: "build.commit".parse().unwrap() },
-            Event::RunAnnotated { .. } => return None,
+            Event::RunAnnotated { .. } => Event::FeatureEnabled { feature: Feature::NodeCordon },
+            Event::FeatureEnabled { .. } => Event::NodeCordoned { node: "eu-1-a".parse().unwrap(), cordoned: true },
+            Event::NodeCordoned { .. } => return None,
         })
     });
+    // Behind what was frozen before there were features, which keeps its places.
+    let since_features = all.split_off(10);
     all.extend(task_states().into_iter().map(|state| Event::TaskMoved { task: task_id(), state }));
+    all.extend(since_features);
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -235,7 +244,12 @@ pub(crate) fn changes() -> Vec<Change> {
                 at: Millis(140),
                 principal: Principal::anonymous_local(),
             }))],
-            Change::Annotation(_) => return None,
+            Change::Annotation(_) => vec![Change::Feature(FeatureRow {
+                feature: Feature::NodeCordon,
+                revision: Revision(3),
+                at: Millis(90),
+            })],
+            Change::Feature(_) => return None,
         };
         Some(next)
     });
@@ -276,6 +290,15 @@ pub(crate) fn assert_golden(file: &str, lines: &[String]) {
         assert_eq!(line, frozen, "line {} of {file}: stored bytes have changed, see docs/formats.md", number + 1);
     }
     assert_eq!(lines.len(), frozen.lines().count(), "{file}");
+}
+
+/// The lines of a file of `golden/`, each as the byte strings that it consists of.
+pub(crate) fn golden(file: &str) -> Vec<Vec<Vec<u8>>> {
+    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
+    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
+    let bytes = |word: &str| word.as_bytes().chunks(2).map(byte).collect();
+    let frozen = std::fs::read_to_string(path).unwrap();
+    frozen.lines().map(|line| line.split(' ').map(bytes).collect()).collect()
 }
 
 pub(crate) fn hex(bytes: &[u8]) -> String {

@@ -100,6 +100,8 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "Stale Aborted",
         "Infeasible FailedPrecondition",
         "Invariant Internal",
+        "UnknownNode NotFound",
+        "FeatureNotEnabled FailedPrecondition",
     ];
     assert_eq!(found, expected);
 }

@@ -11,7 +11,7 @@ use super::cert::Certificate;
 use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use super::namespace::{NamespaceCreated, NamespaceList};
-use super::node::{ClusterList, NodeList};
+use super::node::{ClusterList, NodeCordoned, NodeList};
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
@@ -297,6 +297,7 @@ fn node_list() {
         heard_ms_ago: Some(850),
     };
     check("node_list", &NodeList { nodes: vec![node.into()], revision: 57 });
+    check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
 }
 
 #[test]
@@ -327,12 +328,20 @@ fn replica_list() {
         matched_index: leader.then_some(57),
         silent_ms: (!leader).then_some(40),
     };
+    let feature = |name: &str, since_revision, why: &str| v1::FeatureSummary {
+        name: name.into(),
+        since_revision,
+        waits_for: why.into(),
+    };
     let response = v1::ListReplicasResponse {
         replicas: vec![replica(1, true), replica(2, false)],
         term: 4,
         revision: 57,
         cluster_id: "0000000000000000000000000000002a".into(),
+        features: vec![feature("old", Some(3), ""), feature("new", None, "replica 2 lacks it")],
     };
+    let said = ReplicaList::from(response.clone()).human(Paint::Never);
+    assert!(said.ends_with("Feature old: enabled since revision 3\nFeature new: not enabled: replica 2 lacks it\n"));
     check("replica_list", &ReplicaList::from(response));
 }
 

@@ -86,6 +86,30 @@ impl View for NodeList {
     }
 }
 
+/// `node cordon` and `node uncordon`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeCordoned {
+    /// Its name.
+    pub(crate) node: String,
+    /// Nothing more is placed on it.
+    pub(crate) cordoned: bool,
+    /// Since when.
+    pub(crate) revision: u64,
+}
+
+impl View for NodeCordoned {
+    const SCHEMA: &'static str = "quorate.v1.node_cordoned/1";
+
+    fn human(&self, _: Paint) -> String {
+        let Self { node, .. } = self;
+        if self.cordoned {
+            format!("Node {node} takes nothing new; what runs there goes on")
+        } else {
+            format!("Node {node} takes work again")
+        }
+    }
+}
+
 /// One cluster.
 #[derive(Debug, Serialize)]
 pub(crate) struct Cluster {

@@ -42,12 +42,41 @@ impl From<v1::ReplicaSummary> for Replica {
     }
 }
 
+/// What not every version can do.
+#[derive(Debug, Serialize)]
+struct Feature {
+    name: String,
+    /// The revision that enabled it.
+    since_revision: Option<u64>,
+    /// Why it is not enabled.
+    waits_for: Option<String>,
+}
+
+impl From<v1::FeatureSummary> for Feature {
+    fn from(feature: v1::FeatureSummary) -> Self {
+        let v1::FeatureSummary { name, since_revision, waits_for } = feature;
+        Self { name, since_revision, waits_for: Some(waits_for).filter(|why| !why.is_empty()) }
+    }
+}
+
+impl Feature {
+    fn human(&self) -> String {
+        match (self.since_revision, &self.waits_for) {
+            (Some(since), _) => format!("Feature {}: enabled since revision {since}\n", self.name),
+            (None, waits_for) => {
+                format!("Feature {}: not enabled: {}\n", self.name, waits_for.as_deref().unwrap_or("nobody says why"))
+            }
+        }
+    }
+}
+
 /// `replica list`.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReplicaList {
     cluster_id: String,
     term: u64,
     replicas: Vec<Replica>,
+    features: Vec<Feature>,
     revision: u64,
 }
 
@@ -57,6 +86,7 @@ impl From<v1::ListReplicasResponse> for ReplicaList {
             cluster_id: response.cluster_id,
             term: response.term,
             replicas: response.replicas.into_iter().map(Into::into).collect(),
+            features: response.features.into_iter().map(Into::into).collect(),
             revision: response.revision,
         }
     }
@@ -79,7 +109,9 @@ impl View for ReplicaList {
                 faint(replica.silent_ms.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
             ]);
         }
-        format!("Cluster {}, term {}, revision {}\n\n{}", self.cluster_id, self.term, self.revision, rows.text())
+        let features: String = self.features.iter().map(Feature::human).collect();
+        let Self { cluster_id, term, revision, .. } = self;
+        format!("Cluster {cluster_id}, term {term}, revision {revision}\n\n{}\n\n{features}", rows.text())
     }
 }
 

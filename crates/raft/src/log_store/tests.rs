@@ -22,7 +22,7 @@ impl StoreBuilder<TypeConfig, LogStore, StateMachine, tempfile::TempDir> for Bui
         let anything = PurgeBound::default();
         anything.raise(u64::MAX);
         let published = Arc::new(Published::new(PurgeBound::default(), 1));
-        let machine = StateMachine::load(store.clone(), published).unwrap();
+        let machine = StateMachine::load(store.clone(), published, quorate_state::FeatureSet::known()).unwrap();
         Ok((dir, LogStore::new(store, anything), machine))
     }
 }

@@ -92,10 +92,15 @@ impl Batches {
         }
     }
 
-    async fn send(&self, mut groups: Vec<Group>, flight: Flight) {
+    async fn send(&self, groups: Vec<Group>, flight: Flight) {
         let Some(stamp) = self.lead.stamp() else {
             return answer_all(groups, &ProposeError::NotLeader { leader: self.lead.hint() });
         };
+        let (late, mut groups): (Vec<_>, Vec<_>) = groups.into_iter().partition(|group| group.is_late(stamp.term));
+        late.into_iter().for_each(Group::refuse_late);
+        if groups.is_empty() {
+            return;
+        }
         let bytes = join_items(stamp, groups.iter().map(|group| &group.encoded));
         let items: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
         let passage = self.measures.entry(items.len(), bytes.len(), groups.iter().map(|group| group.proposed));

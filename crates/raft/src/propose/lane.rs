@@ -42,9 +42,11 @@ impl Lane {
             | Command::RegisterNode(_)
             | Command::ExpireLeases { .. }
             | Command::FireTimers { .. }
-            | Command::TrimEvents { .. } => Self::Control,
+            | Command::TrimEvents { .. }
+            | Command::EnableFeature { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
-            Command::CancelRun { .. } => Self::Cancels,
+            // A cordon keeps work off a node: like a cancel, it must get past a flood of submits.
+            Command::CancelRun { .. } | Command::CordonNode { .. } => Self::Cancels,
             Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CreateNamespace { .. } => Self::Submits,
         }
     }

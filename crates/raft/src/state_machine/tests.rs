@@ -9,7 +9,7 @@ use openraft::storage::RaftStateMachine as _;
 use quorate_disk::RocksDisk;
 use quorate_proto::log::encode_entry;
 use quorate_seams::Disk as _;
-use quorate_state::{ClusterId, Command, Entry, Item, Millis, Namespace, Principal, Settings, Stamp};
+use quorate_state::{ClusterId, Command, Entry, FeatureSet, Item, Millis, Namespace, Principal, Settings, Stamp};
 
 use super::*;
 use crate::log_store::PurgeBound;
@@ -29,7 +29,7 @@ impl Bench {
     fn open(dir: tempfile::TempDir) -> Self {
         let store = Store::new(Arc::new(RocksDisk::open(dir.path()).unwrap()));
         let published = Arc::new(Published::new(PurgeBound::default(), 1));
-        let machine = StateMachine::load(store, published.clone()).unwrap();
+        let machine = StateMachine::load(store, published.clone(), FeatureSet::known()).unwrap();
         Self { dir, machine, published }
     }
 
@@ -161,7 +161,7 @@ fn rows_and_record_that_disagree_are_refused() {
     store::put(&mut batch, store::APPLIED, &done.to_record());
     drop(disk.submit(batch, Durability::Buffered));
     let published = Arc::new(Published::new(PurgeBound::default(), 1));
-    let loaded = StateMachine::load(Store::new(Arc::new(disk)), published);
+    let loaded = StateMachine::load(Store::new(Arc::new(disk)), published, FeatureSet::known());
     assert!(matches!(loaded, Err(Error::Format(_))));
 }
 

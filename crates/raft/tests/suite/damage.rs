@@ -137,6 +137,14 @@ async fn records_and_rows_that_are_not_what_was_written_are_refused() {
         put("identity", identity.encode_to_vec())
     })
     .await;
+    refused("a feature of a newer version, with a log that only that can read", "feature number 1000", |disk| {
+        let (key, value) = log(disk).swap_remove(2);
+        let mut batch = Batch::default();
+        batch.put(Table::Log, key, [&value[..], b"\xff"].concat());
+        batch.put(Table::State, &b"\x0d\0\0\x03\xe8"[..], &b"\x08\x01"[..]);
+        batch
+    })
+    .await;
     refused("no identity", "rows but no identity", |_| {
         let mut batch = Batch::default();
         batch.delete(Table::Raft, "identity");

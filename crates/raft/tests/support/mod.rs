@@ -78,7 +78,7 @@ pub(crate) async fn try_start_with(
         tuning,
     };
     let seams = Seams { clock: Arc::new(SystemClock), entropy: Arc::new(SystemEntropy), network, disk: Arc::new(disk) };
-    let replica = Replica::start(config, seams, asked).await?;
+    let replica = Box::pin(Replica::start(config, seams, asked)).await?;
     let address = replica.raft_address().to_string();
     Ok(Node { replica, address, shutdown })
 }

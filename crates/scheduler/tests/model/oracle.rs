@@ -48,7 +48,8 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Request(_)
         | Change::Annotation(_)
         | Change::RequestGone(_)
-        | Change::EventsBelow(_) => {}
+        | Change::EventsBelow(_)
+        | Change::Feature(_) => {}
     }
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Job, JobName, Meta, Millis,
-    Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State, Task, TaskId,
+    Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
+    JobName, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State, Task, TaskId,
 };
 
 /// All rows, by kind and key.
@@ -22,6 +22,7 @@ pub(crate) struct Rows {
     pub(crate) tasks: BTreeMap<TaskId, Arc<Task>>,
     pub(crate) attempts: BTreeMap<AttemptId, Arc<Attempt>>,
     pub(crate) requests: BTreeMap<DedupKey, Arc<RequestRow>>,
+    pub(crate) features: BTreeMap<Feature, FeatureRow>,
 }
 
 impl Rows {
@@ -41,6 +42,7 @@ impl Rows {
             Change::Task(task) => drop(self.tasks.insert(task.id, task.clone())),
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.id, attempt.clone())),
             Change::Request(row) => drop(self.requests.insert(row.key(), row.clone())),
+            Change::Feature(row) => drop(self.features.insert(row.feature, *row)),
             Change::RequestGone(key) => drop(self.requests.remove(key)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
@@ -60,9 +62,12 @@ impl Rows {
         let tasks = self.tasks.values().cloned().map(Change::Task);
         let attempts = self.attempts.values().cloned().map(Change::Attempt);
         let annotations = self.annotations.values().cloned().map(Change::Annotation);
+        let features = self.features.values().copied().map(Change::Feature);
         let requests = self.requests.values().cloned().map(Change::Request);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs);
-        for change in objects.chain(runs).chain(tasks).chain(attempts).chain(requests).chain(annotations) {
+        for change in
+            objects.chain(runs).chain(tasks).chain(attempts).chain(requests).chain(annotations).chain(features)
+        {
             state.commit(&change);
         }
         state

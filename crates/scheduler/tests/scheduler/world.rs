@@ -13,10 +13,10 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Item, JobName, JobSpec,
-    Namespace, Node, NodeName, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
-    Reply, Resources, Retry, Revision, RunId, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec,
-    TaskState, Usage, Uuid, apply,
+    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Feature, FeatureRow, Item,
+    JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
+    Principal, Registration, Reply, Resources, Retry, Revision, RunId, Served, Settings, Spread, Stamp, State, TaskId,
+    TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -187,7 +187,11 @@ impl World {
     pub(crate) fn flag(&mut self, name: &str, flag: &str) {
         let node = self.get(name);
         match flag {
-            "cordoned" => self.change(name, |node| node.cordoned = true),
+            "cordoned" => {
+                let row = FeatureRow { feature: Feature::NodeCordon, revision: Revision(0), at: Millis(0) };
+                self.state.commit(&Change::Feature(row));
+                self.change(name, |node| node.cordoned = true);
+            }
             "lost" => {
                 self.apply(Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] });
             }

@@ -22,6 +22,8 @@ pub(crate) enum Action<'a> {
     Inspect,
     /// Change which replicas take part, or which of them leads.
     ChangeReplicas,
+    /// Say whether a node takes new work.
+    CordonNode,
     /// Read everything that the cluster knows.
     Backup,
     /// Make a namespace.
@@ -40,6 +42,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::ReadLogs(namespace) => ("read logs", Some(namespace)),
         Action::Inspect => ("inspect", None),
         Action::ChangeReplicas => ("change replicas", None),
+        Action::CordonNode => ("cordon nodes", None),
         Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
@@ -88,7 +91,7 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::Read(_)
         | Action::ReadLogs(_)
         | Action::Inspect => &[Role::User, Role::Operator],
-        Action::ChangeReplicas | Action::Backup | Action::CreateNamespace(_) => &[Role::Operator],
+        Action::ChangeReplicas | Action::CordonNode | Action::Backup | Action::CreateNamespace(_) => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
     }
 }
@@ -132,6 +135,7 @@ mod tests {
             (Action::ReadLogs(&namespace), "operator user"),
             (Action::Inspect, "operator user"),
             (Action::ChangeReplicas, "operator"),
+            (Action::CordonNode, "operator"),
             (Action::CreateNamespace(&namespace), "operator"),
             (Action::ServeAsAgent, "replica node"),
         ];

@@ -26,6 +26,13 @@ impl v1::cluster_server::Cluster for ClusterService {
         reading.answer("ListNodes", list_nodes(&reading, request)).await
     }
 
+    async fn cordon_node(
+        &self,
+        request: Request<v1::CordonNodeRequest>,
+    ) -> Result<Response<v1::CordonNodeResponse>, Status> {
+        self.0.answer("CordonNode", cordon_node(&self.0, request)).await
+    }
+
     async fn list_clusters(
         &self,
         request: Request<v1::ListClustersRequest>,
@@ -102,6 +109,19 @@ async fn list_nodes(
         node_to_wire(node, view.used_on(&node.name), attempts_on(&view, node), liveness.heard_ms_ago(node))
     });
     Ok(v1::ListNodesResponse { nodes: nodes.collect(), next_page_token, revision: view.revision().0 })
+}
+
+async fn cordon_node(core: &Core, request: Request<v1::CordonNodeRequest>) -> Result<v1::CordonNodeResponse, ApiError> {
+    let principal = principal(&request)?;
+    authorize(&principal, Action::CordonNode)?;
+    let v1::CordonNodeRequest { node, cordoned, request_id } = request.into_inner();
+    let body = [&[u8::from(cordoned)], node.as_bytes()].concat();
+    let node: NodeName = name("node", &node)?;
+    let key = request_key("CordonNode", &request_id, None, &body)?;
+    match core.propose(principal, key, Command::CordonNode { node, cordoned }).await? {
+        Reply::Done => Ok(v1::CordonNodeResponse { revision: core.replica.view().revision().0 }),
+        other => Err(core.internal(&format!("a cordon was answered with {other:?}"))),
+    }
 }
 
 async fn list_clusters(

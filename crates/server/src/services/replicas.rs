@@ -2,7 +2,7 @@
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_raft::{Member, MemberChange, MemberError, Members, Role};
+use quorate_raft::{FeatureStatus, Member, MemberChange, MemberError, Members, Role};
 use tonic::Request;
 
 use crate::auth::{Action, authorize, principal};
@@ -35,7 +35,13 @@ pub(super) async fn list(
         term: members.term,
         revision: view.revision().0,
         cluster_id: view.meta().cluster.to_string(),
+        features: core.replica.features().into_iter().map(feature).collect(),
     })
+}
+
+fn feature(status: FeatureStatus) -> v1::FeatureSummary {
+    let FeatureStatus { feature, since, waits_for } = status;
+    v1::FeatureSummary { name: feature.to_string(), since_revision: since.map(|since| since.0), waits_for }
 }
 
 pub(super) async fn promote(

@@ -8,7 +8,7 @@ use quorate_client::{Client, ClientConfig};
 use quorate_proto::v1;
 use quorate_seams::{Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_server::{Bound, Config, Error, Formation, Listeners, Seams, Tuning};
-use quorate_state::{LeaseTerms, RegionName, Settings};
+use quorate_state::{FeatureSet, LeaseTerms, RegionName, Settings};
 use quorate_tls::Tls;
 
 use crate::disk::MemoryDisk;
@@ -72,6 +72,20 @@ impl Cluster {
         let seams = Seams { disk: Arc::new(disk), ..seams() };
         let replicas = vec![start(config(Formation::Init, settings), seams).await];
         Self { replicas, network }
+    }
+
+    /// A single replica of a version from before there were features.
+    pub(crate) async fn start_older() -> Self {
+        let newer = config(Formation::Init, &Settings::default());
+        let tuning = Tuning { features: FeatureSet::none(), ..newer.tuning.clone() };
+        Self { replicas: vec![start(Config { tuning, ..newer }, seams()).await], network: network() }
+    }
+
+    /// Adds a replica that asks for a vote; its position.
+    pub(crate) async fn add(&mut self) -> usize {
+        let peers = vec![self.replicas[0].bound.raft.clone()];
+        self.replicas.push(start(config(Formation::Join { peers }, &Settings::default()), seams()).await);
+        self.replicas.len() - 1
     }
 
     /// Adds a replica without a vote; its position.

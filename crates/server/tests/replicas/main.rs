@@ -10,6 +10,7 @@ mod annotations;
 mod batches;
 mod certificates;
 mod consensus;
+mod features;
 mod reads;
 mod requests;
 mod sessions;

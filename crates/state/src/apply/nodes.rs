@@ -1,4 +1,4 @@
-//! Leases: granted when an agent registers, ended when nobody renewed them.
+//! Leases: granted when an agent registers, ended when nobody renewed them. And who takes new work.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -64,6 +64,17 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
         reconcile(overlay, arrival, &before, epoch);
     }
     Ok(Reply::Registered { epoch, lease: settings.lease })
+}
+
+/// What runs there goes on. Asked for again, it changes nothing.
+pub(super) fn cordon(overlay: &mut Overlay, name: &NodeName, cordoned: bool) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let node = overlay.state().node(name).cloned().ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
+    if node.cordoned != cordoned {
+        overlay.put(Change::Node(Arc::new(Node { cordoned, ..(*node).clone() })));
+        overlay.emit(Event::NodeCordoned { node: name.clone(), cordoned });
+    }
+    Ok(Reply::Done)
 }
 
 /// Brings what the log knows of the node's attempts in line with what the agent says it has.

@@ -1,0 +1,141 @@
+//! Features: what changes the meaning of the log waits here until every replica can do it.
+//!
+//! A replica that meets a command it does not know must stop, or its state would be another one. So a new
+//! command, a new field or a new behaviour of `apply` belongs to a feature, and nobody proposes it
+//! before the feature is enabled: a row, written by a command like any other, at the same place of the
+//! history everywhere. Which replicas can do what is asked outside of this crate; see ADR 0035.
+
+use std::collections::BTreeSet;
+use std::fmt;
+
+use crate::{Command, Millis, Revision};
+
+/// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
+/// feature is never disabled: what it allowed may be in the log.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Feature {
+    /// Nodes can be cordoned: [`Command::CordonNode`].
+    NodeCordon = 1,
+}
+
+impl Feature {
+    /// All that this version knows, by number.
+    pub const ALL: [Self; 1] = [Self::NodeCordon];
+
+    /// As it is stored and sent.
+    pub fn number(self) -> u32 {
+        self as u32
+    }
+
+    /// The feature of a number; none when this version does not know it.
+    pub fn of(number: u32) -> Option<Self> {
+        Self::ALL.into_iter().find(|feature| feature.number() == number)
+    }
+
+    /// As people know it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::NodeCordon => "node-cordon",
+        }
+    }
+}
+
+impl fmt::Display for Feature {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.name())
+    }
+}
+
+/// What a replica says it can do: numbers, of which a reader may not know all.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FeatureSet(BTreeSet<u32>);
+
+impl FeatureSet {
+    /// What this version can do.
+    pub fn known() -> Self {
+        Feature::ALL.into_iter().map(Feature::number).collect()
+    }
+
+    /// Nothing: a version before the first feature.
+    pub fn none() -> Self {
+        Self(BTreeSet::new())
+    }
+
+    /// True when the feature is among them.
+    pub fn has(&self, feature: Feature) -> bool {
+        self.0.contains(&feature.number())
+    }
+
+    /// All of them, in order.
+    pub fn numbers(&self) -> impl Iterator<Item = u32> {
+        self.0.iter().copied()
+    }
+}
+
+impl FromIterator<u32> for FeatureSet {
+    fn from_iter<I: IntoIterator<Item = u32>>(numbers: I) -> Self {
+        Self(numbers.into_iter().collect())
+    }
+}
+
+/// A feature that is enabled.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct FeatureRow {
+    /// Which.
+    pub feature: Feature,
+    /// The entry that enabled it: what it allows can be in the log from the next item on.
+    pub revision: Revision,
+    /// Log time.
+    pub at: Millis,
+}
+
+impl Command {
+    /// What must be enabled before it may be proposed.
+    pub fn needs(&self) -> Option<Feature> {
+        match self {
+            Self::CordonNode { .. } => Some(Feature::NodeCordon),
+            Self::Bootstrap { .. }
+            | Self::CreateNamespace { .. }
+            | Self::SubmitJob { .. }
+            | Self::CancelRun { .. }
+            | Self::AnnotateRun { .. }
+            | Self::AdvanceStep { .. }
+            | Self::FinishRun { .. }
+            | Self::CommitPlan { .. }
+            | Self::RegisterNode(_)
+            | Self::ReportAttempts { .. }
+            | Self::ExpireLeases { .. }
+            | Self::FireTimers { .. }
+            | Self::TrimEvents { .. }
+            // It enables what a replica must be able to do by then; it needs nothing before.
+            | Self::EnableFeature { .. } => None,
+        }
+    }
+
+    /// What a replica must be able to do to apply it, whether or not it is enabled already.
+    pub fn asks_for(&self) -> Option<Feature> {
+        if let Self::EnableFeature { feature, .. } = self { Some(*feature) } else { self.needs() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn numbers_and_names_are_for_good() {
+        let table: Vec<(u32, &str)> =
+            Feature::ALL.into_iter().map(|feature| (feature.number(), feature.name())).collect();
+        assert_eq!(table, [(1, "node-cordon")], "a line may be added, never changed");
+        assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));
+        assert_eq!(Feature::of(0), None);
+    }
+
+    #[test]
+    fn a_set_holds_what_this_version_does_not_know() {
+        let newer: FeatureSet = [1, 4_000_000_000].into_iter().collect();
+        assert!(newer.has(Feature::NodeCordon));
+        assert_eq!(newer.numbers().collect::<Vec<_>>(), [1, 4_000_000_000]);
+        assert!(!FeatureSet::none().has(Feature::NodeCordon));
+    }
+}
