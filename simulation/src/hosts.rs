@@ -8,7 +8,7 @@ mod replica;
 pub(crate) use client::{Common, a_job, start as start_client};
 pub(crate) use operator::{Order, Wish};
 pub(crate) use rack::Rack;
-pub(crate) use replica::Replica;
+pub(crate) use replica::{Begin, Replica};
 
 use quorate_state::{LeaseTerms, Settings};
 

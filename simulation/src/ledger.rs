@@ -18,6 +18,7 @@ use quorate_seams::{Table, Write};
 use quorate_state::{Change, Entry, EventRow, Meta, Rejection, Reply, Revision, State};
 
 use crate::facts::Fact;
+use crate::rows::Rows;
 pub(crate) use shadow::{RaftRows, Shadow};
 
 /// One committed entry and what follows from it.
@@ -29,7 +30,7 @@ pub(crate) struct Step {
     pub(crate) index: u64,
     /// The term of the leader that appended it.
     pub(crate) term: u64,
-    /// Revision = index, as long as nothing was restored.
+    /// Base + index.
     pub(crate) revision: Revision,
     /// What it says; none for consensus's own entries.
     pub(crate) entry: Option<Entry>,
@@ -54,11 +55,22 @@ pub(crate) struct Membership {
     pub(crate) replicas: Vec<u64>,
 }
 
+impl Membership {
+    fn of(membership: pb::Membership) -> Self {
+        Self {
+            replicas: membership.peers.iter().map(|peer| peer.replica).collect(),
+            voters: membership.configs.into_iter().map(|config| config.replicas).collect(),
+        }
+    }
+}
+
 /// The history so far.
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Committed entries; the first has index 0.
     steps: Vec<Step>,
+    /// The revision of the first.
+    base: u64,
     /// Their stored bytes, to hold against every other replica's.
     bytes: Vec<Bytes>,
     /// Committed memberships by the index of their entries.
@@ -79,14 +91,49 @@ impl Ledger {
         Self { shadows: (0..replicas).map(|_| Shadow::default()).collect(), ..Self::default() }
     }
 
+    /// The ledger of a life that began at a revision.
+    #[cfg(test)]
+    pub(crate) fn of_life(base: u64) -> Self {
+        Self { base, ..Self::default() }
+    }
+
     /// All committed entries, in order; the first has index 0.
     pub(crate) fn steps(&self) -> &[Step] {
         &self.steps
     }
 
+    /// The history of the data's next life, of which nothing is known yet but who has which disk.
+    pub(crate) fn next_life(&self) -> Self {
+        // Until it has begun: above all that was said so far.
+        let base = self.base + self.steps.len() as u64;
+        Self { shadows: self.shadows.clone(), installed: self.installed, base, ..Self::default() }
+    }
+
+    /// The state that the history gives with all that one replica has in its log, beyond what it has applied:
+    /// what comes of it when nobody else is left. None if it has applied nothing.
+    pub(crate) fn with_log_of(mut self, at: Duration, replica: usize) -> Result<Option<State>, String> {
+        let disk = self.shadows[replica].live().clone();
+        let Some(applied) = disk.applied().and_then(|applied| usize::try_from(applied).ok()) else { return Ok(None) };
+        self.steps.truncate(applied + 1);
+        while let Some(entry) = disk.entry(self.steps.len() as u64) {
+            self.append(at, entry.clone())?;
+        }
+        Ok(self.state().cloned())
+    }
+
+    /// The revision at which this life of the data began, or above which it will; 0 for the first.
+    pub(crate) fn base(&self) -> u64 {
+        self.base
+    }
+
     /// The step at a revision.
     pub(crate) fn at(&self, revision: u64) -> Option<&Step> {
-        self.steps.get(usize::try_from(revision).ok()?)
+        self.at_index(revision.checked_sub(self.base)?)
+    }
+
+    /// The step of an entry.
+    pub(crate) fn at_index(&self, index: u64) -> Option<&Step> {
+        self.steps.get(usize::try_from(index).ok()?)
     }
 
     /// The stored bytes of a committed entry.
@@ -169,6 +216,9 @@ impl Ledger {
         let disk = self.shadows[replica].live();
         let Some(applied) = disk.record::<pb::Applied>(b"applied") else { return Ok(vec![]) };
         let Some(last) = applied.log_id.map(|id| id.index) else { return Ok(vec![]) };
+        if by_snapshot && self.steps.is_empty() && applied.base > 0 {
+            return self.resume(at, replica, &applied).map(|step| vec![step]);
+        }
         let mut new = vec![];
         for index in before.map_or(0, |before| before + 1)..=last {
             let ours = self.bytes.get(usize::try_from(index).unwrap_or(usize::MAX));
@@ -208,6 +258,32 @@ impl Ledger {
         Ok(steps)
     }
 
+    /// A life begins with the rows on a disk, at the entry with index 0.
+    fn resume(&mut self, at: Duration, replica: usize, applied: &pb::Applied) -> Result<Step, String> {
+        let disk = self.shadows[replica].live();
+        let state = loaded(disk)?;
+        self.rows = disk.table(Table::State).map(|(key, value)| (key.clone(), value.clone())).collect();
+        self.base = applied.base;
+        let membership = applied.membership.clone().and_then(|stored| stored.membership).unwrap_or_default();
+        self.memberships.insert(0, Membership::of(membership));
+        let step = Step {
+            at,
+            index: 0,
+            term: 0,
+            revision: Revision(self.base),
+            entry: None,
+            before: state.clone(),
+            after: state,
+            changes: vec![],
+            events: vec![],
+            replies: vec![],
+        };
+        self.steps.push(step.clone());
+        // Nobody has it in a log.
+        self.bytes.push(Bytes::new());
+        Ok(step)
+    }
+
     /// Applies the next committed entry.
     fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Step, String> {
         let decoded = pb::LogEntry::decode(bytes.clone()).map_err(|error| format!("C7 a log entry: {error}"))?;
@@ -216,7 +292,7 @@ impl Ledger {
         if id.index != index {
             return Err(format!("C2 the entry stored at index {index} says it has index {}", id.index));
         }
-        let revision = Revision(index);
+        let revision = Revision(self.base + index);
         let before = self.state().cloned().unwrap_or_default();
         let passed = |before: &State| {
             let change = Change::Meta(Meta { revision, ..before.meta().clone() });
@@ -247,9 +323,7 @@ impl Ledger {
                 step.entry = Some(entry);
             }
             Some(pb::log_entry::Payload::Membership(membership)) => {
-                let replicas = membership.peers.iter().map(|peer| peer.replica).collect();
-                let voters = membership.configs.into_iter().map(|config| config.replicas).collect();
-                self.memberships.insert(index, Membership { voters, replicas });
+                self.memberships.insert(index, Membership::of(membership));
                 (step.after, step.changes) = passed(&step.before);
             }
             Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
@@ -282,7 +356,7 @@ impl Ledger {
                 Err(format!("C6 {name} has rows of a state that it never applied"))
             };
         };
-        let Some(step) = self.at(applied) else {
+        let Some(step) = self.at_index(applied) else {
             return Err(format!("C6 {name} has applied revision {applied}, the history ends before"));
         };
         if applied + 1 == self.steps.len() as u64 {
@@ -291,12 +365,7 @@ impl Ledger {
                 return Err(format!("C6 the rows of {name} at revision {applied} are not those of the history"));
             }
         }
-        let mut state = State::default();
-        let mut specs = SpecCache::default();
-        for (key, value) in disk.table(Table::State) {
-            let change = decode_row(key, value, &mut specs);
-            state.commit(&change.map_err(|error| format!("C6 a row of {name}: {error}"))?);
-        }
+        let state = loaded(disk).map_err(|error| format!("C6 a row of {name}: {error}"))?;
         match difference(&state, &step.after) {
             None => Ok(()),
             Some(what) => {
@@ -306,8 +375,26 @@ impl Ledger {
     }
 }
 
-/// The first table in which two states differ, in words.
+/// The state that the rows on a disk give.
+fn loaded(disk: &Rows) -> Result<State, String> {
+    let mut state = State::default();
+    let mut specs = SpecCache::default();
+    for (key, value) in disk.table(Table::State) {
+        state.commit(&decode_row(key, value, &mut specs).map_err(|error| error.to_string())?);
+    }
+    Ok(state)
+}
+
+/// In what two states differ first, in words.
 pub(crate) fn difference(one: &State, other: &State) -> Option<String> {
+    if one.meta() != other.meta() {
+        return Some(format!("meta: {:?} and {:?}", one.meta(), other.meta()));
+    }
+    rows_differ(one, other)
+}
+
+/// The first table in which two states differ, in words. What they say of themselves is left out.
+pub(crate) fn rows_differ(one: &State, other: &State) -> Option<String> {
     macro_rules! compare {
         ($($what:literal: $read:expr;)*) => {$(
             let read = $read;
@@ -322,9 +409,6 @@ pub(crate) fn difference(one: &State, other: &State) -> Option<String> {
                 return Some(format!("{}: nothing and {their:?}", $what));
             }
         )*};
-    }
-    if one.meta() != other.meta() {
-        return Some(format!("meta: {:?} and {:?}", one.meta(), other.meta()));
     }
     if one.settings() != other.settings() {
         return Some("settings".into());

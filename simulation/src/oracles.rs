@@ -16,6 +16,7 @@ mod p12_place;
 mod p13_brake;
 mod p14_reasons;
 mod p15_served_time;
+mod p19_restored;
 mod p1_tokens;
 mod p2_copies;
 mod p2_lease_over;
@@ -111,6 +112,11 @@ pub(crate) trait Oracle {
         Ok(())
     }
 
+    /// True for one that goes on judging when the data is restored; others are of one life.
+    fn outlives(&self) -> bool {
+        false
+    }
+
     /// The run is over: faults have ended, everything had time to come to rest.
     fn end(&mut self, _at: Duration, _known: &Known<'_>) -> Verdict {
         Ok(())
@@ -146,6 +152,22 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),
         Box::new(p15_served_time::ServedTime::default()),
+        Box::new(plan::Plans::default()),
+        Box::new(p19_restored::Restored::default()),
+    ]
+}
+
+/// Those that judge the life of restored data, beside those that outlive the first: consensus begins
+/// anew, and what the first life's scheduling left behind is judged by P19.
+pub(crate) fn of_restored() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(c1_election_safety::ElectionSafety::default()),
+        Box::new(c3_leader_completeness::LeaderCompleteness::default()),
+        Box::new(c4_durable_quorum::DurableQuorum::default()),
+        Box::new(c5_logs::Logs::default()),
+        Box::new(c11_membership::Identities::default()),
+        Box::new(c12_changes::Changes::default()),
+        Box::new(p4_conservation::Conservation::default()),
         Box::new(plan::Plans::default()),
     ]
 }

@@ -5,6 +5,7 @@ mod change;
 mod late;
 mod network;
 mod record;
+mod restore;
 mod settle;
 mod standing;
 mod strike;
@@ -26,6 +27,7 @@ use crate::trace::Trace;
 use late::Late;
 use network::Cuts;
 use record::Record;
+use restore::Before;
 use settle::Settle;
 use strike::Striking;
 
@@ -148,6 +150,8 @@ struct World {
     sim: Sim<'static>,
     facts: Facts,
     ledger: Ledger,
+    /// The life of the data before this one.
+    before: Option<Before>,
     oracles: Vec<Box<dyn Oracle>>,
     replicas: Vec<Replica>,
     racks: Vec<Rack>,
@@ -194,6 +198,7 @@ impl World {
             sim,
             facts,
             ledger: Ledger::new(scenario.replicas.len()),
+            before: None,
             oracles: oracles::all(),
             replicas,
             racks,
@@ -260,6 +265,9 @@ impl World {
             self.settle.wrote(&fact);
             self.note(at, &fact)?;
             let steps = self.ledger.take(at, &fact).map_err(Violation::of_ledger)?;
+            if let Some(first) = steps.first().filter(|step| step.index == 0) {
+                self.judge_restored(first)?;
+            }
             let known = Known {
                 scenario: &self.scenario,
                 ledger: &self.ledger,

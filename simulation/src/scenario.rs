@@ -8,6 +8,7 @@ mod draw;
 mod faults;
 mod membership;
 mod pages;
+mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
 pub(crate) mod shrink;
@@ -46,6 +47,8 @@ pub(crate) enum Class {
     Join,
     /// An operator changes who takes part.
     Membership,
+    /// The data is lost, and goes on from a backup or from one survivor.
+    Restore,
     /// An agent's process is killed.
     AgentKill,
     /// A machine with agents loses power.
@@ -78,6 +81,8 @@ pub(crate) enum Kind {
     Single,
     /// Several classes.
     Swarm,
+    /// The cluster is lost in the middle, and another one goes on with its data.
+    Restore,
 }
 
 /// All that is decided before a run.
@@ -418,6 +423,13 @@ pub(crate) enum FaultWhat {
         /// It joins as a learner, and the operator promotes it.
         learner: bool,
         amid: Amid,
+    },
+    /// An operator takes a backup.
+    Backup,
+    /// All replicas are lost, but for one perhaps, and after a while a cluster goes on from the backup, or
+    /// from that one.
+    Destroy {
+        survivor: Option<usize>,
     },
     /// An operator passes leadership on.
     Transfer {

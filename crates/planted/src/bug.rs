@@ -117,6 +117,22 @@ bugs! {
     RemovedIdReused, "removed-id-reused",
         "The id of a replica that was removed is given to the next one.";
 
+    // What restored data must not forget.
+    RestoreBaseKept, "restore-base-kept",
+        "Revisions of restored data go on where the backup ended.";
+    RestoreKeepsIncarnation, "restore-keeps-incarnation",
+        "Restored data calls itself the life of the data that it was before.";
+    RestoreUnfenced, "restore-unfenced",
+        "Restored data places `fenced` tasks at once, while copies from before may run.";
+    RestoreReleasesOnce, "restore-releases-once",
+        "Restored data places `at_most_once` tasks that may have been started after the backup.";
+    RestoreIgnoresClaims, "restore-ignores-claims",
+        "Restored data does not take in what agents run and it does not know.";
+    RestoreForgetsNeeds, "restore-forgets-needs",
+        "A task that was taken in and is lost is placed again before what it needs has succeeded.";
+    RecoverDropsTail, "recover-drops-tail",
+        "The survivor of a lost quorum goes on without the entries that it had not applied.";
+
     // What a replica must not say.
     AnswersSwapped, "answers-swapped",
         "Callers whose commands share an entry are given each other's answers.";

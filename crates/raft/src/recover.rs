@@ -97,7 +97,11 @@ pub async fn recover(seams: &Seams, lost: &[Uuid], confirmed: bool) -> Result<Re
     let committed = committed.and_then(|mark| mark.log_id).map_or(0, |id| id.index + 1);
     // Held back until all is decided: the rows of what may not be committed must not outlive a refusal.
     let mut rows = Batch::default();
-    let replayed = machine.replay(&LogStore::new(stored, PurgeBound::default()), &mut rows)?;
+    let replayed = if quorate_planted::is(quorate_planted::Bug::RecoverDropsTail) {
+        0..0
+    } else {
+        machine.replay(&LogStore::new(stored, PurgeBound::default()), &mut rows)?
+    };
     if machine.view().settings().is_none() {
         return Err(RecoverError::NoMember);
     }

@@ -6,6 +6,8 @@
 //! longest lease and kill bound have passed. An `at_most_once` task without a known start may have
 //! been started, and no time makes that certain: only a person may decide, and until then it is held.
 
+use quorate_planted::Bug;
+
 use crate::{ClusterId, Meta, OnNodeLoss, Revision, Run, Served, State, TaskSpec};
 
 /// The base of a restored life is its second since the Unix epoch, shifted by so many bits. A life has
@@ -27,6 +29,8 @@ impl State {
         let Meta { restored_at, fenced_until, .. } = self.meta;
         match spec.on_node_loss {
             OnNodeLoss::AtLeastOnce => None,
+            OnNodeLoss::Fenced if quorate_planted::is(Bug::RestoreUnfenced) => None,
+            OnNodeLoss::AtMostOnce if quorate_planted::is(Bug::RestoreReleasesOnce) => None,
             OnNodeLoss::Fenced => (now < fenced_until).then_some(Held::Fenced { until: fenced_until }),
             OnNodeLoss::AtMostOnce => (run.submitted_revision < restored_at).then_some(Held::Once),
         }
@@ -40,9 +44,14 @@ impl State {
         let to_be_granted = self.settings.iter().map(|settings| settings.lease);
         // The margin on top: the new leader's clock began a moment before its first entry was applied.
         let longest = granted.chain(to_be_granted).map(|lease| lease.server_ms + lease.kill_ms + lease.margin_ms).max();
+        let incarnation = if quorate_planted::is(Bug::RestoreKeepsIncarnation) {
+            self.meta.incarnation
+        } else {
+            base.0 >> REVISIONS_PER_SECOND_BITS
+        };
         Meta {
             cluster,
-            incarnation: base.0 >> REVISIONS_PER_SECOND_BITS,
+            incarnation,
             revision: base,
             // Terms begin anew, and time goes on from where it stood.
             term: 0,

@@ -6,7 +6,8 @@ use std::sync::Arc;
 use quorate_state::{
     AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Change, Command, Digest, Driver, Entry, Exit,
     Held, Item, JobSpec, Millis, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
-    Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Token, Uuid, apply,
+    Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Token, Uuid, Wait,
+    apply,
 };
 
 const BASE: u64 = 1_700_000_000 << 20;
@@ -209,6 +210,22 @@ fn what_runs_before_its_needs_have_succeeded_again_is_taken_in_too() {
     world.place(id(1, 0)).unwrap();
     world.report(after, AttemptPhase::Ended);
     assert_eq!(world.state.task(id(1, 3)).unwrap().state, TaskState::Succeeded);
+}
+
+#[test]
+fn what_ran_before_its_needs_and_is_lost_waits_for_them() {
+    let mut world = World::new().restored();
+    let after = claim(id(1, 3), 1, Token(70));
+    world.register("n", vec![after], 80);
+    // The agent comes back without it.
+    world.register("n", vec![], 80);
+    assert_eq!(world.state.task(id(1, 3)).unwrap().state, TaskState::Waiting(Wait::Needs));
+    let token = world.place(id(1, 0)).unwrap();
+    let first = claim(id(1, 0), 1, token);
+    world.report(first, AttemptPhase::Running);
+    world.report(first, AttemptPhase::Ended);
+    world.run(Command::AdvanceStep { run: RunId(1), step: 3, limit: 10 });
+    world.place(id(1, 3)).unwrap();
 }
 
 #[test]

@@ -70,7 +70,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
                 })
             })
             .collect();
-        if host == OPERATOR_HOST && scenario.classes.contains(&Class::Membership) {
+        if host == OPERATOR_HOST
+            && scenario.classes.iter().any(|class| matches!(class, Class::Membership | Class::Restore))
+        {
             tokio::task::spawn_local(operator::operate(scenario, facts, common.desk));
         }
         for session in sessions {

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_client::{ApiError, Client, ClientConfig, Error};
+use quorate_proto::backup::Writer;
 use quorate_proto::v1;
 
 use super::client::{ATTEMPT_TIMEOUT, DEADLINE, PAGE};
@@ -29,9 +30,6 @@ const TRANSFERS_MAX: u32 = 3;
 /// What an operator is to do.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Order {
-    /// The replica by its place, and by the id that it has today.
-    pub(crate) position: usize,
-    pub(crate) id: u64,
     pub(crate) wish: Wish,
     /// Not sooner.
     pub(crate) at: Duration,
@@ -40,10 +38,13 @@ pub(crate) struct Order {
 /// See [`Order`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Wish {
-    /// Remove it; once another one has joined in its place as a learner, promote that, where it is one.
-    Replace { learner: bool, gives_up: bool },
-    /// Have it lead.
-    Lead,
+    /// Remove a replica, known by its place and by the id that it has today; once another one has joined in
+    /// its place as a learner, promote that, where it is one.
+    Replace { position: usize, id: u64, learner: bool, gives_up: bool },
+    /// Have a replica lead.
+    Lead { id: u64 },
+    /// Take a backup.
+    Backup,
 }
 
 /// Orders, and how many are not done yet. Cloning shares it.
@@ -51,6 +52,7 @@ pub(crate) enum Wish {
 pub(crate) struct Desk {
     orders: Rc<RefCell<VecDeque<Order>>>,
     open: Rc<Cell<usize>>,
+    backup: Rc<RefCell<Option<Rc<Vec<u8>>>>>,
 }
 
 impl Desk {
@@ -58,6 +60,11 @@ impl Desk {
     pub(crate) fn put(&self, order: Order) {
         self.open.set(self.open.get() + 1);
         self.orders.borrow_mut().push_back(order);
+    }
+
+    /// The backup that was taken last.
+    pub(crate) fn backup(&self) -> Option<Rc<Vec<u8>>> {
+        self.backup.borrow().clone()
     }
 
     /// True when everything is done.
@@ -86,20 +93,24 @@ pub(super) async fn operate(scenario: Rc<Scenario>, facts: Facts, desk: Desk) {
         let now = turmoil::sim_elapsed().unwrap_or_default();
         tokio::time::sleep(order.at.saturating_sub(now)).await;
         match order.wish {
-            Wish::Replace { learner, gives_up } => {
-                if operator.insist(Asked::Remove(order.id), gives_up).await {
-                    let host = Scenario::replica_host(order.position);
+            Wish::Replace { position, id, learner, gives_up } => {
+                if operator.insist(Asked::Remove(id), gives_up).await {
+                    let host = Scenario::replica_host(position);
                     let label = format!("operator {number}");
                     let alone = client(vec![format!("{host}:{API_PORT}")], &label, QUESTION_DEADLINE);
                     operator.question(&alone, scenario.sessions.len()).await;
                     if learner {
-                        operator.promote(&format!("{host}:{RAFT_PORT}"), order.id).await;
+                        operator.promote(&format!("{host}:{RAFT_PORT}"), id).await;
                     }
                 }
             }
-            Wish::Lead => {
+            Wish::Backup => {
+                let taken = operator.back_up().await;
+                desk.backup.replace(Some(Rc::new(taken)));
+            }
+            Wish::Lead { id } => {
                 for _ in 0..TRANSFERS_MAX {
-                    if operator.ask(Asked::Transfer(order.id)).await == Heard::Done {
+                    if operator.ask(Asked::Transfer(id)).await == Heard::Done {
                         break;
                     }
                 }
@@ -145,6 +156,25 @@ impl Operator {
         };
         self.facts.add(Fact::Change(Arc::new(Change { called, asked, heard: heard.clone() })));
         heard
+    }
+
+    /// Takes a backup, as the bytes of its file.
+    async fn back_up(&self) -> Vec<u8> {
+        loop {
+            if let Some(taken) = self.try_back_up().await {
+                return taken;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn try_back_up(&self) -> Option<Vec<u8>> {
+        let mut pieces = self.client.save_snapshot(v1::SaveSnapshotRequest::default()).await.ok()?;
+        let mut writer = Writer::begin(Vec::new()).ok()?;
+        while let Some(piece) = pieces.next().await.ok()? {
+            writer.add(&piece.piece, &piece.digest).ok()?;
+        }
+        writer.finish().ok().map(|(_, bytes)| bytes)
     }
 
     /// Asks a replica that belongs to nobody any more for the runs: whatever it answers must be so.

@@ -5,9 +5,10 @@ use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_raft::{Addresses, Home, Loaded, recover};
 use quorate_seams::{Disk, Shutdown, ShutdownHandle};
 use quorate_server::{Advertise, CONNECTIONS_MAX_DEFAULT, Config, Formation, Listeners, Seams, Tuning};
-use quorate_state::RegionName;
+use quorate_state::{RegionName, Uuid};
 use turmoil::Sim;
 
 use super::{AGENT_PORT, API_PORT, RAFT_PORT, addresses, settings};
@@ -27,14 +28,24 @@ pub(crate) struct Replica {
     /// To ask the life that runs to stop.
     stop: Rc<RefCell<Option<ShutdownHandle>>>,
     place: Rc<Cell<Place>>,
+    /// What is done to the disk before the next start.
+    begin: Rc<RefCell<Option<Begin>>>,
     was_started: bool,
+}
+
+/// How the data begins another life, by the production's own functions.
+pub(crate) enum Begin {
+    /// On an empty disk, from a backup.
+    Restored(Rc<Vec<u8>>),
+    /// On the disk of a replica, without these other stores.
+    Recovered(Vec<Uuid>),
 }
 
 /// How whoever has this place came to it.
 #[derive(Clone, Copy, Default)]
 struct Place {
-    /// It joined in the place of another that was removed.
-    is_new: bool,
+    /// It makes a cluster, or made it.
+    founds: bool,
     /// It joins, or joined, without asking for a vote.
     is_learner: bool,
     /// So will the next one.
@@ -115,7 +126,8 @@ impl Replica {
             disk: Store::new(plan, position, facts),
             clock: SimClock::new(plan.clock),
             stop: Rc::default(),
-            place: Rc::default(),
+            place: Rc::new(Cell::new(Place { founds: position == 0, ..Place::default() })),
+            begin: Rc::default(),
             was_started: false,
         }
     }
@@ -125,11 +137,17 @@ impl Replica {
         self.place.set(Place { learner_next: learner, ..self.place.get() });
     }
 
+    /// A cluster goes on from here with its next start.
+    pub(crate) fn go_on(&self, begin: Begin) {
+        self.begin.replace(Some(begin));
+        self.place.set(Place { founds: true, ..Place::default() });
+    }
+
     /// It is gone, and with it its disk: the next start is that of another.
     pub(crate) fn renew(&self) {
         self.disk.renew();
         let learner = self.place.get().learner_next;
-        self.place.set(Place { is_new: true, is_learner: learner, learner_next: learner });
+        self.place.set(Place { founds: false, is_learner: learner, learner_next: learner });
     }
 
     /// Starts it, for the first time or again.
@@ -139,7 +157,8 @@ impl Replica {
             return;
         }
         let lives = Rc::new(Cell::new(0_u32));
-        let (disk, clock, stop, place) = (self.disk.clone(), self.clock.clone(), self.stop.clone(), self.place.clone());
+        let (disk, clock, stop) = (self.disk.clone(), self.clock.clone(), self.stop.clone());
+        let (place, begin) = (self.place.clone(), self.begin.clone());
         let (scenario, facts, host) = (scenario.clone(), facts.clone(), self.host.clone());
         sim.host(self.host.clone(), move || {
             lives.set(lives.get() + 1);
@@ -152,7 +171,9 @@ impl Replica {
                 network: Arc::new(SimNetwork),
                 disk: disk.seam(),
             };
-            let config = config(&scenario, position, disk.is_empty(), place.get());
+            let begin = begin.take();
+            let is_empty = disk.is_empty() && begin.is_none();
+            let config = config(&scenario, position, is_empty, place.get());
             // Before it runs: it may be asked to stop in the very step in which it starts.
             let (handle, shutdown) = Shutdown::new();
             stop.replace(Some(handle));
@@ -161,9 +182,18 @@ impl Replica {
                 // One that joins late has a host, and links, from the start.
                 tokio::time::sleep(starts.saturating_sub(turmoil::sim_elapsed().unwrap_or_default())).await;
                 facts.add(Fact::ReplicaStarted { replica: position });
-                let end = Box::pin(quorate_server::run(config, seams, shutdown, |_| {})).await;
-                facts
-                    .add(Fact::ReplicaStopped { replica: position, error: end.err().map(|error| with_causes(&error)) });
+                let begun = match begin {
+                    Some(begin) => begin.carry_out(&config, &seams).await,
+                    None => Ok(()),
+                };
+                let end = match begun {
+                    Ok(()) => Box::pin(quorate_server::run(config, seams, shutdown, |_| {})).await.err(),
+                    Err(error) => {
+                        facts.add(Fact::ReplicaStopped { replica: position, error: Some(error) });
+                        return std::future::pending().await;
+                    }
+                };
+                facts.add(Fact::ReplicaStopped { replica: position, error: end.map(|error| with_causes(&error)) });
                 // What a process leaves behind when it exits ends with the host, which is crashed now.
                 std::future::pending().await
             }
@@ -178,14 +208,31 @@ impl Replica {
     }
 }
 
+impl Begin {
+    /// What `quorate snapshot restore` and `quorate server recover` do.
+    async fn carry_out(self, config: &Config, seams: &Seams) -> Result<(), String> {
+        match self {
+            Self::Restored(bytes) => {
+                let address = |address: &Option<String>| address.clone().unwrap_or_default();
+                let advertise = &config.advertise;
+                let (raft, api, agent) = (address(&advertise.raft), address(&advertise.api), address(&advertise.agent));
+                let home = Home { region: config.region.clone(), addresses: Addresses { raft, api, agent } };
+                let loaded = Loaded::read(&bytes[..]).map_err(|error| with_causes(&error))?;
+                loaded.restore(home, seams).await.map(drop).map_err(|error| with_causes(&error))
+            }
+            Self::Recovered(lost) => recover(seams, &lost, true).await.map(drop).map_err(|error| with_causes(&error)),
+        }
+    }
+}
+
 /// As an operator would write it: the first replica founds the cluster, the others join it, and
 /// every later start goes on with what is on the disk.
 fn config(scenario: &Scenario, position: usize, is_empty: bool, place: Place) -> Config {
     let host = Scenario::replica_host(position);
-    let formation = match (is_empty, position) {
-        (true, 0) if !place.is_new => Formation::Init,
-        (false, 0) if !place.is_new => Formation::Run,
-        (_, _) => {
+    let formation = match (is_empty, place.founds) {
+        (true, true) => Formation::Init,
+        (false, true) => Formation::Run,
+        (_, false) => {
             let own = format!("{host}:{RAFT_PORT}");
             let peers = addresses(scenario, RAFT_PORT).into_iter().filter(|address| *address != own).collect();
             Formation::Join { peers }

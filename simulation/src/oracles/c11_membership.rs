@@ -64,7 +64,7 @@ fn leads(position: usize, vote: pb::Vote, known: &Known<'_>) -> Verdict {
     if id_of(known.ledger.shadows()[position].live()) != Some(vote.replica) {
         return Ok(());
     }
-    let removed = known.ledger.removed_at(vote.replica).and_then(|index| known.ledger.at(index));
+    let removed = known.ledger.removed_at(vote.replica).and_then(|index| known.ledger.at_index(index));
     // It may find late that it had won an election before.
     match removed.filter(|step| step.term <= vote.term) {
         Some(step) => Err(format!(

@@ -179,7 +179,7 @@ impl Log {
             b"committed" | b"purged" => {
                 let Some(id) = pb::Mark::decode(value.clone()).map_err(wrong)?.log_id else { return Ok(()) };
                 let what = String::from_utf8_lossy(key);
-                if let Some(step) = ledger.at(id.index).filter(|step| step.term != id.term) {
+                if let Some(step) = ledger.at_index(id.index).filter(|step| step.term != id.term) {
                     return Err(format!(
                         "says that index {} of term {} is {what}, it was committed in term {}",
                         id.index, id.term, step.term

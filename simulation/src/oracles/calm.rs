@@ -72,6 +72,7 @@ fn disturbs(class: Class) -> bool {
         | Class::Handover
         | Class::Join
         | Class::Membership
+        | Class::Restore
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause

@@ -101,6 +101,11 @@ impl Hand {
         hand
     }
 
+    /// What was said so far is of the life before: this one begins now.
+    pub(super) fn restore(&mut self) {
+        self.ledger = Ledger::of_life(self.revision + 1);
+    }
+
     /// Time passes.
     pub(super) fn pass(&mut self, ms: u64) {
         self.ms += ms;

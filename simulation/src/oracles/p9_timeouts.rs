@@ -67,8 +67,8 @@ impl Timeouts {
         let Some(timeout) = timeout.map(Duration::from_millis) else { return Ok(()) };
         let free = match (known.scenario.kind, known.healed) {
             (Kind::FaultFree, _) => alive.started,
-            (Kind::Single | Kind::Swarm, Some(healed)) => alive.started.max(healed) + agent_back(known),
-            (Kind::Single | Kind::Swarm, None) => return Ok(()),
+            (Kind::Single | Kind::Swarm | Kind::Restore, Some(healed)) => alive.started.max(healed) + agent_back(known),
+            (Kind::Single | Kind::Swarm | Kind::Restore, None) => return Ok(()),
         };
         if at <= free + timeout + SLACK || self.asked.contains(&alive.attempt) {
             return Ok(());

@@ -21,6 +21,10 @@ impl Oracle for Sessions {
         "R2"
     }
 
+    fn outlives(&self) -> bool {
+        true
+    }
+
     fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
         let Fact::Operation(operation) = fact else { return Ok(()) };
         let Outcome::Answered(answer) = &operation.outcome else { return Ok(()) };

@@ -46,7 +46,7 @@ impl World {
     }
 
     /// The voters, if no change is under way, and who votes at a position.
-    fn voter(&self, position: usize) -> Option<(u64, Vec<u64>)> {
+    pub(super) fn voter(&self, position: usize) -> Option<(u64, Vec<u64>)> {
         let membership = self.ledger.membership()?;
         let [voters] = membership.voters.as_slice() else { return None };
         let id = self.id(position).filter(|id| voters.contains(id))?;
@@ -97,8 +97,8 @@ impl World {
             }
         }
         self.replicas[position].give_way(learner);
-        let wish = Wish::Replace { learner, gives_up: amid == Amid::Scarcity };
-        self.common.desk.put(Order { position, id, wish, at });
+        let wish = Wish::Replace { position, id, learner, gives_up: amid == Amid::Scarcity };
+        self.common.desk.put(Order { wish, at });
         Ok(true)
     }
 
@@ -107,7 +107,7 @@ impl World {
         let position = self.resolve(target);
         match self.voter(position) {
             Some((id, _)) if self.common.desk.is_clear() => {
-                self.common.desk.put(Order { position, id, wish: Wish::Lead, at: now });
+                self.common.desk.put(Order { wish: Wish::Lead { id }, at: now });
                 true
             }
             Some(_) | None => false,
@@ -152,7 +152,7 @@ impl World {
     pub(super) fn check_removed(&self, now: Duration, healed: Duration) -> Result<(), Violation> {
         for position in (0..self.replicas.len()).filter(|position| self.is_running(*position)) {
             let removed = self.id(position).and_then(|id| self.ledger.removed_at(id));
-            let Some(removed) = removed.and_then(|index| self.ledger.at(index)) else { continue };
+            let Some(removed) = removed.and_then(|index| self.ledger.at_index(index)) else { continue };
             let late = now.saturating_sub(removed.at.max(healed));
             if late > REMOVED_STOPS_WITHIN {
                 let index = removed.index;

@@ -53,6 +53,9 @@ impl World {
         if let Some(class) = classes.iter().find(|class| !stats.faults.contains_key(class)) {
             return Some(Lack::Strike(*class));
         }
+        if classes.contains(&Class::Restore) && self.before.is_none() {
+            return Some(Lack::Strike(Class::Restore));
+        }
         let of_disks = |class: &&Class| matches!(class, Class::DiskError | Class::DiskFull | Class::SlowDisk);
         let is_felt = self.replicas.iter().any(|replica| replica.disk.felt() > 0);
         if let Some(class) = classes.iter().find(of_disks).filter(|_| !is_felt) {
@@ -126,7 +129,10 @@ impl World {
 
     /// What a class was to do first.
     fn planned(&self, class: Class) -> Option<FaultWhat> {
-        self.scenario.faults.iter().find(|fault| fault.class == class).map(|fault| fault.what.clone())
+        let of_class = |fault: &&FaultPlan| fault.class == class;
+        // A backup is taken long before.
+        let shows = |fault: &&FaultPlan| class != Class::Restore || matches!(fault.what, FaultWhat::Destroy { .. });
+        self.scenario.faults.iter().filter(of_class).find(shows).map(|fault| fault.what.clone())
     }
 
     fn is_leader_troubled(&self) -> bool {

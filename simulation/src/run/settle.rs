@@ -135,7 +135,8 @@ impl World {
             return Some(("L3", format!("{done} of {} sessions are over", self.scenario.sessions.len())));
         }
         let Some(state) = self.ledger.state() else { return Some(("L1", "nothing was ever committed".into())) };
-        if let Some(run) = state.unfinished_runs().next() {
+        let held = |run: &quorate_state::RunId| state.run(*run).is_some_and(|run| self.is_held(run));
+        if let Some(run) = state.unfinished_runs().find(|run| !held(run)) {
             let tasks: Vec<String> = state
                 .tasks_of(run)
                 .filter(|task| !task.state.is_terminal())

@@ -89,6 +89,8 @@ impl World {
             | FaultWhat::RackCrash { .. }
             | FaultWhat::RackPause { .. }
             | FaultWhat::ClockJump { .. }
+            | FaultWhat::Backup
+            | FaultWhat::Destroy { .. }
             | FaultWhat::SlowDisk { .. }
             | FaultWhat::DiskError { .. }
             | FaultWhat::DiskFull { .. }

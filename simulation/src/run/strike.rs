@@ -424,6 +424,8 @@ impl World {
                 Ok(true)
             }
             FaultWhat::Replace { target, learner, amid } => self.begin_replace(now, ends, *target, *learner, *amid),
+            FaultWhat::Backup => Ok(self.begin_backup(now)),
+            FaultWhat::Destroy { survivor } => self.begin_destroy(now, ends, *survivor),
             FaultWhat::Transfer { target } => Ok(self.begin_transfer(now, *target)),
             // It is part of the workload, or was handled before.
             _ => Ok(true),

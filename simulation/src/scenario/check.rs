@@ -60,7 +60,10 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
         FaultWhat::Loss { .. }
         | FaultWhat::LeaderMinority { .. }
         | FaultWhat::QuorumLoss { .. }
+        | FaultWhat::Backup
+        | FaultWhat::Destroy { survivor: None }
         | FaultWhat::Workload => Ok(()),
+        FaultWhat::Destroy { survivor: Some(at) } => replica(*at),
         FaultWhat::LinkLoss { one, other, .. } | FaultWhat::SlowLink { one, other, .. } => {
             host(*one).and_then(|()| host(*other))
         }

@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
-    workload,
+    restore, workload,
 };
 use crate::seeded::Stream;
 
@@ -104,6 +104,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     scenario.faults = faults::draw(&mut Stream::of(seed, "faults"), &scenario);
     pages::draw(&mut Stream::of(seed, "pages"), &mut scenario);
     membership::draw(&mut Stream::of(seed, "membership"), &mut scenario);
+    restore::draw(&mut Stream::of(seed, "restore"), &mut scenario);
     scenario
 }
 
@@ -118,7 +119,8 @@ fn is_possible(class: Class, replicas: usize) -> bool {
 fn classes(dice: &mut Stream, kind: Kind, replicas: usize) -> Vec<Class> {
     let possible: Vec<(Class, u64)> = CLASSES.into_iter().filter(|(class, _)| is_possible(*class, replicas)).collect();
     let mut classes: Vec<Class> = match kind {
-        Kind::FaultFree => vec![],
+        // Restores are made of swarms, later.
+        Kind::FaultFree | Kind::Restore => vec![],
         Kind::Single => vec![dice.pick(&possible).0],
         Kind::Swarm => {
             possible.into_iter().filter(|(_, percent)| dice.chance(*percent)).map(|(class, _)| class).collect()

@@ -135,8 +135,9 @@ fn what(dice: &mut Stream, scenario: &Scenario, class: Class) -> FaultWhat {
         Class::SlowDisk => FaultWhat::SlowDisk { target, sync_ms: dice.log_within(20, 8_000) },
         Class::DiskError => FaultWhat::DiskError { target, after: dice.within(0, 10), on_sync: dice.chance(60) },
         Class::DiskFull => FaultWhat::DiskFull { target },
-        // The membership's are drawn apart.
-        Class::Join | Class::Membership | Class::Duplicates | Class::CancelStorm | Class::Poison => FaultWhat::Workload,
+        Class::Join | Class::Duplicates | Class::CancelStorm | Class::Poison => FaultWhat::Workload,
+        // Drawn apart.
+        Class::Membership | Class::Restore => FaultWhat::Workload,
     }
 }
 

@@ -18,7 +18,7 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
     // A real store is not replaced: its directory is the disk.
     let possible = scenario.replicas.len() >= REPLICAS_MIN && !scenario.replicas.iter().any(|replica| replica.rocksdb);
     let percent = match scenario.kind {
-        Kind::FaultFree => 0,
+        Kind::FaultFree | Kind::Restore => 0,
         Kind::Single => SINGLE_PERCENT,
         Kind::Swarm => SWARM_PERCENT,
     };

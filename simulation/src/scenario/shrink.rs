@@ -253,6 +253,7 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::Pause
         | Class::Handover
         | Class::Membership
+        | Class::Restore
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause

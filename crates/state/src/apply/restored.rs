@@ -4,6 +4,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use crate::{
     Attempt, AttemptClaim, AttemptId, AttemptState, Change, Epoch, NodeName, Registration, Run, StopReason, Task,
@@ -14,6 +16,9 @@ use crate::{
 /// What belongs to a run that was submitted after the backup cannot be taken in; its agent ends it.
 pub(super) fn adopt(overlay: &mut Overlay, arrival: &Registration, epoch: Epoch) {
     let restored_at = overlay.state().meta().restored_at;
+    if quorate_planted::is(Bug::RestoreIgnoresClaims) {
+        return;
+    }
     for claim in &arrival.attempts {
         // A token of this life names a placement of this life, which is known if it was made.
         if claim.token.0 < restored_at.0 && overlay.state().attempt(claim.attempt).is_none() {

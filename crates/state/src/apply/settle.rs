@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
-    Attempt, AttemptId, AttemptState, Exit, FailReason, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served, Task,
-    TaskSpec, TaskState, Wait, mix,
+    Attempt, AttemptId, AttemptState, Exit, FailReason, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served,
+    StepVerdict, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -70,7 +70,7 @@ pub(super) fn attempt_unknown(overlay: &mut Overlay, id: AttemptId, fence: Serve
         }
         OnNodeLoss::AtLeastOnce => {
             overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
-            overlay.move_task(&around.task, TaskState::Ready, |_| {});
+            overlay.move_task(&around.task, queued(overlay, id.task), |_| {});
         }
         OnNodeLoss::Fenced => {
             overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
@@ -115,9 +115,19 @@ fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
     let to = match (fence(overlay, around), delay) {
         (Some(until), _) => TaskState::Waiting(Wait::Fence { until }),
         (None, Some(delay)) => TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) }),
-        (None, None) => TaskState::Ready,
+        (None, None) => queued(overlay, around.task.id),
     };
     overlay.move_task(&around.task, to, |task| task.losses = task.losses.saturating_add(losses));
+}
+
+/// What a task is that has nothing else to wait for. A copy that was taken in from an earlier life of the
+/// data may have run before what its task needs has succeeded in this one; another copy may not.
+pub(super) fn queued(overlay: &Overlay, task: TaskId) -> TaskState {
+    match step_verdict(overlay.state(), task.run, task.step) {
+        StepVerdict::Wait | StepVerdict::Skip if quorate_planted::is(Bug::RestoreForgetsNeeds) => TaskState::Ready,
+        StepVerdict::Wait | StepVerdict::Skip => TaskState::Waiting(Wait::Needs),
+        StepVerdict::Release | StepVerdict::Cancel => TaskState::Ready,
+    }
 }
 
 /// Until when the next copy of a `fenced` task must wait, if the last one is not confirmed gone. An
@@ -193,7 +203,7 @@ fn after_backoff(overlay: &Overlay, around: &Around) -> TaskState {
             | AttemptState::Cancelled
             | AttemptState::Preempted,
             _,
-        ) => TaskState::Ready,
+        ) => queued(overlay, around.task.id),
     }
 }
 

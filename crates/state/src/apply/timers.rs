@@ -70,7 +70,7 @@ fn end_wait(overlay: &mut Overlay, task: TaskId, generation: u32, due: Served) -
     };
     match task.state {
         TaskState::Waiting(Wait::Backoff { until } | Wait::Fence { until }) if until == due => {
-            overlay.move_task(&task, TaskState::Ready, |_| {});
+            overlay.move_task(&task, settle::queued(overlay, task.id), |_| {});
             true
         }
         TaskState::Waiting(_)

@@ -103,7 +103,12 @@ impl Moves {
     /// Renames those that a fault strikes; says whether it still strikes anyone.
     fn strikes(&self, fault: &mut FaultPlan) -> bool {
         match &mut fault.what {
-            FaultWhat::Loss { .. } | FaultWhat::IsolateRegion { .. } | FaultWhat::Workload => true,
+            FaultWhat::Loss { .. }
+            | FaultWhat::IsolateRegion { .. }
+            | FaultWhat::Backup
+            | FaultWhat::Destroy { survivor: None }
+            | FaultWhat::Workload => true,
+            FaultWhat::Destroy { survivor: Some(survivor) } => follow(&self.replicas, survivor),
             FaultWhat::LinkLoss { one, other, .. } | FaultWhat::SlowLink { one, other, .. } => {
                 follow(&self.hosts, one) && follow(&self.hosts, other)
             }
