@@ -232,6 +232,7 @@ fn scenario(seed: u64) -> Scenario {
     let replica = |region: &str| ReplicaPlan {
         region: region.to_owned(),
         start_ms: 0,
+        older_until_ms: 0,
         clock: ClockPlan { booted_before_ms: 1_000, wall_ahead_ms: 0, drift_ppm: 0 },
         sync_us: u64::try_from(SYNC.as_micros()).unwrap_or(0),
         rocksdb: false,

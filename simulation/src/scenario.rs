@@ -13,6 +13,7 @@ mod restore;
 pub(crate) mod sample;
 pub(crate) mod shrink;
 mod size;
+mod upgrade;
 mod workload;
 
 use serde::{Deserialize, Serialize};
@@ -49,6 +50,8 @@ pub(crate) enum Class {
     Membership,
     /// The data is lost, and goes on from a backup or from one survivor.
     Restore,
+    /// Every replica begins as an older version, and is replaced by this one in turn.
+    Upgrade,
     /// An agent's process is killed.
     AgentKill,
     /// A machine with agents loses power.
@@ -160,6 +163,9 @@ pub(crate) struct ReplicaPlan {
     pub(crate) region: String,
     /// When it first starts; the first one founds the cluster.
     pub(crate) start_ms: u64,
+    /// Starts before this are those of an older version, which has no features.
+    #[serde(default)]
+    pub(crate) older_until_ms: u64,
     pub(crate) clock: ClockPlan,
     /// How long its disk takes to sync.
     pub(crate) sync_us: u64,

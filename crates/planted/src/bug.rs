@@ -100,8 +100,8 @@ bugs! {
         "A follower keeps rows back in memory while the log they come from is cut off.";
     RequestsLostInSnapshot, "requests-lost-in-snapshot",
         "Whoever installs a snapshot forgets the request ids in it.";
-    ResumeSkipsRow, "resume-skips-row",
-        "A snapshot whose transfer goes on where it broke off leaves out the row that comes next.";
+    FeaturesUnasked, "features-unasked",
+        "The leader enables what it can do itself, whatever the others can.";
     InstallKeepsRows, "install-keeps-rows",
         "Whoever installs a snapshot keeps, on disk, the rows that are not in it.";
 

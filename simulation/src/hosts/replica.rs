@@ -8,7 +8,7 @@ use std::time::Duration;
 use quorate_raft::{Addresses, Home, Loaded, recover};
 use quorate_seams::{Disk, Shutdown, ShutdownHandle};
 use quorate_server::{Advertise, CONNECTIONS_MAX_DEFAULT, Config, Formation, Listeners, Seams, Tuning};
-use quorate_state::{RegionName, Uuid};
+use quorate_state::{FeatureSet, RegionName, Uuid};
 use turmoil::Sim;
 
 use super::{AGENT_PORT, API_PORT, RAFT_PORT, addresses, settings};
@@ -31,6 +31,8 @@ pub(crate) struct Replica {
     /// What is done to the disk before the next start.
     begin: Rc<RefCell<Option<Begin>>>,
     was_started: bool,
+    /// The life that runs is that of an older version.
+    older: Rc<Cell<bool>>,
 }
 
 /// How the data begins another life, by the production's own functions.
@@ -129,7 +131,13 @@ impl Replica {
             place: Rc::new(Cell::new(Place { founds: position == 0, ..Place::default() })),
             begin: Rc::default(),
             was_started: false,
+            older: Rc::default(),
         }
+    }
+
+    /// True while it runs as an older version does.
+    pub(crate) fn is_older(&self) -> bool {
+        self.older.get()
     }
 
     /// Another one will join in its place, once it is gone.
@@ -158,7 +166,7 @@ impl Replica {
         }
         let lives = Rc::new(Cell::new(0_u32));
         let (disk, clock, stop) = (self.disk.clone(), self.clock.clone(), self.stop.clone());
-        let (place, begin) = (self.place.clone(), self.begin.clone());
+        let (place, begin, older) = (self.place.clone(), self.begin.clone(), self.older.clone());
         let (scenario, facts, host) = (scenario.clone(), facts.clone(), self.host.clone());
         sim.host(self.host.clone(), move || {
             lives.set(lives.get() + 1);
@@ -173,7 +181,9 @@ impl Replica {
             };
             let begin = begin.take();
             let is_empty = disk.is_empty() && begin.is_none();
-            let config = config(&scenario, position, is_empty, place.get());
+            let mut config = config(&scenario, position, is_empty, place.get());
+            let (older, older_until) =
+                (older.clone(), Duration::from_millis(scenario.replicas[position].older_until_ms));
             // Before it runs: it may be asked to stop in the very step in which it starts.
             let (handle, shutdown) = Shutdown::new();
             stop.replace(Some(handle));
@@ -181,6 +191,10 @@ impl Replica {
             async move {
                 // One that joins late has a host, and links, from the start.
                 tokio::time::sleep(starts.saturating_sub(turmoil::sim_elapsed().unwrap_or_default())).await;
+                older.set(turmoil::sim_elapsed().unwrap_or_default() < older_until);
+                if older.get() {
+                    config.tuning.features = FeatureSet::none();
+                }
                 facts.add(Fact::ReplicaStarted { replica: position });
                 let begun = match begin {
                     Some(begin) => begin.carry_out(&config, &seams).await,

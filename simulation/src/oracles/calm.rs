@@ -73,6 +73,7 @@ fn disturbs(class: Class) -> bool {
         | Class::Join
         | Class::Membership
         | Class::Restore
+        | Class::Upgrade
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause

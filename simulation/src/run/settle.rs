@@ -4,11 +4,12 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use quorate_seams::{Table, Write};
-use quorate_state::{Event, PlacementOutcome, Reply};
+use quorate_state::{Event, Feature, PlacementOutcome, Reply};
 
 use super::late::{FAULTS_MIN, Lack};
 use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
+use crate::hosts::Replica;
 use crate::ledger::{RaftRows as _, Step};
 use crate::outcome::Stats;
 use crate::scenario::{Scenario, SessionPlan, When};
@@ -157,6 +158,10 @@ impl World {
         }
         if let Some(what) = self.unfit() {
             return Some(("L11", what));
+        }
+        let all_have_it = !self.replicas.iter().any(Replica::is_older);
+        if let Some(feature) = Feature::ALL.into_iter().find(|feature| all_have_it && !state.has_feature(*feature)) {
+            return Some(("L12", format!("every replica has {feature}, and it is not enabled")));
         }
         let last = self.ledger.steps().len() as u64 - 1;
         let behind = self.ledger.shadows().iter().position(|shadow| shadow.live().applied() != Some(last));

@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
-    restore, workload,
+    restore, upgrade, workload,
 };
 use crate::seeded::Stream;
 
@@ -73,6 +73,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     let replica_plans = (0..replicas).map(|at| ReplicaPlan {
         region: region(at),
         start_ms: 0,
+        older_until_ms: 0,
         clock: clock(&mut dice),
         sync_us: dice.log_within(200, 20_000),
         rocksdb,
@@ -105,6 +106,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     pages::draw(&mut Stream::of(seed, "pages"), &mut scenario);
     membership::draw(&mut Stream::of(seed, "membership"), &mut scenario);
     restore::draw(&mut Stream::of(seed, "restore"), &mut scenario);
+    upgrade::draw(&mut Stream::of(seed, "upgrade"), &mut scenario);
     scenario
 }
 

@@ -60,7 +60,14 @@ pub(crate) fn sample() -> Scenario {
 }
 
 fn replica(region: &str) -> ReplicaPlan {
-    ReplicaPlan { region: region.to_owned(), start_ms: 0, clock: clock(), sync_us: 100, rocksdb: false }
+    ReplicaPlan {
+        region: region.to_owned(),
+        start_ms: 0,
+        older_until_ms: 0,
+        clock: clock(),
+        sync_us: 100,
+        rocksdb: false,
+    }
 }
 
 fn rack(region: &str, nodes: &[&str]) -> RackPlan {

@@ -254,6 +254,7 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::Handover
         | Class::Membership
         | Class::Restore
+        | Class::Upgrade
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause
