@@ -33,9 +33,6 @@ const KNOCKS: u32 = 3;
 /// Between two of them.
 const KNOCK_EVERY: Duration = Duration::from_millis(10);
 
-/// Rounds of turns after one parting: whoever is first may lack what another has, and lose.
-const ROUNDS: u32 = 3;
-
 /// What a voter that follows somebody knows of it.
 struct Standing {
     term: u64,
@@ -154,11 +151,14 @@ pub(crate) async fn watch(raft: Raft, heard: Arc<Heard>, links: Links, measures:
     }
 }
 
-/// Stands for election in turn until somebody leads; none when consensus has ended.
+/// Stands for election in turn until somebody leads, for whoever is first may lack what another has, and lose; or until the
+/// lease is over, when nobody needs this any more. None when consensus has ended.
 async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &Measures) -> Option<()> {
     let turn = 2 * patience(links);
     tokio::time::sleep(turn * standing.place).await;
-    for _ in 0..ROUNDS {
+    let lease = Duration::from_millis(links.tuning.election_ms_max);
+    let begun = Instant::now();
+    while begun.elapsed() < lease {
         let is_over = standing.vote(raft).is_none();
         if is_over || !is_refused(&links.network, &standing.leader.1, patience(links)).await {
             return Some(());

@@ -17,6 +17,7 @@ use quorate_state::Uuid;
 use tonic::Status;
 
 use crate::features::Features;
+use crate::members::is_settled;
 use crate::runtime::jittered;
 use crate::state_machine::Published;
 use crate::store::STORE_FORMAT;
@@ -216,9 +217,9 @@ impl Registrar {
             )));
         }
         // An uncommitted membership may yet be undone by the next leader, who gives the same id to
-        // somebody else; and nothing is begun before what was begun is committed.
-        if metrics.membership_config != metrics.committed_membership_config {
-            return Ok(Outcome::Retry("a change of membership is not committed yet".into()));
+        // somebody else; and nothing is begun before what was begun is finished.
+        if !is_settled(&metrics) {
+            return Ok(Outcome::Retry("a change of membership is not finished yet".into()));
         }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.store == peer.store) {
             return Ok(if request.learner { self.accepted(*id, false) } else { self.grow(raft, &metrics, *id).await });

@@ -36,8 +36,8 @@ impl Registrar {
     ) -> Result<(), MemberError> {
         let _one = self.one.lock().await;
         let metrics = leading(self.metrics(raft).await, lead)?;
-        if metrics.membership_config != metrics.committed_membership_config {
-            return Err(MemberError::OutcomeUnknown("another change of membership is not committed yet".into()));
+        if !is_settled(&metrics) {
+            return Err(MemberError::OutcomeUnknown("another change of membership is not finished yet".into()));
         }
         let membership = metrics.membership_config.membership();
         let (MemberChange::Promote(id) | MemberChange::Remove(id)) = change;
@@ -131,6 +131,13 @@ impl Registrar {
     }
 }
 
+/// True when no change of membership is under way. One that an earlier leader left half way is committed, and has
+/// its new voters already; nobody may be told yet that they are.
+pub(crate) fn is_settled(metrics: &Metrics) -> bool {
+    let effective = &metrics.membership_config;
+    *effective == metrics.committed_membership_config && effective.membership().get_joint_config().len() <= 1
+}
+
 /// The same, of a leader that may speak for the cluster.
 pub(crate) fn leading(metrics: Metrics, lead: &Lead) -> Result<Metrics, MemberError> {
     // Without a stamp it leads no more, or has not applied yet what was decided before it led.
@@ -180,7 +187,13 @@ fn keeps_quorum(voters: &BTreeSet<ReplicaId>, answering: &BTreeSet<ReplicaId>) -
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Arc;
+
+    use quorate_state::{RegionName, Uuid};
+
     use super::*;
+    use crate::type_config::{Membership, Peer, StoredMembership, log_id};
 
     fn ids(ids: &[ReplicaId]) -> BTreeSet<ReplicaId> {
         ids.iter().copied().collect()
@@ -201,5 +214,24 @@ mod tests {
         }
         let why = keeps_quorum(&ids(&[1, 4]), &ids(&[1])).unwrap_err();
         assert!(why.contains("1 do not (4)"), "{why}");
+    }
+
+    #[test]
+    fn a_change_that_is_half_way_is_not_settled() {
+        let region = RegionName::new("eu").unwrap();
+        let peer = Peer { store: Uuid(0), region, raft: String::new(), api: String::new(), agent: String::new() };
+        let metrics = |effective: &[BTreeSet<ReplicaId>], index| {
+            let membership = |configs: &[BTreeSet<ReplicaId>], index| {
+                let nodes: BTreeMap<ReplicaId, Peer> = (1..=4).map(|id| (id, peer.clone())).collect();
+                StoredMembership::new(Some(log_id(1, index)), Membership::new(configs.to_vec(), nodes).unwrap())
+            };
+            let mut metrics = Metrics::new_initial(1);
+            metrics.membership_config = Arc::new(membership(effective, index));
+            metrics.committed_membership_config = Arc::new(membership(effective, 7));
+            metrics
+        };
+        assert!(is_settled(&metrics(&[ids(&[1, 2, 3])], 7)));
+        assert!(!is_settled(&metrics(&[ids(&[1, 2, 3])], 8)), "not committed");
+        assert!(!is_settled(&metrics(&[ids(&[1, 2, 3]), ids(&[1, 2, 3, 4])], 7)), "left half way");
     }
 }

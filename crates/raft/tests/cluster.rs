@@ -183,7 +183,7 @@ async fn a_joiner_is_taken_only_once_that_is_committed() {
     first.abort();
     // Nobody but the leader knows of replica 4: another leader may give the id to another store.
     let outcome = ask().await;
-    assert!(matches!(&outcome, Some(Outcome::Retry(why)) if why.contains("not committed")), "{outcome:?}");
+    assert!(matches!(&outcome, Some(Outcome::Retry(why)) if why.contains("not finished")), "{outcome:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

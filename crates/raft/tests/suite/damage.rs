@@ -9,7 +9,7 @@ use quorate_raft::{Error, Formation};
 use quorate_seams::{Batch, Disk as _, Durability, Row, Table};
 use quorate_state::Command;
 
-use crate::support::{cluster, propose, try_start};
+use crate::support::{cluster, eventually, propose, try_start};
 
 /// A replica of its own cluster with some history, stopped: its directory.
 async fn stopped() -> tempfile::TempDir {
@@ -22,6 +22,8 @@ async fn stopped() -> tempfile::TempDir {
     for node in nodes {
         node.replica.stop().await;
     }
+    // What consensus had detached may still hold the store.
+    eventually("the store is free", || RocksDisk::open(directory.path()).is_ok()).await;
     directory
 }
 
