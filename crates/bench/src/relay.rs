@@ -75,7 +75,7 @@ async fn listen(shared: Arc<Shared>, listener: Box<dyn Listener>, to: usize, tar
         // What cannot be accepted is gone; the next one may come through.
         let Ok((near, peer)) = listener.accept().await else { continue };
         let pids = shared.pids.lock().unwrap_or_else(PoisonError::into_inner).clone();
-        let from = owner::of(peer, &pids);
+        let from = owner::of(peer, listener.local_addr(), &pids);
         let between = Between { ends: [from, Some(to)], cut: shared.cut.subscribe() };
         connections.spawn(pass_on(near, target.clone(), between));
     }
@@ -172,7 +172,7 @@ mod tests {
             (listener, TcpNetwork.connect(&address).await.unwrap())
         };
         let (_accepted, peer) = listener.accept().await.unwrap();
-        assert_eq!(owner::of(peer, &pids), Some(1));
+        assert_eq!(owner::of(peer, listener.local_addr(), &pids), Some(1));
         drop(probe);
     }
 }
