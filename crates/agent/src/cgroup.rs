@@ -107,12 +107,18 @@ impl Cgroups {
             ));
         }
         let process = std::process::id();
-        let life = format!("{process}-{}-", began(process));
+        let (namespace, now) = (namespace(), began(process));
+        let life = format!("{namespace:x}-{process}-{now}-");
         for hierarchy in &hierarchies {
             hierarchy.end_others(&life);
             hierarchy::sweep(&hierarchy.dir, |cell| {
-                let mut parts = cell.split('-').map(str::parse::<u64>);
-                let (Some(Ok(process)), Some(Ok(ticks))) = (parts.next(), parts.next()) else { return true };
+                let mut parts = cell.split('-');
+                // What other namespaces call a process is nothing to us: whoever is there may live.
+                if parts.next() != Some(&format!("{namespace:x}")) {
+                    return true;
+                }
+                let mut numbers = parts.map(str::parse::<u64>);
+                let (Some(Ok(process)), Some(Ok(ticks))) = (numbers.next(), numbers.next()) else { return true };
                 u32::try_from(process).is_ok_and(|process| began(process) == ticks)
             });
         }
@@ -175,6 +181,11 @@ fn not(can: bool) -> &'static str {
 fn own_name(options: &Options) -> io::Result<String> {
     let metadata = fs::metadata(&options.data_dir)?;
     Ok(format!("{PREFIX}{}-{:x}-{:x}", options.node, metadata.dev(), metadata.ino()))
+}
+
+/// Which numbers of processes are meant: those of this namespace. Zero where it cannot be told.
+fn namespace() -> u64 {
+    fs::metadata("/proc/self/ns/pid").map_or(0, |metadata| metadata.ino())
 }
 
 /// When a process began, in ticks since boot.

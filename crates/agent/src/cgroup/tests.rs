@@ -75,12 +75,16 @@ fn what_a_killed_agent_left_empty_is_removed_by_any_other() {
     let Some(groups) = open(data.path()) else { return };
     let own = &groups.hierarchies[0].dir;
     let dead = own.with_file_name(own_name(&options(dead.path())).unwrap());
-    // No process has the number zero.
-    fs::create_dir_all(dead.join("0-7-0")).unwrap();
+    // No process has the number zero; and of one in another namespace nothing is known.
+    fs::create_dir_all(dead.join(format!("{:x}-0-7-0", namespace()))).unwrap();
+    let elsewhere = own.with_file_name(format!("{PREFIX}elsewhere-{}", node()));
+    fs::create_dir_all(elsewhere.join("1-0-7-0")).unwrap();
     let _cell = groups.take(resources(0)).unwrap();
     let other = tempfile::tempdir().unwrap();
     let _other = open(other.path()).unwrap();
     assert!(!dead.exists());
+    assert!(elsewhere.exists());
+    fs::remove_dir(elsewhere.join("1-0-7-0")).and_then(|()| fs::remove_dir(&elsewhere)).unwrap();
     assert!(own.exists(), "its agent lives");
 }
 
