@@ -81,7 +81,8 @@ pub struct Tuning {
     /// exceed several round trips: it is also the deadline for connecting to a replica, for opening
     /// a stream to it and for its vote, the last two of which may have to connect first.
     pub election_ms_min: u64,
-    /// And at most this long.
+    /// And at most this long: the leader's lease, for which it is waited in any case. Followers stand for
+    /// election in turn, so that it need not be much longer than the shortest.
     pub election_ms_max: u64,
     /// A snapshot is taken, and the log cut, every this many entries.
     pub snapshot_entries: u64,
@@ -120,7 +121,7 @@ impl Default for Tuning {
         Self {
             heartbeat_ms: 100,
             election_ms_min: 500,
-            election_ms_max: 1_000,
+            election_ms_max: 600,
             snapshot_entries: 5_000,
             keep_entries: 1_000,
             snapshot_chunk_bytes: 1 << 20,
@@ -148,7 +149,7 @@ impl Tuning {
 
     /// For replicas of regions up to 200 ms apart, there and back.
     pub fn wan() -> Self {
-        Self { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 3_000, ..Self::default() }
+        Self { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 1_800, ..Self::default() }
     }
 
     /// Refuses values with which a cluster could not work.

@@ -37,6 +37,7 @@ pub(crate) struct Measures {
     apply_entries: Histogram,
     queue: IntGaugeVec,
     queue_items: IntGauge,
+    new_work_window: IntGauge,
     peer_lag: IntGaugeVec,
     peer_silent: prometheus::GaugeVec,
     peer_round_trip: prometheus::GaugeVec,
@@ -93,6 +94,10 @@ impl Measures {
             apply_entries: made.sizes("quorate_apply_entries", "Entries whose rows were written together.")?,
             queue: made.gauges("quorate_queue_groups", "Proposals that wait for an entry, by lane.", &["lane"])?,
             queue_items: made.gauge("quorate_queue_items", "Commands proposed and not yet answered.")?,
+            new_work_window: made.gauge(
+                "quorate_new_work_in_flight_max",
+                "Submits and annotations that may be in the log and not applied; leader only.",
+            )?,
             peer_lag: made.gauges(
                 "quorate_peer_lag_entries",
                 "Entries that a replica lacks; leader only.",
@@ -207,6 +212,11 @@ impl Measures {
 
     pub(crate) fn handed_over(&self) {
         self.hand_overs.inc();
+    }
+
+    /// How many items of new work may be on their way.
+    pub(crate) fn new_work_window(&self, items: usize) {
+        self.new_work_window.set(signed(items as u64));
     }
 
     pub(crate) fn gave_leader_up(&self) {

@@ -3,6 +3,7 @@
 
 mod batches;
 mod lane;
+mod window;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -133,7 +133,7 @@ async fn the_queue_is_bounded_by_items_and_by_bytes() {
 
 /// The tuning that is documented for regions far apart.
 fn far() -> Tuning {
-    Tuning { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 3_000, ..Tuning::default() }
+    Tuning { heartbeat_ms: 300, election_ms_min: 1_500, election_ms_max: 1_800, ..Tuning::default() }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,9 +5,9 @@
 //! large task may wait while small ones keep its room busy).
 //!
 //! Tasks of equal shape share their work: nodes are looked at once per shape that is placed. A shape
-//! that fits nowhere is told by the largest rooms that are left, without a look at the nodes, and the
-//! rest of its step is skipped in one jump. A plan costs (limits + shapes placed) x nodes + placements x
-//! log(nodes) + steps that wait, never tasks x nodes.
+//! that fits nowhere is told by the largest rooms that are left, without a look at the nodes, and all
+//! of its tasks are left out at once. A plan costs (limits + shapes placed) x nodes + placements x
+//! log(nodes) + shapes that wait, never tasks x nodes and never the length of the queue.
 //!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
@@ -43,7 +43,7 @@ pub const PLACEMENTS_PER_PLAN_MAX: usize = 1_024;
 /// has not been enough for all of it. A budget below this has no such part.
 pub const SEARCH_ONE_IN: u32 = 4;
 
-/// What passing over a step of a run costs, in looks at a node.
+/// What passing over a step of a run or leaving out a shape costs, in looks at a node.
 const GROUP_STEPS: usize = 4;
 
 /// How soon a plan that saw only a part of the queue, and placed nothing, is made again.
@@ -117,6 +117,16 @@ struct Pass<'a> {
     placements: Vec<Placement>,
 }
 
+/// What became of a group.
+enum Outcome {
+    /// All of it has a place.
+    Done,
+    /// From this task on, nothing of its shape fits anywhere.
+    Nowhere(TaskId),
+    /// The walk is over.
+    End(End),
+}
+
 /// Where a walk over the queue has stopped.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum End {
@@ -134,35 +144,47 @@ impl<'a> Pass<'a> {
                 return End::Budget;
             }
             // A cancelled run's tasks are taken out of the queue by the workflow controller.
-            if group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel) {
+            let is_cancelled = group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel);
+            if is_cancelled || self.is_held(&group) {
+                queue.pass(group.shape, self.view.step_counts(group.run.id, group.step).ready as usize);
                 budget.take(GROUP_STEPS);
                 continue;
             }
             let before = self.placements.len();
-            if let Some(end) = self.serve(&group, budget) {
-                let placed = self.placements.get(before..).and_then(<[_]>::last);
-                queue.step_back(placed.map(|placed| placed.task));
-                return end;
+            let outcome = self.serve(&group, budget);
+            let placed = self.placements.get(before..).unwrap_or_default();
+            queue.pass(group.shape, placed.len());
+            match outcome {
+                Outcome::Done => {}
+                Outcome::Nowhere(first) => {
+                    self.waits.add(group.shape, first, queue.leave_out_shape() as u64);
+                    budget.take(GROUP_STEPS);
+                }
+                Outcome::End(end) => {
+                    queue.step_back(placed.last().map(|placed| placed.task));
+                    return end;
+                }
             }
         }
         End::Queue
     }
 
-    /// Places the tasks of a group for as long as there is a node for them. None: it is done with them.
-    fn serve(&mut self, group: &Group<'a>, budget: &mut Budget) -> Option<End> {
-        if let Some(held) = self.view.held(group.run, group.spec, self.now.served) {
-            if let Held::Fenced { until } = held {
-                self.wake_at = earlier(self.wake_at, until);
-            }
-            budget.take(GROUP_STEPS);
-            return None;
+    /// Its run was restored, and it must not be placed yet.
+    fn is_held(&mut self, group: &Group<'a>) -> bool {
+        let held = self.view.held(group.run, group.spec, self.now.served);
+        if let Some(Held::Fenced { until }) = held {
+            self.wake_at = earlier(self.wake_at, until);
         }
-        let shape = self.shapes.of(group.spec);
-        for task in group.tasks(self.view) {
+        held.is_some()
+    }
+
+    /// Places the tasks of a group for as long as there is a node for them.
+    fn serve(&mut self, group: &Group<'a>, budget: &mut Budget) -> Outcome {
+        for task in group.tasks() {
             if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
-                return Some(End::Plan);
+                return Outcome::End(End::Plan);
             }
-            match self.shapes.pick(shape, &self.ledger, budget) {
+            match self.shapes.pick(group.shape, group.spec, &self.ledger, budget) {
                 Pick::Node(at) => {
                     let Some(task) = self.view.task(task) else { continue };
                     let node = self.ledger.node(at);
@@ -174,22 +196,11 @@ impl<'a> Pass<'a> {
                     });
                     self.ledger.spend(at, group.spec.resources);
                 }
-                Pick::Nowhere => {
-                    self.waits.add(shape, task, self.left_of(group));
-                    budget.take(GROUP_STEPS);
-                    return None;
-                }
-                Pick::OutOfBudget => return Some(End::Budget),
+                Pick::Nowhere => return Outcome::Nowhere(task),
+                Pick::OutOfBudget => return Outcome::End(End::Budget),
             }
         }
-        None
-    }
-
-    /// How many tasks of a group, the last one served, have no place in this plan.
-    fn left_of(&self, group: &Group<'_>) -> u64 {
-        let is_of_group = |placed: &&Placement| (placed.task.run, placed.task.step) == (group.run.id, group.step);
-        let placed = self.placements.iter().rev().take_while(is_of_group).count() as u64;
-        u64::from(self.view.step_counts(group.run.id, group.step).ready).saturating_sub(placed)
+        Outcome::Done
     }
 
     fn finish(self, truncated: bool) -> Plan {
@@ -204,11 +215,7 @@ impl<'a> Pass<'a> {
             .shapes
             .into_iter()
             .take(EXPLANATIONS_PER_PLAN_MAX)
-            .map(|waits| ShapeWaits {
-                first: waits.first,
-                tasks: waits.tasks,
-                checks: shapes.checks(waits.shape).clone(),
-            })
+            .map(|waits| ShapeWaits { first: waits.first, tasks: waits.tasks, checks: shapes.checks(waits.shape) })
             .collect();
         Plan { placements, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
     }
@@ -219,7 +226,6 @@ impl<'a> Pass<'a> {
 struct Waits {
     tasks: u64,
     shapes: Vec<ShapeWait>,
-    by_shape: std::collections::BTreeMap<usize, usize>,
 }
 
 struct ShapeWait {
@@ -231,11 +237,7 @@ struct ShapeWait {
 impl Waits {
     fn add(&mut self, shape: usize, first: TaskId, tasks: u64) {
         self.tasks += tasks;
-        let at = *self.by_shape.entry(shape).or_insert(self.shapes.len());
-        match self.shapes.get_mut(at) {
-            Some(known) => known.tasks += tasks,
-            None => self.shapes.push(ShapeWait { shape, first, tasks }),
-        }
+        self.shapes.push(ShapeWait { shape, first, tasks });
     }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{Attempt, AttemptState, Feature, NodeName, Resources, State, TaskState, Token};
+use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, State, TaskState, Token};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -40,6 +40,15 @@ impl State {
         }
         for difference in fresh.differences(&self.index) {
             broken.push(format!("the index {difference} is not what the tables say"));
+        }
+        let queue: Vec<_> = self.ready().collect();
+        let lines = self.lines().map(Line::len).sum::<usize>();
+        if !queue.is_sorted() || queue.len() != self.ready_count() || lines != self.ready_count() {
+            broken.push(format!(
+                "the queue of {} tasks has {} places, {lines} in lines",
+                self.ready_count(),
+                queue.len()
+            ));
         }
     }
 

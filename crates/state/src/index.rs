@@ -1,21 +1,20 @@
 //! Indexes derived from the tables: every question that a controller asks often, answered without
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
-use std::ops::Bound;
-
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::dedup::DedupKey;
 use crate::progress::StepProgress;
+use crate::ready::Ready;
 use crate::{
-    Attempt, AttemptId, AttemptState, NodeName, ReadyKey, RequestRow, Resources, Revision, Run, RunId, Served,
+    Attempt, AttemptId, AttemptState, NodeName, ReadyKey, RequestRow, Resources, Revision, Run, RunId, Served, Shape,
     StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
-    ready: Set<ReadyKey>,
+    ready: Ready,
     nodes: Map<NodeName, NodeUse>,
     steps: Map<(RunId, u32), StepProgress>,
     runs: Map<RunId, StepCounts>,
@@ -84,7 +83,7 @@ impl Index {
             progress.count(&old.state, |count| *count = count.saturating_sub(1));
             count(&mut counts, &old.state, |count| *count = count.saturating_sub(1));
             if old.state == TaskState::Ready {
-                self.ready.remove_mut(&ReadyKey::of(run, old.id));
+                self.ready.remove(&Shape::of(run, step), &ReadyKey::of(run, old.id));
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
@@ -93,7 +92,7 @@ impl Index {
         progress.count(&new.state, |count| *count = count.saturating_add(1));
         count(&mut counts, &new.state, |count| *count = count.saturating_add(1));
         if new.state == TaskState::Ready {
-            self.ready.insert_mut(ReadyKey::of(run, new.id));
+            self.ready.insert(Shape::of(run, step), ReadyKey::of(run, new.id));
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
@@ -192,16 +191,8 @@ impl Index {
         self.nodes.get(node).map_or(Resources::ZERO, |node| node.used)
     }
 
-    pub(crate) fn ready(&self) -> impl Iterator<Item = ReadyKey> {
-        self.ready.iter().copied()
-    }
-
-    pub(crate) fn ready_after(&self, place: ReadyKey) -> impl Iterator<Item = ReadyKey> {
-        self.ready.range((Bound::Excluded(place), Bound::Unbounded)).copied()
-    }
-
-    pub(crate) fn ready_count(&self) -> usize {
-        self.ready.size()
+    pub(crate) fn ready(&self) -> &Ready {
+        &self.ready
     }
 
     pub(crate) fn step_counts(&self, run: RunId, step: u32) -> StepCounts {

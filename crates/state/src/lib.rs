@@ -37,6 +37,7 @@ mod dedup;
 mod feature;
 mod mix;
 mod progress;
+mod ready;
 mod restored;
 
 pub use id::{
@@ -69,5 +70,6 @@ pub use feasible::{Infeasible, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use mix::mix;
 pub use progress::{Graph, StepVerdict, step_verdict};
+pub use ready::{Line, Shape};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

@@ -12,7 +12,7 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
-    JobName, Millis, Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings,
+    JobName, Line, Millis, Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings,
     StepCounts, Task, TaskId,
 };
 
@@ -349,17 +349,17 @@ impl State {
 
     /// The queue, first come first.
     pub fn ready(&self) -> impl Iterator<Item = ReadyKey> {
-        self.index.ready()
+        self.index.ready().places()
     }
 
-    /// The queue behind a place in it, whether or not a task stands there.
-    pub fn ready_after(&self, place: ReadyKey) -> impl Iterator<Item = ReadyKey> {
-        self.index.ready_after(place)
+    /// The queue, a line for each shape that somebody in it has.
+    pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
+        self.index.ready().lines()
     }
 
     /// How many tasks are in the queue.
     pub fn ready_count(&self) -> usize {
-        self.index.ready_count()
+        self.index.ready().count()
     }
 
     /// Where the tasks of a step stand.

@@ -17,8 +17,10 @@ use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
 use crate::ledger::RaftRows as _;
 use crate::rows::Rows;
+use crate::scenario::{FaultPlan, FaultWhat};
 
-/// A leader cannot know at once that another is gone: beside what it waits for a sign of life, so much.
+/// A leader cannot know at once that another is gone: beside what it waits for a sign of life, so much. Nor
+/// does it know how long it was paused: the clock of a paused host stands still.
 const GRACE: Duration = Duration::from_secs(2);
 /// Who gets a vote may lack so many entries, and those that came while it was given.
 const LAG_MAX: u64 = 200 + 50;
@@ -103,8 +105,20 @@ impl Changes {
     /// True for a replica that runs, or has run until lately.
     fn runs(&mut self, replica: u64, at: Duration, grace: Duration, known: &Known<'_>) -> bool {
         let Some(position) = self.members.position(replica, known.ledger) else { return false };
-        self.up.contains(&position) || self.down.get(&position).is_some_and(|since| *since + grace >= at)
+        let lately = |since: &Duration| *since + grace + paused(*since, at, known) >= at;
+        self.up.contains(&position) || self.down.get(&position).is_some_and(lately)
     }
+}
+
+/// For how much of that time a replica may have been paused.
+fn paused(from: Duration, to: Duration, known: &Known<'_>) -> Duration {
+    let pauses = known.scenario.faults.iter().filter(|fault| matches!(fault.what, FaultWhat::Pause { .. }));
+    let overlap = |fault: &FaultPlan| {
+        let began = Duration::from_millis(fault.at_ms);
+        let ended = began + Duration::from_millis(fault.for_ms);
+        ended.min(to).saturating_sub(began.max(from))
+    };
+    pauses.map(overlap).sum()
 }
 
 /// The index of the last entry that a disk has, in its log or below.

@@ -27,7 +27,7 @@ pub(crate) fn too_short(tuning: &Tuning, peer: ReplicaId, round_trip: Duration) 
             "raise server.raft.heartbeat to {} ms, election_min to {} ms and election_max to {} ms on all replicas",
             round_trip * 3 / 2,
             round_trip * 15 / 2,
-            round_trip * 15
+            round_trip * 9
         )
     };
     Some(format!(
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     fn near() -> Tuning {
-        Tuning { heartbeat_ms: 100, election_ms_min: 500, election_ms_max: 1_000, ..Tuning::default() }
+        Tuning { heartbeat_ms: 100, election_ms_min: 500, election_ms_max: 600, ..Tuning::default() }
     }
 
     fn told(tuning: &Tuning, millis: u64) -> Option<String> {
@@ -75,8 +75,8 @@ mod tests {
         assert!(near.contains("profile = \"wan\""), "{near}");
         assert_eq!(told(&wan, 200), None);
         let far = told(&wan, 400).unwrap();
-        assert!(far.contains("heartbeat to 600 ms, election_min to 3000 ms and election_max to 6000 ms"), "{far}");
-        let advised = Tuning { heartbeat_ms: 600, election_ms_min: 3_000, election_ms_max: 6_000, ..wan };
+        assert!(far.contains("heartbeat to 600 ms, election_min to 3000 ms and election_max to 3600 ms"), "{far}");
+        let advised = Tuning { heartbeat_ms: 600, election_ms_min: 3_000, election_ms_max: 3_600, ..wan };
         assert_eq!(told(&advised, 400), None, "the advice helps");
     }
 

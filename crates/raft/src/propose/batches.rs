@@ -1,6 +1,6 @@
 //! From waiting groups to entries of the log.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::errors::ClientWriteError;
@@ -8,9 +8,11 @@ use openraft::impls::ProgressResponder;
 use quorate_planted::Bug;
 use quorate_proto::log::join_items;
 use quorate_state::Entry;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::lane::{Lane, Lanes};
+use super::window::{Sent, Window};
 use super::{Answers, Group, unknown};
 use crate::lead::Lead;
 use crate::measures::Measures;
@@ -42,12 +44,27 @@ struct Waiting {
     lanes: Lanes<mpsc::Receiver<Group>>,
     /// Came too late for the entry before, one per lane.
     carried: Lanes<Option<Group>>,
+    new_work: Arc<NewWork>,
     items_max: usize,
     bytes_max: usize,
 }
 
+/// New work on its way, and whoever waits until there is less of it.
+pub(super) struct NewWork {
+    window: Mutex<Window>,
+    landed: Notify,
+    measures: Arc<Measures>,
+}
+
+/// New work of one entry; it is on its way until this is dropped.
+struct OnTheWay {
+    sent: Sent,
+    new_work: Arc<NewWork>,
+}
+
 /// What an entry takes up of the pipeline until it is applied.
 struct Flight {
+    _new_work: Option<OnTheWay>,
     _slot: OwnedSemaphorePermit,
     _unpaced: Option<OwnedSemaphorePermit>,
     _items: OwnedSemaphorePermit,
@@ -62,7 +79,8 @@ impl Batches {
         lanes: Lanes<mpsc::Receiver<Group>>,
         tuning: Tuning,
     ) -> Self {
-        let waiting = Waiting::new(lanes, tuning.entry_items_max, tuning.entry_bytes_max);
+        let new_work = NewWork::new(tuning.items_in_flight_max, measures.clone());
+        let waiting = Waiting::new(lanes, tuning.entry_items_max, tuning.entry_bytes_max, new_work);
         Self { raft, lead, measures, waiting, tuning }
     }
 
@@ -88,7 +106,9 @@ impl Batches {
             let (count, bytes) = size(&groups);
             let Ok(items) = take(&items, count, items_max).await else { return };
             let Ok(units) = take(&units, bytes.div_ceil(UNIT_BYTES), units_max).await else { return };
-            self.send(groups, Flight { _slot: slot, _unpaced: unpaced, _items: items, _bytes: units }).await;
+            let new_work = self.waiting.new_work.send(&groups);
+            let flight = Flight { _new_work: new_work, _slot: slot, _unpaced: unpaced, _items: items, _bytes: units };
+            self.send(groups, flight).await;
         }
     }
 
@@ -128,23 +148,68 @@ impl Batches {
     }
 }
 
-impl Waiting {
-    fn new(lanes: Lanes<mpsc::Receiver<Group>>, items_max: usize, bytes_max: usize) -> Self {
-        Self { lanes, carried: Lanes::default(), items_max, bytes_max }
+impl NewWork {
+    fn new(items_max: usize, measures: Arc<Measures>) -> Arc<Self> {
+        Arc::new(Self { window: Mutex::new(Window::new(items_max)), landed: Notify::new(), measures })
     }
 
-    /// Groups that wait, the most urgent first, as far as one entry holds them.
+    /// How many items of it may go now.
+    fn room(&self) -> usize {
+        self.with(|window, now| window.room(now))
+    }
+
+    /// What of it is in these.
+    fn send(self: &Arc<Self>, groups: &[Group]) -> Option<OnTheWay> {
+        let items = groups.iter().filter(|group| group.lane == Lane::Submits).map(|group| group.count).sum();
+        let sent = (items > 0).then(|| self.with(|window, now| window.send(items, now)));
+        sent.map(|sent| OnTheWay { sent, new_work: self.clone() })
+    }
+
+    fn with<T>(&self, work: impl FnOnce(&mut Window, Instant) -> T) -> T {
+        work(&mut self.window.lock().unwrap_or_else(PoisonError::into_inner), Instant::now())
+    }
+}
+
+impl Drop for OnTheWay {
+    fn drop(&mut self) {
+        let items = self.new_work.with(|window, now| {
+            window.land(self.sent, now);
+            window.items(now)
+        });
+        self.new_work.measures.new_work_window(items);
+        self.new_work.landed.notify_one();
+    }
+}
+
+impl Waiting {
+    fn new(lanes: Lanes<mpsc::Receiver<Group>>, items_max: usize, bytes_max: usize, new_work: Arc<NewWork>) -> Self {
+        Self { lanes, carried: Lanes::default(), new_work, items_max, bytes_max }
+    }
+
+    /// Groups that wait, the most urgent first, as far as one entry holds them and new work has room.
     async fn next(&mut self) -> Option<Vec<Group>> {
-        if Lane::ALL.iter().all(|lane| self.carried.of(*lane).is_none()) {
-            let first = self.lanes.recv().await?;
-            let lane = first.lane;
-            *self.carried.of_mut(lane) = Some(first);
+        let mut room = self.new_work.room();
+        while !Lane::ALL.into_iter().any(|lane| may_go(lane, room) && self.carried.of(lane).is_some()) {
+            tokio::select! {
+                biased;
+                first = self.lanes.recv(|lane| may_go(lane, room)) => {
+                    let first = first?;
+                    let lane = first.lane;
+                    *self.carried.of_mut(lane) = Some(first);
+                }
+                () = self.new_work.landed.notified(), if room == 0 => room = self.new_work.room(),
+            }
         }
-        let (mut groups, mut items, mut bytes) = (vec![], 0, 0);
-        for lane in Lane::ALL {
-            let others_wait = Lane::ALL.into_iter().filter(|other| *other > lane).any(|other| self.has(other));
+        let (mut groups, mut items, mut bytes) = (vec![], 0_usize, 0_usize);
+        for lane in Lane::ALL.into_iter().filter(|lane| may_go(*lane, room)) {
+            let mut others = Lane::ALL.into_iter().filter(|other| *other > lane && may_go(*other, room));
+            let others_wait = others.any(|other| self.has(other));
             let share = |max: usize| if others_wait { max - max / LEFT_FOR_OTHERS } else { max };
-            let (items_max, bytes_max) = (share(self.items_max), share(self.bytes_max));
+            let items_max = match lane {
+                Lane::Submits => self.items_max.min(items.saturating_add(room)),
+                Lane::Control | Lane::Reports | Lane::Cancels => share(self.items_max),
+            };
+            let bytes_max = share(self.bytes_max);
             while let Some(group) = self.take(lane) {
                 let fits = items + group.count <= items_max && bytes + group.encoded.bytes() <= bytes_max;
                 // A group that no share could hold still goes, alone.
@@ -167,6 +232,11 @@ impl Waiting {
     fn has(&self, lane: Lane) -> bool {
         self.carried.of(lane).is_some() || !self.lanes.of(lane).is_empty()
     }
+}
+
+/// New work only goes where it has room.
+fn may_go(lane: Lane, room: usize) -> bool {
+    lane != Lane::Submits || room > 0
 }
 
 fn size(groups: &[Group]) -> (usize, usize) {
@@ -194,6 +264,7 @@ fn answer_all(groups: Vec<Group>, error: &ProposeError) {
 
 #[cfg(test)]
 mod tests {
+    use futures_util::FutureExt as _;
     use tokio::sync::oneshot;
 
     use quorate_proto::log::EncodedItems;
@@ -205,7 +276,8 @@ mod tests {
 
     fn waiting() -> (Lanes<mpsc::Sender<Group>>, Waiting) {
         let (senders, receivers) = Lanes::channels(1_000);
-        (senders, Waiting::new(receivers, ITEMS_MAX, 1_000_000))
+        let new_work = NewWork::new(1_000_000, Arc::new(Measures::new().unwrap()));
+        (senders, Waiting::new(receivers, ITEMS_MAX, 1_000_000, new_work))
     }
 
     fn queue(senders: &Lanes<mpsc::Sender<Group>>, lane: Lane, groups: usize, count: usize) {
@@ -237,6 +309,22 @@ mod tests {
         queue(&senders, Lane::Reports, 500, 1);
         let share = ITEMS_MAX / LEFT_FOR_OTHERS;
         assert_eq!(next(&mut waiting).await, [(Lane::Reports, ITEMS_MAX - share), (Lane::Submits, share)]);
+    }
+
+    #[tokio::test]
+    async fn new_work_without_room_waits_in_its_lane_and_what_is_urgent_passes_it() {
+        let (senders, mut waiting) = waiting();
+        queue(&senders, Lane::Submits, 80, 1);
+        let groups = waiting.next().await.unwrap();
+        let on_the_way: Vec<_> = (0..20).filter_map(|_| waiting.new_work.send(&groups)).collect();
+        queue(&senders, Lane::Submits, 80, 1);
+        queue(&senders, Lane::Cancels, 2, 1);
+        assert_eq!(next(&mut waiting).await, [(Lane::Cancels, 2)]);
+        assert!(waiting.next().now_or_never().is_none(), "more than its window is on its way");
+        queue(&senders, Lane::Reports, 1, 1);
+        assert_eq!(next(&mut waiting).await, [(Lane::Reports, 1)]);
+        drop(on_the_way);
+        assert_eq!(next(&mut waiting).await, [(Lane::Submits, 80)]);
     }
 
     #[tokio::test]

@@ -75,16 +75,18 @@ impl Lanes<mpsc::Sender<Group>> {
 }
 
 impl Lanes<mpsc::Receiver<Group>> {
-    /// The next group, the most urgent of those that wait; none when all senders are gone.
-    pub(super) async fn recv(&mut self) -> Option<Group> {
+    /// The next group, the most urgent of those that wait in lanes that are open; none when all senders are
+    /// gone.
+    pub(super) async fn recv(&mut self, is_open: impl Fn(Lane) -> bool) -> Option<Group> {
         let [control, reports, cancels, submits] = &mut self.0;
         // The senders live and die together: one closed queue that is empty means that all are closed.
         tokio::select! {
             biased;
-            group = control.recv() => group,
-            group = reports.recv() => group,
-            group = cancels.recv() => group,
-            group = submits.recv() => group,
+            group = control.recv(), if is_open(Lane::Control) => group,
+            group = reports.recv(), if is_open(Lane::Reports) => group,
+            group = cancels.recv(), if is_open(Lane::Cancels) => group,
+            group = submits.recv(), if is_open(Lane::Submits) => group,
+            else => None,
         }
     }
 }

@@ -25,14 +25,10 @@ pub(crate) fn admit(node: &Node, presence: Presence, free: Resources, task: &Tas
 /// All that `feasible` looks at in a task, but the amounts.
 type Limits<'a> = (Driver, &'a [RegionName], &'a [ClusterName]);
 
-/// All that placement looks at in a task.
-type Key<'a> = (Limits<'a>, Spread, (u64, u64));
-
-/// The shapes met in this plan.
+/// The shapes met in this plan, by the number of their line.
 #[derive(Default)]
 pub(super) struct Shapes<'a> {
-    numbers: BTreeMap<Key<'a>, usize>,
-    shapes: Vec<Shape<'a>>,
+    shapes: BTreeMap<usize, Shape<'a>>,
     /// What was free on the nodes within some limits when a shape was last looked at there. In one plan
     /// room only shrinks, so what does not fit there will not fit later.
     rooms: BTreeMap<Limits<'a>, Rooms>,
@@ -78,28 +74,18 @@ pub(super) enum Pick {
 }
 
 impl<'a> Shapes<'a> {
-    /// The number of a task's shape.
-    pub(super) fn of(&mut self, task: &'a TaskSpec) -> usize {
-        let amounts = (task.resources.cpu_milli, task.resources.memory_bytes);
-        let number = *self.numbers.entry((limits(task), task.place.spread, amounts)).or_insert(self.shapes.len());
-        if number == self.shapes.len() {
-            self.shapes.push(Shape { task, progress: Progress::Unexamined, checks: Checks::default() });
-        }
-        number
-    }
-
     pub(super) fn len(&self) -> usize {
         self.shapes.len()
     }
 
     /// How many nodes failed which check for a shape.
-    pub(super) fn checks(&self, shape: usize) -> &Checks {
-        &self.shapes[shape].checks
+    pub(super) fn checks(&self, shape: usize) -> Checks {
+        self.shapes.get(&shape).map(|shape| shape.checks.clone()).unwrap_or_default()
     }
 
-    /// The best node for the next task of a shape.
-    pub(super) fn pick(&mut self, number: usize, ledger: &Ledger<'_>, budget: &mut Budget) -> Pick {
-        let shape = &mut self.shapes[number];
+    /// The best node for the next task of a shape, of which `task` is one.
+    pub(super) fn pick(&mut self, number: usize, task: &'a TaskSpec, ledger: &Ledger<'_>, budget: &mut Budget) -> Pick {
+        let shape = self.shapes.entry(number).or_insert_with(|| Shape::of(task));
         let best = match &mut shape.progress {
             Progress::Refused => return Pick::Nowhere,
             Progress::Unexamined => {
@@ -128,6 +114,12 @@ impl<'a> Shapes<'a> {
             shape.progress = Progress::Refused;
         }
         best.map_or(Pick::Nowhere, Pick::Node)
+    }
+}
+
+impl<'a> Shape<'a> {
+    fn of(task: &'a TaskSpec) -> Self {
+        Self { task, progress: Progress::Unexamined, checks: Checks::default() }
     }
 }
 

@@ -106,7 +106,7 @@ mod tests {
         assert_eq!(product.election_ms_max, Tuning::default().election_ms_max);
         let wan = parse("--profile wan --heartbeat-ms 400 --minutes 0.5").unwrap();
         assert_eq!(wan.minutes, Duration::from_secs(30));
-        assert_eq!(wan.times(), Times { heartbeat_ms: 400, election_ms_min: 1_500, election_ms_max: 3_000 });
+        assert_eq!(wan.times(), Times { heartbeat_ms: 400, election_ms_min: 1_500, election_ms_max: 1_800 });
         let own = parse("--heartbeat-ms 25 --election-ms 150..300").unwrap().times();
         assert_eq!(own, Times { heartbeat_ms: 25, election_ms_min: 150, election_ms_max: 300 });
     }
