@@ -20,6 +20,7 @@ mod render;
 use std::ffi::OsString;
 use std::io::IsTerminal as _;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::Parser as _;
 
@@ -36,6 +37,9 @@ const LOG_FILTER: &str = "info,openraft=warn";
 /// Replicas allocate many small, short-lived values on several threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+/// A store is closed in this time, or never.
+const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
@@ -67,9 +71,15 @@ fn run(cli: Cli, output: Output) -> Result<Code, Error> {
     start_logging(&cli.command, &settings)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Error::Setup)?;
     let context = Context { settings, output };
+    let holds_a_store = matches!(cli.command, Command::Server(_) | Command::Dev(_));
     let result = runtime.block_on(cli::execute(cli.command, &context));
-    // A read of a terminal or a name lookup must not hold up the end.
-    runtime.shutdown_background();
+    if holds_a_store {
+        // A store is closed by the task that lets go of it last. The process must not end in the middle of that.
+        runtime.shutdown_timeout(CLOSE_MAX);
+    } else {
+        // A read of a terminal or a name lookup must not hold up the end.
+        runtime.shutdown_background();
+    }
     result
 }
 

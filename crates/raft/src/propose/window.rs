@@ -15,7 +15,7 @@ use std::time::Duration;
 use tokio::time::Instant;
 
 /// The window is never smaller, and what an entry needs is measured with no more on its way.
-const ITEMS_MIN: usize = 64;
+const ITEMS_MIN: usize = 16;
 /// The window at first.
 const ITEMS_FIRST: usize = 1_024;
 /// An entry may take a quarter longer than it needs, and this much: about what a busy machine's scheduling adds.
