@@ -14,11 +14,14 @@ PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
 # A WfFormat 1.5 file for `make demo`; empty means the project's own.
 WORKFLOW ?=
-# What `make bench-tasks` runs.
+# What `make bench-tasks` runs: so many tasks at once, with each driver; so many one by one; and the first number again
+# in one cluster in which so many have ended before. HyperQueue is measured beside it where it can be installed.
 REPLICAS ?= 3
 AGENTS ?= 2
-TASKS ?= 1000
-DRIVER ?= process
+TASKS ?= 1000,10000
+DRIVER ?= process,noop
+SINGLES ?= 200
+HISTORY ?= 10000,100000
 # What the other benchmarks run.
 CONCURRENCY ?= 1,64,1024
 ROUNDS ?= 5
@@ -85,11 +88,14 @@ release: ## the binary, optimised (prints where it is)
 	cargo build --locked --release --package quorate
 	echo "$$CARGO_TARGET_DIR/release/quorate"
 
-bench-tasks: ## tasks per second on a loopback cluster (TASKS=1000 REPLICAS=3 AGENTS=2 DRIVER=process|noop)
+bench-tasks: ## tasks per second beside HyperQueue and plain processes, in turn, with a JSON line per row (TASKS=1000,10000 DRIVER=process,noop ROUNDS=5 SINGLES=200 HISTORY=10000,100000)
 	@$(PREPARE)
+	beside=()
+	if hyperqueue=$$(.ci/hyperqueue); then beside=(--hyperqueue "$$hyperqueue"); fi
 	cargo build --locked --release --package quorate
-	exec "$$CARGO_TARGET_DIR/release/quorate" bench tasks \
-	    --replicas $(REPLICAS) --agents $(AGENTS) --tasks $(TASKS) --driver $(DRIVER)
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench tasks --replicas $(REPLICAS) --agents $(AGENTS) \
+	    --tasks $(TASKS) --driver $(DRIVER) --rounds $(ROUNDS) --singles $(SINGLES) \
+	    $(if $(HISTORY),--history $(HISTORY)) "$${beside[@]}" --json
 
 bench-log: ## changes of the log per second on a loopback cluster (CONCURRENCY=1,64,1024 ROUNDS=5 SECONDS_EACH=5)
 	@$(PREPARE)

@@ -4,6 +4,7 @@ mod bad_input;
 mod catch_up;
 mod command_line;
 mod failover;
+mod fencing_sink;
 mod golden;
 mod node_loss;
 mod power;

@@ -1,35 +1,46 @@
 //! How many tasks the control plane takes through their lives per second, and how long each waits.
 //!
-//! All tasks are submitted at once, so the later a task's turn, the longer it waited: the
-//! quantiles say how a burst is worked off, not how fast an idle cluster answers.
+//! Read in this order: `burst` (many tasks at once: the later a task's turn, the longer it waited, so its
+//! quantiles say how a burst is worked off), `single` (one task on a quiet cluster: how fast an idle one
+//! answers), and what both stand beside: `spawn` (the same processes with nothing around them) and
+//! `hyperqueue`. Each round asks all of them in turn, and only one of them runs at a time; `rows` has what
+//! the rounds come to.
+
+mod burst;
+mod single;
+
+mod hyperqueue;
+mod spawn;
+
+mod rows;
 
 use std::path::PathBuf;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
-use quorate_client::Client;
-use quorate_proto::v1;
-use quorate_seams::{BootInstant, Clock as _, SystemClock};
 use serde::Serialize;
-use tokio::task::JoinSet;
+
+use burst::{Burst, Followed};
+use hyperqueue::HyperQueue;
+pub use rows::{Detail, Report, Row, SingleRow};
+use rows::{Measured, Round};
+use single::{Told, pause};
 
 use crate::Error;
-use crate::jobs::{Work, job, run_by_id};
+use crate::cost::processor_time;
 use crate::latency::Latencies;
 pub use crate::latency::Quantiles;
 use crate::local::{LocalCluster, Options};
 
-/// Tasks of one run: the product's `tasks_per_run_max`; more are submitted as several jobs.
-const RUN_TASKS_MAX: u32 = 100_000;
 /// Most tasks of one measurement: their latencies are held in memory.
 const TASKS_MAX: u32 = 2_000_000;
-/// Longest silence of a watch that still has tasks to report.
-const SILENCE_MAX: Duration = Duration::from_secs(180);
-/// Between two notes on how far it is.
-const NOTE_EVERY: Duration = Duration::from_secs(2);
-/// What one task takes: little, so that the control plane is measured and not the machine's size.
-const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+/// Levels, drivers and histories at most.
+const LEVELS_MAX: usize = 16;
+/// Rounds at most.
+const ROUNDS_MAX: usize = 100;
+/// Single tasks at most.
+const SINGLES_MAX: u32 = 100_000;
+/// A cluster comes to rest before it is measured: leases and first reports are no part of a task's life.
+const REST: Duration = Duration::from_millis(500);
 
 /// What a task does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
@@ -46,258 +57,257 @@ pub enum Driver {
 pub struct TasksBench {
     /// The `quorate` binary.
     pub binary: PathBuf,
+    /// A Python that has the package of HyperQueue, to measure beside it.
+    pub hyperqueue: Option<PathBuf>,
     /// How many replicas.
     pub replicas: usize,
     /// How many agents.
     pub agents: usize,
-    /// How many tasks.
-    pub tasks: u32,
+    /// How many tasks at once; a row for each with each driver.
+    pub tasks: Vec<u32>,
     /// What each does.
-    pub driver: Driver,
+    pub drivers: Vec<Driver>,
+    /// How often each is measured, with a cluster of its own each time.
+    pub rounds: usize,
+    /// How many tasks are submitted one by one; none: no such row.
+    pub singles: u32,
+    /// Tasks that have ended in a cluster before the first number of `tasks` is measured in it, rising; a row for each.
+    pub history: Vec<u32>,
     /// Leave data and logs behind.
     pub keep: bool,
 }
 
-/// What was measured.
-#[derive(Clone, Debug, Serialize)]
-pub struct Report {
-    /// Tasks per second, from the first submit to the last task's end.
-    pub tasks_per_s: f64,
-    /// Submit to running, median, in milliseconds.
-    pub p50_ms: f64,
-    /// Submit to running, 99th percentile, in milliseconds.
-    pub p99_ms: f64,
-    /// Most resident memory of any replica, in MiB.
-    pub replica_peak_mib: f64,
-    /// Submit to running.
-    pub running: Quantiles,
-    /// Submit to finished.
-    pub finished: Quantiles,
-    /// Submit to the answer that the job is accepted; the longest, in milliseconds.
-    pub accepted_ms: f64,
-    /// First submit to last end, in milliseconds.
-    pub elapsed_ms: f64,
-    /// Where data and logs are, when they were kept.
-    pub directory: Option<PathBuf>,
-}
+/// Told what goes on.
+type Note<'a> = &'a (dyn Fn(&str) + Send + Sync);
 
 impl TasksBench {
-    /// Starts a cluster, submits the tasks, watches them end; `note` is told what goes on.
-    pub async fn run(&self, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Report, Error> {
-        if self.tasks == 0 || self.tasks > TASKS_MAX {
-            return Err(Error::Option(format!("tasks: {} is not between 1 and {TASKS_MAX}", self.tasks)));
+    /// Measures round by round; `note` is told what goes on.
+    pub async fn run(&self, note: Note<'_>) -> Result<Report, Error> {
+        self.check()?;
+        let mut report = Report { rows: Vec::new(), single: None, hyperqueue: None };
+        let cells: Vec<(u32, Driver)> =
+            self.tasks.iter().flat_map(|tasks| self.drivers.iter().map(move |driver| (*tasks, *driver))).collect();
+        let mut rounds: Vec<Vec<Round>> = vec![Vec::new(); cells.len()];
+        for number in 0..self.rounds {
+            for ((tasks, driver), rounds) in cells.iter().zip(&mut rounds) {
+                let round = self.round(number, *tasks, *driver, &mut report, note).await?;
+                note(&format!("round {}, {}", number + 1, round.text(*tasks, *driver)));
+                rounds.push(round);
+            }
+        }
+        for ((tasks, driver), rounds) in cells.iter().zip(&rounds) {
+            report.rows.extend(Row::of(*driver, *tasks, 0, rounds));
+        }
+        if self.singles > 0 {
+            report.single = Some(self.singles(&mut report.hyperqueue, note).await?);
+        }
+        if !self.history.is_empty() {
+            report.rows.extend(self.with_history(note).await?);
+        }
+        Ok(report)
+    }
+
+    fn check(&self) -> Result<(), Error> {
+        let option = |text: String| Err(Error::Option(text));
+        for tasks in self.tasks.iter().chain(&self.history) {
+            if *tasks == 0 || *tasks > TASKS_MAX {
+                return option(format!("tasks: {tasks} is not between 1 and {TASKS_MAX}"));
+            }
+        }
+        if self.tasks.is_empty() || self.drivers.is_empty() {
+            return option("tasks: at least one number of them and one driver is needed".to_owned());
+        }
+        if [self.tasks.len(), self.drivers.len(), self.history.len()].iter().any(|levels| *levels > LEVELS_MAX) {
+            return option(format!("tasks, drivers and histories: at most {LEVELS_MAX} of each"));
+        }
+        if !self.history.is_sorted() {
+            return option("history: it only grows, so the numbers must rise".to_owned());
+        }
+        if self.rounds == 0 || self.rounds > ROUNDS_MAX {
+            return option(format!("rounds: {} is not between 1 and {ROUNDS_MAX}", self.rounds));
+        }
+        if self.singles > SINGLES_MAX {
+            return option(format!("singles: {} is over {SINGLES_MAX}", self.singles));
         }
         if self.agents == 0 {
-            return Err(Error::Option("agents: without one no task would ever run".to_owned()));
+            return option("agents: without one no task would ever run".to_owned());
         }
+        Ok(())
+    }
+
+    /// Everyone once, one after the other, and not always in the same order.
+    async fn round(
+        &self,
+        number: usize,
+        tasks: u32,
+        driver: Driver,
+        report: &mut Report,
+        note: Note<'_>,
+    ) -> Result<Round, Error> {
+        if driver == Driver::Noop {
+            return Ok(Round { quorate: self.ours(tasks, driver, note).await?, spawn: None, hyperqueue: None });
+        }
+        let early = if number % 2 == 1 { self.theirs(tasks, report).await? } else { None };
+        let quorate = self.ours(tasks, driver, note).await?;
+        let spawn = Some(per_second(tasks, spawn::spawn(tasks).await?));
+        let hyperqueue = if number % 2 == 1 { early } else { self.theirs(tasks, report).await? };
+        Ok(Round { quorate, spawn, hyperqueue })
+    }
+
+    /// One burst in a cluster of its own.
+    async fn ours(&self, tasks: u32, driver: Driver, note: Note<'_>) -> Result<Measured, Error> {
+        let mut cluster = self.start().await?;
+        let burst = Burst { name: "bench".to_owned(), tasks, driver };
+        let measured = measure(&mut cluster, &burst, note).await?;
+        self.tell_directory(&cluster, note);
+        Ok(measured)
+    }
+
+    /// Tasks per second of a HyperQueue of its own, if there is one.
+    async fn theirs(&self, tasks: u32, report: &mut Report) -> Result<Option<f64>, Error> {
+        let Some(mut hyperqueue) = self.start_hyperqueue(&mut report.hyperqueue).await? else { return Ok(None) };
+        Ok(Some(per_second(tasks, hyperqueue.burst(tasks).await?)))
+    }
+
+    /// One task after the other, each on a cluster with nothing else to do.
+    async fn singles(&self, version: &mut Option<String>, note: Note<'_>) -> Result<SingleRow, Error> {
+        note(&format!("submitting {} tasks one by one", self.singles));
+        let mut told = Told::make()?;
+        let (mut quorate, mut seen) = (Latencies::default(), Latencies::default());
+        let mut cluster = self.start().await?;
+        let client = cluster.client();
+        for number in 0..self.singles {
+            tokio::time::sleep(pause(number)).await;
+            let took = told.single(&client).await?;
+            quorate.record(took.told);
+            seen.add(&took.seen)?;
+        }
+        cluster.check_processes()?;
+        self.tell_directory(&cluster, note);
+        drop((client, cluster));
+        let mut hyperqueue = None;
+        if let Some(mut process) = self.start_hyperqueue(version).await? {
+            let mut latencies = Latencies::default();
+            for number in 0..self.singles {
+                tokio::time::sleep(pause(number)).await;
+                latencies.record(process.single().await?);
+            }
+            hyperqueue = Some(latencies.quantiles());
+        }
+        Ok(SingleRow::of(self.singles, quorate.quantiles(), seen.quantiles(), hyperqueue))
+    }
+
+    /// The first number of tasks with each driver, again and again in one cluster that remembers more and more.
+    async fn with_history(&self, note: Note<'_>) -> Result<Vec<Row>, Error> {
+        let (mut cluster, mut ended, mut rows) = (self.start().await?, 0, Vec::new());
+        for history in &self.history {
+            let missing = history.saturating_sub(ended);
+            if missing > 0 {
+                note(&format!("{missing} more tasks of history"));
+                let name = format!("history-{history}");
+                let made = Burst { name, tasks: missing, driver: Driver::Noop }.run(&cluster.client(), note).await?;
+                ended += made.finished.count() as u32;
+            }
+            for driver in &self.drivers {
+                let (mut rounds, before) = (Vec::new(), ended);
+                for number in 0..self.rounds {
+                    let name = format!("after-{history}-{number}-{}", rows.len());
+                    let burst = Burst { name, tasks: self.tasks[0], driver: *driver };
+                    let quorate = measure(&mut cluster, &burst, note).await?;
+                    ended += self.tasks[0];
+                    rounds.push(Round { quorate, spawn: None, hyperqueue: None });
+                }
+                rows.extend(Row::of(*driver, self.tasks[0], before, &rounds));
+            }
+        }
+        self.tell_directory(&cluster, note);
+        Ok(rows)
+    }
+
+    async fn start(&self) -> Result<LocalCluster, Error> {
         let mut options = Options::new(self.binary.clone(), self.replicas, self.agents);
         options.keep = self.keep;
-        note("starting the cluster");
-        let mut cluster = LocalCluster::start(options).await?;
-        note(&format!("submitting {} tasks", self.tasks));
-        let measured = self.measure(&cluster.client(), note).await?;
-        cluster.check_processes()?;
-        let peaks: Result<Vec<u64>, Error> =
-            (0..cluster.replica_count()).map(|replica| cluster.replica_peak_memory(replica)).collect();
-        let peak = peaks?.into_iter().max().unwrap_or(0);
-        let (running, finished) = (measured.running.quantiles(), measured.finished.quantiles());
-        Ok(Report {
-            tasks_per_s: tenths(f64::from(self.tasks) / measured.elapsed.as_secs_f64()),
-            p50_ms: running.p50_ms,
-            p99_ms: running.p99_ms,
-            replica_peak_mib: tenths(peak as f64 / f64::from(1 << 20)),
-            running,
-            finished,
-            accepted_ms: tenths(measured.accepted.as_secs_f64() * 1e3),
-            elapsed_ms: tenths(measured.elapsed.as_secs_f64() * 1e3),
-            directory: self.keep.then(|| cluster.directory().to_path_buf()),
-        })
+        let cluster = LocalCluster::start(options).await?;
+        tokio::time::sleep(REST).await;
+        Ok(cluster)
     }
 
-    async fn measure(&self, client: &Client, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Measured, Error> {
-        let begun = SystemClock.boot();
-        let ended = Arc::new(AtomicU64::new(0));
-        let mut watches = JoinSet::new();
-        let mut left = self.tasks;
-        for number in 0.. {
-            let count = left.min(RUN_TASKS_MAX);
-            if count == 0 {
-                break;
-            }
-            left -= count;
-            watches.spawn(submit_and_watch(client.clone(), self.job(number, count), count, ended.clone()));
-        }
-        let mut all = Measured::default();
-        let mut notes = tokio::time::interval(NOTE_EVERY);
-        notes.tick().await;
-        while !watches.is_empty() {
-            tokio::select! { biased;
-                Some(watched) = watches.join_next() => {
-                    let one = watched.map_err(|error| Error::Outcome(format!("a watch ended early: {error}")))??;
-                    all.add(&one)?;
-                }
-                _ = notes.tick() => {
-                    note(&format!("{} of {} tasks have ended", ended.load(Ordering::Relaxed), self.tasks));
-                }
-            }
-        }
-        all.elapsed = all.last_end.map_or(Duration::ZERO, |end| end.since(begun));
-        Ok(all)
+    async fn start_hyperqueue(&self, version: &mut Option<String>) -> Result<Option<HyperQueue>, Error> {
+        let Some(python) = &self.hyperqueue else { return Ok(None) };
+        let cores = std::thread::available_parallelism().map_or(1, std::num::NonZero::get);
+        let started = HyperQueue::start(python, cores).await?;
+        *version = Some(started.version().to_owned());
+        tokio::time::sleep(REST).await;
+        Ok(Some(started))
     }
 
-    fn job(&self, number: u32, count: u32) -> v1::JobSpec {
-        let (driver, argv) = match self.driver {
-            Driver::Process => (v1::Driver::Process, vec!["/bin/true".to_owned()]),
-            Driver::Noop => (v1::Driver::Noop, Vec::new()),
-        };
-        job(Work { job: format!("bench-{number}"), driver, argv, count, resources: TASK_RESOURCES })
-    }
-}
-
-/// What the watch of one run saw, or those of all.
-#[derive(Debug, Default)]
-struct Measured {
-    running: Latencies,
-    finished: Latencies,
-    accepted: Duration,
-    last_end: Option<BootInstant>,
-    elapsed: Duration,
-}
-
-impl Measured {
-    fn add(&mut self, other: &Self) -> Result<(), Error> {
-        self.running.add(&other.running)?;
-        self.finished.add(&other.finished)?;
-        self.accepted = self.accepted.max(other.accepted);
-        self.last_end = self.last_end.max(other.last_end);
-        Ok(())
-    }
-}
-
-/// Submits a job of `count` tasks and follows each of them to its end.
-async fn submit_and_watch(
-    client: Client,
-    spec: v1::JobSpec,
-    count: u32,
-    ended: Arc<AtomicU64>,
-) -> Result<Measured, Error> {
-    let submitted = SystemClock.boot();
-    let request = v1::SubmitJobRequest { spec: Some(spec), request_id: String::new() };
-    let run_id = client.submit_job(request).await?.run_id;
-    let mut seen = Measured { accepted: SystemClock.boot().since(submitted), ..Measured::default() };
-    let mut lives = vec![Life::Waiting; count as usize];
-    let run = run_by_id(&run_id);
-    let mut watch = client.watch_run(v1::WatchRunRequest { run, after_revision: 0 });
-    while seen.finished.count() < u64::from(count) {
-        let next = tokio::time::timeout(SILENCE_MAX, watch.next()).await.map_err(|_| Error::NotInTime {
-            what: "the next event of the run".to_owned(),
-            waited: SILENCE_MAX,
-            detail: format!(": {} of {count} tasks had ended", seen.finished.count()),
-        })?;
-        let item = next.ok_or_else(|| Error::Outcome("the watch ended before the run".to_owned()))?;
-        let tasks = match item?.item {
-            Some(v1::watch_run_response::Item::Snapshot(snapshot)) => snapshot.tasks,
-            Some(v1::watch_run_response::Item::Event(event)) => match event.event {
-                Some(v1::run_event::Event::Task(task)) => vec![task],
-                Some(
-                    v1::run_event::Event::Run(_)
-                    | v1::run_event::Event::Attempt(_)
-                    | v1::run_event::Event::Annotated(_),
-                )
-                | None => Vec::new(),
-            },
-            Some(v1::watch_run_response::Item::Bookmark(_)) | None => Vec::new(),
-        };
-        let (now, before) = (SystemClock.boot(), seen.finished.count());
-        for task in tasks {
-            let Some(life) = lives.get_mut(task.index as usize) else { continue };
-            life.follow(&task, now.since(submitted), &mut seen)?;
-            seen.last_end = Some(now);
-        }
-        ended.fetch_add(seen.finished.count() - before, Ordering::Relaxed);
-    }
-    Ok(seen)
-}
-
-/// How far a task is known to have come.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Life {
-    Waiting,
-    Running,
-    Ended,
-}
-
-impl Life {
-    fn follow(&mut self, task: &v1::Task, after: Duration, seen: &mut Measured) -> Result<(), Error> {
-        match task.state() {
-            v1::TaskState::Unspecified | v1::TaskState::Waiting | v1::TaskState::Ready | v1::TaskState::Placed => {}
-            v1::TaskState::Running => self.runs(after, seen),
-            v1::TaskState::Succeeded => {
-                // It may have run and ended between two events.
-                self.runs(after, seen);
-                if *self != Self::Ended {
-                    *self = Self::Ended;
-                    seen.finished.record(after);
-                }
-            }
-            v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => {
-                let state = task.state().as_str_name();
-                return Err(Error::Outcome(format!("task {} ended as {state} ({})", task.index, task.reason)));
-            }
-        }
-        Ok(())
-    }
-
-    fn runs(&mut self, after: Duration, seen: &mut Measured) {
-        if *self == Self::Waiting {
-            *self = Self::Running;
-            seen.running.record(after);
+    fn tell_directory(&self, cluster: &LocalCluster, note: Note<'_>) {
+        if self.keep {
+            note(&format!("data and logs are in {}", cluster.directory().display()));
         }
     }
 }
 
-fn tenths(value: f64) -> f64 {
-    (value * 10.0).round() / 10.0
+/// One burst in this cluster, with what it cost its processes.
+async fn measure(cluster: &mut LocalCluster, burst: &Burst, note: Note<'_>) -> Result<Measured, Error> {
+    let replicas: Vec<u32> = (0..cluster.replica_count()).filter_map(|replica| cluster.replica_pid(replica)).collect();
+    let agents: Vec<u32> = (0..cluster.agent_count()).filter_map(|agent| cluster.agent_pid(agent)).collect();
+    let (replicas_before, agents_before) = (processor_time(&replicas)?, processor_time(&agents)?);
+    let followed = burst.run(&cluster.client(), note).await?;
+    cluster.check_processes()?;
+    let peaks: Result<Vec<u64>, Error> =
+        (0..cluster.replica_count()).map(|replica| cluster.replica_peak_memory(replica)).collect();
+    let each = |time: Duration| time.as_secs_f64() * 1e6 / f64::from(burst.tasks);
+    let Followed { running, finished, accepted, elapsed, .. } = followed;
+    Ok(Measured {
+        tasks_per_s: per_second(burst.tasks, elapsed),
+        running: running.quantiles(),
+        finished: finished.quantiles(),
+        accepted_ms: accepted.as_secs_f64() * 1e3,
+        replica_peak_mib: peaks?.into_iter().max().unwrap_or(0) as f64 / f64::from(1 << 20),
+        replicas_cpu_us: each(processor_time(&replicas)?.saturating_sub(replicas_before)),
+        agents_cpu_us: each(processor_time(&agents)?.saturating_sub(agents_before)),
+    })
+}
+
+fn per_second(tasks: u32, elapsed: Duration) -> f64 {
+    f64::from(tasks) / elapsed.as_secs_f64().max(1e-6)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn task(state: v1::TaskState) -> v1::Task {
-        v1::Task { state: state.into(), ..v1::Task::default() }
-    }
-
-    #[test]
-    fn a_task_that_ran_between_two_events_counts_once_for_each() {
-        let (mut life, mut seen) = (Life::Waiting, Measured::default());
-        for (state, millis) in
-            [(v1::TaskState::Placed, 1), (v1::TaskState::Succeeded, 5), (v1::TaskState::Succeeded, 9)]
-        {
-            life.follow(&task(state), Duration::from_millis(millis), &mut seen).unwrap();
+    fn bench() -> TasksBench {
+        TasksBench {
+            binary: "/nonexistent".into(),
+            hyperqueue: None,
+            replicas: 3,
+            agents: 2,
+            tasks: vec![1],
+            drivers: vec![Driver::Noop],
+            rounds: 1,
+            singles: 0,
+            history: Vec::new(),
+            keep: false,
         }
-        assert_eq!((seen.running.count(), seen.finished.count()), (1, 1));
-        assert_eq!(seen.finished.quantiles().p99_ms, 5.0);
-    }
-
-    #[test]
-    fn a_task_that_fails_fails_the_measurement() {
-        let outcome = Life::Waiting.follow(&task(v1::TaskState::Failed), Duration::ZERO, &mut Measured::default());
-        assert!(outcome.unwrap_err().to_string().contains("FAILED"));
     }
 
     #[tokio::test]
     async fn senseless_sizes_are_refused_before_anything_starts() {
-        let bench = TasksBench {
-            binary: "/nonexistent".into(),
-            replicas: 3,
-            agents: 2,
-            tasks: 0,
-            driver: Driver::Noop,
-            keep: false,
-        };
-        assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
-        let bench = TasksBench { tasks: 1, agents: 0, ..bench };
-        assert!(matches!(bench.run(&|_| {}).await, Err(Error::Option(_))));
+        assert!(matches!(bench().run(&|_| {}).await, Err(Error::Spawn { .. })), "nothing is wrong but the binary");
+        for wrong in [
+            TasksBench { tasks: vec![0], ..bench() },
+            TasksBench { tasks: vec![1; 17], ..bench() },
+            TasksBench { tasks: Vec::new(), ..bench() },
+            TasksBench { drivers: Vec::new(), ..bench() },
+            TasksBench { rounds: 0, ..bench() },
+            TasksBench { singles: SINGLES_MAX + 1, ..bench() },
+            TasksBench { history: vec![20, 10], ..bench() },
+            TasksBench { agents: 0, ..bench() },
+        ] {
+            let outcome = wrong.run(&|_| {}).await;
+            assert!(matches!(outcome, Err(Error::Option(_))), "{wrong:?}");
+        }
     }
 }

@@ -218,6 +218,8 @@ mod tests {
             "quorate import wfformat flow.json --time-scale 0.1",
             "quorate demo --no-kill --keep --speed 2",
             "quorate bench tasks --replicas 3 --agents 2 --tasks 1000 --driver noop --json",
+            "quorate bench tasks --tasks 1000,10000 --driver process,noop --rounds 5 --singles 100 --history 10000",
+            "quorate bench tasks --hyperqueue /usr/bin/python3 --binary /usr/local/bin/quorate",
             "quorate bench flood --callers 64 --seconds 3 --json",
             "quorate completions bash",
         ] {

@@ -1,6 +1,7 @@
 //! `quorate bench`: measurements on this machine.
 
 mod elections;
+mod tasks;
 mod timeouts;
 
 use std::path::PathBuf;
@@ -11,15 +12,12 @@ use quorate_bench::flood::FloodBench;
 use quorate_bench::log::LogBench;
 use quorate_bench::rolling::RollingBench;
 use quorate_bench::state::StateBench;
-use quorate_bench::tasks::{self, TasksBench};
 use quorate_server::Tuning;
 
 use super::Context;
 use crate::exit::{Code, Error};
 use crate::render::Output;
-use crate::render::bench::{
-    BenchFailover, BenchFlood, BenchLog, BenchLogRow, BenchRolling, BenchState, BenchTasks, Configuration,
-};
+use crate::render::bench::{BenchFailover, BenchFlood, BenchLog, BenchLogRow, BenchRolling, BenchState};
 use crate::start;
 
 /// `quorate bench`.
@@ -33,11 +31,14 @@ pub(crate) struct Bench {
 enum What {
     /// Submit many small tasks to a cluster of its own, and measure how they get through
     ///
-    /// Starts replicas and agents as separate processes on loopback with product defaults. All tasks
-    /// are submitted at once, as jobs of up to 100,000 tasks each (the product's tasks_per_run_max).
-    /// p50_ms and p99_ms are the time from the submit until a task runs; "finished" holds the same for
-    /// its end. Each task asks for 10m of CPU and 1 MiB.
-    Tasks(Tasks),
+    /// Starts replicas and agents as separate processes on loopback with product defaults, anew in each round.
+    /// All tasks of a row are submitted at once, as jobs of up to 100,000 tasks each (the product's
+    /// tasks_per_run_max); "running" is the time from the submit until a task runs, "finished" until it has
+    /// ended. Each task asks for 10m of CPU and 1 MiB. Beside the process driver as many /bin/true are started
+    /// by two threads with posix_spawn and nothing around them ("spawn"). With --hyperqueue the same tasks go
+    /// through a HyperQueue server with one worker that has a slot per core, in turn. --singles submits tasks
+    /// one by one to a quiet cluster, --history measures one cluster that remembers more and more.
+    Tasks(tasks::Tasks),
     /// Count the changes that the replicated log takes per second, and what one costs
     ///
     /// Starts replicas as separate processes on loopback with product defaults and 10,000 runs of
@@ -127,25 +128,6 @@ struct Flood {
 }
 
 #[derive(Args, Debug)]
-struct Tasks {
-    /// Replicas of the control plane
-    #[arg(long, default_value_t = 3)]
-    replicas: usize,
-    /// Node agents
-    #[arg(long, default_value_t = 2)]
-    agents: usize,
-    /// Tasks in all
-    #[arg(long, default_value_t = 1000)]
-    tasks: u32,
-    /// What a task does: run /bin/true, or nothing but be acknowledged by the agent
-    #[arg(long, value_enum, default_value_t = Driver::Process)]
-    driver: Driver,
-    /// Leave data and logs behind
-    #[arg(long)]
-    keep: bool,
-}
-
-#[derive(Args, Debug)]
 struct Log {
     /// Replicas of the control plane, and members of etcd
     #[arg(long, default_value_t = 3)]
@@ -214,12 +196,6 @@ enum Fault {
     Partition,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum Driver {
-    Process,
-    Noop,
-}
-
 impl Bench {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
         match self.what {
@@ -232,30 +208,6 @@ impl Bench {
             What::State(state) => state.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
         }
-    }
-}
-
-impl Tasks {
-    async fn execute(self, output: Output) -> Result<Code, Error> {
-        let bench = TasksBench {
-            binary: this_binary()?,
-            replicas: self.replicas,
-            agents: self.agents,
-            tasks: self.tasks,
-            driver: match self.driver {
-                Driver::Process => tasks::Driver::Process,
-                Driver::Noop => tasks::Driver::Noop,
-            },
-            keep: self.keep,
-        };
-        let configuration = Configuration::of(&bench);
-        if output.json {
-            output.note(&configuration.text());
-        }
-        let note = move |text: &str| output.note(text);
-        let report = unless_interrupted(bench.run(&note)).await?;
-        output.show(&BenchTasks::new(configuration, report))?;
-        Ok(Code::Ok)
     }
 }
 

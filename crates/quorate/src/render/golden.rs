@@ -397,37 +397,6 @@ fn namespace_created() {
 }
 
 #[test]
-fn bench_tasks() {
-    use quorate_bench::tasks::{Driver, Quantiles, Report, TasksBench};
-
-    use super::bench::{BenchTasks, Configuration};
-
-    let quantiles = Quantiles { p50_ms: 12.5, p99_ms: 80.1, max_ms: 91.0 };
-    let report = Report {
-        tasks_per_s: 812.3,
-        p50_ms: 12.5,
-        p99_ms: 80.1,
-        replica_peak_mib: 66.1,
-        running: quantiles,
-        finished: quantiles,
-        accepted_ms: 9.5,
-        elapsed_ms: 1231.1,
-        directory: None,
-    };
-    let bench =
-        TasksBench { binary: "quorate".into(), replicas: 3, agents: 2, tasks: 1000, driver: Driver::Noop, keep: false };
-    // The configuration names this machine and build: only its presence can be the same everywhere.
-    let view = BenchTasks::new(Configuration::of(&bench), report);
-    let value: Value = serde_json::from_str(&json(&view)).unwrap();
-    assert_eq!(value["schema"], BenchTasks::SCHEMA);
-    for (key, expected) in [("tasks_per_s", 812.3), ("p50_ms", 12.5), ("p99_ms", 80.1), ("replica_peak_mib", 66.1)] {
-        assert_eq!(value[key], expected, "{key}");
-    }
-    assert_eq!(value["configuration"]["driver"], "noop");
-    assert!(view.human(Paint::Never).contains("product defaults"));
-}
-
-#[test]
 fn bench_log() {
     use quorate_bench::log::{Detail, Row, Spread};
 

@@ -14,8 +14,8 @@ const WALK_STEPS_MIN: usize = 7;
 const DECISIONS: &str = "docs/decisions/";
 
 /// Top-level directories: a backticked path that begins with one is meant to exist.
-const TREES: [&str; 9] =
-    ["crates/", "proto/", "docs/", "deploy/", "simulation/", "tests/", ".ci/", ".cargo/", "changelog.d/"];
+const TREES: [&str; 10] =
+    ["crates/", "proto/", "docs/", "deploy/", "examples/", "simulation/", "tests/", ".ci/", ".cargo/", "changelog.d/"];
 
 /// Every path that a document puts in backticks exists, and so does every relative link. In the
 /// walkthrough, a name in backticks right after a file (`file` `name`) stands in that file.
