@@ -3,6 +3,7 @@
 mod bad_input;
 mod catch_up;
 mod command_line;
+mod drain;
 mod failover;
 mod fencing_sink;
 mod golden;

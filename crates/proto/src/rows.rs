@@ -83,6 +83,7 @@ pub fn encode_change(change: &Change) -> RowWrite {
             put(Key::of(Kind::Cluster).text(cluster.name.as_str()), object::cluster_to(cluster).encode_to_vec())
         }
         Change::Node(node) => put(Key::of(Kind::Node).text(node.name.as_str()), object::node_to(node).encode_to_vec()),
+        Change::NodeGone(node) => RowWrite::Delete { key: Key::of(Kind::Node).text(node.as_str()).done() },
         Change::Job(job) => put(
             Key::of(Kind::Job).text(job.namespace.as_str()).text(job.name.as_str()),
             object::job_to(job).encode_to_vec(),

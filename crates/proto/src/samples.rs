@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Driver, Epoch, Exit, FailReason,
-    Graph, JobSpec, LeaseTerms, Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Place, Principal, Registration,
-    Resources, Retry, Revision, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec,
-    TaskState, Token, Usage, Uuid, Wait,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Drain, Driver, Epoch, Exit,
+    FailReason, Graph, JobSpec, LeaseTerms, Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Place, Principal,
+    Registration, Resources, Retry, Revision, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId,
+    TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -229,7 +229,8 @@ pub(crate) fn attempts() -> Vec<Attempt> {
     let stops = walk(StopReason::Cancelled, |stop| match stop {
         StopReason::Cancelled => Some(StopReason::TimedOut),
         StopReason::TimedOut => Some(StopReason::Preempted),
-        StopReason::Preempted => None,
+        StopReason::Preempted => Some(StopReason::Drained),
+        StopReason::Drained => None,
     });
     states
         .into_iter()
@@ -262,17 +263,24 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         .collect()
 }
 
+fn withdrawal() -> Withdrawal {
+    let drain = Some(Drain { due: Served(90_000) });
+    Withdrawal { by: Principal::anonymous_local(), at: Millis(150), reason: "a new disk".into(), drain }
+}
+
 pub(crate) fn nodes() -> Vec<Node> {
     let registration = registration();
     let statuses = walk(NodeStatus::Up, |status| match status {
         NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
         NodeStatus::Lost { .. } => None,
     });
-    let names = ["eu-1-a", "eu-1-b"];
+    let names = ["eu-1-a", "eu-1-b", "eu-1-c"];
     statuses
         .into_iter()
+        .map(|status| (status, None))
+        .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())))])
         .zip(names)
-        .map(|(status, name)| Node {
+        .map(|((status, withdrawal), name)| Node {
             name: name.parse().unwrap(),
             uuid: registration.uuid,
             journal: registration.journal,
@@ -285,7 +293,8 @@ pub(crate) fn nodes() -> Vec<Node> {
             epoch: Epoch(5),
             lease: lease(),
             status,
-            cordoned: status != NodeStatus::Up,
+            cordoned: status != NodeStatus::Up || withdrawal.is_some(),
+            withdrawal,
             registered_at: Millis(1),
         })
         .collect()

@@ -151,6 +151,8 @@ impl From<Rejection> for ApiError {
                 precondition("CLUSTER_IN_REGION", cluster.to_string(), why)
             }
             Rejection::UnknownNode(name) => Self::NotFound { kind: "node".into(), name: name.to_string() },
+            Rejection::NodeAlive(ref node) => precondition("NODE_LOST", node.to_string(), why),
+            Rejection::NodeMayRun { ref node, remaining_ms: _ } => precondition("NODE_ENDED", node.to_string(), why),
             Rejection::FeatureNotEnabled(feature) => precondition("FEATURE", feature.to_string(), why),
             Rejection::EpochOver { node: _, epoch: _ } => Self::Stale(why),
             Rejection::Stale(_) => Self::Stale(why),

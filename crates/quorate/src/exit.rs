@@ -129,6 +129,20 @@ pub(crate) enum Error {
     /// There is no such thing, found out here rather than by a replica.
     #[error("{0}")]
     Missing(String),
+    /// There is no such node.
+    #[error("node {node} does not exist{}", .near.as_ref().map_or(String::new(), |near| format!(": did you mean {near:?}?")))]
+    UnknownNode {
+        /// What was asked for.
+        node: String,
+        /// What was probably meant.
+        near: Option<String>,
+    },
+    /// A drain was waited for, and somebody has ended it.
+    #[error("the drain of node {node} was ended before the node was empty: it takes work again")]
+    DrainEnded {
+        /// The node.
+        node: String,
+    },
     /// Output was asked for that no attempt has written.
     #[error(
         "task {task} of run {run} {} and has no output: it is {state}",
@@ -249,7 +263,8 @@ impl Error {
                 | quorate_tls::IssueError::Write { .. }
                 | quorate_tls::IssueError::Failed { .. },
             ) => Code::Error,
-            Self::Missing(_) | Self::NotStarted { .. } => Code::NotFound,
+            Self::Missing(_) | Self::UnknownNode { .. } | Self::NotStarted { .. } => Code::NotFound,
+            Self::DrainEnded { .. } => Code::Conflict,
             Self::NotEmpty { .. } => Code::Conflict,
             Self::DamagedStore { .. } => Code::Damaged,
             Self::Server(error) => server_code(error),
@@ -295,6 +310,9 @@ impl Error {
     pub(crate) fn hint(&self) -> Option<String> {
         if let Self::Missing(_) = self {
             return Some("see 'quorate run list' and 'quorate job list'".to_owned());
+        }
+        if let Self::UnknownNode { .. } = self {
+            return Some("see 'quorate node list'".to_owned());
         }
         if let Self::NotStarted { task, run, ended: false, .. } = self {
             return Some(format!("ask why with 'quorate task why {run} {task}', or wait for it with --follow"));

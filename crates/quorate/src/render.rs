@@ -11,6 +11,7 @@ pub(crate) mod demo;
 pub(crate) mod job;
 pub(crate) mod namespace;
 pub(crate) mod node;
+pub(crate) mod node_status;
 pub(crate) mod replica;
 pub(crate) mod run;
 pub(crate) mod snapshot;

@@ -11,6 +11,11 @@ pub trait Controller {
     /// A fixed word for metrics and logs.
     fn name(&self) -> &'static str;
 
+    /// True when `view` holds nothing that it looks after: it is not stepped then.
+    fn is_idle(&self, _view: &State) -> bool {
+        false
+    }
+
     /// What to do now. Not called again before the commands of the last step were applied or refused.
     fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision;
 }

@@ -106,6 +106,8 @@ pub enum Check {
     NodeSilent,
     /// It takes no new work.
     Cordoned,
+    /// It takes no new work, and what it has is moved off.
+    Draining,
     /// Its region is not among those allowed.
     Region,
     /// Its cluster is not among those allowed.
@@ -122,6 +124,7 @@ impl Check {
         match why {
             Infeasible::NodeLost => Self::NodeLost,
             Infeasible::Cordoned => Self::Cordoned,
+            Infeasible::Draining => Self::Draining,
             Infeasible::Region => Self::Region,
             Infeasible::Cluster => Self::Cluster,
             Infeasible::TooSmall(_) => Self::TooSmall,
@@ -135,6 +138,7 @@ impl Check {
             Self::NodeLost => "NODE_LOST",
             Self::NodeSilent => "NODE_SILENT",
             Self::Cordoned => "CORDONED",
+            Self::Draining => "DRAINING",
             Self::Region => "REGION",
             Self::Cluster => "CLUSTER",
             Self::TooSmall => "TOO_SMALL",
@@ -145,7 +149,7 @@ impl Check {
     /// True when more room would help.
     pub fn is_about_room(self) -> bool {
         match self {
-            Self::NodeLost | Self::NodeSilent | Self::Cordoned | Self::Region | Self::Cluster => false,
+            Self::NodeLost | Self::NodeSilent | Self::Cordoned | Self::Draining | Self::Region | Self::Cluster => false,
             Self::TooSmall | Self::Full => true,
         }
     }
@@ -156,6 +160,7 @@ impl Check {
             Self::NodeLost => "lost",
             Self::NodeSilent => "silent",
             Self::Cordoned => "cordoned",
+            Self::Draining => "draining",
             Self::Region => "in other regions",
             Self::Cluster => "in other clusters",
             Self::TooSmall => "too small",

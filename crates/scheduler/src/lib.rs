@@ -16,6 +16,7 @@ mod controller;
 
 pub mod placement;
 
+pub mod drain;
 mod lease;
 mod retention;
 mod timer;
@@ -31,6 +32,7 @@ pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
     vec![
         Box::new(workflow::Workflow),
         Box::new(placement::PlacementController),
+        Box::new(drain::Drain),
         Box::new(timer::Timers),
         Box::new(lease::Leases),
         Box::new(retention::Retention),

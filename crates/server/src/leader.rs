@@ -169,6 +169,11 @@ impl Desk {
         if self.waiting || (self.seen == sight && !due) {
             return None;
         }
+        if self.controller.is_idle(view) {
+            // An instant that nothing waits for any more would be due again and again.
+            (self.seen, self.wake_at) = (sight, None);
+            return None;
+        }
         if self.paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
             return None;
         }

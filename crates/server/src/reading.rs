@@ -11,6 +11,8 @@ use std::time::Duration;
 
 use quorate_proto::staleness::{Staleness, TOLERANCE_KEY, Tolerance};
 use quorate_proto::status::ApiError;
+use quorate_raft::LogTime;
+use quorate_scheduler::LogNow;
 use quorate_state::{State, Violation};
 use tonic::metadata::MetadataMap;
 use tonic::{Response, Status};
@@ -48,6 +50,16 @@ impl<'a> Reading<'a> {
         match self.tolerance()? {
             Some(tolerance) => self.stale(tolerance),
             None => self.core.read().await,
+        }
+    }
+
+    /// The log's time, by which durations in `view` are told.
+    pub(crate) fn log_now(&self, view: &State) -> Result<LogNow, ApiError> {
+        match self.core.replica.log_time() {
+            Some(LogTime { now, served, .. }) => Ok(LogNow { served, now }),
+            // What is asked is how it stood then.
+            None if self.is_stale() => Ok(LogNow { served: view.meta().served, now: view.meta().now }),
+            None => Err(self.core.not_leader()),
         }
     }
 

@@ -5,6 +5,7 @@ mod agents;
 mod batches;
 mod cluster;
 mod jobs;
+mod nodes;
 mod replicas;
 mod runs;
 

@@ -5,7 +5,9 @@
 //! what a leader planned on a view is checked again here, on the state as it is now.
 
 mod attempts;
+mod drain;
 mod features;
+mod forget;
 mod jobs;
 mod namespaces;
 mod nodes;
@@ -120,16 +122,22 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 }
 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, and
-/// an annotation or a cordon that comes late takes back what was said since.
+/// an annotation, a cordon or a drain that comes late takes back what was said since, and a forgotten name may be
+/// another node's by then.
 fn needs_memory(command: &Command) -> bool {
     match command {
-        Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CordonNode { .. } => true,
+        Command::SubmitJob { .. }
+        | Command::AnnotateRun { .. }
+        | Command::CordonNode { .. }
+        | Command::DrainNode { .. }
+        | Command::ForgetNode { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
         | Command::CancelRun { .. }
         | Command::AdvanceStep { .. }
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
+        | Command::EvictAttempts { .. }
         | Command::RegisterNode(_)
         | Command::ReportAttempts { .. }
         | Command::ExpireLeases { .. }
@@ -152,7 +160,10 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
-        Command::CordonNode { node, cordoned } => nodes::cordon(overlay, node, *cordoned),
+        Command::CordonNode { node, cordoned } => nodes::cordon(overlay, &item.principal, node, *cordoned),
+        Command::DrainNode { node, wait_ms, reason } => drain::begin(overlay, &item.principal, node, *wait_ms, reason),
+        Command::EvictAttempts { attempts } => drain::evict(overlay, attempts),
+        Command::ForgetNode { node } => forget::node(overlay, node),
         Command::RegisterNode(registration) => nodes::register(overlay, registration),
         Command::ReportAttempts { node, epoch, reports } => attempts::report(overlay, node, *epoch, reports),
         Command::ExpireLeases { leases } => nodes::expire_leases(overlay, leases),

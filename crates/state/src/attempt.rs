@@ -75,7 +75,7 @@ pub enum AttemptState {
     Lost,
     /// Stopped for a user.
     Cancelled,
-    /// Stopped by the scheduler to make room.
+    /// Stopped by the control plane, to run elsewhere or to make room; see [`StopReason`].
     Preempted,
     /// Stopped by a timeout.
     TimedOut,
@@ -123,6 +123,8 @@ pub enum StopReason {
     TimedOut,
     /// The scheduler needs its room.
     Preempted,
+    /// Its node is being drained: its task runs elsewhere next.
+    Drained,
 }
 
 /// How a process ended.

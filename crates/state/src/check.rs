@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, State, TaskState, Token};
+use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, State, StopReason, TaskState, Token};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -35,6 +35,9 @@ impl State {
         for attempt in self.attempts.values() {
             fresh.on_attempt(self.runs.get(&attempt.id.task.run).map(|run| &**run), None, attempt);
         }
+        for node in self.nodes.values() {
+            fresh.on_node(&node.name, Some(node));
+        }
         for row in self.requests.values() {
             fresh.on_request(None, Some(row));
         }
@@ -62,6 +65,9 @@ impl State {
                 Some(sum) => *used = sum,
                 None => broken.push(format!("the sum of what node {} holds overflows", attempt.node)),
             }
+        }
+        for node in sums.keys().filter(|node| !self.nodes.contains_key(**node)) {
+            broken.push(format!("something is held on node {node}, which does not exist"));
         }
         for node in self.nodes.values() {
             let used = sums.get(&node.name).copied().unwrap_or_default();
@@ -153,6 +159,17 @@ impl State {
         let cordoned = self.nodes.values().find(|node| node.cordoned);
         if let Some(node) = cordoned.filter(|_| !self.has_feature(Feature::NodeCordon)) {
             broken.push(format!("node {} is cordoned, and feature {} is not enabled", node.name, Feature::NodeCordon));
+        }
+        let mut was_withdrawn = false;
+        for node in self.nodes.values().filter(|node| node.withdrawal.is_some()) {
+            was_withdrawn = true;
+            if !node.cordoned {
+                broken.push(format!("node {} is withdrawn, and takes work", node.name));
+            }
+        }
+        let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
+        if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {
+            broken.push(format!("something was drained, and feature {} is not enabled", Feature::NodeDrain));
         }
     }
 

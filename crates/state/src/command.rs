@@ -61,6 +61,15 @@ pub enum Command {
     CommitPlan { placements: Vec<Placement> },
     /// Places nothing more on a node, or again. Needs [`Feature::NodeCordon`].
     CordonNode { node: NodeName, cordoned: bool },
+    /// Places nothing more on a node, and moves off what runs there, from `wait_ms` on; asked for again, it waits
+    /// anew. Ended by `CordonNode`. Needs [`Feature::NodeDrain`].
+    DrainNode { node: NodeName, wait_ms: u64, reason: Arc<str> },
+    /// Asks attempts on draining nodes to stop, so that their tasks are placed elsewhere; each is checked again
+    /// and passed over singly. From the drain controller. Needs [`Feature::NodeDrain`].
+    EvictAttempts { attempts: Vec<AttemptId> },
+    /// Gives up a lost node and all that is on it, for good: somebody says that it will not be back. Needs
+    /// [`Feature::NodeForget`].
+    ForgetNode { node: NodeName },
     /// An agent's arrival or return: grants a lease.
     RegisterNode(Box<Registration>),
     /// What an agent saw happen.

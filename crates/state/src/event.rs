@@ -44,6 +44,8 @@ pub enum Event {
     NodeLost { node: NodeName, epoch: Epoch },
     /// Nothing more is placed on a node, or again.
     NodeCordoned { node: NodeName, cordoned: bool },
+    /// A lost node was given up, and its name is free.
+    NodeForgotten { node: NodeName, epoch: Epoch },
     /// What a feature allows may be in the log from here on.
     FeatureEnabled { feature: Feature },
 }
@@ -63,6 +65,7 @@ impl Event {
             | Self::NodeRegistered { .. }
             | Self::NodeLost { .. }
             | Self::NodeCordoned { .. }
+            | Self::NodeForgotten { .. }
             | Self::FeatureEnabled { .. } => None,
         }
     }

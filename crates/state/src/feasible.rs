@@ -13,6 +13,8 @@ pub enum Infeasible {
     NodeLost,
     /// It takes no new work.
     Cordoned,
+    /// It takes no new work, and what it has is moved off.
+    Draining,
     /// Its region is not among those allowed.
     Region,
     /// Its cluster is not among those allowed.
@@ -47,6 +49,7 @@ impl fmt::Display for Infeasible {
         match self {
             Self::NodeLost => f.write_str("the node's lease has expired"),
             Self::Cordoned => f.write_str("the node is cordoned"),
+            Self::Draining => f.write_str("the node is draining"),
             Self::Region => f.write_str("the node's region is not allowed"),
             Self::Cluster => f.write_str("the node's cluster is not allowed"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
@@ -61,7 +64,7 @@ pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Inf
         return Err(Infeasible::NodeLost);
     }
     if node.cordoned {
-        return Err(Infeasible::Cordoned);
+        return Err(if node.drain().is_some() { Infeasible::Draining } else { Infeasible::Cordoned });
     }
     let is_bound = !quorate_planted::is(Bug::PlaceIgnored);
     if is_bound && !task.place.regions.is_empty() && !task.place.regions.contains(&node.region) {

@@ -16,11 +16,16 @@ use crate::{Command, Millis, Revision};
 pub enum Feature {
     /// Nodes can be cordoned: [`Command::CordonNode`].
     NodeCordon = 1,
+    /// Nodes can be drained: [`Command::DrainNode`], [`Command::EvictAttempts`]. Who said that a node takes nothing
+    /// new is kept.
+    NodeDrain = 2,
+    /// Lost nodes can be forgotten: [`Command::ForgetNode`].
+    NodeForget = 3,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 1] = [Self::NodeCordon];
+    pub const ALL: [Self; 3] = [Self::NodeCordon, Self::NodeDrain, Self::NodeForget];
 
     /// As it is stored and sent.
     pub fn number(self) -> u32 {
@@ -36,6 +41,8 @@ impl Feature {
     pub fn name(self) -> &'static str {
         match self {
             Self::NodeCordon => "node-cordon",
+            Self::NodeDrain => "node-drain",
+            Self::NodeForget => "node-forget",
         }
     }
 }
@@ -94,6 +101,8 @@ impl Command {
     pub fn needs(&self) -> Option<Feature> {
         match self {
             Self::CordonNode { .. } => Some(Feature::NodeCordon),
+            Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
+            Self::ForgetNode { .. } => Some(Feature::NodeForget),
             Self::Bootstrap { .. }
             | Self::CreateNamespace { .. }
             | Self::SubmitJob { .. }
@@ -126,7 +135,8 @@ mod tests {
     fn numbers_and_names_are_for_good() {
         let table: Vec<(u32, &str)> =
             Feature::ALL.into_iter().map(|feature| (feature.number(), feature.name())).collect();
-        assert_eq!(table, [(1, "node-cordon")], "a line may be added, never changed");
+        let known = [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget")];
+        assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));
         assert_eq!(Feature::of(0), None);
     }

@@ -7,8 +7,8 @@ use crate::dedup::DedupKey;
 use crate::progress::StepProgress;
 use crate::ready::Ready;
 use crate::{
-    Attempt, AttemptId, AttemptState, NodeName, ReadyKey, RequestRow, Resources, Revision, Run, RunId, Served, Shape,
-    StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
+    Attempt, AttemptId, AttemptState, Node, NodeName, ReadyKey, RequestRow, Resources, Revision, Run, RunId, Served,
+    Shape, StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
@@ -16,6 +16,7 @@ use crate::{
 pub(crate) struct Index {
     ready: Ready,
     nodes: Map<NodeName, NodeUse>,
+    draining: Set<NodeName>,
     steps: Map<(RunId, u32), StepProgress>,
     runs: Map<RunId, StepCounts>,
     advance: Set<(RunId, u32)>,
@@ -38,6 +39,7 @@ impl Index {
         [
             ("ready", self.ready == other.ready),
             ("nodes", self.nodes == other.nodes),
+            ("draining", self.draining == other.draining),
             ("steps", self.steps == other.steps),
             ("runs", self.runs == other.runs),
             ("advance", self.advance == other.advance),
@@ -150,6 +152,16 @@ impl Index {
         }
     }
 
+    pub(crate) fn on_node(&mut self, name: &NodeName, new: Option<&Node>) {
+        match (new.is_some_and(|node| node.drain().is_some()), self.draining.contains(name)) {
+            (true, false) => self.draining.insert_mut(name.clone()),
+            (false, true) => {
+                self.draining.remove_mut(name);
+            }
+            (true, true) | (false, false) => {}
+        }
+    }
+
     pub(crate) fn on_request(&mut self, old: Option<&RequestRow>, new: Option<&RequestRow>) {
         if let Some(old) = old {
             self.request_expiry.remove_mut(&(old.expires_at, old.key()));
@@ -177,6 +189,10 @@ impl Index {
 
     pub(crate) fn unfinished_count(&self) -> usize {
         self.unfinished.size()
+    }
+
+    pub(crate) fn draining(&self) -> impl Iterator<Item = &NodeName> {
+        self.draining.iter()
     }
 
     pub(crate) fn attempts_on(&self, node: &NodeName) -> impl Iterator<Item = AttemptId> {

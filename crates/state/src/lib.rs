@@ -27,6 +27,7 @@ mod command;
 mod event;
 mod reply;
 
+mod evictable;
 mod feasible;
 mod index;
 mod state;
@@ -53,7 +54,7 @@ pub use job::{
     ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX,
     OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
 };
-pub use node::{LeaseTerms, Node, NodeStatus};
+pub use node::{Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
 pub use run::{Annotation, Run, RunState, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};
@@ -66,6 +67,7 @@ pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
 
 pub use apply::{Applied, apply};
 pub use dedup::{DedupKey, RequestRow};
+pub use evictable::{Stays, evictable};
 pub use feasible::{Infeasible, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use mix::mix;

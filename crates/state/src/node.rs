@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{ClusterName, Epoch, Millis, NodeName, RegionName, Resources, Served, Uuid};
+use crate::{ClusterName, Epoch, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid};
 
 /// A machine that runs work.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,8 +35,37 @@ pub struct Node {
     pub status: NodeStatus,
     /// No new placements.
     pub cordoned: bool,
+    /// Who said so, and what is to become of its work; none if it was said before feature `node-drain`.
+    pub withdrawal: Option<Arc<Withdrawal>>,
     /// When it registered.
     pub registered_at: Millis,
+}
+
+impl Node {
+    /// How its work is moved off; none while that may stay.
+    pub fn drain(&self) -> Option<Drain> {
+        self.withdrawal.as_ref().and_then(|withdrawal| withdrawal.drain)
+    }
+}
+
+/// That a node takes nothing new.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Withdrawal {
+    /// Who said so last.
+    pub by: Principal,
+    /// When.
+    pub at: Millis,
+    /// Why, in words; empty when nothing was said.
+    pub reason: Arc<str>,
+    /// What runs there is moved elsewhere.
+    pub drain: Option<Drain>,
+}
+
+/// How the work of a node is moved off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Drain {
+    /// Until then attempts may end by themselves; from then on those that may be moved are.
+    pub due: Served,
 }
 
 /// Whether a node's lease is live.

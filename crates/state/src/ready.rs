@@ -126,6 +126,10 @@ impl Ready {
         self.count
     }
 
+    pub(crate) fn line(&self, shape: &Shape) -> Option<Line<'_>> {
+        self.lines.get_key_value(shape).map(|(shape, places)| Line { shape, places })
+    }
+
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.lines.iter().map(|(shape, places)| Line { shape, places })
     }

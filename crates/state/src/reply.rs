@@ -127,6 +127,17 @@ pub enum Rejection {
     /// No such node.
     #[error("node {0} does not exist")]
     UnknownNode(NodeName),
+    /// A node whose lease is live is not given up.
+    #[error("node {0} is alive: drain it, stop its agent, and forget it when its lease has ended")]
+    NodeAlive(NodeName),
+    /// The lease of the node has ended, but what ran under it may not have.
+    #[error("node {node} is lost, and what it ran may not have ended yet: wait another {remaining_ms} ms")]
+    NodeMayRun {
+        /// The node.
+        node: NodeName,
+        /// How much longer, in milliseconds.
+        remaining_ms: u64,
+    },
     /// It waits until every replica can do it.
     #[error("feature {0} is not enabled yet: 'quorate replica list' shows what it waits for")]
     FeatureNotEnabled(Feature),

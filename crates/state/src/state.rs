@@ -12,8 +12,8 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
-    JobName, Line, Millis, Namespace, Node, NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Settings,
-    StepCounts, Task, TaskId,
+    JobName, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow, Resources, Revision, Run, RunId, Served,
+    Settings, Shape, StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -84,6 +84,8 @@ pub enum Change {
     Attempt(Arc<Attempt>),
     /// A node.
     Node(Arc<Node>),
+    /// A node, forgotten.
+    NodeGone(NodeName),
     /// A cluster.
     Cluster(Arc<Cluster>),
     /// A request id.
@@ -159,7 +161,14 @@ impl State {
                 self.index.on_attempt(run.as_deref(), old.as_deref(), attempt);
                 self.attempts.insert_mut(attempt.id, attempt.clone());
             }
-            Change::Node(node) => self.nodes.insert_mut(node.name.clone(), node.clone()),
+            Change::Node(node) => {
+                self.index.on_node(&node.name, Some(node));
+                self.nodes.insert_mut(node.name.clone(), node.clone());
+            }
+            Change::NodeGone(node) => {
+                self.index.on_node(node, None);
+                self.nodes.remove_mut(node);
+            }
             Change::Cluster(cluster) => self.clusters.insert_mut(cluster.name.clone(), cluster.clone()),
             Change::Request(row) => {
                 let key = row.key();
@@ -322,6 +331,19 @@ impl State {
         self.nodes.values()
     }
 
+    /// The instant from which on nothing runs on a lost node that must not run twice: one kill bound after its lease
+    /// ended, and not before what another journal of it had is over. None while its lease is live.
+    pub fn ended_on(&self, node: &Node) -> Option<Served> {
+        let NodeStatus::Lost { at } = node.status else { return None };
+        let earlier = self.attempts_on(&node.name).filter(|attempt| attempt.epoch != node.epoch);
+        earlier.filter_map(|attempt| attempt.unknown_deadline).chain([at.plus(node.lease.kill_ms)]).max()
+    }
+
+    /// Nodes whose work is moved off, by name.
+    pub fn draining(&self) -> impl Iterator<Item = &Arc<Node>> {
+        self.index.draining().filter_map(|node| self.nodes.get(node))
+    }
+
     /// What is taken on a node, by everything not confirmed gone.
     pub fn used_on(&self, node: &NodeName) -> Resources {
         self.index.used_on(node)
@@ -350,6 +372,11 @@ impl State {
     /// The queue, first come first.
     pub fn ready(&self) -> impl Iterator<Item = ReadyKey> {
         self.index.ready().places()
+    }
+
+    /// Those in the queue who have this shape, if there are any.
+    pub fn line(&self, shape: &Shape) -> Option<Line<'_>> {
+        self.index.ready().line(shape)
     }
 
     /// The queue, a line for each shape that somebody in it has.

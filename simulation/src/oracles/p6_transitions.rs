@@ -10,8 +10,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Change, Command, Event, Exit, Node, NodeName, NodeStatus, Rejection, Reply,
-    ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState,
+    Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Node, NodeName, NodeStatus, Rejection,
+    Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState,
 };
 
 use super::history::{attempt_name, task_name};
@@ -58,6 +58,10 @@ impl Oracle for Transitions {
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
                 Change::Node(node) => rows.on_node(node)?,
+                Change::NodeGone(node) => {
+                    let epoch = step.before.node(node).map_or(Epoch(0), |before| before.epoch);
+                    rows.moves.push(Event::NodeForgotten { node: node.clone(), epoch });
+                }
                 Change::Feature(row) => rows.moves.push(Event::FeatureEnabled { feature: row.feature }),
                 Change::Annotation(row) => {
                     rows.moves.push(Event::RunAnnotated { run: row.run, key: row.key.clone() });
@@ -245,7 +249,7 @@ fn check_outcome(row: &Attempt) -> Verdict {
         AttemptState::Failed => row.exit != Some(Exit::Code(0)),
         AttemptState::Cancelled => row.stop == Some(StopReason::Cancelled),
         AttemptState::TimedOut => row.stop == Some(StopReason::TimedOut),
-        AttemptState::Preempted => row.stop == Some(StopReason::Preempted),
+        AttemptState::Preempted => matches!(row.stop, Some(StopReason::Preempted | StopReason::Drained)),
         AttemptState::Assigned
         | AttemptState::Starting
         | AttemptState::Running
@@ -288,6 +292,7 @@ fn kind(event: &Event) -> u8 {
         Event::RunAnnotated { .. } => 9,
         Event::NodeCordoned { .. } => 10,
         Event::FeatureEnabled { .. } => 11,
+        Event::NodeForgotten { .. } => 12,
     }
 }
 

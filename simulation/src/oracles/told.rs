@@ -166,6 +166,7 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
+        | Event::NodeForgotten { .. }
         | Event::FeatureEnabled { .. } => Err("it is about no run".into()),
     }
 }

@@ -21,6 +21,27 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// A node and what is on it.
+    pub async fn get_node(&self, request: v1::GetNodeRequest) -> Result<v1::GetNodeResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_node(request).await }).await
+    }
+
+    /// Moves off what runs on a node. An empty `request_id` is filled in.
+    pub async fn drain_node(&self, mut request: v1::DrainNodeRequest) -> Result<v1::DrainNodeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).drain_node(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Gives up a lost node, for good. An empty `request_id` is filled in.
+    pub async fn forget_node(&self, mut request: v1::ForgetNodeRequest) -> Result<v1::ForgetNodeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).forget_node(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Clusters and what they have left.
     pub async fn list_clusters(&self, request: v1::ListClustersRequest) -> Result<v1::ListClustersResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).list_clusters(request).await }).await

@@ -1,13 +1,20 @@
 //! Nodes and clusters, as operators see them.
 
-use quorate_state::{Cluster, Node, NodeStatus, Resources};
+use quorate_state::{Attempt, Cluster, Node, NodeStatus, Resources, Run, Served, Withdrawal};
 
-use super::job::{labels_to_wire, resources_to_wire};
+use super::job::{labels_to_wire, on_node_loss_to_wire, resources_to_wire};
+use super::run::attempt_state_to_wire;
 use crate::v1;
 
 /// A node: `used` of it is taken by `attempts` attempts, and its lease was last confirmed
-/// `heard_ms_ago` by this leader, if it was.
-pub fn node_to_wire(node: &Node, used: Resources, attempts: u32, heard_ms_ago: Option<u64>) -> v1::Node {
+/// `heard_ms_ago` by this leader, if it was. Log time is `served`.
+pub fn node_to_wire(
+    node: &Node,
+    used: Resources,
+    attempts: u32,
+    heard_ms_ago: Option<u64>,
+    served: Served,
+) -> v1::Node {
     v1::Node {
         name: node.name.to_string(),
         region: node.region.to_string(),
@@ -22,7 +29,38 @@ pub fn node_to_wire(node: &Node, used: Resources, attempts: u32, heard_ms_ago: O
         registered_at_ms: node.registered_at.0,
         uuid: node.uuid.to_string(),
         heard_ms_ago,
+        withdrawal: node.withdrawal.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
     }
+}
+
+fn withdrawal_to_wire(withdrawal: &Withdrawal, served: Served) -> v1::Withdrawal {
+    v1::Withdrawal {
+        by: withdrawal.by.to_string(),
+        at_ms: withdrawal.at.0,
+        reason: withdrawal.reason.to_string(),
+        drain_in_ms: withdrawal.drain.map(|drain| drain.due.0.saturating_sub(served.0)),
+    }
+}
+
+/// An attempt of `run`, as its node sees it, without what holds it there; none when the run has no such task.
+pub fn node_attempt_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::NodeAttempt> {
+    let task = attempt.id.task;
+    let spec = run.spec.tasks.get(task.step as usize)?;
+    Some(v1::NodeAttempt {
+        run_id: run.id.to_string(),
+        namespace: run.spec.namespace.to_string(),
+        job: run.spec.name.to_string(),
+        task: spec.name.to_string(),
+        index: task.index,
+        count: spec.count,
+        number: attempt.id.number,
+        state: attempt_state_to_wire(attempt.state).into(),
+        on_node_loss: on_node_loss_to_wire(spec.on_node_loss).into(),
+        resources: Some(resources_to_wire(attempt.resources)),
+        since_ms: attempt.started_at.unwrap_or(attempt.placed_at).0,
+        hold: String::new(),
+        hold_text: String::new(),
+    })
 }
 
 /// Whether a node's lease is live, as sent.
@@ -49,12 +87,16 @@ mod tests {
 
     #[test]
     fn a_node_shows_where_it_stands_and_what_is_taken() {
-        let node = samples::nodes().remove(1);
+        let [_, node, drained] = samples::nodes().try_into().unwrap();
         let used = Resources { cpu_milli: 500, memory_bytes: 7 };
-        let wire = node_to_wire(&node, used, 2, None);
+        let wire = node_to_wire(&node, used, 2, None, Served(80_000));
         assert_eq!(wire.status(), v1::NodeStatus::Lost);
         assert_eq!(wire.used, Some(v1::Resources { cpu_milli: 500, memory_bytes: 7 }));
         assert_eq!((wire.region.as_str(), wire.cluster.as_str()), (node.region.as_str(), node.cluster.as_str()));
         assert_eq!(wire.heard_ms_ago, None);
+        assert_eq!(wire.withdrawal, None);
+        let wire = node_to_wire(&drained, used, 2, None, Served(80_000));
+        let withdrawal = wire.withdrawal.unwrap();
+        assert_eq!((&*withdrawal.reason, withdrawal.drain_in_ms), ("a new disk", Some(10_000)));
     }
 }

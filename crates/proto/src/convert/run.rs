@@ -138,6 +138,7 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
+        | Event::NodeForgotten { .. }
         | Event::FeatureEnabled { .. } => return None,
     };
     Some(v1::RunEvent { at_ms: row.at.0, event: Some(event) })

@@ -49,6 +49,14 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::CordonNode { node, cordoned } => {
             Wire::CordonNode(pb::CordonNode { node: node.to_string(), cordoned: *cordoned })
         }
+        Command::DrainNode { node, wait_ms, reason } => {
+            Wire::DrainNode(pb::DrainNode { node: node.to_string(), wait_ms: *wait_ms, reason: reason.to_string() })
+        }
+        Command::EvictAttempts { attempts } => {
+            let attempts = attempts.iter().map(|attempt| attempt_id_to(*attempt)).collect();
+            Wire::EvictAttempts(pb::EvictAttempts { attempts })
+        }
+        Command::ForgetNode { node } => Wire::ForgetNode(pb::ForgetNode { node: node.to_string() }),
         Command::RegisterNode(registration) => Wire::RegisterNode(registration_to(registration)),
         Command::ReportAttempts { node, epoch, reports } => Wire::ReportAttempts(pb::ReportAttempts {
             node: node.to_string(),
@@ -97,6 +105,15 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::CordonNode(cordon) => {
             Command::CordonNode { node: parsed("node", &cordon.node)?, cordoned: cordon.cordoned }
         }
+        Wire::DrainNode(drain) => Command::DrainNode {
+            node: parsed("node", &drain.node)?,
+            wait_ms: drain.wait_ms,
+            reason: drain.reason.into(),
+        },
+        Wire::EvictAttempts(evict) => Command::EvictAttempts {
+            attempts: all(evict.attempts, |attempt| attempt_id_from("attempts", Some(attempt)))?,
+        },
+        Wire::ForgetNode(forget) => Command::ForgetNode { node: parsed("node", &forget.node)? },
         Wire::RegisterNode(registration) => Command::RegisterNode(Box::new(registration_from(registration)?)),
         Wire::ReportAttempts(reports) => Command::ReportAttempts {
             node: parsed("node", &reports.node)?,

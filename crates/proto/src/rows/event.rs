@@ -77,6 +77,9 @@ fn event_to(event: &Event) -> Wire {
         Event::NodeCordoned { node, cordoned } => {
             Wire::NodeCordoned(pb::NodeCordoned { node: node.to_string(), cordoned: *cordoned })
         }
+        Event::NodeForgotten { node, epoch } => {
+            Wire::NodeForgotten(pb::NodeForgotten { node: node.to_string(), epoch: epoch.0 })
+        }
         Event::FeatureEnabled { feature } => Wire::FeatureEnabled(pb::FeatureEnabled { feature: feature.number() }),
     }
 }
@@ -112,6 +115,9 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         Wire::NodeLost(event) => Event::NodeLost { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) },
         Wire::NodeCordoned(event) => {
             Event::NodeCordoned { node: parsed("node", &event.node)?, cordoned: event.cordoned }
+        }
+        Wire::NodeForgotten(event) => {
+            Event::NodeForgotten { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }
         }
         Wire::FeatureEnabled(event) => Event::FeatureEnabled { feature: feature_from(event.feature)? },
     })

@@ -1,8 +1,10 @@
 //! Values of the rows of everything but tasks and attempts.
 
+use std::sync::Arc;
+
 use quorate_state::{
-    Annotation, AnnotationKey, Cluster, ClusterName, Epoch, Feature, FeatureRow, Job, JobName, Meta, Millis, Namespace,
-    Node, NodeName, NodeStatus, Principal, Revision, Run, RunId, Served,
+    Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName, Meta, Millis,
+    Namespace, Node, NodeName, NodeStatus, Principal, Revision, Run, RunId, Served, Withdrawal,
 };
 
 use super::SpecCache;
@@ -83,6 +85,7 @@ pub(super) fn node_to(node: &Node) -> pb::NodeRow {
         },
         cordoned: node.cordoned,
         registered_at_ms: node.registered_at.0,
+        withdrawal: node.withdrawal.as_deref().map(withdrawal_to),
     }
 }
 
@@ -102,7 +105,26 @@ pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, Format
         status: row.lost_at_served_ms.map_or(NodeStatus::Up, |at| NodeStatus::Lost { at: Served(at) }),
         cordoned: row.cordoned,
         registered_at: Millis(row.registered_at_ms),
+        withdrawal: row.withdrawal.map(|row| Arc::new(withdrawal_from(row))),
     })
+}
+
+fn withdrawal_to(withdrawal: &Withdrawal) -> pb::Withdrawal {
+    pb::Withdrawal {
+        by: withdrawal.by.to_string(),
+        at_ms: withdrawal.at.0,
+        reason: withdrawal.reason.to_string(),
+        drain_due_served_ms: withdrawal.drain.map(|drain| drain.due.0),
+    }
+}
+
+fn withdrawal_from(row: pb::Withdrawal) -> Withdrawal {
+    Withdrawal {
+        by: Principal(row.by.into()),
+        at: Millis(row.at_ms),
+        reason: row.reason.into(),
+        drain: row.drain_due_served_ms.map(|due| Drain { due: Served(due) }),
+    }
 }
 
 pub(super) fn job_to(job: &Job) -> pb::JobRow {

@@ -159,6 +159,10 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
             Refusal::EpochOver(pb::EpochOver { node: node.to_string(), epoch: epoch.0 })
         }
         Rejection::UnknownNode(node) => Refusal::UnknownNode(node.to_string()),
+        Rejection::NodeAlive(node) => Refusal::NodeAlive(node.to_string()),
+        Rejection::NodeMayRun { node, remaining_ms } => {
+            Refusal::NodeMayRun(pb::NodeMayRun { node: node.to_string(), remaining_ms: *remaining_ms })
+        }
         Rejection::FeatureNotEnabled(feature) => Refusal::FeatureNotEnabled(feature.number()),
         Rejection::Stale(why) => Refusal::Stale((*why).to_owned()),
         Rejection::Infeasible(why) => Refusal::Infeasible(pb::Infeasible { why: Some(infeasible_to(why)) }),
@@ -193,6 +197,10 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
             Rejection::EpochOver { node: parsed("node", &over.node)?, epoch: Epoch(over.epoch) }
         }
         Refusal::UnknownNode(node) => Rejection::UnknownNode(parsed("node", &node)?),
+        Refusal::NodeAlive(node) => Rejection::NodeAlive(parsed("node", &node)?),
+        Refusal::NodeMayRun(wait) => {
+            Rejection::NodeMayRun { node: parsed("node", &wait.node)?, remaining_ms: wait.remaining_ms }
+        }
         Refusal::FeatureNotEnabled(number) => Rejection::FeatureNotEnabled(feature_from(number)?),
         Refusal::Stale(why) => Rejection::Stale(fixed(&why)?),
         Refusal::Infeasible(infeasible) => {
@@ -208,6 +216,7 @@ fn infeasible_to(why: &Infeasible) -> Why {
     match why {
         Infeasible::NodeLost => Why::NodeLost(pb::Done {}),
         Infeasible::Cordoned => Why::Cordoned(pb::Done {}),
+        Infeasible::Draining => Why::Draining(pb::Done {}),
         Infeasible::Region => Why::Region(pb::Done {}),
         Infeasible::Cluster => Why::Cluster(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
@@ -221,6 +230,7 @@ fn infeasible_from(why: Why) -> Infeasible {
     match why {
         Why::NodeLost(pb::Done {}) => Infeasible::NodeLost,
         Why::Cordoned(pb::Done {}) => Infeasible::Cordoned,
+        Why::Draining(pb::Done {}) => Infeasible::Draining,
         Why::Region(pb::Done {}) => Infeasible::Region,
         Why::Cluster(pb::Done {}) => Infeasible::Cluster,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),

@@ -148,6 +148,7 @@ fn stop_to(stop: StopReason) -> pb::StopReason {
         StopReason::Cancelled => pb::StopReason::Cancelled,
         StopReason::TimedOut => pb::StopReason::TimedOut,
         StopReason::Preempted => pb::StopReason::Preempted,
+        StopReason::Drained => pb::StopReason::Drained,
     }
 }
 
@@ -157,5 +158,6 @@ fn stop_from(stop: pb::StopReason) -> Option<StopReason> {
         pb::StopReason::Cancelled => Some(StopReason::Cancelled),
         pb::StopReason::TimedOut => Some(StopReason::TimedOut),
         pb::StopReason::Preempted => Some(StopReason::Preempted),
+        pb::StopReason::Drained => Some(StopReason::Drained),
     }
 }

@@ -54,7 +54,12 @@ pub(crate) fn commands() -> Vec<Command> {
         }
         Command::AnnotateRun { .. } => Some(Command::EnableFeature { feature: Feature::NodeCordon, term: 3 }),
         Command::EnableFeature { .. } => Some(Command::CordonNode { node: "eu-1-a".parse().unwrap(), cordoned: true }),
-        Command::CordonNode { .. } => None,
+        Command::CordonNode { .. } => {
+            Some(Command::DrainNode { node: "eu-1-a".parse().unwrap(), wait_ms: 600_000, reason: "a new disk".into() })
+        }
+        Command::DrainNode { .. } => Some(Command::EvictAttempts { attempts: attempt_ids() }),
+        Command::EvictAttempts { .. } => Some(Command::ForgetNode { node: "eu-1-a".parse().unwrap() }),
+        Command::ForgetNode { .. } => None,
     })
 }
 
@@ -80,6 +85,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::Cluster,
         Infeasible::TooSmall(shortfall),
         Infeasible::Full(Shortfall { cpu_milli: 0, memory_bytes: 2 }),
+        Infeasible::Draining,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -114,12 +120,15 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Cluster => 3,
                     Infeasible::TooSmall(_) => 4,
                     Infeasible::Full(_) => 5,
+                    Infeasible::Draining => 6,
                 };
                 missing.get(at).map_or(Rejection::Invariant("a bug".into()), |why| Rejection::Infeasible(why.clone()))
             }
             Rejection::Invariant(_) => Rejection::UnknownNode("n".parse().unwrap()),
             Rejection::UnknownNode(_) => Rejection::FeatureNotEnabled(Feature::NodeCordon),
-            Rejection::FeatureNotEnabled(_) => return None,
+            Rejection::FeatureNotEnabled(_) => Rejection::NodeAlive("n".parse().unwrap()),
+            Rejection::NodeAlive(_) => Rejection::NodeMayRun { node: "n".parse().unwrap(), remaining_ms: 3_000 },
+            Rejection::NodeMayRun { .. } => return None,
         })
     })
 }
@@ -183,7 +192,8 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::NodeLost { .. } => Event::RunAnnotated { run: RUN, key: "build.commit".parse().unwrap() },
             Event::RunAnnotated { .. } => Event::FeatureEnabled { feature: Feature::NodeCordon },
             Event::FeatureEnabled { .. } => Event::NodeCordoned { node: "eu-1-a".parse().unwrap(), cordoned: true },
-            Event::NodeCordoned { .. } => return None,
+            Event::NodeCordoned { .. } => Event::NodeForgotten { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
+            Event::NodeForgotten { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -249,7 +259,8 @@ pub(crate) fn changes() -> Vec<Change> {
                 revision: Revision(3),
                 at: Millis(90),
             })],
-            Change::Feature(_) => return None,
+            Change::Feature(_) => vec![Change::NodeGone("eu-1-d".parse().unwrap())],
+            Change::NodeGone(_) => return None,
         };
         Some(next)
     });

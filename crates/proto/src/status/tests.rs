@@ -102,6 +102,8 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "Invariant Internal",
         "UnknownNode NotFound",
         "FeatureNotEnabled FailedPrecondition",
+        "NodeAlive FailedPrecondition",
+        "NodeMayRun FailedPrecondition",
     ];
     assert_eq!(found, expected);
 }

@@ -3,6 +3,8 @@
 //! A difference is a change of the interface: an added field is fine within a schema's version, a
 //! field that went or means something else raises it. `QUORATE_BLESS=1` writes the files anew.
 
+mod nodes;
+
 use quorate_proto::v1;
 use serde_json::Value;
 
@@ -11,7 +13,7 @@ use super::cert::Certificate;
 use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use super::namespace::{NamespaceCreated, NamespaceList};
-use super::node::{ClusterList, NodeCordoned, NodeList};
+use super::node::ClusterList;
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
@@ -277,27 +279,6 @@ fn no_node_fits() -> v1::WaitReason {
         never: true,
     };
     v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
-}
-
-#[test]
-fn node_list() {
-    let node = v1::Node {
-        name: "eu-a-1".into(),
-        region: "eu".into(),
-        cluster: "eu-a".into(),
-        status: v1::NodeStatus::Up.into(),
-        cordoned: true,
-        capacity: resources(8000, 16 << 30),
-        used: resources(2000, 1 << 30),
-        epoch: 12,
-        attempts: 2,
-        labels: vec![v1::Label { key: "disk".into(), value: "ssd".into() }],
-        registered_at_ms: 1_700_000_000_000,
-        uuid: "00000000000000000000000000000001".into(),
-        heard_ms_ago: Some(850),
-    };
-    check("node_list", &NodeList { nodes: vec![node.into()], revision: 57 });
-    check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
 }
 
 #[test]

@@ -8,24 +8,35 @@ use serde::Serialize;
 use super::table::{Rows, entry, faint, state, word};
 use super::{Paint, View, time};
 
+/// Who said that a node takes nothing new.
+#[derive(Debug, Serialize)]
+pub(crate) struct Withdrawal {
+    pub(crate) by: String,
+    pub(crate) at_ms: u64,
+    pub(crate) reason: String,
+    /// Set when what runs there is moved elsewhere: from so many milliseconds on.
+    pub(crate) drain_in_ms: Option<u64>,
+}
+
 /// One node.
 #[derive(Debug, Serialize)]
 pub(crate) struct Node {
-    name: String,
-    region: String,
-    cluster: String,
-    status: String,
-    cordoned: bool,
-    cpu_milli: u64,
-    memory_bytes: u64,
-    used_cpu_milli: u64,
-    used_memory_bytes: u64,
-    attempts: u32,
-    epoch: u64,
-    labels: BTreeMap<String, String>,
-    registered_at_ms: u64,
-    heard_ms_ago: Option<u64>,
-    uuid: String,
+    pub(crate) name: String,
+    pub(crate) region: String,
+    pub(crate) cluster: String,
+    pub(crate) status: String,
+    pub(crate) cordoned: bool,
+    pub(crate) cpu_milli: u64,
+    pub(crate) memory_bytes: u64,
+    pub(crate) used_cpu_milli: u64,
+    pub(crate) used_memory_bytes: u64,
+    pub(crate) attempts: u32,
+    pub(crate) epoch: u64,
+    pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) registered_at_ms: u64,
+    pub(crate) heard_ms_ago: Option<u64>,
+    pub(crate) uuid: String,
+    pub(crate) withdrawal: Option<Withdrawal>,
 }
 
 impl From<v1::Node> for Node {
@@ -49,6 +60,25 @@ impl From<v1::Node> for Node {
             registered_at_ms: node.registered_at_ms,
             heard_ms_ago: node.heard_ms_ago,
             uuid: node.uuid,
+            withdrawal: node.withdrawal.map(|withdrawal| Withdrawal {
+                by: withdrawal.by,
+                at_ms: withdrawal.at_ms,
+                reason: withdrawal.reason,
+                drain_in_ms: withdrawal.drain_in_ms,
+            }),
+        }
+    }
+}
+
+impl Node {
+    /// Whether its lease is live, and what is being done with it.
+    pub(crate) fn standing(&self) -> String {
+        let drains = self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some());
+        match (drains, self.cordoned) {
+            (true, _) if self.attempts == 0 => format!("{}, drained", self.status),
+            (true, _) => format!("{}, draining", self.status),
+            (false, true) => format!("{}, cordoned", self.status),
+            (false, false) => self.status.clone(),
         }
     }
 }
@@ -74,7 +104,7 @@ impl View for NodeList {
                 entry(&node.name),
                 entry(&node.region),
                 entry(&node.cluster),
-                state(&if node.cordoned { format!("{}, cordoned", node.status) } else { node.status.clone() }),
+                state(&node.standing()),
                 entry(used(time::cores, node.used_cpu_milli, node.cpu_milli)),
                 entry(used(time::bytes, node.used_memory_bytes, node.memory_bytes)),
                 entry(node.attempts.to_string()),
@@ -107,6 +137,49 @@ impl View for NodeCordoned {
         } else {
             format!("Node {node} takes work again")
         }
+    }
+}
+
+/// `node drain`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeDrained {
+    /// Its name.
+    pub(crate) node: String,
+    /// Attempts may end by themselves for so long.
+    pub(crate) wait_ms: u64,
+    /// Since when.
+    pub(crate) revision: u64,
+}
+
+impl View for NodeDrained {
+    const SCHEMA: &'static str = "quorate.v1.node_drained/1";
+
+    fn human(&self, _: Paint) -> String {
+        let Self { node, .. } = self;
+        match self.wait_ms {
+            0 => format!("Node {node} takes nothing new; what runs there is moved elsewhere"),
+            wait => {
+                let wait = time::span(wait);
+                format!("Node {node} takes nothing new; what still runs there in {wait} is moved elsewhere")
+            }
+        }
+    }
+}
+
+/// `node forget`.
+#[derive(Debug, Serialize)]
+pub(crate) struct NodeForgotten {
+    /// Its name.
+    pub(crate) node: String,
+    /// Since when.
+    pub(crate) revision: u64,
+}
+
+impl View for NodeForgotten {
+    const SCHEMA: &'static str = "quorate.v1.node_forgotten/1";
+
+    fn human(&self, _: Paint) -> String {
+        format!("Node {} is forgotten: what was on it is given up, and its name is free", self.node)
     }
 }
 

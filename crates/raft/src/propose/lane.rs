@@ -39,14 +39,18 @@ impl Lane {
             | Command::AdvanceStep { .. }
             | Command::FinishRun { .. }
             | Command::CommitPlan { .. }
+            | Command::EvictAttempts { .. }
             | Command::RegisterNode(_)
             | Command::ExpireLeases { .. }
             | Command::FireTimers { .. }
             | Command::TrimEvents { .. }
             | Command::EnableFeature { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
-            // A cordon keeps work off a node: like a cancel, it must get past a flood of submits.
-            Command::CancelRun { .. } | Command::CordonNode { .. } => Self::Cancels,
+            // A cordon or a drain keeps work off a node: like a cancel, it must get past a flood of submits.
+            Command::CancelRun { .. }
+            | Command::CordonNode { .. }
+            | Command::DrainNode { .. }
+            | Command::ForgetNode { .. } => Self::Cancels,
             Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CreateNamespace { .. } => Self::Submits,
         }
     }

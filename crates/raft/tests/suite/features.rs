@@ -52,7 +52,8 @@ async fn a_feature_is_enabled_when_every_member_has_it_and_not_before() {
     assert_eq!(leader.features_to_enable().await, []);
     let waits_for = "replica 2 lacks it: replace its binary by a newer one".to_owned();
     assert_eq!(leader.features()[0].waits_for, waits_for);
-    assert_eq!(leader.warnings(), [format!("feature node-cordon is not enabled: {waits_for}")]);
+    let warnings = Feature::ALL.map(|feature| format!("feature {feature} is not enabled: {waits_for}"));
+    assert_eq!(leader.warnings(), warnings);
     let refused = leader.propose(item(gated())).await;
     assert_eq!(refused, Err(ProposeError::FeatureNotEnabled { feature: CORDON, waits_for }));
     let follower = &old.replica.features()[0];
@@ -66,8 +67,8 @@ async fn a_feature_is_enabled_when_every_member_has_it_and_not_before() {
 
     let new = learner(newer(), Formation::Run, &disk, &address).await.unwrap();
     let commands = leader.features_to_enable().await;
-    assert!(matches!(commands[..], [Command::EnableFeature { feature: CORDON, .. }]), "{commands:?}");
-    assert_eq!(propose_to(&nodes[0], commands).await, [Ok(Reply::Counted(1))]);
+    assert!(matches!(commands[..], [Command::EnableFeature { feature: CORDON, .. }, _, _]), "{commands:?}");
+    assert_eq!(propose_to(&nodes[0], commands).await, Feature::ALL.map(|_| Ok(Reply::Counted(1))));
     eventually("the learner has it too", || enabled(&new)).await;
     assert_eq!(leader.features_to_enable().await, [], "once is enough");
     let status = &leader.features()[0];

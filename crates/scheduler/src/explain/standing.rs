@@ -1,6 +1,6 @@
 //! What there is to say of a task that is not waiting: where it runs, or how it ended.
 
-use quorate_state::{Attempt, AttemptState, Exit, FailReason, State, Task, TaskState};
+use quorate_state::{Attempt, AttemptState, Exit, FailReason, State, StopReason, Task, TaskState};
 
 use super::unmet;
 
@@ -8,8 +8,8 @@ use super::unmet;
 pub(super) fn standing(view: &State, task: &Task) -> String {
     let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt)).map(AsRef::as_ref);
     match &task.state {
-        TaskState::Placed => on_node(newest, "placed", "its agent has not started it yet"),
-        TaskState::Running => on_node(newest, "running", "since its agent started it"),
+        TaskState::Placed => on_node(view, newest, "placed", "its agent has not started it yet"),
+        TaskState::Running => on_node(view, newest, "running", "since its agent started it"),
         TaskState::Succeeded => "it has succeeded".into(),
         TaskState::Cancelled => "it was cancelled".into(),
         TaskState::Skipped => format!("skipped, because {} did not succeed", names(view, task)),
@@ -18,9 +18,18 @@ pub(super) fn standing(view: &State, task: &Task) -> String {
     }
 }
 
-fn on_node(newest: Option<&Attempt>, verb: &str, rest: &str) -> String {
+fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> String {
     match newest {
+        Some(attempt) if attempt.stop == Some(StopReason::Drained) => {
+            format!("on node {}, which is drained: asked to stop there, it is placed elsewhere next", attempt.node)
+        }
         Some(attempt) if attempt.stop.is_some() => format!("on node {}, which was asked to stop it", attempt.node),
+        Some(attempt) if view.node(&attempt.node).is_some_and(|node| node.drain().is_some()) => {
+            format!(
+                "{verb} on node {}, which is being drained: 'quorate node status' says what it waits for",
+                attempt.node
+            )
+        }
         Some(attempt) => format!("{verb} on node {}: {rest}", attempt.node),
         None => verb.to_owned(),
     }

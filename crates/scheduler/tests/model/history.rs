@@ -83,6 +83,10 @@ pub(crate) enum Act {
     Resize { cpu: u16 },
     /// Another agent claims its name, from a cluster of its own.
     Intrude,
+    /// An operator drains it; what runs there may go on for so long, in milliseconds.
+    Drain { wait_ms: u16 },
+    /// An operator lets it take work again.
+    Undrain,
 }
 
 /// What happens to a copy.
@@ -152,7 +156,9 @@ fn step() -> impl Strategy<Value = Step> {
             },
         },
         212..236 => Step::Tell { node: a, twice: b % 8 == 0, forged: b % 8 == 1 },
-        236..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
+        236..242 => Step::Node { node: a, act: Act::Drain { wait_ms: u16::from(b) / 128 * u16::from(c) * 16 } },
+        242..246 => Step::Node { node: a, act: Act::Undrain },
+        246..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
     })
 }
 

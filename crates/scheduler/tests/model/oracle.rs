@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Attempt, AttemptState, Change, NodeStatus, OnNodeLoss, Resources, Run, RunId, RunState, Served, Task, TaskSpec,
-    TaskState, Wait,
+    Attempt, AttemptState, Change, NodeStatus, OnNodeLoss, Resources, Run, RunId, RunState, Served, StopReason, Task,
+    TaskSpec, TaskState, Wait,
 };
 
 use crate::nodes::Ground;
@@ -37,10 +37,12 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         Change::Node(node) => {
             if let Some(before) = rows.nodes.get(&node.name) {
                 assert!(node.epoch >= before.epoch, "a lease's epoch went back");
-                assert!(node.epoch > before.epoch || before.status == NodeStatus::Up, "a lease came back to life");
+                let is_over = node.epoch == before.epoch && before.status != NodeStatus::Up;
+                assert!(!is_over || node.status == before.status, "a lease came back to life");
             }
         }
         Change::Settings(_)
+        | Change::NodeGone(_)
         | Change::Namespace(..)
         | Change::Job(_)
         | Change::Spec(..)
@@ -214,6 +216,12 @@ fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, ground: &Ground) {
         assert_eq!((after.epoch, node.status), (node.epoch, NodeStatus::Up), "{id:?} came back without its node");
     }
     assert!(before.stop.is_none() || before.stop == after.stop, "{id:?} has another reason to stop");
+    if before.stop.is_none() && after.stop == Some(StopReason::Drained) {
+        let (run, node) = (&rows.runs[&id.task.run], &rows.nodes[&after.node]);
+        let promise = run.spec.tasks[id.task.step as usize].on_node_loss;
+        assert!(node.drain().is_some(), "{id:?} is moved off a node that is not drained");
+        assert_ne!(promise, OnNodeLoss::AtMostOnce, "{id:?} is moved");
+    }
     assert!(after.gone || !before.gone, "{id:?} came back from the dead");
     if after.gone && !before.gone {
         assert!(!ground.is_copy_alive(id, after.token), "{id:?} is called gone while it runs");

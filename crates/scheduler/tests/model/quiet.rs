@@ -29,6 +29,9 @@ impl World {
                 agent.cpu = agent.shape.cpu;
             }
         }
+        for at in 0..self.ground.agents.len() {
+            self.undrain(at);
+        }
         // A step with a small budget may have left work that nothing announces.
         self.leader.desks.iter_mut().for_each(|desk| desk.seen = None);
         for _ in 0..ROUNDS_MAX {

@@ -34,6 +34,7 @@ impl Rows {
             Change::Namespace(name, at) => drop(self.namespaces.insert(name.clone(), *at)),
             Change::Cluster(cluster) => drop(self.clusters.insert(cluster.name.clone(), cluster.clone())),
             Change::Node(node) => drop(self.nodes.insert(node.name.clone(), node.clone())),
+            Change::NodeGone(name) => drop(self.nodes.remove(name)),
             Change::Job(job) => drop(self.jobs.insert((job.namespace.clone(), job.name.clone()), job.clone())),
             Change::Annotation(annotation) => {
                 self.annotations.insert((annotation.run, annotation.key.clone()), annotation.clone());

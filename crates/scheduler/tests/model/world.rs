@@ -5,9 +5,9 @@ use std::collections::BTreeMap;
 
 use quorate_scheduler::controllers;
 use quorate_state::{
-    Applied, AttemptReport, Command, Digest, Entry, Epoch, Item, NodeName, NodeStatus, Placement, PlacementOutcome,
-    Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Revision, RunId, Settings, State,
-    Token, Uuid, apply,
+    Applied, AttemptReport, Command, Digest, Entry, Epoch, Feature, Item, NodeName, NodeStatus, Placement,
+    PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Revision, RunId,
+    Settings, State, Token, Uuid, apply,
 };
 
 use crate::history::{Act, History, Step, namespace};
@@ -95,7 +95,9 @@ impl World {
         });
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings };
         let namespace = Command::CreateNamespace { namespace: namespace() };
-        world.commit([bootstrap, namespace].map(|command| (Origin::Client, None, command)).into());
+        let features = Feature::ALL.map(|feature| Command::EnableFeature { feature, term: 1 });
+        let commands = [bootstrap, namespace].into_iter().chain(features);
+        world.commit(commands.map(|command| (Origin::Client, None, command)).collect());
         for at in 0..history.nodes.len() {
             world.register(at);
         }
@@ -281,11 +283,22 @@ impl World {
                     assert!(self.state.nodes().all(|node| node.uuid != INTRUDER), "a name was taken from its holder");
                 }
             }
+            Act::Drain { wait_ms } => {
+                let node = self.ground.agents[at].name.clone();
+                let command = Command::DrainNode { node, wait_ms: wait_ms.into(), reason: "a new disk".into() };
+                self.commit(vec![(Origin::Client, None, command)]);
+            }
+            Act::Undrain => self.undrain(at),
             Act::Resize { cpu } => {
                 self.ground.agents[at].restart(false);
                 self.ground.agents[at].cpu = cpu.into();
             }
         }
+    }
+
+    pub(crate) fn undrain(&mut self, at: usize) {
+        let node = self.ground.agents[at].name.clone();
+        self.commit(vec![(Origin::Client, None, Command::CordonNode { node, cordoned: false })]);
     }
 
     /// An agent renews its lease, or asks for one.

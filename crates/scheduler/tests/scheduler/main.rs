@@ -2,6 +2,7 @@
 
 mod world;
 
+mod drain;
 mod explain;
 mod lease;
 mod measure;

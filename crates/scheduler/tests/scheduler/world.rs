@@ -1,7 +1,7 @@
 //! A small world to decide about: built from a text, changed by commands only, read as text.
 //!
 //! ```text
-//! node a eu/eu-1 4000m 8Gi                    also: cordoned, lost, silent, unheard
+//! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard
 //! use  a 1000m 1Gi                            a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… needs=y,z loss=fenced timeout=1000
@@ -192,6 +192,12 @@ impl World {
                 self.state.commit(&Change::Feature(row));
                 self.change(name, |node| node.cordoned = true);
             }
+            "draining" => {
+                self.flag(name, "cordoned");
+                let row = FeatureRow { feature: Feature::NodeDrain, revision: Revision(0), at: Millis(0) };
+                self.state.commit(&Change::Feature(row));
+                self.drain(name, 0);
+            }
             "lost" => {
                 self.apply(Command::ExpireLeases { leases: vec![(node.name.clone(), node.epoch)] });
             }
@@ -199,6 +205,11 @@ impl World {
             "unheard" => self.see(name, |seen| seen.reported_this_term = false),
             _ => panic!("not a flag: {flag}"),
         }
+    }
+
+    /// Drains a node from `wait_ms` on.
+    pub(crate) fn drain(&mut self, name: &str, wait_ms: u64) {
+        self.apply(Command::DrainNode { node: node_name(name), wait_ms, reason: "".into() });
     }
 
     /// Runs a task on a node.

@@ -22,7 +22,7 @@ pub(crate) enum Action<'a> {
     Inspect,
     /// Change which replicas take part, or which of them leads.
     ChangeReplicas,
-    /// Say whether a node takes new work.
+    /// Say whether a node takes new work, and what becomes of what it has.
     CordonNode,
     /// Read everything that the cluster knows.
     Backup,

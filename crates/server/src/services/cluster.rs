@@ -1,14 +1,14 @@
 //! The service Cluster: nodes, clusters, replicas and namespaces as operators see them.
 
 use quorate_proto::convert::job::resources_to_wire;
-use quorate_proto::convert::node::{cluster_to_wire, node_to_wire};
+use quorate_proto::convert::node::cluster_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{ClusterName, Command, Namespace, Node, NodeName, NodeStatus, Reply, Resources, State};
+use quorate_state::{ClusterName, Command, Namespace, NodeStatus, Reply, Resources, State};
 use tonic::{Request, Response, Status};
 
-use super::page::{Cursor, Pages};
-use super::{name, replicas, request_key};
+use super::nodes::attempts_on;
+use super::{name, nodes, replicas, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -23,14 +23,33 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::ListNodesRequest>,
     ) -> Result<Response<v1::ListNodesResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
-        reading.answer("ListNodes", list_nodes(&reading, request)).await
+        reading.answer("ListNodes", nodes::list(&reading, request)).await
     }
 
     async fn cordon_node(
         &self,
         request: Request<v1::CordonNodeRequest>,
     ) -> Result<Response<v1::CordonNodeResponse>, Status> {
-        self.0.answer("CordonNode", cordon_node(&self.0, request)).await
+        self.0.answer("CordonNode", nodes::cordon(&self.0, request)).await
+    }
+
+    async fn get_node(&self, request: Request<v1::GetNodeRequest>) -> Result<Response<v1::GetNodeResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetNode", nodes::get(&reading, request)).await
+    }
+
+    async fn drain_node(
+        &self,
+        request: Request<v1::DrainNodeRequest>,
+    ) -> Result<Response<v1::DrainNodeResponse>, Status> {
+        self.0.answer("DrainNode", nodes::drain(&self.0, request)).await
+    }
+
+    async fn forget_node(
+        &self,
+        request: Request<v1::ForgetNodeRequest>,
+    ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
+        self.0.answer("ForgetNode", nodes::forget(&self.0, request)).await
     }
 
     async fn list_clusters(
@@ -92,38 +111,6 @@ impl v1::cluster_server::Cluster for ClusterService {
     }
 }
 
-async fn list_nodes(
-    reading: &Reading<'_>,
-    request: Request<v1::ListNodesRequest>,
-) -> Result<v1::ListNodesResponse, ApiError> {
-    authorize(&principal(&request)?, Action::Inspect)?;
-    let request = request.into_inner();
-    // The leader hears the nodes.
-    let view = reading.view_of_leader().await?;
-    let liveness = &reading.core().liveness;
-    let pages = Pages::open(&view, "nodes", &[], request.page_size, &request.page_token)?;
-    let after = pages.after.as_ref().map(|cursor| cursor.part::<NodeName>(0)).transpose()?;
-    let rest = view.nodes().filter(|node| after.as_ref().is_none_or(|after| node.name > *after));
-    let (page, next_page_token) = pages.take(rest, |node| Cursor::from([node.name.to_string()]));
-    let nodes = page.into_iter().map(|node| {
-        node_to_wire(node, view.used_on(&node.name), attempts_on(&view, node), liveness.heard_ms_ago(node))
-    });
-    Ok(v1::ListNodesResponse { nodes: nodes.collect(), next_page_token, revision: view.revision().0 })
-}
-
-async fn cordon_node(core: &Core, request: Request<v1::CordonNodeRequest>) -> Result<v1::CordonNodeResponse, ApiError> {
-    let principal = principal(&request)?;
-    authorize(&principal, Action::CordonNode)?;
-    let v1::CordonNodeRequest { node, cordoned, request_id } = request.into_inner();
-    let body = [&[u8::from(cordoned)], node.as_bytes()].concat();
-    let node: NodeName = name("node", &node)?;
-    let key = request_key("CordonNode", &request_id, None, &body)?;
-    match core.propose(principal, key, Command::CordonNode { node, cordoned }).await? {
-        Reply::Done => Ok(v1::CordonNodeResponse { revision: core.replica.view().revision().0 }),
-        other => Err(core.internal(&format!("a cordon was answered with {other:?}"))),
-    }
-}
-
 async fn list_clusters(
     reading: &Reading<'_>,
     request: Request<v1::ListClustersRequest>,
@@ -170,10 +157,6 @@ impl Sums {
         }
         sums
     }
-}
-
-fn attempts_on(view: &State, node: &Node) -> u32 {
-    u32::try_from(view.attempts_on(&node.name).count()).unwrap_or(u32::MAX)
 }
 
 async fn create_namespace(

@@ -6,8 +6,6 @@ use quorate_proto::convert::run::{
 };
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_raft::LogTime;
-use quorate_scheduler::LogNow;
 use quorate_state::{
     AnnotationKey, AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, RunState, State, Task, TaskId,
 };
@@ -298,12 +296,7 @@ async fn explain(
     let id = refs::task(&view, run, &request.task, request.index)?;
     let task = view.task(id).ok_or_else(|| refs::absent("task", &request.task))?;
     let core = reading.core();
-    let now = match core.replica.log_time() {
-        Some(LogTime { now, served, .. }) => LogNow { served, now },
-        // What is asked is how it stood then.
-        None if reading.is_stale() => LogNow { served: view.meta().served, now: view.meta().now },
-        None => return Err(core.not_leader()),
-    };
+    let now = reading.log_now(&view)?;
     let observed = core.liveness.observe(&view, now.served);
     let explanation = quorate_scheduler::explain::explain(&view, &observed, now, id);
     Ok(v1::ExplainTaskResponse {

@@ -68,7 +68,7 @@ fn target(attempt: &Attempt, report: &AttemptReport) -> AttemptState {
             match attempt.stop.filter(|_| report.stopped || quorate_planted::is(Bug::StopRewritesOutcome)) {
                 Some(StopReason::Cancelled) => AttemptState::Cancelled,
                 Some(StopReason::TimedOut) => AttemptState::TimedOut,
-                Some(StopReason::Preempted) => AttemptState::Preempted,
+                Some(StopReason::Preempted | StopReason::Drained) => AttemptState::Preempted,
                 None if report.exit == Some(Exit::Code(0)) => AttemptState::Succeeded,
                 None => AttemptState::Failed,
             }

@@ -8,8 +8,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{restored, settle};
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Node, NodeName, NodeStatus, Registration,
-    Rejection, Reply, StopReason, TaskState, Token,
+    Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, Node, NodeName, NodeStatus, Principal,
+    Registration, Rejection, Reply, StopReason, TaskState, Token, Withdrawal,
 };
 
 pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<Reply, Rejection> {
@@ -55,6 +55,7 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
         lease: settings.lease,
         status: NodeStatus::Up,
         cordoned: before.as_ref().is_some_and(|before| before.cordoned),
+        withdrawal: before.as_ref().and_then(|before| before.withdrawal.clone()),
         registered_at: overlay.now(),
     })));
     overlay.emit(Event::NodeRegistered { node: arrival.node.clone(), epoch });
@@ -66,12 +67,21 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
     Ok(Reply::Registered { epoch, lease: settings.lease })
 }
 
-/// What runs there goes on. Asked for again, it changes nothing.
-pub(super) fn cordon(overlay: &mut Overlay, name: &NodeName, cordoned: bool) -> Result<Reply, Rejection> {
+/// What runs there goes on. Asked for again, it changes nothing, so that a cordon leaves a drain alone; the node
+/// takes work again when both end.
+pub(super) fn cordon(
+    overlay: &mut Overlay,
+    by: &Principal,
+    name: &NodeName,
+    cordoned: bool,
+) -> Result<Reply, Rejection> {
     overlay.settings()?;
     let node = overlay.state().node(name).cloned().ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
     if node.cordoned != cordoned {
-        overlay.put(Change::Node(Arc::new(Node { cordoned, ..(*node).clone() })));
+        let keeps_who = cordoned && overlay.state().has_feature(Feature::NodeDrain);
+        let (by, at) = (by.clone(), overlay.now());
+        let withdrawal = keeps_who.then(|| Arc::new(Withdrawal { by, at, reason: "".into(), drain: None }));
+        overlay.put(Change::Node(Arc::new(Node { cordoned, withdrawal, ..(*node).clone() })));
         overlay.emit(Event::NodeCordoned { node: name.clone(), cordoned });
     }
     Ok(Reply::Done)

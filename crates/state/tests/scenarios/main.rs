@@ -2,6 +2,7 @@
 //! would rarely go or could not tell right from wrong.
 
 mod cluster;
+mod drain;
 mod features;
 mod leases;
 mod refusals;

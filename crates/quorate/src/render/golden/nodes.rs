@@ -1,0 +1,90 @@
+//! What is said of nodes.
+
+use quorate_proto::v1;
+
+use super::{check, resources};
+use crate::render::node::{NodeCordoned, NodeDrained, NodeForgotten, NodeList};
+use crate::render::node_status::NodeStatus;
+use crate::render::{Paint, View as _};
+
+fn node() -> v1::Node {
+    v1::Node {
+        name: "eu-a-1".into(),
+        region: "eu".into(),
+        cluster: "eu-a".into(),
+        status: v1::NodeStatus::Up.into(),
+        cordoned: true,
+        capacity: resources(8000, 16 << 30),
+        used: resources(2000, 1 << 30),
+        epoch: 12,
+        attempts: 2,
+        labels: vec![v1::Label { key: "disk".into(), value: "ssd".into() }],
+        registered_at_ms: 1_700_000_000_000,
+        uuid: "00000000000000000000000000000001".into(),
+        heard_ms_ago: Some(850),
+        withdrawal: Some(v1::Withdrawal {
+            by: "operator:ann".into(),
+            at_ms: 1_700_000_000_000,
+            reason: "a new disk".into(),
+            drain_in_ms: Some(600_000),
+        }),
+    }
+}
+
+#[test]
+fn node_list() {
+    check("node_list", &NodeList { nodes: vec![node().into()], revision: 57 });
+    check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
+    check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, revision: 58 });
+    check("node_forgotten", &NodeForgotten { node: "n".into(), revision: 58 });
+}
+
+#[test]
+fn node_status() {
+    let attempt = |index: u32, hold: &str, text: &str| v1::NodeAttempt {
+        run_id: "0123456789abc".into(),
+        namespace: "acme".into(),
+        job: "nightly".into(),
+        task: "score".into(),
+        index,
+        count: 4,
+        number: 1,
+        state: v1::AttemptState::Running.into(),
+        on_node_loss: v1::OnNodeLoss::AtMostOnce.into(),
+        resources: resources(1000, 512 << 20),
+        since_ms: 1_700_000_000_000,
+        hold: hold.into(),
+        hold_text: text.into(),
+    };
+    let response = v1::GetNodeResponse {
+        node: Some(node()),
+        attempts: vec![attempt(0, "STARTED_ONCE", "it is at_most_once"), attempt(1, "", "")],
+        lease_ms: 15_000,
+        forget_in_ms: None,
+        revision: 57,
+    };
+    let status = NodeStatus::from(response.clone());
+    check("node_status", &status);
+    let expected = "\
+Node eu-a-1 of eu/eu-a
+State      up, draining
+Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
+Moves      in 10m00s: until then attempts may end by themselves
+Lease      epoch 12, of 15.0s, heard 850ms ago
+Registered 2023-11-14T22:13:20Z
+Labels     disk=ssd
+CPU        [######..................] 2/8 (25%)
+Memory     [#.......................] 1Gi/16Gi (6%)
+Attempts   2
+
+RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE       CPU  MEMORY  WAITS FOR
+0123456789abc  nightly/score[0]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   it is at_most_once
+0123456789abc  nightly/score[1]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   moved";
+    assert_eq!(status.human(Paint::Never), expected);
+    assert_eq!(status.progress(), "node eu-a-1: 2 attempts left (1: about to be moved; 1: it is at_most_once)");
+    let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
+    let lost = v1::GetNodeResponse { node: Some(lost), attempts: vec![], forget_in_ms: Some(2_500), ..response };
+    let text = NodeStatus::from(lost).human(Paint::Never);
+    assert!(text.contains("State      lost, drained\n"), "{text}");
+    assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
+}

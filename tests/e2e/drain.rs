@@ -1,0 +1,98 @@
+//! Nodes are taken out of service: drained while they live, forgotten when they will not be back.
+
+use quorate_proto::v1;
+use quorate_tests::{Ledger, attempts, options, quorate, run_end, start, submit, until};
+
+/// The node of an attempt that runs, once all of so many do.
+async fn a_busy_node(client: &quorate_client::Client, run: &str, running: usize) -> String {
+    until("all to run", || async {
+        let attempts = attempts(client, run).await;
+        let is_running = |attempt: &&v1::Attempt| attempt.state() == v1::AttemptState::Running;
+        let all = attempts.iter().filter(is_running).count() == running;
+        if all { Ok(attempts[0].node.clone()) } else { Err(format!("{attempts:?}")) }
+    })
+    .await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_runs_on_a_drained_node_runs_elsewhere_and_what_is_started_once_is_waited_for() {
+    let cluster = start(options(1)).await;
+    let client = cluster.client();
+    let ledger = Ledger::new();
+    let directory = tempfile::tempdir().unwrap();
+    let ask = |arguments: &[&str]| quorate(cluster.api_addresses(), directory.path(), arguments);
+    let job = |name: &str, promise: &str, count: u32, seconds: &str| {
+        let place = "place = { clusters = [\"eu-a\", \"eu-b\"], spread = \"pack\" }";
+        let run = ledger.task(seconds);
+        format!("name = \"{name}\"\non_node_loss = \"{promise}\"\n[task.t]\ncount = {count}\n{place}\nrun = {run}\n")
+    };
+    // Packed: what comes later goes where the first has gone.
+    let once = submit(&client, &job("once", "at_most_once", 1, "8")).await;
+    let node = a_busy_node(&client, &once, 1).await;
+    let moved = submit(&client, &job("moved", "fenced", 2, "60")).await;
+    assert_eq!(a_busy_node(&client, &moved, 2).await, node);
+
+    let status = ask(&["node", "status", &node]);
+    assert!(status.out.contains("moved/t[1]") && status.out.contains("it is at_most_once"), "{status:?}");
+    let drained = ask(&["node", "drain", &node, "--reason", "a new disk", "--wait"]);
+    assert_eq!(drained.code, 0, "{drained:?}");
+    assert!(drained.err.contains("1: it is at_most_once"), "{drained:?}");
+    assert_eq!(run_end(&client, &once).await.state(), v1::RunState::Succeeded);
+    assert_eq!(attempts(&client, &once).await.len(), 1);
+
+    let tries = attempts(&client, &moved).await;
+    let first: Vec<_> = tries.iter().filter(|attempt| attempt.node == node).collect();
+    assert!(first.iter().all(|attempt| attempt.state() == v1::AttemptState::Preempted), "{tries:?}");
+    assert_eq!((first.len(), tries.len()), (2, 4), "{tries:?}");
+    let tasks = v1::ListTasksRequest { run: quorate_tests::run_ref(&moved), page_size: 10, ..Default::default() };
+    let tasks = client.list_tasks(tasks).await.unwrap().tasks;
+    assert!(tasks.iter().all(|task| (task.state(), task.tries, task.losses) == (v1::TaskState::Running, 0, 0)));
+
+    let status = ask(&["node", "status", &node, "--json"]).json();
+    assert_eq!((&status["attempts"], &status["withdrawal"]["reason"]), (&0.into(), &"a new disk".into()), "{status}");
+    let list = ask(&["node", "list"]);
+    assert!(list.out.contains("up, drained"), "{list:?}");
+    assert_eq!(ask(&["node", "undrain", &node]).code, 0);
+    assert!(!ask(&["node", "list"]).out.contains("drained"));
+    let unknown = ask(&["node", "status", "node-l"]);
+    assert!(unknown.code == 3 && unknown.err.contains("did you mean \"node-1\"?"), "{unknown:?}");
+    assert_eq!(ask(&["run", "cancel", "moved"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_name_of_a_node_that_is_forgotten_goes_to_the_machine_that_takes_its_place() {
+    let mut cluster = start(options(1)).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = cluster.api_addresses().to_vec();
+    let ask = |arguments: &[&str]| quorate(&addresses, directory.path(), arguments);
+    let job = |promise: &str| {
+        format!("name = \"{promise}\"\non_node_loss = \"{promise}\"\n[task.t]\nrun = [\"sleep\", \"600\"]\n")
+    };
+    let once = submit(&client, &job("at_most_once")).await;
+    let node = a_busy_node(&client, &once, 1).await;
+    let alive = ask(&["node", "forget", &node]);
+    assert!(alive.code == 4 && alive.err.contains("is alive"), "{alive:?}");
+
+    let number: usize = node.strip_prefix("node-").unwrap().parse().unwrap();
+    cluster.kill9_agent(number - 1);
+    std::fs::remove_dir_all(cluster.directory().join(&node).join("data")).unwrap();
+    until("the node to be forgotten", || async {
+        let forgotten = ask(&["node", "forget", &node]);
+        let waits = forgotten.err.contains("is alive") || forgotten.err.contains("wait another");
+        assert!(forgotten.code == 0 || waits, "{forgotten:?}");
+        if forgotten.code == 0 { Ok(()) } else { Err(format!("{forgotten:?}")) }
+    })
+    .await;
+    // Its one start is lost, long before that would have been concluded from its silence.
+    assert_eq!(run_end(&client, &once).await.state(), v1::RunState::Failed);
+    assert_eq!(ask(&["node", "status", &node]).code, 3);
+
+    cluster.restart_agent(number - 1).unwrap();
+    cluster.wait_ready().await.unwrap();
+    let status = ask(&["node", "status", &node, "--json"]).json();
+    assert_eq!(
+        (&status["status"], &status["attempts"], &status["used_cpu_milli"]),
+        (&"up".into(), &0.into(), &0.into())
+    );
+}
