@@ -7,6 +7,7 @@ mod drain;
 mod failover;
 mod fencing_sink;
 mod golden;
+mod logs;
 mod node_loss;
 mod power;
 mod reads;

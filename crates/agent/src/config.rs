@@ -153,7 +153,7 @@ impl Config {
             complain("agent.limits.attempts_max", "is zero: nothing could ever run; use 1 or more".into());
         }
         if self.limits.log_bytes_max < LOG_BYTES_MIN {
-            complain("agent.limits.log_bytes_max", format!("is below {LOG_BYTES_MIN} bytes"));
+            complain("agent.log_bytes_max", format!("is below {LOG_BYTES_MIN} bytes"));
         }
         found
     }
@@ -225,7 +225,7 @@ mod tests {
                 "agent.machine.machine_id",
                 "agent.data_dir",
                 "agent.limits.attempts_max",
-                "agent.limits.log_bytes_max"
+                "agent.log_bytes_max"
             ]
         );
     }

@@ -2,15 +2,18 @@
 //!
 //! Processes write to the files themselves, so nothing of the agent stands in their way. What is too
 //! old is cut out of the front of the file as a hole: its room is free, and the offsets of what is
-//! left stay what they were, which is what a reader that follows needs.
+//! left stay what they were, which is what a reader that follows needs. `place` finds where a reader begins
+//! who wants the last lines or what is new.
+
+mod place;
 
 use std::collections::{BTreeMap, VecDeque};
-use std::fs::File;
+use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use quorate_proto::convert::agent::attempt_ref_from_wire;
 use quorate_proto::v1;
@@ -20,6 +23,7 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::blocking::blocking;
 use crate::config::Limits;
+use place::{MARKS_ENDED_MAX, Marks, last_lines};
 
 /// Ending of the file of an attempt's standard output.
 pub(crate) const STDOUT: &str = "out";
@@ -31,7 +35,7 @@ const CREATE_TRIES: u32 = 5;
 /// Bytes in one answer, whatever was asked for.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
 /// Reads that are answered or wait at the same time; more are told to come back.
-const READS_MAX: usize = 64;
+const READS_MAX: usize = 128;
 /// No read waits longer for output that is not there yet.
 const WAIT_MAX: Duration = Duration::from_secs(30);
 /// How often a waiting read looks again.
@@ -57,6 +61,9 @@ struct Kept {
     /// Ended ones with files, the oldest first, and the bytes of each.
     ended: VecDeque<(AttemptId, u64)>,
     bytes: u64,
+    /// When standard output and standard error grew, of all that have files and live or lived in this
+    /// agent's life.
+    marks: BTreeMap<AttemptId, [Marks; 2]>,
 }
 
 impl Kept {
@@ -82,7 +89,7 @@ pub struct Piece {
 pub enum Unavailable {
     /// Never here, or no longer kept.
     #[error(
-        "UNKNOWN_ATTEMPT: this node has no output of it (the limits logs_kept_max and logs_bytes_max drop the oldest)"
+        "UNKNOWN_ATTEMPT: this node has no output of it (agent.logs_kept_max and agent.logs_bytes_max drop the oldest)"
     )]
     UnknownAttempt,
     /// Its driver makes none.
@@ -110,7 +117,7 @@ impl Outputs {
                 // Both files of an attempt are made together.
                 let Some(attempt) = file.file_name().to_str().and_then(|name| parse_name(id, name)) else { continue };
                 let age = file.metadata().and_then(|metadata| metadata.modified());
-                found.push((age.unwrap_or(std::time::UNIX_EPOCH), attempt));
+                found.push((age.unwrap_or(SystemTime::UNIX_EPOCH), attempt));
             }
         }
         found.sort_unstable();
@@ -164,6 +171,8 @@ impl Outputs {
             let mut kept = self.lock();
             kept.ended.push_back((attempt, bytes));
             kept.bytes += bytes;
+            let marks = kept.marks.get_mut(&attempt).into_iter().flatten();
+            marks.for_each(|marks| marks.thin(MARKS_ENDED_MAX));
         }
         self.clean();
     }
@@ -178,6 +187,7 @@ impl Outputs {
                 }
                 let Some((oldest, bytes)) = kept.ended.pop_front() else { return };
                 kept.bytes -= bytes;
+                kept.marks.remove(&oldest);
                 oldest
             };
             for ending in [STDOUT, STDERR] {
@@ -188,16 +198,65 @@ impl Outputs {
         }
     }
 
-    /// Cuts the beginning of an attempt's output out when it is over `log_bytes_max`.
+    /// Looks after a growing output: notes how long it is by now, and cuts its beginning out when it is
+    /// over `log_bytes_max`.
     pub fn trim(&self, attempt: AttemptId) {
-        for ending in [STDOUT, STDERR] {
-            match cut(&self.path(attempt, ending), self.limits.log_bytes_max) {
+        for (stream, ending) in [STDOUT, STDERR].into_iter().enumerate() {
+            let path = self.path(attempt, ending);
+            let cut = std::fs::metadata(&path).and_then(|metadata| {
+                self.note(attempt, stream, &metadata);
+                // Most files are small: looking costs less than opening.
+                cut(&path, metadata.len(), self.limits.log_bytes_max)
+            });
+            match cut {
                 Ok(()) => {}
                 // It ended meanwhile and was removed as one of the oldest.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-                Err(error) => tracing::warn!(?attempt, %error, "its output cannot be kept within log_bytes_max"),
+                Err(error) => tracing::warn!(?attempt, %error, "its output cannot be kept within agent.log_bytes_max"),
             }
         }
+    }
+
+    fn note(&self, attempt: AttemptId, stream: usize, metadata: &Metadata) {
+        if metadata.len() == 0 {
+            return;
+        }
+        let mut kept = self.lock();
+        // What has ended may be removed at any time, its marks with it.
+        if kept.live.contains_key(&attempt) {
+            let marks = kept.marks.entry(attempt).or_default();
+            marks[stream].note(changed_ms(metadata), metadata.len());
+        }
+    }
+
+    /// Where a reader begins who wants at most the last lines, or nothing from before an instant.
+    pub fn place(
+        &self,
+        attempt: AttemptId,
+        stream: v1::LogStream,
+        tail_lines: Option<u32>,
+        since_ms: Option<u64>,
+    ) -> Result<u64, Unavailable> {
+        let (at, ending) = ending(stream)?;
+        let file = match File::open(self.path(attempt, ending)) {
+            Ok(file) => file,
+            // All that there will be is new. Reading says why there is nothing, if it is not that.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
+            Err(error) => return Err(error.into()),
+        };
+        let metadata = file.metadata()?;
+        let mut place = 0;
+        if let Some(since_ms) = since_ms {
+            place = match self.lock().marks.get(&attempt) {
+                _ if changed_ms(&metadata) < since_ms => metadata.len(),
+                Some(marks) => marks[at].before(since_ms),
+                None => 0,
+            };
+        }
+        if let Some(lines) = tail_lines {
+            place = place.max(last_lines(&file, metadata.len(), lines)?);
+        }
+        Ok(place)
     }
 
     /// Reads at most `bytes_max` bytes from `offset` on.
@@ -208,11 +267,7 @@ impl Outputs {
         offset: u64,
         bytes_max: usize,
     ) -> Result<Piece, Unavailable> {
-        let ending = match stream {
-            v1::LogStream::Stdout => STDOUT,
-            v1::LogStream::Stderr => STDERR,
-            v1::LogStream::Unspecified => return Err(Unavailable::Invalid("which stream?")),
-        };
+        let (_, ending) = ending(stream)?;
         // Looked at before the file: what is over then cannot grow between the two.
         let live = self.lock().live.get(&attempt).copied();
         if live == Some(Driver::Noop) {
@@ -249,6 +304,7 @@ impl Outputs {
             let mut chunk = v1::LogChunk { id: request.id, ..v1::LogChunk::default() };
             match piece {
                 Ok(piece) => {
+                    chunk.placed = request.tail_lines.is_some() || request.since_ms.is_some();
                     chunk.offset = piece.offset;
                     chunk.end = piece.end;
                     chunk.data = piece.data.into();
@@ -265,8 +321,13 @@ impl Outputs {
         let attempt = attempt.ok_or(Unavailable::Invalid("which attempt?"))?;
         let bytes_max = usize::try_from(request.bytes_max).unwrap_or(CHUNK_BYTES_MAX);
         let deadline = tokio::time::Instant::now() + WAIT_MAX.min(Duration::from_millis(request.wait_ms.into()));
+        let mut offset = request.offset;
+        if request.tail_lines.is_some() || request.since_ms.is_some() {
+            let place = blocking(|| self.place(attempt, request.stream(), request.tail_lines, request.since_ms))?;
+            offset = offset.max(place);
+        }
         loop {
-            let piece = blocking(|| self.read(attempt, request.stream(), request.offset, bytes_max))?;
+            let piece = blocking(|| self.read(attempt, request.stream(), offset, bytes_max))?;
             if piece.end || !piece.data.is_empty() || tokio::time::Instant::now() >= deadline {
                 return Ok(piece);
             }
@@ -293,10 +354,8 @@ fn held(path: &Path) -> io::Result<u64> {
     std::fs::metadata(path).map(|metadata| metadata.blocks() * 512)
 }
 
-/// Frees all but the last `bytes_max` bytes of a file, in whole blocks.
-fn cut(path: &Path, bytes_max: u64) -> io::Result<()> {
-    // Most files are small: looking costs less than opening.
-    let length = std::fs::metadata(path)?.len();
+/// Frees all but the last `bytes_max` bytes of a file of `length`, in whole blocks.
+fn cut(path: &Path, length: u64, bytes_max: u64) -> io::Result<()> {
     let surplus = length.saturating_sub(bytes_max) / BLOCK_BYTES * BLOCK_BYTES;
     if surplus == 0 {
         return Ok(());
@@ -304,6 +363,21 @@ fn cut(path: &Path, bytes_max: u64) -> io::Result<()> {
     let file = File::options().write(true).open(path)?;
     fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, surplus)?;
     Ok(())
+}
+
+/// Number and ending of a stream's file.
+fn ending(stream: v1::LogStream) -> Result<(usize, &'static str), Unavailable> {
+    match stream {
+        v1::LogStream::Stdout => Ok((0, STDOUT)),
+        v1::LogStream::Stderr => Ok((1, STDERR)),
+        v1::LogStream::Unspecified => Err(Unavailable::Invalid("which stream?")),
+    }
+}
+
+/// When a file was last changed, in milliseconds since the Unix epoch.
+fn changed_ms(metadata: &Metadata) -> u64 {
+    let changed = metadata.modified().ok().and_then(|time| time.duration_since(SystemTime::UNIX_EPOCH).ok());
+    changed.map_or(0, |since| u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 /// The first offset from `offset` on that holds data; the file's length when none does.

@@ -31,8 +31,14 @@ enum Verdict {
     Unknown,
 }
 
+/// True when what was asked for is on a node that has no session with the leader; it may be on its way there.
+pub(crate) fn is_absence(error: &ApiError) -> bool {
+    matches!(error, ApiError::Precondition { what, .. } if what == "CONNECTED")
+}
+
 fn judge(failure: &Failure) -> Verdict {
     match &failure.error {
+        absence if is_absence(absence) => Verdict::Later,
         ApiError::NotLeader { leader: Some(leader) } => Verdict::Redirected(leader.clone()),
         ApiError::NotLeader { leader: None } | ApiError::Unavailable(_) => Verdict::Undone,
         ApiError::Overloaded { .. } => Verdict::Later,
@@ -145,6 +151,10 @@ mod tests {
         assert_eq!(judge(ApiError::Unavailable(String::new())), Verdict::Undone);
         let overloaded = ApiError::Overloaded { limit: "queue".into(), max: 1, advice: String::new() };
         assert_eq!(judge(overloaded), Verdict::Later);
+        let precondition =
+            |what: &str| ApiError::Precondition { what: what.into(), subject: "".into(), why: "".into() };
+        assert_eq!(judge(precondition("CONNECTED")), Verdict::Later);
+        assert_eq!(judge(precondition("FEASIBLE")), Verdict::Final);
         assert_eq!(judge(ApiError::OutcomeUnknown(String::new())), Verdict::Unknown);
         assert_eq!(judge(ApiError::Transport(String::new())), Verdict::Unknown);
         assert_eq!(judge(ApiError::Invalid(Vec::new())), Verdict::Final);

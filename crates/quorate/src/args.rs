@@ -203,6 +203,8 @@ mod tests {
             "quorate task why x split[0] --max-stale 5s",
             "quorate run cancel 0123456789abc",
             "quorate run logs -f 0123456789abc split[3] --attempt 2 --stream stderr",
+            "quorate run logs x split --tail 10 --since 5m -f",
+            "quorate run logs x --since 2026-11-21T15:04:05Z --json",
             "quorate run wait x --timeout 10s",
             "quorate task why x split[0]",
             "quorate node list --json",
@@ -237,6 +239,8 @@ mod tests {
     fn wrong_lines_are_usage_errors() {
         for line in [
             "quorate run logs",
+            "quorate run logs x --attempt 2",
+            "quorate run logs x t --since yesterday",
             "quorate job run",
             "quorate node drop",
             "quorate demo --speed",

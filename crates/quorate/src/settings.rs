@@ -80,6 +80,9 @@ keys! {
     "agent.labels" parse::labels, "free words for constraints, such as disk=ssd,rack=7 (none)";
     "agent.cgroups" parse::cgroups, "limits by control groups: auto, off, or require (auto)";
     "agent.processes_max" parse::count, "processes and threads of one attempt (4096)";
+    "agent.log_bytes_max" parse::bytes, "output kept of each stream of an attempt (16Mi)";
+    "agent.logs_bytes_max" parse::bytes, "output kept of all attempts that have ended (4Gi)";
+    "agent.logs_kept_max" parse::count, "attempts that have ended whose output is kept (5000)";
     "agent.ops" parse::ops, "listener for /metrics, /healthz and /readyz, or off (off)";
     "agent.insecure" parse::boolean, "talk to replicas beyond loopback without TLS (false)";
     "dev.data_dir" parse::path, "directory of 'quorate dev' (quorate-dev)";

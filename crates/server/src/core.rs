@@ -15,6 +15,7 @@ use tracing::Instrument as _;
 
 use crate::liveness::{Liveness, Renewal};
 use crate::room::Room;
+use crate::services::LogStreams;
 use crate::sessions::Sessions;
 use crate::telemetry::Telemetry;
 use crate::watch::Watches;
@@ -37,6 +38,7 @@ pub(crate) struct Core {
     pub(crate) renewals: mpsc::Sender<Renewal>,
     pub(crate) sessions: Sessions,
     pub(crate) watches: Watches,
+    pub(crate) log_streams: LogStreams,
     pub(crate) telemetry: Telemetry,
     /// New work is refused when there is none.
     pub(crate) room: Room,

@@ -87,6 +87,7 @@ pub async fn run(
             .map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
         sessions: Default::default(),
         watches: Default::default(),
+        log_streams: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
         snapshots: Arc::new(Semaphore::new(SNAPSHOTS_MAX)),
         stopping: CancellationToken::new(),

@@ -24,6 +24,7 @@ pub(crate) use batches::BatchesService;
 pub(crate) use cluster::ClusterService;
 pub(crate) use health::Health;
 pub(crate) use jobs::JobsService;
+pub(crate) use logs::LogStreams;
 pub(crate) use runs::RunsService;
 
 use quorate_proto::status::ApiError;

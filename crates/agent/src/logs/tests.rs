@@ -85,6 +85,92 @@ fn the_oldest_ended_attempts_go_first_also_after_a_restart() {
     assert_eq!([2, 3, 4].map(|number| after.path(attempt(number), STDERR).exists()), [false, true, true]);
 }
 
+/// Makes the file of standard output look as if it had last changed then, and lets the agent see that.
+fn changed(outputs: &Outputs, attempt: AttemptId, at_ms: u64) {
+    let file = File::options().append(true).open(outputs.path(attempt, STDOUT)).unwrap();
+    file.set_modified(SystemTime::UNIX_EPOCH + Duration::from_millis(at_ms)).unwrap();
+    outputs.trim(attempt);
+}
+
+#[test]
+fn a_reader_begins_at_an_instant_or_some_lines_before_the_end() {
+    let (directory, before) = outputs(Limits::default());
+    let place = |outputs: &Outputs, tail_lines, since_ms| {
+        outputs.place(attempt(1), v1::LogStream::Stdout, tail_lines, since_ms).unwrap()
+    };
+    before.begin(attempt(1), Driver::Process);
+    assert_eq!(place(&before, Some(0), Some(9_000)), 0, "what has yet to start is all new");
+    write(&before, attempt(1), b"one\n");
+    changed(&before, attempt(1), 1_000);
+    write(&before, attempt(1), b"two\nthree\n");
+    changed(&before, attempt(1), 5_000);
+    assert_eq!(place(&before, None, Some(3_000)), 4);
+    assert_eq!(place(&before, None, Some(5_001)), 14, "nothing is new enough");
+    assert_eq!(place(&before, Some(1), None), 8);
+    assert_eq!(place(&before, Some(1), Some(3_000)), 8, "the later of both");
+    assert_eq!(place(&before, Some(9), Some(3_000)), 4);
+    before.end(attempt(1));
+    before.retire(attempt(1));
+    assert_eq!(place(&before, None, Some(3_000)), 4, "also when it has ended");
+
+    // Another agent does not know when what was written, but when the last of it was.
+    let after = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
+    assert_eq!(place(&after, None, Some(3_000)), 0);
+    assert_eq!(place(&after, None, Some(5_001)), 14);
+    assert!(after.place(attempt(1), v1::LogStream::Unspecified, None, None).is_err());
+}
+
+#[test]
+fn the_last_lines_are_found_behind_what_was_dropped() {
+    let (_directory, outputs) = outputs(Limits { log_bytes_max: 64 << 10, ..Limits::default() });
+    outputs.begin(attempt(1), Driver::Process);
+    let line = |number: u64| format!("{number:07}\n").into_bytes();
+    let all: Vec<u8> = (0..30_000).flat_map(line).collect();
+    write(&outputs, attempt(1), &all);
+    outputs.trim(attempt(1));
+    let first = read(&outputs, 0, 8).offset;
+    let place = |lines| outputs.place(attempt(1), v1::LogStream::Stdout, Some(lines), None).unwrap();
+    assert_eq!(place(3), all.len() as u64 - 24);
+    assert_eq!(place(30_000), first, "more lines than there are left");
+}
+
+#[tokio::test(start_paused = true)]
+async fn more_readers_than_the_limit_are_told_its_name() {
+    let (_directory, outputs) = outputs(Limits::default());
+    outputs.begin(attempt(1), Driver::Process);
+    let (session, mut sent) = mpsc::channel::<v1::AgentMessage>(READS_MAX + 1);
+    for id in 0..=READS_MAX as u64 {
+        let attempt = Some(quorate_proto::convert::agent::attempt_ref_to_wire(attempt(1)));
+        let stream = v1::LogStream::Stdout.into();
+        let request = v1::LogRequest { id, attempt, stream, wait_ms: 1_000, ..v1::LogRequest::default() };
+        outputs.answer(request, session.clone());
+    }
+    let Some(v1::agent_message::Message::LogChunk(first)) = sent.recv().await.unwrap().message else { panic!() };
+    assert_eq!(first.id, READS_MAX as u64, "the others wait");
+    assert!(first.error.starts_with("BUSY") && first.error.contains("READS_MAX"), "{first:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_reader_at_the_end_misses_nothing_that_is_written_while_it_waits() {
+    let (_directory, outputs) = outputs(Limits::default());
+    outputs.begin(attempt(1), Driver::Process);
+    write(&outputs, attempt(1), b"old\n");
+    let (session, mut sent) = mpsc::channel::<v1::AgentMessage>(1);
+    let request = v1::LogRequest {
+        attempt: Some(quorate_proto::convert::agent::attempt_ref_to_wire(attempt(1))),
+        stream: v1::LogStream::Stdout.into(),
+        bytes_max: 100,
+        wait_ms: 60_000,
+        tail_lines: Some(0),
+        ..v1::LogRequest::default()
+    };
+    outputs.answer(request, session);
+    tokio::task::yield_now().await;
+    write(&outputs, attempt(1), b"new\n");
+    let Some(v1::agent_message::Message::LogChunk(chunk)) = sent.recv().await.unwrap().message else { panic!() };
+    assert_eq!((chunk.offset, chunk.data.as_ref(), chunk.placed), (4, &b"new\n"[..], true));
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_read_waits_for_output_but_not_longer_than_it_may() {
     let (_directory, outputs) = outputs(Limits::default());
@@ -98,6 +184,7 @@ async fn a_read_waits_for_output_but_not_longer_than_it_may() {
         offset: 0,
         bytes_max: 100,
         wait_ms,
+        ..v1::LogRequest::default()
     };
     let mut chunk = async || match sent.recv().await.unwrap().message {
         Some(v1::agent_message::Message::LogChunk(chunk)) => chunk,

@@ -141,6 +141,7 @@ async fn an_assignment_runs_and_its_output_is_read() {
             offset,
             bytes_max: 100,
             wait_ms: 1_000,
+            ..v1::LogRequest::default()
         };
         session.say(ToAgent::LogRequest(request)).await;
         let FromAgent::LogChunk(chunk) = session.hear().await else { panic!("not output") };

@@ -1,24 +1,21 @@
 //! `quorate run`: look at runs, wait for them, cancel them, leave a word at them, read their output.
 
-use std::borrow::Cow;
+mod logs;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::Client;
 use quorate_proto::v1;
 
-use super::reference::{self, TaskArg};
+use super::reference;
 use super::stale::Stale;
 use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
-use crate::render::Output;
 use crate::render::attempt::AttemptList;
-use crate::render::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
-use crate::render::task::{task_name, task_word};
+use crate::render::run::{RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
 use crate::settings;
-
-/// Bytes of output that `run logs --json` holds in memory, per stream.
-const LOGS_JSON_BYTES_MAX: usize = 64 << 20;
+use logs::ReadLogs;
 
 /// `quorate run`.
 #[derive(Args, Debug)]
@@ -37,7 +34,7 @@ enum Verb {
     Cancel(Cancel),
     /// Leave a word at a run, also at one that has ended; it decides nothing
     Annotate(Annotate),
-    /// Print what a task wrote
+    /// Print what a task wrote, or all tasks of a run
     Logs(ReadLogs),
     /// Wait until a run has ended; the exit code says how
     Wait(Wait),
@@ -94,30 +91,6 @@ struct Annotate {
     /// What to write down: a value replaces the one that the key had
     #[arg(required = true, value_name = "KEY=VALUE", value_parser = pair)]
     annotations: Vec<(String, String)>,
-}
-
-#[derive(Args, Debug)]
-struct ReadLogs {
-    /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
-    run: String,
-    /// The task: name, or name[index]
-    task: TaskArg,
-    /// Go on until the attempt has ended
-    #[arg(long, short)]
-    follow: bool,
-    /// Number of the attempt; the newest when not given
-    #[arg(long, value_name = "NUMBER", value_parser = clap::value_parser!(u32).range(1..))]
-    attempt: Option<u32>,
-    /// Which output: its standard output goes to standard output, its standard error to standard error
-    #[arg(long, value_enum, default_value_t = Stream::Both)]
-    stream: Stream,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Stream {
-    Stdout,
-    Stderr,
-    Both,
 }
 
 #[derive(Args, Debug)]
@@ -269,123 +242,6 @@ impl Wait {
             }
         }
     }
-}
-
-impl ReadLogs {
-    async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let client = context.client()?;
-        let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
-        // Both streams are read of the same attempt, also when a next one starts meanwhile.
-        let attempt = match self.attempt {
-            Some(number) => number,
-            None => self.newest_attempt(&client, &id, self.follow).await?,
-        };
-        let request = |stream: v1::LogStream| v1::ReadLogsRequest {
-            run: reference::by_id(&id),
-            task: self.task.name.clone(),
-            index: self.task.index,
-            attempt,
-            stream: stream.into(),
-            offset: 0,
-            follow: self.follow,
-        };
-        let wants = |stream| self.stream == stream || self.stream == Stream::Both;
-        let mut out = Sink::new(context.output, Target::Stdout);
-        let mut err = Sink::new(context.output, Target::Stderr);
-        let read_out = async {
-            if wants(Stream::Stdout) { copy(&client, request(v1::LogStream::Stdout), &mut out).await } else { Ok(()) }
-        };
-        let read_err = async {
-            if wants(Stream::Stderr) { copy(&client, request(v1::LogStream::Stderr), &mut err).await } else { Ok(()) }
-        };
-        tokio::try_join!(read_out, read_err)?;
-        if context.output.json {
-            let attempt = if attempt == 0 { self.newest_attempt(&client, &id, true).await? } else { attempt };
-            let (stdout, stderr) = (out.text(), err.text());
-            context.output.show(&Logs {
-                run_id: id,
-                task: self.task.name.clone(),
-                index: self.task.index,
-                attempt: (attempt > 0).then_some(attempt),
-                lossy: matches!((&stdout, &stderr), (Cow::Owned(_), _) | (_, Cow::Owned(_))),
-                stdout: stdout.into_owned(),
-                stderr: stderr.into_owned(),
-            })?;
-        }
-        Ok(Code::Ok)
-    }
-}
-
-impl ReadLogs {
-    /// Number of the task's newest attempt; 0 when there is none and that is fine.
-    async fn newest_attempt(&self, client: &Client, id: &str, may_be_none: bool) -> Result<u32, Error> {
-        let request =
-            v1::ExplainTaskRequest { run: reference::by_id(id), task: self.task.name.clone(), index: self.task.index };
-        let task = client.explain_task(request).await?.task.unwrap_or_default();
-        if task.attempts > 0 || may_be_none {
-            return Ok(task.attempts);
-        }
-        let name = task_name(&task.task, task.index, task.count > 1);
-        let ended = match task.state() {
-            v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => {
-                true
-            }
-            v1::TaskState::Unspecified
-            | v1::TaskState::Waiting
-            | v1::TaskState::Ready
-            | v1::TaskState::Placed
-            | v1::TaskState::Running => false,
-        };
-        Err(Error::NotStarted { task: name, run: id.to_owned(), state: task_word(task.state), ended })
-    }
-}
-
-/// Where the bytes of a stream go: through at once, or into one JSON object at the end.
-struct Sink {
-    output: Output,
-    target: Target,
-    kept: Vec<u8>,
-}
-
-#[derive(Clone, Copy)]
-enum Target {
-    Stdout,
-    Stderr,
-}
-
-impl Sink {
-    fn new(output: Output, target: Target) -> Self {
-        Self { output, target, kept: Vec::new() }
-    }
-
-    fn take(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        match (self.output.json, self.target) {
-            (true, _) if self.kept.len().saturating_add(bytes.len()) > LOGS_JSON_BYTES_MAX => Err(Error::TooLarge {
-                what: "the output".to_owned(),
-                limit: "LOGS_JSON_BYTES_MAX",
-                max: LOGS_JSON_BYTES_MAX,
-            }),
-            (true, _) => {
-                self.kept.extend_from_slice(bytes);
-                Ok(())
-            }
-            (false, Target::Stdout) => self.output.bytes(bytes),
-            (false, Target::Stderr) => self.output.error_bytes(bytes),
-        }
-    }
-
-    /// What was kept; owned when bytes that are no text had to be replaced.
-    fn text(&self) -> Cow<'_, str> {
-        String::from_utf8_lossy(&self.kept)
-    }
-}
-
-async fn copy(client: &Client, request: v1::ReadLogsRequest, sink: &mut Sink) -> Result<(), Error> {
-    let mut stream = client.read_logs(request);
-    while let Some(chunk) = stream.next().await {
-        sink.take(&chunk?.data)?;
-    }
-    Ok(())
 }
 
 /// Every attempt of a run, and the revision of the last page.

@@ -15,7 +15,7 @@ use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Viol
 use super::namespace::{NamespaceCreated, NamespaceList};
 use super::node::ClusterList;
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
-use super::run::{Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
+use super::run::{LogLine, Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
 use super::task::TaskWhy;
 use super::{Paint, View};
@@ -160,6 +160,21 @@ fn logs() {
         stderr: String::new(),
     };
     check("logs", &logs);
+}
+
+#[test]
+fn log_line() {
+    let line = LogLine {
+        run_id: "0123456789abc",
+        task: "split",
+        index: 2,
+        attempt: 1,
+        stream: "stdout",
+        offset: 9,
+        lossy: false,
+        text: "12 parts\n",
+    };
+    check("log_line", &line);
 }
 
 #[test]

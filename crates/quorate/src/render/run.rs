@@ -317,6 +317,35 @@ impl View for Logs {
     }
 }
 
+/// `run logs --json` of a whole run, or with `--follow`: one line of a task's output.
+#[derive(Debug, Serialize)]
+pub(crate) struct LogLine<'a> {
+    /// The run.
+    pub(crate) run_id: &'a str,
+    /// The task's name.
+    pub(crate) task: &'a str,
+    /// Its index.
+    pub(crate) index: u32,
+    /// Number of the attempt that wrote it.
+    pub(crate) attempt: u32,
+    /// `stdout` or `stderr`.
+    pub(crate) stream: &'a str,
+    /// Where in the stream it begins, in bytes.
+    pub(crate) offset: u64,
+    /// Some bytes are not UTF-8 and were replaced.
+    pub(crate) lossy: bool,
+    /// With the line break, if it has one: the last line may not, nor one that is very long.
+    pub(crate) text: &'a str,
+}
+
+impl View for LogLine<'_> {
+    const SCHEMA: &'static str = "quorate.v1.log_line/1";
+
+    fn human(&self, _: Paint) -> String {
+        self.text.to_owned()
+    }
+}
+
 /// The word of a run's state.
 pub(crate) fn run_word(number: i32) -> String {
     v1::RunState::try_from(number)

@@ -31,6 +31,8 @@ pub(crate) struct AgentSettings {
     pub(crate) cgroups: cgroup::Use,
     /// Processes of one attempt.
     pub(crate) processes_max: u64,
+    /// How much output it keeps, among others.
+    pub(crate) limits: Limits,
     /// Metrics and health, when wanted.
     pub(crate) ops: Option<String>,
     /// Talk to replicas beyond loopback without TLS.
@@ -59,6 +61,7 @@ impl AgentSettings {
             Some(memory) => memory,
             None => machine_memory().map_err(|message| invalid(format!("agent.memory: {message}; set it")))?,
         };
+        let limits = Limits::default();
         Ok(Self {
             replicas: settings
                 .get("agent.replicas", parse::addresses)?
@@ -78,6 +81,15 @@ impl AgentSettings {
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
             cgroups: settings.get("agent.cgroups", parse::cgroups)?.unwrap_or_default(),
             processes_max: settings.get("agent.processes_max", parse::count)?.unwrap_or(cgroup::PROCESSES_MAX_DEFAULT),
+            limits: Limits {
+                log_bytes_max: settings.get("agent.log_bytes_max", parse::bytes)?.unwrap_or(limits.log_bytes_max),
+                logs_bytes_max: settings.get("agent.logs_bytes_max", parse::bytes)?.unwrap_or(limits.logs_bytes_max),
+                logs_kept_max: match settings.get("agent.logs_kept_max", parse::count)? {
+                    Some(count) => usize::try_from(count).unwrap_or(usize::MAX),
+                    None => limits.logs_kept_max,
+                },
+                ..limits
+            },
             ops: settings.get("agent.ops", parse::ops)?.flatten(),
             insecure: settings.get("agent.insecure", parse::boolean)?.unwrap_or(false),
         })
@@ -109,7 +121,7 @@ impl AgentSettings {
             machine: None,
             ops: self.ops.clone(),
             insecure: self.insecure,
-            limits: Limits::default(),
+            limits: self.limits.clone(),
         }
     }
 }

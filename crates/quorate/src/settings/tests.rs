@@ -94,6 +94,13 @@ fn variables_follow_from_keys_and_keys_are_unique() {
 }
 
 #[test]
+fn an_agent_keeps_as_much_output_as_is_set() {
+    let text = "[agent]\ncpu = \"1\"\nlog_bytes_max = \"1Mi\"\nlogs_bytes_max = \"1Gi\"\nlogs_kept_max = 7\n";
+    let limits = AgentSettings::from(&load(vec![], &[], text).unwrap()).unwrap().limits;
+    assert_eq!((limits.log_bytes_max, limits.logs_bytes_max, limits.logs_kept_max), (1 << 20, 1 << 30, 7));
+}
+
+#[test]
 fn the_example_files_are_accepted() {
     let examples = concat!(env!("CARGO_MANIFEST_DIR"), "/../../deploy/example");
     let mut count = 0;

@@ -1,5 +1,9 @@
 //! Output of an attempt, fetched from its agent piece by piece as the client takes it: neither this
-//! replica nor the log ever holds more than one piece of it.
+//! replica nor the log ever holds more than two pieces of it. `streams` counts who reads.
+
+mod streams;
+
+pub(crate) use streams::LogStreams;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,8 +27,10 @@ const PIECES_WAITING_MAX: usize = 1;
 const WAIT: Duration = Duration::from_secs(2);
 /// While an attempt has yet to start, this replica confirms so often that it would hear of it.
 const CONFIRM_EVERY: Duration = Duration::from_secs(2);
-/// Pause before an attempt that has nothing to read yet is asked for again.
+/// Pause before an agent that has nothing to read yet, or no time, is asked again.
 const NOT_YET_PAUSE: Duration = Duration::from_millis(100);
+/// An agent that has too many readers is asked so often in a row.
+const BUSY_TRIES_MAX: u32 = 50;
 /// A client that takes nothing for this long is given up.
 const SEND_DEADLINE: Duration = Duration::from_secs(60);
 
@@ -46,8 +52,11 @@ pub(crate) async fn open(
     authorize(&principal, Action::ReadLogs(&run.spec.namespace))?;
     let task = refs::task(&view, run, &request.task, request.index)?;
     let found = find(&view, task, request.attempt);
-    if found.is_none() && !(request.follow && request.attempt == 0 && may_start(&view, run, task)) {
+    if found.is_none() && !(request.follow && is_next(&view, task, request.attempt) && may_start(&view, run, task)) {
         return Err(no_attempt(&request));
+    }
+    if request.offset > 0 && (request.tail_lines.is_some() || request.since_ms.is_some()) {
+        return Err(violation("offset", "is a place of its own: leave out tail_lines and since_ms"));
     }
     let term = core.leading().ok_or_else(|| core.not_leader())?;
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING_MAX);
@@ -79,12 +88,17 @@ impl Reader {
     }
 
     async fn pieces(&self) -> Result<(), ApiError> {
+        let mut reading = self.core.log_streams.enter()?;
         let Some((attempt, node)) = self.attempt().await? else { return Ok(()) };
+        reading.of(&node)?;
         let mut offset = self.request.offset;
+        // The client knows which attempt it reads, and from where on.
+        let mut placed = false;
         // Known before the read that is under way: nothing more is written.
         let mut gone = false;
+        let mut busy = 0;
         loop {
-            let wait = if self.request.follow && !gone { WAIT } else { Duration::ZERO };
+            let wait = if self.request.follow && placed && !gone { WAIT } else { Duration::ZERO };
             let request = v1::LogRequest {
                 id: 0,
                 attempt: Some(attempt_ref_to_wire(attempt)),
@@ -92,21 +106,41 @@ impl Reader {
                 offset,
                 bytes_max: LOG_CHUNK_BYTES_MAX,
                 wait_ms: u32::try_from(wait.as_millis()).unwrap_or(u32::MAX),
+                tail_lines: self.request.tail_lines.filter(|_| !placed),
+                since_ms: self.request.since_ms.filter(|_| !placed),
             };
-            let chunk = self.core.sessions.read_log(&node, request).await?;
+            let asks_for_place = request.tail_lines.is_some() || request.since_ms.is_some();
+            let chunk = match self.core.sessions.read_log(&node, request).await {
+                Ok(chunk) => chunk,
+                // Its agent is on its way to this leader; if it never comes, the attempt will be lost.
+                Err(ApiError::Precondition { .. }) if self.request.follow && self.is_live(attempt) => {
+                    tokio::time::sleep(NOT_YET_PAUSE).await;
+                    continue;
+                }
+                Err(error) => return Err(error),
+            };
             if !chunk.error.is_empty() {
+                let is_busy = word(&chunk.error) == "BUSY";
+                busy = if is_busy { busy + 1 } else { 0 };
                 // It may be on its way to the agent still.
-                if self.request.follow && self.is_live(attempt) {
+                let not_yet = !is_busy && self.request.follow && self.is_live(attempt);
+                if not_yet || (is_busy && busy < BUSY_TRIES_MAX) {
                     tokio::time::sleep(NOT_YET_PAUSE).await;
                     continue;
                 }
                 return Err(unreadable(attempt, &node, &chunk.error));
             }
+            busy = 0;
+            if asks_for_place && !chunk.placed {
+                let why = format!("the agent of node {node} is older and knows neither tail_lines nor since_ms");
+                return Err(ApiError::Unsupported(why));
+            }
             let length = chunk.data.len() as u64;
             // The beginning may not be kept any more; a piece never goes back.
             offset = offset.max(chunk.offset);
-            if length > 0 {
-                let piece = v1::ReadLogsResponse { offset, data: chunk.data };
+            if length > 0 || !placed {
+                placed = true;
+                let piece = v1::ReadLogsResponse { offset, data: chunk.data, attempt: attempt.number };
                 match tokio::time::timeout(SEND_DEADLINE, self.pieces.send(Ok(piece))).await {
                     Ok(Ok(())) => offset = offset.saturating_add(length),
                     Ok(Err(_)) => return Ok(()),
@@ -125,7 +159,7 @@ impl Reader {
         }
     }
 
-    /// The attempt to read, waiting for the first one of a task that has yet to start; none when it
+    /// The attempt to read, waiting for the next one of a task that has yet to start it; none when it
     /// never will.
     async fn attempt(&self) -> Result<Option<(AttemptId, NodeName)>, ApiError> {
         let mut applied = self.core.replica.applied();
@@ -166,6 +200,12 @@ fn find(view: &State, task: TaskId, number: u32) -> Option<(AttemptId, NodeName)
     view.attempt(id).map(|attempt| (id, attempt.node.clone()))
 }
 
+/// True when an attempt of this number would be the next one of its task; zero stands for whichever comes.
+fn is_next(view: &State, task: TaskId, number: u32) -> bool {
+    let newest = view.task(task).and_then(|task| task.newest_attempt()).map_or(0, |newest| newest.number);
+    number == 0 || number == newest + 1
+}
+
 fn may_start(view: &State, run: &Run, task: TaskId) -> bool {
     !run.state.is_terminal() && view.task(task).is_some_and(|task| !task.state.is_terminal())
 }
@@ -177,10 +217,20 @@ fn no_attempt(request: &v1::ReadLogsRequest) -> ApiError {
 
 fn unreadable(attempt: AttemptId, node: &NodeName, error: &str) -> ApiError {
     let number = attempt.number;
-    match error.split(':').next().unwrap_or_default() {
+    match word(error) {
+        "BUSY" => ApiError::Overloaded {
+            limit: "READS_MAX".into(),
+            max: 0,
+            advice: format!("too many readers of node {node}: try again later, or end some"),
+        },
         "UNKNOWN_ATTEMPT" | "NO_LOGS" => {
             refs::absent("output", &format!("of attempt {number} on node {node} ({error})"))
         }
         _ => ApiError::Unavailable(format!("node {node} cannot read the output of attempt {number}: {error}")),
     }
+}
+
+/// The word for machines that an agent's error begins with.
+fn word(error: &str) -> &str {
+    error.split(':').next().unwrap_or_default()
 }

@@ -31,7 +31,7 @@ use crate::liveness::{Renewal, SessionId};
 /// The first message comes within this.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
 /// Log requests of one session that wait for the agent.
-const LOG_READS_MAX: usize = 64;
+const LOG_READS_MAX: usize = 128;
 
 /// An agent whose lease is in force.
 pub(super) struct Admitted {

@@ -11,6 +11,7 @@ mod batches;
 mod certificates;
 mod consensus;
 mod features;
+mod logs;
 mod reads;
 mod requests;
 mod sessions;
