@@ -23,7 +23,7 @@ pub(super) struct Timeouts {
         value_name = "HEARTBEAT/MIN/MAX",
         value_delimiter = ',',
         value_parser = times,
-        default_value = "25/150/300,50/300/600,100/500/1000,200/2000/4000"
+        default_value = "25/150/300,50/300/600,100/500/600,100/500/1000,200/2000/4000"
     )]
     times: Vec<Times>,
     /// How many leaders are stopped, and how many killed, with each choice
@@ -94,7 +94,7 @@ mod tests {
         let (heartbeat_ms, election_ms_min) = (product.heartbeat_ms, product.election_ms_min);
         let product = Times { heartbeat_ms, election_ms_min, election_ms_max: product.election_ms_max };
         assert!(times.contains(&product), "{times:?}");
-        assert_eq!(times.len(), 4);
+        assert_eq!(times.len(), 5);
     }
 
     #[test]

@@ -114,6 +114,7 @@ mod tests {
         next.of(&node).unwrap();
         open.push(next);
         open.clear();
-        assert_eq!((streams.lock().count, streams.lock().by_node.len()), (0, 0));
+        let open = streams.lock();
+        assert_eq!((open.count, open.by_node.len()), (0, 0));
     }
 }
