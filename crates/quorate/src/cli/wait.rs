@@ -81,6 +81,18 @@ async fn failure(client: &Client, id: &str) -> Result<Code, Error> {
     }
 }
 
+/// True when a task in this state will not move again.
+pub(crate) fn task_has_ended(state: v1::TaskState) -> bool {
+    match state {
+        v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => true,
+        v1::TaskState::Unspecified
+        | v1::TaskState::Waiting
+        | v1::TaskState::Ready
+        | v1::TaskState::Placed
+        | v1::TaskState::Running => false,
+    }
+}
+
 /// True when a run in this state will not move again.
 pub(crate) fn has_ended(state: i32) -> bool {
     match v1::RunState::try_from(state) {

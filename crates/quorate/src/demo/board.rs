@@ -6,6 +6,7 @@ use quorate_proto::v1;
 use quorate_state::JobSpec;
 
 use super::is_final;
+use crate::cli::wait;
 use crate::render::attempt::attempt_word;
 
 /// What is known of the run's tasks.
@@ -101,7 +102,7 @@ impl Board {
 
     /// How many tasks will not move again.
     pub(super) fn ended(&self) -> usize {
-        self.tasks.values().filter(|seen| has_ended(seen.state)).count()
+        self.tasks.values().filter(|seen| wait::task_has_ended(seen.state)).count()
     }
 
     /// The same in percent.
@@ -150,7 +151,7 @@ impl Board {
             node: attempt.node.clone(),
             region: attempt.region.clone(),
             // The event that ends the task comes right after that of its attempt.
-            ended: ended + usize::from(state == v1::AttemptState::Succeeded && !has_ended(seen.state)),
+            ended: ended + usize::from(state == v1::AttemptState::Succeeded && !wait::task_has_ended(seen.state)),
         };
         seen.attempt = attempt.number;
         seen.node = attempt.node;
@@ -196,18 +197,6 @@ fn levels(spec: &JobSpec) -> Vec<usize> {
         }
     }
     levels
-}
-
-/// True when a task in this state will not move again.
-pub(super) fn has_ended(state: v1::TaskState) -> bool {
-    match state {
-        v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => true,
-        v1::TaskState::Unspecified
-        | v1::TaskState::Waiting
-        | v1::TaskState::Ready
-        | v1::TaskState::Placed
-        | v1::TaskState::Running => false,
-    }
 }
 
 fn is_end(state: v1::AttemptState) -> bool {

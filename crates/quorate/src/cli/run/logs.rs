@@ -14,7 +14,7 @@ use quorate_seams::{Clock as _, SystemClock};
 use tokio::task::JoinSet;
 
 use super::super::reference::{self, TaskArg};
-use super::super::{Context, PAGE_ROWS};
+use super::super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::run::Logs;
 use crate::render::task::{task_name, task_word};
@@ -210,14 +210,7 @@ async fn newest_attempt(client: &Client, id: &str, task: &TaskArg, may_come: boo
         return Ok(task.attempts);
     }
     let name = task_name(&task.task, task.index, task.count > 1);
-    let ended = match task.state() {
-        v1::TaskState::Succeeded | v1::TaskState::Failed | v1::TaskState::Cancelled | v1::TaskState::Skipped => true,
-        v1::TaskState::Unspecified
-        | v1::TaskState::Waiting
-        | v1::TaskState::Ready
-        | v1::TaskState::Placed
-        | v1::TaskState::Running => false,
-    };
+    let ended = wait::task_has_ended(task.state());
     if may_come && !ended {
         return Ok(1);
     }
