@@ -458,6 +458,15 @@ fn many_shapes_that_fit_nowhere_cost_one_look_at_the_nodes() {
 }
 
 #[test]
+fn however_many_of_a_shape_fit_nowhere_they_cost_no_more_than_one() {
+    let world = behind(500, |at| task(&format!("t{at}"), resources("2000m", "1Gi"), &[]));
+    let whole = plan(&world.state, &world.observed, world.now(), 7, Budget { steps: 100 });
+    assert_eq!(whole.placements.iter().map(|placed| placed.task).collect::<Vec<_>>(), [world.find("small/x[0]")]);
+    assert!(!whole.report.truncated);
+    assert_eq!(whole.explanations.iter().map(|waits| waits.tasks).collect::<Vec<_>>(), [500]);
+}
+
+#[test]
 fn what_fits_is_found_behind_more_than_a_plan_can_look_at() {
     let world = behind(60, |at| task(&format!("t{at}"), Resources::ZERO, &[&format!("clusters=none-{at}")]));
     let budget = Budget { steps: 40 };
