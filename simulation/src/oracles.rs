@@ -5,6 +5,7 @@
 
 mod c11_membership;
 mod c12_changes;
+mod c13_office;
 mod c1_election_safety;
 mod c3_leader_completeness;
 mod c4_durable_quorum;
@@ -70,6 +71,9 @@ pub(crate) struct Known<'a> {
     pub(crate) stalls: &'a [Stall],
     /// Since when machines with agents cannot have had a lease renewed, by position, where that is so.
     pub(crate) silences: &'a [Option<Duration>],
+    /// Since when each replica could lead, by position, where it can: it runs, it can exchange messages with a
+    /// majority of the voters, and no disk or link is in trouble.
+    pub(crate) fit: &'a [Option<Duration>],
 }
 
 /// A machine stood still, with all that it ran.
@@ -134,6 +138,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c9_at_most_once::AtMostOnce::default()),
         Box::new(c11_membership::Identities::default()),
         Box::new(c12_changes::Changes::default()),
+        Box::new(c13_office::Office::default()),
         Box::new(r1_linearizable::Linearizable::default()),
         Box::new(r2_sessions::Sessions::default()),
         Box::new(r3_watches::Watches::default()),
@@ -167,6 +172,7 @@ pub(crate) fn of_restored() -> Vec<Box<dyn Oracle>> {
         Box::new(c5_logs::Logs::default()),
         Box::new(c11_membership::Identities::default()),
         Box::new(c12_changes::Changes::default()),
+        Box::new(c13_office::Office::default()),
         Box::new(p4_conservation::Conservation::default()),
         Box::new(plan::Plans::default()),
     ]

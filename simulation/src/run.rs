@@ -9,6 +9,7 @@ mod restore;
 mod settle;
 mod standing;
 mod strike;
+mod transfer;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -160,6 +161,7 @@ struct World {
     striking: Striking,
     stalls: Vec<Stall>,
     silences: Vec<Option<Duration>>,
+    fit: Vec<Option<Duration>>,
     healed: Option<Duration>,
     late: Late,
     settle: Settle,
@@ -207,6 +209,7 @@ impl World {
             striking: Striking::new(&scenario),
             stalls: vec![],
             silences: vec![None; scenario.racks.len()],
+            fit: vec![None; scenario.replicas.len()],
             healed: None,
             late: Late::default(),
             settle: Settle::new(&scenario),
@@ -274,6 +277,7 @@ impl World {
                 healed: self.healed,
                 stalls: &self.stalls,
                 silences: &self.silences,
+                fit: &self.fit,
             };
             for step in &steps {
                 self.record.step(step);
@@ -296,6 +300,7 @@ impl World {
     /// What the harness itself has to do about a fact.
     fn note(&mut self, at: Duration, fact: &Fact) -> Result<(), Violation> {
         self.watch_trap(fact);
+        self.striking.lurking.watch(fact);
         match fact {
             Fact::ReplicaStopped { replica, error } => self.on_stopped(at, *replica, error.as_deref()),
             Fact::AgentStopped { node, error } => {
@@ -339,6 +344,7 @@ impl World {
             healed: self.healed,
             stalls: &self.stalls,
             silences: &self.silences,
+            fit: &self.fit,
         };
         for oracle in &mut self.oracles {
             let verdict = oracle.end(now, &known);

@@ -13,6 +13,7 @@ mod restore;
 pub(crate) mod sample;
 pub(crate) mod shrink;
 mod size;
+mod transfers;
 mod upgrade;
 mod workload;
 
@@ -398,6 +399,12 @@ pub(crate) enum FaultWhat {
         one: usize,
         other: usize,
         way: Way,
+    },
+    /// Whoever receives a snapshot next, from all replicas, once so many of its pieces are there; or its
+    /// process ends then.
+    BreakTransfer {
+        pieces: u64,
+        crash: bool,
     },
     Hold {
         target: Target,

@@ -90,6 +90,10 @@ bugs! {
         "A lease that has missed renewals is condemned early, then renewed, and ends all the same.";
 
     // What consensus must keep.
+    GoneUnasked, "gone-unasked",
+        "A follower takes the end of any replica's connection for the end of the leader's process.";
+    ResumeSkipsRow, "resume-skips-row",
+        "A transfer of a snapshot that goes on leaves out the row that comes next.";
     VoteNotSynced, "vote-not-synced",
         "A vote is given before it is durable.";
     LogAckedBeforeSync, "log-acked-before-sync",

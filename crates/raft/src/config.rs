@@ -121,7 +121,7 @@ impl Default for Tuning {
         Self {
             heartbeat_ms: 100,
             election_ms_min: 500,
-            election_ms_max: 600,
+            election_ms_max: 550,
             snapshot_entries: 5_000,
             keep_entries: 1_000,
             snapshot_chunk_bytes: 1 << 20,

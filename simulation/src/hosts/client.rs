@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use quorate_client::{Client, ClientConfig, Error};
 use quorate_proto::v1;
+use tokio::sync::Notify;
 use turmoil::Sim;
 
 use super::operator::{self, Desk};
@@ -44,8 +45,40 @@ pub(crate) struct Common {
     pub(crate) healed: Rc<Cell<Option<Duration>>>,
     /// What an operator is to do about who takes part.
     pub(crate) desk: Desk,
+    /// Work that was not planned.
+    pub(crate) reserve: Reserve,
     /// Watches so far.
     watches: Rc<Cell<usize>>,
+}
+
+/// Tasks that are submitted where too few of those that were planned were accepted. Cloning shares it.
+#[derive(Clone, Default)]
+pub(crate) struct Reserve {
+    wanted: Rc<Cell<u64>>,
+    asked: Rc<Notify>,
+}
+
+impl Reserve {
+    /// So many more tasks are wanted, unless some are on their way.
+    pub(crate) fn ask(&self, tasks: u64) {
+        if self.wanted.get() == 0 {
+            self.wanted.set(tasks);
+            self.asked.notify_one();
+        }
+    }
+
+    /// Submits what is wanted, as a session of its own, for as long as it is polled.
+    async fn work(&self, scenario: &Scenario, facts: &Facts, common: &Common) {
+        for job in 1.. {
+            self.asked.notified().await;
+            let session = Session::new(scenario, scenario.sessions.len(), facts, &common.watches);
+            let count = u32::try_from(self.wanted.get()).unwrap_or(u32::MAX);
+            let tasks = vec![TaskPlan { count, ..TaskPlan::one() }];
+            let job = JobPlan { name: format!("reserve-{job}"), priority: 50, cancel_on_failure: false, tasks };
+            session.carry_out(&OperationPlan { at_ms: 0, what: Ask::Submit(job) }).await;
+            self.wanted.set(0);
+        }
+    }
 }
 
 /// Starts a client host with its sessions.
@@ -73,13 +106,23 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
         if host == OPERATOR_HOST
             && scenario.classes.iter().any(|class| matches!(class, Class::Membership | Class::Restore))
         {
-            tokio::task::spawn_local(operator::operate(scenario, facts, common.desk));
+            tokio::task::spawn_local(operator::operate(scenario.clone(), facts.clone(), common.desk.clone()));
         }
-        for session in sessions {
-            session.await?;
+        let planned = async {
+            for session in sessions {
+                session.await?;
+            }
+            // Its watches go on until the run is over.
+            std::future::pending().await
+        };
+        if host != OPERATOR_HOST {
+            return planned.await;
         }
-        // Its watches go on until the run is over.
-        std::future::pending().await
+        tokio::select! {
+            biased;
+            ended = planned => ended,
+            () = common.reserve.work(&scenario, &facts, &common) => Ok(()),
+        }
     });
 }
 

@@ -187,6 +187,7 @@ impl Hand {
             healed: self.healed,
             stalls: &[],
             silences: &self.silences,
+            fit: &[],
         };
         for told in &self.told {
             match told {

@@ -22,6 +22,8 @@ const NAMESPACE: &str = "default";
 pub(super) struct Trial {
     pub(super) ledger: Ledger,
     pub(super) now: Duration,
+    /// Since when each replica could lead.
+    pub(super) fit: Vec<Option<Duration>>,
     scenario: Scenario,
     /// Of each replica's newest batch.
     numbers: Vec<u64>,
@@ -34,6 +36,7 @@ impl Trial {
         let mut trial = Self {
             ledger: Ledger::new(replicas),
             now: Duration::from_secs(1),
+            fit: vec![],
             scenario: scenario(),
             numbers: vec![0; replicas],
             runs: 0,
@@ -58,7 +61,14 @@ impl Trial {
     pub(super) fn feed(&mut self, oracle: &mut dyn Oracle, fact: Fact) -> Verdict {
         self.now += Duration::from_millis(10);
         let steps = self.ledger.take(self.now, &fact)?;
-        let known = Known { scenario: &self.scenario, ledger: &self.ledger, healed: None, stalls: &[], silences: &[] };
+        let known = Known {
+            scenario: &self.scenario,
+            ledger: &self.ledger,
+            healed: None,
+            stalls: &[],
+            silences: &[],
+            fit: &self.fit,
+        };
         steps.iter().try_for_each(|step| oracle.step(step, &known))?;
         oracle.fact(self.now, &fact, &known)
     }
@@ -70,6 +80,7 @@ impl Trial {
             healed: Some(Duration::ZERO),
             stalls: &[],
             silences: &[],
+            fit: &self.fit,
         };
         oracle.end(self.now, &known)
     }

@@ -18,6 +18,8 @@ const LATE_MS_MAX: u64 = 2_000;
 const SHOWS_WITHIN: Duration = Duration::from_secs(2);
 /// A swarm has so many faults at least.
 pub(super) const FAULTS_MIN: u64 = 5;
+/// And every run so many tasks.
+pub(super) const TASKS_MIN: u64 = 200;
 
 /// What a run must have shown before it may heal.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) enum Lack {
     Change,
     /// Too little went wrong.
     Faults(u64),
+    /// So few tasks were accepted: clients could not be heard for most of the time.
+    Tasks(u64),
 }
 
 /// How far the end of the faults has come.
@@ -73,7 +77,8 @@ impl World {
             return Some(Lack::Change);
         }
         let faults = stats.faults.values().sum();
-        (is_swarm && faults < FAULTS_MIN).then_some(Lack::Faults(faults))
+        let few_faults = (is_swarm && faults < FAULTS_MIN).then_some(Lack::Faults(faults));
+        few_faults.or((stats.tasks < TASKS_MIN).then_some(Lack::Tasks(stats.tasks)))
     }
 
     /// The planned end of the faults has come: ends them, brings about what is lacking, and heals.
@@ -86,6 +91,10 @@ impl World {
             return Ok(());
         }
         self.late.next_look = now + LOOK_EVERY;
+        // Clients can be heard again, whatever else is lacking.
+        if let Some(tasks) = TASKS_MIN.checked_sub(self.stats.tasks).filter(|tasks| *tasks > 0) {
+            self.common.reserve.ask(tasks);
+        }
         if now >= Duration::from_millis(self.scenario.heal_ms) + PUT_OFF_MAX {
             return self.heal(now);
         }
@@ -110,6 +119,8 @@ impl World {
             // The first that is planned meets no trouble of its own.
             Lack::Change => (Class::Membership, self.planned(Class::Membership)),
             Lack::Faults(_) => (Class::Crash, Some(crash(Target::Follower(0)))),
+            // They are on their way.
+            Lack::Tasks(_) => return Ok(()),
         };
         let Some(what) = what else { return Ok(()) };
         // The leader writes whatever happens.

@@ -124,6 +124,11 @@ impl Cuts {
         reached.len() - 1
     }
 
+    /// True when messages pass between two hosts, both ways.
+    pub(super) fn joins(&self, one: usize, other: usize) -> bool {
+        !self.is_broken(one, other)
+    }
+
     /// True when no answer can come back between two hosts.
     fn is_broken(&self, one: usize, other: usize) -> bool {
         let cut = |from, to| self.cut.get(&(from, to)).is_some_and(|count| *count > 0);

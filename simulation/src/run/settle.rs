@@ -6,7 +6,7 @@ use std::time::Duration;
 use quorate_seams::{Table, Write};
 use quorate_state::{Event, Feature, PlacementOutcome, Reply};
 
-use super::late::{FAULTS_MIN, Lack};
+use super::late::{FAULTS_MIN, Lack, TASKS_MIN};
 use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::hosts::Replica;
@@ -28,7 +28,6 @@ const LEASES: u32 = 10;
 const WORK_WITHIN: Duration = Duration::from_secs(60);
 /// The floor of a valid run.
 const AGENTS_MIN: usize = 10;
-const TASKS_MIN: u64 = 200;
 
 /// What is known of how the run comes to rest.
 pub(super) struct Settle {
@@ -225,10 +224,12 @@ impl World {
             Lack::Install => "0 snapshots installed, 1 is needed".into(),
             Lack::Change => "0 changes of membership, 1 is needed".into(),
             Lack::Faults(faults) => format!("{faults} faults, {FAULTS_MIN} are needed"),
+            Lack::Tasks(tasks) => format!("{tasks} tasks, {TASKS_MIN} are needed"),
         });
-        unshown
-            .or(lacks("tasks", stats.tasks, TASKS_MIN))
-            .or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64))
-            .or(lacks("snapshots built", stats.snapshots_built, 1))
+        unshown.or(lacks("agents", stats.agents as u64, AGENTS_MIN as u64)).or(lacks(
+            "snapshots built",
+            stats.snapshots_built,
+            1,
+        ))
     }
 }

@@ -3,8 +3,9 @@
 use std::time::Duration;
 
 use super::World;
-use super::strike::Power;
+use super::strike::{Power, Undo};
 use crate::ledger::RaftRows as _;
+use crate::oracles::quorum::id_of;
 use crate::scenario::{Amid, FaultWhat};
 
 impl World {
@@ -84,6 +85,7 @@ impl World {
             | FaultWhat::IsolateRack { .. }
             | FaultWhat::IsolateFenced { .. }
             | FaultWhat::Bridge { .. }
+            | FaultWhat::BreakTransfer { .. }
             | FaultWhat::QuorumLoss { .. }
             | FaultWhat::AgentKill { .. }
             | FaultWhat::RackCrash { .. }
@@ -105,6 +107,27 @@ impl World {
         let together = |at: usize| if runs[at] { self.cuts.reach(at, &runs) + 1 } else { 0 };
         let most = (0..self.replicas.len()).map(together).max().unwrap_or(0);
         takes == 0 || takes + quorum > self.replicas.len() || most >= takes + quorum
+    }
+
+    /// Notes which replicas can lead, and since when: those that run and can exchange messages with a majority of
+    /// each list of voters. While a link or a disk is in trouble, none is sure to.
+    pub(super) fn note_fit(&mut self, now: Duration) {
+        let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_)));
+        let runs = self.who_runs();
+        let fit: Vec<bool> = (0..runs.len()).map(|at| is_calm && runs[at] && self.has_majority(at, &runs)).collect();
+        for (since, is_fit) in self.fit.iter_mut().zip(fit) {
+            *since = if is_fit { since.or(Some(now)) } else { None };
+        }
+    }
+
+    /// True when a replica hears a majority of the voters, and they hear it.
+    fn has_majority(&self, position: usize, runs: &[bool]) -> bool {
+        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
+        let reached = (0..runs.len()).filter(|at| *at == position || (runs[*at] && self.cuts.joins(position, *at)));
+        let ids: Vec<u64> = reached.filter_map(|at| id_of(self.ledger.shadows()[at].live())).collect();
+        let voters = self.ledger.voters_at(last);
+        let is_majority = |list: &Vec<u64>| list.iter().filter(|id| ids.contains(id)).count() * 2 > list.len();
+        !voters.is_empty() && voters.iter().all(is_majority)
     }
 
     /// Notes which machines cannot reach a quorum, and since when.

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::change::Trap;
 use super::late::ABSENT_LATE_MAX;
+use super::transfer::{Break, Lurking};
 use super::{Cuts, Violation, World};
 use crate::disk::Failing;
 use crate::facts::Fact;
@@ -29,6 +30,7 @@ pub(super) struct Striking {
     pub(super) racks: Vec<RackPower>,
     /// The leader loses power once a change of membership is half way.
     pub(super) trap: Option<Trap>,
+    pub(super) lurking: Lurking,
 }
 
 struct UnderWay {
@@ -84,7 +86,13 @@ impl Striking {
             replicas: vec![Power::default(); scenario.replicas.len()],
             racks: vec![RackPower::default(); scenario.racks.len()],
             trap: None,
+            lurking: Lurking::default(),
         }
+    }
+
+    /// What a fault did is to be taken back then.
+    pub(super) fn begun(&mut self, ends: Duration, undo: Undo) {
+        self.under_way.push(UnderWay { ends, undo });
     }
 
     /// True when nothing has to be taken back.
@@ -105,6 +113,8 @@ impl World {
         self.power_due(now)?;
         self.spring_trap(now)?;
         self.note_silences(now);
+        self.note_fit(now);
+        self.break_transfer(now)?;
         let mut later = vec![];
         while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
             let Some(mut fault) = self.striking.coming.pop_front() else { break };
@@ -124,6 +134,7 @@ impl World {
     pub(super) fn end_faults(&mut self, now: Duration) -> Result<(), Violation> {
         self.striking.coming.clear();
         self.striking.trap = None;
+        self.striking.lurking.clear();
         let mut stays_away =
             self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
         for fault in &mut self.striking.under_way {
@@ -307,6 +318,11 @@ impl World {
                 Some(Undo::Cut(self.cuts.around(&[rack], &self.cuts.other_replicas(&[]), *way)))
             }
             FaultWhat::Bridge { one, other, way } => Some(Undo::Cut(self.cuts.around(&[*one], &[*other], *way))),
+            FaultWhat::BreakTransfer { pieces, crash } => {
+                // It strikes, and is told, once there is one.
+                self.striking.lurking.add(Break { pieces: *pieces, crash: *crash, lasts: ends - now });
+                return Ok(true);
+            }
             FaultWhat::Hold { target } => {
                 let host = self.resolve(*target);
                 self.cuts.hold(&self.sim, host);

@@ -60,6 +60,7 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
         FaultWhat::Loss { .. }
         | FaultWhat::LeaderMinority { .. }
         | FaultWhat::QuorumLoss { .. }
+        | FaultWhat::BreakTransfer { .. }
         | FaultWhat::Backup
         | FaultWhat::Destroy { survivor: None }
         | FaultWhat::Workload => Ok(()),

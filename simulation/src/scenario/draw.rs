@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
-    restore, upgrade, workload,
+    restore, transfers, upgrade, workload,
 };
 use crate::seeded::Stream;
 
@@ -107,6 +107,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     membership::draw(&mut Stream::of(seed, "membership"), &mut scenario);
     restore::draw(&mut Stream::of(seed, "restore"), &mut scenario);
     upgrade::draw(&mut Stream::of(seed, "upgrade"), &mut scenario);
+    transfers::draw(&mut Stream::of(seed, "transfers"), &mut scenario);
     scenario
 }
 

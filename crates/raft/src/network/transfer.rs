@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use prost::Message as _;
+use quorate_planted::Bug;
 use quorate_proto::backup::Chain;
 use quorate_proto::raft::v1 as pb;
 use tokio::sync::mpsc;
@@ -102,7 +103,11 @@ impl<'a> Transfer<'a> {
             Some(mark) => {
                 self.link.shared.measures.snapshot_resumed(Way::Sent);
                 tracing::info!(target = self.link.target, pieces = here.pieces, "a transfer of a snapshot goes on");
-                (Rows::after(view, &mark.last), here.pieces, mark.chain)
+                let mut rows = Rows::after(view, &mark.last);
+                if quorate_planted::is(Bug::ResumeSkipsRow) {
+                    rows.next();
+                }
+                (rows, here.pieces, mark.chain)
             }
             // With the first piece the receiver drops whatever it has.
             None => (Rows::new(view), 0, Chain::default()),

@@ -105,6 +105,7 @@ impl Moves {
         match &mut fault.what {
             FaultWhat::Loss { .. }
             | FaultWhat::IsolateRegion { .. }
+            | FaultWhat::BreakTransfer { .. }
             | FaultWhat::Backup
             | FaultWhat::Destroy { survivor: None }
             | FaultWhat::Workload => true,
