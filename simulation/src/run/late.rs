@@ -141,8 +141,8 @@ impl World {
     /// What a class was to do first.
     fn planned(&self, class: Class) -> Option<FaultWhat> {
         let of_class = |fault: &&FaultPlan| fault.class == class;
-        // A backup is taken long before.
-        let shows = |fault: &&FaultPlan| class != Class::Restore || matches!(fault.what, FaultWhat::Destroy { .. });
+        // A backup is taken long before, and there may be no transfer any more.
+        let shows = |fault: &&FaultPlan| !matches!(fault.what, FaultWhat::Backup | FaultWhat::BreakTransfer { .. });
         self.scenario.faults.iter().filter(of_class).find(shows).map(|fault| fault.what.clone())
     }
 
