@@ -20,11 +20,13 @@ const BEYOND_BYTES: u64 = 1 << 32;
 /// Lines of a log that are shown when its process has ended by itself.
 const LOG_TAIL_LINES: usize = 15;
 
-/// Heartbeats and election times for round trips of up to 150 ms, as docs/cli.md advises.
-const SETTINGS: [(&str, &str); 3] = [
+/// Heartbeats and election times for round trips of up to 150 ms, as docs/cli.md advises; and what dies is a machine,
+/// whose tasks die with it.
+const SETTINGS: [(&str, &str); 4] = [
     ("QUORATE_SERVER_RAFT_HEARTBEAT", "160ms"),
     ("QUORATE_SERVER_RAFT_ELECTION_MIN", "1600ms"),
     ("QUORATE_SERVER_RAFT_ELECTION_MAX", "3200ms"),
+    ("QUORATE_AGENT_ON_EXIT", "kill"),
 ];
 
 /// What every machine is started with.

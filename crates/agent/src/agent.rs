@@ -8,16 +8,16 @@ use async_trait::async_trait;
 use quorate_client::agent_link::AgentLink;
 use quorate_proto::v1;
 use quorate_seams::{Clock, Entropy, Journal, Network, Shutdown};
-use quorate_state::AttemptId;
+use quorate_state::{AttemptId, Driver as Kind};
 
 use crate::blocking::blocking;
 use crate::config::{Config, Machine};
-use crate::driver::{Drivers, Leftover, Place};
+use crate::driver::{Drivers, Leftover, Place, Survivor};
 use crate::error::Error;
 use crate::identity::DataDir;
 use crate::journal::{self, Image};
 use crate::logs::Outputs;
-use crate::node::{Fixed, Node, leftover};
+use crate::node::{Fate, Fixed, Node, leftover};
 use crate::ops;
 use crate::reconcile::Desired;
 use crate::session::{Closed, Dial, Link, Session};
@@ -40,7 +40,7 @@ pub struct Seams {
     pub drivers: Arc<dyn Drivers>,
 }
 
-/// Runs an agent until it is asked to stop. Its attempts end with it.
+/// Runs an agent until it is asked to stop. Its attempts end with it, or go on, as their drivers say.
 ///
 /// # Errors
 /// What makes it impossible to start or to go on. Not reaching the control plane is no error.
@@ -69,23 +69,27 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
 
     let (journal, left, writer) = journal::open(journal, &*entropy, clock.clone(), metrics.clone(), &machine.boot_id)?;
     background.spawn(writer);
+    let survivors = survivors(&left, &*drivers, &machine).await;
+    let going_on: BTreeSet<AttemptId> = survivors.keys().copied().collect();
     let failed = |path: PathBuf| move |source| Error::DataDir { path, source };
-    let outputs = blocking(|| Outputs::open(data_dir.output(), config.limits.clone()));
+    let outputs = blocking(|| Outputs::open(data_dir.output(), config.limits.clone(), &going_on));
     let outputs = outputs.map_err(failed(data_dir.output()))?;
-    let (leftovers, alive) = recover(&left, &*drivers, &machine).await;
+    let (leftovers, alive) = recover(&left, &going_on, &*drivers, &machine).await;
     // Only now: what an earlier life left running may have been writing there.
-    let workspaces = blocking(|| Workspaces::open(data_dir.work())).map_err(failed(data_dir.work()))?;
+    let spared = survivors.values().map(|survivor| survivor.workspace.clone()).collect();
+    let workspaces = blocking(|| Workspaces::open(data_dir.work(), &spared)).map_err(failed(data_dir.work()))?;
     let workspaces = Arc::new(workspaces);
     let tidier = Tidier::start(outputs.clone(), workspaces.clone(), config.limits.attempts_max);
-    let tidier = tidier.map_err(failed(data_dir.work()))?;
+    let tidier = Arc::new(tidier.map_err(failed(data_dir.work()))?);
 
     tracing::info!(
         node = %config.node, cluster = %config.cluster, region = %config.region, %uuid,
-        journal = %left.journal, leftovers = left.attempts.len(), alive = alive.len(), "starting"
+        journal = %left.journal, leftovers = left.attempts.len(), going_on = going_on.len(), alive = alive.len(), "starting"
     );
     let place = Place { node: config.node.clone(), region: config.region.clone(), cluster: config.cluster.clone() };
     let session = Session::new(config.servers.clone(), Arc::new(Dialer { network }), entropy);
     let desired = Desired::resume(left.seen);
+    let boot_id = machine.boot_id.clone();
     let fixed = Fixed {
         config,
         uuid,
@@ -93,29 +97,63 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         journal_uuid: left.journal,
         place: Arc::new(place),
         clock,
-        drivers,
-        outputs,
-        workspaces,
-        tidier: Arc::new(tidier),
+        drivers: drivers.clone(),
+        outputs: outputs.clone(),
+        workspaces: workspaces.clone(),
+        tidier: tidier.clone(),
         metrics,
     };
     let mut node = Node::new(fixed, session, journal, left.cluster, desired);
     for (attempt, one) in left.attempts {
-        let alive = alive.contains(&attempt).then(|| leftovers.get(&attempt).cloned()).flatten();
-        node.inherit(attempt, one, alive);
+        let fate = match survivors.get(&attempt) {
+            Some(survivor) => {
+                let execution = match drivers.get(one.driver) {
+                    Some(driver) => driver.resume(attempt, &workspaces, &tidier).await,
+                    None => None,
+                };
+                if execution.is_none() {
+                    // Its output was taken for that of one that goes on.
+                    blocking(|| outputs.retire(attempt));
+                }
+                match (execution, leftover(attempt, &one, &boot_id)) {
+                    (Some(execution), _) => Fate::GoesOn(execution, survivor.on_node_loss),
+                    (None, Some(leftover)) => Fate::Left(leftover),
+                    (None, None) => Fate::Gone,
+                }
+            }
+            None => {
+                let alive = alive.contains(&attempt).then(|| leftovers.get(&attempt).cloned()).flatten();
+                alive.map_or(Fate::Gone, Fate::Left)
+            }
+        };
+        node.inherit(attempt, one, fate);
     }
     Box::pin(node.run(shutdown)).await
+}
+
+/// What goes on of what an earlier life left, or can be told of.
+async fn survivors(left: &Image, drivers: &dyn Drivers, machine: &Machine) -> BTreeMap<AttemptId, Survivor> {
+    let mut survivors = BTreeMap::new();
+    // Asked even when there is nothing: a driver may have what no journal knows.
+    for kind in [Kind::Process, Kind::Noop] {
+        let Some(driver) = drivers.get(kind) else { continue };
+        let of_it = left.attempts.iter().filter(|(_, one)| one.driver == kind);
+        let some = of_it.filter_map(|(attempt, one)| leftover(*attempt, one, &machine.boot_id)).collect();
+        survivors.extend(driver.survivors(some).await.into_iter().map(|survivor| (survivor.attempt, survivor)));
+    }
+    survivors
 }
 
 /// Ends what an earlier life left running. What is asked about, and what is not certainly gone.
 async fn recover(
     left: &Image,
+    going_on: &BTreeSet<AttemptId>,
     drivers: &dyn Drivers,
     machine: &Machine,
 ) -> (BTreeMap<AttemptId, Leftover>, BTreeSet<AttemptId>) {
     let mut leftovers = BTreeMap::new();
     let mut by_driver: BTreeMap<_, Vec<Leftover>> = BTreeMap::new();
-    for (attempt, one) in &left.attempts {
+    for (attempt, one) in left.attempts.iter().filter(|(attempt, _)| !going_on.contains(attempt)) {
         if let Some(leftover) = leftover(*attempt, one, &machine.boot_id) {
             leftovers.insert(*attempt, leftover.clone());
             by_driver.entry(one.driver).or_default().push(leftover);

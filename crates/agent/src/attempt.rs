@@ -78,6 +78,11 @@ pub(crate) async fn live(
     }
 }
 
+/// Lives what an earlier life of the agent began.
+pub(crate) async fn go_on(line: Line, execution: Box<dyn Execution>, wish: watch::Receiver<Wish>, grace: Duration) {
+    watch_over(&line, execution, wish, grace).await;
+}
+
 async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: watch::Receiver<Wish>, grace: Duration) {
     let mut done = Wish::Run;
     let mut stopped = false;

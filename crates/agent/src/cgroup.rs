@@ -7,11 +7,12 @@
 //! the same, and then nothing has to be written but the process itself.
 //!
 //! **Invariant:** cells of an earlier life of this agent are killed before the first process of this one
-//! starts, and none of them is used again. The agent's lock on its data directory is taken before.
+//! starts, unless their attempts go on, and none of them is used for another. The agent's lock on its data directory is taken before.
 
 mod cell;
 mod hierarchy;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
@@ -23,6 +24,8 @@ use quorate_state::{NodeName, Resources};
 
 pub(crate) use cell::Cell;
 use hierarchy::{Controllers, Hierarchy};
+
+use crate::driver::process::shim::Held;
 
 /// Begins the name of every agent's group.
 const PREFIX: &str = "quorate-";
@@ -67,14 +70,17 @@ pub(crate) struct Cgroups {
     life: String,
     processes_max: u64,
     free: Mutex<Vec<cell::Room>>,
+    /// Cells of earlier lives whose attempts go on.
+    spared: BTreeSet<String>,
 }
 
 impl Cgroups {
-    /// Finds out what there is, and kills what an earlier life left. None: nothing can be used.
+    /// Finds out what there is, and kills what an earlier life left, except in the cells `spared`. None: nothing can
+    /// be used.
     ///
     /// # Errors
     /// Why it cannot be used as it has to be.
-    pub(crate) fn open(options: &Options) -> Result<Option<Arc<Self>>, String> {
+    pub(crate) fn open(options: &Options, spared: BTreeSet<String>) -> Result<Option<Arc<Self>>, String> {
         if options.mode == Use::Off {
             return Ok(None);
         }
@@ -110,7 +116,7 @@ impl Cgroups {
         let (namespace, now) = (namespace(), began(process));
         let life = format!("{namespace:x}-{process}-{now}-");
         for hierarchy in &hierarchies {
-            hierarchy.end_others(&life);
+            hierarchy.end_others(&life, &spared);
             hierarchy::sweep(&hierarchy.dir, |cell| {
                 let mut parts = cell.split('-');
                 // What other namespaces call a process is nothing to us: whoever is there may live.
@@ -123,14 +129,15 @@ impl Cgroups {
             });
         }
         Ok((!hierarchies.is_empty()).then(|| {
-            Arc::new(Self { hierarchies, life, processes_max: options.processes_max, free: Mutex::default() })
+            let (processes_max, free) = (options.processes_max, Mutex::default());
+            Arc::new(Self { hierarchies, life, processes_max, free, spared })
         }))
     }
 
     /// True when nothing of an earlier life is left in any group.
     pub(crate) fn others_are_gone(&self) -> bool {
         // Each look ends what has come to its end: a group can be removed once it is empty.
-        self.hierarchies.iter().filter(|hierarchy| !hierarchy.end_others(&self.life)).count() == 0
+        self.hierarchies.iter().filter(|hierarchy| !hierarchy.end_others(&self.life, &self.spared)).count() == 0
     }
 
     /// A cell for an attempt with these resources; zero means without a limit.
@@ -146,6 +153,11 @@ impl Cgroups {
         let mut room = cell::Room::make(&self.hierarchies, &name)?;
         room.limit(resources, self.processes_max)?;
         Ok(Cell::new(self.clone(), room))
+    }
+
+    /// The cell of an attempt that has outlived an agent.
+    pub(crate) fn adopt(self: &Arc<Self>, held: &Held) -> Cell {
+        Cell::known(self.clone(), cell::Room::of(&self.hierarchies, held))
     }
 
     /// Takes back an empty one.
@@ -165,9 +177,8 @@ impl Drop for Cgroups {
     fn drop(&mut self) {
         self.lock().clear();
         for hierarchy in &self.hierarchies {
-            // No cell has such a name, so all are ended.
-            hierarchy.end_others("/");
-            // Fails while something is left in it, which the next life ends.
+            hierarchy.remove_empty();
+            // Fails while something is left in it, which the next life ends or takes over.
             let _ = fs::remove_dir(&hierarchy.dir);
         }
     }

@@ -6,11 +6,16 @@
 pub mod noop;
 pub mod process;
 
+pub use process::shim;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use quorate_state::{AttemptId, ClusterName, Driver as Kind, Exit, NodeName, RegionName, TaskId, Usage};
+use quorate_seams::BootInstant;
+use quorate_state::{
+    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, RegionName, TaskId, Token, Usage,
+};
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
@@ -33,8 +38,8 @@ impl Drivers for BTreeMap<Kind, Arc<dyn Driver>> {
 }
 
 /// The drivers of a real node.
-pub fn system(groups: cgroup::Options) -> Result<Arc<dyn Drivers>, Error> {
-    let process: Arc<dyn Driver> = Arc::new(process::ProcessDriver::new(groups)?);
+pub fn system(groups: cgroup::Options, shims: shim::Options) -> Result<Arc<dyn Drivers>, Error> {
+    let process: Arc<dyn Driver> = Arc::new(process::ProcessDriver::new(groups, shims)?);
     let noop: Arc<dyn Driver> = Arc::new(noop::NoopDriver);
     Ok(Arc::new(BTreeMap::from([(Kind::Process, process), (Kind::Noop, noop)])))
 }
@@ -99,6 +104,10 @@ pub struct Ending {
     pub message: Option<Arc<str>>,
     /// What it used.
     pub usage: Usage,
+    /// It had been told to end, by this agent or by one before it.
+    pub asked: bool,
+    /// It was killed because the lease was over, without an agent.
+    pub fenced: bool,
 }
 
 /// What an execution does by itself.
@@ -116,12 +125,39 @@ pub trait Driver: Send + Sync + 'static {
     /// Starts an attempt; it runs when this returns.
     async fn start(&self, start: Start) -> Result<Box<dyn Execution>, NotStarted>;
 
+    /// Whether its attempts go on when the agent ends, and can be taken over by the next one.
+    fn outlives(&self) -> bool {
+        false
+    }
+
+    /// The node's lease lasts until then, as far as is known now. Does not wait.
+    fn lease(&self, _deadline: BootInstant) {}
+
+    /// Finds those of an earlier life's attempts that go on, or of which it can be said how they ended, and ends those
+    /// of the driver's attempts that are not among `leftovers`. Called once, before anything else.
+    async fn survivors(&self, _leftovers: Vec<Leftover>) -> Vec<Survivor> {
+        Vec::new()
+    }
+
+    /// Takes a survivor over. None: it cannot be.
+    async fn resume(
+        &self,
+        _attempt: AttemptId,
+        _workspaces: &Workspaces,
+        _tidier: &Arc<Tidier>,
+    ) -> Option<Box<dyn Execution>> {
+        None
+    }
+
+    /// Nobody will ask for this attempt again, in this life of the agent or the next. Does not wait.
+    fn forget(&self, _attempt: AttemptId, _token: Token) {}
+
     /// Ends what an earlier life of this agent may have left running, waits for a bounded time, and
     /// names those that are not certainly gone.
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId>;
 }
 
-/// One attempt that runs. Dropping it kills it; what it had on the disk is given back when it is
+/// One attempt that runs. Dropping it kills it, unless its driver's attempts outlive the agent; what it had on the disk is given back when it is
 /// dropped after an event that says it is gone, so the event can be told first.
 #[async_trait]
 pub trait Execution: Send {
@@ -146,10 +182,23 @@ pub trait Execution: Send {
 pub struct Leftover {
     /// Which.
     pub attempt: AttemptId,
+    /// Its fencing token.
+    pub token: Token,
     /// Its main process and when that began, if that was written down.
     pub process: Option<(u32, u64)>,
     /// The machine has not been booted since.
     pub same_boot: bool,
+}
+
+/// An attempt that has outlived the agent that started it, or has ended since.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Survivor {
+    /// Which.
+    pub attempt: AttemptId,
+    /// What the end of this node's lease means for it.
+    pub on_node_loss: OnNodeLoss,
+    /// The name of its working directory.
+    pub workspace: String,
 }
 
 /// The same for all attempts of a task: what a sink recognises a repeated write by.

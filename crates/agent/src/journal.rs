@@ -7,7 +7,8 @@
 //! other facts (the process's number, its outcome) only spare questions: losing one costs a search
 //! or a repeated attempt, never a second copy, and nobody waits for them.
 //!
-//! Facts that arrive while an append is under way share the next one.
+//! Facts that arrive while an append is under way share the next one. Those that nobody waits for wait themselves, for a
+//! while, for one that somebody does: each append is a sync of the disk.
 
 mod image;
 mod row;
@@ -31,6 +32,10 @@ const FACTS_PER_RECORD_MAX: usize = 512;
 /// Facts appended since the last compaction before the next one is due.
 const FACTS_UNTIL_COMPACTION: usize = 50_000;
 
+/// Facts that nobody waits for are durable after this at the latest, if the disk is up to it. What it delays is that
+/// attempts are forgotten.
+const COMPANY_WAIT: Duration = Duration::from_millis(20);
+
 /// How far the journal is durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Progress {
@@ -50,6 +55,9 @@ pub struct Journal {
 #[derive(Debug, Default)]
 struct Queue {
     waiting: Mutex<Waiting>,
+    /// Something came that somebody waits for,
+    awaited: Notify,
+    /// or something else.
     arrived: Notify,
 }
 
@@ -96,11 +104,23 @@ pub fn open(
 impl Journal {
     /// Hands facts in, in order; they are durable once [`Self::durable`] of the position returned is.
     pub fn push(&self, facts: impl IntoIterator<Item = Fact>) -> u64 {
+        let position = self.hand_in(facts);
+        self.queue.awaited.notify_one();
+        position
+    }
+
+    /// The same for facts that need not be durable at once: they go with others, or a little later.
+    pub fn note(&self, facts: impl IntoIterator<Item = Fact>) -> u64 {
+        let position = self.hand_in(facts);
+        self.queue.arrived.notify_one();
+        position
+    }
+
+    fn hand_in(&self, facts: impl IntoIterator<Item = Fact>) -> u64 {
         let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
         let before = waiting.facts.len();
         waiting.facts.extend(facts);
         waiting.position += (waiting.facts.len() - before) as u64;
-        self.queue.arrived.notify_one();
         waiting.position
     }
 
@@ -135,7 +155,13 @@ struct Writer {
 impl Writer {
     async fn run(mut self, progress: watch::Sender<Progress>) {
         loop {
-            self.queue.arrived.notified().await;
+            tokio::select! {
+                biased;
+                () = self.queue.awaited.notified() => {}
+                () = self.queue.arrived.notified() => {
+                    let _ = tokio::time::timeout(COMPANY_WAIT, self.queue.awaited.notified()).await;
+                }
+            }
             let (facts, position) = {
                 let mut waiting = self.queue.waiting.lock().unwrap_or_else(PoisonError::into_inner);
                 (std::mem::take(&mut waiting.facts), waiting.position)

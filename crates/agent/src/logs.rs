@@ -2,12 +2,14 @@
 //!
 //! Processes write to the files themselves, so nothing of the agent stands in their way. What is too
 //! old is cut out of the front of the file as a hole: its room is free, and the offsets of what is
-//! left stay what they were, which is what a reader that follows needs. `place` finds where a reader begins
-//! who wants the last lines or what is new.
+//! left stay what they were, which is what a reader that follows needs. `pairs` sees to the files, `silent` remembers
+//! who wrote nothing; `place` finds where a reader begins who wants the last lines or what is new.
 
+mod pairs;
 mod place;
+mod silent;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
@@ -23,14 +25,14 @@ use tokio::sync::{Semaphore, mpsc};
 
 use crate::blocking::blocking;
 use crate::config::Limits;
+use pairs::{age_ms, is_still};
 use place::{MARKS_ENDED_MAX, Marks, last_lines};
+use silent::Silent;
 
 /// Ending of the file of an attempt's standard output.
 pub(crate) const STDOUT: &str = "out";
 /// Ending of the file of an attempt's standard error.
 pub(crate) const STDERR: &str = "err";
-/// A run's directory may be cleaned away at the instant a new file wants to be made in it.
-const CREATE_TRIES: u32 = 5;
 
 /// Bytes in one answer, whatever was asked for.
 const CHUNK_BYTES_MAX: usize = 256 << 10;
@@ -51,6 +53,9 @@ pub struct Outputs {
     root: PathBuf,
     limits: Limits,
     kept: Mutex<Kept>,
+    silent: Mutex<Silent>,
+    /// Held while the beginning of an output is cut out.
+    cutting: Mutex<()>,
     reads: Arc<Semaphore>,
 }
 
@@ -58,9 +63,14 @@ pub struct Outputs {
 struct Kept {
     /// Attempts that are not over.
     live: BTreeMap<AttemptId, Driver>,
-    /// Ended ones with files, the oldest first, and the bytes of each.
+    /// Ended ones, the oldest first, and the bytes of each.
     ended: VecDeque<(AttemptId, u64)>,
     bytes: u64,
+    /// Those of `ended` that wrote nothing and have files, the oldest first.
+    silent: VecDeque<AttemptId>,
+    /// Those of `ended` that wrote nothing and whose files another attempt has, with the instant of their end in
+    /// milliseconds since the Unix epoch.
+    given: BTreeMap<AttemptId, u64>,
     /// When standard output and standard error grew, of all that have files and live or lived in this
     /// agent's life.
     marks: BTreeMap<AttemptId, [Marks; 2]>,
@@ -70,6 +80,17 @@ impl Kept {
     /// True when there is more than may be kept.
     fn excess(&self, limits: &Limits) -> bool {
         self.ended.len() > limits.logs_kept_max || self.bytes > limits.logs_bytes_max
+    }
+
+    /// Keeps the oldest no longer: which it is, and whether it has files to remove.
+    fn drop_oldest(&mut self) -> Option<(AttemptId, bool)> {
+        let (oldest, bytes) = self.ended.pop_front()?;
+        self.bytes -= bytes;
+        self.marks.remove(&oldest);
+        if self.silent.front() == Some(&oldest) {
+            self.silent.pop_front();
+        }
+        Some((oldest, self.given.remove(&oldest).is_none()))
     }
 }
 
@@ -107,50 +128,42 @@ pub enum Unavailable {
 }
 
 impl Outputs {
-    /// The outputs below `root`, what earlier lives left included.
-    pub fn open(root: PathBuf, limits: Limits) -> io::Result<Arc<Self>> {
+    /// The outputs below `root`, what earlier lives left included; all have ended but those of `live`.
+    pub fn open(root: PathBuf, limits: Limits, live: &BTreeSet<AttemptId>) -> io::Result<Arc<Self>> {
         std::fs::create_dir_all(&root)?;
+        // Named to processes that stand in other directories.
+        let root = root.canonicalize()?;
         let mut found = Vec::new();
         for run in std::fs::read_dir(&root)?.flatten() {
             let Some(id) = run.file_name().to_str().and_then(|name| name.parse::<RunId>().ok()) else { continue };
             for file in std::fs::read_dir(run.path())?.flatten() {
-                // Both files of an attempt are made together.
+                // Both files of an attempt are there together.
                 let Some(attempt) = file.file_name().to_str().and_then(|name| parse_name(id, name)) else { continue };
-                let age = file.metadata().and_then(|metadata| metadata.modified());
-                found.push((age.unwrap_or(SystemTime::UNIX_EPOCH), attempt));
+                found.push((file.metadata().map_or(0, |metadata| age_ms(&metadata)), attempt));
             }
+            // Fails unless it is empty.
+            let _ = std::fs::remove_dir(run.path());
         }
+        let with_files: BTreeSet<AttemptId> = found.iter().map(|(_, attempt)| *attempt).collect();
+        let (silent, given) = Silent::open(&root);
+        // One that has files after all may have written to them.
+        let given: BTreeMap<AttemptId, u64> = given
+            .into_iter()
+            .filter(|(_, attempt)| !with_files.contains(attempt))
+            .map(|(ended_ms, attempt)| (attempt, ended_ms))
+            .collect();
+        found.extend(given.iter().map(|(attempt, ended_ms)| (*ended_ms, *attempt)));
         found.sort_unstable();
         let reads = Arc::new(Semaphore::new(READS_MAX));
-        let outputs = Self { root, limits, kept: Mutex::default(), reads };
-        let outputs = Arc::new(outputs);
-        for (_, attempt) in found {
+        let kept = Kept { given, ..Kept::default() };
+        let (kept, silent) = (Mutex::new(kept), Mutex::new(silent));
+        let outputs = Arc::new(Self { root, limits, kept, silent, cutting: Mutex::default(), reads });
+        for (_, attempt) in found.into_iter().filter(|(_, attempt)| !live.contains(attempt)) {
             outputs.retire(attempt);
         }
+        let given = outputs.lock().given.clone();
+        outputs.silent().rewrite(given.into_iter().map(|(attempt, ended_ms)| (ended_ms, attempt)))?;
         Ok(outputs)
-    }
-
-    /// Files for an attempt's standard output and error, open for appending: that is what lets the
-    /// agent drop the beginning of a file that a process writes.
-    pub fn create(&self, attempt: AttemptId) -> io::Result<(File, File)> {
-        let open = |ending| {
-            let path = self.path(attempt, ending);
-            let mut tries = 0;
-            loop {
-                match File::options().create(true).append(true).open(&path) {
-                    Err(error) if error.kind() == io::ErrorKind::NotFound && tries < CREATE_TRIES => tries += 1,
-                    outcome => return outcome,
-                }
-                std::fs::create_dir_all(path.parent().unwrap_or(&self.root))?;
-            }
-        };
-        Ok((open(STDOUT)?, open(STDERR)?))
-    }
-
-    fn path(&self, attempt: AttemptId, ending: &str) -> PathBuf {
-        let AttemptId { task, number } = attempt;
-        let name = format!("{}.{}.{number}.{ending}", task.step, task.index);
-        self.root.join(task.run.to_string()).join(name)
     }
 
     /// The attempt is about to start: readers may wait for its output from now on.
@@ -166,11 +179,16 @@ impl Outputs {
     /// Its processes are gone: its output stays for a while, and what is then too much goes. Waits
     /// for the disk.
     pub fn retire(&self, attempt: AttemptId) {
-        let bytes = [STDOUT, STDERR].iter().filter_map(|ending| held(&self.path(attempt, ending)).ok()).sum();
+        let files = [STDOUT, STDERR].map(|ending| std::fs::metadata(self.path(attempt, ending)).ok());
+        let bytes = files.iter().flatten().map(held).sum();
+        let is_silent = files.iter().all(|file| file.as_ref().is_some_and(|metadata| metadata.len() == 0));
         {
             let mut kept = self.lock();
             kept.ended.push_back((attempt, bytes));
             kept.bytes += bytes;
+            if is_silent {
+                kept.silent.push_back(attempt);
+            }
             let marks = kept.marks.get_mut(&attempt).into_iter().flatten();
             marks.for_each(|marks| marks.thin(MARKS_ENDED_MAX));
         }
@@ -180,27 +198,32 @@ impl Outputs {
     /// Removes the oldest outputs until the rest is within the limits.
     fn clean(&self) {
         loop {
-            let oldest = {
+            let (oldest, has_files) = {
                 let mut kept = self.lock();
                 if !kept.excess(&self.limits) {
-                    return;
+                    break;
                 }
-                let Some((oldest, bytes)) = kept.ended.pop_front() else { return };
-                kept.bytes -= bytes;
-                kept.marks.remove(&oldest);
+                let Some(oldest) = kept.drop_oldest() else { break };
                 oldest
             };
-            for ending in [STDOUT, STDERR] {
-                let _ = std::fs::remove_file(self.path(oldest, ending));
+            if has_files {
+                self.remove_files_of(oldest);
             }
-            // Fails while other attempts of the run are kept, as it should.
-            let _ = self.path(oldest, STDOUT).parent().map(std::fs::remove_dir);
+            self.remove_directory_of(oldest);
+        }
+        let mut silent = self.silent();
+        if silent.is_long(self.limits.logs_kept_max) {
+            let given = self.lock().given.clone();
+            if let Err(error) = silent.rewrite(given.into_iter().map(|(attempt, ended_ms)| (ended_ms, attempt))) {
+                tracing::warn!(%error, "the list of attempts without output only grows");
+            }
         }
     }
 
     /// Looks after a growing output: notes how long it is by now, and cuts its beginning out when it is
     /// over `log_bytes_max`.
     pub fn trim(&self, attempt: AttemptId) {
+        let _cutting = self.cutting();
         for (stream, ending) in [STDOUT, STDERR].into_iter().enumerate() {
             let path = self.path(attempt, ending);
             let cut = std::fs::metadata(&path).and_then(|metadata| {
@@ -210,7 +233,7 @@ impl Outputs {
             });
             match cut {
                 Ok(()) => {}
-                // It ended meanwhile and was removed as one of the oldest.
+                // It ended meanwhile, and its files are removed or another's.
                 Err(error) if error.kind() == io::ErrorKind::NotFound => {}
                 Err(error) => tracing::warn!(?attempt, %error, "its output cannot be kept within agent.log_bytes_max"),
             }
@@ -238,7 +261,8 @@ impl Outputs {
         since_ms: Option<u64>,
     ) -> Result<u64, Unavailable> {
         let (at, ending) = ending(stream)?;
-        let file = match File::open(self.path(attempt, ending)) {
+        let path = self.path(attempt, ending);
+        let file = match File::open(&path) {
             Ok(file) => file,
             // All that there will be is new. Reading says why there is nothing, if it is not that.
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(0),
@@ -256,7 +280,7 @@ impl Outputs {
         if let Some(lines) = tail_lines {
             place = place.max(last_lines(&file, metadata.len(), lines)?);
         }
-        Ok(place)
+        Ok(if is_still(&path, &metadata) { place } else { 0 })
     }
 
     /// Reads at most `bytes_max` bytes from `offset` on.
@@ -273,23 +297,37 @@ impl Outputs {
         if live == Some(Driver::Noop) {
             return Err(Unavailable::NoLogs);
         }
-        let file = match File::open(self.path(attempt, ending)) {
+        let path = self.path(attempt, ending);
+        let file = match File::open(&path) {
             Ok(file) => file,
             // It waits for its start.
             Err(error) if error.kind() == io::ErrorKind::NotFound && live.is_some() => {
                 return Ok(Piece { offset, data: Vec::new(), end: false });
             }
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Unavailable::UnknownAttempt),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return self.without_files(attempt, offset),
             Err(error) => return Err(error.into()),
         };
-        let length = file.metadata()?.len();
+        let metadata = file.metadata()?;
+        let length = metadata.len();
         let offset = after_hole(&file, offset, length)?;
         let room = usize::try_from(length.saturating_sub(offset)).unwrap_or(usize::MAX);
         let mut data = vec![0; room.min(bytes_max).min(CHUNK_BYTES_MAX)];
         let read = file.read_at(&mut data, offset)?;
         data.truncate(read);
+        // Otherwise it is another attempt's by now, and so may be what was read.
+        if !is_still(&path, &metadata) {
+            return self.without_files(attempt, offset);
+        }
         let end = live.is_none() && offset + read as u64 >= length;
         Ok(Piece { offset, data, end })
+    }
+
+    /// What there is to read of an attempt that has ended and has no files.
+    fn without_files(&self, attempt: AttemptId, offset: u64) -> Result<Piece, Unavailable> {
+        match self.lock().given.contains_key(&attempt) {
+            true => Ok(Piece { offset, data: Vec::new(), end: true }),
+            false => Err(Unavailable::UnknownAttempt),
+        }
     }
 
     /// Answers a request over `session`, without keeping the caller waiting.
@@ -338,6 +376,14 @@ impl Outputs {
     fn lock(&self) -> MutexGuard<'_, Kept> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+
+    fn silent(&self) -> MutexGuard<'_, Silent> {
+        self.silent.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn cutting(&self) -> MutexGuard<'_, ()> {
+        self.cutting.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 /// The attempt whose standard output a file of this name holds.
@@ -349,9 +395,9 @@ fn parse_name(run: RunId, name: &str) -> Option<AttemptId> {
 }
 
 /// Bytes that a file takes on the disk: what was cut out does not count.
-fn held(path: &Path) -> io::Result<u64> {
+fn held(metadata: &Metadata) -> u64 {
     use std::os::unix::fs::MetadataExt as _;
-    std::fs::metadata(path).map(|metadata| metadata.blocks() * 512)
+    metadata.blocks() * 512
 }
 
 /// Frees all but the last `bytes_max` bytes of a file of `length`, in whole blocks.

@@ -16,7 +16,7 @@ use std::time::Duration;
 use quorate_planted::Bug;
 use quorate_proto::v1;
 use quorate_seams::{BootInstant, Clock, Shutdown};
-use quorate_state::{AttemptId, ClusterId, OnNodeLoss, Uuid};
+use quorate_state::{AttemptId, ClusterId, Driver, OnNodeLoss, Uuid};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 
@@ -34,9 +34,9 @@ use crate::session::{Session, SessionEvent};
 use crate::telemetry::Metrics;
 use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
-use tracked::{Cause, Tracked};
+use tracked::{Cause, Standing, Tracked};
 
-pub(crate) use happened::leftover;
+pub(crate) use happened::{Fate, leftover};
 
 /// Events of attempts that wait for the loop; the attempts wait when it is full.
 pub(crate) const EVENTS_MAX: usize = 1_024;
@@ -379,14 +379,16 @@ impl Node {
     }
 
     fn wish_all(&mut self, wish: Wish) {
+        let ends = |one: &Tracked| !one.is_over() && !self.outlives(one);
         let live: Vec<AttemptId> =
-            self.attempts.iter().filter(|(_, one)| !one.is_over()).map(|(attempt, _)| *attempt).collect();
+            self.attempts.iter().filter(|(_, one)| ends(one)).map(|(attempt, _)| *attempt).collect();
         for attempt in live {
             self.wish(attempt, wish, Cause::Shutdown);
         }
     }
 
-    /// Tasks die with their agent: they are asked first, and what became of them is told.
+    /// Tasks that go on without their agent are left alone; the others are asked to end first, and what became of
+    /// them is told.
     fn begin_stop(&mut self) -> Turn {
         let grace = self.fixed.config.limits.shutdown_grace;
         let now = self.fixed.clock.boot();
@@ -396,11 +398,32 @@ impl Node {
         Turn::More
     }
 
-    /// Asked to stop, nothing runs, and what is to be told was told, or there is nobody to tell.
+    /// Asked to stop, nothing runs that ends with us, and what is to be told was told, or there is nobody to tell.
     fn is_done(&self) -> bool {
-        let quiet = self.attempts.values().all(Tracked::is_gone);
+        if self.stopping.is_none() {
+            return false;
+        }
+        // One that is about to run is waited for: the next life had rather find it than wonder.
+        let goes_on =
+            |one: &Tracked| matches!(one.standing, Standing::Running | Standing::Stopping) && self.outlives(one);
+        let quiet = self.attempts.values().all(|one| one.is_gone() || goes_on(one));
         let told = self.outbox.is_empty() || matches!(self.talk, Talk::Silent);
-        self.stopping.is_some() && quiet && told
+        quiet && told
+    }
+
+    /// Whether an attempt goes on when this agent ends.
+    fn outlives(&self, one: &Tracked) -> bool {
+        self.fixed.drivers.get(one.driver).is_some_and(|driver| driver.outlives())
+    }
+
+    /// The drivers hear until when the lease lasts.
+    fn lease_changed(&self) {
+        let Some(deadline) = self.fence.deadline() else { return };
+        for kind in [Driver::Process, Driver::Noop] {
+            if let Some(driver) = self.fixed.drivers.get(kind) {
+                driver.lease(deadline);
+            }
+        }
     }
 
     /// The journal's last facts spare the next life some questions.

@@ -14,9 +14,12 @@ pub(crate) const REPORTS_PER_BATCH_MAX: usize = 512;
 /// Batches sent and not answered. Two keep the line busy; more would only be smaller.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
-/// How long news waits for company while more is on its way. What it costs one task is less than a
-/// round of consensus; what it saves is a round for each.
+/// How long news waits for company for each start that is on its way. What it costs one task is less than a
+/// round of consensus; what it saves is a round for each. A start takes about as long, so that nobody waits for the room that
+/// is told of here longer than those before him take anyway.
 const LINGER: Duration = Duration::from_millis(3);
+/// No more starts than these are waited for.
+const COMING_MAX: u32 = 10;
 /// With this much news, more company saves nothing.
 const COMPANY_MAX: usize = 128;
 
@@ -51,16 +54,18 @@ impl Outbox {
         }
     }
 
-    /// How long the next batch should wait; none when there is none to send, or enough is in flight.
-    pub(crate) fn due(&self, now: BootInstant, more_is_coming: bool) -> Option<Duration> {
+    /// How long the next batch should wait while so many attempts are about to have news; none when there is none to
+    /// send, or enough is in flight.
+    pub(crate) fn due(&self, now: BootInstant, coming: usize) -> Option<Duration> {
         if self.news.is_empty() || self.in_flight.len() >= BATCHES_IN_FLIGHT_MAX {
             return None;
         }
-        let alone = self.in_flight.is_empty() && !more_is_coming;
+        let alone = self.in_flight.is_empty() && coming == 0;
         if alone || self.news.len() >= COMPANY_MAX {
             return Some(Duration::ZERO);
         }
-        Some(LINGER.saturating_sub(now.since(self.since)))
+        let linger = LINGER * u32::try_from(coming).unwrap_or(COMING_MAX).clamp(1, COMING_MAX);
+        Some(linger.saturating_sub(now.since(self.since)))
     }
 
     /// Attempts for the next batch.
@@ -129,20 +134,22 @@ mod tests {
     fn news_of_one_attempt_is_told_once_per_batch() {
         let mut outbox = outbox([1, 2, 1]);
         assert_eq!(outbox.next(), [attempt(1), attempt(2)]);
-        assert_eq!(outbox.due(NOW, false), None);
+        assert_eq!(outbox.due(NOW, 0), None);
     }
 
     #[test]
     fn news_waits_for_company_only_while_more_is_coming() {
         let mut outbox = outbox([1]);
         let after = |time| NOW + time;
-        assert_eq!(outbox.due(NOW, false), Some(Duration::ZERO), "a single task waits for nothing");
-        assert_eq!(outbox.due(NOW, true), Some(LINGER));
+        assert_eq!(outbox.due(NOW, 0), Some(Duration::ZERO), "a single task waits for nothing");
+        assert_eq!(outbox.due(NOW, 1), Some(LINGER));
+        assert_eq!(outbox.due(NOW, 4), Some(4 * LINGER), "as long as it takes that more are started");
+        assert_eq!(outbox.due(NOW, 1_000), Some(COMING_MAX * LINGER));
         outbox.mark(attempt(2), after(LINGER / 2));
-        assert_eq!(outbox.due(after(LINGER / 2), true), Some(LINGER / 2), "the oldest counts");
-        assert_eq!(outbox.due(after(LINGER * 2), true), Some(Duration::ZERO));
+        assert_eq!(outbox.due(after(LINGER / 2), 1), Some(LINGER / 2), "the oldest counts");
+        assert_eq!(outbox.due(after(LINGER * 2), 1), Some(Duration::ZERO));
         (0..COMPANY_MAX as u32).for_each(|step| outbox.mark(attempt(step), NOW));
-        assert_eq!(outbox.due(NOW, true), Some(Duration::ZERO));
+        assert_eq!(outbox.due(NOW, 1_000), Some(Duration::ZERO));
     }
 
     #[test]
@@ -154,10 +161,10 @@ mod tests {
             outbox.sent(vec![told(step)]);
         }
         outbox.mark(attempt(8), NOW);
-        assert_eq!(outbox.due(NOW + LINGER, false), None);
+        assert_eq!(outbox.due(NOW + LINGER, 0), None);
         assert_eq!(outbox.answered(1), [told(0)]);
-        assert_eq!(outbox.due(NOW, false), Some(LINGER), "the answer to the other may bring more");
-        assert_eq!(outbox.due(NOW + LINGER, false), Some(Duration::ZERO));
+        assert_eq!(outbox.due(NOW, 0), Some(LINGER), "the answer to the other may bring more");
+        assert_eq!(outbox.due(NOW + LINGER, 0), Some(Duration::ZERO));
     }
 
     #[test]

@@ -3,6 +3,7 @@
 //! Making and removing a directory takes a file system longer than starting a small program takes
 //! the kernel. Most tasks leave nothing behind, so theirs go to the next.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
@@ -38,13 +39,21 @@ pub struct Workspace {
 }
 
 impl Workspaces {
-    /// Begins with none: what an earlier life left below `root` is removed.
-    pub fn open(root: PathBuf) -> io::Result<Self> {
-        match std::fs::remove_dir_all(&root) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
-            Ok(()) | Err(_) => {}
-        }
+    /// Begins with none free: what an earlier life left below `root` is removed, except for those `spared` by
+    /// name, in which attempts go on.
+    pub fn open(root: PathBuf, spared: &BTreeSet<String>) -> io::Result<Self> {
         std::fs::create_dir_all(&root)?;
+        for entry in std::fs::read_dir(&root)? {
+            let entry = entry?;
+            if entry.file_name().to_str().is_some_and(|name| spared.contains(name)) {
+                continue;
+            }
+            let remove = if entry.file_type()?.is_dir() { std::fs::remove_dir_all } else { std::fs::remove_file };
+            match remove(entry.path()) {
+                Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+                Ok(()) | Err(_) => {}
+            }
+        }
         // Tasks name it in their environment and may change directory, so it must not depend on ours.
         Ok(Self { root: root.canonicalize()?, pool: Mutex::default() })
     }
@@ -54,10 +63,24 @@ impl Workspaces {
         if let Some(free) = self.lock().free.pop() {
             return Ok(free);
         }
-        let path = self.root.join(MADE.fetch_add(1, Ordering::Relaxed).to_string());
-        std::fs::create_dir(&path)?;
-        let pristine = looks(&path)?;
-        Ok(Workspace { path, pristine })
+        loop {
+            let path = self.root.join(MADE.fetch_add(1, Ordering::Relaxed).to_string());
+            match std::fs::create_dir(&path) {
+                // An attempt of an earlier life has it.
+                Err(error) if error.kind() == io::ErrorKind::AlreadyExists => {}
+                Err(error) => return Err(error),
+                Ok(()) => {
+                    let pristine = looks(&path)?;
+                    return Ok(Workspace { path, pristine });
+                }
+            }
+        }
+    }
+
+    /// The directory of an attempt that has outlived an agent, by its name.
+    pub fn adopt(&self, name: &str) -> Workspace {
+        // What it looked like is not known any more, so that it is removed in the end.
+        Workspace { path: self.root.join(name), pristine: (0, 0, 0, 0) }
     }
 
     /// Takes it back once nothing runs in it any more, and removes what was left there.
@@ -89,6 +112,11 @@ impl Workspace {
     pub fn path(&self) -> &Path {
         &self.path
     }
+
+    /// What it is called among the others.
+    pub fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
+    }
 }
 
 fn looks(path: &Path) -> io::Result<(u64, u64, u32, u32)> {
@@ -106,7 +134,7 @@ mod tests {
     #[test]
     fn only_a_directory_left_as_it_was_found_is_used_again() {
         let directory = tempfile::tempdir().unwrap();
-        let workspaces = Workspaces::open(directory.path().join("work")).unwrap();
+        let workspaces = Workspaces::open(directory.path().join("work"), &BTreeSet::new()).unwrap();
         let first = workspaces.take().unwrap();
         let path = first.path().to_owned();
         let second = workspaces.take().unwrap();
@@ -138,13 +166,22 @@ mod tests {
     }
 
     #[test]
-    fn what_an_earlier_life_left_is_removed() {
+    fn what_an_earlier_life_left_is_removed_unless_an_attempt_goes_on_in_it() {
         let directory = tempfile::tempdir().unwrap();
         let root = directory.path().join("work");
-        fs::create_dir_all(root.join("1/deep")).unwrap();
-        let workspaces = Workspaces::open(root).unwrap();
+        let next = MADE.load(Ordering::Relaxed).to_string();
+        for name in [&next, "left"] {
+            fs::create_dir_all(root.join(name).join("deep")).unwrap();
+        }
+        fs::write(root.join("file"), "left").unwrap();
+        let workspaces = Workspaces::open(root.clone(), &BTreeSet::from([next.clone()])).unwrap();
+        assert!(!root.join("left").exists() && !root.join("file").exists());
         let fresh = workspaces.take().unwrap();
         assert!(fresh.path().is_absolute());
         assert!(fs::read_dir(fresh.path()).unwrap().next().is_none());
+        let adopted = workspaces.adopt(&next);
+        assert!(adopted.path().join("deep").exists());
+        workspaces.give_back(adopted);
+        assert!(!root.join(next).exists());
     }
 }

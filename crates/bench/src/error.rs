@@ -34,6 +34,16 @@ pub enum Error {
         /// The last lines that it wrote.
         log: String,
     },
+    /// A process that was asked to stop did not do so in order.
+    #[error("{name} was asked to stop and ended otherwise ({status}); the end of its log:\n{log}")]
+    EndedBadly {
+        /// Which process.
+        name: String,
+        /// How.
+        status: String,
+        /// The last lines that it wrote.
+        log: String,
+    },
     /// A condition did not come true in time.
     #[error("{what} did not come true within {waited:?}{detail}")]
     NotInTime {
@@ -94,6 +104,7 @@ impl Error {
             Self::Write { .. }
             | Self::Spawn { .. }
             | Self::Ended { .. }
+            | Self::EndedBadly { .. }
             | Self::NotInTime { .. }
             | Self::Ports(_)
             | Self::Relay(_)

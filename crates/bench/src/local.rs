@@ -185,12 +185,22 @@ impl LocalCluster {
         self.agents[agent].kill9();
     }
 
-    /// Asks replica `replica` to stop and waits for it.
+    /// Takes the processor away from agent `agent` (SIGSTOP); its tasks keep theirs.
+    pub fn pause_agent(&self, agent: usize) {
+        self.agents[agent].pause();
+    }
+
+    /// Gives it back (SIGCONT).
+    pub fn resume_agent(&self, agent: usize) {
+        self.agents[agent].resume();
+    }
+
+    /// Asks replica `replica` to stop and waits for it. An error unless it ends in order.
     pub async fn stop(&mut self, replica: usize) -> Result<(), Error> {
         stop(&mut self.replicas[replica]).await
     }
 
-    /// Asks agent `agent` to stop and waits for it.
+    /// Asks agent `agent` to stop and waits for it. An error unless it ends in order.
     pub async fn stop_agent(&mut self, agent: usize) -> Result<(), Error> {
         stop(&mut self.agents[agent]).await
     }
@@ -344,7 +354,10 @@ impl LocalCluster {
         if let Some(filter) = &self.options.log_filter {
             arguments.extend(["--log".to_owned(), filter.clone()]);
         }
-        Ok(Process::new(name, self.options.binary.clone(), arguments, directory.join("log")))
+        let process = Process::new(name, self.options.binary.clone(), arguments, directory.join("log"));
+        // Not as a flag, which an older binary would refuse.
+        let on_exit = if self.options.tasks_outlive { "leave" } else { "kill" };
+        Ok(process.with("QUORATE_AGENT_ON_EXIT", on_exit))
     }
 
     async fn wait_voters(&mut self, count: usize) -> Result<(), Error> {
@@ -457,7 +470,7 @@ where
 async fn stop(process: &mut Process) -> Result<(), Error> {
     process.terminate();
     let begun = SystemClock.boot();
-    while process.is_running() {
+    while !process.has_ended()? {
         if SystemClock.boot().since(begun) > STOP_WAIT {
             process.kill9();
             let what = format!("the stop of {}", process.name());

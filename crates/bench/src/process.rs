@@ -19,13 +19,20 @@ pub(crate) struct Process {
     binary: PathBuf,
     arguments: Vec<String>,
     log: PathBuf,
+    environment: Vec<(&'static str, &'static str)>,
     child: Option<Child>,
 }
 
 impl Process {
     /// A process that is not started yet.
     pub(crate) fn new(name: &str, binary: PathBuf, arguments: Vec<String>, log: PathBuf) -> Self {
-        Self { name: name.to_owned(), binary, arguments, log, child: None }
+        Self { name: name.to_owned(), binary, arguments, log, environment: Vec::new(), child: None }
+    }
+
+    /// Adds to its environment, which is otherwise without settings.
+    pub(crate) fn with(mut self, name: &'static str, value: &'static str) -> Self {
+        self.environment.push((name, value));
+        self
     }
 
     pub(crate) fn name(&self) -> &str {
@@ -79,6 +86,7 @@ impl Process {
                 command.env_remove(name);
             }
         }
+        command.envs(self.environment.iter().copied());
         let child = command.spawn().map_err(|source| Error::Spawn { binary: self.binary.clone(), source })?;
         self.child = Some(child);
         Ok(())
@@ -108,13 +116,22 @@ impl Process {
         }
     }
 
-    /// True until it has ended.
-    pub(crate) fn is_running(&mut self) -> bool {
-        let ended = self.child.as_mut().is_none_or(|child| child.try_wait().map_or(true, |status| status.is_some()));
-        if ended {
-            self.child = None;
+    /// True once it has ended; an error when it was not in order.
+    pub(crate) fn has_ended(&mut self) -> Result<bool, Error> {
+        let Some(child) = &mut self.child else { return Ok(true) };
+        let status = match child.try_wait() {
+            Ok(None) => return Ok(false),
+            Ok(Some(status)) => Some(status),
+            // Somebody else has waited for our child.
+            Err(_) => None,
+        };
+        self.child = None;
+        match status.filter(|status| !status.success()) {
+            None => Ok(true),
+            Some(status) => {
+                Err(Error::EndedBadly { name: self.name.clone(), status: status.to_string(), log: tail(&self.log) })
+            }
         }
-        !ended
     }
 
     /// An error when it was started and has ended by itself.
@@ -190,12 +207,31 @@ mod tests {
     fn a_killed_process_is_buried_and_may_start_again() {
         let (_directory, mut process) = shell("read line");
         process.start().unwrap();
-        assert!(process.is_running());
+        assert!(!process.has_ended().unwrap());
         process.kill9();
-        assert!(!process.is_running());
+        assert!(process.has_ended().unwrap());
         assert_eq!(process.pid(), None);
         process.start().unwrap();
-        assert!(process.is_running());
+        assert!(!process.has_ended().unwrap());
+    }
+
+    #[test]
+    fn an_end_that_is_not_in_order_is_an_error() {
+        let (_directory, mut process) = shell("trap 'echo undone >&2; kill -ABRT $$' TERM; echo; read line");
+        process.start().unwrap();
+        while std::fs::read_to_string(process.log()).unwrap_or_default().is_empty() {
+            std::thread::yield_now();
+        }
+        process.terminate();
+        let error = loop {
+            match process.has_ended() {
+                Ok(ended) => assert!(!ended),
+                Err(error) => break error.to_string(),
+            }
+            std::thread::yield_now();
+        };
+        assert!(error.contains("signal: 6") && error.contains("undone"), "{error}");
+        assert!(process.has_ended().unwrap());
     }
 
     #[test]

@@ -23,6 +23,7 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use clap::Parser as _;
+use quorate_agent::driver::shim;
 
 use args::{Cli, Command};
 use cli::Context;
@@ -43,6 +44,10 @@ const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();
+    // No command: what an agent starts to have its tasks started.
+    if arguments.get(1).is_some_and(|word| word == shim::HOST) {
+        shim::host();
+    }
     let cli = match Cli::try_parse_from(&arguments) {
         Ok(cli) => cli,
         // Help and the version are answers, and say so by their stream.

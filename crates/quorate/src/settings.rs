@@ -83,6 +83,7 @@ keys! {
     "agent.log_bytes_max" parse::bytes, "output kept of each stream of an attempt (16Mi)";
     "agent.logs_bytes_max" parse::bytes, "output kept of all attempts that have ended (4Gi)";
     "agent.logs_kept_max" parse::count, "attempts that have ended whose output is kept (5000)";
+    "agent.on_exit" parse::on_exit, "tasks when their agent ends: leave them to the next, or kill (leave)";
     "agent.ops" parse::ops, "listener for /metrics, /healthz and /readyz, or off (off)";
     "agent.insecure" parse::boolean, "talk to replicas beyond loopback without TLS (false)";
     "dev.data_dir" parse::path, "directory of 'quorate dev' (quorate-dev)";

@@ -5,6 +5,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use quorate_agent::driver::shim;
 use quorate_disk::RocksDisk;
 use quorate_seams::{
     BootInstant, Clock as _, DiskError, Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork,
@@ -83,7 +84,7 @@ pub(crate) async fn agent(settings: &AgentSettings, tls: Option<Arc<Tls>>, shutd
         entropy: Arc::new(SystemEntropy),
         network: network(tls),
         journal: Arc::new(quorate_agent::open_journal(&settings.data_dir)?),
-        drivers: quorate_agent::driver::system(settings.groups())?,
+        drivers: quorate_agent::driver::system(settings.groups(), shim::Options::new(settings.on_exit))?,
     };
     quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
 }

@@ -1,6 +1,6 @@
 //! One attempt's life with a driver made of switches, in paused time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -153,8 +153,8 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
     let seam = Arc::new(FileJournal::open(directory.path().join("journal")).unwrap());
     let (journal, _, _writer) =
         crate::journal::open(seam, &SystemEntropy, Arc::new(SystemClock), Arc::new(Metrics::new()), "boot").unwrap();
-    let outputs = Outputs::open(directory.path().join("attempts"), Limits::default()).unwrap();
-    let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
+    let outputs = Outputs::open(directory.path().join("attempts"), Limits::default(), &BTreeSet::new()).unwrap();
+    let workspaces = Arc::new(Workspaces::open(directory.path().join("work"), &BTreeSet::new()).unwrap());
     let tidier = Tidier::start(outputs.clone(), workspaces.clone(), 1).unwrap();
     let (wish, wished) = watch::channel(wish);
     let (sender, events) = mpsc::channel(16);

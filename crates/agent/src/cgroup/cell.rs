@@ -1,6 +1,6 @@
 //! One attempt's groups: limits, the way in, the end of all in them, and what the kernel counted.
 
-use std::fs::{self, File, OpenOptions};
+use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -10,6 +10,7 @@ use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
 
 use super::hierarchy::{Controllers, Hierarchy};
 use super::{Cgroups, field, number};
+use crate::driver::process::shim::Held;
 
 /// Shares of one core in version 1.
 const SHARES_PER_CORE: u64 = 1_024;
@@ -52,6 +53,16 @@ impl Room {
             room.places.push(Place { dir, is_v2: *is_v2, controllers: *controllers });
         }
         Ok(room)
+    }
+
+    /// The room in which an attempt has outlived an agent.
+    pub(super) fn of(hierarchies: &[Hierarchy], held: &Held) -> Self {
+        let place =
+            |one: &Hierarchy| Place { dir: one.dir.join(&held.name), is_v2: one.is_v2, controllers: one.controllers };
+        // No attempt asks for so many processes, so that the limits are written before it is used again.
+        let resources = Resources { cpu_milli: u64::MAX, memory_bytes: held.memory_bytes };
+        let before = Counted { out_of_memory: held.out_of_memory, cpu_us: held.cpu_us };
+        Self { places: hierarchies.iter().map(place).collect(), limits: Some((resources, 0)), before }
     }
 
     /// Sets the limits; nothing is written that stands there already.
@@ -194,13 +205,42 @@ impl Cell {
     /// A room that nobody is in.
     pub(super) fn new(owner: Arc<Cgroups>, mut room: Room) -> Self {
         room.before = room.counted();
+        Self::known(owner, room)
+    }
+
+    /// A room that somebody is in.
+    pub(super) fn known(owner: Arc<Cgroups>, room: Room) -> Self {
         Self { owner, room: Some(room) }
     }
 
-    /// The files into which a process writes "0" to enter.
-    pub(crate) fn entrances(&self) -> io::Result<Vec<File>> {
-        let entrance = |place: &Place| OpenOptions::new().write(true).open(place.dir.join("cgroup.procs"));
-        self.room.iter().flat_map(|room| &room.places).map(entrance).collect()
+    /// The directory of version 2 in which a process can be born.
+    pub(crate) fn group(&self) -> Option<PathBuf> {
+        self.places().find(|place| place.is_v2).map(|place| place.dir.clone())
+    }
+
+    /// The files of version 1 into which a thread writes "0" to enter. Not `cgroup.procs`: moving all threads of a process
+    /// waits for a grace period of the kernel, and who has just been forked has one.
+    pub(crate) fn entrances(&self) -> Vec<PathBuf> {
+        self.places().filter(|place| !place.is_v2).map(|place| place.dir.join("tasks")).collect()
+    }
+
+    fn places(&self) -> impl Iterator<Item = &Place> {
+        self.room.iter().flat_map(|room| &room.places)
+    }
+
+    /// What the next life of the agent needs to know to take it over.
+    pub(crate) fn held(&self) -> Option<Held> {
+        let room = self.room.as_ref()?;
+        let name = room.places.first()?.dir.file_name()?.to_string_lossy().into_owned();
+        let memory_bytes = room.limits.map_or(0, |(resources, _)| resources.memory_bytes);
+        let Counted { out_of_memory, cpu_us } = room.before;
+        Some(Held { name, memory_bytes, out_of_memory, cpu_us })
+    }
+
+    /// Lets go of it; whatever is in it goes on.
+    pub(crate) fn leave(mut self) {
+        // Its directories cannot be removed while something is in them.
+        self.room = None;
     }
 
     /// SIGKILL to all in it.

@@ -1,11 +1,15 @@
 //! Where the groups of this machine are mounted, which of them this process is in, and what an agent's own
 //! group below that can do.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use super::{PREFIX, cell};
+
+/// The group of version 2 in which the agent itself stands.
+const ASIDE: &str = "quorate-agent";
 
 /// What a hierarchy limits.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,7 +56,7 @@ pub(super) struct Hierarchy {
 impl Hierarchy {
     /// Makes the agent's own group, named `own`, and finds out what it can limit.
     pub(super) fn prepare(&mut self, own: &str) -> io::Result<()> {
-        let parent = std::mem::take(&mut self.dir);
+        let parent = above_aside(std::mem::take(&mut self.dir), self.is_v2);
         self.dir = parent.join(own);
         make(&self.dir)?;
         if self.is_v2 {
@@ -63,17 +67,28 @@ impl Hierarchy {
         Ok(())
     }
 
-    /// Kills every cell whose name does not begin with `life`, and removes what is empty. True when none
-    /// is left.
-    pub(super) fn end_others(&self, life: &str) -> bool {
-        let Ok(entries) = fs::read_dir(&self.dir) else { return true };
-        let others = entries.flatten().filter(|entry| {
-            entry.file_type().is_ok_and(|kind| kind.is_dir()) && !entry.file_name().to_string_lossy().starts_with(life)
-        });
-        others.map(|entry| entry.path()).fold(true, |gone, path| {
+    /// Kills every cell whose name does not begin with `life` and is not among `spared`, and removes what is
+    /// empty. True when none is left.
+    pub(super) fn end_others(&self, life: &str, spared: &BTreeSet<String>) -> bool {
+        let is_ours = |name: &str| name.starts_with(life) || spared.contains(name);
+        self.cells().filter(|(name, _)| !is_ours(name)).fold(true, |gone, (_, path)| {
             cell::kill(&path, self.is_v2);
             fs::remove_dir(&path).is_ok() && gone
         })
+    }
+
+    /// Removes the cells that nothing is in.
+    pub(super) fn remove_empty(&self) {
+        for (_, path) in self.cells() {
+            // The kernel refuses where something is left.
+            let _ = fs::remove_dir(path);
+        }
+    }
+
+    fn cells(&self) -> impl Iterator<Item = (String, PathBuf)> {
+        let entries = fs::read_dir(&self.dir).into_iter().flatten().flatten();
+        let cells = entries.filter(|entry| entry.file_type().is_ok_and(|kind| kind.is_dir()));
+        cells.map(|entry| (entry.file_name().to_string_lossy().into_owned(), entry.path()))
     }
 }
 
@@ -98,6 +113,13 @@ pub(super) fn sweep(own: &Path, lives: impl Fn(&str) -> bool) {
     }
 }
 
+/// The group in which agents' groups are made, for a process in `dir`: it may have been put aside already, so that
+/// nothing stands in its way when it is started again beside tasks that go on.
+fn above_aside(dir: PathBuf, is_v2: bool) -> PathBuf {
+    let is_aside = is_v2 && dir.file_name().is_some_and(|name| name == ASIDE);
+    dir.parent().filter(|_| is_aside).map_or(dir.clone(), Path::to_path_buf)
+}
+
 fn make(dir: &Path) -> io::Result<()> {
     match fs::create_dir(dir) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(error),
@@ -115,7 +137,7 @@ fn pass_on(parent: &Path, own: &Path, controllers: Controllers) -> bool {
     let words = controllers.enabled();
     let enable = |dir: &Path| fs::write(dir.join("cgroup.subtree_control"), &words);
     let passed = enable(parent).or_else(|_| {
-        let aside = parent.join("quorate-agent");
+        let aside = parent.join(ASIDE);
         make(&aside)?;
         fs::write(aside.join("cgroup.procs"), "0")?;
         enable(parent)
@@ -167,6 +189,14 @@ fn parse(mounts: &str, memberships: &str) -> Vec<Hierarchy> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_agent_that_stands_aside_makes_its_groups_beside_itself() {
+        let of = |dir: &str, is_v2| above_aside(dir.into(), is_v2);
+        assert_eq!(of("/sys/fs/cgroup/q.service/quorate-agent", true), Path::new("/sys/fs/cgroup/q.service"));
+        assert_eq!(of("/sys/fs/cgroup/q.service", true), Path::new("/sys/fs/cgroup/q.service"));
+        assert_eq!(of("/sys/fs/cgroup/cpu/quorate-agent", false), Path::new("/sys/fs/cgroup/cpu/quorate-agent"));
+    }
 
     const MEMORY: Controllers = Controllers { memory: true, cpu: false, pids: false };
     const CPU: Controllers = Controllers { memory: false, cpu: true, pids: false };

@@ -1,41 +1,48 @@
-//! Runs attempts as processes of this machine, each the leader of a session and group of its own.
+//! Runs attempts as processes of this machine, each the leader of a session and group of its own, and each with a
+//! shim beside it (`shim`) that is its parent and outlives the agent.
 //!
 //! **Invariant:** an attempt is called gone only when no process of its groups is left, because its
 //! resources and, for `fenced` tasks, its next copy wait for exactly that.
-//! **Invariant:** processes are started by threads that live as long as the driver, because the
-//! kernel ends a child with the *thread* that started it (`PR_SET_PDEATHSIG`), and that is how a
-//! task's first process dies with its agent, `kill -9` included.
+//! **Invariant:** an attempt's first process dies with its shim (`PR_SET_PDEATHSIG`), because without one nobody
+//! would take its end or hold its deadline.
 //!
-//! What the kernel does not do: the death signal is not inherited by what that process starts. After
-//! `kill -9` of the agent, descendants run on until the agent starts again, which finds and kills
-//! them (`recover`). Only a process beside each task that outlives the agent could do it earlier.
+//! Read in this order: `spawn` (from an assignment to a request), `shim` (what carries it out), `records` (where it
+//! writes what it knows), `running` (one attempt as the agent sees it), `survivors` and `recover` (what an earlier life left).
+//!
 //! What a group cannot hold is a process that starts a session of its own. Its control group holds it
-//! (`crate::cgroup`); on a machine without any it is found after a restart, by its environment.
+//! (`crate::cgroup`); on a machine without any it falls to the shim once its parent has ended, which kills it.
 
 mod group;
 mod proc;
+mod records;
 mod recover;
+mod running;
+pub mod shim;
 mod spawn;
+mod survivors;
 mod sys;
 
-use std::collections::BTreeSet;
-use std::os::fd::OwnedFd;
-use std::sync::{Arc, Mutex, OnceLock, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, OnceLock, PoisonError, mpsc as std_mpsc};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quorate_state::{AttemptId, Exit, Usage};
-use tokio::io::unix::AsyncFd;
+use quorate_seams::BootInstant;
+use quorate_state::{AttemptId, Exit, Token};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
-use crate::cgroup::{self, Cell, Cgroups};
+use super::{Driver, Execution, Leftover, NotStarted, Start, Survivor, Wish};
+use crate::cgroup::{self, Cgroups};
 use crate::error::Error;
-use crate::tidy::{Slot, Tidier};
-use crate::usage;
-use crate::workspace::Workspace;
-use group::Group;
+use crate::tidy::Tidier;
+use crate::workspace::Workspaces;
+use records::Records;
+use running::{Files, Process};
 use spawn::Spawned;
+use survivors::Found;
 
 /// Threads that start processes: one fork and exec is mostly the kernel's time, so two keep a small
 /// machine busy and more than four only fight for the same locks.
@@ -48,11 +55,16 @@ struct Request {
     reply: oneshot::Sender<Result<Spawned, NotStarted>>,
 }
 
-/// Runs attempts as processes. Dropping it kills every process it started.
+/// Runs attempts as processes.
 #[derive(Debug)]
 pub struct ProcessDriver {
     spawners: mpsc::Sender<Request>,
     groups: Arc<Groups>,
+    shims: Arc<Shims>,
+    /// Wakes whoever tells the shims until when the lease lasts: that waits for the disk.
+    clerk: std_mpsc::SyncSender<()>,
+    /// Attempts that have outlived the agent before this one, until they are taken over.
+    found: Mutex<BTreeMap<AttemptId, Found>>,
 }
 
 /// The control groups, from the first attempt or the first look at what an earlier life left: by then the agent
@@ -60,41 +72,101 @@ pub struct ProcessDriver {
 #[derive(Debug)]
 struct Groups {
     options: cgroup::Options,
+    /// Cells of attempts that go on, once that is known.
+    spared: OnceLock<BTreeSet<String>>,
     opened: OnceLock<Result<Option<Arc<Cgroups>>, String>>,
 }
 
 impl Groups {
     fn get(&self) -> Result<Option<&Arc<Cgroups>>, &str> {
-        self.opened.get_or_init(|| Cgroups::open(&self.options)).as_ref().map(Option::as_ref).map_err(String::as_str)
+        let open = || Cgroups::open(&self.options, self.spared.get().cloned().unwrap_or_default());
+        self.opened.get_or_init(open).as_ref().map(Option::as_ref).map_err(String::as_str)
+    }
+}
+
+/// What is known of shims in general.
+#[derive(Debug)]
+struct Shims {
+    options: shim::Options,
+    /// Where their files are.
+    directory: PathBuf,
+    records: Arc<Records>,
+    boot_id: String,
+    /// When the lease is over as far as is known, in milliseconds since boot.
+    deadline_ms: AtomicU64,
+}
+
+impl Shims {
+    fn lock(&self) -> PathBuf {
+        self.directory.join("lock")
+    }
+
+    fn lease(&self) -> PathBuf {
+        self.directory.join("lease")
     }
 }
 
 impl ProcessDriver {
-    /// Starts the threads that will start processes.
-    pub fn new(groups: cgroup::Options) -> Result<Self, Error> {
+    /// Starts the threads that will have processes started.
+    pub fn new(groups: cgroup::Options, shims: shim::Options) -> Result<Self, Error> {
         let broken = |why: String| Error::Driver { driver: "process", why };
-        group::own_pidfd().map_err(|errno| broken(format!("it needs pidfd_open (Linux 5.3 or newer): {errno}")))?;
+        running::own_pidfd().map_err(|errno| broken(format!("it needs pidfd_open (Linux 5.3 or newer): {errno}")))?;
+        let boot_id = std::fs::read_to_string("/proc/sys/kernel/random/boot_id");
+        let boot_id = boot_id.map_err(|error| broken(format!("which boot this is: {error}")))?;
+        let directory = std::path::absolute(groups.data_dir.join("shims"));
+        let directory = directory.map_err(|error| broken(error.to_string()))?;
+        let (records, deadline_ms) = (Records::of(directory.clone()), AtomicU64::new(0));
+        let boot_id = boot_id.trim().to_owned();
+        let shims = Arc::new(Shims { options: shims, directory, records, boot_id, deadline_ms });
         let (spawners, requests) = mpsc::channel::<Request>(SPAWN_QUEUE_MAX);
         let requests = Arc::new(Mutex::new(requests));
-        let groups = Arc::new(Groups { options: groups, opened: OnceLock::new() });
+        let groups = Arc::new(Groups { options: groups, spared: OnceLock::new(), opened: OnceLock::new() });
         let count = std::thread::available_parallelism().map_or(1, usize::from).min(SPAWNERS_MAX);
         for number in 0..count {
-            let (requests, groups) = (requests.clone(), groups.clone());
-            let body = move || serve(&requests, &groups);
+            let (requests, groups, shims) = (requests.clone(), groups.clone(), shims.clone());
+            let body = move || serve(&requests, &groups, &shims);
             let thread = std::thread::Builder::new().name(format!("spawner-{number}")).spawn(body);
             thread.map_err(|error| broken(error.to_string()))?;
         }
-        Ok(Self { spawners, groups })
+        let (clerk, news) = std_mpsc::sync_channel(1);
+        let known = shims.clone();
+        let thread = std::thread::Builder::new().name("shim-clerk".to_owned()).spawn(move || keep(&news, &known));
+        thread.map_err(|error| broken(error.to_string()))?;
+        Ok(Self { spawners, groups, shims, clerk, found: Mutex::default() })
     }
 }
 
 /// One spawner's life. Whoever waits for the next request holds the lock; starting a process does not.
-fn serve(requests: &Mutex<mpsc::Receiver<Request>>, groups: &Groups) {
+fn serve(requests: &Mutex<mpsc::Receiver<Request>>, groups: &Groups, shims: &Shims) {
+    let mut host = None;
     loop {
         let request = requests.lock().unwrap_or_else(PoisonError::into_inner).blocking_recv();
         let Some(Request { start, reply }) = request else { return };
-        // A caller that is gone drops the answer, and with it kills the process.
-        let _ = reply.send(spawn::spawn(&start, groups));
+        // A caller that is gone drops the answer, and the attempt is as one whose agent is gone.
+        let _ = reply.send(spawn::spawn(&start, groups, shims, &mut host));
+    }
+}
+
+/// The clerk's life.
+fn keep(news: &std_mpsc::Receiver<()>, shims: &Shims) {
+    let mut lease: Option<File> = None;
+    let mut told_ms = 0;
+    while let Ok(()) = news.recv() {
+        let deadline_ms = shims.deadline_ms.load(Ordering::Relaxed);
+        if deadline_ms == told_ms {
+            continue;
+        }
+        let file = lease.take().map_or_else(|| shim::open_lease(&shims.lease()), Ok);
+        match file.and_then(|file| shim::write_lease(&file, deadline_ms).map(|()| file)) {
+            Ok(file) => {
+                lease = Some(file);
+                told_ms = deadline_ms;
+            }
+            Err(error) => tracing::error!(
+                %error,
+                "the shims do not hear of the lease: `fenced` attempts end when it would have ended before"
+            ),
+        }
     }
 }
 
@@ -110,146 +182,66 @@ impl Driver for ProcessDriver {
         };
         let (reply, answer) = oneshot::channel();
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
-        let spawned = answer.await.map_err(|_| stopped())??;
-        let (process, group, cell, pidfd) = (spawned.process, spawned.group, spawned.cell, spawned.pidfd);
-        let files = Files { attempt, tidier, left: Some((slot, spawned.workspace)), gone: false };
-        let pidfd =
-            sys::watch(pidfd).map_err(|error| NotStarted::Node(format!("its process cannot be watched: {error}")))?;
-        Ok(Box::new(Process { process, group, pidfd, cell, files, ended: false }))
+        let Spawned { started, workspace } = answer.await.map_err(|_| stopped())??;
+        let files = Files::new(attempt, tidier, slot, workspace);
+        Ok(Box::new(Process::new(attempt, started, files)))
+    }
+
+    fn outlives(&self) -> bool {
+        self.shims.options.on_exit == shim::OnExit::Leave
+    }
+
+    fn lease(&self, deadline: BootInstant) {
+        self.shims.deadline_ms.store(deadline.as_millis(), Ordering::Relaxed);
+        // With one word on its way it will find this as well.
+        let _ = self.clerk.try_send(());
+    }
+
+    async fn survivors(&self, leftovers: Vec<Leftover>) -> Vec<Survivor> {
+        let found = survivors::find(&self.shims, leftovers).await;
+        let cells = found.values().filter_map(|found| found.begun.cell.as_ref()).map(|held| held.name.clone());
+        // Asked once, before anything else is.
+        let _ = self.groups.spared.set(cells.collect());
+        let survivors = found.iter().map(|(attempt, found)| Survivor {
+            attempt: *attempt,
+            on_node_loss: shim::promised(found.begun.promise),
+            workspace: found.begun.workspace.clone(),
+        });
+        let survivors = survivors.collect();
+        *self.found.lock().unwrap_or_else(PoisonError::into_inner) = found;
+        survivors
+    }
+
+    async fn resume(
+        &self,
+        attempt: AttemptId,
+        workspaces: &Workspaces,
+        tidier: &Arc<Tidier>,
+    ) -> Option<Box<dyn Execution>> {
+        let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt)?;
+        let workspace = workspaces.adopt(&found.begun.workspace);
+        let groups = self.opened_groups().await;
+        let cell = found.begun.cell.as_ref().and_then(|held| Some(groups?.adopt(held)));
+        let slot = tidier.slot().await?;
+        let files = Files::new(attempt, tidier.clone(), slot, workspace);
+        Some(Box::new(Process::new(attempt, found.started(cell, self.shims.options.on_exit), files)))
+    }
+
+    fn forget(&self, attempt: AttemptId, token: Token) {
+        self.shims.records.forget(attempt, token);
     }
 
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId> {
+        recover::recover(leftovers, self.opened_groups().await.as_deref()).await
+    }
+}
+
+impl ProcessDriver {
+    async fn opened_groups(&self) -> Option<Arc<Cgroups>> {
         let groups = self.groups.clone();
         let opened = tokio::task::spawn_blocking(move || groups.get().ok().flatten().cloned()).await;
-        recover::recover(leftovers, opened.ok().flatten().as_deref()).await
+        opened.ok().flatten()
     }
-}
-
-/// One attempt's processes.
-struct Process {
-    process: (u32, u64),
-    /// Declared before the pidfd: dropped first, while the leader's number is certainly its own.
-    group: Group,
-    pidfd: AsyncFd<OwnedFd>,
-    /// All of its processes, if there is such a thing here.
-    cell: Option<Cell>,
-    files: Files,
-    ended: bool,
-}
-
-/// What an attempt has on the disk; given back when this is dropped, if nothing uses it any more.
-struct Files {
-    attempt: AttemptId,
-    tidier: Arc<Tidier>,
-    left: Option<(Slot, Workspace)>,
-    gone: bool,
-}
-
-impl Drop for Files {
-    fn drop(&mut self) {
-        if let Some((slot, workspace)) = self.left.take().filter(|_| self.gone) {
-            slot.tidy(self.attempt, workspace);
-        }
-    }
-}
-
-impl Process {
-    /// The leader has ended, whether or not that was noticed yet.
-    fn has_ended(&self) -> bool {
-        self.ended || sys::has_ended(self.pidfd.get_ref())
-    }
-
-    /// SIGKILL to all of it: the group at one instant, and whatever has left it.
-    fn kill_all(&self) {
-        self.group.kill();
-        if let Some(cell) = &self.cell {
-            cell.kill();
-        }
-    }
-
-    fn is_gone(&self) -> bool {
-        self.group.is_gone() && self.cell.as_ref().is_none_or(Cell::is_empty)
-    }
-
-    /// What is to be said of its end beside its exit.
-    fn ending(&self, status: i32, rusage: &libc::rusage, io: Option<(u64, u64)>) -> Ending {
-        let exit = exit_of(status);
-        let mut usage = usage::of(rusage, io);
-        let Some(cell) = &self.cell else { return Ending { exit, message: None, usage } };
-        usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
-        let limit = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
-        let message = limit.map(|bytes| {
-            usage.memory_peak_bytes = usage.memory_peak_bytes.max(bytes);
-            let mib = bytes >> 20;
-            format!("out of memory: the kernel killed what used more than its {mib} MiB; raise `resources.memory`")
-                .into()
-        });
-        Ending { exit, message, usage }
-    }
-}
-
-#[async_trait]
-impl Execution for Process {
-    fn process(&self) -> Option<(u32, u64)> {
-        Some(self.process)
-    }
-
-    async fn next(&mut self) -> Event {
-        if self.ended {
-            self.group.wait_until_gone().await;
-            let mut looks = 0;
-            while let Some(cell) = self.cell.as_ref().filter(|cell| !cell.is_empty()) {
-                cell.kill();
-                tokio::time::sleep(pause(looks)).await;
-                looks += 1;
-            }
-            self.files.gone = true;
-            return Event::Gone;
-        }
-        let ending = loop {
-            let mut ready = match self.pidfd.readable().await {
-                Ok(ready) => ready,
-                Err(error) => break unwatched(&error.to_string()),
-            };
-            // The leader is dead and not reaped: its number still names its group, and its counters
-            // can still be read.
-            let io = proc::io(self.process.0);
-            self.kill_all();
-            match self.group.reap() {
-                Ok(Some((status, rusage))) => break self.ending(status, &rusage, io),
-                Ok(None) => ready.clear_ready(),
-                Err(error) => break unwatched(&error.to_string()),
-            }
-        };
-        self.ended = true;
-        let gone = self.is_gone();
-        self.files.gone = gone;
-        Event::Ended { ending, gone }
-    }
-
-    fn stop(&mut self) -> bool {
-        let hears = !self.has_ended();
-        if hears {
-            self.group.terminate();
-        }
-        hears
-    }
-
-    fn kill(&mut self) -> bool {
-        let hears = !self.has_ended();
-        self.kill_all();
-        hears
-    }
-
-    fn tend(&mut self) {
-        self.files.tidier.trim(self.files.attempt);
-    }
-}
-
-/// Somebody else took the process's end: it happened, but how is not known.
-fn unwatched(why: &str) -> Ending {
-    let message = format!("its process ended and how is not known: {why}");
-    Ending { exit: None, message: Some(message.into()), usage: Usage::default() }
 }
 
 /// When a process began, in ticks since boot.

@@ -193,3 +193,21 @@ fn a_record_of_a_newer_version_is_refused_not_dropped() {
     extended.extend([0x48, 0x01]);
     assert!(row::decode(&extended).is_err());
 }
+
+#[tokio::test(start_paused = true)]
+async fn what_nobody_waits_for_goes_with_what_somebody_does_or_a_little_later() {
+    let seam = Arc::new(Memory::default());
+    let (journal, _) = opened(&seam, "boot-1");
+    let before = *seam.appends.lock().unwrap();
+    let gone = journal.note([Fact::Forgotten { attempt: attempt(1) }]);
+    tokio::task::yield_now().await;
+    let position = journal.push([started(2)]);
+    assert!(journal.durable(position).await);
+    assert_eq!(*seam.appends.lock().unwrap() - before, 1);
+    assert!(gone < position);
+
+    let began = tokio::time::Instant::now();
+    let position = journal.note([Fact::Forgotten { attempt: attempt(2) }]);
+    assert!(journal.durable(position).await);
+    assert!(began.elapsed() <= COMPANY_WAIT + Duration::from_millis(1), "{:?}", began.elapsed());
+}

@@ -10,12 +10,13 @@ fn attempt(number: u32) -> AttemptId {
 
 fn outputs(limits: Limits) -> (tempfile::TempDir, Arc<Outputs>) {
     let directory = tempfile::tempdir().unwrap();
-    let outputs = Outputs::open(directory.path().join("output"), limits).unwrap();
+    let outputs = Outputs::open(directory.path().join("output"), limits, &BTreeSet::new()).unwrap();
     (directory, outputs)
 }
 
 fn write(outputs: &Outputs, attempt: AttemptId, data: &[u8]) {
-    outputs.create(attempt).unwrap().0.write_all(data).unwrap();
+    let (stdout, _) = outputs.create(attempt).unwrap();
+    File::options().append(true).open(stdout).unwrap().write_all(data).unwrap();
 }
 
 fn read(outputs: &Outputs, offset: u64, bytes_max: usize) -> Piece {
@@ -67,7 +68,7 @@ fn the_oldest_bytes_are_dropped_and_offsets_stay() {
     // Appending goes on at the end.
     write(&outputs, attempt(1), b"more");
     assert_eq!(read(&outputs, all.len() as u64, 10), piece(all.len() as u64, b"more", false));
-    assert!(held(&outputs.path(attempt(1), STDOUT)).unwrap() <= bytes_max + 3 * BLOCK_BYTES);
+    assert!(held(&std::fs::metadata(outputs.path(attempt(1), STDOUT)).unwrap()) <= bytes_max + 3 * BLOCK_BYTES);
 }
 
 #[test]
@@ -79,10 +80,61 @@ fn the_oldest_ended_attempts_go_first_also_after_a_restart() {
         before.retire(attempt(number));
     }
     assert!(!before.path(attempt(1), STDOUT).exists() && !before.path(attempt(1), STDERR).exists());
-    let after = Outputs::open(directory.path().join("output"), limits).unwrap();
+    let after = Outputs::open(directory.path().join("output"), limits, &BTreeSet::new()).unwrap();
     write(&after, attempt(4), b"text");
     after.retire(attempt(4));
     assert_eq!([2, 3, 4].map(|number| after.path(attempt(number), STDERR).exists()), [false, true, true]);
+}
+
+#[test]
+fn the_files_of_one_that_wrote_nothing_go_to_the_next_and_its_output_is_still_known_to_be_empty() {
+    let limits = Limits { logs_kept_max: 3, ..Limits::default() };
+    let (directory, before) = outputs(limits.clone());
+    let inode = |outputs: &Outputs, number| {
+        use std::os::unix::fs::MetadataExt as _;
+        std::fs::metadata(outputs.path(attempt(number), STDOUT)).unwrap().ino()
+    };
+    let empty = |outputs: &Outputs, number| outputs.read(attempt(number), v1::LogStream::Stdout, 0, 10).unwrap();
+    write(&before, attempt(1), b"");
+    let (first, reader) = (inode(&before, 1), File::open(before.path(attempt(1), STDOUT)).unwrap());
+    before.retire(attempt(1));
+    write(&before, attempt(2), b"two");
+    assert_eq!(inode(&before, 2), first);
+    assert!(!before.path(attempt(1), STDERR).exists());
+    assert_eq!(empty(&before, 1), Piece { offset: 0, data: Vec::new(), end: true });
+    assert!(!is_still(&before.path(attempt(1), STDOUT), &reader.metadata().unwrap()));
+    before.retire(attempt(2));
+
+    let after = Outputs::open(directory.path().join("output"), limits, &BTreeSet::new()).unwrap();
+    assert_eq!(empty(&after, 1), Piece { offset: 0, data: Vec::new(), end: true });
+    assert_eq!(empty(&after, 2).data, b"two");
+    for number in 3..=4 {
+        write(&after, attempt(number), b"text");
+        after.retire(attempt(number));
+    }
+    assert!(after.read(attempt(1), v1::LogStream::Stdout, 0, 10).is_err(), "as any other it is kept for a while");
+    assert_eq!(empty(&after, 2).data, b"two");
+}
+
+#[test]
+fn at_the_limit_the_oldest_files_become_the_next_ones_and_nothing_of_theirs_is_read_again() {
+    let limits = Limits { logs_kept_max: 2, ..Limits::default() };
+    let (_directory, outputs) = outputs(limits);
+    for number in 1..=2 {
+        write(&outputs, attempt(number), b"old");
+        outputs.retire(attempt(number));
+    }
+    outputs.begin(attempt(3), Driver::Process);
+    write(&outputs, attempt(3), b"");
+    assert_eq!(read_of(&outputs, 3).unwrap(), Piece { offset: 0, data: Vec::new(), end: false });
+    write(&outputs, attempt(3), b"new");
+    assert_eq!(read_of(&outputs, 3).unwrap().data, b"new");
+    assert!(matches!(read_of(&outputs, 1), Err(Unavailable::UnknownAttempt)));
+    assert_eq!(read_of(&outputs, 2).unwrap().data, b"old");
+}
+
+fn read_of(outputs: &Outputs, number: u32) -> Result<Piece, Unavailable> {
+    outputs.read(attempt(number), v1::LogStream::Stdout, 0, 10)
 }
 
 /// Makes the file of standard output look as if it had last changed then, and lets the agent see that.
@@ -114,7 +166,7 @@ fn a_reader_begins_at_an_instant_or_some_lines_before_the_end() {
     assert_eq!(place(&before, None, Some(3_000)), 4, "also when it has ended");
 
     // Another agent does not know when what was written, but when the last of it was.
-    let after = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
+    let after = Outputs::open(directory.path().join("output"), Limits::default(), &BTreeSet::new()).unwrap();
     assert_eq!(place(&after, None, Some(3_000)), 0);
     assert_eq!(place(&after, None, Some(5_001)), 14);
     assert!(after.place(attempt(1), v1::LogStream::Unspecified, None, None).is_err());

@@ -7,7 +7,7 @@ use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss};
 use super::tracked::{Cause, Standing, Tracked};
 use super::{Node, NotStarted};
 use crate::attempt::{self, Happened, Line, What};
-use crate::driver::{Ending, Leftover};
+use crate::driver::{Ending, Execution, Leftover};
 use crate::journal::{self, Fact, Over};
 
 /// Bytes of a message for people; longer ones are cut.
@@ -23,7 +23,7 @@ impl Node {
                 one.ran = true;
                 one.standing = Standing::Running;
                 if let Some((pid, ticks)) = process {
-                    self.journal.push([Fact::Spawned { attempt, pid, ticks }]);
+                    self.journal.note([Fact::Spawned { attempt, pid, ticks }]);
                 }
                 self.news(attempt);
             }
@@ -71,7 +71,7 @@ impl Node {
         }
         if gone {
             self.fixed.outputs.end(attempt);
-            self.journal.push([Fact::Gone { attempt, over: over.clone() }]);
+            self.journal.note([Fact::Gone { attempt, over: over.clone() }]);
         }
         one.standing = Standing::Over { over, gone };
         if one.refused && gone {
@@ -102,27 +102,38 @@ impl Node {
             return;
         }
         let facts = attempts.iter().map(|attempt| Fact::Forgotten { attempt: *attempt });
-        let position = self.journal.push([Fact::Saw(self.desired.seen())].into_iter().chain(facts));
+        let position = self.journal.note([Fact::Saw(self.desired.seen())].into_iter().chain(facts));
         self.forgetting.entry(position).or_default().extend(attempts);
     }
 
     pub(super) fn forget(&mut self, attempt: AttemptId) {
         if let Some(one) = self.attempts.remove(&attempt) {
+            if let Some(driver) = self.fixed.drivers.get(one.driver) {
+                driver.forget(attempt, one.token);
+            }
             self.desired.forget(attempt, one.token);
             // A newer placement under the same name may have waited for this.
             self.waiting.insert(attempt);
         }
     }
 
-    /// Takes over what an earlier life of this agent left: `alive` could not be killed so far, the
-    /// rest is proven gone.
-    pub(crate) fn inherit(&mut self, attempt: AttemptId, left: journal::Attempt, alive: Option<Leftover>) {
-        // The promise is not journaled: whatever it was, this copy has ended with its agent.
-        let tracked = Tracked::known(left.token, OnNodeLoss::AtLeastOnce);
+    /// Takes over what an earlier life of this agent left.
+    pub(crate) fn inherit(&mut self, attempt: AttemptId, left: journal::Attempt, fate: Fate) {
+        // The promise is not journaled: whatever it was, a copy that does not go on has ended.
+        let tracked = Tracked::known(left.token, OnNodeLoss::AtLeastOnce, left.driver);
         let lost = || Over { lost: true, message: Some("its agent was restarted".into()), ..Over::default() };
-        match alive {
-            None => self.insert_over(attempt, tracked, left.over.unwrap_or_else(lost)),
-            Some(leftover) => {
+        match fate {
+            Fate::Gone => self.insert_over(attempt, tracked, left.over.unwrap_or_else(lost)),
+            Fate::GoesOn(execution, on_node_loss) => {
+                let tracked = Tracked { on_node_loss, standing: Standing::Running, ran: true, ..tracked };
+                let line = Line { attempt, token: left.token, events: self.events.0.clone() };
+                let grace = self.fixed.config.limits.stop_grace;
+                self.fixed.outputs.begin(attempt, left.driver);
+                self.tasks.spawn(attempt::go_on(line, execution, tracked.wish.subscribe(), grace));
+                self.attempts.insert(attempt, tracked);
+                self.news(attempt);
+            }
+            Fate::Left(leftover) => {
                 self.attempts.insert(attempt, tracked);
                 self.over(attempt, lost(), false);
                 if let Some(driver) = self.fixed.drivers.get(left.driver) {
@@ -134,10 +145,23 @@ impl Node {
     }
 }
 
+/// What became of an attempt that an earlier life of this agent began.
+pub(crate) enum Fate {
+    /// Nothing of it is left.
+    Gone,
+    /// It is over, and something of it could not be killed so far.
+    Left(Leftover),
+    /// It goes on, or it can be said how it ended.
+    GoesOn(Box<dyn Execution>, OnNodeLoss),
+}
+
 /// How an end counts. What we killed on our own account has no outcome: it is lost, not failed. What
 /// ended before it heard of its stop has its own outcome, whatever the cause.
 fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
-    let Ending { exit, message, usage } = ending;
+    let Ending { exit, message, usage, asked, fenced } = ending;
+    // An earlier agent's reason to end it is forgotten: most likely it was its own end.
+    let earlier = if fenced { Some(Cause::Lease) } else { asked.then_some(Cause::Shutdown) };
+    let (cause, stopped) = (cause.or(earlier), stopped || asked || fenced);
     let lost = match cause.filter(|_| stopped) {
         None | Some(Cause::Asked) => None,
         // It may have ended by itself at the very last moment.
@@ -178,7 +202,8 @@ pub(crate) fn leftover(attempt: AttemptId, left: &journal::Attempt, boot_id: &st
     match (left.driver, &left.over) {
         (Driver::Process | Driver::Noop, Some(_)) => None,
         (Driver::Process | Driver::Noop, None) => {
-            Some(Leftover { attempt, process: left.process, same_boot: &*left.boot_id == boot_id })
+            let (token, process) = (left.token, left.process);
+            Some(Leftover { attempt, token, process, same_boot: &*left.boot_id == boot_id })
         }
     }
 }
@@ -203,6 +228,17 @@ mod tests {
             let over = outcome(Some(cause), ended(Exit::Signal(9)), false);
             assert!(!over.lost && !over.stopped, "{cause:?}: it ended before it heard of that");
         }
+    }
+
+    #[test]
+    fn what_ended_without_an_agent_counts_by_what_its_shim_did() {
+        let told = |exit, asked, fenced| outcome(None, Ending { asked, fenced, ..ended(exit) }, false);
+        let lease = told(Exit::Signal(9), false, true);
+        assert!(lease.lost && lease.stopped && lease.message.unwrap().contains("lease"));
+        assert!(!told(Exit::Code(0), false, true).lost, "it came to its own end at the very last moment");
+        assert!(told(Exit::Signal(15), true, false).lost, "why it was asked to end is forgotten");
+        let own = told(Exit::Code(3), false, false);
+        assert!(!own.lost && !own.stopped);
     }
 
     #[test]

@@ -88,7 +88,7 @@ impl Node {
         let Talk::Welcomed(_) = self.talk else { return None };
         let epoch = self.fence.epoch()?;
         loop {
-            let due = self.outbox.due(self.fixed.clock.boot(), !self.starting.is_empty())?;
+            let due = self.outbox.due(self.fixed.clock.boot(), self.starting.len())?;
             if !due.is_zero() {
                 return Some(due);
             }

@@ -8,7 +8,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as Outgoing;
 use quorate_proto::v1::server_message::Message;
 use quorate_seams::BootInstant;
-use quorate_state::{AttemptId, ClusterId, Epoch, OnNodeLoss, Revision};
+use quorate_state::{AttemptId, ClusterId, Driver, Epoch, OnNodeLoss, Revision};
 
 use super::tracked::Tracked;
 use super::{Node, Renewals, Talk};
@@ -83,6 +83,7 @@ impl Node {
         if !self.fence.grant(epoch, Duration::from_millis(welcome.lease_agent_ms), at) {
             return self.lose_session("it went on with a lease that is over");
         }
+        self.lease_changed();
         self.kill_bound = Duration::from_millis(welcome.kill_ms);
         let now = self.fixed.clock.boot();
         self.talk = Talk::Welcomed(Renewals { due: now, last: now, unanswered: None });
@@ -103,6 +104,7 @@ impl Node {
             return self.lose_session("it confirmed a renewal that was not sent");
         }
         if self.fence.renew(Epoch(renewed.epoch), sent) {
+            self.lease_changed();
             renewals.unanswered = Some(renewals.last).filter(|last| *last > sent);
             self.talk = Talk::Welcomed(renewals);
         }
@@ -148,7 +150,7 @@ impl Node {
                         && !self.attempts.contains_key(&attempt)
                     {
                         let over = Over { lost: true, message: Some(why.into()), ..Over::default() };
-                        let tracked = Tracked::known(token, OnNodeLoss::AtLeastOnce);
+                        let tracked = Tracked::known(token, OnNodeLoss::AtLeastOnce, Driver::Noop);
                         self.insert_over(attempt, tracked, over);
                     }
                 }

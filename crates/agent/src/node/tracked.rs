@@ -1,6 +1,6 @@
 //! What the node knows of one attempt.
 
-use quorate_state::{AttemptClaim, AttemptId, AttemptPhase, AttemptReport, OnNodeLoss, Token, Usage};
+use quorate_state::{AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Driver, OnNodeLoss, Token, Usage};
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
@@ -36,6 +36,7 @@ pub(super) enum Standing {
 pub(super) struct Tracked {
     pub(super) token: Token,
     pub(super) on_node_loss: OnNodeLoss,
+    pub(super) driver: Driver,
     pub(super) wish: watch::Sender<Wish>,
     pub(super) cause: Option<Cause>,
     pub(super) standing: Standing,
@@ -53,13 +54,14 @@ pub(super) struct Tracked {
 
 impl Tracked {
     pub(super) fn new(assignment: &Assignment) -> Self {
-        Self::known(assignment.token, assignment.on_node_loss)
+        Self::known(assignment.token, assignment.on_node_loss, assignment.driver)
     }
 
-    pub(super) fn known(token: Token, on_node_loss: OnNodeLoss) -> Self {
+    pub(super) fn known(token: Token, on_node_loss: OnNodeLoss, driver: Driver) -> Self {
         Self {
             token,
             on_node_loss,
+            driver,
             wish: watch::Sender::new(Wish::Run),
             cause: None,
             standing: Standing::Starting,

@@ -9,7 +9,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use control_plane::{CLUSTER, ControlPlane, PATIENCE, assignment, attempt, full, says};
-use quorate_agent::{Config, Error, Limits, Seams};
+use quorate_agent::driver::shim::{self, OnExit};
+use quorate_agent::{Config, Error, Limits, Seams, cgroup};
 use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as FromAgent;
 use quorate_proto::v1::server_message::Message as ToAgent;
@@ -43,18 +44,32 @@ fn config(servers: &[String], data_dir: &Path) -> Config {
     }
 }
 
-async fn run(config: Config, shutdown: Shutdown) -> Result<(), Error> {
+/// Not a test of its own: the host of the shims of the others, which start this binary again.
+#[test]
+#[ignore = "a process of the other tests"]
+fn shim_host() {
+    shim::host();
+}
+
+fn shims(on_exit: OnExit) -> shim::Options {
+    let own = std::env::current_exe().unwrap();
+    let arguments = ["--exact", "shim_host", "--ignored", "--nocapture", "--test-threads=1"];
+    shim::Options { on_exit, host: [own].into_iter().chain(arguments.map(Into::into)).collect() }
+}
+
+async fn run(config: Config, on_exit: OnExit, shutdown: Shutdown) -> Result<(), Error> {
+    let groups = cgroup::Options {
+        mode: cgroup::Use::Auto,
+        data_dir: config.data_dir.clone(),
+        node: config.node.clone(),
+        processes_max: cgroup::PROCESSES_MAX_DEFAULT,
+    };
     let seams = Seams {
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         network: Arc::new(TcpNetwork),
         journal: Arc::new(quorate_agent::open_journal(&config.data_dir)?),
-        drivers: quorate_agent::driver::system(quorate_agent::cgroup::Options {
-            mode: quorate_agent::cgroup::Use::Auto,
-            data_dir: config.data_dir.clone(),
-            node: config.node.clone(),
-            processes_max: quorate_agent::cgroup::PROCESSES_MAX_DEFAULT,
-        })?,
+        drivers: quorate_agent::driver::system(groups, shims(on_exit))?,
     };
     quorate_agent::run(config, seams, shutdown).await
 }
@@ -65,9 +80,14 @@ struct Agent {
 }
 
 impl Agent {
+    /// One whose tasks end with it.
     fn start(config: Config) -> Self {
+        Self::with(config, OnExit::Kill)
+    }
+
+    fn with(config: Config, on_exit: OnExit) -> Self {
         let (handle, shutdown) = Shutdown::new();
-        Self { handle, task: tokio::spawn(run(config, shutdown)) }
+        Self { handle, task: tokio::spawn(run(config, on_exit, shutdown)) }
     }
 
     fn of(plane: &ControlPlane, data_dir: &Path) -> Self {
@@ -183,7 +203,7 @@ async fn a_lost_session_kills_nothing_and_its_unanswered_reports_come_again() {
     let _agent = Agent::of(&plane, directory.path());
     let set = vec![assignment(0, 50, &["true"]), assignment(1, 51, &["sleep", "1000"])];
     let mut session = plane.welcomed(10, LEASE_MS, set).await;
-    // Nothing is acknowledged. The last word on the way is the end of the first attempt.
+    // Nothing is acknowledged.
     let mut told = Vec::new();
     while told.len() < 2 {
         told.extend(session.reports().await.reports);
@@ -197,10 +217,12 @@ async fn a_lost_session_kills_nothing_and_its_unanswered_reports_come_again() {
     session.welcome(10, LEASE_MS).await;
     let heard = session.until(says(0, Ended, true)).await;
     assert!(phases(&heard).contains(&(0, Running, false)), "{:?}", phases(&heard));
+    // That of the acknowledgement of its end, which may have come behind another batch.
+    let revision = session.revision;
     session.refuse(Status::unavailable("again")).await;
     let session = plane.session().await;
     assert_eq!(session.hello.attempts.len(), 1, "the acknowledged one is forgotten");
-    assert_eq!(session.hello.revision, 101, "with the revision that it was forgotten at");
+    assert_eq!(session.hello.revision, revision, "with the revision that it was forgotten at");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -435,29 +457,34 @@ async fn get(address: &str, path: &str) -> String {
     answer
 }
 
-/// Where the stand-in below finds its control plane and its data directory.
+/// Where the stand-in below finds its control plane, its data directory, and what is to become of its tasks.
 const STAND_IN: &str = "QUORATE_TEST_AGENT";
 
-/// Not a test of its own: the agent process of the next one, which starts this binary again.
+/// Not a test of its own: the agent process of the next ones, which start this binary again.
 #[tokio::test(flavor = "multi_thread")]
 async fn stand_in() {
     let Ok(what) = std::env::var(STAND_IN) else { return };
-    let (server, data_dir) = what.split_once(' ').unwrap();
+    let [server, data_dir, on_exit] = *what.split(' ').collect::<Vec<_>>() else { panic!("{what}") };
     let (_handle, shutdown) = Shutdown::new();
-    run(config(&[server.to_owned()], Path::new(data_dir)), shutdown).await.unwrap();
+    let on_exit = if on_exit == "leave" { OnExit::Leave } else { OnExit::Kill };
+    run(config(&[server.to_owned()], Path::new(data_dir)), on_exit, shutdown).await.unwrap();
+}
+
+fn agent_process(plane: &ControlPlane, data_dir: &Path, on_exit: &str) -> std::process::Child {
+    std::process::Command::new(std::env::current_exe().unwrap())
+        .args(["--exact", "stand_in", "--nocapture"])
+        .env(STAND_IN, format!("{} {} {on_exit}", plane.address, data_dir.display()))
+        .stdout(std::process::Stdio::null())
+        .spawn()
+        .unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn kill_9_of_an_agent_ends_its_tasks_and_the_next_one_cleans_up_after_it() {
+async fn kill_9_of_an_agent_ends_all_of_its_tasks_where_they_end_with_it() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::new().await;
     let data_dir = directory.path().join("data");
-    let mut process = std::process::Command::new(std::env::current_exe().unwrap())
-        .args(["--exact", "stand_in", "--nocapture"])
-        .env(STAND_IN, format!("{} {}", plane.address, data_dir.display()))
-        .stdout(std::process::Stdio::null())
-        .spawn()
-        .unwrap();
+    let mut process = agent_process(&plane, &data_dir, "kill");
     let (leader, child) = (directory.path().join("leader"), directory.path().join("child"));
     let script = format!(
         "sh -c 'echo $$ > {1}.part; mv {1}.part {1}; exec sleep 1000' & echo $$ > {0}.part; mv {0}.part {0}; wait",
@@ -470,15 +497,70 @@ async fn kill_9_of_an_agent_ends_its_tasks_and_the_next_one_cleans_up_after_it()
     process.kill().unwrap();
     process.wait().unwrap();
     until_dead(leader).await;
-    assert!(Path::new(&format!("/proc/{child}")).exists(), "the kernel ends the leader only");
+    until_dead(child).await;
 
     let agent = Agent::of(&plane, &data_dir);
     let mut session = plane.session().await;
-    until_dead(child).await;
     assert_eq!(session.hello.attempts, [], "nothing of it is left, so nothing is claimed");
     session.revision = 300;
     session.welcome(250, LEASE_MS).await;
     session.until(says(0, Lost, true)).await;
     agent.handle.request();
     agent.end().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn tasks_outlive_kill_9_of_their_agent_and_the_next_one_goes_on_with_them() {
+    let directory = tempfile::tempdir().unwrap();
+    let mut plane = ControlPlane::new().await;
+    let data_dir = directory.path().join("data");
+    let mut process = agent_process(&plane, &data_dir, "leave");
+    let [marks, go, end] = ["marks", "go", "end"].map(|name| directory.path().join(name));
+    let script = format!("echo x >> {}; while ! [ -e {} ]; do sleep 0.01; done; exit 5", marks.display(), go.display());
+    let lives = |step, token| assignment(step, token, &["sh", "-c", &script]);
+    let until_end = format!("while ! [ -e {} ]; do sleep 0.01; done; exit 6", end.display());
+    let set = vec![lives(0, 50), assignment(1, 51, &["sh", "-c", &until_end])];
+    let mut session = plane.welcomed(10, LEASE_MS, set.clone()).await;
+    let mut heard = Vec::new();
+    while !heard.iter().any(says(0, Running, false)) || !heard.iter().any(says(1, Running, false)) {
+        heard.extend(session.until(|_| true).await);
+    }
+    process.kill().unwrap();
+    process.wait().unwrap();
+    std::fs::write(&end, "").unwrap();
+
+    let mut agent = Agent::with(config(&[plane.address.to_string()], &data_dir), OnExit::Leave);
+    let mut epoch = 205;
+    // Killed, and then asked to stop: it is the same for them.
+    for is_last in [false, true] {
+        let mut session = plane.session().await;
+        let step = |claim: &v1::AttemptClaim| claim.attempt.as_ref().unwrap().step;
+        let claimed: Vec<u32> = session.hello.attempts.iter().map(step).collect();
+        assert!(claimed.contains(&0), "it goes on: {claimed:?}");
+        session.revision = epoch + 5;
+        session.welcome(epoch, LEASE_MS).await;
+        session.revision = epoch + 6;
+        session.say(full(set.clone())).await;
+        let mut heard = Vec::new();
+        while !heard.iter().any(says(0, Running, false)) || !(is_last || heard.iter().any(says(1, Ended, true))) {
+            heard.extend(session.until(|_| true).await);
+        }
+        let second = heard.iter().find(|report| says(1, Ended, true)(report));
+        assert!(second.is_none_or(|report| report.exit == Some(v1::Exit { exit: Some(v1::exit::Exit::Code(6)) })));
+        if is_last {
+            std::fs::write(&go, "").unwrap();
+            let ended = session.until(says(0, Ended, true)).await;
+            let ended = ended.into_iter().find(|report| says(0, Ended, true)(report)).unwrap();
+            assert_eq!(ended.exit, Some(v1::Exit { exit: Some(v1::exit::Exit::Code(5)) }));
+            assert!(!ended.stopped);
+        }
+        agent.handle.request();
+        agent.end().await.unwrap();
+        if is_last {
+            break;
+        }
+        agent = Agent::with(config(&[plane.address.to_string()], &data_dir), OnExit::Leave);
+        epoch += 50;
+    }
+    assert_eq!(std::fs::read_to_string(&marks).unwrap(), "x\n");
 }

@@ -35,6 +35,9 @@ pub struct Options {
     pub first_data: Option<PathBuf>,
     /// Replicas reach each other through a relay, so that one of them can be cut off.
     pub relayed: bool,
+    /// Tasks go on when their agent ends, as by the product's default. Otherwise they end with it, as they do with
+    /// their machine.
+    pub tasks_outlive: bool,
     /// Leave data and logs behind.
     pub keep: bool,
 }
@@ -131,6 +134,7 @@ impl Options {
             log_filter: None,
             first_data: None,
             relayed: false,
+            tasks_outlive: false,
             keep: false,
         }
     }

@@ -40,6 +40,9 @@ pub(crate) struct Agent {
     /// Processes and threads of one attempt [key: agent.processes_max]
     #[arg(long, value_name = "NUMBER")]
     processes_max: Option<String>,
+    /// What becomes of tasks when the agent ends: leave them to the next one, or kill [key: agent.on_exit]
+    #[arg(long, value_name = "HOW")]
+    on_exit: Option<String>,
     /// Listener for /metrics, /healthz and /readyz, or off [key: agent.ops]
     #[arg(long, value_name = "HOST:PORT")]
     listen_ops: Option<String>,
@@ -65,6 +68,7 @@ impl Agent {
             ("agent.labels", self.labels.clone()),
             ("agent.cgroups", self.cgroups.clone()),
             ("agent.processes_max", self.processes_max.clone()),
+            ("agent.on_exit", self.on_exit.clone()),
             ("agent.ops", self.listen_ops.clone()),
             ("agent.insecure", self.insecure.clone()),
         ]

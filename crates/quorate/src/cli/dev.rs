@@ -1,6 +1,7 @@
 //! `quorate dev`: one replica and one agent in one process, to try things out.
 
 use clap::Args;
+use quorate_agent::driver::shim::OnExit;
 use quorate_server::{Bound, Formation};
 use tokio::sync::mpsc;
 
@@ -52,6 +53,8 @@ impl Dev {
         let mut agent = AgentSettings::from(&context.settings)?;
         agent.data_dir = data_dir.join("agent");
         agent.replicas = vec![server.agent.advertise.clone()];
+        // What was only tried out leaves nothing running.
+        agent.on_exit = OnExit::Kill;
         if context.settings.tls()?.is_some() {
             context.output.note("quorate dev has no TLS: tls.ca, tls.cert and tls.key are for the other commands");
         }

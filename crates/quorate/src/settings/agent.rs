@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 
+use quorate_agent::driver::shim::OnExit;
 use quorate_agent::{Config, Limits, cgroup};
 use quorate_state::{ClusterName, NodeName, RegionName, Resources};
 
@@ -33,6 +34,8 @@ pub(crate) struct AgentSettings {
     pub(crate) processes_max: u64,
     /// How much output it keeps, among others.
     pub(crate) limits: Limits,
+    /// What becomes of tasks when the agent ends.
+    pub(crate) on_exit: OnExit,
     /// Metrics and health, when wanted.
     pub(crate) ops: Option<String>,
     /// Talk to replicas beyond loopback without TLS.
@@ -90,6 +93,7 @@ impl AgentSettings {
                 },
                 ..limits
             },
+            on_exit: settings.get("agent.on_exit", parse::on_exit)?.unwrap_or_default(),
             ops: settings.get("agent.ops", parse::ops)?.flatten(),
             insecure: settings.get("agent.insecure", parse::boolean)?.unwrap_or(false),
         })

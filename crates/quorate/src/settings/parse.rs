@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use quorate_agent::cgroup;
+use quorate_agent::driver::shim::OnExit;
 use quorate_server::Tuning;
 use quorate_state::{ClusterName, Namespace, NodeName, RegionName};
 
@@ -82,7 +83,16 @@ pub(super) fn count(text: &str) -> Result<u64, String> {
     }
 }
 
-/// Cores to thousandths: `4`, `1.5`, `500m`.
+/// A word for what becomes of tasks.
+pub(super) fn on_exit(text: &str) -> Result<OnExit, String> {
+    match text {
+        "leave" => Ok(OnExit::Leave),
+        "kill" => Ok(OnExit::Kill),
+        _ => Err(format!("{text:?} is none of leave, kill")),
+    }
+}
+
+/// A word for when control groups are used.
 pub(super) fn cgroups(text: &str) -> Result<cgroup::Use, String> {
     match text {
         "auto" => Ok(cgroup::Use::Auto),
@@ -92,6 +102,7 @@ pub(super) fn cgroups(text: &str) -> Result<cgroup::Use, String> {
     }
 }
 
+/// Cores to thousandths: `4`, `1.5`, `500m`.
 pub(super) fn cpu(text: &str) -> Result<u64, String> {
     let wrong = || format!("{text:?} is not an amount of cores: write 4, 1.5 or 500m");
     if let Some(milli) = text.strip_suffix('m') {

@@ -7,6 +7,8 @@ use std::io::Read as _;
 pub(super) struct Stat {
     /// Its one-letter state; `Z` and `X` are dead.
     pub(super) state: u8,
+    /// The process that takes its end.
+    pub(super) parent: u32,
     /// Its process group.
     pub(super) group: u32,
     /// When it began, in ticks since boot: with its number, its identity.
@@ -31,6 +33,7 @@ fn parse(text: &[u8]) -> Option<Stat> {
     let fields: Vec<&str> = std::str::from_utf8(&text[after..]).ok()?.split_ascii_whitespace().collect();
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
+        parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         ticks: fields.get(19)?.parse().ok()?,
     })
@@ -42,9 +45,9 @@ pub(super) fn pids() -> Vec<u32> {
     entries.flatten().filter_map(|entry| entry.file_name().to_str()?.parse().ok()).collect()
 }
 
-/// True when a member of the group is alive.
-pub(super) fn group_lives(group: u32) -> bool {
-    pids().into_iter().filter_map(stat).any(|stat| stat.group == group && stat.lives())
+/// The children of a process, dead ones included.
+pub(super) fn children(parent: u32) -> Vec<u32> {
+    pids().into_iter().filter(|pid| stat(*pid).is_some_and(|stat| stat.parent == parent)).collect()
 }
 
 /// The environment a process was started with, `KEY=value` each; empty when it may not be read.
@@ -69,7 +72,7 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let line = b"42 (a) S (b)) R 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2 3\n";
-        assert_eq!(parse(line), Some(Stat { state: b'R', group: 42, ticks: 9_876 }));
+        assert_eq!(parse(line), Some(Stat { state: b'R', parent: 1, group: 42, ticks: 9_876 }));
     }
 
     #[test]

@@ -1,7 +1,6 @@
-//! After a restart: ends what an earlier life of this agent left running, and says what is not
-//! certainly gone.
+//! Where a shim was killed: ends what is left of its attempt, and says what is not certainly gone.
 //!
-//! The kernel has killed the leaders with the agent; what can be left are their descendants. They
+//! The kernel has killed the leaders with their shims; what can be left are their descendants. They
 //! are found in three ways, each of which finds what the others cannot: by the group that the leader
 //! led, by the environment that they inherited, and by the control group they are in.
 

@@ -1,5 +1,7 @@
 //! The process driver with real processes.
 
+mod without_agent;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 
@@ -8,10 +10,11 @@ use quorate_state::{
 };
 use tokio::sync::watch;
 
+use super::shim::OnExit;
 use super::*;
 use crate::assignment::Assignment;
 use crate::config::Limits;
-use crate::driver::{Place, Wish};
+use crate::driver::{Ending, Event, Place, Wish};
 use crate::logs::{Outputs, STDERR, STDOUT};
 use crate::workspace::Workspaces;
 
@@ -28,8 +31,22 @@ fn groups(data_dir: &Path, mode: cgroup::Use) -> cgroup::Options {
     cgroup::Options { mode, data_dir: data_dir.to_owned(), node, processes_max: 64 }
 }
 
+/// Not a test of its own: the host of the shims of the others, which start this binary again.
+#[test]
+#[ignore = "a process of the other tests"]
+fn shim_host() {
+    shim::host();
+}
+
+fn shims(on_exit: OnExit) -> shim::Options {
+    let own = std::env::current_exe().unwrap();
+    let arguments = ["--exact", "driver::process::tests::shim_host", "--ignored", "--nocapture", "--test-threads=1"];
+    shim::Options { on_exit, host: [own].into_iter().chain(arguments.map(Into::into)).collect() }
+}
+
 struct Bench {
     directory: tempfile::TempDir,
+    node: cgroup::Options,
     driver: ProcessDriver,
     outputs: Arc<Outputs>,
     workspaces: Arc<Workspaces>,
@@ -38,13 +55,42 @@ struct Bench {
 }
 
 impl Bench {
+    /// One whose attempts end with it.
     fn new() -> Self {
+        Self::of(OnExit::Kill)
+    }
+
+    fn of(on_exit: OnExit) -> Self {
         let directory = tempfile::tempdir().unwrap();
-        let outputs = Outputs::open(directory.path().join("output"), Limits::default()).unwrap();
-        let workspaces = Arc::new(Workspaces::open(directory.path().join("work")).unwrap());
+        let outputs = Outputs::open(directory.path().join("output"), Limits::default(), &BTreeSet::new()).unwrap();
+        let workspaces = Arc::new(Workspaces::open(directory.path().join("work"), &BTreeSet::new()).unwrap());
         let tidier = Arc::new(Tidier::start(outputs.clone(), workspaces.clone(), 100).unwrap());
-        let groups = groups(directory.path(), cgroup::Use::Auto);
-        Self { driver: ProcessDriver::new(groups).unwrap(), directory, outputs, workspaces, tidier, number: 0 }
+        let node = groups(directory.path(), cgroup::Use::Auto);
+        let driver = ProcessDriver::new(node.clone(), shims(on_exit)).unwrap();
+        Self { driver, node, directory, outputs, workspaces, tidier, number: 0 }
+    }
+
+    /// The agent ends and the next one begins; `leftovers` are what its journal says. Who goes on?
+    async fn restart(&mut self, leftovers: Vec<Leftover>) -> Vec<Survivor> {
+        let groups = Arc::downgrade(&self.driver.groups);
+        self.driver = ProcessDriver::new(self.node.clone(), shims(self.driver.shims.options.on_exit)).unwrap();
+        // Two processes would be certain not to meet.
+        while groups.upgrade().is_some() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        self.driver.survivors(leftovers).await
+    }
+
+    async fn resume(&self, attempt: AttemptId) -> Box<dyn Execution> {
+        self.driver.resume(attempt, &self.workspaces, &self.tidier).await.expect("it is taken over")
+    }
+
+    /// The newest attempt, as a journal knows it.
+    fn leftover(&mut self, process: Option<(u32, u64)>) -> Leftover {
+        let (_, start) = self.start_of(&["true"]);
+        self.number -= 1;
+        let attempt = AttemptId { number: self.number, ..start.assignment.attempt };
+        Leftover { attempt, token: start.assignment.token, process, same_boot: true }
     }
 
     fn start_of(&mut self, argv: &[&str]) -> (watch::Sender<Wish>, Start) {
@@ -102,7 +148,8 @@ impl Bench {
     }
 
     fn output(&self, name: &str) -> String {
-        let run = std::fs::read_dir(self.path("output")).unwrap().next().unwrap().unwrap();
+        let entries = std::fs::read_dir(self.path("output")).unwrap();
+        let run = entries.flatten().find(|entry| entry.path().is_dir()).unwrap();
         std::fs::read_to_string(run.path().join(format!("3.4.{}.{name}", self.number))).unwrap()
     }
 }
@@ -308,57 +355,24 @@ async fn a_dropped_execution_is_killed() {
 }
 
 #[tokio::test]
-async fn tasks_die_with_the_driver_that_started_them() {
+async fn where_attempts_end_with_their_agent_all_of_them_does() {
     let mut bench = Bench::new();
-    let execution = bench.sh("exec sleep 1000").await;
+    let child = bench.path("child");
+    let script = format!("setsid sh -c 'echo $$ > {}; exec sleep 1000' & wait", child.display());
+    let execution = bench.sh(&script).await;
     let (pid, _) = execution.process().unwrap();
+    let child: u32 = written(&child).await.trim().parse().unwrap();
     // As if the agent had no time for anything: nobody kills the group, the spawners just end.
     std::mem::forget(execution);
     drop(bench.driver);
     dies(pid).await;
-}
-
-#[tokio::test]
-async fn after_a_restart_descendants_are_found_by_group_and_by_environment() {
-    let mut bench = Bench::new();
-    let (in_group, escaped) = (bench.path("in-group"), bench.path("escaped"));
-    // One stays in the group, one makes a session of its own; both outlive the leader.
-    let script = format!(
-        "sh -c 'echo $$ > {}; exec sleep 1000' & setsid sh -c 'echo $$ > {}; exec sleep 1000' & wait",
-        in_group.display(),
-        escaped.display()
-    );
-    let execution = bench.sh(&script).await;
-    let process = execution.process();
-    let leader = process.unwrap().0;
-    let in_group: u32 = written(&in_group).await.trim().parse().unwrap();
-    let escaped: u32 = written(&escaped).await.trim().parse().unwrap();
-    std::mem::forget(execution);
-    let attempt = {
-        let (_, start) = bench.start_of(&["true"]);
-        AttemptId { number: start.assignment.attempt.number - 1, ..start.assignment.attempt }
-    };
-    let Bench { driver, directory: _directory, .. } = bench;
-    drop(driver);
-    dies(leader).await;
-    assert!(lives(in_group) && lives(escaped), "the kernel kills the leader only");
-
-    let leftover = |process| vec![Leftover { attempt, process, same_boot: true }];
-    let other = Leftover { attempt: AttemptId { number: 999, ..attempt }, process: None, same_boot: true };
-    assert_eq!(recover::recover(vec![other], None).await, BTreeSet::new(), "another attempt's is left alone");
-    assert!(lives(in_group) && lives(escaped));
-    let rebooted = Leftover { attempt, process, same_boot: false };
-    assert_eq!(recover::recover(vec![rebooted], None).await, BTreeSet::new(), "nothing survives a boot");
-    assert!(lives(in_group) && lives(escaped));
-
-    assert_eq!(recover::recover(leftover(process), None).await, BTreeSet::new());
-    assert!(!lives(in_group) && !lives(escaped));
+    dies(child).await;
 }
 
 /// True where control groups limit all three; elsewhere there is nothing to test.
 fn is_limited() -> bool {
     let data = tempfile::tempdir().unwrap();
-    cgroup::Cgroups::open(&groups(data.path(), cgroup::Use::Require)).is_ok()
+    cgroup::Cgroups::open(&groups(data.path(), cgroup::Use::Require), BTreeSet::new()).is_ok()
 }
 
 #[tokio::test]
@@ -409,4 +423,19 @@ async fn an_attempt_that_only_multiplies_is_stopped_by_its_number_of_processes()
     let (ending, _) = ending(&mut execution).await;
     assert!(ending.exit != Some(Exit::Code(0)), "{ending:?}");
     assert!(!bench.output(STDOUT).contains("all"));
+}
+
+#[tokio::test]
+async fn a_task_stands_in_all_groups_of_its_cell_from_its_first_instruction_on() {
+    let mut bench = Bench::new();
+    let (_wish, start) = bench.start_of(&["cat", "/proc/self/cgroup"]);
+    let mut execution = bench.driver.start(start).await.unwrap();
+    ending(&mut execution).await;
+    let Some(groups) = bench.driver.opened_groups().await else { return };
+    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0 }).unwrap();
+    let version_1 = cell.entrances().into_iter().map(|path| path.parent().unwrap().to_owned());
+    let places: Vec<_> = version_1.chain(cell.group()).collect();
+    let own = places[0].parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();
+    let standing = bench.output(STDOUT);
+    assert_eq!(standing.lines().filter(|line| line.contains(&own)).count(), places.len(), "{standing}");
 }

@@ -1,0 +1,273 @@
+//! One attempt as the agent sees it: a handle on its shim, the shim's file, and its control group.
+
+use std::io;
+use std::os::fd::OwnedFd;
+use std::sync::Arc;
+use std::time::Duration;
+
+use async_trait::async_trait;
+use quorate_state::{AttemptId, Exit, Usage};
+use rustix::io::Errno;
+use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
+use tokio::io::unix::AsyncFd;
+
+use super::records::Record;
+use super::shim::{self, Begun, Ended, OnExit};
+use super::{pause, proc, recover, sys};
+use crate::cgroup::Cell;
+use crate::driver::{Ending, Event, Execution, Leftover};
+use crate::tidy::{Slot, Tidier};
+use crate::workspace::Workspace;
+
+/// How often a shim is looked at that does not end although its attempt's first process has.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// What there is of an attempt once it runs.
+#[derive(Debug)]
+pub(super) struct Started {
+    pub(super) begun: Begun,
+    /// Its shim; none once that has ended.
+    pub(super) shim: Option<OwnedFd>,
+    pub(super) record: Arc<Record>,
+    pub(super) cell: Option<Cell>,
+    pub(super) on_exit: OnExit,
+    /// Something of it may be left although its shim has ended.
+    pub(super) orphaned: bool,
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        // Whoever asked for it is gone, and so is the agent.
+        match self.on_exit {
+            OnExit::Kill => drop(self.shim.take().map(|shim| pidfd_send_signal(shim, shim::KILL))),
+            OnExit::Leave => drop(self.cell.take().map(Cell::leave)),
+        }
+    }
+}
+
+/// One attempt's processes.
+pub(super) struct Process {
+    attempt: AttemptId,
+    begun: Begun,
+    shim: Option<AsyncFd<OwnedFd>>,
+    record: Arc<Record>,
+    /// All of its processes, if there is such a thing here.
+    cell: Option<Cell>,
+    on_exit: OnExit,
+    files: Files,
+    ended: bool,
+    orphaned: bool,
+}
+
+/// What an attempt has on the disk; given back when this is dropped, if nothing uses it any more.
+pub(super) struct Files {
+    attempt: AttemptId,
+    tidier: Arc<Tidier>,
+    left: Option<(Slot, Workspace)>,
+    gone: bool,
+}
+
+impl Files {
+    pub(super) fn new(attempt: AttemptId, tidier: Arc<Tidier>, slot: Slot, workspace: Workspace) -> Self {
+        Self { attempt, tidier, left: Some((slot, workspace)), gone: false }
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        if let Some((slot, workspace)) = self.left.take().filter(|_| self.gone) {
+            slot.tidy(self.attempt, workspace);
+        }
+    }
+}
+
+impl Process {
+    pub(super) fn new(attempt: AttemptId, mut started: Started, files: Files) -> Self {
+        let mut orphaned = started.orphaned;
+        let (begun, record, on_exit) = (started.begun.clone(), started.record.clone(), started.on_exit);
+        let cell = started.cell.take();
+        let watched = started.shim.take().map(sys::watch).transpose();
+        if let Err(error) = &watched {
+            // It is ended below, as one whose shim has ended without a word.
+            tracing::error!(?attempt, %error, "an attempt cannot be watched");
+            orphaned = true;
+        }
+        Self { attempt, begun, shim: watched.ok().flatten(), record, cell, on_exit, files, ended: false, orphaned }
+    }
+
+    /// The first process has ended, whether or not that was noticed yet.
+    fn has_ended(&self) -> bool {
+        let lives = || proc::stat(self.begun.pid).is_some_and(|stat| stat.lives() && stat.ticks == self.begun.ticks);
+        self.ended || !lives()
+    }
+
+    fn tell(&self, signal: Signal) {
+        if let Some(shim) = &self.shim {
+            // It fails when the shim has ended, and then there is nobody to tell.
+            let _ = pidfd_send_signal(shim.get_ref(), signal);
+        }
+    }
+
+    /// SIGKILL to all of it: by the shim, and whatever has left its group.
+    fn kill_all(&self) {
+        self.tell(shim::KILL);
+        if let Some(cell) = &self.cell {
+            cell.kill();
+        }
+    }
+
+    /// Waits for the end of the shim, for a while. True: it has ended. Cancel-safe.
+    async fn shim_ended(&self) -> bool {
+        let Some(shim) = &self.shim else { return true };
+        tokio::select! {
+            biased;
+            ready = shim.readable() => ready.is_ok(),
+            () = tokio::time::sleep(LOOK_EVERY) => false,
+        }
+    }
+
+    /// How it ended, by the word of its shim.
+    async fn said(&self) -> Option<Ended> {
+        let (begun, ended) = match shim::read_now(self.record.path()) {
+            Some(said) => said,
+            None => {
+                let record = self.record.clone();
+                let read = tokio::task::spawn_blocking(move || shim::read_record(record.path())).await;
+                read.ok().flatten()?
+            }
+        };
+        ended.filter(|_| begun.shim == self.begun.shim && begun.shim_ticks == self.begun.shim_ticks)
+    }
+
+    /// What is to be said of its end beside its exit.
+    fn ending(&self, ended: &Ended) -> Ending {
+        let (exit, mut usage) = (ended.exit(), ended.usage());
+        let told = Ending { exit, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
+        let Some(cell) = &self.cell else { return Ending { usage, ..told } };
+        usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
+        let limit = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
+        let message = limit.map(|bytes| {
+            usage.memory_peak_bytes = usage.memory_peak_bytes.max(bytes);
+            let mib = bytes >> 20;
+            format!("out of memory: the kernel killed what used more than its {mib} MiB; raise `resources.memory`")
+                .into()
+        });
+        Ending { message, usage, ..told }
+    }
+}
+
+#[async_trait]
+impl Execution for Process {
+    fn process(&self) -> Option<(u32, u64)> {
+        Some((self.begun.pid, self.begun.ticks))
+    }
+
+    async fn next(&mut self) -> Event {
+        if !self.ended {
+            let (ending, gone) = loop {
+                let gone = self.shim_ended().await;
+                if !gone && !self.has_ended() {
+                    continue;
+                }
+                match self.said().await {
+                    Some(ended) => {
+                        let left = self.cell.as_ref().filter(|cell| !cell.is_empty());
+                        if let Some(cell) = left {
+                            cell.kill();
+                        }
+                        break (self.ending(&ended), gone && !self.orphaned && left.is_none());
+                    }
+                    None if gone => {
+                        self.orphaned = true;
+                        break (unwatched(), false);
+                    }
+                    None => {}
+                }
+            };
+            self.ended = true;
+            self.files.gone = gone;
+            return Event::Ended { ending, gone };
+        }
+        while !self.shim_ended().await {}
+        let (attempt, process) = (self.attempt, Some((self.begun.pid, self.begun.ticks)));
+        let token = quorate_state::Token::default();
+        let left = Leftover { attempt, token, process, same_boot: true };
+        while self.orphaned && !recover::recover(vec![left.clone()], None).await.is_empty() {}
+        let mut looks = 0;
+        while let Some(cell) = self.cell.as_ref().filter(|cell| !cell.is_empty()) {
+            cell.kill();
+            tokio::time::sleep(pause(looks)).await;
+            looks += 1;
+        }
+        self.files.gone = true;
+        Event::Gone
+    }
+
+    fn stop(&mut self) -> bool {
+        let hears = !self.has_ended();
+        if hears {
+            self.tell(shim::ASK);
+        }
+        hears
+    }
+
+    fn kill(&mut self) -> bool {
+        let hears = !self.has_ended();
+        self.kill_all();
+        hears
+    }
+
+    fn tend(&mut self) {
+        self.files.tidier.trim(self.attempt);
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        if self.files.gone {
+            return;
+        }
+        match self.on_exit {
+            OnExit::Kill => self.kill_all(),
+            OnExit::Leave => drop(self.cell.take().map(Cell::leave)),
+        }
+    }
+}
+
+/// Its shim ended before it could say anything.
+fn unwatched() -> Ending {
+    let message = "its shim was killed: how its process ended is not known";
+    Ending { message: Some(message.into()), usage: Usage::default(), ..Ending::default() }
+}
+
+/// A handle on a shim; none when that has ended.
+pub(super) fn watch(begun: &Begun) -> io::Result<Option<OwnedFd>> {
+    let Some(pid) = number(begun.shim) else { return Ok(None) };
+    match pidfd_open(pid, PidfdFlags::empty()) {
+        // The number may be another's by now, unless this one began when the shim did.
+        Ok(handle) => Ok(Some(handle).filter(|_| lives(begun))),
+        Err(Errno::SRCH) => Ok(None),
+        Err(errno) => Err(errno.into()),
+    }
+}
+
+/// Ends the attempt of a shim that there is no handle on, and waits for that.
+pub(super) fn end_unwatched(begun: &Begun) {
+    while let Some(pid) = number(begun.shim).filter(|_| lives(begun)) {
+        let _ = kill_process(pid, shim::KILL);
+        std::thread::yield_now();
+    }
+}
+
+/// A handle on this process, to learn at the start whether the kernel has such handles.
+pub(super) fn own_pidfd() -> Result<OwnedFd, Errno> {
+    pidfd_open(rustix::process::getpid(), PidfdFlags::empty())
+}
+
+fn lives(begun: &Begun) -> bool {
+    proc::stat(begun.shim).is_some_and(|stat| stat.lives() && stat.ticks == begun.shim_ticks)
+}
+
+fn number(pid: u32) -> Option<Pid> {
+    i32::try_from(pid).ok().and_then(Pid::from_raw)
+}

@@ -1,0 +1,200 @@
+//! One shim's life: start the attempt's first process, say so, watch, and be there until nothing of it is left.
+//!
+//! It is told by signals what to do, because a handle on a process is all that the next life of the agent can be sure to
+//! get of it: SIGTERM asks the attempt to end, SIGUSR1 ends it.
+
+use std::fs::{File, OpenOptions};
+use std::io;
+use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::net::UnixStream;
+use std::path::PathBuf;
+use std::process::{Command, Stdio};
+
+use quorate_state::Exit;
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::process::{Pid, Signal, kill_process};
+
+use super::super::group::Group;
+use super::super::spawn::refused;
+use super::super::{exit_of, proc, sys};
+use super::first::{self, Ways};
+use super::lease::{self, Timer};
+use super::record::{self, Begun, Ended};
+use super::wire::{self, Reply, Request};
+use super::{ASK, KILL};
+use crate::driver::NotStarted;
+use crate::usage;
+
+/// How soon what the attempt left behind is killed again.
+const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+
+/// Why the attempt was not started.
+fn failed(what: &str, error: &io::Error) -> NotStarted {
+    NotStarted::Node(format!("{what}: {error}"))
+}
+
+/// Lives; `agent` hears how it began, and `host` is the process that this one was forked by.
+pub(super) fn live(request: &Request, agent: UnixStream, host: Pid) {
+    let begun = Shim::begin(request, host);
+    let reply = match &begun {
+        Ok((_, begun)) => Reply { begun: Some(begun.clone()), ..Reply::default() },
+        Err(NotStarted::Job(why)) => Reply { why: why.clone(), is_job: true, ..Reply::default() },
+        Err(NotStarted::Node(why)) => Reply { why: why.clone(), ..Reply::default() },
+        Err(NotStarted::Withdrawn) => Reply::default(),
+    };
+    // Written down, or never to be: the next life of the agent need not wait for this one any more.
+    let _ = super::detach_lock();
+    // Without an agent to hear it the attempt goes on: the record says that it runs.
+    let _ = wire::send(&agent, &reply);
+    drop(agent);
+    if let Ok((shim, _)) = begun {
+        shim.watch();
+    }
+}
+
+struct Shim {
+    leader: Pid,
+    group: Group,
+    signals: File,
+    lease: Option<Deadline>,
+    record: File,
+    asked: bool,
+    killed: bool,
+    fenced: bool,
+}
+
+/// When a `fenced` attempt must be dead.
+struct Deadline {
+    timer: Timer,
+    file: PathBuf,
+}
+
+impl Shim {
+    fn begin(request: &Request, host: Pid) -> Result<(Self, Begun), NotStarted> {
+        let node = |what: &'static str| move |error: io::Error| failed(what, &error);
+        let signals = sys::hear(&[Signal::CHILD, ASK, KILL]).map_err(node("its shim hears no signals"))?;
+        let alone = || -> io::Result<()> {
+            rustix::process::setsid()?;
+            rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
+            if request.ends_with_agent {
+                rustix::process::set_parent_process_death_signal(Some(KILL))?;
+                // The host may have ended before the line above took effect.
+                if rustix::process::getppid() != Some(host) {
+                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
+                }
+            }
+            Ok(())
+        };
+        alone().map_err(node("its shim cannot stand alone"))?;
+        let lease = request.lease.as_ref().map(Deadline::of).transpose().map_err(node("its lease"))?;
+
+        let Some((program, arguments)) = request.argv.split_first() else {
+            return Err(NotStarted::Job("`run` is empty: there is no program to start".into()));
+        };
+        let append = |path: &[u8]| OpenOptions::new().append(true).open(wire::path(path));
+        let stdout = append(&request.stdout).map_err(node("its output file cannot be opened"))?;
+        let stderr = append(&request.stderr).map_err(node("its output file cannot be opened"))?;
+        let entrances = request.entrances.iter().map(|path| wire::path(path).to_owned());
+        let ways = Ways::open(request.group.as_ref().map(|path| wire::path(path)), entrances);
+        let ways = ways.map_err(node("its control group cannot be entered"))?;
+        let mut command = Command::new(program);
+        command.args(arguments).current_dir(wire::path(&request.directory)).env_clear();
+        let of = std::ffi::OsStr::from_bytes;
+        command.envs(request.env.iter().map(|variable| (of(&variable.name), of(&variable.value))));
+        command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        let leader = first::start(&mut command, &ways).map_err(|error| refused(program, &error))?;
+        // Dropped, it kills: what is not written down is not allowed to run.
+        let group = Group::of(leader);
+
+        let (own, pid) = (std::process::id(), leader.as_raw_nonzero().get().unsigned_abs());
+        let ticks = |pid| proc::stat(pid).map_or(0, |stat| stat.ticks);
+        let begun = Begun { shim: own, shim_ticks: ticks(own), pid, ticks: ticks(pid), ..request.begun.clone() };
+        let record = record::begin(wire::path(&request.record), &begun);
+        let record = record.map_err(node("what its shim knows cannot be written down"))?;
+        Ok((Self { leader, group, signals, lease, record, asked: false, killed: false, fenced: false }, begun))
+    }
+
+    /// Returns when no process of the attempt is left.
+    fn watch(mut self) {
+        while !self.has_ended() {
+            self.wait(None);
+        }
+        // Dead and not reaped: its number still names its group, and its counters can still be read.
+        let io = proc::io(self.leader.as_raw_nonzero().get().unsigned_abs());
+        self.obey();
+        self.group.kill();
+        let ended = match self.group.reap() {
+            Ok(Some((status, rusage))) => {
+                let exit = exit_of(status);
+                // Whoever tells us to kill may be faster himself, by way of the control group.
+                let asked = self.asked || self.killed && exit == Some(Exit::Signal(libc::SIGKILL));
+                Ended::new(exit, usage::of(&rusage, io), asked, self.fenced)
+            }
+            Ok(None) | Err(_) => Ended { ended: true, ..Ended::default() },
+        };
+        // Its room was taken when it was made. If it fails all the same, the agent finds no word of how it ended.
+        let _ = record::end(&self.record, &ended);
+        while sys::reap_others(None) {
+            for pid in proc::children(std::process::id()) {
+                if let Some(pid) = i32::try_from(pid).ok().and_then(Pid::from_raw) {
+                    // Ours and not reaped, so that the number is its own.
+                    let _ = kill_process(pid, Signal::KILL);
+                }
+            }
+            self.wait(Some(&SWEEP_EVERY));
+        }
+    }
+
+    /// True once the attempt's first process has ended; reaps what else has.
+    fn has_ended(&self) -> bool {
+        sys::reap_others(Some(self.leader));
+        sys::is_dead(self.leader)
+    }
+
+    /// Does what it was told since the last time.
+    fn obey(&mut self) {
+        for signal in sys::heard(&mut self.signals) {
+            // One that has come to its own end already does not hear of it.
+            self.asked |= signal != libc::SIGCHLD && !sys::is_dead(self.leader);
+            if signal == ASK.as_raw() {
+                self.group.terminate();
+            } else if signal == KILL.as_raw() {
+                self.killed = true;
+                self.group.kill();
+            }
+        }
+    }
+
+    /// Waits for something to happen and does what it calls for.
+    fn wait(&mut self, at_most: Option<&Timespec>) {
+        let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
+        watched.extend(self.lease.as_ref().map(|lease| PollFd::from_borrowed_fd(lease.timer.fires(), PollFlags::IN)));
+        let _ = poll(&mut watched, at_most);
+        let is_due = watched.get(1).is_some_and(|timer| timer.revents().contains(PollFlags::IN));
+        self.obey();
+        if is_due && self.lease.as_mut().is_some_and(|lease| !lease.renew()) {
+            self.fenced |= !sys::is_dead(self.leader);
+            self.lease = None;
+            self.group.kill();
+        }
+    }
+}
+
+impl Deadline {
+    fn of(lease: &wire::Lease) -> io::Result<Self> {
+        let file = wire::path(&lease.file).to_owned();
+        match Timer::until(lease.deadline_ms)? {
+            Some(timer) => Ok(Self { timer, file }),
+            None => Err(io::Error::other("it is over")),
+        }
+    }
+
+    /// The timer fired: looks whether the lease has been renewed. False: it is over.
+    fn renew(&mut self) -> bool {
+        let timer = Timer::until(lease::read(&self.file)).ok().flatten();
+        timer.is_some_and(|timer| {
+            self.timer = timer;
+            true
+        })
+    }
+}

@@ -1,0 +1,202 @@
+//! Attempts whose agent, host or shim is gone.
+
+use super::*;
+
+#[tokio::test]
+async fn what_a_killed_shim_leaves_is_found_by_group_and_by_environment() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let (in_group, escaped) = (bench.path("in-group"), bench.path("escaped"));
+    // One stays in the group, one makes a session of its own; both outlive the leader.
+    let script = format!(
+        "sh -c 'echo $$ > {}; exec sleep 1000' & setsid sh -c 'echo $$ > {}; exec sleep 1000' & wait",
+        in_group.display(),
+        escaped.display()
+    );
+    let execution = bench.sh(&script).await;
+    let process = execution.process();
+    let leader = process.unwrap().0;
+    let in_group: u32 = written(&in_group).await.trim().parse().unwrap();
+    let escaped: u32 = written(&escaped).await.trim().parse().unwrap();
+    drop(execution);
+    kill_9(shim_of(leader));
+    dies(leader).await;
+    assert!(lives(in_group) && lives(escaped), "the kernel kills the leader only");
+
+    let leftover = bench.leftover(process);
+    let attempt = AttemptId { number: 999, ..leftover.attempt };
+    let other = Leftover { attempt, process: None, ..leftover };
+    assert_eq!(recover::recover(vec![other], None).await, BTreeSet::new(), "another attempt's is left alone");
+    assert!(lives(in_group) && lives(escaped));
+    let rebooted = Leftover { same_boot: false, ..leftover };
+    assert_eq!(recover::recover(vec![rebooted], None).await, BTreeSet::new(), "nothing survives a boot");
+    assert!(lives(in_group) && lives(escaped));
+
+    assert_eq!(recover::recover(vec![leftover], None).await, BTreeSet::new());
+    assert!(!lives(in_group) && !lives(escaped));
+}
+
+/// The parent of an attempt's first process.
+fn shim_of(leader: u32) -> u32 {
+    proc::stat(leader).unwrap().parent
+}
+
+fn kill_9(pid: u32) {
+    let pid = rustix::process::Pid::from_raw(i32::try_from(pid).unwrap()).unwrap();
+    rustix::process::kill_process(pid, rustix::process::Signal::KILL).unwrap();
+}
+
+#[tokio::test]
+async fn an_attempt_goes_on_without_its_agent_and_the_next_one_takes_it_over() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let go = bench.path("go");
+    let script = format!("echo before; while ! [ -e {} ]; do sleep 0.01; done; echo after; exit 7", go.display());
+    let execution = bench.sh(&script).await;
+    let process = execution.process();
+    drop(execution);
+    let leftover = bench.leftover(process);
+    let attempt = leftover.attempt;
+    let survivors = bench.restart(vec![leftover.clone()]).await;
+    assert_eq!(survivors.iter().map(|survivor| survivor.attempt).collect::<Vec<_>>(), [attempt]);
+    assert_eq!(survivors[0].on_node_loss, OnNodeLoss::AtLeastOnce);
+    assert!(bench.path("work").join(&survivors[0].workspace).is_dir());
+    let mut execution = bench.resume(attempt).await;
+    assert_eq!(execution.process(), process);
+    assert!(lives(process.unwrap().0));
+    std::fs::write(&go, "").unwrap();
+    let (ending, gone) = ending(&mut execution).await;
+    assert_eq!((ending.exit, gone, ending.asked, ending.fenced), (Some(Exit::Code(7)), true, false, false));
+    assert!(ending.usage.memory_peak_bytes > 100_000, "{:?}", ending.usage);
+    assert_eq!(bench.output(STDOUT), "before\nafter\n");
+    drop(execution);
+
+    // Told of and not yet forgotten, it is told of again; afterwards there is nothing to find.
+    assert_eq!(bench.restart(vec![leftover.clone()]).await.len(), 1);
+    let mut execution = bench.resume(attempt).await;
+    assert_eq!(self::ending(&mut execution).await.0.exit, Some(Exit::Code(7)));
+    drop(execution);
+    bench.driver.forget(attempt, leftover.token);
+    let mut next = bench.sh("exit 3").await;
+    assert_eq!(self::ending(&mut next).await.0.exit, Some(Exit::Code(3)));
+    let shims = std::fs::read_dir(bench.path("shims")).unwrap().flatten();
+    let numbers = shims.filter(|file| file.file_name().to_str().unwrap().parse::<u64>().is_ok());
+    assert_eq!(numbers.count(), 1, "the file of what was forgotten is used again");
+    assert!(bench.restart(vec![leftover]).await.is_empty());
+}
+
+#[tokio::test]
+async fn an_end_without_an_agent_is_told_by_the_next_one() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let execution = bench.sh("echo all; exit 5").await;
+    let process = execution.process();
+    drop(execution);
+    let leftover = bench.leftover(process);
+    dies(process.unwrap().0).await;
+    assert_eq!(bench.restart(vec![leftover.clone()]).await.len(), 1);
+    let mut execution = bench.resume(leftover.attempt).await;
+    assert!(!execution.stop() && !execution.kill(), "it has ended by itself");
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!((ending.exit, ending.asked), (Some(Exit::Code(5)), false));
+    assert_eq!(bench.output(STDOUT), "all\n");
+}
+
+#[tokio::test]
+async fn a_kill_that_its_agent_did_not_live_to_tell_of_is_no_outcome_of_the_attempts_own() {
+    let mut bench = Bench::of(OnExit::Leave);
+    for _ in 0..10 {
+        let mut execution = bench.sh("exec sleep 1000").await;
+        let process = execution.process();
+        assert!(execution.kill());
+        drop(execution);
+        dies(process.unwrap().0).await;
+        let leftover = bench.leftover(process);
+        for survivor in bench.restart(vec![leftover.clone()]).await {
+            let mut execution = bench.resume(survivor.attempt).await;
+            assert!(self::ending(&mut execution).await.0.asked, "its shim was still at work");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_the_journal_does_not_know_is_ended() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let execution = bench.sh("trap '' TERM; while :; do sleep 1000; done").await;
+    let (pid, _) = execution.process().unwrap();
+    drop(execution);
+    assert_eq!(bench.restart(Vec::new()).await, []);
+    assert!(!lives(pid));
+    // Nor does one of an earlier boot go on, whatever the numbers say.
+    let execution = bench.sh("exec sleep 1000").await;
+    let process = execution.process();
+    drop(execution);
+    let leftover = Leftover { same_boot: false, ..bench.leftover(process) };
+    assert_eq!(bench.restart(vec![leftover]).await, []);
+    assert!(!lives(process.unwrap().0));
+}
+
+#[tokio::test]
+async fn a_killed_host_takes_no_attempt_along_and_another_takes_its_place() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let mut first = bench.sh("exec sleep 1000").await;
+    let leader = first.process().unwrap().0;
+    // Each spawner has a host; the others start theirs when they are first asked.
+    let host = proc::stat(shim_of(leader)).unwrap().parent;
+    kill_9(host);
+    for _ in 0..2 * SPAWNERS_MAX {
+        let mut next = bench.sh("exit 3").await;
+        assert_eq!(ending(&mut next).await.0.exit, Some(Exit::Code(3)));
+    }
+    assert!(lives(leader));
+    assert!(first.stop(), "and it is still heard");
+    assert_eq!(ending(&mut first).await.0.exit, Some(Exit::Signal(libc::SIGTERM)));
+}
+
+#[tokio::test]
+async fn an_attempt_without_its_shim_ends_and_nobody_says_how() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let mut execution = bench.sh("exec sleep 1000").await;
+    let leader = execution.process().unwrap().0;
+    kill_9(shim_of(leader));
+    let (ending, gone) = ending(&mut execution).await;
+    assert_eq!((ending.exit, gone), (None, false));
+    assert!(ending.message.unwrap().contains("shim was killed"));
+    assert!(!lives(leader));
+}
+
+#[tokio::test]
+async fn a_fenced_attempt_ends_with_the_lease_although_its_agent_does_nothing() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let fenced = |bench: &mut Bench| {
+        let (wish, mut start) = bench.start_of(&["sh", "-c", "sleep 1000 & wait"]);
+        Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
+        (wish, start)
+    };
+    let now = || quorate_seams::Clock::boot(&quorate_seams::SystemClock);
+    let (_wish, start) = fenced(&mut bench);
+    let refused = bench.driver.start(start).await;
+    assert!(matches!(refused.err(), Some(NotStarted::Node(why)) if why.contains("lease")), "there is no lease");
+
+    let lease = Duration::from_millis(400);
+    let began = now();
+    bench.driver.lease(began + lease);
+    let (_wish, start) = fenced(&mut bench);
+    let mut execution = bench.driver.start(start).await.unwrap();
+    // Nothing is done from here on but to renew once: the attempt lives as long as that says.
+    bench.driver.lease(began + 2 * lease);
+    let (ending, _) = ending(&mut execution).await;
+    let lived = now().since(began);
+    assert!(lived >= 2 * lease, "it was killed after {lived:?}");
+    assert!(ending.fenced && ending.exit == Some(Exit::Signal(libc::SIGKILL)), "{ending:?}");
+
+    // The same, with the agent gone: the next one learns that it has no outcome.
+    bench.driver.lease(now() + lease);
+    let (_wish, start) = fenced(&mut bench);
+    let execution = bench.driver.start(start).await.unwrap();
+    let process = execution.process();
+    drop(execution);
+    let leftover = bench.leftover(process);
+    let survivors = bench.restart(vec![leftover.clone()]).await;
+    assert_eq!(survivors[0].on_node_loss, OnNodeLoss::Fenced);
+    dies(process.unwrap().0).await;
+    let mut execution = bench.resume(leftover.attempt).await;
+    assert!(self::ending(&mut execution).await.0.fenced);
+}
