@@ -1,6 +1,6 @@
 //! One run from its first process to its verdict.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,34 +9,44 @@ use quorate_seams::{Clock as _, SystemClock};
 use quorate_tests::history_of;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cluster::{Cluster, Leader};
-use crate::history::{Asked, History, Told};
+use crate::cluster::Cluster;
+use crate::history::History;
 use crate::hosts::{AGENTS, REPLICAS, all, clients};
-use crate::judge::{Evidence, count, judge};
+use crate::judge::{Affair, Cause, Evidence};
 use crate::machine::Programs;
 use crate::network::{Network, enter, run as command};
 use crate::options::Options;
-use crate::schedule::{Class, Strike, draw};
-use crate::sessions::{Sessions, api_addresses};
-use crate::wide_area::{DEVICE, RoundTrips, start};
-use crate::{ledger, settle};
+use crate::schedule::{Class, Strike};
+use crate::sessions::{Sessions, Work, api_addresses};
+use crate::sink::Sink;
+use crate::stillness::Stillness;
+use crate::summary::{ACCEPTED_MIN, Course, LEADERS_MIN, Verdict, conclude};
+use crate::wide_area::{DEVICE, RoundTrips, SlowWays, start};
+use crate::{ledger, menu, settle};
 
 /// Where logs and disks are during the run. What is mounted there is ours alone, and goes with us.
 const SCRATCH: &str = "/run/quorate-multihost";
-/// Between two looks at machines and leaders.
+/// Between two looks at machines.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Sessions and watches end within this time after the last fault.
-const SESSIONS_WAIT: Duration = Duration::from_secs(75);
-/// A run with fewer submits accepted shows nothing.
-const ACCEPTED_MIN: usize = 100;
+const SESSIONS_WAIT: Duration = Duration::from_secs(120);
+/// A class that has done nothing by the end of the schedule strikes again so often,
+const AGAIN: usize = 5;
+/// each time for at most so long.
+const AGAIN_MS_MAX: u64 = 6_000;
+/// Then the load goes on without faults for as long as too little was accepted, but no longer than this.
+const FLOOR_WAIT: Duration = Duration::from_secs(60);
+/// All are restarted within this time, once nothing strikes any more.
+const ROLLING_WAIT: Duration = Duration::from_secs(120);
 
 /// Tells what will happen.
 pub(crate) fn print_plan(options: &Options) {
     println!(
-        "multihost: seed {}, {} s; round trips: {}",
+        "multihost: seed {}, {} s; round trips: {}; again: {}",
         options.seed,
         options.seconds,
-        RoundTrips::of(options.seed).text()
+        RoundTrips::of(options.seed).text(),
+        options.command()
     );
     println!("#    AT   FOR  WHAT (milliseconds)");
     for strike in schedule(options) {
@@ -45,20 +55,36 @@ pub(crate) fn print_plan(options: &Options) {
 }
 
 fn schedule(options: &Options) -> Vec<Strike> {
-    options.schedule.clone().unwrap_or_else(|| draw(options.seed, options.seconds))
+    options.schedule.clone().unwrap_or_else(|| menu::draw(options.seed, options.seconds))
 }
 
-/// Carries it out; true when everything held.
-pub(crate) fn run(options: &Options) -> Result<bool, String> {
-    print_plan(options);
+/// The hosts, joined; the caller stands on one of them from now on.
+fn lay_out(options: &Options) -> Result<(PathBuf, Network, Arc<SlowWays>), String> {
     let directory = PathBuf::from(SCRATCH);
     std::fs::create_dir_all(&directory).map_err(|error| format!("{SCRATCH}: {error}"))?;
     command("mount", &["-t", "tmpfs", "tmpfs", SCRATCH])?;
     let network = Network::make(all())?;
-    start(RoundTrips::of(options.seed))?;
+    let slow = start(options.seed)?;
     network.join_regions(DEVICE)?;
-    // The one who watches stands in the first region, too.
     enter(&clients()[0].name)?;
+    Ok((directory, network, slow))
+}
+
+/// Finds out whether this machine can do it: makes everything that a run stands on.
+pub(crate) fn check(options: &Options) -> Result<(), String> {
+    programs()?;
+    let (directory, mut network, _) = lay_out(options)?;
+    Sink::start(directory.join("sink"))?;
+    let hosts = all();
+    let pair = BTreeSet::from([(hosts[0].address, hosts[1].address)]);
+    network.drop_between(&pair)
+}
+
+/// Carries it out.
+pub(crate) fn run(options: &Options) -> Result<Verdict, String> {
+    print_plan(options);
+    let (directory, network, slow) = lay_out(options)?;
+    let sink = Sink::start(directory.join("sink"))?;
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(|error| error.to_string())?;
     let outcome = runtime.block_on(async {
@@ -67,87 +93,143 @@ pub(crate) fn run(options: &Options) -> Result<bool, String> {
         tokio::select! { biased;
             _ = interrupt.recv() => Err("interrupted".to_owned()),
             _ = terminate.recv() => Err("asked to stop".to_owned()),
-            outcome = go(options, network, &directory) => outcome,
+            outcome = go(options, network, slow, &sink, &directory) => outcome,
         }
     });
     let kept = options
         .keep
         .clone()
-        .or_else(|| (!matches!(outcome, Ok(true))).then(|| std::env::temp_dir().join("quorate-multihost")));
+        .or_else(|| (!matches!(outcome, Ok(Verdict::Held))).then(|| std::env::temp_dir().join("quorate-multihost")));
     if let Some(kept) = kept {
         keep(&directory, &kept)?;
-        println!("logs, history and ledger are in {}", kept.display());
+        eprintln!("logs, history and ledger are in {}", kept.display());
     }
     outcome
 }
 
-async fn go(options: &Options, network: Network, directory: &Path) -> Result<bool, String> {
-    let mut cluster = Cluster::prepare(network, &programs()?, directory)?;
+async fn go(
+    options: &Options,
+    network: Network,
+    slow: Arc<SlowWays>,
+    sink: &Sink,
+    directory: &Path,
+) -> Result<Verdict, String> {
+    let ledger = directory.join("ledger");
+    std::fs::File::create(&ledger).map_err(|error| format!("{}: {error}", ledger.display()))?;
+    let stillness = Stillness::watch();
+    let mut cluster = Cluster::prepare(network, slow, &programs()?, directory, &ledger)?;
     cluster.form().await?;
     println!("{REPLICAS} replicas and {AGENTS} agents are one cluster");
     let history = Arc::new(History::begin(&directory.join("history.jsonl"))?);
-    let ledger = directory.join("ledger");
-    let sessions = Sessions::start(&clients(), options.seed, &history, &ledger);
+    let program = std::env::current_exe().map_err(|error| error.to_string())?;
+    let work = Work { program, ledger: ledger.clone() };
+    let sessions = Sessions::start(&clients(), options.seed, &history, &work);
     let schedule = schedule(options);
-    let (struck, leaders) = faults(&mut cluster, &history, &schedule).await?;
-    sessions.stop();
+    faults(&mut cluster, &history, &schedule).await?;
+    again(&mut cluster, &history, &schedule).await?;
     cluster.heal_all()?;
     println!("all faults have ended");
+    let enough = |cluster: &Cluster| {
+        history.accepted() >= ACCEPTED_MIN && cluster.leaders.count() >= LEADERS_MIN && !cluster.is_rolling()
+    };
+    let begun = SystemClock.boot();
+    while !enough(&cluster) && SystemClock.boot().since(begun) < FLOOR_WAIT.max(ROLLING_WAIT) {
+        look(&mut cluster).await;
+    }
+    sessions.stop();
     cluster.until_whole(REPLICAS, AGENTS).await?;
     let begun = SystemClock.boot();
     while !sessions.have_ended() {
         if SystemClock.boot().since(begun) > SESSIONS_WAIT {
             return Err(format!("some sessions have not ended within {SESSIONS_WAIT:?}"));
         }
-        tokio::time::sleep(LOOK_EVERY).await;
+        look(&mut cluster).await;
     }
     sessions.end()?;
-    let evidence = gather(&mut cluster, &history, &ledger, directory).await?;
-    let planned: BTreeSet<Class> = schedule.iter().map(|strike| strike.class).collect();
-    let quiet: Vec<Class> = planned.difference(&struck).copied().collect();
-    Ok(verdict(&evidence, &quiet, &leaders))
+    let evidence = gather(&mut cluster, &history, sink, &stillness, directory).await?;
+    let planned = schedule.iter().map(|strike| strike.class);
+    let fired: BTreeMap<Class, usize> =
+        planned.map(|class| (class, cluster.fired.get(&class).copied().unwrap_or(0))).collect();
+    let (leaders, transfers) = (cluster.leaders.count(), cluster.transfers.made().len());
+    let course = Course { fired, leaders, transfers, refused: sink.refused() };
+    Ok(conclude(options, &evidence, &course))
 }
 
-/// Lets everything strike at its time; which classes found somebody, and who led, comes back.
-async fn faults(
-    cluster: &mut Cluster,
-    history: &History,
-    schedule: &[Strike],
-) -> Result<(BTreeSet<Class>, BTreeSet<Leader>), String> {
+async fn look(cluster: &mut Cluster) {
+    cluster.look_after();
+    tokio::time::sleep(LOOK_EVERY).await;
+}
+
+/// Lets everything strike at its time.
+async fn faults(cluster: &mut Cluster, history: &History, schedule: &[Strike]) -> Result<(), String> {
     let mut due: Vec<(u64, bool, usize)> = Vec::new();
     for (position, strike) in schedule.iter().enumerate() {
         due.push((strike.at_ms, true, position));
         due.push((strike.at_ms + strike.for_ms, false, position));
     }
     due.sort_unstable();
-    let (mut struck, mut leaders) = (BTreeSet::new(), BTreeSet::new());
     for (at_ms, begins, position) in due {
         let at = history.began() + Duration::from_millis(at_ms);
         while SystemClock.boot() < at {
             cluster.look_after();
-            leaders.extend(cluster.leader().await);
             tokio::time::sleep(LOOK_EVERY.min(at.since(SystemClock.boot()))).await;
         }
-        let strike = &schedule[position];
-        let now = history.now_us() / 1_000;
-        if !begins {
-            let ended = cluster.heal(position)?;
-            let ended = if ended.is_empty() { String::new() } else { format!(" ({} had ended)", ended.join(" ")) };
-            println!("{now:>7} ms  end of   {strike}{ended}");
-            continue;
-        }
-        match cluster.strike(position, strike).await? {
-            Some(whom) => {
-                struck.insert(strike.class);
-                println!("{now:>7} ms  strikes  {strike} ({whom})");
-            }
-            None => println!("{now:>7} ms  nobody   {strike}"),
+        if begins {
+            strike(cluster, history, position, &schedule[position])?;
+        } else {
+            heal(cluster, history, position, &schedule[position])?;
         }
     }
-    Ok((struck, leaders))
+    Ok(())
 }
 
-async fn gather(cluster: &mut Cluster, history: &History, ledger: &Path, directory: &Path) -> Result<Evidence, String> {
+/// Lets those classes strike once more of which nothing has come: they may have found nobody, or the cluster in such
+/// a state that they could not do what they are for.
+async fn again(cluster: &mut Cluster, history: &History, schedule: &[Strike]) -> Result<(), String> {
+    for number in 0..AGAIN {
+        let mut quiet: BTreeMap<Class, Strike> = schedule.iter().rev().map(|strike| (strike.class, *strike)).collect();
+        quiet.retain(|class, _| !cluster.fired.contains_key(class));
+        // One that goes on by itself is not begun again.
+        quiet.retain(|class, _| *class != Class::Rolling || !cluster.is_rolling());
+        for (rank, strikes) in quiet.values().enumerate() {
+            // Behind those of the schedule, and of the times before.
+            let position = schedule.len() * (number + 1) + rank;
+            let strikes = Strike { for_ms: strikes.for_ms.min(AGAIN_MS_MAX), ..*strikes };
+            strike(cluster, history, position, &strikes)?;
+            let until = SystemClock.boot() + Duration::from_millis(strikes.for_ms);
+            while SystemClock.boot() < until {
+                look(cluster).await;
+            }
+            heal(cluster, history, position, &strikes)?;
+        }
+    }
+    Ok(())
+}
+
+fn strike(cluster: &mut Cluster, history: &History, position: usize, strike: &Strike) -> Result<(), String> {
+    let whom = cluster.strike(position, strike)?;
+    let now = history.now_us() / 1_000;
+    match whom {
+        Some(whom) => println!("{now:>7} ms  strikes  {strike} ({whom})"),
+        None => println!("{now:>7} ms  nobody   {strike}"),
+    }
+    Ok(())
+}
+
+fn heal(cluster: &mut Cluster, history: &History, position: usize, strike: &Strike) -> Result<(), String> {
+    let ended = cluster.heal(position)?;
+    let ended = if ended.is_empty() { String::new() } else { format!(" ({} had ended)", ended.join(" ")) };
+    println!("{:>7} ms  end of   {strike}{ended}", history.now_us() / 1_000);
+    Ok(())
+}
+
+async fn gather(
+    cluster: &mut Cluster,
+    history: &History,
+    sink: &Sink,
+    stillness: &Stillness,
+    directory: &Path,
+) -> Result<Evidence, String> {
     let client = settle::patient();
     settle::until_runs_end(&client).await?;
     let runs = settle::runs(&client).await?;
@@ -155,56 +237,15 @@ async fn gather(cluster: &mut Cluster, history: &History, ledger: &Path, directo
     let replays = settle::replays(&client, &watched).await?;
     let digests = history_of(&api_addresses(), directory).await?;
     cluster.look_after();
-    let executions = ledger::read(&std::fs::read_to_string(ledger).unwrap_or_default());
-    let (stalls, deaths) = (std::mem::take(&mut cluster.stalls), std::mem::take(&mut cluster.deaths));
-    Ok(Evidence { calls, watched, executions, runs, replays, stalls, digests, deaths })
-}
-
-/// Says what was seen and what did not hold; true when all held and enough happened. `quiet` are planned
-/// faults that found nobody.
-fn verdict(evidence: &Evidence, quiet: &[Class], leaders: &BTreeSet<Leader>) -> bool {
-    let told = |wanted: fn(&Told) -> bool| evidence.calls.iter().filter(|call| wanted(&call.told)).count();
-    let accepted =
-        |call: &&crate::history::Call| matches!((&call.asked, &call.told), (Asked::Submit { .. }, Told::Done { .. }));
-    let accepted = evidence.calls.iter().filter(accepted).count();
-    let events: usize = evidence.watched.iter().map(|watched| watched.events.len()).sum();
-    println!(
-        "{} calls: {} done, {} refused, {} unavailable, {} unknown; {accepted} jobs accepted, {} runs",
-        evidence.calls.len(),
-        told(|told| matches!(told, Told::Done { .. })),
-        told(|told| matches!(told, Told::Refused { .. })),
-        told(|told| matches!(told, Told::Unavailable { .. })),
-        told(|told| matches!(told, Told::Unknown { .. })),
-        evidence.runs.len(),
-    );
-    println!(
-        "{} executions, {} watches with {events} events, {} leaders seen, revision {}",
-        evidence.executions.len(),
-        evidence.watched.len(),
-        leaders.len(),
-        evidence.digests.first().map_or(0, |(revision, _)| *revision),
-    );
-    let mut lacking: Vec<String> = quiet.iter().map(|class| format!("{class} struck nobody")).collect();
-    if accepted < ACCEPTED_MIN {
-        lacking.push(format!("only {accepted} jobs were accepted, {ACCEPTED_MIN} are the least"));
-    }
-    if leaders.len() < 2 {
-        lacking.push("leadership never moved".to_owned());
-    }
-    let violations = judge(evidence);
-    for (property, violations) in &violations {
-        println!("VIOLATED: {property}");
-        for violation in violations {
-            println!("  {violation}");
-        }
-    }
-    if violations.is_empty() && !lacking.is_empty() {
-        println!("INVALID, this shows nothing: {}", lacking.join("; "));
-    }
-    if violations.is_empty() && lacking.is_empty() {
-        println!("all {} properties held", count());
-    }
-    violations.is_empty() && lacking.is_empty()
+    let executions = ledger::read(&std::fs::read_to_string(directory.join("ledger")).unwrap_or_default());
+    let transfers = cluster.transfers.made().into_iter();
+    let transferred =
+        transfers.map(|(from_us, to_us)| Affair { cause: Cause::LeaderTransferred, node: None, from_us, to_us });
+    let mut affairs = std::mem::take(&mut cluster.affairs);
+    affairs.extend(transferred);
+    let deaths = std::mem::take(&mut cluster.deaths);
+    let (taken, stillness) = (sink.taken()?, stillness.times());
+    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, stillness, digests, deaths })
 }
 
 /// What machines run: beside this program, unless `QUORATE_BIN` names another binary.
@@ -215,7 +256,7 @@ fn programs() -> Result<Programs, String> {
     let wall_clock = beside.join("examples").join("libwall_clock.so");
     for path in [&quorate, &wall_clock] {
         if !path.exists() {
-            return Err(format!("{} is missing: build it first, as 'make multihost-test' does", path.display()));
+            return Err(format!("{} is missing: build it first, as 'make chaos' does", path.display()));
         }
     }
     Ok(Programs { quorate, wall_clock })

@@ -1,69 +1,73 @@
-//! The machines of a run, and the faults that strike them.
+//! The machines of a run, and how they are looked after while faults strike them.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::net::Ipv4Addr;
-use std::path::Path;
+mod rolling;
+mod strikes;
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_seams::{BootInstant, Clock as _, SystemClock};
 
-use crate::hosts::{AGENT, API, Host, RAFT, REGIONS, REPLICAS, agents, all, replicas};
+use crate::hosts::{AGENT, API, RAFT, REGIONS, REPLICAS, agents, replicas};
+use crate::judge::Affair;
+use crate::leaders::Leaders;
 use crate::machine::{Machine, Programs};
 use crate::network::Network;
-use crate::schedule::{Class, Strike, Target};
+use crate::schedule::Class;
 use crate::sessions::{api_addresses, client};
+use crate::transfers::Transfers;
+use crate::wide_area::SlowWays;
+use rolling::Rolling;
+use strikes::Active;
 
 /// Longest wait for the cluster to form, or to be whole again.
-const WHOLE_WAIT: Duration = Duration::from_secs(60);
+const WHOLE_WAIT: Duration = Duration::from_secs(180);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
-/// How long a replica is given to say whether it leads.
-const ASK: Duration = Duration::from_millis(1_000);
+/// How long a look at the whole cluster may take.
+const ASK: Duration = Duration::from_secs(3);
 /// A process may still end of a full disk for so long after it had room again.
 const EXCUSED: Duration = Duration::from_secs(5);
-/// Terms of the nodes' leases: short, so that strikes outlast them.
-const LEASE: [&str; 8] =
-    ["--lease-server", "7s", "--lease-agent", "5s", "--lease-kill", "1s", "--lease-margin", "500ms"];
+/// Terms of the nodes' leases: short, so that strikes outlast them, with room for a machine that is slow to kill.
+const LEASE: [&str; 8] = ["--lease-server", "9s", "--lease-agent", "5s", "--lease-kill", "2s", "--lease-margin", "1s"];
 /// So few entries between snapshots that replicas which were away need one.
 const SNAPSHOTS: [&str; 4] = ["--snapshot-entries", "500", "--keep-entries", "100"];
 
 /// Replicas and agents, each on its host.
 pub(crate) struct Cluster {
     network: Network,
+    slow: Arc<SlowWays>,
+    /// What tasks write.
+    ledger: PathBuf,
     /// Replicas first, then agents.
     machines: Vec<Machine>,
-    /// What strikes now: by the strike's position, whom, and what does not pass because of it.
+    pub(crate) leaders: Leaders,
+    pub(crate) transfers: Transfers,
+    /// What strikes now, by the strike's position.
     active: BTreeMap<usize, Active>,
-    /// Agents that stand still, or did, in hundredths of a second since the machine was switched on.
-    pub(crate) stalls: Vec<(String, u64, u64)>,
+    rolling: Option<Rolling>,
+    /// How often each class did what it is for.
+    pub(crate) fired: BTreeMap<Class, usize>,
+    /// What befell agents, once it is over.
+    pub(crate) affairs: Vec<Affair>,
     /// Processes that ended by themselves and had no reason to.
     pub(crate) deaths: Vec<String>,
-    /// The last replica that was seen to lead.
-    last_leader: Option<Leader>,
     /// Machines whose disk was full, and until when that still explains an end.
     excused: Vec<(usize, BootInstant)>,
 }
 
-struct Active {
-    class: Class,
-    /// Positions of machines.
-    machines: Vec<usize>,
-    /// From whom to whom nothing passes.
-    dropped: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
-    began_cs: u64,
-}
-
-/// Who leads, by position, and in which term.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(crate) struct Leader {
-    pub(crate) term: u64,
-    pub(crate) replica: usize,
-}
-
 impl Cluster {
-    /// Prepares every machine; none is started.
-    pub(crate) fn prepare(network: Network, programs: &Programs, directory: &Path) -> Result<Self, String> {
+    /// Prepares every machine; none is started. Within a runtime.
+    pub(crate) fn prepare(
+        network: Network,
+        slow: Arc<SlowWays>,
+        programs: &Programs,
+        directory: &Path,
+        ledger: &Path,
+    ) -> Result<Self, String> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
         let mut machines = Vec::new();
         for host in replicas() {
@@ -89,12 +93,17 @@ impl Cluster {
         }
         Ok(Self {
             network,
+            slow,
+            ledger: ledger.to_path_buf(),
             machines,
+            leaders: Leaders::watch(),
+            transfers: Transfers::new(&programs.quorate),
             active: BTreeMap::new(),
-            stalls: Vec::new(),
+            rolling: None,
+            fired: BTreeMap::new(),
+            affairs: Vec::new(),
             deaths: Vec::new(),
             excused: Vec::new(),
-            last_leader: None,
         })
     }
 
@@ -112,7 +121,7 @@ impl Cluster {
     /// Waits for so many voters with a leader, and so many nodes with a live lease.
     pub(crate) async fn until_whole(&mut self, voters: usize, nodes: usize) -> Result<(), String> {
         let begun = SystemClock.boot();
-        let client = client(api_addresses(), ASK * 3);
+        let client = client(api_addresses(), ASK);
         loop {
             let seen = whole(&client, voters, nodes).await;
             let Err(why) = seen else { return Ok(()) };
@@ -127,111 +136,26 @@ impl Cluster {
         }
     }
 
-    /// Who leads, as far as the replicas that answer say.
-    pub(crate) async fn leader(&mut self) -> Option<Leader> {
-        let ask = |replica: usize| async move {
-            let client = client(vec![api_addresses().swap_remove(replica)], ASK);
-            let status = client.replica_status(v1::GetReplicaStatusRequest {}).await.ok()?;
-            (status.role() == v1::ReplicaRole::Leader).then_some(Leader { term: status.term, replica })
-        };
-        let (first, second, third) = tokio::join!(ask(0), ask(1), ask(2));
-        let leader = [first, second, third].into_iter().flatten().max();
-        self.last_leader = leader.or(self.last_leader);
-        leader
-    }
-
-    /// Lets a fault strike; says whom, or nobody when there is nobody to strike.
-    pub(crate) async fn strike(&mut self, position: usize, strike: &Strike) -> Result<Option<String>, String> {
-        let machines = match strike.target {
-            Target::Leader => {
-                let leader = self.leader().await.or(self.last_leader);
-                leader.map(|leader| leader.replica).into_iter().collect()
-            }
-            Target::Replica(number) => vec![number - 1],
-            Target::Node(number) => vec![REPLICAS + number - 1],
-            Target::Region(region) => {
-                let there = |(_, machine): &(usize, &Machine)| machine.host.region == region;
-                self.machines.iter().enumerate().filter(there).map(|(position, _)| position).collect()
-            }
-        };
-        // What another strike holds down cannot be struck in the same way.
-        let is_free = |machine: &usize| self.machines[*machine].is_running() && !self.is_struck(*machine, strike.class);
-        let machines: Vec<usize> = machines.into_iter().filter(is_free).collect();
-        if machines.is_empty() {
-            return Ok(None);
-        }
-        let struck: Vec<Host> = machines.iter().map(|machine| self.machines[*machine].host.clone()).collect();
-        let mut dropped = BTreeSet::new();
-        match strike.class {
-            Class::Kill => machines.iter().for_each(|machine| self.machines[*machine].kill9()),
-            Class::Pause => machines.iter().for_each(|machine| self.machines[*machine].pause()),
-            Class::DiskFull => {
-                for machine in &machines {
-                    let resumes = !self.is_struck(*machine, Class::Pause);
-                    self.machines[*machine].fill_disk(resumes)?;
-                }
-            }
-            Class::Clock => machines.iter().try_for_each(|one| self.machines[*one].shift_clock(strike.jump_ms))?,
-            Class::Cut | Class::Mute | Class::Deaf => dropped = silence(strike.class, &struck, &all()),
-            Class::Lone => dropped = silence(Class::Cut, &struck, &replicas()),
-        }
-        self.active.insert(position, Active { class: strike.class, machines, dropped, began_cs: now_cs() });
-        self.apply_drops()?;
-        let names: Vec<String> = struck.into_iter().map(|host| host.name).collect();
-        Ok(Some(names.join(" ")))
-    }
-
-    /// Ends what a strike began; says who had ended by itself meanwhile, where that is no violation.
-    pub(crate) fn heal(&mut self, position: usize) -> Result<Vec<String>, String> {
-        let mut ended = Vec::new();
-        let Some(over) = self.active.remove(&position) else { return Ok(ended) };
-        for number in over.machines {
-            let machine = &mut self.machines[number];
-            match over.class {
-                Class::Kill => machine.start()?,
-                Class::Pause => {
-                    machine.resume();
-                    self.stalls.push((machine.host.name.clone(), over.began_cs, now_cs()));
-                }
-                Class::DiskFull => {
-                    machine.free_disk();
-                    // Whether it goes on without room or gives up is its own affair.
-                    if machine.death().is_some() {
-                        ended.push(machine.host.name.clone());
-                    }
-                    machine.start()?;
-                    self.excused.push((number, SystemClock.boot() + EXCUSED));
-                }
-                Class::Clock => machine.shift_clock(0)?,
-                Class::Cut | Class::Mute | Class::Deaf | Class::Lone => {}
-            }
-        }
-        self.apply_drops()?;
-        Ok(ended)
-    }
-
-    /// Ends everything that strikes.
-    pub(crate) fn heal_all(&mut self) -> Result<(), String> {
-        let active: Vec<usize> = self.active.keys().copied().collect();
-        active.into_iter().try_for_each(|position| self.heal(position).map(drop))
-    }
-
-    /// Notes processes that have ended by themselves, and starts them again.
+    /// Goes on with restarts, notes processes that have ended by themselves, and starts them again.
     pub(crate) fn look_after(&mut self) {
+        self.roll();
         for position in 0..self.machines.len() {
-            if self.is_struck(position, Class::DiskFull) {
+            let is_asked = self.rolling.as_ref().is_some_and(|rolling| rolling.stops(position));
+            if is_asked || self.is_struck(position, Class::DiskFull) {
                 continue;
             }
-            if let Some(death) = self.machines[position].death() {
-                let now = SystemClock.boot();
-                if !self.excused.iter().any(|(machine, until)| *machine == position && now < *until) {
-                    self.deaths.push(death);
+            if let Some(status) = self.machines[position].ended() {
+                if !self.is_excused(position) {
+                    self.deaths.push(self.machines[position].obituary(status));
                 }
-                if let Err(why) = self.machines[position].start() {
-                    self.deaths.push(why);
-                }
+                self.start(position);
             }
         }
+    }
+
+    /// True while replicas or agents are restarted in turn.
+    pub(crate) fn is_rolling(&self) -> bool {
+        self.rolling.is_some()
     }
 
     fn is_struck(&self, machine: usize, class: Class) -> bool {
@@ -239,26 +163,22 @@ impl Cluster {
         self.active.values().any(strikes)
     }
 
-    fn apply_drops(&mut self) -> Result<(), String> {
-        let dropped = self.active.values().flat_map(|active| active.dropped.iter().copied()).collect();
-        self.network.drop_between(&dropped)
+    /// True when a full disk explains its end.
+    fn is_excused(&self, machine: usize) -> bool {
+        let now = SystemClock.boot();
+        self.excused.iter().any(|(excused, until)| *excused == machine && now < *until)
     }
-}
 
-/// From whom to whom nothing passes when these are silenced towards `others`.
-fn silence(class: Class, struck: &[Host], others: &[Host]) -> BTreeSet<(Ipv4Addr, Ipv4Addr)> {
-    let mut dropped = BTreeSet::new();
-    for one in struck {
-        for other in others.iter().filter(|other| !struck.contains(other)) {
-            if class != Class::Deaf {
-                dropped.insert((one.address, other.address));
-            }
-            if class != Class::Mute {
-                dropped.insert((other.address, one.address));
-            }
+    fn start(&mut self, machine: usize) {
+        if let Err(why) = self.machines[machine].start() {
+            self.deaths.push(why);
         }
     }
-    dropped
+
+    /// A fault of this class did what it is for.
+    fn fire(&mut self, class: Class) {
+        *self.fired.entry(class).or_default() += 1;
+    }
 }
 
 async fn whole(client: &quorate_client::Client, voters: usize, nodes: usize) -> Result<(), String> {
@@ -268,26 +188,4 @@ async fn whole(client: &quorate_client::Client, voters: usize, nodes: usize) -> 
     let known = client.list_nodes(request).await.map_err(|error| error.to_string())?.nodes;
     let up = known.iter().filter(|node| node.status() == v1::NodeStatus::Up).count();
     if votes >= voters && up >= nodes { Ok(()) } else { Err(format!("{votes} vote, {up} nodes are up")) }
-}
-
-/// The clock that tasks write down, in hundredths of a second.
-fn now_cs() -> u64 {
-    SystemClock.boot().as_millis() / 10
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn one_way_cuts_leave_the_other_way() {
-        let (struck, others) = (&replicas()[..1], replicas());
-        let from =
-            |dropped: &BTreeSet<(Ipv4Addr, Ipv4Addr)>| dropped.iter().filter(|(a, _)| *a == struck[0].address).count();
-        let mute = silence(Class::Mute, struck, &others);
-        let deaf = silence(Class::Deaf, struck, &others);
-        assert_eq!((mute.len(), from(&mute)), (2, 2));
-        assert_eq!((deaf.len(), from(&deaf)), (2, 0));
-        assert_eq!(silence(Class::Cut, struck, &others), mute.union(&deaf).copied().collect());
-    }
 }

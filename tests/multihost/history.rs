@@ -22,6 +22,13 @@ pub(crate) struct Call {
     pub(crate) told: Told,
 }
 
+impl Call {
+    /// A job that was accepted.
+    pub(crate) fn is_accepted_job(&self) -> bool {
+        matches!((&self.asked, &self.told), (Asked::Submit { .. }, Told::Done { .. }))
+    }
+}
+
 /// What was asked.
 #[derive(Clone, Debug, Serialize)]
 #[serde(tag = "asked", rename_all = "snake_case")]
@@ -109,6 +116,11 @@ impl History {
         let mut kept = self.lock();
         kept.line(&watched);
         kept.watched.push(watched);
+    }
+
+    /// How many jobs were accepted so far.
+    pub(crate) fn accepted(&self) -> usize {
+        self.lock().calls.iter().filter(|call| call.is_accepted_job()).count()
     }
 
     /// All of it, once nobody adds to it.

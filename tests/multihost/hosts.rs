@@ -13,6 +13,8 @@ pub(crate) const AGENTS: usize = 4;
 pub(crate) const API: u16 = 7401;
 pub(crate) const AGENT: u16 = 7402;
 pub(crate) const RAFT: u16 = 7403;
+/// Port of the sink that tasks write to.
+pub(crate) const SINK: u16 = 7500;
 
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -61,8 +63,19 @@ pub(crate) fn clients() -> Vec<Host> {
     (1..=REGIONS.len()).map(|number| Host::new("client", number, 31)).collect()
 }
 
+/// Where tasks write to, with their tokens.
+pub(crate) fn sink() -> Host {
+    Host::new("sink", 1, 41)
+}
+
 /// All of them.
 pub(crate) fn all() -> Vec<Host> {
+    [replicas(), agents(), clients(), vec![sink()]].concat()
+}
+
+/// Those that a fault of one host or one link parts from it. The sink is none: a copy that nobody else hears and that
+/// still writes is the one that tokens are for. Only a region that is isolated loses it.
+pub(crate) fn peers() -> Vec<Host> {
     [replicas(), agents(), clients()].concat()
 }
 

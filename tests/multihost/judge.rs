@@ -3,10 +3,16 @@
 //! They are those of the simulator of the same numbers, as far as they can be seen from outside; none
 //! asks a replica what it believes where somebody else knows.
 
+mod copies;
+mod pairs;
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Asked, Call, Told, Watched};
 use crate::ledger::Execution;
+use crate::sink::Taken;
+pub(crate) use copies::waived;
+pub(crate) use pairs::{Affair, Cause, Row, table};
 
 /// Violations shown of one property.
 const SHOWN_MAX: usize = 5;
@@ -21,8 +27,12 @@ pub(crate) struct Evidence {
     pub(crate) runs: BTreeMap<String, FinalRun>,
     /// For each of `watched`, what a watch from the same revision delivered in the end.
     pub(crate) replays: Vec<Watched>,
-    /// When agents stood still, by node, in hundredths of a second since the machine was switched on.
-    pub(crate) stalls: Vec<(String, u64, u64)>,
+    /// What the sink took.
+    pub(crate) taken: Taken,
+    /// What befell agents, and when leadership was passed on.
+    pub(crate) affairs: Vec<Affair>,
+    /// When the machine stood still, in microseconds since it was switched on.
+    pub(crate) stillness: Vec<(u64, u64)>,
     /// What each replica holds: revision, and digest of the whole history.
     pub(crate) digests: Vec<(u64, String)>,
     /// Processes that ended by themselves without a reason.
@@ -43,16 +53,19 @@ pub(crate) struct FinalRun {
 type Property = (&'static str, fn(&Evidence) -> Vec<String>);
 
 /// All of them.
-const PROPERTIES: [Property; 11] = [
+const PROPERTIES: [Property; 14] = [
     ("C8 what was accepted is there, and every run ended", accepted),
     ("C8 what was annotated is there", annotated),
     ("C9 no submit was carried out twice, or although it was said not to be", once),
     ("R1 nobody was answered from the past", revisions),
     ("R3 watches had no gap", watches),
     ("P8 nothing was placed after its cancel", cancels),
-    ("P2 no attempt was started twice", starts),
-    ("P2 no two copies of a fenced task ran at once", fenced),
-    ("P2 no at_most_once task was started twice", at_most_once),
+    ("P1 tokens rise from attempt to attempt, and tasks were given them", copies::tokens),
+    ("P2 no attempt was started twice", copies::starts),
+    ("P2 no two copies of a fenced task ran at once", copies::fenced),
+    ("P2 no at_most_once task was started twice", copies::at_most_once),
+    ("P2 the sink took no token below one that it had taken", copies::sink),
+    ("P2 a task that succeeded had the last word at the sink", copies::last_word),
     ("Attempts do not lie: one that succeeded had run to its end", outcomes),
     ("C6 replicas agree, and none gave up", agreement),
 ];
@@ -171,46 +184,6 @@ fn cancels(evidence: &Evidence) -> Vec<String> {
         Some(format!("run {run} was cancelled at {revision}; attempt {number} of [{index}] was placed at {token}"))
     };
     evidence.calls.iter().filter_map(late).collect()
-}
-
-fn starts(evidence: &Evidence) -> Vec<String> {
-    let twice = evidence.executions.iter().filter(|execution| execution.starts > 1);
-    twice
-        .map(|one| format!("attempt {} of {}[{}] started {} times", one.attempt, one.run, one.index, one.starts))
-        .collect()
-}
-
-/// Of each task, its attempts in the order of their numbers.
-fn by_task<'a>(evidence: &'a Evidence, promise: &'a str) -> impl Iterator<Item = Vec<&'a Execution>> {
-    let mut tasks: BTreeMap<(&str, u32), Vec<&Execution>> = BTreeMap::new();
-    for execution in evidence.executions.iter().filter(|execution| execution.promise == promise) {
-        tasks.entry((&execution.run, execution.index)).or_default().push(execution);
-    }
-    tasks.into_values()
-}
-
-fn fenced(evidence: &Evidence) -> Vec<String> {
-    // An agent that stands still cannot kill what it runs: then only tokens protect.
-    let waived = |early: &Execution, until_cs: u64| {
-        let stood =
-            |(node, from, to): &&(String, u64, u64)| *node == early.node && *from <= until_cs && *to >= early.first_cs;
-        evidence.stalls.iter().any(|stall| stood(&stall))
-    };
-    let overlapping = |task: Vec<&Execution>| {
-        let pair =
-            task.windows(2).find(|pair| pair[0].last_cs > pair[1].first_cs && !waived(pair[0], pair[1].first_cs))?;
-        let (early, late) = (pair[0], pair[1]);
-        Some(format!(
-            "{}[{}]: attempt {} on {} wrote at {} cs, attempt {} on {} had begun at {} cs",
-            early.run, early.index, early.attempt, early.node, early.last_cs, late.attempt, late.node, late.first_cs
-        ))
-    };
-    by_task(evidence, "fenced").filter_map(overlapping).collect()
-}
-
-fn at_most_once(evidence: &Evidence) -> Vec<String> {
-    let several = by_task(evidence, "at_most_once").filter(|task| task.len() > 1);
-    several.map(|task| format!("{}[{}] was started {} times", task[0].run, task[0].index, task.len())).collect()
 }
 
 fn outcomes(evidence: &Evidence) -> Vec<String> {

@@ -3,7 +3,7 @@
 use std::fs::{File, OpenOptions};
 use std::os::unix::fs::FileExt as _;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 
 use rustix::fs::{FallocateFlags, fallocate, statvfs};
 use rustix::process::{Pid, Signal, kill_process};
@@ -11,8 +11,8 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::hosts::Host;
 use crate::network::run;
 
-/// Bytes of a replica's disk: some times what a run writes.
-const DISK_BYTES: &str = "256m";
+/// Bytes of a replica's disk: some times what an hour writes.
+const DISK_BYTES: &str = "512m";
 /// Bytes of a page, by which room is given.
 const PAGE_BYTES: u64 = 4096;
 /// More than any file was given.
@@ -20,13 +20,13 @@ const BEYOND_BYTES: u64 = 1 << 32;
 /// Lines of a log that are shown when its process has ended by itself.
 const LOG_TAIL_LINES: usize = 15;
 
-/// Heartbeats and election times for round trips of up to 150 ms, as docs/cli.md advises; and what dies is a machine,
-/// whose tasks die with it.
+/// Heartbeats and election times for round trips of up to 150 ms, as docs/cli.md advises, and a reserve that fits
+/// the disk.
 const SETTINGS: [(&str, &str); 4] = [
+    ("QUORATE_SERVER_DISK_RESERVE", "16Mi"),
     ("QUORATE_SERVER_RAFT_HEARTBEAT", "160ms"),
     ("QUORATE_SERVER_RAFT_ELECTION_MIN", "1600ms"),
     ("QUORATE_SERVER_RAFT_ELECTION_MAX", "3200ms"),
-    ("QUORATE_AGENT_ON_EXIT", "kill"),
 ];
 
 /// What every machine is started with.
@@ -113,6 +113,11 @@ impl Machine {
         self.signal(Signal::CONT);
     }
 
+    /// Asks it to stop.
+    pub(crate) fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
     /// Makes its time of day differ from ours by so many milliseconds.
     pub(crate) fn shift_clock(&self, by_ms: i64) -> Result<(), String> {
         self.clock.write_all_at(&by_ms.to_ne_bytes(), 0).map_err(|error| format!("{}: {error}", self.host.name))
@@ -149,15 +154,20 @@ impl Machine {
         self.child.is_some()
     }
 
-    /// How it ended, once, if it has ended by itself.
-    pub(crate) fn death(&mut self) -> Option<String> {
+    /// How it ended, once, if it has ended.
+    pub(crate) fn ended(&mut self) -> Option<ExitStatus> {
         let status = self.child.as_mut()?.try_wait().ok().flatten()?;
         self.child = None;
+        Some(status)
+    }
+
+    /// What is said of one that ended when it should not have.
+    pub(crate) fn obituary(&self, status: ExitStatus) -> String {
         let text = std::fs::read(self.log()).map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
         let text = text.unwrap_or_default();
         let lines: Vec<&str> = text.lines().collect();
         let tail = lines[lines.len().saturating_sub(LOG_TAIL_LINES)..].join("\n    ");
-        Some(format!("{} ended by itself ({status}); the end of its log:\n    {tail}", self.host.name))
+        format!("{} ended ({status}); the end of its log:\n    {tail}", self.host.name)
     }
 
     fn log(&self) -> PathBuf {

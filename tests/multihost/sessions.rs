@@ -1,6 +1,6 @@
 //! Clients: in each region a few sessions that submit, annotate, cancel, read and watch.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -15,13 +15,15 @@ use v1::watch_run_response::Item;
 
 use crate::draw::Draw;
 use crate::history::{Asked, Call, History, Told, Watched};
-use crate::hosts::{API, Host, replicas};
+use crate::hosts::{API, Host, SINK, replicas, sink};
 use crate::network::enter;
+use crate::task::{NO_SINK, REFUSED, argv};
 
 /// Sessions in each region.
 const SESSIONS: usize = 3;
-/// Pause between two requests of a session, in milliseconds.
-const PAUSE_MS: (u64, u64) = (20, 200);
+/// Pause between two requests of a session, in milliseconds: all of them together make some ten requests a second, of
+/// which an hour still fits into memory, and its runs onto the replicas' disks.
+const PAUSE_MS: (u64, u64) = (100, 1_500);
 /// How long a request is tried, and how long at one replica.
 const DEADLINE: Duration = Duration::from_secs(12);
 const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
@@ -29,8 +31,14 @@ const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(3);
 const RUNS_MAX: usize = 12;
 /// Words at one run; the product allows 64.
 const ANNOTATIONS_MAX: usize = 50;
-/// Watches of one session in all: each is compared with a replay.
-const WATCHES_MAX: usize = 12;
+/// Watches that a session may begin at once, and one more in each of these times: each is compared with a replay.
+const WATCHES_MAX: u64 = 12;
+const WATCH_EVERY_US: u64 = 30_000_000;
+/// So many tasks of a hundred work long enough to see the lease of their node run out.
+const LONG_PERCENT: u64 = 30;
+/// How long they work, in milliseconds, and how long the others do.
+const LONG_MS: (u64, u64) = (9_000, 16_000);
+const SHORT_MS: (u64, u64) = (200, 3_000);
 /// A watch is given up so long after the load has ended.
 const WATCH_WAIT: Duration = Duration::from_secs(60);
 /// What a job promises when a node is lost.
@@ -48,6 +56,15 @@ pub(crate) fn api_addresses() -> Vec<String> {
     replicas().iter().map(|replica| replica.listens_at(API)).collect()
 }
 
+/// What tasks are made of.
+#[derive(Clone, Debug)]
+pub(crate) struct Work {
+    /// The program that they run.
+    pub(crate) program: PathBuf,
+    /// What they write, which is there.
+    pub(crate) ledger: PathBuf,
+}
+
 /// Sessions at work, a thread per host.
 pub(crate) struct Sessions {
     stop: Arc<AtomicBool>,
@@ -55,16 +72,16 @@ pub(crate) struct Sessions {
 }
 
 impl Sessions {
-    /// Starts the sessions of every host; tasks write to `ledger`.
-    pub(crate) fn start(hosts: &[Host], seed: u64, history: &Arc<History>, ledger: &Path) -> Self {
+    /// Starts the sessions of every host.
+    pub(crate) fn start(hosts: &[Host], seed: u64, history: &Arc<History>, work: &Work) -> Self {
         let stop = Arc::new(AtomicBool::new(false));
         let thread = |host: &Host| {
-            let (host, history, stop, ledger) = (host.clone(), history.clone(), stop.clone(), ledger.to_path_buf());
+            let (host, history, stop, work) = (host.clone(), history.clone(), stop.clone(), work.clone());
             std::thread::spawn(move || {
                 enter(&host.name)?;
                 let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
                 let runtime = runtime.map_err(|error| error.to_string())?;
-                runtime.block_on(host_sessions(&host, seed, &history, &stop, &ledger))
+                runtime.block_on(host_sessions(&host, seed, &history, &stop, &work))
             })
         };
         Self { threads: hosts.iter().map(thread).collect(), stop }
@@ -96,7 +113,7 @@ async fn host_sessions(
     seed: u64,
     history: &Arc<History>,
     stop: &Arc<AtomicBool>,
-    ledger: &Path,
+    work: &Work,
 ) -> Result<(), String> {
     let mut sessions = JoinSet::new();
     for number in 1..=SESSIONS {
@@ -105,7 +122,7 @@ async fn host_sessions(
             draw: Draw::of(seed, &who),
             client: client(api_addresses(), DEADLINE),
             history: history.clone(),
-            ledger: ledger.to_path_buf(),
+            work: work.clone(),
             runs: Vec::new(),
             asked: 0,
             watches: JoinSet::new(),
@@ -125,12 +142,12 @@ struct Session {
     draw: Draw,
     client: Client,
     history: Arc<History>,
-    ledger: PathBuf,
+    work: Work,
     /// Its last runs, with how often each was annotated.
     runs: Vec<(String, usize)>,
     asked: u64,
     watches: JoinSet<()>,
-    watches_begun: usize,
+    watches_begun: u64,
 }
 
 impl Session {
@@ -159,7 +176,9 @@ impl Session {
             }
             70..78 => self.cancel(run).await,
             // The newest has most of its life before it.
-            78..90 if self.watches_begun < WATCHES_MAX => self.watch(self.runs[self.runs.len() - 1].0.clone()),
+            78..90 if self.watches_begun < WATCHES_MAX + self.history.now_us() / WATCH_EVERY_US => {
+                self.watch(self.runs[self.runs.len() - 1].0.clone())
+            }
             _ => self.get(run).await,
         }
     }
@@ -170,9 +189,10 @@ impl Session {
             let count = self.draw.between(1, 5);
             format!("name = \"{job}\"\n[task.t]\ndriver = \"noop\"\ncount = {count}\n")
         } else {
-            let (ticks, count) = (self.draw.between(1, 16), self.draw.between(1, 3));
+            let (low, high) = if self.draw.percent(LONG_PERCENT) { LONG_MS } else { SHORT_MS };
+            let (lasts, count) = (Duration::from_millis(self.draw.between(low, high)), self.draw.between(1, 3));
             let promise = self.draw.one_of(&PROMISES);
-            process_job(&job, promise, count, ticks, &self.ledger)
+            process_job(&job, promise, count, lasts, &self.work)
         };
         let request = v1::SubmitJobRequest { spec: Some(spec(&text)), request_id: String::new() };
         let asked = Asked::Submit { job };
@@ -295,17 +315,18 @@ fn brief(event: &v1::RunEvent) -> String {
     }
 }
 
-/// A job whose tasks write a line when they start, five times a second, and when they end.
-fn process_job(job: &str, promise: &str, count: u64, ticks: u64, ledger: &Path) -> String {
-    let path = ledger.display();
-    let script = format!(
-        "w() {{ read up rest < /proc/uptime; echo $1 $up $QUORATE_RUN_ID $QUORATE_TASK_INDEX $QUORATE_ATTEMPT \
-         $QUORATE_NODE {promise} >> {path}; }}; w start; i=0; while [ $i -lt {ticks} ]; do sleep 0.2; w tick; \
-         i=$((i+1)); done; w end"
-    );
+/// A job whose tasks write down that they live. Those of which there may be several copies, now or one after the other,
+/// leave their tokens at the sink, and are tried again when they fail; one that the sink refused is not needed.
+fn process_job(job: &str, promise: &str, count: u64, lasts: Duration, work: &Work) -> String {
+    let is_once = promise == "at_most_once";
+    let sink = if is_once { NO_SINK.to_owned() } else { sink().listens_at(SINK) };
+    let retry = if is_once { String::new() } else { format!("retry = {{ attempts = 3, never = [{REFUSED}] }}\n") };
+    let argv = argv(&work.program, &work.ledger, &sink, lasts, promise);
+    let argv: Vec<String> = argv.iter().map(|word| format!("'{word}'")).collect();
     format!(
-        "name = \"{job}\"\non_node_loss = \"{promise}\"\n[task.t]\ncount = {count}\nrun = ['sh', '-c', '{script}']\n\
-         resources = {{ cpu = \"250m\", memory = \"16Mi\" }}\n"
+        "name = \"{job}\"\non_node_loss = \"{promise}\"\n[task.t]\ncount = {count}\nrun = [{}]\n{retry}\
+         resources = {{ cpu = \"100m\", memory = \"64Mi\" }}\n",
+        argv.join(", ")
     )
 }
 
@@ -315,10 +336,13 @@ mod tests {
 
     #[test]
     fn the_jobs_are_valid_and_say_what_they_promise() {
+        let work = Work { program: "/bin/multihost".into(), ledger: "/tmp/ledger".into() };
         for promise in PROMISES {
-            let job = spec(&process_job("a", promise, 2, 3, Path::new("/tmp/ledger")));
-            assert_eq!(job.tasks[0].count, 2);
-            assert!(job.tasks[0].argv[2].contains(promise));
+            let job = spec(&process_job("a", promise, 2, Duration::from_secs(3), &work));
+            let task = &job.tasks[0];
+            assert_eq!(task.count, 2);
+            assert_eq!(task.argv.last().unwrap(), promise);
+            assert_eq!(task.argv.iter().any(|word| word == NO_SINK), promise == "at_most_once");
         }
     }
 }

@@ -14,9 +14,9 @@ use crate::judge::FinalRun;
 use crate::sessions::{api_addresses, client, follow};
 
 /// Everything must be at rest by then.
-const REST_WAIT: Duration = Duration::from_secs(90);
+const REST_WAIT: Duration = Duration::from_secs(240);
 /// A replay of a run that has ended takes no longer.
-const REPLAY_WAIT: Duration = Duration::from_secs(10);
+const REPLAY_WAIT: Duration = Duration::from_secs(60);
 /// Between two looks.
 const LOOK_EVERY: Duration = Duration::from_millis(300);
 /// Requests at once while evidence is gathered.
@@ -103,15 +103,19 @@ pub(crate) async fn replays(client: &Client, watched: &[Watched]) -> Result<Vec<
     let mut tasks = JoinSet::new();
     let mut replays = BTreeMap::new();
     for (position, one) in watched.iter().enumerate() {
+        let nothing = Watched { who: String::new(), run: one.run.clone(), from: one.from, events: Vec::new() };
+        // Nothing is the beginning of anything, and behind the end of a run there is nothing to wait for.
+        if one.events.is_empty() {
+            replays.insert(position, nothing);
+            continue;
+        }
         if tasks.len() >= AT_ONCE {
             replays.extend(next(&mut tasks).await?);
         }
         let (client, run, from) = (client.clone(), one.run.clone(), one.from);
         tasks.spawn(async move {
             let replay = tokio::time::timeout(REPLAY_WAIT, follow(&client, &run, from)).await;
-            let nothing = || Watched { who: String::new(), run: run.clone(), from, events: Vec::new() };
-            // A watch from behind the end of a run has nothing to deliver.
-            Ok((position, replay.ok().and_then(|mut parts| parts.pop()).unwrap_or_else(nothing)))
+            Ok((position, replay.ok().and_then(|mut parts| parts.pop()).unwrap_or(nothing)))
         });
     }
     while !tasks.is_empty() {

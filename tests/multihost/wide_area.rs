@@ -1,7 +1,7 @@
 //! The wide area: every packet between two regions waits for as long as the way takes.
 //!
 //! The kernel may not know how to delay packets, so they come through a tunnel device to a thread
-//! here, which gives them back when it is time.
+//! here, which gives them back when it is time. Ways can be made slow for a while: then they take longer, and lose some.
 
 #![expect(unsafe_code, reason = "a tunnel device is asked for with an ioctl that has no safe form; see the block")]
 
@@ -10,6 +10,8 @@ use std::collections::BinaryHeap;
 use std::fs::File;
 use std::io::{Read as _, Write as _};
 use std::os::fd::AsRawFd as _;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
@@ -29,6 +31,8 @@ const ROUND_TRIP_MS: (u64, u64) = (20, 151);
 const PACKETS_MAX: usize = 16_384;
 /// Bytes of a packet.
 const PACKET_BYTES_MAX: usize = 65_536;
+/// So many packets of a hundred are lost on a slow way.
+const SLOW_LOSS_PERCENT: u64 = 3;
 /// Longest wait without a look at anything.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -57,13 +61,49 @@ impl RoundTrips {
         trips.join(", ")
     }
 
-    /// How long a packet is on its way; none for one that is not ours.
-    fn way(&self, packet: &[u8]) -> Option<Duration> {
+    /// From which region to which a packet goes; none for one that is not ours.
+    fn ends(packet: &[u8]) -> Option<(usize, usize)> {
         let address = |at: usize| packet.get(at..at + 4).and_then(|bytes| <[u8; 4]>::try_from(bytes).ok());
         // Version 4 alone; source and destination lie at fixed places.
         packet.first().filter(|first| **first >> 4 == 4)?;
-        let (from, to) = (region_of(address(12)?)?, region_of(address(16)?)?);
-        Some(Duration::from_millis(self.0[from][to]) / 2)
+        Some((region_of(address(12)?)?, region_of(address(16)?)?))
+    }
+
+    /// How long it is on its way.
+    fn way(&self, from: usize, to: usize) -> Duration {
+        Duration::from_millis(self.0[from][to]) / 2
+    }
+}
+
+/// Ways that are slow now.
+#[derive(Debug, Default)]
+pub(crate) struct SlowWays {
+    /// By region, how much longer each packet from it or to it is on its way, in milliseconds.
+    extra_ms: [AtomicU64; REGIONS.len()],
+    /// Packets that were slow, or lost for it.
+    touched: AtomicU64,
+}
+
+impl SlowWays {
+    /// From now on.
+    pub(crate) fn set(&self, region: usize, extra_ms: u64) {
+        self.extra_ms[region].store(extra_ms, Ordering::Relaxed);
+    }
+
+    /// How many packets it has met.
+    pub(crate) fn touched(&self) -> u64 {
+        self.touched.load(Ordering::Relaxed)
+    }
+
+    /// What a packet between these regions takes longer; none when it is lost.
+    fn extra(&self, from: usize, to: usize, draw: &mut Draw) -> Option<Duration> {
+        let [from, to] = [from, to].map(|region| self.extra_ms[region].load(Ordering::Relaxed));
+        let extra_ms = from.max(to);
+        if extra_ms == 0 {
+            return Some(Duration::ZERO);
+        }
+        self.touched.fetch_add(1, Ordering::Relaxed);
+        (!draw.percent(SLOW_LOSS_PERCENT)).then(|| Duration::from_millis(extra_ms))
     }
 }
 
@@ -71,7 +111,10 @@ impl RoundTrips {
 type Waiting = Reverse<(BootInstant, u64, Vec<u8>)>;
 
 /// Makes the device and begins to pass packets on, for as long as the process lives.
-pub(crate) fn start(round_trips: RoundTrips) -> Result<(), String> {
+pub(crate) fn start(seed: u64) -> Result<Arc<SlowWays>, String> {
+    let round_trips = RoundTrips::of(seed);
+    let slow = Arc::new(SlowWays::default());
+    let slow_ways = slow.clone();
     let (opened, open) = sync_channel(1);
     std::thread::spawn(move || {
         let device = enter(HUB).and_then(|()| device());
@@ -83,9 +126,10 @@ pub(crate) fn start(round_trips: RoundTrips) -> Result<(), String> {
         std::thread::spawn(move || give_back(far, &receiver));
         // Nobody waits any more: nothing to be told.
         let _ = opened.send(Ok(()));
-        take(near, &round_trips, &sender);
+        take(near, &round_trips, &slow_ways, Draw::of(seed, "packets"), &sender);
     });
-    open.recv().map_err(|error| error.to_string())?
+    open.recv().map_err(|error| error.to_string())??;
+    Ok(slow)
 }
 
 fn device() -> Result<File, String> {
@@ -101,12 +145,20 @@ fn device() -> Result<File, String> {
     if failed { Err(format!("{path}: {}", std::io::Error::last_os_error())) } else { Ok(file) }
 }
 
-fn take(mut device: File, round_trips: &RoundTrips, sender: &SyncSender<(BootInstant, Vec<u8>)>) {
+fn take(
+    mut device: File,
+    round_trips: &RoundTrips,
+    slow: &SlowWays,
+    mut draw: Draw,
+    sender: &SyncSender<(BootInstant, Vec<u8>)>,
+) {
     let mut packet = vec![0; PACKET_BYTES_MAX];
     while let Ok(length) = device.read(&mut packet) {
-        let Some(way) = round_trips.way(&packet[..length]) else { continue };
+        let Some((from, to)) = RoundTrips::ends(&packet[..length]) else { continue };
+        let Some(extra) = slow.extra(from, to, &mut draw) else { continue };
+        let due = SystemClock.boot() + round_trips.way(from, to) + extra;
         // A queue that is full loses the packet.
-        let _ = sender.try_send((SystemClock.boot() + way, packet[..length].to_vec()));
+        let _ = sender.try_send((due, packet[..length].to_vec()));
     }
 }
 
@@ -147,10 +199,24 @@ mod tests {
     #[test]
     fn a_packet_takes_half_a_round_trip_and_a_foreign_one_is_lost() {
         let trips = RoundTrips([[0, 40, 0], [40, 0, 0], [0, 0, 0]]);
-        assert_eq!(trips.way(&packet([10, 77, 1, 11], [10, 77, 2, 11])), Some(Duration::from_millis(20)));
-        assert_eq!(trips.way(&packet([10, 77, 1, 11], [8, 8, 8, 8])), None);
-        assert_eq!(trips.way(&[0x60; 40]), None);
-        assert_eq!(trips.way(&[]), None);
+        assert_eq!(RoundTrips::ends(&packet([10, 77, 1, 11], [10, 77, 2, 11])), Some((0, 1)));
+        assert_eq!(trips.way(0, 1), Duration::from_millis(20));
+        assert_eq!(RoundTrips::ends(&packet([10, 77, 1, 11], [8, 8, 8, 8])), None);
+        assert_eq!(RoundTrips::ends(&[0x60; 40]), None);
+        assert_eq!(RoundTrips::ends(&[]), None);
+    }
+
+    #[test]
+    fn a_slow_region_delays_what_comes_and_goes_there_and_loses_some() {
+        let (slow, mut draw) = (SlowWays::default(), Draw::of(1, "packets"));
+        slow.set(1, 300);
+        let ways: Vec<_> = (0..1_000).map(|_| slow.extra(0, 1, &mut draw)).collect();
+        assert!(ways.iter().flatten().all(|extra| *extra == Duration::from_millis(300)));
+        assert!((1..100).contains(&ways.iter().filter(|way| way.is_none()).count()));
+        assert_eq!(slow.extra(0, 2, &mut draw), Some(Duration::ZERO));
+        assert_eq!(slow.touched(), 1_000);
+        slow.set(1, 0);
+        assert_eq!(slow.extra(1, 0, &mut draw), Some(Duration::ZERO));
     }
 
     #[test]

@@ -14,18 +14,29 @@ fn submit(job: &str) -> Asked {
     Asked::Submit { job: job.to_owned() }
 }
 
-fn execution(promise: &str, attempt: u32, first_cs: u64, last_cs: u64) -> Execution {
+/// The attempt of this number, with the token of its placement.
+fn execution(promise: &str, attempt: u32, first_us: u64, last_us: u64) -> Execution {
     Execution {
         run: "r1".to_owned(),
         index: 0,
         attempt,
+        token: if attempt == 1 { 12 } else { 13 },
         node: format!("node-{attempt}"),
         promise: promise.to_owned(),
         starts: 1,
-        first_cs,
-        last_cs,
+        first_us,
+        last_us,
         has_ended: true,
     }
+}
+
+fn taken(lines: &[(u64, &str)]) -> Taken {
+    let lines = lines.iter().map(|(token, key)| (*token, (*key).to_owned())).collect();
+    Taken::from([("r1-0".to_owned(), lines)])
+}
+
+fn affair(cause: Cause, node: Option<&str>, from_us: u64, to_us: u64) -> Affair {
+    Affair { cause, node: node.map(str::to_owned), from_us, to_us }
 }
 
 fn watched(events: &[(u64, &str)]) -> Watched {
@@ -53,7 +64,9 @@ fn well() -> Evidence {
         replays: vec![watched(&[(12, "placed"), (14, "ended")])],
         executions: vec![execution("fenced", 1, 100, 200)],
         runs: BTreeMap::from([("r1".to_owned(), run)]),
-        stalls: Vec::new(),
+        taken: taken(&[(12, "claim"), (12, "r1-0/end")]),
+        affairs: Vec::new(),
+        stillness: Vec::new(),
         digests: vec![(20, "abc".to_owned()); 3],
         deaths: Vec::new(),
     }
@@ -112,23 +125,81 @@ fn a_placement_after_the_cancel_is_noticed() {
     assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 14, false))), [""; 0]);
 }
 
+/// A second copy, which the cluster placed.
+fn second(e: &mut Evidence, promise: &str, first_us: u64) {
+    e.executions = vec![execution(promise, 1, 100, 200), execution(promise, 2, first_us, 300)];
+    e.executions[0].has_ended = false;
+    run(e).attempts = vec![(0, 1, 12, false), (0, 2, 13, true)];
+    e.taken = taken(&[(12, "claim"), (13, "r1-0/end")]);
+}
+
 #[test]
-fn copies_are_noticed_unless_their_agent_stood_still() {
-    let second = |promise: &'static str, first_cs: u64| {
-        move |e: &mut Evidence| {
-            e.executions = vec![execution(promise, 1, 100, 200), execution(promise, 2, first_cs, 300)];
-        }
+fn copies_are_noticed_unless_the_machine_stood_still() {
+    assert_eq!(broken_by(|e| second(e, "fenced", 199)), ["P2"]);
+    assert_eq!(broken_by(|e| second(e, "fenced", 201)), [""; 0]);
+    assert_eq!(broken_by(|e| second(e, "at_least_once", 199)), [""; 0]);
+    assert_eq!(broken_by(|e| second(e, "at_most_once", 201)), ["P2"]);
+    let stood = |e: &mut Evidence| {
+        second(e, "fenced", 199);
+        e.stillness.push((150, 180));
+        assert_eq!(waived(e), 1);
     };
-    assert_eq!(broken_by(second("fenced", 199)), ["P2"]);
-    assert_eq!(broken_by(second("fenced", 201)), [""; 0]);
-    assert_eq!(broken_by(second("at_least_once", 199)), [""; 0]);
-    assert_eq!(broken_by(second("at_most_once", 201)), ["P2"]);
-    let stalled = |e: &mut Evidence| {
-        second("fenced", 199)(e);
-        e.stalls.push(("node-1".to_owned(), 150, 180));
-    };
-    assert_eq!(broken_by(stalled), [""; 0]);
+    assert_eq!(broken_by(stood), [""; 0]);
     assert_eq!(broken_by(|e| e.executions[0].starts = 2), ["P2"]);
+}
+
+#[test]
+fn a_third_copy_that_meets_the_first_is_noticed() {
+    let third = |e: &mut Evidence| {
+        second(e, "fenced", 210);
+        e.executions[0].last_us = 500;
+        e.executions[1].last_us = 220;
+        e.executions.push(Execution { token: 14, ..execution("fenced", 3, 490, 600) });
+        run(e).attempts.push((0, 3, 14, false));
+    };
+    assert_eq!(broken_by(third), ["P2"]);
+    let mut evidence = well();
+    third(&mut evidence);
+    assert_eq!(copies::fenced(&evidence).len(), 2, "each of the later ones");
+}
+
+#[test]
+fn tokens_that_fall_or_are_not_those_of_the_placement_are_noticed() {
+    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 11, false))), ["P1"]);
+    assert_eq!(broken_by(|e| e.executions[0].token = 11), ["P1"]);
+    assert_eq!(broken_by(|e| e.executions[0].attempt = 7), ["P1", "Attempts"], "it was never placed");
+}
+
+#[test]
+fn a_late_writer_that_the_sink_took_is_noticed() {
+    assert_eq!(broken_by(|e| e.taken = taken(&[(12, "claim"), (11, "late"), (12, "r1-0/end")])), ["P2"]);
+    assert_eq!(broken_by(|e| e.taken = taken(&[(12, "r1-0/end"), (13, "claim")])), ["P2"], "it had no last word");
+}
+
+#[test]
+fn pairs_are_counted_by_what_befell_the_first_copy() {
+    let mut evidence = well();
+    second(&mut evidence, "fenced", 201);
+    let row = |evidence: &Evidence, cause: Cause| {
+        let row = table(evidence).into_iter().find(|row| row.cause == cause).unwrap();
+        (row.pairs, row.gap_us_min)
+    };
+    assert_eq!(row(&evidence, Cause::Other), (1, Some(1)));
+    evidence.affairs = vec![
+        affair(Cause::AgentKilled, Some("node-1"), 150, 400),
+        affair(Cause::AgentPaused, Some("node-2"), 150, 400),
+        affair(Cause::AgentCut, Some("node-1"), 202, 400),
+        affair(Cause::LeaderTransferred, None, 110, 120),
+    ];
+    assert_eq!(row(&evidence, Cause::AgentKilled), (1, Some(1)));
+    assert_eq!(row(&evidence, Cause::AgentPaused), (0, None), "that was the other one's");
+    assert_eq!(row(&evidence, Cause::AgentCut), (0, None), "that came too late");
+    assert_eq!(row(&evidence, Cause::LeaderTransferred), (1, Some(1)));
+    assert_eq!(row(&evidence, Cause::Other), (0, None));
+    second(&mut evidence, "fenced", 190);
+    assert_eq!(row(&evidence, Cause::AgentKilled), (1, Some(-10)), "they overlapped");
+    evidence.executions[0].has_ended = true;
+    assert_eq!(row(&evidence, Cause::AgentKilled), (0, None), "it came to its own end");
 }
 
 #[test]

@@ -1,0 +1,132 @@
+//! What must hold of the copies of a task: P1 and P2, by what they wrote down themselves and what the sink took.
+
+use std::collections::BTreeMap;
+
+use super::Evidence;
+use crate::ledger::Execution;
+
+/// Of each attempt, the token that it was placed with.
+pub(super) fn tokens(evidence: &Evidence) -> Vec<String> {
+    let mut violations = Vec::new();
+    let mut given = BTreeMap::new();
+    for (id, run) in &evidence.runs {
+        let mut attempts: Vec<(u32, u32, u64)> =
+            run.attempts.iter().map(|(index, number, token, _)| (*index, *number, *token)).collect();
+        attempts.sort_unstable();
+        for pair in attempts.windows(2).filter(|pair| pair[0].0 == pair[1].0) {
+            let ((index, early, before), (_, late, after)) = (pair[0], pair[1]);
+            if before >= after {
+                violations.push(format!(
+                    "{id}[{index}]: attempt {early} has token {before}, attempt {late} has token {after}"
+                ));
+            }
+        }
+        given.extend(attempts.into_iter().map(|(index, number, token)| ((id.as_str(), index, number), token)));
+    }
+    for one in &evidence.executions {
+        let Execution { run, index, attempt, token, .. } = one;
+        match given.get(&(run.as_str(), *index, *attempt)) {
+            Some(placed) if placed == token => {}
+            Some(placed) => violations.push(format!(
+                "attempt {attempt} of {run}[{index}] was placed with token {placed}, and ran with {token}"
+            )),
+            // Of runs that are gone somebody else complains.
+            None if !evidence.runs.contains_key(run) => {}
+            None => violations.push(format!("attempt {attempt} of {run}[{index}] ran and was never placed")),
+        }
+    }
+    violations
+}
+
+pub(super) fn starts(evidence: &Evidence) -> Vec<String> {
+    let twice = evidence.executions.iter().filter(|execution| execution.starts > 1);
+    twice
+        .map(|one| format!("attempt {} of {}[{}] started {} times", one.attempt, one.run, one.index, one.starts))
+        .collect()
+}
+
+/// Of each task with this promise, its attempts in the order of their numbers.
+pub(super) fn by_task<'a>(evidence: &'a Evidence, promise: &'a str) -> impl Iterator<Item = Vec<&'a Execution>> {
+    let mut tasks: BTreeMap<(&str, u32), Vec<&Execution>> = BTreeMap::new();
+    for execution in evidence.executions.iter().filter(|execution| execution.promise == promise) {
+        tasks.entry((&execution.run, execution.index)).or_default().push(execution);
+    }
+    tasks.into_values().map(|mut attempts| {
+        attempts.sort_unstable_by_key(|one| one.attempt);
+        attempts
+    })
+}
+
+pub(super) fn fenced(evidence: &Evidence) -> Vec<String> {
+    let overlaps = overlaps(evidence).into_iter().filter(|(early, late)| !is_waived(evidence, early, late));
+    overlaps
+        .map(|(early, late)| {
+            format!(
+                "{}[{}]: attempt {} on {} lived until {} us, attempt {} on {} had begun at {} us",
+                early.run,
+                early.index,
+                early.attempt,
+                early.node,
+                early.last_us,
+                late.attempt,
+                late.node,
+                late.first_us
+            )
+        })
+        .collect()
+}
+
+/// How many overlaps of `fenced` copies were not held against anybody.
+pub(crate) fn waived(evidence: &Evidence) -> usize {
+    overlaps(evidence).into_iter().filter(|(early, late)| is_waived(evidence, early, late)).count()
+}
+
+/// Copies of `fenced` tasks of which the earlier one lived when the later one had begun.
+fn overlaps(evidence: &Evidence) -> Vec<(&Execution, &Execution)> {
+    let mut found = Vec::new();
+    for task in by_task(evidence, "fenced") {
+        // Not only neighbours: a third copy may meet the first.
+        for (position, late) in task.iter().enumerate() {
+            found.extend(
+                task[..position].iter().filter(|early| early.last_us > late.first_us).map(|early| (*early, *late)),
+            );
+        }
+    }
+    found
+}
+
+/// The promise is one about time, and says nothing when the machine stood still after the earlier copy began.
+fn is_waived(evidence: &Evidence, early: &Execution, late: &Execution) -> bool {
+    evidence.stillness.iter().any(|(from, to)| *from <= late.first_us && *to >= early.first_us)
+}
+
+pub(super) fn at_most_once(evidence: &Evidence) -> Vec<String> {
+    let several = by_task(evidence, "at_most_once").filter(|task| task.len() > 1);
+    several.map(|task| format!("{}[{}] was started {} times", task[0].run, task[0].index, task.len())).collect()
+}
+
+pub(super) fn sink(evidence: &Evidence) -> Vec<String> {
+    let stale = evidence.taken.iter().filter_map(|(object, lines)| {
+        let pair = lines.windows(2).find(|pair| pair[0].0 > pair[1].0)?;
+        let ((before, _), (after, key)) = (&pair[0], &pair[1]);
+        Some(format!("{object}: token {after} was taken for {key} after token {before}"))
+    });
+    stale.collect()
+}
+
+/// The last token at the sink is that of the attempt that succeeded.
+pub(super) fn last_word(evidence: &Evidence) -> Vec<String> {
+    let mut violations = Vec::new();
+    for (id, run) in &evidence.runs {
+        for (index, number, token, _) in run.attempts.iter().filter(|(.., succeeded)| *succeeded) {
+            // Tasks that promise to run at most once, and those of nothing, write to none.
+            let Some(lines) = evidence.taken.get(&format!("{id}-{index}")) else { continue };
+            if let Some((last, key)) = lines.last().filter(|(last, _)| last != token) {
+                violations.push(format!(
+                    "{id}[{index}]: attempt {number} succeeded with token {token}, the sink had {key} from token {last} last"
+                ));
+            }
+        }
+    }
+    violations
+}

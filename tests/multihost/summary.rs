@@ -1,0 +1,233 @@
+//! What is said at the end: what happened, what did not hold, how far apart copies were, and the same as a line of JSON.
+
+use std::collections::BTreeMap;
+
+use serde_json::json;
+
+use crate::history::Told;
+use crate::judge::{Cause, Evidence, Row, count, judge, table, waived};
+use crate::options::Options;
+use crate::schedule::Class;
+
+/// A run with fewer jobs accepted shows nothing.
+pub(crate) const ACCEPTED_MIN: usize = 100;
+/// A run in which leadership was seen in fewer hands shows nothing.
+pub(crate) const LEADERS_MIN: usize = 2;
+/// Of a run that goes on for longer, each cause of a second copy must have been seen.
+const PAIRS_WANTED_SECONDS: u64 = 300;
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    Held,
+    Violated,
+    /// Nothing did not hold, and too little happened to say that everything did.
+    Invalid,
+}
+
+impl Verdict {
+    pub(crate) fn word(self) -> &'static str {
+        match self {
+            Self::Held => "held",
+            Self::Violated => "violated",
+            Self::Invalid => "invalid",
+        }
+    }
+}
+
+/// What is known of a run besides its evidence.
+pub(crate) struct Course {
+    /// How often each planned class did what it is for; zero is one that never did.
+    pub(crate) fired: BTreeMap<Class, usize>,
+    pub(crate) leaders: usize,
+    pub(crate) transfers: usize,
+    /// Requests that the sink refused.
+    pub(crate) refused: usize,
+}
+
+/// Says it; true when it is worth something and all held.
+pub(crate) fn conclude(options: &Options, evidence: &Evidence, course: &Course) -> Verdict {
+    let rows = table(evidence);
+    say_what_happened(evidence, course);
+    say_pairs(&rows);
+    let violations = judge(evidence);
+    for (property, violations) in &violations {
+        println!("VIOLATED: {property}");
+        for violation in violations {
+            println!("  {violation}");
+        }
+    }
+    let lacking = lacking(options, evidence, course, &rows);
+    let verdict = match (violations.is_empty(), lacking.is_empty()) {
+        (false, _) => Verdict::Violated,
+        (true, false) => Verdict::Invalid,
+        (true, true) => Verdict::Held,
+    };
+    match verdict {
+        Verdict::Held => println!("all {} properties held", count()),
+        Verdict::Violated => println!("{} of {} properties did not hold", violations.len(), count()),
+        Verdict::Invalid => println!("INVALID, this shows nothing: {}", lacking.join("; ")),
+    }
+    println!("again: {}", options.command());
+    let broken: Vec<&str> = violations.iter().map(|(property, _)| *property).collect();
+    println!("{}", line(options, evidence, course, &rows, &broken, verdict));
+    verdict
+}
+
+fn accepted(evidence: &Evidence) -> usize {
+    evidence.calls.iter().filter(|call| call.is_accepted_job()).count()
+}
+
+fn say_what_happened(evidence: &Evidence, course: &Course) {
+    let told = |wanted: fn(&Told) -> bool| evidence.calls.iter().filter(|call| wanted(&call.told)).count();
+    let events: usize = evidence.watched.iter().map(|watched| watched.events.len()).sum();
+    println!(
+        "{} calls: {} done, {} refused, {} unavailable, {} unknown; {} jobs accepted, {} runs",
+        evidence.calls.len(),
+        told(|told| matches!(told, Told::Done { .. })),
+        told(|told| matches!(told, Told::Refused { .. })),
+        told(|told| matches!(told, Told::Unavailable { .. })),
+        told(|told| matches!(told, Told::Unknown { .. })),
+        accepted(evidence),
+        evidence.runs.len(),
+    );
+    println!(
+        "{} executions, {} watches with {events} events, {} leaders seen, leadership passed on {} times, revision {}",
+        evidence.executions.len(),
+        evidence.watched.len(),
+        course.leaders,
+        course.transfers,
+        evidence.digests.first().map_or(0, |(revision, _)| *revision),
+    );
+    println!("{} writes taken by the sink, {} refused", writes(evidence), course.refused);
+    let still: u64 = evidence.stillness.iter().map(|(from, to)| (to - from) / 1_000).sum();
+    if still > 0 {
+        println!(
+            "the machine stood still for {still} ms; {} overlaps of copies are not held against anybody",
+            waived(evidence)
+        );
+    }
+    let fired: Vec<String> = course.fired.iter().map(|(class, times)| format!("{class} {times}")).collect();
+    println!("faults: {}", fired.join(", "));
+}
+
+fn writes(evidence: &Evidence) -> usize {
+    evidence.taken.values().map(Vec::len).sum()
+}
+
+fn say_pairs(rows: &[Row]) {
+    println!(
+        "copies of fenced tasks one after the other, from the last instruction of the old to the first of the new:"
+    );
+    println!("  {:<20} {:>6}  {:>12}", "CAUSE", "PAIRS", "LEAST GAP");
+    for row in rows {
+        let gap = row.gap_us_min.map_or_else(|| "-".to_owned(), millis);
+        println!("  {:<20} {:>6}  {gap:>12}", row.cause.to_string(), row.pairs);
+    }
+}
+
+/// Microseconds, for people.
+fn millis(us: i64) -> String {
+    let size = us.unsigned_abs();
+    format!("{}{}.{:03} ms", if us < 0 { "-" } else { "" }, size / 1_000, size % 1_000)
+}
+
+/// Why the run shows nothing, if it does not.
+fn lacking(options: &Options, evidence: &Evidence, course: &Course, rows: &[Row]) -> Vec<String> {
+    let quiet = course.fired.iter().filter(|(_, times)| **times == 0);
+    let mut lacking: Vec<String> = quiet.map(|(class, _)| format!("{class} struck nobody")).collect();
+    let accepted = accepted(evidence);
+    if accepted < ACCEPTED_MIN {
+        lacking.push(format!("only {accepted} jobs were accepted, {ACCEPTED_MIN} are the least"));
+    }
+    if course.leaders < LEADERS_MIN {
+        lacking.push("leadership never moved".to_owned());
+    }
+    if writes(evidence) == 0 {
+        lacking.push("nobody wrote to the sink".to_owned());
+    }
+    if options.schedule.is_none() && options.seconds >= PAIRS_WANTED_SECONDS {
+        let wanted = rows.iter().filter(|row| row.cause.is_wanted() && row.pairs == 0);
+        lacking.extend(wanted.map(|row| format!("no copy followed another because of: {}", row.cause)));
+        lacking.extend((course.refused == 0).then(|| "the sink refused nobody".to_owned()));
+    }
+    lacking
+}
+
+/// The same for programs.
+fn line(
+    options: &Options,
+    evidence: &Evidence,
+    course: &Course,
+    rows: &[Row],
+    broken: &[&str],
+    verdict: Verdict,
+) -> serde_json::Value {
+    let fired: BTreeMap<String, usize> =
+        course.fired.iter().map(|(class, times)| (class.to_string(), *times)).collect();
+    let unfinished = evidence.runs.values().filter(|run| !run.has_ended).count();
+    let key = |cause: Cause| cause.to_string().replace([' ', '-'], "_");
+    let pairs = rows.iter().map(|row| (key(row.cause), json!({ "pairs": row.pairs, "gap_us_min": row.gap_us_min })));
+    let pairs: BTreeMap<String, serde_json::Value> = pairs.collect();
+    json!({
+        "chaos": verdict.word(),
+        "seed": options.seed,
+        "seconds": options.seconds,
+        "faults": fired,
+        "jobs_accepted": accepted(evidence),
+        "runs": evidence.runs.len(),
+        "runs_not_ended": unfinished,
+        "executions": evidence.executions.len(),
+        "leaders": course.leaders,
+        "transfers": course.transfers,
+        "sink_taken": writes(evidence),
+        "sink_refused": course.refused,
+        "overlaps_waived": waived(evidence),
+        "broken": broken,
+        "copies": pairs,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::options::Wish;
+
+    fn course(fired: &[(Class, usize)]) -> Course {
+        Course { fired: fired.iter().copied().collect(), leaders: 3, transfers: 1, refused: 1 }
+    }
+
+    fn options(line: &str) -> Options {
+        let Ok(Wish::Run(options)) = Options::parse(&line.split(' ').map(str::to_owned).collect::<Vec<_>>()) else {
+            panic!("{line}")
+        };
+        options
+    }
+
+    #[test]
+    fn gaps_keep_their_sign() {
+        assert_eq!((millis(1_002_003), millis(-10)), ("1002.003 ms".to_owned(), "-0.010 ms".to_owned()));
+    }
+
+    #[test]
+    fn a_run_in_which_too_little_happened_shows_nothing() {
+        let evidence = Evidence::default();
+        let course = course(&[(Class::Kill, 2), (Class::Slow, 0)]);
+        let short = lacking(&options("--seconds 60"), &evidence, &course, &table(&evidence));
+        assert_eq!(short.len(), 3, "{short:?}");
+        assert!(short[0].contains("slow struck nobody") && short[1].contains("only 0 jobs"));
+        let long = lacking(&options("--minutes 5"), &evidence, &course, &table(&evidence));
+        assert_eq!(long.len(), short.len() + 4, "{long:?}");
+        assert_eq!(conclude(&options("--seconds 60"), &evidence, &course), Verdict::Invalid);
+    }
+
+    #[test]
+    fn the_last_line_says_it_to_programs() {
+        let evidence = Evidence { digests: vec![(1, "a".to_owned()), (1, "b".to_owned())], ..Evidence::default() };
+        let (options, course) = (options("--seed 4"), course(&[(Class::Kill, 2)]));
+        let value = line(&options, &evidence, &course, &table(&evidence), &["C6"], Verdict::Violated);
+        assert_eq!((&value["chaos"], &value["seed"]), (&json!("violated"), &json!(4)));
+        assert_eq!((&value["faults"]["kill"], &value["copies"]["agent_cut_one_way"]["pairs"]), (&json!(2), &json!(0)));
+        assert_eq!(conclude(&options, &evidence, &course), Verdict::Violated);
+    }
+}
