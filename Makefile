@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test multihost-test upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -45,18 +45,14 @@ demo: ## three replicas, four agents, a real workflow, and kill -9 of the leader
 test: ## everything that must hold: format, tidy, clippy, simulation, all tests
 	@exec .ci/test
 
-# What `make multihost-test` runs: a seed for its faults, how long they go on, and how many seeds.
-MULTIHOST_SEED ?= 1
-MULTIHOST_SECONDS ?= 60
-MULTIHOST_ROUNDS ?= 1
-multihost-test: ## real processes on hosts of their own, with faults; needs root, iproute2, nftables (MULTIHOST_SEED=1 ..._SECONDS=60 ..._ROUNDS=1)
+# `make chaos` takes MINUTES and SEED, and other ones than `make soak` if nobody says which.
+chaos: MINUTES ?= 2
+chaos: SEED ?= 1
+chaos: ## real processes on hosts of their own, with overlapping faults; needs root, iproute2, nftables (MINUTES=2 SEED=1)
 	@$(PREPARE)
 	cargo build --locked --workspace --bin quorate --bin multihost
 	cargo build --locked --package quorate-tests --example wall_clock
-	last=$$(( $(MULTIHOST_SEED) + $(MULTIHOST_ROUNDS) - 1 ))
-	for seed in $$(seq $(MULTIHOST_SEED) $$last); do
-	    "$$CARGO_TARGET_DIR/debug/multihost" --seed "$$seed" --seconds $(MULTIHOST_SECONDS)
-	done
+	exec "$$CARGO_TARGET_DIR/debug/multihost" --seed $(SEED) --minutes $(MINUTES)
 
 # What `make upgrade-test` starts from: a revision of this repository, or a binary that is there already.
 FROM ?=
@@ -69,8 +65,8 @@ upgrade-test: ## from an older version to this one, replica by replica, under lo
 	exec "$$CARGO_TARGET_DIR/debug/upgrade" --old "$$old" --new "$$CARGO_TARGET_DIR/debug/quorate"
 
 # Seeds of `make soak` begin here, and go on for so long.
-SEED ?= 1000000
-MINUTES ?= 30
+soak: SEED ?= 1000000
+soak: MINUTES ?= 30
 soak: ## simulate fresh seeds for a while (MINUTES=30 SEED=1000000)
 	@$(PREPARE)
 	cargo sim sweep --seeds $(SEED)..$$(( $(SEED) + 1000000 )) --budget $(MINUTES)m
