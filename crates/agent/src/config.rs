@@ -19,7 +19,7 @@ pub struct Config {
     pub cluster: ClusterName,
     /// What it offers to tasks.
     pub capacity: Resources,
-    /// Free words for constraints.
+    /// Free words for constraints, and what was found out of the machine ([`crate::attributes`]).
     pub labels: BTreeMap<String, String>,
     /// Where the journal, working directories and output live. One agent at a time.
     pub data_dir: PathBuf,
@@ -93,8 +93,8 @@ pub struct Violation {
 const SERVERS_MAX: usize = 64;
 /// Bytes of a machine's and of a boot's identity.
 pub(crate) const MACHINE_BYTES_MAX: usize = 256;
-/// Labels of a node.
-const LABELS_MAX: usize = 64;
+/// Labels of a node: 64 of its user's, and what was found out of the machine.
+const LABELS_MAX: usize = 96;
 /// Bytes of one label, key and value together.
 const LABEL_BYTES_MAX: usize = 512;
 

@@ -17,6 +17,7 @@
 //! named here.
 
 mod agent;
+pub mod attributes;
 mod config;
 mod error;
 

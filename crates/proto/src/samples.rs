@@ -40,6 +40,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
             regions: vec!["eu".parse().unwrap()],
             clusters: vec!["eu-1".parse().unwrap(), "eu-2".parse().unwrap()],
             spread: Spread::Cluster,
+            ..Place::default()
         },
         on_node_loss: OnNodeLoss::Fenced,
     };

@@ -77,7 +77,8 @@ keys! {
     "agent.cluster" parse::cluster, "cluster it belongs to (default)";
     "agent.cpu" parse::cpu, "cores for tasks, such as 4 or 500m (all)";
     "agent.memory" parse::bytes, "memory for tasks, such as 8Gi (all)";
-    "agent.labels" parse::labels, "free words for constraints, such as disk=ssd,rack=7 (none)";
+    "agent.labels" parse::labels, "free words for place.labels of jobs, such as disk=ssd,rack=7 (none)";
+    "agent.devices_probe" parse::command, "shell command that prints the machine's devices, as in 'gpu 2' (none)";
     "agent.cgroups" parse::cgroups, "limits by control groups: auto, off, or require (auto)";
     "agent.processes_max" parse::count, "processes and threads of one attempt (4096)";
     "agent.log_bytes_max" parse::bytes, "output kept of each stream of an attempt (16Mi)";

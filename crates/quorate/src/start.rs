@@ -83,9 +83,11 @@ pub(crate) async fn agent(settings: &AgentSettings, tls: Option<Arc<Tls>>, shutd
         clock: Arc::new(SystemClock),
         entropy: Arc::new(SystemEntropy),
         network: network(tls),
+        // It makes the data directory.
         journal: Arc::new(quorate_agent::open_journal(&settings.data_dir)?),
         drivers: quorate_agent::driver::system(settings.groups(), shim::Options::new(settings.on_exit))?,
     };
+    config.labels.extend(quorate_agent::attributes::detect(&settings.attributes()).await);
     quorate_agent::run(config, seams, shutdown).await.map_err(Error::from)
 }
 

@@ -112,6 +112,8 @@ pub enum Check {
     Region,
     /// Its cluster is not among those allowed.
     Cluster,
+    /// It lacks a label that is demanded, or has it with another value.
+    Labels,
     /// It could not hold the task even when empty.
     TooSmall,
     /// It is too full.
@@ -127,6 +129,7 @@ impl Check {
             Infeasible::Draining => Self::Draining,
             Infeasible::Region => Self::Region,
             Infeasible::Cluster => Self::Cluster,
+            Infeasible::Labels => Self::Labels,
             Infeasible::TooSmall(_) => Self::TooSmall,
             Infeasible::Full(_) => Self::Full,
         }
@@ -141,6 +144,7 @@ impl Check {
             Self::Draining => "DRAINING",
             Self::Region => "REGION",
             Self::Cluster => "CLUSTER",
+            Self::Labels => "LABELS",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
         }
@@ -149,7 +153,13 @@ impl Check {
     /// True when more room would help.
     pub fn is_about_room(self) -> bool {
         match self {
-            Self::NodeLost | Self::NodeSilent | Self::Cordoned | Self::Draining | Self::Region | Self::Cluster => false,
+            Self::NodeLost
+            | Self::NodeSilent
+            | Self::Cordoned
+            | Self::Draining
+            | Self::Region
+            | Self::Cluster
+            | Self::Labels => false,
             Self::TooSmall | Self::Full => true,
         }
     }
@@ -163,6 +173,7 @@ impl Check {
             Self::Draining => "draining",
             Self::Region => "in other regions",
             Self::Cluster => "in other clusters",
+            Self::Labels => "without the labels it demands",
             Self::TooSmall => "too small",
             Self::Full => "too full",
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, State, StopReason, TaskState, Token};
+use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, Run, State, StopReason, TaskState, Token};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -166,6 +166,10 @@ impl State {
             if !node.cordoned {
                 broken.push(format!("node {} is withdrawn, and takes work", node.name));
             }
+        }
+        let demands = |run: &Run| run.spec.tasks.iter().any(|task| !task.place.labels.is_empty());
+        if let Some(run) = self.runs.values().find(|run| demands(run) && !self.has_feature(Feature::PlaceLabels)) {
+            broken.push(format!("run {} demands labels, and feature {} is not enabled", run.id, Feature::PlaceLabels));
         }
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {

@@ -19,6 +19,8 @@ pub enum Infeasible {
     Region,
     /// Its cluster is not among those allowed.
     Cluster,
+    /// It lacks a label that is demanded, or has it with another value.
+    Labels,
     /// It could not hold the task even when empty; what is missing then.
     TooSmall(Shortfall),
     /// It is too full; what is missing now.
@@ -52,6 +54,7 @@ impl fmt::Display for Infeasible {
             Self::Draining => f.write_str("the node is draining"),
             Self::Region => f.write_str("the node's region is not allowed"),
             Self::Cluster => f.write_str("the node's cluster is not allowed"),
+            Self::Labels => f.write_str("the node lacks a label that is demanded"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
             Self::Full(missing) => write!(f, "the node is short of {missing}"),
         }
@@ -72,6 +75,9 @@ pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Inf
     }
     if is_bound && !task.place.clusters.is_empty() && !task.place.clusters.contains(&node.cluster) {
         return Err(Infeasible::Cluster);
+    }
+    if is_bound && !task.place.accepts_labels(&node.labels) {
+        return Err(Infeasible::Labels);
     }
     if !task.resources.fits(node.capacity) {
         return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));

@@ -21,11 +21,13 @@ pub enum Feature {
     NodeDrain = 2,
     /// Lost nodes can be forgotten: [`Command::ForgetNode`].
     NodeForget = 3,
+    /// Tasks can demand labels of their nodes: `Place::labels` in the specs of [`Command::SubmitJob`].
+    PlaceLabels = 4,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 3] = [Self::NodeCordon, Self::NodeDrain, Self::NodeForget];
+    pub const ALL: [Self; 4] = [Self::NodeCordon, Self::NodeDrain, Self::NodeForget, Self::PlaceLabels];
 
     /// As it is stored and sent.
     pub fn number(self) -> u32 {
@@ -43,6 +45,7 @@ impl Feature {
             Self::NodeCordon => "node-cordon",
             Self::NodeDrain => "node-drain",
             Self::NodeForget => "node-forget",
+            Self::PlaceLabels => "place-labels",
         }
     }
 }
@@ -103,9 +106,12 @@ impl Command {
             Self::CordonNode { .. } => Some(Feature::NodeCordon),
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } => {
+                let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
+                demands.then_some(Feature::PlaceLabels)
+            }
             Self::Bootstrap { .. }
             | Self::CreateNamespace { .. }
-            | Self::SubmitJob { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
             | Self::AdvanceStep { .. }
@@ -135,7 +141,7 @@ mod tests {
     fn numbers_and_names_are_for_good() {
         let table: Vec<(u32, &str)> =
             Feature::ALL.into_iter().map(|feature| (feature.number(), feature.name())).collect();
-        let known = [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget")];
+        let known = [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget"), (4, "place-labels")];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));
         assert_eq!(Feature::of(0), None);

@@ -124,8 +124,21 @@ pub struct Place {
     pub regions: Vec<RegionName>,
     /// Allowed clusters.
     pub clusters: Vec<ClusterName>,
+    /// What its node's labels must say: each of these keys with this value, or with any for [`ANY_VALUE`]. Needs
+    /// [`crate::Feature::PlaceLabels`].
+    pub labels: BTreeMap<String, String>,
     /// How it is spread over the nodes that remain.
     pub spread: Spread,
+}
+
+/// Stands for every value of a label that a task demands of its node.
+pub const ANY_VALUE: &str = "*";
+
+impl Place {
+    /// True of a node with `labels`, as far as they are concerned.
+    pub fn accepts_labels(&self, labels: &BTreeMap<String, String>) -> bool {
+        self.labels.iter().all(|(key, want)| labels.get(key).is_some_and(|has| want == ANY_VALUE || has == want))
+    }
 }
 
 /// Which of the feasible nodes is best.

@@ -51,10 +51,10 @@ pub use time::{Millis, Served, Stamp};
 pub use attempt::{Attempt, AttemptState, Exit, StopReason, Usage};
 pub use cluster::Cluster;
 pub use job::{
-    ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX,
-    OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
+    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, LABEL_BYTES_MAX, LIST_MAX,
+    MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
 };
-pub use node::{Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
+pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
 pub use run::{Annotation, Run, RunState, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};

@@ -5,6 +5,9 @@ use std::sync::Arc;
 
 use crate::{ClusterName, Epoch, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid};
 
+/// Begins the names of labels that an agent finds out by itself, such as `quorate.dev/arch`; no other label may.
+pub const ATTRIBUTE_PREFIX: &str = "quorate.dev/";
+
 /// A machine that runs work.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Node {
@@ -25,7 +28,7 @@ pub struct Node {
     pub cluster: ClusterName,
     /// All it has for tasks.
     pub capacity: Resources,
-    /// Free words for constraints.
+    /// Free words for constraints, and what the agent found out of its machine ([`ATTRIBUTE_PREFIX`]).
     pub labels: BTreeMap<String, String>,
     /// Its lease.
     pub epoch: Epoch,

@@ -4,7 +4,7 @@
 //! when its shape fits nowhere: what that costs does not grow with how many stand in it.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::BinaryHeap;
+use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ pub struct Shape {
     step: u32,
 }
 
-type Looks<'a> = ((u64, u64), Driver, Spread, &'a [RegionName], &'a [ClusterName]);
+type Looks<'a> = ((u64, u64), Driver, Spread, &'a [RegionName], &'a [ClusterName], &'a BTreeMap<String, String>);
 
 impl Shape {
     /// The shape of a step's tasks.
@@ -37,7 +37,7 @@ impl Shape {
     fn looks(&self) -> Option<Looks<'_>> {
         let TaskSpec { resources, driver, place, .. } = self.task()?;
         let Resources { cpu_milli, memory_bytes } = *resources;
-        Some(((cpu_milli, memory_bytes), *driver, place.spread, &place.regions, &place.clusters))
+        Some(((cpu_milli, memory_bytes), *driver, place.spread, &place.regions, &place.clusters, &place.labels))
     }
 }
 

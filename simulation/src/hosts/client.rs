@@ -381,6 +381,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             regions: plan.regions.clone(),
             clusters: plan.clusters.clone(),
             spread: v1::Spread::Pack.into(),
+            ..v1::Place::default()
         }),
         on_node_loss: promise.into(),
     }

@@ -108,6 +108,9 @@ fn place(place: &Place) -> String {
     if !place.clusters.is_empty() {
         parts.push(format!("clusters = {}", list(place.clusters.iter().map(|name| text(name.as_str())))));
     }
+    if !place.labels.is_empty() {
+        parts.push(format!("labels = {}", text_map(&place.labels)));
+    }
     if place.spread != Spread::default() {
         let word = match place.spread {
             Spread::Pack => SPREAD[0],

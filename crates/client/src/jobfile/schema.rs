@@ -213,6 +213,12 @@ const KEYS: &[KeyDoc] = &[
     key("task.NAME.place.regions", Kind::Names, "[]", "Allowed regions; an empty list allows all."),
     key("task.NAME.place.clusters", Kind::Names, "[]", "Allowed clusters; an empty list allows all."),
     key(
+        "task.NAME.place.labels",
+        Kind::TextMap,
+        "{}",
+        "What the labels of its node must say, among them what agents find out (quorate.dev/...); \"*\" stands for any value.",
+    ),
+    key(
         "task.NAME.place.spread",
         Kind::Choice(SPREAD),
         "\"pack\"",

@@ -157,6 +157,7 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     let Some(fields) = walk.fields(&field.member.node, "task.NAME.place", &trail) else { return };
     into.regions = walk.names(fields.get("regions"), &trail);
     into.clusters = walk.names(fields.get("clusters"), &trail);
+    into.labels = walk.text_map(fields.get("labels"), &trail);
     if let Some(spread) = walk.choice(fields.get("spread"), &trail) {
         into.spread = [Spread::Pack, Spread::Node, Spread::Cluster][spread];
     }

@@ -373,7 +373,8 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
         0..=1_000_u32,
         proptest::collection::vec(any::<i32>(), 0..3),
     );
-    let place = (any::<bool>(), any::<bool>(), 0..3_usize);
+    let labels = proptest::collection::btree_map(any_text(), any_text(), 0..3);
+    let place = (any::<bool>(), any::<bool>(), 0..3_usize, labels);
     (
         proptest::collection::vec(any_text(), 1..4),
         proptest::collection::btree_map("[A-Z]{1,4}", any_text(), 0..3),
@@ -401,6 +402,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     regions: if place.0 { vec!["eu".parse().expect("a name")] } else { Vec::new() },
                     clusters: if place.1 { vec!["eu-1".parse().expect("a name")] } else { Vec::new() },
                     spread: [Spread::Pack, Spread::Node, Spread::Cluster][place.2],
+                    labels: place.3,
                 },
                 on_node_loss,
             }

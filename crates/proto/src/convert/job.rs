@@ -162,6 +162,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
             regions: task.place.regions.iter().map(ToString::to_string).collect(),
             clusters: task.place.clusters.iter().map(ToString::to_string).collect(),
             spread: spread_to_wire(task.place.spread).into(),
+            labels: labels_to_wire(&task.place.labels),
         }),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
     }
@@ -177,6 +178,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let regions = names(&|position| at(&format!("place.regions[{position}]")), &place.regions, found);
     let clusters = names(&|position| at(&format!("place.clusters[{position}]")), &place.clusters, found);
     let spread = found.number(|| at("place.spread"), place.spread).map(spread_from_wire);
+    let labels = labels_from_wire(&at("place.labels"), place.labels, found);
     let on_node_loss = found.number(|| at("on_node_loss"), task.on_node_loss).map(on_node_loss_from_wire);
     Some(TaskSpec {
         name: name?,
@@ -195,7 +197,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
             never: retry.never,
         }),
         run_timeout_ms: task.run_timeout_ms,
-        place: Place { regions: regions?, clusters: clusters?, spread: spread? },
+        place: Place { regions: regions?, clusters: clusters?, labels, spread: spread? },
         on_node_loss: on_node_loss?,
     })
 }

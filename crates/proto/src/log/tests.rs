@@ -80,7 +80,7 @@ fn fields_that_are_not_used_yet_are_refused_when_set() {
                 submit.spec_ref = Some(reference.clone());
             }
         }),
-        1
+        samples::commands().iter().filter(|command| matches!(command, Command::SubmitJob { .. })).count()
     );
     assert_eq!(
         message(&|command| {

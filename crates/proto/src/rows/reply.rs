@@ -219,6 +219,7 @@ fn infeasible_to(why: &Infeasible) -> Why {
         Infeasible::Draining => Why::Draining(pb::Done {}),
         Infeasible::Region => Why::Region(pb::Done {}),
         Infeasible::Cluster => Why::Cluster(pb::Done {}),
+        Infeasible::Labels => Why::Labels(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
         Infeasible::Full(shortfall) => Why::Full(missing(shortfall)),
     }
@@ -233,6 +234,7 @@ fn infeasible_from(why: Why) -> Infeasible {
         Why::Draining(pb::Done {}) => Infeasible::Draining,
         Why::Region(pb::Done {}) => Infeasible::Region,
         Why::Cluster(pb::Done {}) => Infeasible::Cluster,
+        Why::Labels(pb::Done {}) => Infeasible::Labels,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),
         Why::Full(shortfall) => Infeasible::Full(missing(shortfall)),
     }

@@ -1,5 +1,6 @@
 //! What goes into logs and stores: entries, events, remembered requests, changes.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
@@ -27,7 +28,7 @@ pub(crate) fn commands() -> Vec<Command> {
     let spec = Arc::new(specs().remove(0));
     let bootstrap =
         Command::Bootstrap { cluster: Uuid(1 << 100), incarnation: 1, settings: Box::new(Settings::default()) };
-    walk(bootstrap, |command| match command {
+    let mut all = walk(bootstrap, |command| match command {
         Command::Bootstrap { .. } => Some(Command::CreateNamespace { namespace: "default".parse().unwrap() }),
         Command::CreateNamespace { .. } => {
             Some(Command::SubmitJob { run: RUN, spec: spec.clone(), spec_digest: spec_digest(&spec) })
@@ -60,7 +61,12 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::DrainNode { .. } => Some(Command::EvictAttempts { attempts: attempt_ids() }),
         Command::EvictAttempts { .. } => Some(Command::ForgetNode { node: "eu-1-a".parse().unwrap() }),
         Command::ForgetNode { .. } => None,
-    })
+    });
+    let mut choosy = specs().remove(1);
+    choosy.tasks[0].place.labels =
+        BTreeMap::from([("disk".into(), "ssd".into()), ("quorate.dev/arch".into(), "*".into())]);
+    all.push(Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) });
+    all
 }
 
 /// An entry with one item per command; some have a request id, with and without namespace.
@@ -86,6 +92,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::TooSmall(shortfall),
         Infeasible::Full(Shortfall { cpu_milli: 0, memory_bytes: 2 }),
         Infeasible::Draining,
+        Infeasible::Labels,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -121,6 +128,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::TooSmall(_) => 4,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
+                    Infeasible::Labels => 7,
                 };
                 missing.get(at).map_or(Rejection::Invariant("a bug".into()), |why| Rejection::Infeasible(why.clone()))
             }

@@ -31,9 +31,12 @@ pub(crate) struct Agent {
     /// Memory for tasks, such as 8Gi; all when not given [key: agent.memory]
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
-    /// Free words for constraints, such as disk=ssd,rack=7 [key: agent.labels]
+    /// Free words for place.labels of jobs, such as disk=ssd,rack=7 [key: agent.labels]
     #[arg(long, value_name = "KEY=VALUE")]
     labels: Option<String>,
+    /// Shell command that prints the machine's devices, as in 'gpu 2' [key: agent.devices_probe]
+    #[arg(long, value_name = "COMMAND")]
+    devices_probe: Option<String>,
     /// Limits of tasks by control groups: auto, off, or require [key: agent.cgroups]
     #[arg(long, value_name = "WHEN")]
     cgroups: Option<String>,
@@ -66,6 +69,7 @@ impl Agent {
             ("agent.cpu", self.cpu.clone()),
             ("agent.memory", self.memory.clone()),
             ("agent.labels", self.labels.clone()),
+            ("agent.devices_probe", self.devices_probe.clone()),
             ("agent.cgroups", self.cgroups.clone()),
             ("agent.processes_max", self.processes_max.clone()),
             ("agent.on_exit", self.on_exit.clone()),

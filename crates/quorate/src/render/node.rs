@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_proto::v1;
+use quorate_state::ATTRIBUTE_PREFIX;
 use serde::Serialize;
 
 use super::table::{Rows, entry, faint, state, word};
@@ -71,6 +72,28 @@ impl From<v1::Node> for Node {
 }
 
 impl Node {
+    /// The labels that its user gave it, as `key=value`.
+    pub(crate) fn own_labels(&self) -> Vec<String> {
+        let own = self.labels.iter().filter(|(key, _)| !key.starts_with(ATTRIBUTE_PREFIX));
+        own.map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    /// What its agent found out of it: names without the prefix that all have.
+    pub(crate) fn attributes(&self) -> impl Iterator<Item = (&str, &str)> {
+        self.labels.iter().filter_map(|(key, value)| Some((key.strip_prefix(ATTRIBUTE_PREFIX)?, value.as_str())))
+    }
+
+    /// The most important of that, such as `x86_64, debian 12, 2 gpu`.
+    fn machine(&self) -> String {
+        let get = |wanted: &str| self.attributes().find(|(name, _)| *name == wanted).map(|(_, value)| value);
+        let os = get("os").map(|os| get("os-version").map_or(os.into(), |version| format!("{os} {version}")));
+        let devices = self.attributes().filter_map(|(name, count)| {
+            let device = name.strip_prefix("device.")?;
+            Some(format!("{count} {device}"))
+        });
+        get("arch").map(Into::into).into_iter().chain(os).chain(devices).collect::<Vec<String>>().join(", ")
+    }
+
     /// Whether its lease is live, and what is being done with it.
     pub(crate) fn standing(&self) -> String {
         let drains = self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some());
@@ -96,10 +119,9 @@ impl View for NodeList {
     const SCHEMA: &'static str = "quorate.v1.node_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let mut rows =
-            Rows::new(paint, &["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "ATTEMPTS", "HEARD", "LABELS"]);
+        let heads = ["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "ATTEMPTS", "HEARD", "MACHINE", "LABELS"];
+        let mut rows = Rows::new(paint, &heads);
         for node in &self.nodes {
-            let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             rows.row(vec![
                 entry(&node.name),
                 entry(&node.region),
@@ -109,7 +131,8 @@ impl View for NodeList {
                 entry(used(time::bytes, node.used_memory_bytes, node.memory_bytes)),
                 entry(node.attempts.to_string()),
                 faint(node.heard_ms_ago.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
-                faint(labels.join(",")),
+                faint(node.machine()),
+                faint(node.own_labels().join(",")),
             ]);
         }
         rows.text()

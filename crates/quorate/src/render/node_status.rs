@@ -147,9 +147,13 @@ impl View for NodeStatus {
             None => {}
         }
         line("Registered", time::instant(node.registered_at_ms));
-        if !node.labels.is_empty() {
-            let labels: Vec<String> = node.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+        let labels = node.own_labels();
+        if !labels.is_empty() {
             line("Labels", labels.join(", "));
+        }
+        let attributes: Vec<String> = node.attributes().map(|(name, value)| format!("{name}={value}")).collect();
+        if !attributes.is_empty() {
+            line("Attributes", attributes.join(", "));
         }
         line("CPU", bar(time::cores, node.used_cpu_milli, node.cpu_milli));
         line("Memory", bar(time::bytes, node.used_memory_bytes, node.memory_bytes));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quorate_agent::driver::shim::OnExit;
-use quorate_agent::{Config, Limits, cgroup};
+use quorate_agent::{Config, Limits, attributes, cgroup};
 use quorate_state::{ClusterName, NodeName, RegionName, Resources};
 
 use super::{Settings, SettingsError, parse};
@@ -28,6 +28,8 @@ pub(crate) struct AgentSettings {
     pub(crate) memory_bytes: u64,
     /// Free words.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Says which devices there are.
+    pub(crate) devices_probe: Option<String>,
     /// Whether attempts are put into control groups.
     pub(crate) cgroups: cgroup::Use,
     /// Processes of one attempt.
@@ -52,18 +54,11 @@ impl AgentSettings {
                 .and_then(|name| parse::node(&name))
                 .map_err(|message| invalid(format!("agent.node: {message}; set it")))?,
         };
-        let machine_cpu = || {
-            let cores = std::thread::available_parallelism().map_err(|error| error.to_string())?;
-            u64::try_from(cores.get()).map(|cores| cores * 1000).map_err(|error| error.to_string())
-        };
         let cpu_milli = match settings.get("agent.cpu", parse::cpu)? {
             Some(cpu) => cpu,
-            None => machine_cpu().map_err(|message| invalid(format!("agent.cpu: {message}; set it")))?,
+            None => attributes::cpu_milli().map_err(|message| invalid(format!("agent.cpu: {message}; set it")))?,
         };
-        let memory_bytes = match settings.get("agent.memory", parse::bytes)? {
-            Some(memory) => memory,
-            None => machine_memory().map_err(|message| invalid(format!("agent.memory: {message}; set it")))?,
-        };
+        let memory_bytes = settings.get("agent.memory", parse::bytes)?.unwrap_or_else(attributes::memory_bytes);
         let limits = Limits::default();
         Ok(Self {
             replicas: settings
@@ -82,6 +77,7 @@ impl AgentSettings {
             cpu_milli,
             memory_bytes,
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
+            devices_probe: settings.get("agent.devices_probe", parse::command)?,
             cgroups: settings.get("agent.cgroups", parse::cgroups)?.unwrap_or_default(),
             processes_max: settings.get("agent.processes_max", parse::count)?.unwrap_or(cgroup::PROCESSES_MAX_DEFAULT),
             limits: Limits {
@@ -101,6 +97,11 @@ impl AgentSettings {
 }
 
 impl AgentSettings {
+    /// Where to look for what this machine is.
+    pub(crate) fn attributes(&self) -> attributes::Options {
+        attributes::Options { data_dir: self.data_dir.clone(), devices_probe: self.devices_probe.clone() }
+    }
+
     /// How its processes are held.
     pub(crate) fn groups(&self) -> cgroup::Options {
         cgroup::Options {
@@ -132,10 +133,4 @@ impl AgentSettings {
 
 fn host_name() -> Result<String, String> {
     Ok(rustix::system::uname().nodename().to_string_lossy().into_owned())
-}
-
-fn machine_memory() -> Result<u64, String> {
-    let info = rustix::system::sysinfo();
-    // Zero when the kernel counts in bytes, by the manual page of sysinfo(2) before Linux 2.3.23.
-    Ok((info.totalram as u64).saturating_mul(u64::from(info.mem_unit).max(1)))
 }

@@ -7,10 +7,12 @@ use std::time::Duration;
 use quorate_agent::cgroup;
 use quorate_agent::driver::shim::OnExit;
 use quorate_server::Tuning;
-use quorate_state::{ClusterName, Namespace, NodeName, RegionName};
+use quorate_state::{ATTRIBUTE_PREFIX, ClusterName, Namespace, NodeName, RegionName};
 
 /// Longest accepted list, of addresses or labels.
 const LIST_ITEMS_MAX: usize = 64;
+/// Longest accepted command.
+const COMMAND_BYTES_MAX: usize = 4 << 10;
 /// Longest accepted duration: settings are about seconds, not years.
 const DURATION_MAX: Duration = Duration::from_secs(24 * 3600);
 
@@ -148,6 +150,11 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     let mut labels = BTreeMap::new();
     for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
         let (key, value) = item.split_once('=').ok_or_else(|| format!("{item:?} is not a label: write key=value"))?;
+        if key.starts_with(ATTRIBUTE_PREFIX) {
+            return Err(format!(
+                "{item:?}: {ATTRIBUTE_PREFIX} begins what agents find out themselves: choose another key"
+            ));
+        }
         if key.is_empty() || labels.insert(key.to_owned(), value.to_owned()).is_some() {
             return Err(format!("{item:?}: every label needs a key of its own"));
         }
@@ -156,6 +163,17 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
         return Err(format!("{} labels, LIST_ITEMS_MAX is {LIST_ITEMS_MAX}", labels.len()));
     }
     Ok(labels)
+}
+
+/// A line for a shell.
+pub(super) fn command(text: &str) -> Result<String, String> {
+    if text.trim().is_empty() || text.contains('\0') {
+        return Err("an empty command, or one with a NUL".to_owned());
+    }
+    if text.len() > COMMAND_BYTES_MAX {
+        return Err(format!("{} bytes, COMMAND_BYTES_MAX is {COMMAND_BYTES_MAX}: put it into a script", text.len()));
+    }
+    Ok(text.to_owned())
 }
 
 pub(super) fn path(text: &str) -> Result<PathBuf, String> {
@@ -246,5 +264,6 @@ mod tests {
         for text in ["a", "=1", "a=1,a=2"] {
             assert!(labels(text).is_err(), "{text}");
         }
+        assert!(labels("quorate.dev/arch=sparc").unwrap_err().contains("choose another key"));
     }
 }

@@ -35,7 +35,8 @@ pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
     let mut checks_left = PREVIEW_CHECKS_MAX;
     let mut known: BTreeMap<_, (u64, u64, Option<NoNodeFits>)> = BTreeMap::new();
     let steps = spec.tasks.iter().map(|task| {
-        let shape = (task.driver, &task.place.regions, &task.place.clusters, amounts(task.resources));
+        let place = (&task.place.regions, &task.place.clusters, &task.place.labels);
+        let shape = (task.driver, place, amounts(task.resources));
         let found = match known.get(&shape) {
             Some(found) => Some(found.clone()),
             None if checks_left == 0 => None,

@@ -23,7 +23,7 @@ pub(crate) fn admit(node: &Node, presence: Presence, free: Resources, task: &Tas
 }
 
 /// All that `feasible` looks at in a task, but the amounts.
-type Limits<'a> = (Driver, &'a [RegionName], &'a [ClusterName]);
+type Limits<'a> = (Driver, &'a [RegionName], &'a [ClusterName], &'a BTreeMap<String, String>);
 
 /// The shapes met in this plan, by the number of their line.
 #[derive(Default)]
@@ -197,5 +197,5 @@ fn top(heap: &mut BinaryHeap<Reverse<Candidate>>, ledger: &Ledger<'_>) -> Option
 }
 
 fn limits(task: &TaskSpec) -> Limits<'_> {
-    (task.driver, &task.place.regions, &task.place.clusters)
+    (task.driver, &task.place.regions, &task.place.clusters, &task.place.labels)
 }

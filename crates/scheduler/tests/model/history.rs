@@ -230,6 +230,7 @@ impl TaskShape {
         match self.place % 8 {
             5 => place.regions = vec!["eu".parse().expect("a name")],
             6 => place.regions = vec!["us".parse().expect("a name")],
+            4 => drop(place.labels.insert("disk".into(), if self.place % 16 < 8 { "ssd" } else { "*" }.into())),
             7 => place.clusters = vec!["eu-1".parse().expect("a name"), "us-1".parse().expect("a name")],
             _ => {}
         }

@@ -146,7 +146,12 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
 
     assert_eq!(node.status, NodeStatus::Up, "{id:?} was placed on a lost node");
     let is_allowed = (spec.place.regions.is_empty() || spec.place.regions.contains(&node.region))
-        && (spec.place.clusters.is_empty() || spec.place.clusters.contains(&node.cluster));
+        && (spec.place.clusters.is_empty() || spec.place.clusters.contains(&node.cluster))
+        && spec
+            .place
+            .labels
+            .iter()
+            .all(|(key, want)| node.labels.get(key).is_some_and(|has| want == "*" || want == has));
     assert!(is_allowed, "{id:?} was placed in {}/{}", node.region, node.cluster);
     let held = rows.attempts.values().filter(|attempt| attempt.node == new.node && !attempt.gone);
     let used = held.fold(spec.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));

@@ -7,6 +7,7 @@ use quorate_scheduler::Budget;
 use quorate_state::{Resources, RunId, Served};
 
 use crate::history::{CLUSTERS, CopyAct};
+use crate::nodes::labels;
 use crate::world::World;
 
 /// Rounds until everything has ended. A round moves every task by at least one state, and the
@@ -92,6 +93,7 @@ impl World {
                         let room = Resources { cpu_milli: agent.shape.cpu, memory_bytes: 1 << 30 };
                         (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
                             && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
+                            && place.accepts_labels(&labels(agent.shape.cluster))
                             && task.resources.fits(room)
                     })
                 })

@@ -155,6 +155,20 @@ fn without_a_node_that_only_lacks_room_the_one_that_passes_most_checks_is_neares
 }
 
 #[test]
+fn a_node_without_the_labels_is_named_before_its_room_is_looked_at() {
+    let world = World::of(
+        "
+        node a eu/eu-1 1000m 8Gi disk=ssd
+        node b us/us-1 8000m 8Gi
+        job  j
+        task x 2000m 1Gi regions=eu,us label=disk:nvme
+    ",
+    );
+    let why = "no node could hold it even when empty (2 without the labels it demands); nearest is b, without the labels it demands";
+    check(&world, "j/x[0]", why);
+}
+
+#[test]
 fn a_task_that_nothing_can_ever_hold_is_told_so() {
     let world = World::of(
         "

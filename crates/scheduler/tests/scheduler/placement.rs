@@ -162,6 +162,26 @@ fn regions_and_clusters_limit_where_a_task_goes() {
 }
 
 #[test]
+fn a_task_that_demands_labels_goes_where_they_are() {
+    check(
+        "
+        node a eu/eu-1 4000m 8Gi disk=hdd
+        node b eu/eu-1 4000m 8Gi disk=ssd rack=7
+        node c eu/eu-1 4000m 8Gi
+        job  j
+        task x 1000m 1Gi label=disk:ssd
+        task y 1000m 1Gi label=disk:* label=rack:7
+        task z 1000m 1Gi label=disk:ssd label=rack:8
+        ",
+        "
+        j/x[0] -> b
+        j/y[0] -> b
+        j/z[0] waits with 0: 3 LABELS
+        ",
+    );
+}
+
+#[test]
 fn lost_cordoned_and_silent_nodes_take_nothing() {
     check(
         "

@@ -1,10 +1,11 @@
 //! A small world to decide about: built from a text, changed by commands only, read as text.
 //!
 //! ```text
-//! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard
+//! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard, disk=ssd
 //! use  a 1000m 1Gi                            a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
-//! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… needs=y,z loss=fenced timeout=1000
+//! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
+//!                                             loss=fenced timeout=1000
 //! ```
 
 use std::collections::BTreeMap;
@@ -54,6 +55,8 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
+        let row = FeatureRow { feature: Feature::PlaceLabels, revision: Revision(0), at: Millis(0) };
+        world.state.commit(&Change::Feature(row));
         world
     }
 
@@ -203,7 +206,10 @@ impl World {
             }
             "silent" => self.see(name, |seen| seen.heard_ms_ago = node.lease.agent_ms + 1),
             "unheard" => self.see(name, |seen| seen.reported_this_term = false),
-            _ => panic!("not a flag: {flag}"),
+            flag => {
+                let (key, value) = flag.split_once('=').unwrap_or_else(|| panic!("not a flag: {flag}"));
+                self.change(name, |node| drop(node.labels.insert(key.into(), value.into())));
+            }
         }
     }
 
@@ -352,6 +358,10 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
             }
             ("clusters", names) => {
                 spec.place.clusters = names.split(',').map(|name| name.parse().expect("a name")).collect()
+            }
+            ("label", label) => {
+                let (key, value) = label.split_once(':').expect("key:value");
+                spec.place.labels.insert(key.into(), value.into());
             }
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
             ("loss", "fenced") => spec.on_node_loss = OnNodeLoss::Fenced,

@@ -108,6 +108,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("place.clusters", list(&place.clusters));
     put("place.spread", spread.into());
     put("on_node_loss", on_node_loss.into());
+    fields.extend(place.labels.iter().map(|(key, value)| (format!("place.labels.{key}"), format!("{value:?}"))));
     fields.extend(env.iter().map(|(key, value)| (format!("env.{key}"), format!("{value:?}"))));
     fields
 }

@@ -6,8 +6,8 @@ use quorate_state::Violation;
 
 /// Attempts that an agent may claim when it registers.
 const CLAIMS_MAX: usize = 20_000;
-/// Labels of a node.
-const LABELS_MAX: usize = 64;
+/// Labels of a node: its user's, and what its agent found out.
+const LABELS_MAX: usize = 128;
 /// Bytes of each text that an agent chooses freely: ids of boot and machine, keys and values of labels.
 const TEXT_BYTES_MAX: usize = 256;
 /// Reports in one message.

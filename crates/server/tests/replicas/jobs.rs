@@ -35,7 +35,7 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
             never: vec![],
         }),
         run_timeout_ms: None,
-        place: Some(v1::Place { regions: vec![], clusters: vec![], spread: v1::Spread::Pack.into() }),
+        place: Some(v1::Place { spread: v1::Spread::Pack.into(), ..v1::Place::default() }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
     }
 }

@@ -14,7 +14,7 @@ pub const DURATION_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
 pub const CPU_MILLI_MAX: u64 = 1_000_000_000;
 /// Memory of one task: one exbibyte.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 60;
-/// Labels of a job, regions or clusters of a task, and exit codes never retried.
+/// Labels of a job, regions, clusters or labels that a task demands, and exit codes never retried.
 pub const LIST_MAX: usize = 64;
 /// Bytes of a label's key or value.
 pub const LABEL_BYTES_MAX: usize = 256;
@@ -29,7 +29,7 @@ impl JobSpec {
         if self.priority > 100 {
             found.add("priority", format!("{} is above 100, the highest", self.priority));
         }
-        check_labels(self, &mut found);
+        check_labels("labels", &self.labels, &mut found);
         let steps = self.tasks.len();
         if steps == 0 {
             found.add("task", "a job has at least one task".into());
@@ -159,6 +159,7 @@ impl TaskSpec {
         if self.place.clusters.len() > LIST_MAX {
             found.add(&at("place.clusters"), format!("more than {LIST_MAX} clusters"));
         }
+        check_labels(&at("place.labels"), &self.place.labels, found);
     }
 
     fn check_command(&self, settings: &Settings, found: &mut Found) {
@@ -197,17 +198,16 @@ impl TaskSpec {
     }
 }
 
-fn check_labels(spec: &JobSpec, found: &mut Found) {
-    if spec.labels.len() > LIST_MAX {
-        found.add("labels", format!("more than {LIST_MAX} labels"));
+fn check_labels(field: &str, labels: &BTreeMap<String, String>, found: &mut Found) {
+    if labels.len() > LIST_MAX {
+        found.add(field, format!("more than {LIST_MAX} labels"));
     }
-    for (key, value) in &spec.labels {
+    for (key, value) in labels {
         if key.is_empty() || key.len() > LABEL_BYTES_MAX || value.len() > LABEL_BYTES_MAX {
-            found
-                .add("labels", format!("a key has 1 to {LABEL_BYTES_MAX} bytes and a value at most {LABEL_BYTES_MAX}"));
+            found.add(field, format!("a key has 1 to {LABEL_BYTES_MAX} bytes and a value at most {LABEL_BYTES_MAX}"));
         }
         if key.contains('\0') || value.contains('\0') {
-            found.add("labels", "contains a NUL byte".into());
+            found.add(field, "contains a NUL byte".into());
         }
     }
 }

@@ -18,7 +18,16 @@ fn node() -> v1::Node {
         used: resources(2000, 1 << 30),
         epoch: 12,
         attempts: 2,
-        labels: vec![v1::Label { key: "disk".into(), value: "ssd".into() }],
+        labels: [
+            ("disk", "ssd"),
+            ("quorate.dev/arch", "x86_64"),
+            ("quorate.dev/device.gpu", "2"),
+            ("quorate.dev/kernel", "6.1.0"),
+            ("quorate.dev/os", "debian"),
+            ("quorate.dev/os-version", "12"),
+        ]
+        .map(|(key, value)| v1::Label { key: key.into(), value: value.into() })
+        .into(),
         registered_at_ms: 1_700_000_000_000,
         uuid: "00000000000000000000000000000001".into(),
         heard_ms_ago: Some(850),
@@ -33,7 +42,9 @@ fn node() -> v1::Node {
 
 #[test]
 fn node_list() {
-    check("node_list", &NodeList { nodes: vec![node().into()], revision: 57 });
+    let list = NodeList { nodes: vec![node().into()], revision: 57 };
+    check("node_list", &list);
+    assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd"));
     check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
     check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, revision: 58 });
     check("node_forgotten", &NodeForgotten { node: "n".into(), revision: 58 });
@@ -73,6 +84,7 @@ Moves      in 10m00s: until then attempts may end by themselves
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
 Labels     disk=ssd
+Attributes arch=x86_64, device.gpu=2, kernel=6.1.0, os=debian, os-version=12
 CPU        [######..................] 2/8 (25%)
 Memory     [#.......................] 1Gi/16Gi (6%)
 Attempts   2
