@@ -21,6 +21,8 @@ pub struct Config {
     pub capacity: Resources,
     /// Free words for constraints, and what was found out of the machine ([`crate::attributes`]).
     pub labels: BTreeMap<String, String>,
+    /// What admits this node where new nodes need a join token; of no use once it is known.
+    pub join_token: Option<JoinToken>,
     /// Where the journal, working directories and output live. One agent at a time.
     pub data_dir: PathBuf,
     /// The node's identity; none: read from the data directory, minted there at the first start.
@@ -34,6 +36,36 @@ pub struct Config {
     /// Bounds, each with its product default.
     pub limits: Limits,
 }
+
+/// The secret of a join token. It is not shown, whoever prints the configuration.
+#[derive(Clone, PartialEq, Eq)]
+pub struct JoinToken(String);
+
+impl JoinToken {
+    /// The secret, as it was shown when the token was made; blanks around it do not count.
+    ///
+    /// # Errors
+    /// It cannot be one.
+    pub fn new(text: &str) -> Result<Self, String> {
+        let text = text.trim();
+        let is_fine = !text.is_empty() && text.len() <= TOKEN_BYTES_MAX && text.bytes().all(|c| c.is_ascii_graphic());
+        let wrong = || format!("is no join token: 1 to {TOKEN_BYTES_MAX} printable characters without blanks");
+        is_fine.then(|| Self(text.to_owned())).ok_or_else(wrong)
+    }
+
+    pub(crate) fn secret(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Debug for JoinToken {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("(a secret)")
+    }
+}
+
+/// Bytes of the secret of a join token.
+const TOKEN_BYTES_MAX: usize = 256;
 
 /// Which machine this is, and which of its boots.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -187,6 +219,7 @@ mod tests {
             cluster: ClusterName::new("eu-1").unwrap(),
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
             labels: BTreeMap::new(),
+            join_token: None,
             data_dir: "data".into(),
             uuid: None,
             machine: None,
@@ -228,6 +261,17 @@ mod tests {
                 "agent.log_bytes_max"
             ]
         );
+    }
+
+    #[test]
+    fn a_join_token_is_not_shown() {
+        let token = JoinToken::new(" qjt-123\n").unwrap();
+        assert_eq!(token.secret(), "qjt-123");
+        let shown = format!("{:?}", Config { join_token: Some(token), ..valid() });
+        assert!(!shown.contains("qjt"), "{shown}");
+        for text in ["", " ", "a b", "é", &"x".repeat(TOKEN_BYTES_MAX + 1)] {
+            assert!(JoinToken::new(text).is_err(), "{text}");
+        }
     }
 
     #[test]

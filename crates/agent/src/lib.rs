@@ -45,7 +45,7 @@ mod telemetry;
 
 pub use agent::{Seams, run};
 pub use assignment::{Assignment, Unreadable};
-pub use config::{Config, Limits, Machine, Violation};
+pub use config::{Config, JoinToken, Limits, Machine, Violation};
 pub use error::Error;
 pub use identity::open_journal;
 pub use telemetry::Metrics;

@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod job;
+pub mod join_token;
 pub mod node;
 pub mod run;
 

@@ -105,6 +105,10 @@ pub fn encode_change(change: &Change) -> RowWrite {
         Change::Feature(row) => {
             put(Key::of(Kind::Feature).number(row.feature.number()), object::feature_to(row).encode_to_vec())
         }
+        Change::JoinToken(token) => {
+            put(Key::of(Kind::JoinToken).join_token(token.id()), object::join_token_to(token).encode_to_vec())
+        }
+        Change::JoinTokenGone(token) => RowWrite::Delete { key: Key::of(Kind::JoinToken).join_token(*token).done() },
         Change::RequestGone(key) => RowWrite::Delete { key: Key::request(key).done() },
         Change::EventsBelow(revision) => RowWrite::DeleteEventsBelow { to: event_key(*revision, 0) },
     }
@@ -169,6 +173,11 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Feature => {
             let feature = feature_from(parts.number()?)?;
             Change::Feature(object::feature_from_row(feature, &message("a feature row", value)?))
+        }
+        // A key that is not that of its digest is found when the row is encoded again.
+        Kind::JoinToken => {
+            parts.join_token()?;
+            Change::JoinToken(Arc::new(object::join_token_from(message("a join token row", value)?)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

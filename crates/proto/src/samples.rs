@@ -9,10 +9,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Drain, Driver, Epoch, Exit,
-    FailReason, Graph, JobSpec, LeaseTerms, Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Place, Principal,
-    Registration, Resources, Retry, Revision, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId,
-    TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
+    Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
+    Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
+    OnFailure, OnNodeLoss, Place, Principal, Registration, Resources, Retry, Revision, Run, RunId, RunState, Served,
+    Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -275,13 +275,16 @@ pub(crate) fn nodes() -> Vec<Node> {
         NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
         NodeStatus::Lost { .. } => None,
     });
-    let names = ["eu-1-a", "eu-1-b", "eu-1-c"];
+    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e"];
+    let terms = join_tokens()[0].terms.clone();
+    let admission = Admission { token: JoinTokenId(7), at: Millis(1), terms };
     statuses
         .into_iter()
-        .map(|status| (status, None))
-        .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())))])
+        .map(|status| (status, None, None))
+        .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())), None)])
+        .chain([(NodeStatus::Up, None, Some(Arc::new(admission)))])
         .zip(names)
-        .map(|((status, withdrawal), name)| Node {
+        .map(|((status, withdrawal, admission), name)| Node {
             name: name.parse().unwrap(),
             uuid: registration.uuid,
             journal: registration.journal,
@@ -297,6 +300,25 @@ pub(crate) fn nodes() -> Vec<Node> {
             cordoned: status != NodeStatus::Up || withdrawal.is_some(),
             withdrawal,
             registered_at: Millis(1),
+            admission,
         })
         .collect()
+}
+
+pub(crate) fn join_tokens() -> Vec<JoinToken> {
+    let terms = JoinTerms {
+        region: Some("eu".parse().unwrap()),
+        cluster: Some("eu-1".parse().unwrap()),
+        labels: BTreeMap::from([("disk".into(), "ssd".into())]),
+    };
+    let token = |digest: u8, terms| JoinToken {
+        digest: Digest([digest; 32]),
+        by: Principal::anonymous_local(),
+        at: Millis(150),
+        expires_at: Served(90_000),
+        uses: u32::from(digest & 1),
+        uses_max: 2,
+        terms: Arc::new(terms),
+    };
+    vec![token(0xab, terms), token(0xac, JoinTerms::default())]
 }

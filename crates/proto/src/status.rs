@@ -150,6 +150,8 @@ impl From<Rejection> for ApiError {
             Rejection::ClusterInOtherRegion { cluster, region: _, claimed: _ } => {
                 precondition("CLUSTER_IN_REGION", cluster.to_string(), why)
             }
+            Rejection::JoinTokenNeeded(_) | Rejection::JoinTokenRefused { node: _, why: _ } => Self::Denied(why),
+            Rejection::UnknownJoinToken(token) => Self::NotFound { kind: "join token".into(), name: token.to_string() },
             Rejection::UnknownNode(name) => Self::NotFound { kind: "node".into(), name: name.to_string() },
             Rejection::NodeAlive(ref node) => precondition("NODE_LOST", node.to_string(), why),
             Rejection::NodeMayRun { ref node, remaining_ms: _ } => precondition("NODE_ENDED", node.to_string(), why),

@@ -9,6 +9,7 @@ pub(crate) mod bench;
 pub(crate) mod cert;
 pub(crate) mod demo;
 pub(crate) mod job;
+pub(crate) mod join_token;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod node_status;

@@ -79,6 +79,8 @@ keys! {
     "agent.memory" parse::bytes, "memory for tasks, such as 8Gi (all)";
     "agent.labels" parse::labels, "free words for place.labels of jobs, such as disk=ssd,rack=7 (none)";
     "agent.devices_probe" parse::command, "shell command that prints the machine's devices, as in 'gpu 2' (none)";
+    "agent.join_token" parse::join_token, "what admits this machine where new nodes need a join token (none)";
+    "agent.join_token_file" parse::path, "file with that, which may be gone once the node is known (none)";
     "agent.cgroups" parse::cgroups, "limits by control groups: auto, off, or require (auto)";
     "agent.processes_max" parse::count, "processes and threads of one attempt (4096)";
     "agent.log_bytes_max" parse::bytes, "output kept of each stream of an attempt (16Mi)";

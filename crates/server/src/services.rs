@@ -1,6 +1,7 @@
 //! The v1 API, one file per gRPC service, and what they share.
 
 mod admin;
+mod admission;
 mod agents;
 mod batches;
 mod cluster;

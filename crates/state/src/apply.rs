@@ -4,6 +4,7 @@
 //! It is total: whatever an entry says, the answer is a reply or a [`Rejection`]. It is the arbiter:
 //! what a leader planned on a view is checked again here, on the state as it is now.
 
+mod admission;
 mod attempts;
 mod drain;
 mod features;
@@ -122,15 +123,17 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 }
 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, and
-/// an annotation, a cordon or a drain that comes late takes back what was said since, and a forgotten name may be
-/// another node's by then.
+/// an annotation, a cordon or a drain that comes late takes back what was said since, a forgotten name may be
+/// another node's by then, and a token may have been revoked.
 fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }
         | Command::AnnotateRun { .. }
         | Command::CordonNode { .. }
         | Command::DrainNode { .. }
-        | Command::ForgetNode { .. } => true,
+        | Command::ForgetNode { .. }
+        | Command::SetNodeAdmission { .. }
+        | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
         | Command::CancelRun { .. }
@@ -139,6 +142,8 @@ fn needs_memory(command: &Command) -> bool {
         | Command::CommitPlan { .. }
         | Command::EvictAttempts { .. }
         | Command::RegisterNode(_)
+        | Command::AdmitNode { .. }
+        | Command::RevokeJoinToken { .. }
         | Command::ReportAttempts { .. }
         | Command::ExpireLeases { .. }
         | Command::FireTimers { .. }
@@ -164,7 +169,14 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::DrainNode { node, wait_ms, reason } => drain::begin(overlay, &item.principal, node, *wait_ms, reason),
         Command::EvictAttempts { attempts } => drain::evict(overlay, attempts),
         Command::ForgetNode { node } => forget::node(overlay, node),
-        Command::RegisterNode(registration) => nodes::register(overlay, registration),
+        Command::RegisterNode(registration) => admission::register(overlay, registration, None),
+        Command::AdmitNode { registration, token } => admission::register(overlay, registration, Some(*token)),
+        Command::SetNodeAdmission { admission } => admission::set(overlay, &item.principal, *admission),
+        Command::CreateJoinToken { digest, ttl_ms, uses_max, terms } => {
+            let wanted = admission::Wanted { digest: *digest, ttl_ms: *ttl_ms, uses_max: *uses_max, terms };
+            admission::create(overlay, &item.principal, &wanted)
+        }
+        Command::RevokeJoinToken { token } => admission::revoke(overlay, &item.principal, *token),
         Command::ReportAttempts { node, epoch, reports } => attempts::report(overlay, node, *epoch, reports),
         Command::ExpireLeases { leases } => nodes::expire_leases(overlay, leases),
         Command::FireTimers { timers } => timers::fire(overlay, timers),

@@ -3,7 +3,10 @@
 use std::collections::BTreeMap;
 
 use crate::index::Index;
-use crate::{Attempt, AttemptState, Feature, Line, NodeName, Resources, Run, State, StopReason, TaskState, Token};
+use crate::{
+    Attempt, AttemptState, Feature, JoinTerms, Line, NodeAdmission, NodeName, Resources, Run, State, StopReason,
+    TaskState, Token,
+};
 
 impl State {
     /// Every property of the state that does not hold, in words; empty when all is well. Its cost is
@@ -17,6 +20,7 @@ impl State {
         self.check_annotations(&mut broken);
         self.check_runs(&mut broken);
         self.check_features(&mut broken);
+        self.check_admission(&mut broken);
         broken
     }
 
@@ -151,6 +155,22 @@ impl State {
         }
     }
 
+    /// No token admits more nodes than it may, and nodes are what theirs demands.
+    fn check_admission(&self, broken: &mut Vec<String>) {
+        for token in self.join_tokens.values().filter(|token| token.uses > token.uses_max) {
+            broken.push(format!("join token {} admitted {} of {} nodes", token.id(), token.uses, token.uses_max));
+        }
+        for node in self.nodes.values() {
+            let Some(admission) = &node.admission else { continue };
+            let JoinTerms { region, cluster, labels } = &*admission.terms;
+            let is_in_place = region.as_ref().is_none_or(|region| *region == node.region)
+                && cluster.as_ref().is_none_or(|cluster| *cluster == node.cluster);
+            if !is_in_place || labels.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
+                broken.push(format!("node {} is not what its join token demands", node.name));
+            }
+        }
+    }
+
     /// Nothing is there that a feature would have to allow first.
     fn check_features(&self, broken: &mut Vec<String>) {
         for row in self.features.values().filter(|row| row.revision > self.meta.revision) {
@@ -170,6 +190,11 @@ impl State {
         let demands = |run: &Run| run.spec.tasks.iter().any(|task| !task.place.labels.is_empty());
         if let Some(run) = self.runs.values().find(|run| demands(run) && !self.has_feature(Feature::PlaceLabels)) {
             broken.push(format!("run {} demands labels, and feature {} is not enabled", run.id, Feature::PlaceLabels));
+        }
+        let is_set = self.settings.as_ref().is_some_and(|settings| settings.node_admission != NodeAdmission::default());
+        let is_admitted = self.nodes.values().any(|node| node.admission.is_some());
+        if (is_set || is_admitted || self.join_tokens.size() > 0) && !self.has_feature(Feature::JoinTokens) {
+            broken.push(format!("there are join tokens, and feature {} is not enabled", Feature::JoinTokens));
         }
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {

@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobSpec, Namespace, NodeName,
-    Principal, RegionName, RequestId, Resources, Revision, RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobSpec, JoinTerms, JoinTokenId,
+    Namespace, NodeAdmission, NodeName, Principal, RegionName, RequestId, Resources, Revision, RunId, Served, Settings,
+    Stamp, TaskId, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -72,6 +73,16 @@ pub enum Command {
     ForgetNode { node: NodeName },
     /// An agent's arrival or return: grants a lease.
     RegisterNode(Box<Registration>),
+    /// The same of one that shows a join token, of whose secret this is the digest: where new nodes need one and this
+    /// is one, it is used. Needs [`Feature::JoinTokens`].
+    AdmitNode { registration: Box<Registration>, token: Digest },
+    /// Says what a machine needs to become a node. Needs [`Feature::JoinTokens`].
+    SetNodeAdmission { admission: NodeAdmission },
+    /// Makes a join token of a secret's digest, for so many served milliseconds and nodes. Needs
+    /// [`Feature::JoinTokens`].
+    CreateJoinToken { digest: Digest, ttl_ms: u64, uses_max: u32, terms: Arc<JoinTerms> },
+    /// Ends a join token; the nodes that it has admitted stay. Needs [`Feature::JoinTokens`].
+    RevokeJoinToken { token: JoinTokenId },
     /// What an agent saw happen.
     ReportAttempts { node: NodeName, epoch: Epoch, reports: Vec<AttemptReport> },
     /// Ends leases that nobody renewed. From the lease controller.

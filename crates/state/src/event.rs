@@ -1,8 +1,8 @@
 //! Facts for watchers, in the past tense.
 
 use crate::{
-    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, Feature, JobName, Millis, Namespace, NodeName, Revision,
-    RunId, RunState, TaskId, TaskState, Token,
+    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
+    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -46,6 +46,14 @@ pub enum Event {
     NodeCordoned { node: NodeName, cordoned: bool },
     /// A lost node was given up, and its name is free.
     NodeForgotten { node: NodeName, epoch: Epoch },
+    /// Somebody said what a machine needs to become a node.
+    NodeAdmissionSet { admission: NodeAdmission, by: Principal },
+    /// A join token was made.
+    JoinTokenCreated { token: JoinTokenId, by: Principal },
+    /// It admitted a node.
+    JoinTokenUsed { token: JoinTokenId, node: NodeName },
+    /// It was ended before its time.
+    JoinTokenRevoked { token: JoinTokenId, by: Principal },
     /// What a feature allows may be in the log from here on.
     FeatureEnabled { feature: Feature },
 }
@@ -66,6 +74,10 @@ impl Event {
             | Self::NodeLost { .. }
             | Self::NodeCordoned { .. }
             | Self::NodeForgotten { .. }
+            | Self::NodeAdmissionSet { .. }
+            | Self::JoinTokenCreated { .. }
+            | Self::JoinTokenUsed { .. }
+            | Self::JoinTokenRevoked { .. }
             | Self::FeatureEnabled { .. } => None,
         }
     }

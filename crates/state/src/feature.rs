@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Command, Millis, Revision};
+use crate::{Command, Millis, NodeAdmission, Revision};
 
 /// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
 /// feature is never disabled: what it allowed may be in the log.
@@ -23,11 +23,15 @@ pub enum Feature {
     NodeForget = 3,
     /// Tasks can demand labels of their nodes: `Place::labels` in the specs of [`Command::SubmitJob`].
     PlaceLabels = 4,
+    /// New nodes can need a join token: [`Command::SetNodeAdmission`], [`Command::CreateJoinToken`],
+    /// [`Command::RevokeJoinToken`], [`Command::AdmitNode`].
+    JoinTokens = 5,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 4] = [Self::NodeCordon, Self::NodeDrain, Self::NodeForget, Self::PlaceLabels];
+    pub const ALL: [Self; 5] =
+        [Self::NodeCordon, Self::NodeDrain, Self::NodeForget, Self::PlaceLabels, Self::JoinTokens];
 
     /// As it is stored and sent.
     pub fn number(self) -> u32 {
@@ -46,6 +50,7 @@ impl Feature {
             Self::NodeDrain => "node-drain",
             Self::NodeForget => "node-forget",
             Self::PlaceLabels => "place-labels",
+            Self::JoinTokens => "join-tokens",
         }
     }
 }
@@ -110,8 +115,14 @@ impl Command {
                 let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
                 demands.then_some(Feature::PlaceLabels)
             }
-            Self::Bootstrap { .. }
-            | Self::CreateNamespace { .. }
+            Self::SetNodeAdmission { .. }
+            | Self::CreateJoinToken { .. }
+            | Self::RevokeJoinToken { .. }
+            | Self::AdmitNode { .. } => Some(Feature::JoinTokens),
+            Self::Bootstrap { settings, .. } => {
+                (settings.node_admission != NodeAdmission::default()).then_some(Feature::JoinTokens)
+            }
+            Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
             | Self::AdvanceStep { .. }
@@ -141,7 +152,8 @@ mod tests {
     fn numbers_and_names_are_for_good() {
         let table: Vec<(u32, &str)> =
             Feature::ALL.into_iter().map(|feature| (feature.number(), feature.name())).collect();
-        let known = [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget"), (4, "place-labels")];
+        let known =
+            [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget"), (4, "place-labels"), (5, "join-tokens")];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));
         assert_eq!(Feature::of(0), None);

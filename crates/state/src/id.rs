@@ -153,6 +153,43 @@ impl FromStr for RunId {
     }
 }
 
+/// A join token, as people and logs call it: the first 64 bits of the digest of its secret, written as 16 hexadecimal
+/// digits.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct JoinTokenId(pub u64);
+
+impl JoinTokenId {
+    /// The id of the token whose secret has this digest.
+    pub fn of(digest: Digest) -> Self {
+        let [a, b, c, d, e, f, g, h, ..] = digest.0;
+        Self(u64::from_be_bytes([a, b, c, d, e, f, g, h]))
+    }
+}
+
+impl fmt::Display for JoinTokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{:016x}", self.0)
+    }
+}
+
+impl fmt::Debug for JoinTokenId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for JoinTokenId {
+    type Err = IdError;
+
+    fn from_str(text: &str) -> Result<Self, IdError> {
+        let wrong = || IdError(format!("{text:?} is not the id of a join token: 16 hexadecimal digits"));
+        // The parser would take a sign.
+        let is_hex = text.len() == 16 && text.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = is_hex.then(|| u64::from_str_radix(text, 16).ok()).flatten();
+        number.map(Self).ok_or_else(wrong)
+    }
+}
+
 /// One unit of a run: the step's position in the spec, and the index within its `count`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TaskId {
@@ -201,7 +238,7 @@ impl FromStr for Uuid {
 /// The identity of a cluster's data; a restore mints a new one.
 pub type ClusterId = Uuid;
 
-/// A BLAKE3 digest, computed by whoever proposes: `state` only compares it.
+/// A digest, BLAKE3 or (of the secret of a join token) SHA-256, computed by whoever proposes: `state` only compares it.
 #[derive(Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Digest(pub [u8; 32]);
 
@@ -260,6 +297,18 @@ mod tests {
     fn a_text_that_is_no_run_id_is_refused() {
         for text in ["", "0", "00000000000000", "000000000000u", "zzzzzzzzzzzzz", "é000000000000"] {
             assert!(text.parse::<RunId>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_join_token_is_called_by_the_beginning_of_its_digest() {
+        let mut digest = Digest([0xff; 32]);
+        digest.0[..8].copy_from_slice(&[0, 1, 2, 3, 4, 5, 6, 0xab]);
+        let id = JoinTokenId::of(digest);
+        assert_eq!(id.to_string(), "00010203040506ab");
+        assert_eq!("00010203040506AB".parse(), Ok(id));
+        for text in ["", "1", "+0010203040506ab", "00010203040506ag", "00010203040506ab0"] {
+            assert!(text.parse::<JoinTokenId>().is_err(), "{text}");
         }
     }
 

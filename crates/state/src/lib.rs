@@ -15,6 +15,7 @@ mod id;
 mod resources;
 mod time;
 
+mod admission;
 mod attempt;
 mod cluster;
 mod job;
@@ -42,12 +43,16 @@ mod ready;
 mod restored;
 
 pub use id::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, NAME_BYTES_MAX, Namespace, NodeName,
-    Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, JoinTokenId, NAME_BYTES_MAX, Namespace,
+    NodeName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
 
+pub use admission::{
+    Admission, JOIN_TOKENS_MAX, JOIN_TTL_MS_MAX, JOIN_USES_MAX, JoinTerms, JoinToken, NodeAdmission, TokenFlaw,
+    labels_of,
+};
 pub use attempt::{Attempt, AttemptState, Exit, StopReason, Usage};
 pub use cluster::Cluster;
 pub use job::{

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{ClusterName, Epoch, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid};
+use crate::{Admission, ClusterName, Epoch, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid};
 
 /// Begins the names of labels that an agent finds out by itself, such as `quorate.dev/arch`; no other label may.
 pub const ATTRIBUTE_PREFIX: &str = "quorate.dev/";
@@ -42,6 +42,8 @@ pub struct Node {
     pub withdrawal: Option<Arc<Withdrawal>>,
     /// When it registered.
     pub registered_at: Millis,
+    /// How it was admitted; none if that took no join token.
+    pub admission: Option<Arc<Admission>>,
 }
 
 impl Node {

@@ -1,6 +1,8 @@
 //! Everything that `apply` can answer.
 
-use crate::{Epoch, Feature, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, Uuid, Violation};
+use crate::{
+    Epoch, Feature, JoinTokenId, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, TokenFlaw, Uuid, Violation,
+};
 
 /// The answer to a command that was carried out.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -124,6 +126,22 @@ pub enum Rejection {
         /// What the agent said.
         claimed: crate::RegionName,
     },
+    /// New nodes need a join token.
+    #[error(
+        "node {0} is not known, and this cluster admits new nodes by join token alone: make one with 'quorate node token create' and start the agent with --join-token, or agent.join_token_file"
+    )]
+    JoinTokenNeeded(NodeName),
+    /// The join token does not admit the node, or no longer with what the node says of itself.
+    #[error("the join token of node {node} {why}")]
+    JoinTokenRefused {
+        /// The node.
+        node: NodeName,
+        /// What is wrong with it.
+        why: TokenFlaw,
+    },
+    /// No such join token.
+    #[error("join token {0} does not exist, or has expired long ago")]
+    UnknownJoinToken(JoinTokenId),
     /// No such node.
     #[error("node {0} does not exist")]
     UnknownNode(NodeName),

@@ -1,6 +1,6 @@
 //! The limits and defaults that `apply` uses: rows set by command, never constants of a binary.
 
-use crate::LeaseTerms;
+use crate::{LeaseTerms, NodeAdmission};
 
 /// What `apply` reads instead of constants, so that two versions of the binary agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -31,6 +31,9 @@ pub struct Settings {
     pub node_losses_max: u32,
     /// How long an `at_most_once` attempt may stay unknown before it counts as lost.
     pub unknown_ms_max: u64,
+    /// What a machine that is not known needs to become a node. Anything but the default needs
+    /// [`crate::Feature::JoinTokens`].
+    pub node_admission: NodeAdmission,
 }
 
 impl Default for Settings {
@@ -49,6 +52,7 @@ impl Default for Settings {
             annotation_value_bytes_max: 4 * 1024,
             node_losses_max: 16,
             unknown_ms_max: 600_000,
+            node_admission: NodeAdmission::default(),
         }
     }
 }

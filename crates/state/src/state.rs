@@ -12,8 +12,8 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
-    JobName, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow, Resources, Revision, Run, RunId, Served,
-    Settings, Shape, StepCounts, Task, TaskId,
+    JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow, Resources,
+    Revision, Run, RunId, Served, Settings, Shape, StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -31,6 +31,7 @@ pub struct State {
     pub(crate) clusters: Map<ClusterName, Arc<Cluster>>,
     pub(crate) requests: Map<DedupKey, Arc<RequestRow>>,
     pub(crate) features: Map<Feature, FeatureRow>,
+    pub(crate) join_tokens: Map<JoinTokenId, Arc<JoinToken>>,
     pub(crate) index: Index,
 }
 
@@ -96,6 +97,10 @@ pub enum Change {
     EventsBelow(Revision),
     /// A feature that is enabled.
     Feature(FeatureRow),
+    /// A join token.
+    JoinToken(Arc<JoinToken>),
+    /// A join token, gone.
+    JoinTokenGone(JoinTokenId),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -184,6 +189,10 @@ impl State {
             // Event rows live on disk only; `Meta` carries their bounds.
             Change::EventsBelow(_) => {}
             Change::Feature(row) => self.features.insert_mut(row.feature, *row),
+            Change::JoinToken(token) => self.join_tokens.insert_mut(token.id(), token.clone()),
+            Change::JoinTokenGone(token) => {
+                self.join_tokens.remove_mut(token);
+            }
         }
     }
 
@@ -210,6 +219,16 @@ impl State {
     /// The features that are enabled, by number.
     pub fn features(&self) -> impl Iterator<Item = &FeatureRow> {
         self.features.values()
+    }
+
+    /// A join token, which may have expired.
+    pub fn join_token(&self, token: JoinTokenId) -> Option<&Arc<JoinToken>> {
+        self.join_tokens.get(&token)
+    }
+
+    /// The join tokens, by id; some may have expired.
+    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
+        self.join_tokens.values()
     }
 
     /// All namespaces and when they were made, by name.

@@ -12,10 +12,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use quorate_state::{
     AnnotationKey, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest,
-    Driver, Entry, Epoch, Event, Exit, Feature, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus,
-    OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId,
-    RequestKey, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage,
-    Uuid, apply,
+    Driver, Entry, Event, Exit, Feature, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure,
+    OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey,
+    Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -35,6 +34,8 @@ enum Step {
     Drain { node: usize, wait_ms: u64 },
     Evict { picks: Vec<usize> },
     Forget { node: usize },
+    Token { made: bool, secret: u8, uses_max: u32 },
+    Admission { token: bool },
     Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
@@ -56,7 +57,9 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize, 0..20_000_u64).prop_map(|(node, wait_ms)| Step::Drain { node, wait_ms }),
         2 => proptest::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Step::Evict { picks }),
         1 => (0..3_usize).prop_map(|node| Step::Forget { node }),
-        1 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
+        1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
+        1 => any::<bool>().prop_map(|token| Step::Admission { token }),
+        6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
 }
@@ -190,6 +193,12 @@ impl World {
                 Event::NodeCordoned { .. } | Event::FeatureEnabled { .. } => {
                     assert!(self.state.features().next().is_some(), "{event:?} before it may be");
                 }
+                Event::NodeAdmissionSet { .. }
+                | Event::JoinTokenCreated { .. }
+                | Event::JoinTokenUsed { .. }
+                | Event::JoinTokenRevoked { .. } => {
+                    assert!(self.state.has_feature(Feature::JoinTokens), "{event:?} before it may be");
+                }
                 Event::NodeForgotten { node, epoch: _ } => {
                     assert!(self.state.has_feature(Feature::NodeForget), "{event:?} before it may be");
                     assert!(self.state.node(node).is_none() && self.state.attempts_on(node).next().is_none());
@@ -283,6 +292,8 @@ impl World {
             Step::Drain { node, wait_ms } => self.drain(&name(&format!("node-{node}")), *wait_ms),
             Step::Evict { picks } => self.evict(picks),
             Step::Forget { node } => self.forget(&name(&format!("node-{node}"))),
+            Step::Token { made, secret, uses_max } => self.token(*made, *secret, *uses_max),
+            Step::Admission { token } => self.admission(*token),
             Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {
@@ -457,7 +468,9 @@ impl World {
             .map(|attempt| AttemptClaim { attempt: attempt.id, token: attempt.token })
             .collect();
         let journal = Uuid(if same_journal { 7 } else { u128::from(self.revision) });
-        self.note_journal(&text, journal, keep);
+        if self.may_arrive(&text, Uuid(node as u128)) {
+            self.note_journal(&text, journal, keep);
+        }
         let registration = Registration {
             node: text,
             uuid: Uuid(node as u128),
@@ -471,9 +484,7 @@ impl World {
             attempts,
             seen: Revision(if keep { self.revision / 2 } else { self.revision }),
         };
-        let reply = self.run(None, Command::RegisterNode(Box::new(registration))).unwrap();
-        let quorate_state::Reply::Registered { epoch, .. } = reply else { panic!("{reply:?}") };
-        assert_eq!(epoch, Epoch(self.revision));
+        self.arrive(Box::new(registration));
     }
 
     /// A node comes back: with `keep` it claims all that it holds. What it does not claim and another
@@ -542,6 +553,7 @@ proptest! {
         for node in 0..3 {
             world.cordon(&name(&format!("node-{node}")), false);
         }
+        world.admission(false);
         for _ in 0..400 {
             for node in 0..3 {
                 let up = world.state.nodes().any(|row| row.name.as_str() == format!("node-{node}") && row.status == quorate_state::NodeStatus::Up);

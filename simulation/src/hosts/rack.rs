@@ -122,6 +122,7 @@ impl Agent {
             cluster: name::<ClusterName>(&plan.cluster),
             capacity: Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes },
             labels: BTreeMap::new(),
+            join_token: None,
             data_dir,
             uuid: Some(Uuid(u128::from(Stream::of(scenario.seed, &plan.node).next()) + 1)),
             machine: None,

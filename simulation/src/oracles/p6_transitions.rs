@@ -293,6 +293,10 @@ fn kind(event: &Event) -> u8 {
         Event::NodeCordoned { .. } => 10,
         Event::FeatureEnabled { .. } => 11,
         Event::NodeForgotten { .. } => 12,
+        Event::NodeAdmissionSet { .. } => 13,
+        Event::JoinTokenCreated { .. } => 14,
+        Event::JoinTokenUsed { .. } => 15,
+        Event::JoinTokenRevoked { .. } => 16,
     }
 }
 

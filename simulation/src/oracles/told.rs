@@ -167,6 +167,10 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
         | Event::NodeForgotten { .. }
+        | Event::NodeAdmissionSet { .. }
+        | Event::JoinTokenCreated { .. }
+        | Event::JoinTokenUsed { .. }
+        | Event::JoinTokenRevoked { .. }
         | Event::FeatureEnabled { .. } => Err("it is about no run".into()),
     }
 }

@@ -46,6 +46,7 @@ impl Node {
             epoch: self.fence.epoch().map_or(0, |epoch| epoch.0),
             incarnation: seen.incarnation,
             cluster_id: self.cluster.map(|cluster| cluster.to_string()).unwrap_or_default(),
+            join_token: config.join_token.as_ref().map(|token| token.secret().to_owned()).unwrap_or_default(),
             ..hello_to_wire(&registration)
         };
         self.talk = Talk::Greeted { at };

@@ -31,6 +31,7 @@ fn config(servers: &[String], data_dir: &Path) -> Config {
         cluster: ClusterName::new("eu-1").unwrap(),
         capacity: Resources { cpu_milli: 2_000, memory_bytes: 1 << 30 },
         labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        join_token: None,
         data_dir: data_dir.to_owned(),
         uuid: None,
         machine: None,

@@ -42,6 +42,47 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Says what a machine needs to become a node. An empty `request_id` is filled in.
+    pub async fn set_node_admission(
+        &self,
+        mut request: v1::SetNodeAdmissionRequest,
+    ) -> Result<v1::SetNodeAdmissionResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).set_node_admission(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Makes a join token of a secret's digest. An empty `request_id` is filled in.
+    pub async fn create_join_token(
+        &self,
+        mut request: v1::CreateJoinTokenRequest,
+    ) -> Result<v1::CreateJoinTokenResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).create_join_token(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// The join tokens, and whether new nodes need one.
+    pub async fn list_join_tokens(
+        &self,
+        request: v1::ListJoinTokensRequest,
+    ) -> Result<v1::ListJoinTokensResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_join_tokens(request).await }).await
+    }
+
+    /// Ends a join token. An empty `request_id` is filled in.
+    pub async fn revoke_join_token(
+        &self,
+        mut request: v1::RevokeJoinTokenRequest,
+    ) -> Result<v1::RevokeJoinTokenResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).revoke_join_token(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Clusters and what they have left.
     pub async fn list_clusters(&self, request: v1::ListClustersRequest) -> Result<v1::ListClustersResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).list_clusters(request).await }).await

@@ -155,7 +155,7 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     );
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
-        &["4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, spread"],
+        &["4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, spread"],
     );
 }
 

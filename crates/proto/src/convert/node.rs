@@ -30,6 +30,7 @@ pub fn node_to_wire(
         uuid: node.uuid.to_string(),
         heard_ms_ago,
         withdrawal: node.withdrawal.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
+        join_token: node.admission.as_deref().map(|admission| admission.token.to_string()).unwrap_or_default(),
     }
 }
 
@@ -87,7 +88,7 @@ mod tests {
 
     #[test]
     fn a_node_shows_where_it_stands_and_what_is_taken() {
-        let [_, node, drained] = samples::nodes().try_into().unwrap();
+        let [_, node, drained, _] = samples::nodes().try_into().unwrap();
         let used = Resources { cpu_milli: 500, memory_bytes: 7 };
         let wire = node_to_wire(&node, used, 2, None, Served(80_000));
         assert_eq!(wire.status(), v1::NodeStatus::Lost);

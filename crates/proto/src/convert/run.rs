@@ -139,6 +139,10 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
         | Event::NodeForgotten { .. }
+        | Event::NodeAdmissionSet { .. }
+        | Event::JoinTokenCreated { .. }
+        | Event::JoinTokenUsed { .. }
+        | Event::JoinTokenRevoked { .. }
         | Event::FeatureEnabled { .. } => return None,
     };
     Some(v1::RunEvent { at_ms: row.at.0, event: Some(event) })

@@ -3,12 +3,16 @@
 use std::collections::BTreeMap;
 use std::fmt::Display;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_state::{AttemptId, Digest, Feature, JobSpec, LeaseTerms, Resources, RunId, Settings, TaskId, Usage, Uuid};
+use quorate_state::{
+    AttemptId, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Resources, RunId, Settings, TaskId,
+    Usage, Uuid,
+};
 
 use crate::convert::Found;
-use crate::convert::job::{labels_from_wire, resources_from_wire, spec_from_wire};
+use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
 use crate::convert::run::{exit_from_wire, usage_from_wire};
 use crate::format::FormatError;
 use crate::log::v1 as pb;
@@ -128,6 +132,7 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         unknown_ms_max: settings.unknown_ms_max,
         annotations_per_run_max: settings.annotations_per_run_max,
         annotation_value_bytes_max: settings.annotation_value_bytes_max,
+        node_admission: admission_to(settings.node_admission).into(),
     }
 }
 
@@ -146,7 +151,37 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         unknown_ms_max: settings.unknown_ms_max,
         annotations_per_run_max: settings.annotations_per_run_max,
         annotation_value_bytes_max: settings.annotation_value_bytes_max,
+        node_admission: admission_from(settings.node_admission)?,
     })
+}
+
+pub(crate) fn admission_to(admission: NodeAdmission) -> pb::NodeAdmission {
+    match admission {
+        NodeAdmission::Open => pb::NodeAdmission::Open,
+        NodeAdmission::Token => pb::NodeAdmission::Token,
+    }
+}
+
+pub(crate) fn admission_from(number: i32) -> Result<NodeAdmission, FormatError> {
+    Ok(match numbered("node_admission", number)? {
+        pb::NodeAdmission::Open => NodeAdmission::Open,
+        pb::NodeAdmission::Token => NodeAdmission::Token,
+    })
+}
+
+pub(crate) fn terms_to(terms: &JoinTerms) -> pb::JoinTerms {
+    pb::JoinTerms {
+        region: terms.region.as_ref().map(ToString::to_string),
+        cluster: terms.cluster.as_ref().map(ToString::to_string),
+        labels: labels_to_wire(&terms.labels),
+    }
+}
+
+pub(crate) fn terms_from(terms: Option<pb::JoinTerms>) -> Result<Arc<JoinTerms>, FormatError> {
+    let pb::JoinTerms { region, cluster, labels } = required("terms", terms)?;
+    let region = region.map(|region| parsed("terms.region", &region)).transpose()?;
+    let cluster = cluster.map(|cluster| parsed("terms.cluster", &cluster)).transpose()?;
+    Ok(Arc::new(JoinTerms { region, cluster, labels: labels_from(labels)? }))
 }
 
 fn exact<const N: usize>(field: &'static str, bytes: &[u8]) -> Result<[u8; N], FormatError> {

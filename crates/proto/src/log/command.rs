@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Epoch, NodeName, Placement, Registration, Revision, RunId,
-    Served, Timer, Token,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Epoch, JoinTokenId, NodeName, Placement, Registration,
+    Revision, RunId, Served, Timer, Token,
 };
 
 use super::v1 as pb;
@@ -14,9 +14,9 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{exit_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, feature_from, labels_from, numbered, parsed,
-    required, resources_from, settings_from, settings_to, spec_from, task_id_from, task_id_to, usage_from, uuid_from,
-    uuid_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, feature_from,
+    labels_from, numbered, parsed, required, resources_from, settings_from, settings_to, spec_from, task_id_from,
+    task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -58,6 +58,20 @@ pub(super) fn to(command: &Command) -> Wire {
         }
         Command::ForgetNode { node } => Wire::ForgetNode(pb::ForgetNode { node: node.to_string() }),
         Command::RegisterNode(registration) => Wire::RegisterNode(registration_to(registration)),
+        Command::AdmitNode { registration, token } => Wire::AdmitNode(pb::AdmitNode {
+            registration: Some(registration_to(registration)),
+            token: digest_to(*token),
+        }),
+        Command::SetNodeAdmission { admission } => {
+            Wire::SetNodeAdmission(pb::SetNodeAdmission { admission: admission_to(*admission).into() })
+        }
+        Command::CreateJoinToken { digest, ttl_ms, uses_max, terms } => Wire::CreateJoinToken(pb::CreateJoinToken {
+            digest: digest_to(*digest),
+            ttl_ms: *ttl_ms,
+            uses_max: *uses_max,
+            terms: Some(terms_to(terms)),
+        }),
+        Command::RevokeJoinToken { token } => Wire::RevokeJoinToken(pb::RevokeJoinToken { token: token.0 }),
         Command::ReportAttempts { node, epoch, reports } => Wire::ReportAttempts(pb::ReportAttempts {
             node: node.to_string(),
             epoch: epoch.0,
@@ -115,6 +129,18 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         },
         Wire::ForgetNode(forget) => Command::ForgetNode { node: parsed("node", &forget.node)? },
         Wire::RegisterNode(registration) => Command::RegisterNode(Box::new(registration_from(registration)?)),
+        Wire::AdmitNode(admit) => Command::AdmitNode {
+            registration: Box::new(registration_from(required("registration", admit.registration)?)?),
+            token: digest_from("token", &admit.token)?,
+        },
+        Wire::SetNodeAdmission(set) => Command::SetNodeAdmission { admission: admission_from(set.admission)? },
+        Wire::CreateJoinToken(create) => Command::CreateJoinToken {
+            digest: digest_from("digest", &create.digest)?,
+            ttl_ms: create.ttl_ms,
+            uses_max: create.uses_max,
+            terms: terms_from(create.terms)?,
+        },
+        Wire::RevokeJoinToken(revoke) => Command::RevokeJoinToken { token: JoinTokenId(revoke.token) },
         Wire::ReportAttempts(reports) => Command::ReportAttempts {
             node: parsed("node", &reports.node)?,
             epoch: Epoch(reports.epoch),

@@ -2,14 +2,15 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message;
-use quorate_state::{Epoch, Event, EventRow, Millis, Revision, RunId, Token};
+use quorate_state::{Epoch, Event, EventRow, JoinTokenId, Millis, Principal, Revision, RunId, Token};
 
 use super::message;
 use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed, required, task_id_from, task_id_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed, required,
+    task_id_from, task_id_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::event_row::Event as Wire;
@@ -80,6 +81,19 @@ fn event_to(event: &Event) -> Wire {
         Event::NodeForgotten { node, epoch } => {
             Wire::NodeForgotten(pb::NodeForgotten { node: node.to_string(), epoch: epoch.0 })
         }
+        Event::NodeAdmissionSet { admission, by } => Wire::NodeAdmissionSet(pb::NodeAdmissionSet {
+            admission: admission_to(*admission).into(),
+            by: by.to_string(),
+        }),
+        Event::JoinTokenCreated { token, by } => {
+            Wire::JoinTokenCreated(pb::JoinTokenCreated { token: token.0, by: by.to_string() })
+        }
+        Event::JoinTokenUsed { token, node } => {
+            Wire::JoinTokenUsed(pb::JoinTokenUsed { token: token.0, node: node.to_string() })
+        }
+        Event::JoinTokenRevoked { token, by } => {
+            Wire::JoinTokenRevoked(pb::JoinTokenRevoked { token: token.0, by: by.to_string() })
+        }
         Event::FeatureEnabled { feature } => Wire::FeatureEnabled(pb::FeatureEnabled { feature: feature.number() }),
     }
 }
@@ -118,6 +132,18 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         }
         Wire::NodeForgotten(event) => {
             Event::NodeForgotten { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }
+        }
+        Wire::NodeAdmissionSet(event) => {
+            Event::NodeAdmissionSet { admission: admission_from(event.admission)?, by: Principal(event.by.into()) }
+        }
+        Wire::JoinTokenCreated(event) => {
+            Event::JoinTokenCreated { token: JoinTokenId(event.token), by: Principal(event.by.into()) }
+        }
+        Wire::JoinTokenUsed(event) => {
+            Event::JoinTokenUsed { token: JoinTokenId(event.token), node: parsed("node", &event.node)? }
+        }
+        Wire::JoinTokenRevoked(event) => {
+            Event::JoinTokenRevoked { token: JoinTokenId(event.token), by: Principal(event.by.into()) }
         }
         Wire::FeatureEnabled(event) => Event::FeatureEnabled { feature: feature_from(event.feature)? },
     })

@@ -2,7 +2,7 @@
 //! key, so encoded that the order of the bytes is the order of the tables.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_state::{AttemptId, DedupKey, Principal, RequestId, RunId, TaskId};
+use quorate_state::{AttemptId, DedupKey, JoinTokenId, Principal, RequestId, RunId, TaskId};
 
 use crate::format::FormatError;
 use crate::format::parts::parsed;
@@ -28,11 +28,12 @@ pub(super) enum Kind {
     Request = 11,
     Annotation = 12,
     Feature = 13,
+    JoinToken = 14,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 13] = [
+        const ALL: [Kind; 14] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -46,6 +47,7 @@ impl Kind {
             Kind::Request,
             Kind::Annotation,
             Kind::Feature,
+            Kind::JoinToken,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -86,6 +88,11 @@ impl Key {
 
     pub(super) fn run(mut self, run: RunId) -> Self {
         self.0.put_u64(run.0);
+        self
+    }
+
+    pub(super) fn join_token(mut self, token: JoinTokenId) -> Self {
+        self.0.put_u64(token.0);
         self
     }
 
@@ -132,6 +139,10 @@ impl<'a> Parts<'a> {
 
     pub(super) fn run(&mut self) -> Result<RunId, FormatError> {
         self.take().map(u64::from_be_bytes).map(RunId)
+    }
+
+    pub(super) fn join_token(&mut self) -> Result<JoinTokenId, FormatError> {
+        self.take().map(u64::from_be_bytes).map(JoinTokenId)
     }
 
     pub(super) fn task(&mut self) -> Result<TaskId, FormatError> {

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName, Meta, Millis,
-    Namespace, Node, NodeName, NodeStatus, Principal, Revision, Run, RunId, Served, Withdrawal,
+    Admission, Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName,
+    JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Principal, Revision, Run, RunId,
+    Served, Withdrawal,
 };
 
 use super::SpecCache;
@@ -12,7 +13,7 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
     digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, required, resources_from, spec_from,
-    uuid_from, uuid_to,
+    terms_from, terms_to, uuid_from, uuid_to,
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
@@ -86,6 +87,11 @@ pub(super) fn node_to(node: &Node) -> pb::NodeRow {
         cordoned: node.cordoned,
         registered_at_ms: node.registered_at.0,
         withdrawal: node.withdrawal.as_deref().map(withdrawal_to),
+        admission: node.admission.as_deref().map(|admission| pb::Admission {
+            token: admission.token.0,
+            at_ms: admission.at.0,
+            terms: Some(terms_to(&admission.terms)),
+        }),
     }
 }
 
@@ -106,6 +112,35 @@ pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, Format
         cordoned: row.cordoned,
         registered_at: Millis(row.registered_at_ms),
         withdrawal: row.withdrawal.map(|row| Arc::new(withdrawal_from(row))),
+        admission: row.admission.map(|row| admission_from_row(row).map(Arc::new)).transpose()?,
+    })
+}
+
+fn admission_from_row(row: pb::Admission) -> Result<Admission, FormatError> {
+    Ok(Admission { token: JoinTokenId(row.token), at: Millis(row.at_ms), terms: terms_from(row.terms)? })
+}
+
+pub(super) fn join_token_to(token: &JoinToken) -> pb::JoinTokenRow {
+    pb::JoinTokenRow {
+        digest: digest_to(token.digest),
+        by: token.by.to_string(),
+        at_ms: token.at.0,
+        expires_at_served_ms: token.expires_at.0,
+        uses: token.uses,
+        uses_max: token.uses_max,
+        terms: Some(terms_to(&token.terms)),
+    }
+}
+
+pub(super) fn join_token_from(row: pb::JoinTokenRow) -> Result<JoinToken, FormatError> {
+    Ok(JoinToken {
+        digest: digest_from("digest", &row.digest)?,
+        by: Principal(row.by.into()),
+        at: Millis(row.at_ms),
+        expires_at: Served(row.expires_at_served_ms),
+        uses: row.uses,
+        uses_max: row.uses_max,
+        terms: terms_from(row.terms)?,
     })
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use quorate_state::{
-    DedupKey, Epoch, Infeasible, PlacementOutcome, Rejection, Reply, ReportOutcome, RequestRow, Revision, RunId,
-    Served, Shortfall, Token, Violation,
+    DedupKey, Epoch, Infeasible, JoinTokenId, PlacementOutcome, Rejection, Reply, ReportOutcome, RequestRow, Revision,
+    RunId, Served, Shortfall, Token, TokenFlaw, Violation,
 };
 
 use crate::format::FormatError;
@@ -14,6 +14,7 @@ use crate::format::parts::{
 };
 use crate::log::v1 as pb;
 use crate::log::v1::infeasible::Why;
+use crate::log::v1::join_token_refused::Why as Flaw;
 use crate::log::v1::rejection::Rejection as Refusal;
 use crate::log::v1::reply::Reply as Wire;
 use crate::v1;
@@ -163,6 +164,11 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
         Rejection::NodeMayRun { node, remaining_ms } => {
             Refusal::NodeMayRun(pb::NodeMayRun { node: node.to_string(), remaining_ms: *remaining_ms })
         }
+        Rejection::JoinTokenNeeded(node) => Refusal::JoinTokenNeeded(node.to_string()),
+        Rejection::JoinTokenRefused { node, why } => {
+            Refusal::JoinTokenRefused(pb::JoinTokenRefused { node: node.to_string(), why: Some(flaw_to(why)) })
+        }
+        Rejection::UnknownJoinToken(token) => Refusal::UnknownJoinToken(token.0),
         Rejection::FeatureNotEnabled(feature) => Refusal::FeatureNotEnabled(feature.number()),
         Rejection::Stale(why) => Refusal::Stale((*why).to_owned()),
         Rejection::Infeasible(why) => Refusal::Infeasible(pb::Infeasible { why: Some(infeasible_to(why)) }),
@@ -201,12 +207,38 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         Refusal::NodeMayRun(wait) => {
             Rejection::NodeMayRun { node: parsed("node", &wait.node)?, remaining_ms: wait.remaining_ms }
         }
+        Refusal::JoinTokenNeeded(node) => Rejection::JoinTokenNeeded(parsed("node", &node)?),
+        Refusal::JoinTokenRefused(refused) => Rejection::JoinTokenRefused {
+            node: parsed("node", &refused.node)?,
+            why: flaw_from(required("why", refused.why)?)?,
+        },
+        Refusal::UnknownJoinToken(token) => Rejection::UnknownJoinToken(JoinTokenId(token)),
         Refusal::FeatureNotEnabled(number) => Rejection::FeatureNotEnabled(feature_from(number)?),
         Refusal::Stale(why) => Rejection::Stale(fixed(&why)?),
         Refusal::Infeasible(infeasible) => {
             Rejection::Infeasible(infeasible_from(required("infeasible", infeasible.why)?))
         }
         Refusal::Invariant(why) => Rejection::Invariant(why),
+    })
+}
+
+fn flaw_to(why: &TokenFlaw) -> Flaw {
+    match why {
+        TokenFlaw::Unknown => Flaw::Unknown(pb::Done {}),
+        TokenFlaw::Expired => Flaw::Expired(pb::Done {}),
+        TokenFlaw::UsedUp => Flaw::UsedUp(pb::Done {}),
+        TokenFlaw::Region(region) => Flaw::Region(region.to_string()),
+        TokenFlaw::Cluster(cluster) => Flaw::Cluster(cluster.to_string()),
+    }
+}
+
+fn flaw_from(why: Flaw) -> Result<TokenFlaw, FormatError> {
+    Ok(match why {
+        Flaw::Unknown(pb::Done {}) => TokenFlaw::Unknown,
+        Flaw::Expired(pb::Done {}) => TokenFlaw::Expired,
+        Flaw::UsedUp(pb::Done {}) => TokenFlaw::UsedUp,
+        Flaw::Region(region) => TokenFlaw::Region(parsed("region", &region)?),
+        Flaw::Cluster(cluster) => TokenFlaw::Cluster(parsed("cluster", &cluster)?),
     })
 }
 

@@ -5,13 +5,14 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Feature,
-    FeatureRow, Infeasible, Item, Job, JobSpec, Meta, Millis, Namespace, Placement, PlacementOutcome, Principal,
-    Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings,
-    Shortfall, Stamp, State, TaskState, Timer, Token, Uuid, Violation,
+    FeatureRow, Infeasible, Item, Job, JobSpec, JoinTokenId, Meta, Millis, Namespace, NodeAdmission, Placement,
+    PlacementOutcome, Principal, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision,
+    RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation,
 };
 
 use super::{
-    RUN, attempt_ids, attempts, lease, nodes, registration, reports, runs, specs, task_id, task_states, tasks, walk,
+    RUN, attempt_ids, attempts, join_tokens, lease, nodes, registration, reports, runs, specs, task_id, task_states,
+    tasks, walk,
 };
 use crate::convert::job::spec_digest;
 
@@ -60,7 +61,18 @@ pub(crate) fn commands() -> Vec<Command> {
         }
         Command::DrainNode { .. } => Some(Command::EvictAttempts { attempts: attempt_ids() }),
         Command::EvictAttempts { .. } => Some(Command::ForgetNode { node: "eu-1-a".parse().unwrap() }),
-        Command::ForgetNode { .. } => None,
+        Command::ForgetNode { .. } => {
+            Some(Command::AdmitNode { registration: Box::new(registration()), token: Digest([0xab; 32]) })
+        }
+        Command::AdmitNode { .. } => Some(Command::SetNodeAdmission { admission: NodeAdmission::Token }),
+        Command::SetNodeAdmission { .. } => Some(Command::CreateJoinToken {
+            digest: Digest([0xab; 32]),
+            ttl_ms: 86_400_000,
+            uses_max: 3,
+            terms: join_tokens()[0].terms.clone(),
+        }),
+        Command::CreateJoinToken { .. } => Some(Command::RevokeJoinToken { token: join_tokens()[0].id() }),
+        Command::RevokeJoinToken { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -136,7 +148,22 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             Rejection::UnknownNode(_) => Rejection::FeatureNotEnabled(Feature::NodeCordon),
             Rejection::FeatureNotEnabled(_) => Rejection::NodeAlive("n".parse().unwrap()),
             Rejection::NodeAlive(_) => Rejection::NodeMayRun { node: "n".parse().unwrap(), remaining_ms: 3_000 },
-            Rejection::NodeMayRun { .. } => return None,
+            Rejection::NodeMayRun { .. } => Rejection::JoinTokenNeeded("n".parse().unwrap()),
+            Rejection::JoinTokenNeeded(_) => {
+                Rejection::JoinTokenRefused { node: "n".parse().unwrap(), why: TokenFlaw::Unknown }
+            }
+            Rejection::JoinTokenRefused { node, why } => {
+                let why = match why {
+                    TokenFlaw::Unknown => Some(TokenFlaw::Expired),
+                    TokenFlaw::Expired => Some(TokenFlaw::UsedUp),
+                    TokenFlaw::UsedUp => Some(TokenFlaw::Region("eu".parse().unwrap())),
+                    TokenFlaw::Region(_) => Some(TokenFlaw::Cluster("eu-1".parse().unwrap())),
+                    TokenFlaw::Cluster(_) => None,
+                };
+                let next = |why| Rejection::JoinTokenRefused { node: node.clone(), why };
+                why.map_or(Rejection::UnknownJoinToken(JoinTokenId(7)), next)
+            }
+            Rejection::UnknownJoinToken(_) => return None,
         })
     })
 }
@@ -201,7 +228,19 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::RunAnnotated { .. } => Event::FeatureEnabled { feature: Feature::NodeCordon },
             Event::FeatureEnabled { .. } => Event::NodeCordoned { node: "eu-1-a".parse().unwrap(), cordoned: true },
             Event::NodeCordoned { .. } => Event::NodeForgotten { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5) },
-            Event::NodeForgotten { .. } => return None,
+            Event::NodeForgotten { .. } => {
+                Event::NodeAdmissionSet { admission: NodeAdmission::Token, by: Principal::anonymous_local() }
+            }
+            Event::NodeAdmissionSet { .. } => {
+                Event::JoinTokenCreated { token: JoinTokenId(7), by: Principal::anonymous_local() }
+            }
+            Event::JoinTokenCreated { .. } => {
+                Event::JoinTokenUsed { token: JoinTokenId(7), node: "eu-1-a".parse().unwrap() }
+            }
+            Event::JoinTokenUsed { .. } => {
+                Event::JoinTokenRevoked { token: JoinTokenId(7), by: Principal::anonymous_local() }
+            }
+            Event::JoinTokenRevoked { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -268,7 +307,9 @@ pub(crate) fn changes() -> Vec<Change> {
                 at: Millis(90),
             })],
             Change::Feature(_) => vec![Change::NodeGone("eu-1-d".parse().unwrap())],
-            Change::NodeGone(_) => return None,
+            Change::NodeGone(_) => join_tokens().into_iter().map(|token| Change::JoinToken(Arc::new(token))).collect(),
+            Change::JoinToken(_) => vec![Change::JoinTokenGone(JoinTokenId(7))],
+            Change::JoinTokenGone(_) => return None,
         };
         Some(next)
     });

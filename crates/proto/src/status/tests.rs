@@ -104,6 +104,9 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "FeatureNotEnabled FailedPrecondition",
         "NodeAlive FailedPrecondition",
         "NodeMayRun FailedPrecondition",
+        "JoinTokenNeeded PermissionDenied",
+        "JoinTokenRefused PermissionDenied",
+        "UnknownJoinToken NotFound",
     ];
     assert_eq!(found, expected);
 }

@@ -37,6 +37,12 @@ pub(crate) struct Agent {
     /// Shell command that prints the machine's devices, as in 'gpu 2' [key: agent.devices_probe]
     #[arg(long, value_name = "COMMAND")]
     devices_probe: Option<String>,
+    /// What admits this machine where new nodes need a join token [key: agent.join_token]
+    #[arg(long, value_name = "TOKEN")]
+    join_token: Option<String>,
+    /// File with that; it may be gone once the node is known [key: agent.join_token_file]
+    #[arg(long, value_name = "FILE", conflicts_with = "join_token")]
+    join_token_file: Option<String>,
     /// Limits of tasks by control groups: auto, off, or require [key: agent.cgroups]
     #[arg(long, value_name = "WHEN")]
     cgroups: Option<String>,
@@ -70,6 +76,8 @@ impl Agent {
             ("agent.memory", self.memory.clone()),
             ("agent.labels", self.labels.clone()),
             ("agent.devices_probe", self.devices_probe.clone()),
+            ("agent.join_token", self.join_token.clone()),
+            ("agent.join_token_file", self.join_token_file.clone()),
             ("agent.cgroups", self.cgroups.clone()),
             ("agent.processes_max", self.processes_max.clone()),
             ("agent.on_exit", self.on_exit.clone()),

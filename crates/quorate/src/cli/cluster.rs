@@ -6,7 +6,9 @@ use quorate_proto::v1;
 use super::Context;
 use super::stale::Stale;
 use crate::exit::{Code, Error};
+use crate::render::join_token::NodeAdmissionSet;
 use crate::render::node::ClusterList;
+use crate::render::table::word;
 
 /// `quorate cluster`.
 #[derive(Args, Debug)]
@@ -17,6 +19,12 @@ pub(crate) struct Cluster {
 
 #[derive(Debug, Subcommand)]
 enum Verb {
+    /// Change a setting of the whole control plane: node-admission=open, or token, with which new nodes need a join token
+    Set {
+        /// The setting and its value
+        #[arg(value_name = "KEY=VALUE", value_parser = setting)]
+        setting: v1::NodeAdmission,
+    },
     /// List clusters with what they hold
     List {
         #[command(flatten)]
@@ -26,11 +34,28 @@ enum Verb {
 
 impl Cluster {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Verb::List { stale } = self.verb;
-        let client = stale.client(context)?;
-        let response = client.list_clusters(v1::ListClustersRequest {}).await?;
-        let clusters = response.clusters.into_iter().map(Into::into).collect();
-        context.output.show_read(&ClusterList { clusters, revision: response.revision }, client.staleness())?;
+        match self.verb {
+            Verb::List { stale } => {
+                let client = stale.client(context)?;
+                let response = client.list_clusters(v1::ListClustersRequest {}).await?;
+                let clusters = response.clusters.into_iter().map(Into::into).collect();
+                context.output.show_read(&ClusterList { clusters, revision: response.revision }, client.staleness())?;
+            }
+            Verb::Set { setting } => {
+                let request = v1::SetNodeAdmissionRequest { admission: setting.into(), request_id: String::new() };
+                let revision = context.client()?.set_node_admission(request).await?.revision;
+                let node_admission = word("NODE_ADMISSION_", setting.as_str_name());
+                context.output.show(&NodeAdmissionSet { node_admission, revision })?;
+            }
+        }
         Ok(Code::Ok)
+    }
+}
+
+fn setting(text: &str) -> Result<v1::NodeAdmission, String> {
+    match text {
+        "node-admission=open" => Ok(v1::NodeAdmission::Open),
+        "node-admission=token" => Ok(v1::NodeAdmission::Token),
+        _ => Err("there is one setting so far: node-admission=open or node-admission=token".to_owned()),
     }
 }

@@ -1,5 +1,7 @@
 //! `quorate node`: the machines that run work.
 
+mod token;
+
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
@@ -43,6 +45,8 @@ enum Verb {
     Drain(Drain),
     /// Give up a lost node that will not be back, and what was on it; its name is free then
     Forget(One),
+    /// Make, list and revoke join tokens, which admit new nodes
+    Token(token::Token),
 }
 
 #[derive(Args, Debug)]
@@ -88,6 +92,7 @@ impl Node {
             }
             Verb::Drain(drain) => drain.execute(context).await,
             Verb::Forget(One { name }) => forget(context, name).await,
+            Verb::Token(token) => token.execute(context).await,
         }
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Node {
     pub(crate) heard_ms_ago: Option<u64>,
     pub(crate) uuid: String,
     pub(crate) withdrawal: Option<Withdrawal>,
+    /// The id of the join token that admitted it, if that took one.
+    pub(crate) join_token: Option<String>,
 }
 
 impl From<v1::Node> for Node {
@@ -67,6 +69,7 @@ impl From<v1::Node> for Node {
                 reason: withdrawal.reason,
                 drain_in_ms: withdrawal.drain_in_ms,
             }),
+            join_token: (!node.join_token.is_empty()).then_some(node.join_token),
         }
     }
 }

@@ -147,6 +147,9 @@ impl View for NodeStatus {
             None => {}
         }
         line("Registered", time::instant(node.registered_at_ms));
+        if let Some(token) = &node.join_token {
+            line("Admitted", format!("by join token {token}"));
+        }
         let labels = node.own_labels();
         if !labels.is_empty() {
             line("Labels", labels.join(", "));

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use quorate_agent::driver::shim::OnExit;
-use quorate_agent::{Config, Limits, attributes, cgroup};
+use quorate_agent::{Config, JoinToken, Limits, attributes, cgroup};
 use quorate_state::{ClusterName, NodeName, RegionName, Resources};
 
 use super::{Settings, SettingsError, parse};
@@ -30,6 +30,8 @@ pub(crate) struct AgentSettings {
     pub(crate) labels: BTreeMap<String, String>,
     /// Says which devices there are.
     pub(crate) devices_probe: Option<String>,
+    /// Admits this machine.
+    pub(crate) join_token: Option<JoinToken>,
     /// Whether attempts are put into control groups.
     pub(crate) cgroups: cgroup::Use,
     /// Processes of one attempt.
@@ -78,6 +80,7 @@ impl AgentSettings {
             memory_bytes,
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
             devices_probe: settings.get("agent.devices_probe", parse::command)?,
+            join_token: join_token(settings)?,
             cgroups: settings.get("agent.cgroups", parse::cgroups)?.unwrap_or_default(),
             processes_max: settings.get("agent.processes_max", parse::count)?.unwrap_or(cgroup::PROCESSES_MAX_DEFAULT),
             limits: Limits {
@@ -121,6 +124,7 @@ impl AgentSettings {
             cluster: self.cluster.clone(),
             capacity: Resources { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes },
             labels: self.labels.clone(),
+            join_token: self.join_token.clone(),
             data_dir: self.data_dir.clone(),
             uuid: None,
             machine: None,
@@ -128,6 +132,23 @@ impl AgentSettings {
             insecure: self.insecure,
             limits: self.limits.clone(),
         }
+    }
+}
+
+/// The join token, as it is or from its file. A file that is not there is one that is not needed any more: a node that
+/// is known joins without.
+fn join_token(settings: &Settings) -> Result<Option<JoinToken>, SettingsError> {
+    let invalid = |message: String| SettingsError::Invalid(vec![message]);
+    let token = settings.get("agent.join_token", JoinToken::new)?;
+    let Some(path) = settings.get("agent.join_token_file", parse::path)? else { return Ok(token) };
+    if token.is_some() {
+        return Err(invalid("agent.join_token and agent.join_token_file: give one of them".to_owned()));
+    }
+    let wrong = |why: String| invalid(format!("agent.join_token_file: {}: {why}", path.display()));
+    match std::fs::read_to_string(&path) {
+        Ok(text) => JoinToken::new(&text).map(Some).map_err(|why| wrong(format!("its content {why}"))),
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(wrong(error.to_string())),
     }
 }
 

@@ -165,6 +165,10 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(labels)
 }
 
+pub(super) fn join_token(text: &str) -> Result<(), String> {
+    quorate_agent::JoinToken::new(text).map(drop)
+}
+
 /// A line for a shell.
 pub(super) fn command(text: &str) -> Result<String, String> {
     if text.trim().is_empty() || text.contains('\0') {

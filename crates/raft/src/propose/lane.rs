@@ -41,17 +41,24 @@ impl Lane {
             | Command::CommitPlan { .. }
             | Command::EvictAttempts { .. }
             | Command::RegisterNode(_)
+            | Command::AdmitNode { .. }
             | Command::ExpireLeases { .. }
             | Command::FireTimers { .. }
             | Command::TrimEvents { .. }
             | Command::EnableFeature { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
-            // A cordon or a drain keeps work off a node: like a cancel, it must get past a flood of submits.
+            // A cordon or a drain keeps work off a node, a revocation machines out of the cluster: like a cancel, they must
+            // get past a flood of submits.
             Command::CancelRun { .. }
+            | Command::SetNodeAdmission { .. }
+            | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }
             | Command::ForgetNode { .. } => Self::Cancels,
-            Command::SubmitJob { .. } | Command::AnnotateRun { .. } | Command::CreateNamespace { .. } => Self::Submits,
+            Command::SubmitJob { .. }
+            | Command::AnnotateRun { .. }
+            | Command::CreateJoinToken { .. }
+            | Command::CreateNamespace { .. } => Self::Submits,
         }
     }
 }

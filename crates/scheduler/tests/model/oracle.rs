@@ -51,6 +51,8 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Annotation(_)
         | Change::RequestGone(_)
         | Change::EventsBelow(_)
+        | Change::JoinToken(_)
+        | Change::JoinTokenGone(_)
         | Change::Feature(_) => {}
     }
 }

@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
-    JobName, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State, Task, TaskId,
+    JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State,
+    Task, TaskId,
 };
 
 /// All rows, by kind and key.
@@ -23,6 +24,7 @@ pub(crate) struct Rows {
     pub(crate) attempts: BTreeMap<AttemptId, Arc<Attempt>>,
     pub(crate) requests: BTreeMap<DedupKey, Arc<RequestRow>>,
     pub(crate) features: BTreeMap<Feature, FeatureRow>,
+    pub(crate) join_tokens: BTreeMap<JoinTokenId, Arc<JoinToken>>,
 }
 
 impl Rows {
@@ -44,6 +46,8 @@ impl Rows {
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.id, attempt.clone())),
             Change::Request(row) => drop(self.requests.insert(row.key(), row.clone())),
             Change::Feature(row) => drop(self.features.insert(row.feature, *row)),
+            Change::JoinToken(token) => drop(self.join_tokens.insert(token.id(), token.clone())),
+            Change::JoinTokenGone(token) => drop(self.join_tokens.remove(token)),
             Change::RequestGone(key) => drop(self.requests.remove(key)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
@@ -64,8 +68,9 @@ impl Rows {
         let attempts = self.attempts.values().cloned().map(Change::Attempt);
         let annotations = self.annotations.values().cloned().map(Change::Annotation);
         let features = self.features.values().copied().map(Change::Feature);
+        let join_tokens = self.join_tokens.values().cloned().map(Change::JoinToken);
         let requests = self.requests.values().cloned().map(Change::Request);
-        let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs);
+        let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
         for change in
             objects.chain(runs).chain(tasks).chain(attempts).chain(requests).chain(annotations).chain(features)
         {

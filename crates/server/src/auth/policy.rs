@@ -24,6 +24,8 @@ pub(crate) enum Action<'a> {
     ChangeReplicas,
     /// Say whether a node takes new work, and what becomes of what it has.
     CordonNode,
+    /// Say what a machine needs to become a node, and make, list and revoke join tokens.
+    AdmitNodes,
     /// Read everything that the cluster knows.
     Backup,
     /// Make a namespace.
@@ -43,6 +45,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::Inspect => ("inspect", None),
         Action::ChangeReplicas => ("change replicas", None),
         Action::CordonNode => ("cordon nodes", None),
+        Action::AdmitNodes => ("admit nodes", None),
         Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
@@ -91,7 +94,11 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::Read(_)
         | Action::ReadLogs(_)
         | Action::Inspect => &[Role::User, Role::Operator],
-        Action::ChangeReplicas | Action::CordonNode | Action::Backup | Action::CreateNamespace(_) => &[Role::Operator],
+        Action::ChangeReplicas
+        | Action::CordonNode
+        | Action::AdmitNodes
+        | Action::Backup
+        | Action::CreateNamespace(_) => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
     }
 }
@@ -136,6 +143,7 @@ mod tests {
             (Action::Inspect, "operator user"),
             (Action::ChangeReplicas, "operator"),
             (Action::CordonNode, "operator"),
+            (Action::AdmitNodes, "operator"),
             (Action::CreateNamespace(&namespace), "operator"),
             (Action::ServeAsAgent, "replica node"),
         ];

@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, Command, Namespace, NodeStatus, Reply, Resource
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{name, nodes, replicas, request_key};
+use super::{admission, name, nodes, replicas, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -50,6 +50,35 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::ForgetNodeRequest>,
     ) -> Result<Response<v1::ForgetNodeResponse>, Status> {
         self.0.answer("ForgetNode", nodes::forget(&self.0, request)).await
+    }
+
+    async fn set_node_admission(
+        &self,
+        request: Request<v1::SetNodeAdmissionRequest>,
+    ) -> Result<Response<v1::SetNodeAdmissionResponse>, Status> {
+        self.0.answer("SetNodeAdmission", admission::set(&self.0, request)).await
+    }
+
+    async fn create_join_token(
+        &self,
+        request: Request<v1::CreateJoinTokenRequest>,
+    ) -> Result<Response<v1::CreateJoinTokenResponse>, Status> {
+        self.0.answer("CreateJoinToken", admission::create(&self.0, request)).await
+    }
+
+    async fn list_join_tokens(
+        &self,
+        request: Request<v1::ListJoinTokensRequest>,
+    ) -> Result<Response<v1::ListJoinTokensResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListJoinTokens", admission::list(&reading, request)).await
+    }
+
+    async fn revoke_join_token(
+        &self,
+        request: Request<v1::RevokeJoinTokenRequest>,
+    ) -> Result<Response<v1::RevokeJoinTokenResponse>, Status> {
+        self.0.answer("RevokeJoinToken", admission::revoke(&self.0, request)).await
     }
 
     async fn list_clusters(

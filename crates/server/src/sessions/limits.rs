@@ -8,7 +8,7 @@ use quorate_state::Violation;
 const CLAIMS_MAX: usize = 20_000;
 /// Labels of a node: its user's, and what its agent found out.
 const LABELS_MAX: usize = 128;
-/// Bytes of each text that an agent chooses freely: ids of boot and machine, keys and values of labels.
+/// Bytes of each text that an agent chooses freely: ids of boot and machine, join tokens, keys and values of labels.
 const TEXT_BYTES_MAX: usize = 256;
 /// Reports in one message.
 const REPORTS_PER_MESSAGE_MAX: usize = 4_096;
@@ -26,7 +26,12 @@ pub(super) fn check_hello(hello: &v1::Hello) -> Result<(), ApiError> {
     let labels = labels.flat_map(|(at, label)| {
         [(format!("labels[{at}].key"), &label.key), (format!("labels[{at}].value"), &label.value)]
     });
-    let texts = [("boot_id", &hello.boot_id), ("machine_id", &hello.machine_id), ("cluster_id", &hello.cluster_id)];
+    let texts = [
+        ("boot_id", &hello.boot_id),
+        ("machine_id", &hello.machine_id),
+        ("cluster_id", &hello.cluster_id),
+        ("join_token", &hello.join_token),
+    ];
     let texts = texts.into_iter().map(|(field, text)| (field.to_owned(), text)).chain(labels);
     let texts = texts.filter(|(_, text)| text.len() > TEXT_BYTES_MAX).map(|(field, text)| Violation {
         field,
@@ -90,6 +95,7 @@ mod tests {
             (|hello| hello.labels.push(label(1, 1)), "labels", "LABELS_MAX"),
             (|hello| hello.boot_id.push('b'), "boot_id", "TEXT_BYTES_MAX"),
             (|hello| hello.machine_id.push('m'), "machine_id", "TEXT_BYTES_MAX"),
+            (|hello| hello.join_token = "t".repeat(TEXT_BYTES_MAX + 1), "join_token", "TEXT_BYTES_MAX"),
             (|hello| hello.cluster_id = "c".repeat(TEXT_BYTES_MAX + 1), "cluster_id", "TEXT_BYTES_MAX"),
             (|hello| hello.labels[1].key.push('k'), "labels[1].key", "TEXT_BYTES_MAX"),
             (|hello| hello.labels[2].value.push('v'), "labels[2].value", "TEXT_BYTES_MAX"),

@@ -9,11 +9,13 @@ use std::time::Duration;
 use futures_util::FutureExt as _;
 use quorate_planted::Bug;
 use quorate_proto::convert::agent::hello_from_wire;
+use quorate_proto::convert::join_token::secret_digest;
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    Command, Epoch, LeaseTerms, Node, NodeName, NodeStatus, Principal, Registration, Reply, Revision, State, Violation,
+    Command, Epoch, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Principal, Registration, Reply, Revision,
+    State, Violation, labels_of,
 };
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio_stream::{Stream, StreamExt as _};
@@ -105,10 +107,11 @@ where
 async fn register(
     core: &Core,
     principal: &Principal,
-    hello: v1::Hello,
+    mut hello: v1::Hello,
     arrived: BootInstant,
 ) -> Result<Admitted, ApiError> {
     check_hello(&hello)?;
+    let secret = std::mem::take(&mut hello.join_token);
     let held = Epoch(hello.epoch);
     let (incarnation, revision) = (hello.incarnation, Revision(hello.revision));
     let cluster = hello.cluster_id.clone();
@@ -125,13 +128,26 @@ async fn register(
         return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease });
     }
     let node = registration.node.clone();
-    let command = Command::RegisterNode(Box::new(registration));
+    let command = arrival(&view, registration, &secret);
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
             let session = core.liveness.granted(&node, epoch);
             Ok(Admitted { node, epoch, session, lease })
         }
         other => Err(core.internal(&format!("a registration was answered with {other:?}"))),
+    }
+}
+
+/// An arrival that shows the secret of a join token (empty: none), which is of use where new nodes need one. `apply`
+/// judges again.
+fn arrival(view: &State, registration: Registration, secret: &str) -> Command {
+    let asks = view.settings().is_some_and(|settings| settings.node_admission == NodeAdmission::Token);
+    let is_known = view.node(&registration.node).is_some_and(|known| known.uuid == registration.uuid);
+    let registration = Box::new(registration);
+    if asks && !is_known && !secret.is_empty() {
+        Command::AdmitNode { registration, token: secret_digest(secret) }
+    } else {
+        Command::RegisterNode(registration)
     }
 }
 
@@ -145,7 +161,7 @@ fn goes_on(known: &Node, now: &Registration) -> bool {
         && known.region == now.region
         && known.cluster == now.cluster
         && known.capacity == now.capacity
-        && known.labels == now.labels
+        && known.labels == labels_of(&now.labels, known.admission.as_deref())
 }
 
 /// Refuses an agent that has seen more, or something else, than this cluster's data says.

@@ -8,11 +8,16 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{restored, settle};
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, Node, NodeName, NodeStatus, Principal,
-    Registration, Rejection, Reply, StopReason, TaskState, Token, Withdrawal,
+    Admission, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, Node, NodeName, NodeStatus,
+    Principal, Registration, Rejection, Reply, StopReason, TaskState, Token, Withdrawal, labels_of,
 };
 
-pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<Reply, Rejection> {
+/// Grants a lease to a machine that may be a node (`admission.rs`).
+pub(super) fn register(
+    overlay: &mut Overlay,
+    arrival: &Registration,
+    admission: Option<Arc<Admission>>,
+) -> Result<Reply, Rejection> {
     let settings = overlay.settings()?;
     match overlay.state().cluster(&arrival.cluster) {
         Some(cluster) if cluster.region != arrival.region => {
@@ -50,13 +55,14 @@ pub(super) fn register(overlay: &mut Overlay, arrival: &Registration) -> Result<
         region: arrival.region.clone(),
         cluster: arrival.cluster.clone(),
         capacity: arrival.capacity,
-        labels: arrival.labels.clone(),
+        labels: labels_of(&arrival.labels, admission.as_deref()),
         epoch,
         lease: settings.lease,
         status: NodeStatus::Up,
         cordoned: before.as_ref().is_some_and(|before| before.cordoned),
         withdrawal: before.as_ref().and_then(|before| before.withdrawal.clone()),
         registered_at: overlay.now(),
+        admission,
     })));
     overlay.emit(Event::NodeRegistered { node: arrival.node.clone(), epoch });
     // First what only the agent knows: it may be what came after an attempt that it has forgotten.

@@ -1,6 +1,12 @@
-//! Nodes that are taken out of service: what may be moved off them, and when they may be forgotten.
+//! Nodes that are admitted and taken out of service: with which tokens, what may be moved off them, and when they may
+//! be forgotten.
 
-use quorate_state::{Command, Feature, NodeName, NodeStatus, OnNodeLoss, State, StopReason};
+use std::sync::Arc;
+
+use quorate_state::{
+    Command, Digest, Epoch, Feature, JoinTerms, JoinTokenId, NodeAdmission, NodeName, NodeStatus, OnNodeLoss,
+    Registration, Reply, State, StopReason, Uuid,
+};
 
 use crate::World;
 
@@ -54,6 +60,64 @@ impl World {
                 }
             }
             Err(_) => assert_eq!(before.node(node), self.state.node(node)),
+        }
+    }
+
+    /// The secrets are few, so that tokens come again.
+    pub(super) fn token(&mut self, made: bool, secret: u8, uses_max: u32) {
+        let (digest, before) = (Digest([secret; 32]), self.state.clone());
+        let id = JoinTokenId::of(digest);
+        let may = before.has_feature(Feature::JoinTokens) && before.join_token(id).is_some() != made;
+        let command = match made {
+            true => {
+                Command::CreateJoinToken { digest, ttl_ms: 20_000, uses_max, terms: Arc::new(JoinTerms::default()) }
+            }
+            false => Command::RevokeJoinToken { token: id },
+        };
+        let result = self.run(None, command);
+        assert_eq!(result.is_ok(), may, "{result:?}");
+        assert!(!may || self.state.join_token(id).is_some() == made);
+    }
+
+    pub(super) fn admission(&mut self, token: bool) {
+        let admission = if token { NodeAdmission::Token } else { NodeAdmission::Open };
+        let result = self.run(None, Command::SetNodeAdmission { admission });
+        assert_eq!(result.is_ok(), self.state.has_feature(Feature::JoinTokens), "{result:?}");
+        assert!(result.is_err() || self.state.settings().unwrap().node_admission == admission);
+    }
+
+    fn needs_token(&self, node: &NodeName, uuid: Uuid) -> bool {
+        let is_known = self.state.node(node).is_some_and(|known| known.uuid == uuid);
+        self.state.settings().unwrap().node_admission == NodeAdmission::Token && !is_known
+    }
+
+    /// The first token that admits somebody now.
+    fn usable(&self) -> Option<Digest> {
+        let now = self.state.meta().served;
+        let mut tokens = self.state.join_tokens();
+        tokens.find(|token| token.expires_at > now && token.uses < token.uses_max).map(|token| token.digest)
+    }
+
+    pub(super) fn may_arrive(&self, node: &NodeName, uuid: Uuid) -> bool {
+        !self.needs_token(node, uuid) || self.usable().is_some()
+    }
+
+    /// With a token where it takes one; without one that node stays away.
+    pub(super) fn arrive(&mut self, registration: Box<Registration>) {
+        let needs = self.needs_token(&registration.node, registration.uuid);
+        let usable = self.usable().filter(|_| needs);
+        let uses = |state: &State| state.join_tokens().map(|token| token.uses).sum::<u32>();
+        let (before, node) = (uses(&self.state), registration.node.clone());
+        let result = match usable {
+            Some(token) => self.run(None, Command::AdmitNode { registration, token }),
+            None => self.run(None, Command::RegisterNode(registration)),
+        };
+        assert_eq!(result.is_ok(), !needs || usable.is_some(), "{result:?}");
+        assert_eq!(uses(&self.state) - before, u32::from(usable.is_some()), "each node uses a token once");
+        if let Ok(reply) = result {
+            let Reply::Registered { epoch, .. } = reply else { panic!("{reply:?}") };
+            assert_eq!(epoch, Epoch(self.revision));
+            assert_eq!(self.state.node(&node).unwrap().epoch, epoch);
         }
     }
 }

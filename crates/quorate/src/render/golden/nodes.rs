@@ -3,6 +3,7 @@
 use quorate_proto::v1;
 
 use super::{check, resources};
+use crate::render::join_token::{JoinTokenCreated, JoinTokenList, JoinTokenRevoked, NodeAdmissionSet};
 use crate::render::node::{NodeCordoned, NodeDrained, NodeForgotten, NodeList};
 use crate::render::node_status::NodeStatus;
 use crate::render::{Paint, View as _};
@@ -37,6 +38,7 @@ fn node() -> v1::Node {
             reason: "a new disk".into(),
             drain_in_ms: Some(600_000),
         }),
+        join_token: "00010203040506ab".into(),
     }
 }
 
@@ -83,6 +85,7 @@ Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
 Moves      in 10m00s: until then attempts may end by themselves
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
+Admitted   by join token 00010203040506ab
 Labels     disk=ssd
 Attributes arch=x86_64, device.gpu=2, kernel=6.1.0, os=debian, os-version=12
 CPU        [######..................] 2/8 (25%)
@@ -99,4 +102,44 @@ RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE
     let text = NodeStatus::from(lost).human(Paint::Never);
     assert!(text.contains("State      lost, drained\n"), "{text}");
     assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
+}
+
+#[test]
+fn join_tokens() {
+    let label = || vec![v1::Label { key: "pool".into(), value: "gpu".into() }];
+    let response = v1::CreateJoinTokenResponse { id: "00010203040506ab".into(), revision: 58 };
+    let request = v1::CreateJoinTokenRequest {
+        ttl_ms: 86_400_000,
+        uses_max: 3,
+        region: "eu".into(),
+        labels: label(),
+        ..v1::CreateJoinTokenRequest::default()
+    };
+    let created = JoinTokenCreated::new(response, request, "qjt-0123".into());
+    check("join_token_created", &created);
+    assert!(created.human(Paint::Never).ends_with(":\nqjt-0123"), "the secret has a line of its own");
+    let token = |expires_in_ms| v1::JoinToken {
+        id: "00010203040506ab".into(),
+        by: "operator:ann".into(),
+        at_ms: 1_700_000_000_000,
+        expires_in_ms,
+        uses: 1,
+        uses_max: 3,
+        region: "eu".into(),
+        cluster: String::new(),
+        labels: label(),
+    };
+    let admission = v1::NodeAdmission::Token.into();
+    let list = v1::ListJoinTokensResponse { tokens: vec![token(90_000), token(0)], admission, revision: 58 };
+    let list = JoinTokenList::from(list);
+    check("join_token_list", &list);
+    let expected = "\
+New nodes need a join token.
+
+TOKEN             EXPIRES   USES  REGION  CLUSTER  MADE                  BY            LABELS
+00010203040506ab  in 1m30s  1/3   eu      any      2023-11-14T22:13:20Z  operator:ann  pool=gpu
+00010203040506ab  expired   1/3   eu      any      2023-11-14T22:13:20Z  operator:ann  pool=gpu";
+    assert_eq!(list.human(Paint::Never), expected);
+    check("join_token_revoked", &JoinTokenRevoked { id: "00010203040506ab".into(), revision: 59 });
+    check("node_admission_set", &NodeAdmissionSet { node_admission: "token".into(), revision: 57 });
 }
