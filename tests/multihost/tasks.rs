@@ -119,6 +119,7 @@ fn words(process: u32, file: &str) -> Option<Vec<String>> {
 
 #[cfg(test)]
 mod tests {
+    use std::io::Read as _;
     use std::os::unix::process::CommandExt as _;
     use std::process::{Child, Command, Stdio};
 
@@ -128,9 +129,11 @@ mod tests {
     /// A process that looks like a task in its own group, and its line.
     fn process(ledger: &Path, node: &str, attempt: u32) -> Child {
         let mut command = Command::new("sh");
-        command.args(["-c", "read line", TASK]).process_group(0).stdin(Stdio::piped());
+        command.args(["-c", "echo; read line", TASK]).process_group(0).stdin(Stdio::piped()).stdout(Stdio::piped());
         command.env("QUORATE_RUN_ID", "r1").env("QUORATE_TASK_INDEX", "0").env("QUORATE_ATTEMPT", attempt.to_string());
-        let child = command.spawn().unwrap();
+        let mut child = command.spawn().unwrap();
+        // A spawned process may be seen before its words are there; it runs once it says something.
+        child.stdout.as_mut().unwrap().read_exact(&mut [0]).unwrap();
         let record = Record {
             first_us: 1,
             last_us: 1,

@@ -468,8 +468,11 @@ where
 }
 
 async fn stop(process: &mut Process) -> Result<(), Error> {
-    process.terminate();
     let begun = SystemClock.boot();
+    while !process.heeds_sigterm() && !process.has_ended()? && SystemClock.boot().since(begun) <= STOP_WAIT {
+        tokio::time::sleep(LOOK_EVERY).await;
+    }
+    process.terminate();
     while !process.has_ended()? {
         if SystemClock.boot().since(begun) > STOP_WAIT {
             process.kill9();

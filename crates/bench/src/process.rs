@@ -9,6 +9,8 @@ use rustix::process::{Pid, Signal, kill_process};
 
 use crate::Error;
 
+/// Of SIGTERM, in the masks of signals that the kernel tells.
+const SIGTERM_BIT: u64 = 1 << 14;
 /// Lines of a log that an error shows.
 const LOG_TAIL_LINES: usize = 20;
 
@@ -100,6 +102,14 @@ impl Process {
     /// Gives the processor back.
     pub(crate) fn resume(&self) {
         self.signal(Signal::CONT);
+    }
+
+    /// True once it takes SIGTERM itself; so soon after its start that it does not, the kernel ends it.
+    pub(crate) fn heeds_sigterm(&self) -> bool {
+        let status = self.pid().and_then(|pid| std::fs::read_to_string(format!("/proc/{pid}/status")).ok());
+        let caught = status.as_deref().and_then(|status| status.lines().find_map(|line| line.strip_prefix("SigCgt:")));
+        let caught = caught.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).unwrap_or(0);
+        caught & SIGTERM_BIT != 0
     }
 
     /// Asks it to stop.
