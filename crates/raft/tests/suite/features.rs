@@ -67,7 +67,7 @@ async fn a_feature_is_enabled_when_every_member_has_it_and_not_before() {
 
     let new = learner(newer(), Formation::Run, &disk, &address).await.unwrap();
     let commands = leader.features_to_enable().await;
-    assert!(matches!(commands[..], [Command::EnableFeature { feature: CORDON, .. }, _, _]), "{commands:?}");
+    assert!(matches!(commands[..], [Command::EnableFeature { feature: CORDON, .. }, ..]), "{commands:?}");
     assert_eq!(propose_to(&nodes[0], commands).await, Feature::ALL.map(|_| Ok(Reply::Counted(1))));
     eventually("the learner has it too", || enabled(&new)).await;
     assert_eq!(leader.features_to_enable().await, [], "once is enough");

@@ -67,7 +67,7 @@ async fn a_feature_waits_for_the_last_older_replica_and_is_enabled_when_that_has
     let status = cluster.client_of(1).replica_status(v1::GetReplicaStatusRequest {}).await.unwrap();
     let warning =
         |feature| format!("feature {feature} is not enabled: replica 1 lacks it: replace its binary by a newer one");
-    assert_eq!(status.warnings, ["node-cordon", "node-drain", "node-forget"].map(warning));
+    assert_eq!(status.warnings, quorate_state::Feature::ALL.map(|feature| warning(feature.name())));
 
     client.remove_replica(v1::RemoveReplicaRequest { id: 1 }).await.unwrap();
     let client = cluster.client_of(1);

@@ -23,7 +23,7 @@ pub(super) struct Timeouts {
         value_name = "HEARTBEAT/MIN/MAX",
         value_delimiter = ',',
         value_parser = times,
-        default_value = "25/150/300,50/300/600,100/500/600,100/500/1000,200/2000/4000"
+        default_value = "25/150/300,50/300/600,100/500/550,100/500/1000,200/2000/4000"
     )]
     times: Vec<Times>,
     /// How many leaders are stopped, and how many killed, with each choice
