@@ -22,8 +22,8 @@ const ASKED: Duration = Duration::from_secs(20);
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Office {
-    /// Who leads, and in which term, until somebody votes in a later one or its process ends.
-    holder: Option<(u64, usize)>,
+    /// Who leads, in which term, and since when, until somebody votes in a later one or its process ends.
+    holder: Option<(u64, usize, Duration)>,
     /// Until then elections may have been asked for.
     asked_until: Duration,
 }
@@ -40,7 +40,7 @@ impl Oracle for Office {
                 self.voted(at, *replica, vote, known)
             }
             Fact::ReplicaGone { replica, .. } | Fact::ReplicaStopped { replica, .. } => {
-                self.holder = self.holder.filter(|(_, holder)| holder != replica);
+                self.holder = self.holder.filter(|(_, holder, _)| holder != replica);
                 Ok(())
             }
             Fact::Fault { class: Class::Membership | Class::Restore | Class::Upgrade | Class::Join, .. }
@@ -56,16 +56,17 @@ impl Oracle for Office {
 impl Office {
     fn voted(&mut self, at: Duration, replica: usize, vote: pb::Vote, known: &Known<'_>) -> Verdict {
         let is_its_own = id_of(known.ledger.shadows()[replica].live()) == Some(vote.replica);
-        let is_later = self.holder.is_none_or(|(term, _)| vote.term > term);
+        let is_later = self.holder.is_none_or(|(term, ..)| vote.term > term);
         if vote.committed {
             if is_later {
-                self.holder = is_its_own.then_some((vote.term, replica));
+                self.holder = is_its_own.then_some((vote.term, replica, at));
             }
             return Ok(());
         }
-        let Some((term, holder)) = self.holder.take_if(|_| is_later) else { return Ok(()) };
+        let Some((term, holder, elected)) = self.holder.take_if(|_| is_later) else { return Ok(()) };
         let grace = Duration::from_millis(2 * known.scenario.settings.election_ms.1) + GRACE;
-        let since = known.fit.get(holder).copied().flatten();
+        // Who has only just been elected may be unknown to those who stood with it.
+        let since = known.fit.get(holder).copied().flatten().map(|since| since.max(elected));
         match since.filter(|since| at > *since + grace && at > self.asked_until) {
             None => Ok(()),
             Some(since) => Err(format!(
@@ -111,6 +112,17 @@ mod tests {
     fn a_leader_that_could_not_lead_until_lately_may_be_followed_by_another() {
         stands_against(None, |_, _| {}).unwrap();
         stands_against(Some(Duration::from_secs(57)), |_, _| {}).unwrap();
+    }
+
+    #[test]
+    fn a_leader_that_was_only_just_elected_may_be_unknown() {
+        let is_new = |trial: &mut Trial, oracle: &mut Office| {
+            trial.vote(oracle, 2, vote(3, 3, false)).unwrap();
+            trial.fit = vec![None, None, Some(Duration::from_secs(1))];
+            trial.vote(oracle, 2, vote(3, 3, true)).unwrap();
+            trial.vote(oracle, 1, vote(4, 2, false)).unwrap();
+        };
+        stands_against(None, is_new).unwrap();
     }
 
     #[test]
