@@ -62,8 +62,13 @@ async fn a_task_goes_on_while_its_agent_is_killed_stopped_and_started_again() {
             cluster.kill9_agent(0);
         }
         assert!(Path::new(&format!("/proc/{}", process.trim())).exists(), "it goes on without its agent");
+        // The node is up as long as its lease lasts: its log alone says that the next agent is there.
+        let log = cluster.agent_log(0).to_owned();
+        let welcomes = || std::fs::read_to_string(&log).unwrap().matches("welcomed").count();
+        let before = welcomes();
         cluster.restart_agent(0).unwrap();
-        cluster.wait_ready().await.unwrap();
+        until("the next agent", || async { if welcomes() > before { Ok(()) } else { Err("not yet".to_owned()) } })
+            .await;
         running(&client, &run).await;
     }
     assert_eq!(written(&pid).await, process);

@@ -78,9 +78,12 @@ impl Room {
         Ok(())
     }
 
-    fn counted(&self) -> Counted {
-        let sum = |of: fn(&Place) -> Option<u64>| self.places.iter().find_map(of).unwrap_or(0);
-        Counted { out_of_memory: sum(Place::out_of_memory), cpu_us: sum(Place::cpu_us) }
+    fn out_of_memory(&self) -> u64 {
+        self.places.iter().find_map(Place::out_of_memory).unwrap_or(0)
+    }
+
+    fn cpu_us(&self) -> u64 {
+        self.places.iter().find_map(Place::cpu_us).unwrap_or(0)
     }
 
     fn is_empty(&self) -> bool {
@@ -144,14 +147,13 @@ impl Place {
     }
 
     fn is_empty(&self) -> bool {
+        let is_empty = match self.is_v2 {
+            true => fs::read_to_string(self.dir.join("cgroup.events"))
+                .map(|events| events.lines().any(|line| line == "populated 0")),
+            false => members(&self.dir).map(|members| members.is_empty()),
+        };
         // The kernel removes a group only when nothing is in it.
-        if !self.dir.exists() {
-            return true;
-        }
-        match self.is_v2 {
-            true => field(&self.dir.join("cgroup.events"), "populated") == Some(0),
-            false => members(&self.dir).is_ok_and(|members| members.is_empty()),
-        }
+        is_empty.unwrap_or_else(|error| error.kind() == io::ErrorKind::NotFound)
     }
 
     /// How often the kernel has killed something in here for want of memory.
@@ -204,7 +206,7 @@ pub(crate) struct Cell {
 impl Cell {
     /// A room that nobody is in.
     pub(super) fn new(owner: Arc<Cgroups>, mut room: Room) -> Self {
-        room.before = room.counted();
+        room.before = Counted { out_of_memory: room.out_of_memory(), cpu_us: room.cpu_us() };
         Self::known(owner, room)
     }
 
@@ -259,12 +261,12 @@ impl Cell {
     pub(crate) fn ran_out_of_memory(&self) -> Option<u64> {
         let room = self.room.as_ref()?;
         let limit = room.limits.map(|(resources, _)| resources.memory_bytes.max(MEMORY_MIN))?;
-        (room.counted().out_of_memory > room.before.out_of_memory).then_some(limit)
+        (room.out_of_memory() > room.before.out_of_memory).then_some(limit)
     }
 
     /// Microseconds of processors used by everything that was in it, waited for or not.
     pub(crate) fn cpu_us(&self) -> u64 {
-        self.room.as_ref().map_or(0, |room| room.counted().cpu_us.saturating_sub(room.before.cpu_us))
+        self.room.as_ref().map_or(0, |room| room.cpu_us().saturating_sub(room.before.cpu_us))
     }
 }
 

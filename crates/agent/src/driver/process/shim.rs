@@ -144,6 +144,8 @@ pub fn host() -> ! {
 
 fn serve() -> io::Result<()> {
     use std::os::fd::AsFd as _;
+    // Shims and tasks outlive whoever gave the agent a lock or a pipe, and must not hold it for them.
+    sys::close_inherited();
     let agent = UnixStream::from(std::io::stdin().as_fd().try_clone_to_owned()?);
     rustix::stdio::dup2_stdin(File::open("/dev/null")?)?;
     sys::leave_children_to_the_kernel(true)?;

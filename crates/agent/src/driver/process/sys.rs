@@ -67,6 +67,13 @@ pub(super) fn fork() -> io::Result<bool> {
     }
 }
 
+/// Closes all that this process was started with but its standard streams. On a kernel before 5.9 it stays open.
+#[expect(unsafe_code, reason = "closing descriptors by their numbers has no safe wrapper")]
+pub(super) fn close_inherited() {
+    // SAFETY: the host of shims calls this before it has opened anything, so that nothing of its own has such a number.
+    unsafe { libc::syscall(libc::SYS_close_range, 3, u32::MAX, 0) };
+}
+
 /// Which of the two a process is after [`fork_into`].
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Born {

@@ -6,6 +6,7 @@
 use std::fs::{File, OpenOptions};
 use std::io;
 use std::os::unix::ffi::OsStrExt as _;
+use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
@@ -25,6 +26,8 @@ use super::{ASK, KILL};
 use crate::driver::NotStarted;
 use crate::usage;
 
+/// How often a shim looks whether its file is still there.
+const LOOK_EVERY: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
 /// How soon what the attempt left behind is killed again.
 const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
 
@@ -117,7 +120,11 @@ impl Shim {
     /// Returns when no process of the attempt is left.
     fn watch(mut self) {
         while !self.has_ended() {
-            self.wait(None);
+            self.wait(&LOOK_EVERY);
+            if self.is_forgotten() {
+                self.killed = true;
+                self.group.kill();
+            }
         }
         // Dead and not reaped: its number still names its group, and its counters can still be read.
         let io = proc::io(self.leader.as_raw_nonzero().get().unsigned_abs());
@@ -141,7 +148,7 @@ impl Shim {
                     let _ = kill_process(pid, Signal::KILL);
                 }
             }
-            self.wait(Some(&SWEEP_EVERY));
+            self.wait(&SWEEP_EVERY);
         }
     }
 
@@ -149,6 +156,11 @@ impl Shim {
     fn has_ended(&self) -> bool {
         sys::reap_others(Some(self.leader));
         sys::is_dead(self.leader)
+    }
+
+    /// True when its file was removed: no agent will ever find this attempt again.
+    fn is_forgotten(&self) -> bool {
+        self.record.metadata().is_ok_and(|metadata| metadata.nlink() == 0)
     }
 
     /// Does what it was told since the last time.
@@ -166,10 +178,10 @@ impl Shim {
     }
 
     /// Waits for something to happen and does what it calls for.
-    fn wait(&mut self, at_most: Option<&Timespec>) {
+    fn wait(&mut self, at_most: &Timespec) {
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         watched.extend(self.lease.as_ref().map(|lease| PollFd::from_borrowed_fd(lease.timer.fires(), PollFlags::IN)));
-        let _ = poll(&mut watched, at_most);
+        let _ = poll(&mut watched, Some(at_most));
         let is_due = watched.get(1).is_some_and(|timer| timer.revents().contains(PollFlags::IN));
         self.obey();
         if is_due && self.lease.as_mut().is_some_and(|lease| !lease.renew()) {

@@ -134,6 +134,32 @@ async fn what_the_journal_does_not_know_is_ended() {
 }
 
 #[tokio::test]
+async fn an_attempt_that_no_agent_can_find_any_more_ends() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let execution = bench.sh("exec sleep 1000").await;
+    let (pid, _) = execution.process().unwrap();
+    drop(execution);
+    std::fs::remove_dir_all(bench.path("shims")).unwrap();
+    // It looks by itself every few seconds, and at every signal.
+    let shim = i32::try_from(shim_of(pid)).ok().and_then(rustix::process::Pid::from_raw).unwrap();
+    rustix::process::kill_process(shim, rustix::process::Signal::CHILD).unwrap();
+    dies(pid).await;
+}
+
+#[tokio::test]
+async fn nothing_that_the_agent_was_started_with_is_held_by_its_tasks() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let lock = std::fs::File::create(bench.path("lock-of-a-stranger")).unwrap();
+    // Unlike what std opens, this is passed on to programs.
+    let passed_on = rustix::io::dup(&lock).unwrap();
+    let mut execution = bench.sh("ls -l /proc/self/fd /proc/$PPID/fd").await;
+    ending(&mut execution).await;
+    drop(passed_on);
+    let open = bench.output(STDOUT);
+    assert!(open.contains("/dev/null") && !open.contains("lock-of-a-stranger"), "{open}");
+}
+
+#[tokio::test]
 async fn a_killed_host_takes_no_attempt_along_and_another_takes_its_place() {
     let mut bench = Bench::of(OnExit::Leave);
     let mut first = bench.sh("exec sleep 1000").await;
