@@ -151,7 +151,7 @@ async fn go(
     let fired: BTreeMap<Class, usize> =
         planned.map(|class| (class, cluster.fired.get(&class).copied().unwrap_or(0))).collect();
     let (leaders, transfers) = (cluster.leaders.count(), cluster.transfers.made().len());
-    let course = Course { fired, leaders, transfers, refused: sink.refused() };
+    let course = Course { fired, leaders, transfers, refused: sink.refused(), disk_mib: cluster.disk_mib() };
     Ok(conclude(options, &evidence, &course))
 }
 

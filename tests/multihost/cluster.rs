@@ -53,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) fired: BTreeMap<Class, usize>,
     /// What befell agents, once it is over.
     pub(crate) affairs: Vec<Affair>,
+    /// Until then an end of a process is the end of the run.
+    has_formed: bool,
     /// Processes that ended by themselves and had no reason to.
     pub(crate) deaths: Vec<String>,
     /// Machines whose disk was full, and until when that still explains an end.
@@ -102,6 +104,7 @@ impl Cluster {
             rolling: None,
             fired: BTreeMap::new(),
             affairs: Vec::new(),
+            has_formed: false,
             deaths: Vec::new(),
             excused: Vec::new(),
         })
@@ -115,7 +118,9 @@ impl Cluster {
                 self.until_whole(position + 1, 0).await?;
             }
         }
-        self.until_whole(REPLICAS, self.machines.len() - REPLICAS).await
+        self.until_whole(REPLICAS, self.machines.len() - REPLICAS).await?;
+        self.has_formed = true;
+        Ok(())
     }
 
     /// Waits for so many voters with a leader, and so many nodes with a live lease.
@@ -126,11 +131,15 @@ impl Cluster {
             let seen = whole(&client, voters, nodes).await;
             let Err(why) = seen else { return Ok(()) };
             self.look_after();
-            if let Some(death) = self.deaths.first() {
+            let death = self.deaths.first();
+            if let Some(death) = death.filter(|_| !self.has_formed) {
                 return Err(death.clone());
             }
             if SystemClock.boot().since(begun) > WHOLE_WAIT {
-                return Err(format!("{voters} voters and {nodes} nodes were not there within {WHOLE_WAIT:?}: {why}"));
+                let death = death.map_or("", String::as_str);
+                return Err(format!(
+                    "{voters} voters and {nodes} nodes were not there within {WHOLE_WAIT:?}: {why}; {death}"
+                ));
             }
             tokio::time::sleep(LOOK_EVERY).await;
         }
@@ -151,6 +160,11 @@ impl Cluster {
                 self.start(position);
             }
         }
+    }
+
+    /// How much of the fullest replica's disk is taken, in MiB.
+    pub(crate) fn disk_mib(&self) -> u64 {
+        self.machines[..REPLICAS].iter().map(Machine::disk_mib).max().unwrap_or(0)
     }
 
     /// True while replicas or agents are restarted in turn.

@@ -45,8 +45,18 @@ pub(crate) struct FinalRun {
     pub(crate) job: String,
     pub(crate) has_ended: bool,
     pub(crate) annotations: BTreeMap<String, String>,
-    /// Index, number, fencing token (the revision of the placement), and whether it succeeded.
-    pub(crate) attempts: Vec<(u32, u32, u64, bool)>,
+    /// Index, number, fencing token (the revision of the placement), and how it ended.
+    pub(crate) attempts: Vec<(u32, u32, u64, End)>,
+}
+
+/// How an attempt ended, as the cluster has it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum End {
+    Succeeded,
+    /// It was given up with its node.
+    Lost,
+    /// In another way, or not.
+    Other,
 }
 
 /// A property, by its name.
@@ -70,21 +80,24 @@ const PROPERTIES: [Property; 14] = [
     ("C6 replicas agree, and none gave up", agreement),
 ];
 
-/// Names of the properties that did not hold, with the first few violations of each.
-pub(crate) fn judge(evidence: &Evidence) -> Vec<(&'static str, Vec<String>)> {
-    let judged = PROPERTIES.iter().map(|(name, property)| {
-        let mut violations = property(evidence);
-        let more = violations.len().saturating_sub(SHOWN_MAX);
-        violations.truncate(SHOWN_MAX);
-        violations.extend((more > 0).then(|| format!("and {more} more")));
-        (*name, violations)
-    });
-    judged.filter(|(_, violations)| !violations.is_empty()).collect()
+/// What was found of one property.
+pub(crate) struct Judged {
+    pub(crate) name: &'static str,
+    /// How often it did not hold.
+    pub(crate) violations: usize,
+    /// The first few times.
+    pub(crate) shown: Vec<String>,
 }
 
-/// How many properties there are.
-pub(crate) fn count() -> usize {
-    PROPERTIES.len()
+/// Judges all properties.
+pub(crate) fn judge(evidence: &Evidence) -> Vec<Judged> {
+    let judged = PROPERTIES.iter().map(|(name, property)| {
+        let mut shown = property(evidence);
+        let violations = shown.len();
+        shown.truncate(SHOWN_MAX);
+        Judged { name, violations, shown }
+    });
+    judged.collect()
 }
 
 fn accepted(evidence: &Evidence) -> Vec<String> {
@@ -197,8 +210,9 @@ fn outcomes(evidence: &Evidence) -> Vec<String> {
     // Runs of nothing write nothing.
     let runs = evidence.runs.iter().filter(|(id, _)| written.contains(id.as_str()));
     let claims = runs.flat_map(|(id, run)| run.attempts.iter().map(move |attempt| (id, attempt)));
-    let false_claims = claims
-        .filter(|(id, (index, number, _, succeeded))| *succeeded && !ended.contains(&(id.as_str(), *index, *number)));
+    let false_claims = claims.filter(|(id, (index, number, _, end))| {
+        *end == End::Succeeded && !ended.contains(&(id.as_str(), *index, *number))
+    });
     false_claims
         .map(|(id, (index, number, ..))| format!("attempt {number} of {id}[{index}] succeeded and did not end"))
         .collect()

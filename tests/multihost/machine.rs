@@ -149,6 +149,11 @@ impl Machine {
         let _ = std::fs::remove_file(self.filler());
     }
 
+    /// How much of its disk is taken, in MiB.
+    pub(crate) fn disk_mib(&self) -> u64 {
+        statvfs(self.disk()).map_or(0, |room| ((room.f_blocks - room.f_bfree) * room.f_frsize) >> 20)
+    }
+
     /// True while it runs.
     pub(crate) fn is_running(&self) -> bool {
         self.child.is_some()

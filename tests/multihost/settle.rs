@@ -10,7 +10,7 @@ use quorate_tests::run_ref;
 use tokio::task::JoinSet;
 
 use crate::history::Watched;
-use crate::judge::FinalRun;
+use crate::judge::{End, FinalRun};
 use crate::sessions::{api_addresses, client, follow};
 
 /// Everything must be at rest by then.
@@ -86,8 +86,12 @@ async fn one_run(client: &Client, run: v1::Run) -> Result<(String, FinalRun), St
         v1::RunState::Unspecified | v1::RunState::Pending | v1::RunState::Running => false,
     };
     let attempt = |one: v1::Attempt| {
-        let succeeded = one.state() == v1::AttemptState::Succeeded;
-        (one.index, one.number, one.token, succeeded)
+        let end = match one.state() {
+            v1::AttemptState::Succeeded => End::Succeeded,
+            v1::AttemptState::Lost => End::Lost,
+            _ => End::Other,
+        };
+        (one.index, one.number, one.token, end)
     };
     let known = FinalRun {
         job: run.job.clone(),

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::json;
 
 use crate::history::Told;
-use crate::judge::{Cause, Evidence, Row, count, judge, table, waived};
+use crate::judge::{Cause, Evidence, Judged, Row, judge, table, waived};
 use crate::options::Options;
 use crate::schedule::Class;
 
@@ -43,6 +43,8 @@ pub(crate) struct Course {
     pub(crate) transfers: usize,
     /// Requests that the sink refused.
     pub(crate) refused: usize,
+    /// What the fullest replica's disk holds, in MiB.
+    pub(crate) disk_mib: u64,
 }
 
 /// Says it; true when it is worth something and all held.
@@ -50,27 +52,22 @@ pub(crate) fn conclude(options: &Options, evidence: &Evidence, course: &Course) 
     let rows = table(evidence);
     say_what_happened(evidence, course);
     say_pairs(&rows);
-    let violations = judge(evidence);
-    for (property, violations) in &violations {
-        println!("VIOLATED: {property}");
-        for violation in violations {
-            println!("  {violation}");
-        }
-    }
+    let judged = judge(evidence);
+    say_properties(&judged);
+    let broken = judged.iter().filter(|judged| judged.violations > 0).count();
     let lacking = lacking(options, evidence, course, &rows);
-    let verdict = match (violations.is_empty(), lacking.is_empty()) {
-        (false, _) => Verdict::Violated,
-        (true, false) => Verdict::Invalid,
-        (true, true) => Verdict::Held,
+    let verdict = match (broken, lacking.is_empty()) {
+        (1.., _) => Verdict::Violated,
+        (0, false) => Verdict::Invalid,
+        (0, true) => Verdict::Held,
     };
     match verdict {
-        Verdict::Held => println!("all {} properties held", count()),
-        Verdict::Violated => println!("{} of {} properties did not hold", violations.len(), count()),
+        Verdict::Held => println!("all {} properties held", judged.len()),
+        Verdict::Violated => println!("{broken} of {} properties did not hold", judged.len()),
         Verdict::Invalid => println!("INVALID, this shows nothing: {}", lacking.join("; ")),
     }
     println!("again: {}", options.command());
-    let broken: Vec<&str> = violations.iter().map(|(property, _)| *property).collect();
-    println!("{}", line(options, evidence, course, &rows, &broken, verdict));
+    println!("{}", line(options, evidence, course, &rows, &judged, verdict));
     verdict
 }
 
@@ -99,7 +96,12 @@ fn say_what_happened(evidence: &Evidence, course: &Course) {
         course.transfers,
         evidence.digests.first().map_or(0, |(revision, _)| *revision),
     );
-    println!("{} writes taken by the sink, {} refused", writes(evidence), course.refused);
+    println!(
+        "{} writes taken by the sink, {} refused; {} MiB on the fullest replica's disk",
+        writes(evidence),
+        course.refused,
+        course.disk_mib
+    );
     let still: u64 = evidence.stillness.iter().map(|(from, to)| (to - from) / 1_000).sum();
     if still > 0 {
         println!(
@@ -123,6 +125,16 @@ fn say_pairs(rows: &[Row]) {
     for row in rows {
         let gap = row.gap_us_min.map_or_else(|| "-".to_owned(), millis);
         println!("  {:<20} {:>6}  {gap:>12}", row.cause.to_string(), row.pairs);
+    }
+}
+
+fn say_properties(judged: &[Judged]) {
+    println!("  {:>10}  PROPERTY", "VIOLATIONS");
+    for Judged { name, violations, shown } in judged {
+        println!("  {violations:>10}  {name}");
+        for one in shown {
+            println!("              {one}");
+        }
     }
 }
 
@@ -160,12 +172,13 @@ fn line(
     evidence: &Evidence,
     course: &Course,
     rows: &[Row],
-    broken: &[&str],
+    judged: &[Judged],
     verdict: Verdict,
 ) -> serde_json::Value {
     let fired: BTreeMap<String, usize> =
         course.fired.iter().map(|(class, times)| (class.to_string(), *times)).collect();
     let unfinished = evidence.runs.values().filter(|run| !run.has_ended).count();
+    let violations: BTreeMap<&str, usize> = judged.iter().map(|judged| (judged.name, judged.violations)).collect();
     let key = |cause: Cause| cause.to_string().replace([' ', '-'], "_");
     let pairs = rows.iter().map(|row| (key(row.cause), json!({ "pairs": row.pairs, "gap_us_min": row.gap_us_min })));
     let pairs: BTreeMap<String, serde_json::Value> = pairs.collect();
@@ -182,8 +195,9 @@ fn line(
         "transfers": course.transfers,
         "sink_taken": writes(evidence),
         "sink_refused": course.refused,
+        "disk_mib": course.disk_mib,
         "overlaps_waived": waived(evidence),
-        "broken": broken,
+        "violations": violations,
         "copies": pairs,
     })
 }
@@ -194,7 +208,7 @@ mod tests {
     use crate::options::Wish;
 
     fn course(fired: &[(Class, usize)]) -> Course {
-        Course { fired: fired.iter().copied().collect(), leaders: 3, transfers: 1, refused: 1 }
+        Course { fired: fired.iter().copied().collect(), leaders: 3, transfers: 1, refused: 1, disk_mib: 1 }
     }
 
     fn options(line: &str) -> Options {
@@ -225,7 +239,10 @@ mod tests {
     fn the_last_line_says_it_to_programs() {
         let evidence = Evidence { digests: vec![(1, "a".to_owned()), (1, "b".to_owned())], ..Evidence::default() };
         let (options, course) = (options("--seed 4"), course(&[(Class::Kill, 2)]));
-        let value = line(&options, &evidence, &course, &table(&evidence), &["C6"], Verdict::Violated);
+        let value = line(&options, &evidence, &course, &table(&evidence), &judge(&evidence), Verdict::Violated);
+        let violations: Vec<u64> =
+            value["violations"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).collect();
+        assert_eq!((violations.len(), violations.iter().sum::<u64>()), (judge(&evidence).len(), 1));
         assert_eq!((&value["chaos"], &value["seed"]), (&json!("violated"), &json!(4)));
         assert_eq!((&value["faults"]["kill"], &value["copies"]["agent_cut_one_way"]["pairs"]), (&json!(2), &json!(0)));
         assert_eq!(conclude(&options, &evidence, &course), Verdict::Violated);

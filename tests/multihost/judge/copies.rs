@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Evidence;
+use super::{End, Evidence};
 use crate::ledger::Execution;
 
 /// Of each attempt, the token that it was placed with.
@@ -118,7 +118,7 @@ pub(super) fn sink(evidence: &Evidence) -> Vec<String> {
 pub(super) fn last_word(evidence: &Evidence) -> Vec<String> {
     let mut violations = Vec::new();
     for (id, run) in &evidence.runs {
-        for (index, number, token, _) in run.attempts.iter().filter(|(.., succeeded)| *succeeded) {
+        for (index, number, token, _) in run.attempts.iter().filter(|(.., end)| *end == End::Succeeded) {
             // Tasks that promise to run at most once, and those of nothing, write to none.
             let Some(lines) = evidence.taken.get(&format!("{id}-{index}")) else { continue };
             if let Some((last, key)) = lines.last().filter(|(last, _)| last != token) {

@@ -2,8 +2,9 @@
 
 use std::fmt;
 
-use super::Evidence;
 use super::copies::by_task;
+use super::{End, Evidence};
+use crate::ledger::Execution;
 
 /// What befell the old copy's agent counts if it ended no earlier than this before the old copy's last instruction: the
 /// lease that ran out was renewed for the last time within that. In microseconds, the longest that an agent relies on one.
@@ -80,8 +81,10 @@ pub(crate) fn table(evidence: &Evidence) -> Vec<Row> {
     for task in by_task(evidence, "fenced") {
         for pair in task.windows(2).filter(|pair| !pair[0].has_ended) {
             let (early, late) = (pair[0], pair[1]);
+            let is_lost = is_lost(evidence, early);
             let relevant = |affair: &&Affair| {
-                affair.node.as_ref().is_none_or(|node| *node == early.node)
+                is_lost
+                    && affair.node.as_ref().is_none_or(|node| *node == early.node)
                     && affair.from_us <= late.first_us
                     && affair.to_us + LEASE_US >= early.last_us
             };
@@ -97,4 +100,10 @@ pub(crate) fn table(evidence: &Evidence) -> Vec<Row> {
         }
     }
     rows.to_vec()
+}
+
+/// True when the cluster gave it up with its node; what failed or was killed by itself is tried again for another reason.
+fn is_lost(evidence: &Evidence, one: &Execution) -> bool {
+    let attempts = evidence.runs.get(&one.run).map_or(&[][..], |run| &run.attempts);
+    attempts.iter().any(|(index, number, _, end)| (*index, *number, *end) == (one.index, one.attempt, End::Lost))
 }

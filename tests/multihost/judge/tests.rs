@@ -50,7 +50,7 @@ fn well() -> Evidence {
         job: "a".to_owned(),
         has_ended: true,
         annotations: BTreeMap::from([("k".to_owned(), "1".to_owned())]),
-        attempts: vec![(0, 1, 12, true)],
+        attempts: vec![(0, 1, 12, End::Succeeded)],
     };
     let annotate = Asked::Annotate { run: "r1".to_owned(), key: "k".to_owned(), value: "1".to_owned() };
     Evidence {
@@ -76,7 +76,8 @@ fn well() -> Evidence {
 fn broken_by(change: impl FnOnce(&mut Evidence)) -> Vec<&'static str> {
     let mut evidence = well();
     change(&mut evidence);
-    judge(&evidence).into_iter().map(|(name, _)| name.split(' ').next().unwrap_or("")).collect()
+    let broken = judge(&evidence).into_iter().filter(|judged| judged.violations > 0);
+    broken.map(|judged| judged.name.split(' ').next().unwrap_or("")).collect()
 }
 
 fn run(evidence: &mut Evidence) -> &mut FinalRun {
@@ -121,15 +122,15 @@ fn a_watch_must_be_the_beginning_of_its_replay() {
 
 #[test]
 fn a_placement_after_the_cancel_is_noticed() {
-    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 15, false))), ["P8"]);
-    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 14, false))), [""; 0]);
+    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 15, End::Lost))), ["P8"]);
+    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 14, End::Lost))), [""; 0]);
 }
 
 /// A second copy, which the cluster placed.
 fn second(e: &mut Evidence, promise: &str, first_us: u64) {
     e.executions = vec![execution(promise, 1, 100, 200), execution(promise, 2, first_us, 300)];
     e.executions[0].has_ended = false;
-    run(e).attempts = vec![(0, 1, 12, false), (0, 2, 13, true)];
+    run(e).attempts = vec![(0, 1, 12, End::Lost), (0, 2, 13, End::Succeeded)];
     e.taken = taken(&[(12, "claim"), (13, "r1-0/end")]);
 }
 
@@ -155,7 +156,7 @@ fn a_third_copy_that_meets_the_first_is_noticed() {
         e.executions[0].last_us = 500;
         e.executions[1].last_us = 220;
         e.executions.push(Execution { token: 14, ..execution("fenced", 3, 490, 600) });
-        run(e).attempts.push((0, 3, 14, false));
+        run(e).attempts.push((0, 3, 14, End::Lost));
     };
     assert_eq!(broken_by(third), ["P2"]);
     let mut evidence = well();
@@ -165,7 +166,7 @@ fn a_third_copy_that_meets_the_first_is_noticed() {
 
 #[test]
 fn tokens_that_fall_or_are_not_those_of_the_placement_are_noticed() {
-    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 11, false))), ["P1"]);
+    assert_eq!(broken_by(|e| run(e).attempts.push((0, 2, 11, End::Lost))), ["P1"]);
     assert_eq!(broken_by(|e| e.executions[0].token = 11), ["P1"]);
     assert_eq!(broken_by(|e| e.executions[0].attempt = 7), ["P1", "Attempts"], "it was never placed");
 }
@@ -198,8 +199,14 @@ fn pairs_are_counted_by_what_befell_the_first_copy() {
     assert_eq!(row(&evidence, Cause::Other), (0, None));
     second(&mut evidence, "fenced", 190);
     assert_eq!(row(&evidence, Cause::AgentKilled), (1, Some(-10)), "they overlapped");
+    run(&mut evidence).attempts[0].3 = End::Other;
+    assert_eq!(
+        (row(&evidence, Cause::AgentKilled), row(&evidence, Cause::Other)),
+        ((0, None), (1, Some(-10))),
+        "it failed"
+    );
     evidence.executions[0].has_ended = true;
-    assert_eq!(row(&evidence, Cause::AgentKilled), (0, None), "it came to its own end");
+    assert_eq!(row(&evidence, Cause::Other), (0, None), "it came to its own end");
 }
 
 #[test]
