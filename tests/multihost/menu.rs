@@ -1,5 +1,5 @@
-//! Draws a schedule from a seed: rounds of about a minute, and in each of them every class of faults strikes, in another
-//! order. Faults last longer than the time between two of them, so that they overlap.
+//! Draws a schedule from a seed: rounds of about a minute, and in each of them every class of faults strikes,
+//! in another order. Faults last longer than the time between two of them, so that they overlap.
 
 use crate::draw::Draw;
 use crate::hosts::{AGENTS, REGIONS, REPLICAS};

@@ -316,8 +316,8 @@ fn brief(event: &v1::RunEvent) -> String {
 }
 
 /// A job whose tasks write down that they live. Those of which there may be several copies, now or one after the other,
-/// leave their tokens at the sink, and are tried again when they fail; one that the sink refused is not needed. They are
-/// spread over all nodes, so that whichever is struck has some.
+/// leave their tokens at the sink, and are tried again when they fail; one that the sink refused is not needed. They
+/// are spread over all nodes, so that whichever is struck has some.
 fn process_job(job: &str, promise: &str, count: u64, lasts: Duration, work: &Work) -> String {
     let is_once = promise == "at_most_once";
     let sink = if is_once { NO_SINK.to_owned() } else { sink().listens_at(SINK) };

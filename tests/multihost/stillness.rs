@@ -1,7 +1,7 @@
 //! When the machine itself stood still: a thread that only sleeps, and notices when it was woken late.
 //!
-//! Everything of a run shares one kernel. If this thread was not woken for seconds, then perhaps neither was what had to
-//! kill a task in time, and the promise of `fenced`, which is one about time, says nothing.
+//! Everything of a run shares one kernel. If this thread was not woken for seconds, then perhaps neither was what had
+//! to kill a task in time, and the promise of `fenced`, which is one about time, says nothing.
 
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;

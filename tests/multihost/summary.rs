@@ -1,4 +1,4 @@
-//! What is said at the end: what happened, what did not hold, how far apart copies were, and the same as a line of JSON.
+//! What is said at the end: what happened, what did not hold, how far apart copies were, and the same as JSON.
 
 use std::collections::BTreeMap;
 

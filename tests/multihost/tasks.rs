@@ -74,7 +74,7 @@ impl Living {
         match whom {
             Whom::First => pidfd_send_signal(&self.handle, signal).is_ok(),
             Whom::Group => {
-                // The number is the group's while its first process is there, also a dead one that nobody has waited for.
+                // The number is the group's while its first process is there, also a dead one that was not waited for.
                 let is_there = getpgid(Some(self.process)).is_ok_and(|group| group == self.process);
                 is_there && kill_process_group(self.process, signal).is_ok()
             }

@@ -1,5 +1,5 @@
-//! Restarts of all replicas or all agents in turn, in the planned way: asked to stop, ended, started, and back before the
-//! next one is asked. Other faults go on meanwhile.
+//! Restarts of all replicas or all agents in turn, in the planned way: asked to stop, ended, started, and back before
+//! the next one is asked. Other faults go on meanwhile.
 
 use std::collections::VecDeque;
 use std::time::Duration;

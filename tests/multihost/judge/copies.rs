@@ -123,7 +123,7 @@ pub(super) fn last_word(evidence: &Evidence) -> Vec<String> {
             let Some(lines) = evidence.taken.get(&format!("{id}-{index}")) else { continue };
             if let Some((last, key)) = lines.last().filter(|(last, _)| last != token) {
                 violations.push(format!(
-                    "{id}[{index}]: attempt {number} succeeded with token {token}, the sink had {key} from token {last} last"
+                    "{id}[{index}]: attempt {number} succeeded with token {token}, the sink had {key} from {last} last"
                 ));
             }
         }

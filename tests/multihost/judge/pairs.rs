@@ -7,7 +7,7 @@ use super::{End, Evidence};
 use crate::ledger::Execution;
 
 /// What befell the old copy's agent counts if it ended no earlier than this before the old copy's last instruction: the
-/// lease that ran out was renewed for the last time within that. In microseconds, the longest that an agent relies on one.
+/// lease that ran out was renewed for the last time within that. In microseconds, how long an agent relies on one.
 const LEASE_US: u64 = 5_000_000;
 
 /// What makes the copies of a task two.
@@ -102,7 +102,7 @@ pub(crate) fn table(evidence: &Evidence) -> Vec<Row> {
     rows.to_vec()
 }
 
-/// True when the cluster gave it up with its node; what failed or was killed by itself is tried again for another reason.
+/// True when the cluster gave it up with its node; what failed by itself is tried again for another reason.
 fn is_lost(evidence: &Evidence, one: &Execution) -> bool {
     let attempts = evidence.runs.get(&one.run).map_or(&[][..], |run| &run.attempts);
     attempts.iter().any(|(index, number, _, end)| (*index, *number, *end) == (one.index, one.attempt, End::Lost))
