@@ -1,7 +1,7 @@
 //! The wide area: every packet between two regions waits for as long as the way takes.
 //!
 //! The kernel may not know how to delay packets, so they come through a tunnel device to a thread
-//! here, which gives them back when it is time. Ways can be made slow for a while: they take longer then, and lose some.
+//! here, which gives them back when it is time. Ways can be made slow for a while: they take longer, and lose some.
 
 #![expect(unsafe_code, reason = "a tunnel device is asked for with an ioctl that has no safe form; see the block")]
 
