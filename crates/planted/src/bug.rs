@@ -90,6 +90,8 @@ bugs! {
         "A lease that has missed renewals is condemned early, then renewed, and ends all the same.";
 
     // What consensus must keep.
+    JoinUnconfirmed, "join-unconfirmed",
+        "A leader refuses a joiner for good without asking a quorum whether it still leads.";
     GoneUnasked, "gone-unasked",
         "A follower takes the end of any replica's connection for the end of the leader's process.";
     ResumeSkipsRow, "resume-skips-row",

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use openraft::async_runtime::WatchReceiver as _;
-use openraft::{ChangeMembers, ServerState};
+use openraft::{ChangeMembers, ReadPolicy, ServerState};
 use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::raft::v1::join_reply::Outcome;
@@ -233,6 +233,10 @@ impl Registrar {
             )));
         }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.raft == peer.raft) {
+            // Whoever was followed by another without its knowing, for its disk hangs, still has members that left since.
+            if !quorate_planted::is(Bug::JoinUnconfirmed) && !still_leads(raft).await {
+                return Ok(Outcome::Retry("no quorum has said in time who leads".into()));
+            }
             return Ok(Outcome::Refused(format!(
                 "replica {id} is at {} already, with another store: remove it first, or use another address",
                 peer.raft
@@ -311,6 +315,12 @@ pub(crate) async fn settle(raft: &Raft) {
             Err(why) => tracing::warn!(why, "a change of membership is still half way"),
         }
     }
+}
+
+/// True when a quorum says that this replica leads, so that there is nothing newer than what it knew before it asked.
+async fn still_leads(raft: &Raft) -> bool {
+    let round = raft.get_read_linearizer(ReadPolicy::ReadIndex);
+    matches!(tokio::time::timeout(CHANGE_DEADLINE, round).await, Ok(Ok(_)))
 }
 
 /// Waits for a change of membership, but not for ever.
