@@ -108,8 +108,12 @@ impl Restored {
                 None => Ok(()),
             },
             OnNodeLoss::Fenced => {
-                let overlaps =
-                    |alive: &&Alive| alive.attempt != attempt && !known.fence_waived(&alive.node, alive.started, at);
+                // An older copy may also be the late one: on a machine that stood still when the newer one began.
+                let waived = |alive: &Alive| {
+                    known.fence_waived(&alive.node, alive.started, at)
+                        || execution.token < alive.token && known.fence_waived(node, alive.started, at)
+                };
+                let overlaps = |alive: &&Alive| alive.attempt != attempt && !waived(alive);
                 match self.executions.of_task(attempt.task).find(overlaps) {
                     Some(copy) => Err(format!(
                         "{name} started on {node} while attempt {} ran on {}",
