@@ -102,7 +102,8 @@ async fn a_fenced_task_is_killed_when_its_agent_is_cut_off() {
     // Past the agent's deadline and the kill bound, well before the task's own end.
     tokio::time::sleep(Duration::from_secs(4)).await;
     cluster.restart(0).unwrap();
-    assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
+    let end = run_end(&client, &run).await.state();
+    assert_eq!(end, v1::RunState::Succeeded, "{:?}", attempts(&client, &run).await);
     assert_eq!(
         (ledger.lines("start").len(), ledger.lines("end").len()),
         (2, 1),

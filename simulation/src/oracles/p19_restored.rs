@@ -132,8 +132,9 @@ impl Restored {
             let id = alive.attempt;
             let Some(task) = step.before.task(id.task) else { continue };
             let is_open = !task.state.is_terminal();
-            // A later attempt is known already, or this one is.
-            let is_news = id.number > task.attempts;
+            // This one is known already, a later one is, or one of this life: the newest token wins.
+            let newest = task.newest_attempt().and_then(|id| step.before.attempt(id)).map(|attempt| attempt.token);
+            let is_news = id.number > task.attempts && newest.is_none_or(|newest| newest < alive.token);
             let token = step.after.attempt(id).map(|attempt| attempt.token);
             if is_open && is_news && token != Some(alive.token) {
                 let what = token.map_or("nothing".to_owned(), |Token(token)| format!("token {token}"));
@@ -211,5 +212,18 @@ mod tests {
         // As the backup has it: nothing was placed, and nothing is taken in.
         hand.twist(|step| (step.before, step.after) = (backup.clone(), backup));
         caught(&hand, "runs there with token");
+    }
+
+    #[test]
+    fn the_newest_token_wins_over_what_the_life_before_left() {
+        let mut hand = Hand::new(2);
+        let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
+        let (attempt, token) = (AttemptId { task, number: 3 }, Token(5));
+        let (node, promise) = ("n1".parse().unwrap(), OnNodeLoss::AtLeastOnce);
+        hand.fact(Fact::Execution(Execution { node, attempt, token, promise, what: Happening::Started }));
+        hand.restore();
+        hand.place(task, "n2");
+        hand.register("n1", vec![AttemptClaim { attempt, token }]);
+        assert_eq!(hand.judge(Restored::default()), Ok(()));
     }
 }

@@ -4,6 +4,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use quorate_state::Resources;
 use rustix::process::{Pid, PidfdFlags, Signal, pidfd_open, pidfd_send_signal};
@@ -29,6 +30,9 @@ pub(super) struct Room {
     limits: Option<(Resources, u64)>,
     /// What was counted when nobody was in it yet.
     before: Counted,
+    /// It may have been killed at one stroke. Linux 6.18 remembers that: whoever is born into it from
+    /// elsewhere, as attempts are, is killed at once.
+    spent: AtomicBool,
 }
 
 #[derive(Debug)]
@@ -46,7 +50,8 @@ struct Counted {
 
 impl Room {
     pub(super) fn make(hierarchies: &[Hierarchy], name: &str) -> io::Result<Self> {
-        let mut room = Self { places: Vec::with_capacity(hierarchies.len()), limits: None, before: Counted::default() };
+        let places = Vec::with_capacity(hierarchies.len());
+        let mut room = Self { places, limits: None, before: Counted::default(), spent: AtomicBool::new(false) };
         for Hierarchy { dir, is_v2, controllers } in hierarchies {
             let dir = dir.join(name);
             fs::create_dir(&dir)?;
@@ -59,10 +64,11 @@ impl Room {
     pub(super) fn of(hierarchies: &[Hierarchy], held: &Held) -> Self {
         let place =
             |one: &Hierarchy| Place { dir: one.dir.join(&held.name), is_v2: one.is_v2, controllers: one.controllers };
-        // No attempt asks for so many processes, so that the limits are written before it is used again.
         let resources = Resources { cpu_milli: u64::MAX, memory_bytes: held.memory_bytes };
         let before = Counted { out_of_memory: held.out_of_memory, cpu_us: held.cpu_us };
-        Self { places: hierarchies.iter().map(place).collect(), limits: Some((resources, 0)), before }
+        let places = hierarchies.iter().map(place).collect();
+        // What the earlier life did to it is not known.
+        Self { places, limits: Some((resources, 0)), before, spent: AtomicBool::new(true) }
     }
 
     /// Sets the limits; nothing is written that stands there already.
@@ -93,8 +99,14 @@ impl Room {
 
     fn kill(&self) {
         if let Some(place) = self.places.iter().find(|place| place.is_v2).or(self.places.first()) {
+            self.spent.store(true, Ordering::SeqCst);
             kill(&place.dir, place.is_v2);
         }
+    }
+
+    /// Whether another attempt can live in it.
+    fn is_good(&self) -> bool {
+        !self.spent.load(Ordering::SeqCst) && self.is_empty()
     }
 }
 
@@ -196,7 +208,7 @@ pub(super) fn kill(dir: &Path, is_v2: bool) {
     }
 }
 
-/// One attempt's cell. Dropped, all in it is killed, and it is used again if it is empty then.
+/// One attempt's cell. Dropped, all in it is killed, and it is used again if there was nothing to kill.
 #[derive(Debug)]
 pub(crate) struct Cell {
     owner: Arc<Cgroups>,
@@ -273,9 +285,9 @@ impl Cell {
 impl Drop for Cell {
     fn drop(&mut self) {
         let Some(room) = self.room.take() else { return };
-        if room.is_empty() {
+        if room.is_good() {
             self.owner.give_back(room);
-        } else {
+        } else if !room.is_empty() {
             room.kill();
         }
     }

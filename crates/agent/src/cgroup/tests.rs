@@ -50,6 +50,24 @@ fn an_empty_cell_is_used_again_and_one_with_somebody_in_it_is_not() {
 }
 
 #[test]
+fn a_cell_that_was_killed_or_comes_from_an_earlier_life_is_not_used_again() {
+    let data = tempfile::tempdir().unwrap();
+    let Some(groups) = open(data.path()) else { return };
+    let cell = groups.take(resources(64 << 20)).unwrap();
+    let held = cell.held().unwrap();
+    cell.leave();
+    let cell = groups.adopt(&held);
+    assert!(cell.is_empty());
+    drop(cell);
+    let cell = groups.take(resources(64 << 20)).unwrap();
+    let directory = groups.hierarchies[0].dir.join(cell.held().unwrap().name);
+    cell.kill();
+    drop(cell);
+    assert_eq!(groups.lock().len(), 0);
+    assert!(!directory.exists());
+}
+
+#[test]
 fn what_an_earlier_life_left_is_killed_and_its_groups_are_removed() {
     let data = tempfile::tempdir().unwrap();
     let Some(groups) = open(data.path()) else { return };

@@ -336,6 +336,17 @@ async fn a_stop_reaches_the_whole_group_and_a_kill_those_who_ignore_it() {
 }
 
 #[tokio::test]
+async fn what_was_killed_takes_nobody_along() {
+    let mut bench = Bench::new();
+    let mut first = bench.sh("exec sleep 1000").await;
+    first.kill();
+    ending(&mut first).await;
+    drop(first);
+    let mut second = bench.sh("exit 3").await;
+    assert_eq!(ending(&mut second).await.0.exit, Some(Exit::Code(3)), "its control group may have been the other's");
+}
+
+#[tokio::test]
 async fn what_was_withdrawn_meanwhile_does_not_start() {
     let mut bench = Bench::new();
     let file = bench.path("ran");
