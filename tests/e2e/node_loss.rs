@@ -1,10 +1,8 @@
 //! A node dies: its tasks run elsewhere, each promise as it was given, and its room is released only
 //! when its processes are known to be gone.
 
-use std::time::Duration;
-
 use quorate_proto::v1;
-use quorate_tests::{Ledger, attempts, options, run_end, start, submit, until};
+use quorate_tests::{LEASE, Ledger, attempts, options, run_end, start, submit, until};
 
 async fn node_of_running(client: &quorate_client::Client, run: &str) -> String {
     until("a running attempt", || async {
@@ -31,10 +29,10 @@ async fn tasks_of_a_dead_node_run_elsewhere() {
         cluster.kill9_agent(position(&node));
         assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
         let attempts = attempts(&client, &run).await;
-        assert_eq!(attempts.len(), 2, "{attempts:?}");
-        assert_eq!(attempts[0].state(), v1::AttemptState::Lost);
-        assert_ne!(attempts[1].node, node);
-        assert!(attempts[1].token > attempts[0].token);
+        assert!(attempts.len() >= 2, "{attempts:?}");
+        assert_eq!(attempts[0].state(), v1::AttemptState::Lost, "{attempts:?}");
+        assert!(attempts[1..].iter().all(|attempt| attempt.node != node), "{attempts:?}");
+        assert!(attempts.is_sorted_by(|earlier, later| earlier.token < later.token), "{attempts:?}");
         cluster.restart_agent(position(&node)).unwrap();
         cluster.wait_ready().await.unwrap();
         // Back again, it can prove that its processes died with it: nothing is held any more.
@@ -46,8 +44,9 @@ async fn tasks_of_a_dead_node_run_elsewhere() {
         })
         .await;
     }
-    // The tasks died with their agents: each promise saw one end.
-    assert_eq!(ledger.lines("end").len(), 2);
+    // The tasks died with their agents: no first attempt saw its end.
+    let ends = ledger.lines("end");
+    assert!(ends.len() >= 2 && !ends.contains(&"t 0 1".to_owned()), "{ends:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -75,7 +74,7 @@ async fn a_restarted_control_plane_kills_nothing_and_repeats_nothing() {
     let mut cluster = start(options(1)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
-    let job = format!("name = \"steady\"\n[task.t]\ncount = 6\nrun = {}\n", ledger.task("6"));
+    let job = format!("name = \"steady\"\n[task.t]\ncount = 6\nrun = {}\n", ledger.task("10"));
     let run = submit(&client, &job).await;
     until("all to run", || async {
         let lines = ledger.lines("start").len();
@@ -84,7 +83,7 @@ async fn a_restarted_control_plane_kills_nothing_and_repeats_nothing() {
     .await;
     cluster.kill9(0);
     // Longer than an agent's lease: only `fenced` tasks would be killed.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(LEASE.agent + LEASE.kill).await;
     cluster.restart(0).unwrap();
     assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
     assert_eq!((ledger.lines("start").len(), ledger.lines("end").len()), (6, 6));
@@ -95,18 +94,16 @@ async fn a_fenced_task_is_killed_when_its_agent_is_cut_off() {
     let mut cluster = start(options(1)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
-    let job = format!("name = \"cut\"\non_node_loss = \"fenced\"\n[task.t]\nrun = {}\n", ledger.task("8"));
+    let job = format!("name = \"cut\"\non_node_loss = \"fenced\"\n[task.t]\nrun = {}\n", ledger.task("12"));
     let run = submit(&client, &job).await;
     node_of_running(&client, &run).await;
     cluster.kill9(0);
     // Past the agent's deadline and the kill bound, well before the task's own end.
-    tokio::time::sleep(Duration::from_secs(4)).await;
+    tokio::time::sleep(LEASE.agent + LEASE.kill).await;
     cluster.restart(0).unwrap();
     let end = run_end(&client, &run).await.state();
     assert_eq!(end, v1::RunState::Succeeded, "{:?}", attempts(&client, &run).await);
-    assert_eq!(
-        (ledger.lines("start").len(), ledger.lines("end").len()),
-        (2, 1),
-        "the first copy must have been killed"
-    );
+    let (starts, ends) = (ledger.lines("start"), ledger.lines("end"));
+    assert!(starts.len() >= 2 && ends.len() == 1, "{starts:?} {ends:?}");
+    assert_ne!(ends, ["t 0 1"], "the first copy must have been killed");
 }

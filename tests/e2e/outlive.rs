@@ -23,6 +23,11 @@ async fn written(path: &Path) -> String {
     .await
 }
 
+/// The states of all attempts, by their tokens.
+async fn states(client: &Client, run: &str) -> Vec<(u64, v1::AttemptState)> {
+    attempts(client, run).await.iter().map(|attempt| (attempt.token, attempt.state())).collect()
+}
+
 async fn running(client: &Client, run: &str) {
     until("a running attempt", || async {
         let attempts = attempts(client, run).await;
@@ -152,9 +157,9 @@ async fn a_fenced_task_is_dead_before_its_next_copy_runs(agent_is: &str) {
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let clock = directory.path().join("clock");
-    // Each copy says that it lives, every hundredth of a second, with the time since boot.
+    // Each copy says that it lives, every hundredth of a second, with the time since boot, for longer than a lease.
     let script = format!(
-        "i=0; while [ $i -lt 300 ]; do read up idle < /proc/uptime; echo $QUORATE_ATTEMPT $up >> {}; i=$((i+1)); sleep 0.01; done",
+        "i=0; while [ $i -lt 900 ]; do read up idle < /proc/uptime; echo $QUORATE_ATTEMPT $up >> {}; i=$((i+1)); sleep 0.01; done",
         clock.display()
     );
     let job =
@@ -176,13 +181,14 @@ async fn a_fenced_task_is_dead_before_its_next_copy_runs(agent_is: &str) {
     };
     let (first, second) = (times("1 "), times("2 "));
     let died = *first.last().unwrap();
-    assert!(!second.is_empty() && first.len() < 300, "the first copy did not run to its end");
+    assert!(!second.is_empty() && first.len() < 900, "the first copy did not run to its end");
     assert!(died < second[0], "the first copy lived at {died}, the second one at {}", second[0]);
+    let before = states(&client, &run).await;
     match agent_is {
         "paused" => cluster.resume_agent(agent),
         _ => cluster.restart_agent(agent).unwrap(),
     }
     // It comes to itself, and what it says changes nothing.
     cluster.wait_ready().await.unwrap();
-    assert_eq!(attempts(&client, &run).await.len(), 2);
+    assert_eq!(states(&client, &run).await, before);
 }
