@@ -83,6 +83,8 @@ pub(crate) struct Ledger {
     rows: BTreeMap<Bytes, Bytes>,
     /// Snapshots installed from others.
     pub(crate) installed: u64,
+    /// Rises whenever the voters, or the id on some disk, may have changed.
+    who_changes: u64,
 }
 
 impl Ledger {
@@ -106,7 +108,8 @@ impl Ledger {
     pub(crate) fn next_life(&self) -> Self {
         // Until it has begun: above all that was said so far.
         let base = self.base + self.steps.len() as u64;
-        Self { shadows: self.shadows.clone(), installed: self.installed, base, ..Self::default() }
+        let who_changes = self.who_changes + 1;
+        Self { shadows: self.shadows.clone(), installed: self.installed, base, who_changes, ..Self::default() }
     }
 
     /// The state that the history gives with all that one replica has in its log, beyond what it has applied:
@@ -156,6 +159,11 @@ impl Ledger {
         self.memberships.range(..=index).next_back().map_or(&[], |(_, membership)| &membership.voters)
     }
 
+    /// A number that differs from what it was whenever the newest voters, or the ids on disks, do.
+    pub(crate) fn who_changes(&self) -> u64 {
+        self.who_changes
+    }
+
     /// The newest membership that is committed; none in an empty history.
     pub(crate) fn membership(&self) -> Option<&Membership> {
         self.memberships.last_key_value().map(|(_, membership)| membership)
@@ -184,6 +192,7 @@ impl Ledger {
             Fact::Wrote { replica, number, batch, replaced } => {
                 let shadow = &mut self.shadows[*replica];
                 let moves = batch.writes.iter().any(is_applied);
+                self.who_changes += u64::from(replaced.contains(&Table::Raft) || batch.writes.iter().any(is_identity));
                 let before = if moves { shadow.live().applied() } else { None };
                 self.installed += u64::from(!replaced.is_empty());
                 shadow.write(*number, batch.clone(), replaced.clone());
@@ -194,10 +203,12 @@ impl Ledger {
                 Ok(vec![])
             }
             Fact::ReplicaGone { replica, survived } => {
+                self.who_changes += 1;
                 self.shadows[*replica].crash(*survived);
                 self.check_rows(*replica).map(|()| vec![])
             }
             Fact::ReplicaRenewed { replica } => {
+                self.who_changes += 1;
                 self.shadows[*replica] = Shadow::default();
                 Ok(vec![])
             }
@@ -265,7 +276,7 @@ impl Ledger {
         self.rows = disk.table(Table::State).map(|(key, value)| (key.clone(), value.clone())).collect();
         self.base = applied.base;
         let membership = applied.membership.clone().and_then(|stored| stored.membership).unwrap_or_default();
-        self.memberships.insert(0, Membership::of(membership));
+        self.joined(0, membership);
         let step = Step {
             at,
             index: 0,
@@ -323,7 +334,7 @@ impl Ledger {
                 step.entry = Some(entry);
             }
             Some(pb::log_entry::Payload::Membership(membership)) => {
-                self.memberships.insert(index, Membership::of(membership));
+                self.joined(index, membership);
                 (step.after, step.changes) = passed(&step.before);
             }
             Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
@@ -342,6 +353,12 @@ impl Ledger {
         self.steps.push(step.clone());
         self.bytes.push(bytes);
         Ok(step)
+    }
+
+    /// Who takes part from an index on.
+    fn joined(&mut self, index: u64, membership: pb::Membership) {
+        self.who_changes += 1;
+        self.memberships.insert(index, Membership::of(membership));
     }
 
     /// C6: the rows that a disk holds are those that the history gives at the revision that the disk
@@ -462,4 +479,14 @@ fn attempts(state: &State, run: quorate_state::RunId) -> Boxed<'_, &std::sync::A
 /// True when a write says how far the state has come.
 fn is_applied(write: &Write) -> bool {
     matches!(write, Write::Put { table: Table::Raft, key, .. } if &key[..] == b"applied")
+}
+
+/// True when a write may change which replica a disk says it is.
+fn is_identity(write: &Write) -> bool {
+    match write {
+        Write::Put { table, key, .. } | Write::Delete { table, key } => {
+            *table == Table::Raft && &key[..] == b"identity"
+        }
+        Write::DeleteRange { table, .. } => *table == Table::Raft,
+    }
 }
