@@ -8,6 +8,7 @@
 mod shadow;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -68,7 +69,7 @@ impl Membership {
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Committed entries; the first has index 0.
-    steps: Vec<Step>,
+    steps: Vec<Arc<Step>>,
     /// The revision of the first.
     base: u64,
     /// Their stored bytes, to hold against every other replica's.
@@ -100,7 +101,7 @@ impl Ledger {
     }
 
     /// All committed entries, in order; the first has index 0.
-    pub(crate) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Arc<Step>] {
         &self.steps
     }
 
@@ -136,7 +137,7 @@ impl Ledger {
 
     /// The step of an entry.
     pub(crate) fn at_index(&self, index: u64) -> Option<&Step> {
-        self.steps.get(usize::try_from(index).ok()?)
+        self.steps.get(usize::try_from(index).ok()?).map(|step| &**step)
     }
 
     /// The stored bytes of a committed entry.
@@ -187,7 +188,7 @@ impl Ledger {
     }
 
     /// Takes a fact in; returns the entries that are known to be committed because of it.
-    pub(crate) fn take(&mut self, at: Duration, fact: &Fact) -> Result<Vec<Step>, String> {
+    pub(crate) fn take(&mut self, at: Duration, fact: &Fact) -> Result<Vec<Arc<Step>>, String> {
         match fact {
             Fact::Wrote { replica, number, batch, replaced } => {
                 let shadow = &mut self.shadows[*replica];
@@ -223,7 +224,7 @@ impl Ledger {
         replica: usize,
         before: Option<u64>,
         by_snapshot: bool,
-    ) -> Result<Vec<Step>, String> {
+    ) -> Result<Vec<Arc<Step>>, String> {
         let disk = self.shadows[replica].live();
         let Some(applied) = disk.record::<pb::Applied>(b"applied") else { return Ok(vec![]) };
         let Some(last) = applied.log_id.map(|id| id.index) else { return Ok(vec![]) };
@@ -270,14 +271,14 @@ impl Ledger {
     }
 
     /// A life begins with the rows on a disk, at the entry with index 0.
-    fn resume(&mut self, at: Duration, replica: usize, applied: &pb::Applied) -> Result<Step, String> {
+    fn resume(&mut self, at: Duration, replica: usize, applied: &pb::Applied) -> Result<Arc<Step>, String> {
         let disk = self.shadows[replica].live();
         let state = loaded(disk)?;
         self.rows = disk.table(Table::State).map(|(key, value)| (key.clone(), value.clone())).collect();
         self.base = applied.base;
         let membership = applied.membership.clone().and_then(|stored| stored.membership).unwrap_or_default();
         self.joined(0, membership);
-        let step = Step {
+        let step = Arc::new(Step {
             at,
             index: 0,
             term: 0,
@@ -288,7 +289,7 @@ impl Ledger {
             changes: vec![],
             events: vec![],
             replies: vec![],
-        };
+        });
         self.steps.push(step.clone());
         // Nobody has it in a log.
         self.bytes.push(Bytes::new());
@@ -296,7 +297,7 @@ impl Ledger {
     }
 
     /// Applies the next committed entry.
-    fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Step, String> {
+    fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Arc<Step>, String> {
         let decoded = pb::LogEntry::decode(bytes.clone()).map_err(|error| format!("C7 a log entry: {error}"))?;
         let id = decoded.log_id.unwrap_or_default();
         let index = self.steps.len() as u64;
@@ -350,6 +351,7 @@ impl Ledger {
                 RowWrite::DeleteEventsBelow { .. } => {}
             }
         }
+        let step = Arc::new(step);
         self.steps.push(step.clone());
         self.bytes.push(bytes);
         Ok(step)
