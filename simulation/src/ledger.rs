@@ -19,7 +19,7 @@ use quorate_seams::{Table, Write};
 use quorate_state::{Change, Entry, EventRow, Meta, Rejection, Reply, Revision, State};
 
 use crate::facts::Fact;
-use crate::rows::Rows;
+use crate::rows::Kept;
 pub(crate) use shadow::{RaftRows, Shadow};
 
 /// One committed entry and what follows from it.
@@ -395,7 +395,7 @@ impl Ledger {
 }
 
 /// The state that the rows on a disk give.
-fn loaded(disk: &Rows) -> Result<State, String> {
+fn loaded(disk: &Kept) -> Result<State, String> {
     let mut state = State::default();
     let mut specs = SpecCache::default();
     for (key, value) in disk.table(Table::State) {
