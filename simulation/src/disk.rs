@@ -11,7 +11,7 @@ use bytes::Bytes;
 use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table};
 
 use crate::facts::{Fact, Facts};
-use crate::rows::Rows;
+use crate::rows::{Kept, Rows};
 
 /// The disk of one replica. It outlives the replica's crashes; cloning shares it.
 #[derive(Clone)]
@@ -46,7 +46,7 @@ struct Inner {
     /// What the replica sees.
     live: Rows,
     /// What survives a crash.
-    durable: Rows,
+    durable: Kept,
     /// Batches that no sync has covered, oldest first.
     unsynced: VecDeque<Unsynced>,
     /// The number of the newest batch.
@@ -100,7 +100,7 @@ impl SimDisk {
         let survived = inner.newest - lost;
         inner.unsynced.clear();
         inner.newest = survived;
-        inner.live = inner.durable.clone();
+        inner.live = inner.durable.to_rows();
         inner.broken = false;
         (survived, lost)
     }

@@ -8,6 +8,7 @@
 mod shadow;
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use quorate_seams::{Table, Write};
 use quorate_state::{Change, Entry, EventRow, Meta, Rejection, Reply, Revision, State};
 
 use crate::facts::Fact;
-use crate::rows::Rows;
+use crate::rows::Kept;
 pub(crate) use shadow::{RaftRows, Shadow};
 
 /// One committed entry and what follows from it.
@@ -68,7 +69,7 @@ impl Membership {
 #[derive(Default)]
 pub(crate) struct Ledger {
     /// Committed entries; the first has index 0.
-    steps: Vec<Step>,
+    steps: Vec<Arc<Step>>,
     /// The revision of the first.
     base: u64,
     /// Their stored bytes, to hold against every other replica's.
@@ -83,6 +84,8 @@ pub(crate) struct Ledger {
     rows: BTreeMap<Bytes, Bytes>,
     /// Snapshots installed from others.
     pub(crate) installed: u64,
+    /// Rises whenever the voters, or the id on some disk, may have changed.
+    who_changes: u64,
 }
 
 impl Ledger {
@@ -98,7 +101,7 @@ impl Ledger {
     }
 
     /// All committed entries, in order; the first has index 0.
-    pub(crate) fn steps(&self) -> &[Step] {
+    pub(crate) fn steps(&self) -> &[Arc<Step>] {
         &self.steps
     }
 
@@ -106,7 +109,8 @@ impl Ledger {
     pub(crate) fn next_life(&self) -> Self {
         // Until it has begun: above all that was said so far.
         let base = self.base + self.steps.len() as u64;
-        Self { shadows: self.shadows.clone(), installed: self.installed, base, ..Self::default() }
+        let who_changes = self.who_changes + 1;
+        Self { shadows: self.shadows.clone(), installed: self.installed, base, who_changes, ..Self::default() }
     }
 
     /// The state that the history gives with all that one replica has in its log, beyond what it has applied:
@@ -133,7 +137,7 @@ impl Ledger {
 
     /// The step of an entry.
     pub(crate) fn at_index(&self, index: u64) -> Option<&Step> {
-        self.steps.get(usize::try_from(index).ok()?)
+        self.steps.get(usize::try_from(index).ok()?).map(|step| &**step)
     }
 
     /// The stored bytes of a committed entry.
@@ -154,6 +158,11 @@ impl Ledger {
     /// The voters in force at an index: one list, or two in a joint membership.
     pub(crate) fn voters_at(&self, index: u64) -> &[Vec<u64>] {
         self.memberships.range(..=index).next_back().map_or(&[], |(_, membership)| &membership.voters)
+    }
+
+    /// A number that differs from what it was whenever the newest voters, or the ids on disks, do.
+    pub(crate) fn who_changes(&self) -> u64 {
+        self.who_changes
     }
 
     /// The newest membership that is committed; none in an empty history.
@@ -179,11 +188,12 @@ impl Ledger {
     }
 
     /// Takes a fact in; returns the entries that are known to be committed because of it.
-    pub(crate) fn take(&mut self, at: Duration, fact: &Fact) -> Result<Vec<Step>, String> {
+    pub(crate) fn take(&mut self, at: Duration, fact: &Fact) -> Result<Vec<Arc<Step>>, String> {
         match fact {
             Fact::Wrote { replica, number, batch, replaced } => {
                 let shadow = &mut self.shadows[*replica];
                 let moves = batch.writes.iter().any(is_applied);
+                self.who_changes += u64::from(replaced.contains(&Table::Raft) || batch.writes.iter().any(is_identity));
                 let before = if moves { shadow.live().applied() } else { None };
                 self.installed += u64::from(!replaced.is_empty());
                 shadow.write(*number, batch.clone(), replaced.clone());
@@ -194,10 +204,12 @@ impl Ledger {
                 Ok(vec![])
             }
             Fact::ReplicaGone { replica, survived } => {
+                self.who_changes += 1;
                 self.shadows[*replica].crash(*survived);
                 self.check_rows(*replica).map(|()| vec![])
             }
             Fact::ReplicaRenewed { replica } => {
+                self.who_changes += 1;
                 self.shadows[*replica] = Shadow::default();
                 Ok(vec![])
             }
@@ -212,7 +224,7 @@ impl Ledger {
         replica: usize,
         before: Option<u64>,
         by_snapshot: bool,
-    ) -> Result<Vec<Step>, String> {
+    ) -> Result<Vec<Arc<Step>>, String> {
         let disk = self.shadows[replica].live();
         let Some(applied) = disk.record::<pb::Applied>(b"applied") else { return Ok(vec![]) };
         let Some(last) = applied.log_id.map(|id| id.index) else { return Ok(vec![]) };
@@ -259,14 +271,14 @@ impl Ledger {
     }
 
     /// A life begins with the rows on a disk, at the entry with index 0.
-    fn resume(&mut self, at: Duration, replica: usize, applied: &pb::Applied) -> Result<Step, String> {
+    fn resume(&mut self, at: Duration, replica: usize, applied: &pb::Applied) -> Result<Arc<Step>, String> {
         let disk = self.shadows[replica].live();
         let state = loaded(disk)?;
         self.rows = disk.table(Table::State).map(|(key, value)| (key.clone(), value.clone())).collect();
         self.base = applied.base;
         let membership = applied.membership.clone().and_then(|stored| stored.membership).unwrap_or_default();
-        self.memberships.insert(0, Membership::of(membership));
-        let step = Step {
+        self.joined(0, membership);
+        let step = Arc::new(Step {
             at,
             index: 0,
             term: 0,
@@ -277,7 +289,7 @@ impl Ledger {
             changes: vec![],
             events: vec![],
             replies: vec![],
-        };
+        });
         self.steps.push(step.clone());
         // Nobody has it in a log.
         self.bytes.push(Bytes::new());
@@ -285,7 +297,7 @@ impl Ledger {
     }
 
     /// Applies the next committed entry.
-    fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Step, String> {
+    fn append(&mut self, at: Duration, bytes: Bytes) -> Result<Arc<Step>, String> {
         let decoded = pb::LogEntry::decode(bytes.clone()).map_err(|error| format!("C7 a log entry: {error}"))?;
         let id = decoded.log_id.unwrap_or_default();
         let index = self.steps.len() as u64;
@@ -323,7 +335,7 @@ impl Ledger {
                 step.entry = Some(entry);
             }
             Some(pb::log_entry::Payload::Membership(membership)) => {
-                self.memberships.insert(index, Membership::of(membership));
+                self.joined(index, membership);
                 (step.after, step.changes) = passed(&step.before);
             }
             Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
@@ -339,9 +351,16 @@ impl Ledger {
                 RowWrite::DeleteEventsBelow { .. } => {}
             }
         }
+        let step = Arc::new(step);
         self.steps.push(step.clone());
         self.bytes.push(bytes);
         Ok(step)
+    }
+
+    /// Who takes part from an index on.
+    fn joined(&mut self, index: u64, membership: pb::Membership) {
+        self.who_changes += 1;
+        self.memberships.insert(index, Membership::of(membership));
     }
 
     /// C6: the rows that a disk holds are those that the history gives at the revision that the disk
@@ -376,7 +395,7 @@ impl Ledger {
 }
 
 /// The state that the rows on a disk give.
-fn loaded(disk: &Rows) -> Result<State, String> {
+fn loaded(disk: &Kept) -> Result<State, String> {
     let mut state = State::default();
     let mut specs = SpecCache::default();
     for (key, value) in disk.table(Table::State) {
@@ -462,4 +481,14 @@ fn attempts(state: &State, run: quorate_state::RunId) -> Boxed<'_, &std::sync::A
 /// True when a write says how far the state has come.
 fn is_applied(write: &Write) -> bool {
     matches!(write, Write::Put { table: Table::Raft, key, .. } if &key[..] == b"applied")
+}
+
+/// True when a write may change which replica a disk says it is.
+fn is_identity(write: &Write) -> bool {
+    match write {
+        Write::Put { table, key, .. } | Write::Delete { table, key } => {
+            *table == Table::Raft && &key[..] == b"identity"
+        }
+        Write::DeleteRange { table, .. } => *table == Table::Raft,
+    }
 }

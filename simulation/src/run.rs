@@ -30,6 +30,7 @@ use network::Cuts;
 use record::Record;
 use restore::Before;
 use settle::Settle;
+use standing::Standing;
 use strike::Striking;
 
 /// turmoil panics when a backlog overflows; no real one would be this long.
@@ -160,6 +161,7 @@ struct World {
     cuts: Cuts,
     striking: Striking,
     stalls: Vec<Stall>,
+    standing: Standing,
     silences: Vec<Option<Duration>>,
     fit: Vec<Option<Duration>>,
     healed: Option<Duration>,
@@ -208,6 +210,7 @@ impl World {
             cuts: Cuts::new(&scenario),
             striking: Striking::new(&scenario),
             stalls: vec![],
+            standing: Standing::default(),
             silences: vec![None; scenario.racks.len()],
             fit: vec![None; scenario.replicas.len()],
             healed: None,

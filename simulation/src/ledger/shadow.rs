@@ -8,13 +8,13 @@ use bytes::Bytes;
 use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, Table};
 
-use crate::rows::Rows;
+use crate::rows::Kept;
 
 /// The disk of one replica, as it is seen and as a loss of power would leave it.
 #[derive(Clone, Default)]
 pub(crate) struct Shadow {
-    live: Rows,
-    durable: Rows,
+    live: Kept,
+    durable: Kept,
     /// Batches that no sync has covered, with their numbers, oldest first.
     unsynced: VecDeque<(u64, Arc<Batch>, Arc<[Table]>)>,
 }
@@ -40,12 +40,12 @@ impl Shadow {
     }
 
     /// What the replica sees.
-    pub(crate) fn live(&self) -> &Rows {
+    pub(crate) fn live(&self) -> &Kept {
         &self.live
     }
 
     /// What a loss of power would leave.
-    pub(crate) fn durable(&self) -> &Rows {
+    pub(crate) fn durable(&self) -> &Kept {
         &self.durable
     }
 }
@@ -80,7 +80,7 @@ pub(crate) trait RaftRows {
     }
 }
 
-impl RaftRows for Rows {
+impl RaftRows for Kept {
     fn record<M: prost::Message + Default>(&self, key: &[u8]) -> Option<M> {
         M::decode(self.get(Table::Raft, key)?.clone()).ok()
     }

@@ -16,7 +16,7 @@ use super::quorum::{Members, membership_in, name};
 use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
 use crate::ledger::RaftRows as _;
-use crate::rows::Rows;
+use crate::rows::Kept;
 use crate::scenario::{FaultPlan, FaultWhat};
 
 /// A leader cannot know at once that another is gone: beside what it waits for a sign of life, so much. Nor
@@ -122,7 +122,7 @@ fn paused(from: Duration, to: Duration, known: &Known<'_>) -> Duration {
 }
 
 /// The index of the last entry that a disk has, in its log or below.
-fn end(disk: &Rows) -> u64 {
+fn end(disk: &Kept) -> u64 {
     disk.log_bounds().map(|(_, last)| last).max(disk.applied()).unwrap_or(0)
 }
 

@@ -16,7 +16,7 @@ use super::quorum::{id_of, name, record_in};
 use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
 use crate::ledger::{Ledger, RaftRows as _, Step};
-use crate::rows::Rows;
+use crate::rows::Kept;
 
 /// See the module.
 #[derive(Default)]
@@ -30,7 +30,7 @@ struct Leader {
     term: u64,
     replica: usize,
     /// Its disk when it began to lead.
-    disk: Rows,
+    disk: Kept,
 }
 
 impl Leader {

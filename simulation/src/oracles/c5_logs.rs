@@ -15,7 +15,7 @@ use super::quorum::{name, record_in};
 use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
 use crate::ledger::{Ledger, RaftRows as _};
-use crate::rows::Rows;
+use crate::rows::Kept;
 
 /// See the module.
 #[derive(Default)]
@@ -61,7 +61,7 @@ impl Oracle for Logs {
 }
 
 impl Log {
-    fn of(disk: &Rows) -> Self {
+    fn of(disk: &Kept) -> Self {
         Self {
             first: disk.log_bounds().map_or(0, |(first, _)| first),
             entries: disk.table(Table::Log).map(|(_, entry)| entry.clone()).collect(),

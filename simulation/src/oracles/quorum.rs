@@ -7,7 +7,7 @@ use quorate_proto::raft::v1 as pb;
 use quorate_seams::{Batch, Table, Write};
 
 use crate::ledger::{Ledger, RaftRows as _};
-use crate::rows::Rows;
+use crate::rows::Kept;
 use crate::scenario::Scenario;
 
 /// Positions in the scenario by replica id, as the disks themselves say. Ids are never reused, so
@@ -38,13 +38,13 @@ impl Members {
 }
 
 /// The replica id that a disk says it has.
-pub(crate) fn id_of(disk: &Rows) -> Option<u64> {
+pub(crate) fn id_of(disk: &Kept) -> Option<u64> {
     disk.record::<pb::Identity>(b"identity").map(|identity| identity.replica).filter(|id| *id > 0)
 }
 
 /// The voters that the replica with this disk goes by: those of the newest membership in its log,
 /// committed or not.
-pub(super) fn voters_seen(disk: &Rows) -> Vec<Vec<u64>> {
+pub(super) fn voters_seen(disk: &Kept) -> Vec<Vec<u64>> {
     let applied = disk.record::<pb::Applied>(b"applied").unwrap_or_default();
     let from = applied.log_id.map_or(0, |id| id.index + 1);
     let newest = disk.range(Table::Log, &from.to_be_bytes(), None).rev().find_map(|(_, entry)| membership_in(entry));

@@ -15,11 +15,24 @@ pub(super) struct Cuts {
     cut: BTreeMap<(usize, usize), u32>,
     /// How many faults hold this pair's messages.
     held: BTreeMap<(usize, usize), u32>,
+    /// How often something was cut, held, or taken back.
+    changes: u64,
 }
 
 impl Cuts {
     pub(super) fn new(scenario: &Scenario) -> Self {
-        Self { hosts: scenario.hosts(), replicas: scenario.replicas.len(), cut: BTreeMap::new(), held: BTreeMap::new() }
+        Self {
+            hosts: scenario.hosts(),
+            replicas: scenario.replicas.len(),
+            cut: BTreeMap::new(),
+            held: BTreeMap::new(),
+            changes: 0,
+        }
+    }
+
+    /// A number that differs from what it was whenever who reaches whom does.
+    pub(super) fn changes(&self) -> u64 {
+        self.changes
     }
 
     /// Gives links between regions their length.
@@ -60,6 +73,7 @@ impl Cuts {
 
     /// Cuts these directions, once more if they are cut already.
     pub(super) fn cut(&mut self, sim: &Sim<'static>, directions: &[(usize, usize)]) {
+        self.changes += 1;
         for (from, to) in directions {
             *self.cut.entry((*from, *to)).or_default() += 1;
             sim.partition_oneway(self.hosts[*from].clone(), self.hosts[*to].clone());
@@ -68,6 +82,7 @@ impl Cuts {
 
     /// Takes a cut back; a direction that another fault cuts too stays cut.
     pub(super) fn mend(&mut self, sim: &Sim<'static>, directions: &[(usize, usize)]) {
+        self.changes += 1;
         for (from, to) in directions {
             let count = self.cut.entry((*from, *to)).or_default();
             *count = count.saturating_sub(1);
@@ -79,6 +94,7 @@ impl Cuts {
 
     /// Holds all messages between one host and others back.
     pub(super) fn hold(&mut self, sim: &Sim<'static>, one: usize) {
+        self.changes += 1;
         for other in self.others(&[one]) {
             *self.held.entry((one.min(other), one.max(other))).or_default() += 1;
             sim.hold(self.hosts[one].clone(), self.hosts[other].clone());
@@ -87,6 +103,7 @@ impl Cuts {
 
     /// Lets them go on, where no other fault holds them.
     pub(super) fn release(&mut self, sim: &Sim<'static>, one: usize) {
+        self.changes += 1;
         for other in self.others(&[one]) {
             let count = self.held.entry((one.min(other), one.max(other))).or_default();
             *count = count.saturating_sub(1);

@@ -1,6 +1,8 @@
 //! The record of a run: a hash over everything that happened, and the last of it in words.
 
 use std::collections::VecDeque;
+use std::fmt::Write as _;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_seams::{Batch, Table, Write};
@@ -15,6 +17,8 @@ const RECENT_MAX: usize = 60;
 /// See the module.
 pub(super) struct Record {
     hasher: blake3::Hasher,
+    /// The words of a fact. Kept for the room alone.
+    words: String,
     events: u64,
     recent: VecDeque<(Duration, Line)>,
     trace: Trace,
@@ -24,7 +28,7 @@ pub(super) struct Record {
 enum Line {
     Note(String),
     Fact(Box<Fact>),
-    Step { index: u64, term: u64, items: Vec<quorate_state::Item>, refused: usize },
+    Step(Arc<Step>),
 }
 
 impl Line {
@@ -32,9 +36,12 @@ impl Line {
         match self {
             Self::Note(words) => words.clone(),
             Self::Fact(fact) => shortened(format!("{fact:?}")),
-            Self::Step { index, term, items, refused } => {
-                let commands: Vec<String> = items.iter().map(|item| shortened(format!("{:?}", item.command))).collect();
-                let refused = if *refused > 0 { format!(", {refused} refused") } else { String::new() };
+            Self::Step(step) => {
+                let Step { index, term, .. } = &**step;
+                let items = step.entry.iter().flat_map(|entry| &entry.items);
+                let refused = step.replies.iter().filter(|reply| reply.is_err()).count();
+                let commands: Vec<String> = items.map(|item| shortened(format!("{:?}", item.command))).collect();
+                let refused = if refused > 0 { format!(", {refused} refused") } else { String::new() };
                 format!("committed {index} (term {term}{refused}): {}", commands.join("; "))
             }
         }
@@ -55,7 +62,7 @@ fn shortened(mut words: String) -> String {
 
 impl Record {
     pub(super) fn new(trace: Trace) -> Self {
-        Self { hasher: blake3::Hasher::new(), events: 0, recent: VecDeque::new(), trace }
+        Self { hasher: blake3::Hasher::new(), words: String::new(), events: 0, recent: VecDeque::new(), trace }
     }
 
     /// Takes in a fact.
@@ -84,7 +91,10 @@ impl Record {
                 return;
             }
             other => {
-                self.hasher.update(format!("{other:?}").as_bytes());
+                self.words.clear();
+                // A String never fails to take more.
+                let _ = write!(self.words, "{other:?}");
+                self.hasher.update(self.words.as_bytes());
             }
         }
         self.keep(at, Line::Fact(Box::new(fact.clone())));
@@ -107,10 +117,8 @@ impl Record {
     }
 
     /// Takes in a committed entry; its bytes were hashed when they were written.
-    pub(super) fn step(&mut self, step: &Step) {
-        let items = step.entry.as_ref().map(|entry| entry.items.clone()).unwrap_or_default();
-        let refused = step.replies.iter().filter(|reply| reply.is_err()).count();
-        self.keep(step.at, Line::Step { index: step.index, term: step.term, items, refused });
+    pub(super) fn step(&mut self, step: &Arc<Step>) {
+        self.keep(step.at, Line::Step(step.clone()));
     }
 
     /// Takes in a word of the harness.

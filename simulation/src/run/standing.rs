@@ -2,19 +2,13 @@
 
 use std::time::Duration;
 
-use super::World;
 use super::strike::{Power, Undo};
-use crate::ledger::RaftRows as _;
+use super::{Cuts, World};
+use crate::ledger::{Ledger, RaftRows as _};
 use crate::oracles::quorum::id_of;
 use crate::scenario::{Amid, FaultWhat};
 
 impl World {
-    /// How many voters are a quorum.
-    fn quorum(&self) -> usize {
-        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
-        self.ledger.voters_at(last).iter().map(|voters| voters.len() / 2 + 1).min().unwrap_or(0)
-    }
-
     /// Which replicas run and do not stand still.
     fn who_runs(&self) -> Vec<bool> {
         let runs = |at: usize| self.is_running(at) && self.striking.replicas[at].paused_until.is_none();
@@ -47,8 +41,7 @@ impl World {
 
     /// True when the voters that are not away for long, and are not this one, have a quorum.
     pub(super) fn is_core_enough(&self, without: Option<usize>) -> bool {
-        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
-        let voters: Vec<u64> = self.ledger.voters_at(last).iter().flatten().copied().collect();
+        let voters: Vec<u64> = voters(&self.ledger).iter().flatten().copied().collect();
         let is_voter = |at: usize| {
             let identity = self.ledger.shadows()[at].live().record::<quorate_proto::raft::v1::Identity>(b"identity");
             identity.is_some_and(|identity| voters.contains(&identity.replica))
@@ -72,7 +65,7 @@ impl World {
             FaultWhat::Replace { amid, .. } => match amid {
                 Amid::Nothing | Amid::ItsCrash => 1,
                 Amid::TheLeadersCrash => 2,
-                Amid::Scarcity => self.quorum().saturating_sub(1),
+                Amid::Scarcity => quorum(&self.ledger).saturating_sub(1),
             },
             FaultWhat::LeaderMinority { with, .. } => with + 1,
             FaultWhat::Isolate { hosts, .. } => hosts.iter().filter(|host| **host < self.replicas.len()).count(),
@@ -103,39 +96,198 @@ impl World {
     /// True when those that have each other are a quorum even without the replicas that a fault takes, or
     /// when it would be none anyway.
     pub(super) fn spares_quorum(&self, what: &FaultWhat) -> bool {
-        let (takes, quorum, runs) = (self.takes(what), self.quorum(), self.who_runs());
+        let (takes, quorum, runs) = (self.takes(what), quorum(&self.ledger), self.who_runs());
         let together = |at: usize| if runs[at] { self.cuts.reach(at, &runs) + 1 } else { 0 };
         let most = (0..self.replicas.len()).map(together).max().unwrap_or(0);
         takes == 0 || takes + quorum > self.replicas.len() || most >= takes + quorum
     }
 
-    /// Notes which replicas can lead, and since when: those that run and can exchange messages with a majority of
-    /// each list of voters. While a link or a disk is in trouble, none is sure to.
-    pub(super) fn note_fit(&mut self, now: Duration) {
-        let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_)));
+    /// Notes since when replicas can lead and machines are silent, where that is so. While a link or a disk is in
+    /// trouble, no replica is sure to lead.
+    pub(super) fn note_standing(&mut self, now: Duration) {
         let runs = self.who_runs();
-        let fit: Vec<bool> = (0..runs.len()).map(|at| is_calm && runs[at] && self.has_majority(at, &runs)).collect();
-        for (since, is_fit) in self.fit.iter_mut().zip(fit) {
-            *since = if is_fit { since.or(Some(now)) } else { None };
+        self.standing.refresh(runs, self.racks.len(), &self.cuts, &self.ledger);
+        let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_)));
+        for (since, has_majority) in self.fit.iter_mut().zip(&self.standing.has_majority) {
+            *since = if is_calm && *has_majority { since.or(Some(now)) } else { None };
+        }
+        for (since, is_silent) in self.silences.iter_mut().zip(&self.standing.is_silent) {
+            *since = if *is_silent { since.or(Some(now)) } else { None };
+        }
+    }
+}
+
+/// What follows from which replicas run, who reaches whom, who votes, and whose disk is whose. Ticks are many and
+/// changes of these are few, so it is kept from one to the next.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Which replicas run and do not stand still.
+    runs: Vec<bool>,
+    /// The changes of cuts and of the ledger that are taken in.
+    since: (u64, u64),
+    /// Which replicas run and can exchange messages with a majority of each list of voters.
+    has_majority: Vec<bool>,
+    /// Which machines cannot reach a quorum.
+    is_silent: Vec<bool>,
+}
+
+impl Standing {
+    /// Puts it together anew if what it follows from has changed.
+    fn refresh(&mut self, runs: Vec<bool>, racks: usize, cuts: &Cuts, ledger: &Ledger) {
+        if self.runs != runs || self.since != Self::since(cuts, ledger) {
+            *self = Self::new(runs, racks, cuts, ledger);
         }
     }
 
-    /// True when a replica hears a majority of the voters, and they hear it.
-    fn has_majority(&self, position: usize, runs: &[bool]) -> bool {
-        let last = (self.ledger.steps().len() as u64).saturating_sub(1);
-        let reached = (0..runs.len()).filter(|at| *at == position || (runs[*at] && self.cuts.joins(position, *at)));
-        let ids: Vec<u64> = reached.filter_map(|at| id_of(self.ledger.shadows()[at].live())).collect();
-        let voters = self.ledger.voters_at(last);
-        let is_majority = |list: &Vec<u64>| list.iter().filter(|id| ids.contains(id)).count() * 2 > list.len();
-        !voters.is_empty() && voters.iter().all(is_majority)
+    fn since(cuts: &Cuts, ledger: &Ledger) -> (u64, u64) {
+        (cuts.changes(), ledger.who_changes())
     }
 
-    /// Notes which machines cannot reach a quorum, and since when.
-    pub(super) fn note_silences(&mut self, now: Duration) {
-        let (quorum, runs) = (self.quorum(), self.who_runs());
-        for (rack, silence) in self.silences.iter_mut().enumerate() {
-            let is_silent = self.cuts.reach(self.replicas.len() + rack, &runs) < quorum;
-            *silence = if is_silent { silence.or(Some(now)) } else { None };
+    fn new(runs: Vec<bool>, racks: usize, cuts: &Cuts, ledger: &Ledger) -> Self {
+        let quorum = quorum(ledger);
+        Self {
+            has_majority: (0..runs.len()).map(|at| runs[at] && has_majority(at, &runs, cuts, ledger)).collect(),
+            is_silent: (0..racks).map(|rack| cuts.reach(runs.len() + rack, &runs) < quorum).collect(),
+            since: Self::since(cuts, ledger),
+            runs,
         }
+    }
+}
+
+/// The voters in force now.
+fn voters(ledger: &Ledger) -> &[Vec<u64>] {
+    ledger.voters_at((ledger.steps().len() as u64).saturating_sub(1))
+}
+
+/// How many voters are a quorum.
+fn quorum(ledger: &Ledger) -> usize {
+    voters(ledger).iter().map(|voters| voters.len() / 2 + 1).min().unwrap_or(0)
+}
+
+/// True when a replica hears a majority of the voters, and they hear it.
+fn has_majority(position: usize, runs: &[bool], cuts: &Cuts, ledger: &Ledger) -> bool {
+    let reached = (0..runs.len()).filter(|at| *at == position || (runs[*at] && cuts.joins(position, *at)));
+    let ids: Vec<u64> = reached.filter_map(|at| id_of(ledger.shadows()[at].live())).collect();
+    let is_majority = |list: &Vec<u64>| list.iter().filter(|id| ids.contains(id)).count() * 2 > list.len();
+    !voters(ledger).is_empty() && voters(ledger).iter().all(is_majority)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use prost::Message as _;
+    use quorate_proto::raft::v1 as pb;
+    use quorate_seams::{Batch, Table};
+    use turmoil::{Builder, Sim};
+
+    use super::*;
+    use crate::facts::Fact;
+    use crate::scenario::sample::sample;
+
+    const RACKS: usize = 2;
+
+    /// What a standing follows from, and the one that is kept.
+    struct Ground {
+        sim: Sim<'static>,
+        cuts: Cuts,
+        ledger: Ledger,
+        runs: Vec<bool>,
+        kept: Standing,
+        numbers: u64,
+    }
+
+    impl Ground {
+        fn new() -> Self {
+            let scenario = sample();
+            let mut sim = Builder::new().build();
+            for host in scenario.hosts() {
+                sim.host(host, std::future::pending);
+            }
+            Self {
+                sim,
+                cuts: Cuts::new(&scenario),
+                ledger: Ledger::new(3),
+                runs: vec![true; 3],
+                kept: Standing::default(),
+                numbers: 0,
+            }
+        }
+
+        /// The kept one is what it would be if it were made anew. Returns who has a majority, and who is silent.
+        fn look(&mut self) -> (Vec<bool>, Vec<bool>) {
+            self.kept.refresh(self.runs.clone(), RACKS, &self.cuts, &self.ledger);
+            assert_eq!(self.kept, Standing::new(self.runs.clone(), RACKS, &self.cuts, &self.ledger));
+            (self.kept.has_majority.clone(), self.kept.is_silent.clone())
+        }
+
+        fn tell(&mut self, fact: &Fact) {
+            self.ledger.take(Duration::from_secs(1), fact).unwrap();
+        }
+
+        fn write(&mut self, replica: usize, batch: Batch) {
+            self.numbers += 1;
+            let (number, batch) = (self.numbers, Arc::new(batch));
+            self.tell(&Fact::Wrote { replica, number, batch, replaced: Arc::new([]) });
+        }
+
+        fn name(&mut self, replica: usize, id: u64) {
+            let mut batch = Batch::default();
+            let identity = pb::Identity { replica: id, ..Default::default() };
+            batch.put(Table::Raft, &b"identity"[..], identity.encode_to_vec());
+            self.write(replica, batch);
+        }
+
+        /// The first replica stores and applies a membership.
+        fn members(&mut self, voters: &[u64]) {
+            let index = self.ledger.steps().len() as u64;
+            let configs = vec![pb::Voters { replicas: voters.to_vec() }];
+            let payload = pb::log_entry::Payload::Membership(pb::Membership { configs, peers: vec![] });
+            let log_id = Some(pb::LogId { term: 1, index });
+            let mut batch = Batch::default();
+            let entry = pb::LogEntry { log_id, payload: Some(payload) };
+            batch.put(Table::Log, index.to_be_bytes().to_vec(), entry.encode_to_vec());
+            let applied = pb::Applied { log_id, ..Default::default() };
+            batch.put(Table::Raft, &b"applied"[..], applied.encode_to_vec());
+            self.write(0, batch);
+        }
+    }
+
+    #[test]
+    fn what_is_kept_is_what_would_be_put_together_anew() {
+        let (all, none) = (vec![true; 3], vec![false; 3]);
+        let mut ground = Ground::new();
+        assert_eq!(ground.look(), (none.clone(), vec![false; RACKS]), "nobody votes yet");
+        for replica in 0..3 {
+            ground.name(replica, replica as u64 + 1);
+        }
+        ground.members(&[1, 2, 3]);
+        assert_eq!(ground.look(), (all.clone(), vec![false; RACKS]));
+
+        ground.runs[1] = false;
+        assert_eq!(ground.look().0, [true, false, true]);
+        ground.runs[1] = true;
+        let cut = ground.cuts.around(&[0], &ground.cuts.others(&[0]), crate::scenario::Way::Mute);
+        ground.cuts.cut(&ground.sim, &cut);
+        assert_eq!(ground.look().0, [false, true, true]);
+        ground.cuts.hold(&ground.sim, 1);
+        assert_eq!(ground.look(), (none.clone(), vec![true; RACKS]));
+        ground.cuts.mend(&ground.sim, &cut);
+        assert_eq!(ground.look().0, [true, false, true]);
+        ground.cuts.release(&ground.sim, 1);
+        assert_eq!(ground.look().0, all);
+
+        // Ids that no sync has covered are lost with the power.
+        ground.tell(&Fact::ReplicaGone { replica: 1, survived: 0 });
+        ground.tell(&Fact::ReplicaGone { replica: 2, survived: 0 });
+        assert_eq!(ground.look().0, none);
+        ground.name(1, 2);
+        assert_eq!(ground.look().0, all, "whoever is named hears two of three");
+        ground.tell(&Fact::ReplicaRenewed { replica: 1 });
+        assert_eq!(ground.look().0, none);
+        ground.members(&[1]);
+        assert_eq!(ground.look().0, all);
+        ground.ledger = ground.ledger.next_life();
+        assert_eq!(ground.look().0, none, "a new life has no voters yet");
     }
 }

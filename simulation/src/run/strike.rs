@@ -112,8 +112,7 @@ impl World {
         self.end_due(now);
         self.power_due(now)?;
         self.spring_trap(now)?;
-        self.note_silences(now);
-        self.note_fit(now);
+        self.note_standing(now);
         self.break_transfer(now)?;
         let mut later = vec![];
         while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
@@ -169,6 +168,9 @@ impl World {
     }
 
     fn end_due(&mut self, now: Duration) {
+        if self.striking.under_way.iter().all(|one| one.ends > now) {
+            return;
+        }
         // Late, it is enough that any disk's trouble was felt.
         let is_late = now >= Duration::from_millis(self.scenario.heal_ms);
         let any_felt = self.replicas.iter().any(|replica| replica.disk.felt() > 0);

@@ -1,12 +1,13 @@
 use crate::envelope::{hex, Datagram, Protocol, Segment, Syn};
 #[cfg(feature = "unstable-fs")]
 use crate::fs::{Fs, FsConfig};
+use crate::map::Map;
 use crate::net::tcp::stream::BidiFlowControl;
 use crate::net::{SocketPair, TcpListener, UdpSocket};
 use crate::{Envelope, TRACING_TARGET};
 
 use bytes::Bytes;
-use indexmap::IndexMap;
+use std::cell::Cell;
 use std::collections::VecDeque;
 use std::fmt::Display;
 use std::io;
@@ -187,6 +188,16 @@ impl HostTimer {
         self.tick = tick;
     }
 
+    /// Lets [`turn_elapsed`] go by this timer until the turn is dropped.
+    pub(crate) fn begin_turn(&self) -> InTurn {
+        TURN.set(Some(Turn {
+            began: self.now.expect("host instant not set"),
+            tick: self.tick,
+            before: self.start_offset + self.elapsed,
+        }));
+        InTurn
+    }
+
     /// Returns how long the host has been executing for in virtual time.
     pub(crate) fn elapsed(&self) -> Duration {
         let run_duration = self.now.expect("host instant not set").elapsed();
@@ -209,10 +220,40 @@ impl HostTimer {
     }
 }
 
+/// What the simulated time follows from while a host has its turn. Libraries ask
+/// for the time several times per tick, and looking the host up takes longer.
+#[derive(Clone, Copy)]
+struct Turn {
+    began: Instant,
+    tick: Duration,
+    /// The simulated time at which it began.
+    before: Duration,
+}
+
+thread_local! {
+    static TURN: Cell<Option<Turn>> = const { Cell::new(None) };
+}
+
+/// Ends the turn when it is dropped.
+pub(crate) struct InTurn;
+
+impl Drop for InTurn {
+    fn drop(&mut self) {
+        TURN.set(None);
+    }
+}
+
+/// The simulated time, as [`HostTimer::sim_elapsed`] has it; none while no host
+/// has its turn.
+pub(crate) fn turn_elapsed() -> Option<Duration> {
+    let Turn { began, tick, before } = TURN.get()?;
+    Some(before + began.elapsed().min(tick))
+}
+
 /// Simulated UDP host software.
 pub(crate) struct Udp {
     /// Bound udp sockets
-    binds: IndexMap<u16, UdpBind>,
+    binds: Map<u16, UdpBind>,
 
     /// UdpSocket channel capacity
     capacity: usize,
@@ -229,7 +270,7 @@ struct UdpBind {
 impl Udp {
     fn new(capacity: usize) -> Self {
         Self {
-            binds: IndexMap::new(),
+            binds: Map::default(),
             capacity,
         }
     }
@@ -331,13 +372,13 @@ impl Udp {
 
 pub(crate) struct Tcp {
     /// Bound server sockets
-    binds: IndexMap<u16, ServerSocket>,
+    binds: Map<u16, ServerSocket>,
 
     /// TcpListener channel capacity
     server_socket_capacity: usize,
 
     /// Active stream sockets
-    sockets: IndexMap<SocketPair, StreamSocket>,
+    sockets: Map<SocketPair, StreamSocket>,
 
     /// TcpStream channel capacity
     socket_capacity: usize,
@@ -354,7 +395,7 @@ struct ServerSocket {
 }
 
 struct StreamSocket {
-    buf: IndexMap<u64, SequencedSegment>,
+    buf: Map<u64, SequencedSegment>,
     next_send_seq: u64,
     recv_seq: u64,
     sender: mpsc::Sender<SequencedSegment>,
@@ -386,7 +427,7 @@ impl StreamSocket {
         let (tx, rx) = mpsc::channel(capacity);
         let flow_control = BidiFlowControl::new(capacity);
         let sock = Self {
-            buf: IndexMap::new(),
+            buf: Map::default(),
             next_send_seq: 1,
             recv_seq: 0,
             sender: tx,
@@ -407,6 +448,15 @@ impl StreamSocket {
     // them out of order.
     fn buffer(&mut self, seq: u64, segment: SequencedSegment) -> Result<(), Protocol> {
         use mpsc::error::TrySendError::*;
+
+        // In order, as nearly always: nothing has to be put aside.
+        if seq == self.recv_seq + 1 && self.buf.is_empty() {
+            if let Ok(permit) = self.sender.try_reserve() {
+                self.recv_seq = seq;
+                permit.send(segment);
+                return Ok(());
+            }
+        }
 
         let exists = self.buf.insert(seq, segment);
 
@@ -435,8 +485,8 @@ impl StreamSocket {
 impl Tcp {
     fn new(capacity: usize) -> Self {
         Self {
-            binds: IndexMap::new(),
-            sockets: IndexMap::new(),
+            binds: Map::default(),
+            sockets: Map::default(),
             server_socket_capacity: capacity,
             socket_capacity: capacity,
         }

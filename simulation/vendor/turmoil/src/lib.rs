@@ -203,6 +203,8 @@ use host::Host;
 mod ip;
 pub use ip::IpVersion;
 
+mod map;
+
 #[cfg(feature = "unstable-fs")]
 pub mod fs;
 #[cfg(feature = "unstable-fs")]
@@ -259,6 +261,9 @@ pub fn elapsed() -> Duration {
 /// Will return None if the duration is not available, typically because
 /// there is no currently executing host or world.
 pub fn sim_elapsed() -> Option<Duration> {
+    if let Some(elapsed) = host::turn_elapsed() {
+        return Some(elapsed);
+    }
     World::try_current(|world| {
         world
             .try_current_host()

@@ -6,11 +6,11 @@ use std::ops::DerefMut;
 use std::sync::Arc;
 use std::time::UNIX_EPOCH;
 
-use indexmap::IndexMap;
 use tokio::time::Duration;
 use tracing::Level;
 
 use crate::host::HostTimer;
+use crate::map::Map;
 use crate::{
     for_pairs, rt, Config, LinksIter, Result, Rt, ToIpAddr, ToIpAddrs, World, TRACING_TARGET,
 };
@@ -26,7 +26,7 @@ pub struct Sim<'a> {
     world: RefCell<World>,
 
     /// Per simulated host runtimes
-    rts: IndexMap<IpAddr, Rt<'a>>,
+    rts: Map<IpAddr, Rt<'a>>,
 
     /// Simulation duration since unix epoch. Set when the simulation is
     /// created.
@@ -36,6 +36,11 @@ pub struct Sim<'a> {
     elapsed: Duration,
 
     steps: usize,
+
+    /// Positions in `rts` of the hosts that run in a step, and of those that do
+    /// not. Kept for the room alone.
+    running: Vec<usize>,
+    stopped: Vec<usize>,
 }
 
 impl<'a> Sim<'a> {
@@ -48,10 +53,12 @@ impl<'a> Sim<'a> {
         Self {
             config,
             world: RefCell::new(world),
-            rts: IndexMap::new(),
+            rts: Map::default(),
             since_epoch,
             elapsed: Duration::ZERO,
             steps: 1, // bumped after each step
+            running: Vec::new(),
+            stopped: Vec::new(),
         }
     }
 
@@ -470,15 +477,21 @@ impl<'a> Sim<'a> {
         // completes, extract the result and return early if an error is
         // encountered.
 
-        let (mut running, stopped): (Vec<_>, Vec<_>) = self
-            .rts
-            .iter_mut()
-            .partition(|(_, rt)| rt.is_software_running());
+        self.running.clear();
+        self.stopped.clear();
+        for (position, rt) in self.rts.values().enumerate() {
+            if rt.is_software_running() {
+                self.running.push(position);
+            } else {
+                self.stopped.push(position);
+            }
+        }
         if self.config.random_node_order {
-            running.shuffle(&mut self.world.borrow_mut().rng);
+            self.running.shuffle(&mut self.world.borrow_mut().rng);
         }
 
-        for (&addr, rt) in running {
+        for position in &self.running {
+            let (&addr, rt) = self.rts.get_index_mut(*position).expect("missing host");
             let Some(duration) = rt.tick_duration(tick) else {
                 is_finished = is_finished && !rt.is_client();
                 self.world.borrow_mut().tick(addr, tick);
@@ -486,7 +499,7 @@ impl<'a> Sim<'a> {
             };
 
             let _span_guard = tracing::span!(Level::INFO, "node", name = &*rt.nodename,).entered();
-            {
+            let turn = {
                 let mut world = self.world.borrow_mut();
                 // We need to move deliverable messages off the network and
                 // into the dst host. This requires two mutable borrows.
@@ -501,10 +514,13 @@ impl<'a> Sim<'a> {
                 // Set the current host (see method docs)
                 world.current = Some(addr);
 
-                world.current_host_mut().timer.now(rt.now(), tick);
-            }
+                let timer = &mut world.current_host_mut().timer;
+                timer.now(rt.now(), tick);
+                timer.begin_turn()
+            };
 
             let is_software_finished = World::enter(&self.world, || rt.tick(duration))?;
+            drop(turn);
 
             if rt.is_client() {
                 is_finished = is_finished && is_software_finished;
@@ -519,7 +535,8 @@ impl<'a> Sim<'a> {
 
         // Tick the nodes that are not actively running (i.e., crashed) to ensure their clock keeps up
         // with the rest of the simulation when they are restarted (bounced).
-        for (&addr, _rt) in stopped {
+        for position in &self.stopped {
+            let (&addr, _) = self.rts.get_index(*position).expect("missing host");
             let mut world = self.world.borrow_mut();
             world.tick(addr, tick);
         }

@@ -1,8 +1,8 @@
 use crate::envelope::{Envelope, Protocol};
 use crate::host::Host;
+use crate::map::Map;
 use crate::{config, TRACING_TARGET};
 
-use indexmap::IndexMap;
 use rand::{Rng, RngCore};
 use rand_distr::{Distribution, Exp};
 use std::collections::VecDeque;
@@ -16,7 +16,14 @@ pub(crate) struct Topology {
     config: config::Link,
 
     /// Specific configuration overrides between specific hosts.
-    links: IndexMap<Pair, Link>,
+    links: Map<Pair, Link>,
+
+    /// Positions in `links` of those on which messages are on their way, in
+    /// order. There are many more links than messages.
+    busy: Vec<usize>,
+
+    /// Positions in `links` of those on which messages have arrived, in order.
+    arrived: Vec<usize>,
 
     /// The current network time. A plain instant: nothing runs on the network,
     /// and a runtime that only counts costs as much as a host.
@@ -44,6 +51,7 @@ impl Pair {
 /// An iterator for the network topology, providing access to all active links
 /// in the simulated network.
 pub struct LinksIter<'a> {
+    now: Instant,
     iter: indexmap::map::IterMut<'a, Pair, Link>,
 }
 
@@ -108,7 +116,7 @@ impl<'a> Iterator for LinksIter<'a> {
         Some(LinkIter {
             a: pair.0,
             b: pair.1,
-            now: link.now,
+            now: self.now,
             iter: link.sent.iter_mut(),
         })
     }
@@ -148,13 +156,14 @@ struct Link {
     sent: VecDeque<Sent>,
 
     /// Messages that are ready to be delivered.
-    deliverable: IndexMap<IpAddr, VecDeque<Envelope>>,
+    deliverable: Map<IpAddr, VecDeque<Envelope>>,
 
     /// How many messages are in `deliverable`. On most ticks it is none, and a
     /// look at a number is cheaper than a lookup for each host and link.
     ready: usize,
 
-    /// The current network time, moved forward with [`Link::tick`].
+    /// The current network time, as of the last time that the topology looked at
+    /// this link.
     now: Instant,
 }
 
@@ -178,7 +187,9 @@ impl Topology {
     pub(crate) fn new(config: config::Link) -> Topology {
         Topology {
             config,
-            links: IndexMap::new(),
+            links: Map::default(),
+            busy: Vec::new(),
+            arrived: Vec::new(),
             now: Instant::now(),
         }
     }
@@ -240,8 +251,18 @@ impl Topology {
         dst: SocketAddr,
         message: Protocol,
     ) -> Result<()> {
-        if let Some(link) = self.links.get_mut(&Pair::new(src.ip(), dst.ip())) {
-            link.enqueue_message(&self.config, rand, src, dst, message)
+        if let Some((position, _, link)) =
+            self.links.get_full_mut(&Pair::new(src.ip(), dst.ip()))
+        {
+            link.now = self.now;
+            let result = link.enqueue_message(&self.config, rand, src, dst, message);
+            if !link.sent.is_empty() {
+                note(&mut self.busy, position);
+            }
+            if link.ready > 0 {
+                note(&mut self.arrived, position);
+            }
+            result
         } else {
             Err(Error::new(
                 ErrorKind::ConnectionRefused,
@@ -252,10 +273,21 @@ impl Topology {
 
     // Move messages from any network links to the `dst` host.
     pub(crate) fn deliver_messages(&mut self, rand: &mut dyn RngCore, dst: &mut Host) {
-        for (pair, link) in &mut self.links {
-            if link.ready > 0 && (pair.0 == dst.addr || pair.1 == dst.addr) {
+        let mut next = 0;
+        while let Some(&position) = self.arrived.get(next) {
+            let (pair, link) = self.links.get_index_mut(position).expect("missing link");
+            if pair.0 == dst.addr || pair.1 == dst.addr {
+                link.now = self.now;
                 link.deliver_messages(&self.config, rand, dst);
+                if !link.sent.is_empty() {
+                    note(&mut self.busy, position);
+                }
+                if link.ready == 0 {
+                    self.arrived.remove(next);
+                    continue;
+                }
             }
+            next += 1;
         }
     }
 
@@ -287,22 +319,39 @@ impl Topology {
 
     pub(crate) fn tick_by(&mut self, duration: Duration) {
         self.now += duration;
-        for link in self.links.values_mut() {
-            link.tick(self.now);
-        }
+        let (now, links, arrived) = (self.now, &mut self.links, &mut self.arrived);
+        self.busy.retain(|&position| {
+            let link = &mut links[position];
+            link.tick(now);
+            if link.ready > 0 {
+                note(arrived, position);
+            }
+            !link.sent.is_empty()
+        });
     }
 
     pub(crate) fn iter_mut(&mut self) -> LinksIter<'_> {
         LinksIter {
+            now: self.now,
             iter: self.links.iter_mut(),
         }
     }
 
     #[inline]
     fn get_link_mut(&mut self, pair: &Pair) -> &mut Link {
-        self.links
+        let link = self
+            .links
             .get_mut(pair)
-            .unwrap_or_else(|| panic!("unable to find link between {pair:?}"))
+            .unwrap_or_else(|| panic!("unable to find link between {pair:?}"));
+        link.now = self.now;
+        link
+    }
+}
+
+/// Adds a position to an ordered list, unless it is there.
+fn note(list: &mut Vec<usize>, position: usize) {
+    if let Err(place) = list.binary_search(&position) {
+        list.insert(place, position);
     }
 }
 
@@ -332,7 +381,7 @@ impl Link {
             state_b_a: State::Healthy,
             config: config::Link::default(),
             sent: VecDeque::new(),
-            deliverable: IndexMap::new(),
+            deliverable: Map::default(),
             ready: 0,
             now,
         }
