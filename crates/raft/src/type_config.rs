@@ -35,6 +35,7 @@ pub(crate) type Membership = openraft::Membership<ReplicaId, Peer>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
+pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<TypeConfig>;
 
 /// An encoded [`quorate_state::Entry`]. It stays encoded on its way through log and network, and is
 /// decoded where it is applied; who made it knows it decoded already.
