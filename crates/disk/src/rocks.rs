@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Space, Table, Write};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Done, Durability, Row, Space, Table, Write};
 use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
+use tokio::sync::oneshot;
 
 use crate::directory;
 use crate::error::{map, map_create, map_open};
@@ -48,6 +49,9 @@ impl RocksDisk {
     }
 
     fn write(&self, batch: &Batch) -> Result<(), DiskError> {
+        if batch.is_empty() {
+            return Ok(());
+        }
         if let Some(error) = self.sync.broken() {
             return Err(error.clone());
         }
@@ -65,11 +69,22 @@ impl RocksDisk {
 
 impl Disk for RocksDisk {
     fn submit(&self, batch: Batch, durability: Durability) -> Completion {
-        let written = if batch.is_empty() { Ok(()) } else { self.write(&batch) };
-        match (written, durability) {
-            (Err(error), _) => Box::pin(std::future::ready(Err(error))),
-            (Ok(()), Durability::Buffered) => Box::pin(std::future::ready(Ok(()))),
-            (Ok(()), Durability::Synced) => self.sync.synced(),
+        let written = self.write(&batch);
+        if written.is_err() || durability == Durability::Buffered {
+            return Box::pin(std::future::ready(written));
+        }
+        let (sender, receiver) = oneshot::channel();
+        // Whoever dropped the future does not want to know.
+        self.sync.synced(Box::new(|outcome| drop(sender.send(outcome))));
+        Box::pin(async move {
+            receiver.await.unwrap_or_else(|_| Err(DiskError::Io("the store was closed before the sync".into())))
+        })
+    }
+
+    fn submit_then(&self, batch: Batch, durability: Durability, done: Done) {
+        match (self.write(&batch), durability) {
+            (Ok(()), Durability::Synced) => self.sync.synced(done),
+            (written, Durability::Buffered | Durability::Synced) => done(written),
         }
     }
 
@@ -98,7 +113,7 @@ impl Disk for RocksDisk {
             return Box::pin(std::future::ready(outcome));
         }
         let (db, sync, lock, tables) = (self.db.clone(), self.sync.clone(), self.lock.clone(), tables.to_vec());
-        let (sender, receiver) = tokio::sync::oneshot::channel();
+        let (sender, receiver) = oneshot::channel();
         // On a thread of its own: a whole state is written, and the callers' threads keep elections
         // away meanwhile.
         let spawned = std::thread::Builder::new().name("disk-replace".into()).spawn(move || {

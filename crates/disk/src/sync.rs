@@ -4,14 +4,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::thread::JoinHandle;
 
-use quorate_seams::{Completion, DiskError};
+use quorate_seams::{DiskError, Done};
 use rocksdb::DB;
-use tokio::sync::oneshot;
 
 use crate::error::map;
 use crate::options::Syncing;
-
-type Waiter = oneshot::Sender<Result<(), DiskError>>;
 
 /// The thread and the queue in front of it; without one, the submitter's own thread.
 pub(crate) struct Syncer {
@@ -21,7 +18,7 @@ pub(crate) struct Syncer {
     thread: Option<JoinHandle<()>>,
 }
 
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Shared {
     queue: Mutex<Queue>,
     changed: Condvar,
@@ -31,9 +28,9 @@ struct Shared {
 }
 
 /// One waiter per batch that was submitted and is not durable; whoever submits bounds them.
-#[derive(Debug, Default)]
+#[derive(Default)]
 struct Queue {
-    waiters: Vec<Waiter>,
+    waiters: Vec<Done>,
     stopping: bool,
 }
 
@@ -82,17 +79,13 @@ impl Syncer {
         }
     }
 
-    /// Ends when everything written before this call is durable.
-    pub(crate) fn synced(&self) -> Completion {
+    /// Calls `done` when everything written before this call is durable; on the thread, if there is one.
+    pub(crate) fn synced(&self, done: Done) {
         if self.is_inline() {
-            return Box::pin(std::future::ready(sync(&self.db, &self.shared, Syncing::Inline)));
+            return done(sync(&self.db, &self.shared, Syncing::Inline));
         }
-        let (sender, receiver) = oneshot::channel();
-        lock(&self.shared.queue).waiters.push(sender);
+        lock(&self.shared.queue).waiters.push(done);
         self.shared.changed.notify_one();
-        Box::pin(async move {
-            receiver.await.unwrap_or_else(|_| Err(DiskError::Io("the store was closed before the sync".into())))
-        })
     }
 }
 
@@ -100,7 +93,9 @@ impl Drop for Syncer {
     fn drop(&mut self) {
         lock(&self.shared.queue).stopping = true;
         self.shared.changed.notify_one();
-        if let Some(thread) = self.thread.take() {
+        // Whoever was told of a sync may have held the store last.
+        let other = |thread: &JoinHandle<()>| thread.thread().id() != std::thread::current().id();
+        if let Some(thread) = self.thread.take().filter(other) {
             let _ = thread.join();
         }
     }
@@ -118,10 +113,7 @@ fn run(db: &DB, shared: &Shared) {
         let waiters = std::mem::take(&mut queue.waiters);
         drop(queue);
         let outcome = sync(db, shared, Syncing::Thread);
-        for waiter in waiters {
-            // Whoever dropped the future does not want to know.
-            let _ = waiter.send(outcome.clone());
-        }
+        waiters.into_iter().for_each(|done| done(outcome.clone()));
     }
 }
 

@@ -13,7 +13,7 @@ use crate::halt::Halt;
 use crate::log_clock::{self, LogClock};
 use crate::state_machine::Published;
 use crate::store::Store;
-use crate::type_config::{Metrics, Raft};
+use crate::type_config::{Metrics, Raft, ServerMetrics};
 use crate::{Hint, LogTime, Role, StopReason};
 
 /// The role, kept up to date by [`watch`].
@@ -58,6 +58,11 @@ impl Lead {
     /// The log's clocks now; none when not leading, or not ready to.
     pub(crate) fn log_time(&self, view: &State) -> Option<LogTime> {
         self.stamp().map(|stamp| log_clock::after(view.meta(), stamp))
+    }
+
+    /// The role does not wait for an entry to be applied.
+    fn is_settled(&self) -> bool {
+        !matches!(&*self.role.borrow(), Role::Leader { ready: false, .. })
     }
 
     /// Follows what openraft says.
@@ -107,9 +112,14 @@ impl Lead {
 }
 
 /// Keeps the role up to date until openraft stops, and then says why it did.
+///
+/// openraft's full metrics change with every step of every entry, those of the server alone when the term, the
+/// state, the leader or the membership do. So the former are looked at only where the latter have changed, and
+/// while something is still to come that the latter do not show.
 pub(crate) async fn watch(raft: Raft, lead: Arc<Lead>, published: Arc<Published>, store: Store, halt: Halt) {
-    let mut metrics = raft.metrics();
+    let (mut server, mut metrics) = (raft.server_metrics(), raft.metrics());
     loop {
+        let of_server = server.borrow_and_update().clone();
         let now = metrics.borrow_and_update().clone();
         lead.update(&now, &published);
         if let Err(fatal) = &now.running_state {
@@ -122,11 +132,25 @@ pub(crate) async fn watch(raft: Raft, lead: Arc<Lead>, published: Arc<Published>
             });
             break;
         }
-        if metrics.changed().await.is_err() {
+        let is_settled = lead.is_settled() && shows(&now, &of_server);
+        let is_over = tokio::select! {
+            biased;
+            // Both end together, after the last word of the full ones.
+            changed = server.changed() => changed.is_err() && metrics.borrow_watched().running_state.is_ok(),
+            changed = metrics.changed(), if !is_settled => changed.is_err(),
+        };
+        if is_over {
             halt.because(StopReason::Internal("consensus ended without a reason".into()));
             break;
         }
     }
     lead.term.lock().unwrap_or_else(PoisonError::into_inner).take();
     lead.role.send_replace(Role::Follower { leader: None });
+}
+
+/// The full metrics, which are sent last, have come to where those of the server are.
+fn shows(metrics: &Metrics, of_server: &ServerMetrics) -> bool {
+    (metrics.state, metrics.current_leader) == (of_server.state, of_server.current_leader)
+        && metrics.vote == of_server.vote
+        && metrics.membership_config == of_server.membership_config
 }

@@ -12,7 +12,7 @@ use openraft::storage::{IOFlushed, RaftLogStorage};
 use openraft::{LogState, OptionalSend, RaftLogReader};
 use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
-use quorate_seams::{Batch, Durability, Table};
+use quorate_seams::{Batch, DiskError, Durability, Table};
 
 use crate::measures::Measures;
 use crate::store::{self, Store, log_key};
@@ -157,13 +157,12 @@ impl RaftLogStorage<TypeConfig> for LogStore {
     }
 
     async fn save_committed(&mut self, committed: Option<LogId>) -> Result<(), io::Error> {
-        let mut batch = Batch::default();
-        store::put(&mut batch, store::COMMITTED, &pb::Mark { log_id: committed.as_ref().map(wire::log_id_to) });
-        self.store.write(batch, Durability::Buffered).await
+        self.store.note_committed(committed);
+        Ok(())
     }
 
     async fn read_committed(&mut self) -> Result<Option<LogId>, io::Error> {
-        self.mark(store::COMMITTED)
+        self.store.committed()
     }
 
     async fn append<I>(&mut self, entries: I, callback: IOFlushed<TypeConfig>) -> Result<(), io::Error>
@@ -181,20 +180,19 @@ impl RaftLogStorage<TypeConfig> for LogStore {
         let (entries, bytes) = (added.len(), added.iter().map(|(_, bytes)| bytes).sum());
         // Begun before the batch is handed over, which may itself wait for the device.
         let measured = self.measures.clone().map(|measures| (measures.syncs.begin(), measures));
-        // Readable when this returns, durable when the callback is called; between the two openraft
-        // sends the entries to the other replicas.
-        let durable = self.store.disk().submit(batch, synced_unless(Bug::LogAckedBeforeSync));
-        let mut recent = self.recent();
-        added.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
-        drop(recent);
-        let store = self.store.clone();
-        tokio::spawn(async move {
-            let outcome = durable.await;
+        // It may be the disk's own thread that calls this, which must not be the last to hold the disk.
+        let failed = self.store.failed();
+        let durable = move |outcome: Result<(), DiskError>| {
             if let Some((wait, measures)) = measured {
                 measures.synced(entries, bytes, wait.elapsed());
             }
-            callback.io_completed(outcome.map_err(|error| store.fail(&error)));
-        });
+            callback.io_completed(outcome.map_err(|error| failed.note(&error)));
+        };
+        // Readable when this returns, durable when the callback is called; between the two openraft
+        // sends the entries to the other replicas.
+        self.store.append(batch, synced_unless(Bug::LogAckedBeforeSync), Box::new(durable));
+        let mut recent = self.recent();
+        added.into_iter().for_each(|(entry, bytes)| recent.push(entry, bytes));
         Ok(())
     }
 

@@ -61,6 +61,8 @@ pub(crate) struct Measures {
 pub(crate) struct Passage {
     measures: Arc<Measures>,
     handed: Instant,
+    /// None where no quorum ever had it.
+    committed: Option<Instant>,
 }
 
 /// Which way a snapshot goes.
@@ -165,7 +167,7 @@ impl Measures {
         proposed.for_each(|since| self.queued.observe((handed - since).as_secs_f64()));
         self.entry_items.observe(number(items));
         self.entry_bytes.observe(number(bytes));
-        Passage { measures: self.clone(), handed }
+        Passage { measures: self.clone(), handed, committed: None }
     }
 
     /// Entries are durable here that were appended then.
@@ -270,22 +272,18 @@ impl Measures {
 }
 
 impl Passage {
-    /// Waits for what becomes of the entry, and notes when a quorum had it. `committed` fails where it
-    /// never had.
-    pub(crate) async fn follow<C, E, T>(
-        &self,
-        committed: impl Future<Output = Result<C, E>>,
-        outcome: impl Future<Output = T>,
-    ) -> T {
-        let committed = committed.await.is_ok().then(Instant::now);
-        if let Some(committed) = committed {
-            self.measures.replicated.observe((committed - self.handed).as_secs_f64());
-        }
-        let outcome = outcome.await;
-        if let Some(committed) = committed {
+    /// A quorum has it.
+    pub(crate) fn committed(&mut self) {
+        let now = Instant::now();
+        self.committed = Some(now);
+        self.measures.replicated.observe((now - self.handed).as_secs_f64());
+    }
+
+    /// It is known what became of it.
+    pub(crate) fn done(self) {
+        if let Some(committed) = self.committed {
             self.measures.applied.observe(committed.elapsed().as_secs_f64());
         }
-        outcome
     }
 }
 

@@ -9,6 +9,7 @@ mod append;
 mod line;
 mod sign;
 mod transfer;
+mod word;
 
 use std::sync::Arc;
 use std::time::Duration;

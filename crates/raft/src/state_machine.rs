@@ -193,7 +193,7 @@ impl StateMachine {
             batch = std::mem::take(&mut self.held).batch;
         }
         store::put(&mut batch, store::APPLIED, &self.done.to_record());
-        self.store.write(batch, Durability::Buffered).await?;
+        self.store.write_applied(batch).await?;
         self.publish();
         if let (Some(measures), Some(since)) = (&self.measures, since) {
             measures.rows_written(entries, since);

@@ -1,13 +1,15 @@
 //! The small records of a replica's own store, by the keys they have on disk.
 
-use std::sync::{Arc, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use bytes::Bytes;
 use prost::Message;
-use quorate_seams::{Batch, Disk, DiskError, DiskView, Durability, Table};
+use quorate_proto::raft::v1 as pb;
+use quorate_seams::{Batch, Disk, DiskError, DiskView, Done, Durability, Table};
 use quorate_state::Uuid;
 
 use crate::Error;
+use crate::type_config::LogId;
 use crate::wire;
 
 pub(crate) const IDENTITY: &[u8] = b"identity";
@@ -49,12 +51,27 @@ pub(crate) fn log_key(index: u64) -> Bytes {
 #[derive(Clone)]
 pub(crate) struct Store {
     disk: Arc<dyn Disk>,
-    failed: Arc<OnceLock<String>>,
+    failed: Failed,
+    /// How far the log is known to be committed, until a batch takes that along.
+    committed: Arc<Mutex<Option<LogId>>>,
+}
+
+/// Why a disk failed first, if it did.
+#[derive(Clone, Default)]
+pub(crate) struct Failed(Arc<OnceLock<String>>);
+
+impl Failed {
+    /// Notes a failure and makes it openraft's kind of error, which stops it.
+    pub(crate) fn note(&self, error: &dyn std::error::Error) -> std::io::Error {
+        let text = with_causes(error);
+        let _ = self.0.set(text.clone());
+        std::io::Error::other(text)
+    }
 }
 
 impl Store {
     pub(crate) fn new(disk: Arc<dyn Disk>) -> Self {
-        Self { disk, failed: Arc::default() }
+        Self { disk, failed: Failed::default(), committed: Arc::default() }
     }
 
     /// The disk itself, for reads that cannot stop the replica.
@@ -64,14 +81,54 @@ impl Store {
 
     /// What went wrong first, if anything did.
     pub(crate) fn failure(&self) -> Option<&str> {
-        self.failed.get().map(String::as_str)
+        self.failed.0.get().map(String::as_str)
     }
 
     /// Notes a failure and makes it openraft's kind of error, which stops it.
     pub(crate) fn fail(&self, error: &dyn std::error::Error) -> std::io::Error {
-        let text = with_causes(error);
-        let _ = self.failed.set(text.clone());
-        std::io::Error::other(text)
+        self.failed.note(error)
+    }
+
+    /// For noting a failure without keeping the disk open.
+    pub(crate) fn failed(&self) -> Failed {
+        self.failed.clone()
+    }
+
+    /// The log is committed up to here. That is no write of its own: whoever forgets it learns it again from the
+    /// leader, or finds the rows of what is applied, with which it is written at the latest.
+    pub(crate) fn note_committed(&self, committed: Option<LogId>) {
+        *self.lock_committed() = committed;
+    }
+
+    /// How far the log is known to be committed: here, or on disk.
+    pub(crate) fn committed(&self) -> Result<Option<LogId>, std::io::Error> {
+        if let Some(noted) = *self.lock_committed() {
+            return Ok(Some(noted));
+        }
+        let mark: Option<pb::Mark> = self.read(COMMITTED)?;
+        Ok(mark.and_then(|mark| mark.log_id.as_ref().map(wire::log_id_from)))
+    }
+
+    /// Writes rows of what is applied, and what is known to be committed, into the kernel's hands.
+    pub(crate) async fn write_applied(&self, mut batch: Batch) -> Result<(), std::io::Error> {
+        // Held until the batch has its place among the others, so that the mark never goes back.
+        let completion = {
+            let mut noted = self.lock_committed();
+            take_along(&mut noted, &mut batch);
+            self.disk.submit(batch, Durability::Buffered)
+        };
+        completion.await.map_err(|error| self.fail(&error))
+    }
+
+    /// Appends to the log, with what is known to be committed.
+    pub(crate) fn append(&self, mut batch: Batch, durability: Durability, done: Done) {
+        let mut noted = self.lock_committed();
+        take_along(&mut noted, &mut batch);
+        self.disk.submit_then(batch, durability, done);
+    }
+
+    fn lock_committed(&self) -> MutexGuard<'_, Option<LogId>> {
+        self.committed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// Submits a batch and waits for it.
@@ -82,6 +139,12 @@ impl Store {
     /// The record under `key`.
     pub(crate) fn read<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, std::io::Error> {
         read(&*self.disk.view(), key).map_err(|error| self.fail(&error))
+    }
+}
+
+fn take_along(noted: &mut Option<LogId>, batch: &mut Batch) {
+    if let Some(committed) = noted.take() {
+        put(batch, COMMITTED, &pb::Mark { log_id: Some(wire::log_id_to(&committed)) });
     }
 }
 

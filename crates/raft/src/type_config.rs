@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use openraft::impls::leader_id_std;
+use openraft::vote::RaftLeaderId;
 use quorate_proto::format::FormatError;
 use quorate_proto::log;
 use quorate_state::{Entry, RegionName, Rejection, Reply, Uuid};
@@ -15,26 +16,66 @@ use crate::state_machine::StateMachine;
 /// What openraft calls a node's id.
 pub(crate) type ReplicaId = u64;
 
-openraft::declare_raft_types!(
-    /// Our types. One leader per term, as in Raft's own paper: the stamps on entries count time
-    /// within a term and would mix up two leaders of one.
-    pub(crate) TypeConfig:
-        D = Payload,
-        R = Outcome,
-        NodeId = ReplicaId,
-        Node = Peer,
-        LeaderId = leader_id_std::LeaderId<u64, ReplicaId>,
-        AsyncRuntime = Runtime,
-);
+/// Our types. One leader per term, as in Raft's own paper: the stamps on entries count time
+/// within a term and would mix up two leaders of one.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TypeConfig;
+
+// Written out: openraft's macro knows no responder other than its own.
+impl openraft::RaftTypeConfig for TypeConfig {
+    type D = Payload;
+    type R = Outcome;
+    type NodeId = ReplicaId;
+    type Node = Peer;
+    type Term = u64;
+    type LeaderId = leader_id_std::LeaderId<u64, ReplicaId>;
+    type Vote = openraft::impls::Vote<Self::LeaderId>;
+    type Payload = openraft::EntryPayload<Payload, ReplicaId, Peer>;
+    type Entry = openraft::Entry<<Self::LeaderId as RaftLeaderId>::Committed, Self::Payload>;
+    type AsyncRuntime = Runtime;
+    type Responder<T>
+        = Told<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type Batch<T>
+        = openraft::impls::InlineBatch<T>
+    where
+        T: openraft::OptionalSend + 'static;
+    type ErrorSource = openraft::impls::BoxedErrorSource;
+}
+
+/// Whoever is told what becomes of an entry, by the task that finds out.
+pub(crate) trait Waits<T>: Send + Sync {
+    /// A quorum has it.
+    fn committed(&mut self);
+
+    /// It is applied, or will not be as far as this replica knows.
+    fn done(self: Box<Self>, result: T);
+}
+
+/// openraft's way to tell them: without a channel and a task at its other end.
+pub(crate) struct Told<T>(pub(crate) Box<dyn Waits<T>>);
+
+impl<T: openraft::OptionalSend + 'static> openraft::raft::responder::Responder<TypeConfig, T> for Told<T> {
+    fn on_commit(&mut self, _log_id: LogId) {
+        self.0.committed();
+    }
+
+    fn on_complete(self, result: T) {
+        self.0.done(result);
+    }
+}
 
 pub(crate) type Raft = openraft::Raft<TypeConfig, StateMachine>;
 pub(crate) type Vote = openraft::type_config::alias::VoteOf<TypeConfig>;
+pub(crate) type Written = openraft::raft::ClientWriteResult<TypeConfig>;
 pub(crate) type LogId = openraft::type_config::alias::LogIdOf<TypeConfig>;
 pub(crate) type LogEntry = openraft::type_config::alias::EntryOf<TypeConfig>;
 pub(crate) type Membership = openraft::Membership<ReplicaId, Peer>;
 pub(crate) type StoredMembership = openraft::type_config::alias::StoredMembershipOf<TypeConfig>;
 pub(crate) type SnapshotMeta = openraft::type_config::alias::SnapshotMetaOf<TypeConfig>;
 pub(crate) type Metrics = openraft::RaftMetrics<TypeConfig>;
+pub(crate) type ServerMetrics = openraft::metrics::RaftServerMetrics<TypeConfig>;
 
 /// An encoded [`quorate_state::Entry`]. It stays encoded on its way through log and network, and is
 /// decoded where it is applied; who made it knows it decoded already.

@@ -128,6 +128,9 @@ pub struct Space {
 /// The future of a submitted batch.
 pub type Completion = Pin<Box<dyn Future<Output = Result<(), DiskError>> + Send + 'static>>;
 
+/// What is called when a submitted batch is as durable as was asked, or failed. It must not wait.
+pub type Done = Box<dyn FnOnce(Result<(), DiskError>) + Send + 'static>;
+
 /// A key and its value.
 pub type Row = (Bytes, Bytes);
 
@@ -152,6 +155,13 @@ pub trait Disk: Send + Sync + 'static {
     /// Applies `batch` and returns a future that ends when `durability` is reached. Dropping the
     /// future does not undo the batch.
     fn submit(&self, batch: Batch, durability: Durability) -> Completion;
+
+    /// The same, and `done` is told instead of a future: on the thread that knows first where there is one, so
+    /// that nothing need be woken to pass it on.
+    fn submit_then(&self, batch: Batch, durability: Durability, done: Done) {
+        let completion = self.submit(batch, durability);
+        tokio::spawn(async move { done(completion.await) });
+    }
 
     /// A point-in-time view.
     fn view(&self) -> Arc<dyn DiskView>;

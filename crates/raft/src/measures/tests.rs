@@ -1,7 +1,5 @@
 //! The stages of a proposal as they are measured.
 
-use std::future::ready;
-
 use super::*;
 
 fn count(measures: &Measures, name: &str) -> u64 {
@@ -15,16 +13,11 @@ async fn a_proposal_is_seen_in_each_stage_and_as_a_whole() {
     let measures = Arc::new(Measures::new().unwrap());
     let proposed = Instant::now();
     tokio::time::advance(Duration::from_millis(3)).await;
-    let passage = measures.entry(7, 900, [proposed, proposed].into_iter());
-    let committed = async {
-        tokio::time::sleep(Duration::from_millis(20)).await;
-        Ok::<_, ()>(())
-    };
-    let applied = async {
-        tokio::time::sleep(Duration::from_millis(400)).await;
-        "done"
-    };
-    assert_eq!(passage.follow(committed, applied).await, "done");
+    let mut passage = measures.entry(7, 900, [proposed, proposed].into_iter());
+    tokio::time::advance(Duration::from_millis(20)).await;
+    passage.committed();
+    tokio::time::advance(Duration::from_millis(400)).await;
+    passage.done();
     measures.answered(proposed);
     let near = |seen: f64, expected: f64| assert!((seen - expected).abs() < 0.002, "{seen}, not {expected}");
     assert_eq!(measures.queued.get_sample_count(), 2);
@@ -40,6 +33,6 @@ async fn a_proposal_is_seen_in_each_stage_and_as_a_whole() {
 async fn what_no_quorum_had_counts_in_no_later_stage() {
     let measures = Arc::new(Measures::new().unwrap());
     let passage = measures.entry(1, 1, std::iter::empty());
-    assert_eq!(passage.follow(ready(Err::<(), _>("lost")), ready(())).await, ());
+    passage.done();
     assert_eq!(count(&measures, "quorate_proposal_stage_seconds"), 0);
 }

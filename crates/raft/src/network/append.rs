@@ -12,6 +12,7 @@ use quorate_proto::raft::v1 as pb;
 use tonic::{Status, Streaming};
 
 use super::sign::Sign;
+use super::word::Sparing;
 use super::{Link, REST, Rpc};
 use crate::type_config::TypeConfig;
 use crate::wire::{self, WireError};
@@ -34,14 +35,17 @@ where
     let header = link.header();
     let (sent, starving) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicU64::new(0)));
     let (counter, hungry, first) = (sent.clone(), starving.clone(), sign.first());
-    let requests = input.map(move |request| {
-        if counter.fetch_add(1, Ordering::SeqCst) == 0 {
-            first.store(request.entries.is_empty(), Ordering::SeqCst);
-        }
-        if has_nothing_for_who_needs_more(&request) {
+    // Hunger is seen in all that openraft says, whether it is sent or not.
+    let requests = input.inspect(move |request| {
+        if has_nothing_for_who_needs_more(request) {
             hungry.fetch_add(1, Ordering::SeqCst);
         } else {
             hungry.store(0, Ordering::SeqCst);
+        }
+    });
+    let requests = Sparing::new(requests).map(move |request| {
+        if counter.fetch_add(1, Ordering::SeqCst) == 0 {
+            first.store(request.entries.is_empty(), Ordering::SeqCst);
         }
         request_to(header.clone(), &request)
     });

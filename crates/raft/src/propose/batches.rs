@@ -4,7 +4,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use openraft::errors::ClientWriteError;
-use openraft::impls::ProgressResponder;
 use quorate_planted::Bug;
 use quorate_proto::log::join_items;
 use quorate_state::Entry;
@@ -15,8 +14,8 @@ use super::lane::{Lane, Lanes};
 use super::window::{Sent, Window};
 use super::{Answers, Group, unknown};
 use crate::lead::Lead;
-use crate::measures::Measures;
-use crate::type_config::{Outcome, Payload, Raft, TypeConfig};
+use crate::measures::{Measures, Passage};
+use crate::type_config::{Outcome, Payload, Raft, Told, Waits, Written};
 use crate::{ProposeError, Tuning};
 
 /// With more entries than these on their way the next one waits for [`PACE`], so that those who come meanwhile
@@ -125,26 +124,40 @@ impl Batches {
         let items: Vec<_> = groups.iter_mut().flat_map(|group| std::mem::take(&mut group.items)).collect();
         let passage = self.measures.entry(items.len(), bytes.len(), groups.iter().map(|group| group.proposed));
         let payload = Payload::made(bytes, Entry { stamp, items });
-        let (responder, committed, outcome) = ProgressResponder::<TypeConfig, _>::new();
+        let answering = Answering { groups, passage, _flight: flight, lead: self.lead.clone() };
         // Only in the very term that the stamp names; entries reach openraft in the order of their
-        // stamps, because this is the only task that writes.
-        let written = self.raft.write(payload).with_leader(stamp.term).responder(responder).await;
-        if let Err(fatal) = written {
-            return answer_all(groups, &ProposeError::Stopped(fatal.to_string()));
-        }
-        let lead = self.lead.clone();
-        tokio::spawn(async move {
-            let outcome = passage.follow(committed, outcome).await;
-            drop(flight);
-            match outcome {
-                Ok(Ok(response)) => answer_each(groups, response.data),
-                Ok(Err(ClientWriteError::ForwardToLeader(_))) => {
-                    answer_all(groups, &ProposeError::NotLeader { leader: lead.hint() });
-                }
-                Ok(Err(error)) => answer_all(groups, &unknown(&error.to_string())),
-                Err(_) => answer_all(groups, &unknown("this replica stopped before it knew")),
+        // stamps, because this is the only task that writes. An error means that consensus has ended: it
+        // has dropped the groups, and who waits for them hears that nobody knows.
+        let _ = self.raft.write(payload).with_leader(stamp.term).responder(Told(Box::new(answering))).await;
+    }
+}
+
+/// Groups of an entry that wait for what becomes of it. They are answered where that is found out: by the
+/// task that applied it, or by openraft's own.
+struct Answering {
+    groups: Vec<Group>,
+    passage: Passage,
+    lead: Arc<Lead>,
+    _flight: Flight,
+}
+
+impl Waits<Written> for Answering {
+    fn committed(&mut self) {
+        self.passage.committed();
+    }
+
+    fn done(self: Box<Self>, result: Written) {
+        let Self { groups, passage, lead, _flight: flight } = *self;
+        passage.done();
+        // The room first: who proposes again at once finds it.
+        drop(flight);
+        match result {
+            Ok(response) => answer_each(groups, response.data),
+            Err(ClientWriteError::ForwardToLeader(_)) => {
+                answer_all(groups, &ProposeError::NotLeader { leader: lead.hint() });
             }
-        });
+            Err(error) => answer_all(groups, &unknown(&error.to_string())),
+        }
     }
 }
 
