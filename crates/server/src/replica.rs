@@ -22,7 +22,7 @@ use crate::services::{
     AdminService, AgentsService, BatchesService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX,
 };
 use crate::telemetry::Telemetry;
-use crate::{Error, leader, listener, liveness, ops, reading, room, watch};
+use crate::{Error, leader, listener, liveness, ops, reading, room, sessions, watch};
 
 /// Bytes of one request of a client: the largest job there is, and some.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
@@ -123,6 +123,7 @@ pub async fn run(
     }
     background.spawn(liveness::confirm_renewals(core.clone(), waiting));
     background.spawn(watch::hand_out(core.clone()));
+    background.spawn(sessions::wake_touched(core.clone()));
     background.spawn(leader::drive(core.clone()));
     let informed = core.clone();
     background.spawn(async move { reading::stay_informed(&informed).await });
