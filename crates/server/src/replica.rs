@@ -86,6 +86,7 @@ pub async fn run(
         telemetry: Telemetry::new(config.tls.clone())
             .map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
         sessions: Default::default(),
+        upstreams: Default::default(),
         watches: Default::default(),
         log_streams: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
@@ -227,5 +228,9 @@ fn agent_routes(core: &Shared) -> Router {
     let agents = v1::agents_server::AgentsServer::new(AgentsService(core.clone()))
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
-    builder().add_service(agents)
+    // Many sessions come on one connection where a replica passes them on.
+    builder()
+        .initial_stream_window_size(sessions::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(sessions::CONNECTION_WINDOW_BYTES)
+        .add_service(agents)
 }

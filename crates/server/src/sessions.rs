@@ -2,7 +2,7 @@
 //!
 //! `serve` is one session on the leader, `speaker` what it says to the agent, `desired` what the agent
 //! should run, `reports` the way of what the agent saw into the log, `limits` how much it may say,
-//! `relay` the session as a follower passes it on.
+//! `relay` the session as a follower passes it on, `upstream` the connections that such sessions share.
 
 mod desired;
 mod limits;
@@ -11,9 +11,11 @@ mod serve;
 mod speaker;
 
 mod relay;
+mod upstream;
 
 pub(crate) use relay::{is_relayed, relay};
 pub(crate) use serve::{Origin, serve};
+pub(crate) use upstream::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Upstreams};
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
