@@ -99,7 +99,7 @@ impl Row {
 }
 
 impl AgentsBench {
-    /// Measures row by row, `show`n as they come; `note` is told what goes on.
+    /// Measures row by row; `note` is told what goes on.
     pub async fn run(&self, note: &(dyn Fn(&str) + Send + Sync)) -> Result<Vec<Row>, Error> {
         self.check()?;
         let mut rows = Vec::with_capacity(self.agents.len());
