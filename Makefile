@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -31,6 +31,8 @@ FAULT ?= kill
 CALLERS ?= 8
 LOAD_CALLERS ?= 64
 MINUTES_EACH ?= 1
+NODES ?= 100,10000
+KILLS ?= 40
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -120,6 +122,12 @@ bench-state: ## what a large state costs: memory, restart, catching up by a snap
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench state --replicas $(REPLICAS) --tasks $(STATE_TASKS)
+
+bench-agents: ## what many agents cost, how soon a lost node's tasks run elsewhere, the return of all, with a JSON line per row (NODES=100,10000 ROUNDS=5 KILLS=40)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench agents --replicas $(REPLICAS) --agents $(NODES) \
+	    --rounds $(ROUNDS) --kills $(KILLS) --json
 
 bench-rolling: ## what callers notice when every replica is restarted in turn (ROUNDS=5 CALLERS=8)
 	@$(PREPARE)

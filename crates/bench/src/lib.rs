@@ -3,15 +3,17 @@
 //! Read in this order: `local` (replicas and agents as processes), `tasks` (how many tasks the
 //! control plane takes through their lives, and how fast), `log` (how many changes the log takes),
 //! `failover` (how long nobody leads), `elections` (how often a leader is replaced that was there all the time),
-//! `timeouts` (what both come to with other heartbeat and election times), `rolling` (what callers notice when every replica is restarted in
-//! turn), `state` (what a large state costs), `flood` (what too many submits do to the rest), and `etcd`,
-//! which `log` and `failover` can be measured beside.
+//! `timeouts` (what both come to with other heartbeat and election times), `rolling` (what callers notice when every
+//! replica is restarted in turn), `state` (what a large state costs), `agents` (what many agents cost, and how soon a
+//! lost one is noticed), `flood` (what too many submits do to the rest), and `etcd`, which `log` and `failover` can be
+//! measured beside.
 //!
 //! **Invariant:** everything goes through the `quorate` binary and the public API, because a
 //! figure from a private path says nothing about what users get.
 
 pub mod local;
 
+pub mod agents;
 pub mod elections;
 pub mod failover;
 pub mod flood;

@@ -40,6 +40,7 @@ pub struct LocalCluster {
     replicas: Vec<Process>,
     agents: Vec<Process>,
     api_addresses: Vec<String>,
+    agent_addresses: Vec<String>,
     ops_addresses: Vec<String>,
     relay: Option<Relay>,
     directory: Directory,
@@ -90,6 +91,7 @@ impl LocalCluster {
                 replicas: Vec::new(),
                 agents: Vec::new(),
                 api_addresses: Vec::new(),
+                agent_addresses: Vec::new(),
                 ops_addresses: Vec::new(),
                 relay: None,
             };
@@ -115,6 +117,11 @@ impl LocalCluster {
     /// API addresses of the replicas, in their order.
     pub fn api_addresses(&self) -> &[String] {
         &self.api_addresses
+    }
+
+    /// Where agents reach the replicas, in their order.
+    pub fn agent_addresses(&self) -> &[String] {
+        &self.agent_addresses
     }
 
     /// Where the replicas show their metrics, in their order.
@@ -329,14 +336,14 @@ impl LocalCluster {
             }
             self.replicas.push(process);
             self.api_addresses.push(api);
+            self.agent_addresses.push(agent);
             self.ops_addresses.push(ops);
             // One after the other: the first must lead before another can join it.
             self.wait_voters(number + 1).await?;
         }
-        let agent_addresses: Vec<String> = (0..self.options.replicas).map(|number| address(number * 4 + 1)).collect();
         for number in 0..self.options.agents.len() {
             let options = &self.options.agents[number];
-            let mut arguments = vec!["agent".to_owned(), "--replicas".to_owned(), agent_addresses.join(",")];
+            let mut arguments = vec!["agent".to_owned(), "--replicas".to_owned(), self.agent_addresses.join(",")];
             arguments.extend(options.arguments());
             let name = options.node.clone();
             let mut process = self.process(&name, arguments)?;

@@ -1,5 +1,6 @@
 //! One replica: how it starts, proposes, reads and stops.
 
+use std::collections::BTreeSet;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,7 +10,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows::{decode_event, event_key};
 use quorate_seams::{BootInstant, Shutdown, Table};
-use quorate_state::{Command, EventRow, Item, Rejection, Reply, Revision, State};
+use quorate_state::{Command, EventRow, Item, NodeName, Rejection, Reply, Revision, State};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -273,6 +274,12 @@ impl Replica {
     /// Its revision, as it moves. Entries of consensus's own count too.
     pub fn applied(&self) -> watch::Receiver<Revision> {
         self.inner.published.revision()
+    }
+
+    /// The nodes whose rows or attempts changed after one revision and up to another, which [`Self::view`] has
+    /// reached; none when that is not known any more, and any node may have changed.
+    pub fn touched_nodes(&self, after: Revision, through: Revision) -> Option<BTreeSet<NodeName>> {
+        self.inner.published.touched_nodes(after, through)
     }
 
     /// What this replica does at the moment.

@@ -3,6 +3,7 @@
 mod digest;
 mod published;
 mod rows;
+mod touched;
 
 use std::io;
 use std::ops::Range;
@@ -84,6 +85,7 @@ impl StateMachine {
         }
         let views = Arc::default();
         let machine = Self { store, published, features, state, done, measures: None, views, held: Chunk::default() };
+        machine.published.forget_touched(machine.state.revision());
         machine.publish();
         Ok(machine)
     }
@@ -155,6 +157,7 @@ impl StateMachine {
                 // Before the rows can be missed, so that a reader who misses them learns why.
                 self.published.forget_events_below(*below);
             }
+            self.published.note_touched(revision, change);
             let write = encoding::encode_change(change);
             hasher.add(&write);
             rows::add(batch, write);
@@ -240,6 +243,7 @@ impl StateMachine {
             self.store.disk().replace(&TABLES, received.rows, and).await?;
         }
         (self.state, self.done) = (state, done);
+        self.published.forget_touched(self.state.revision());
         tracing::info!(revision = %self.state.revision(), "a snapshot was installed");
         self.publish();
         Ok(())

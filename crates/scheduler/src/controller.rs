@@ -16,6 +16,18 @@ pub trait Controller {
         false
     }
 
+    /// False when a step at `now` would not look at what is observed: it is not gathered then, which costs as much as
+    /// there are nodes (ADR 0043).
+    fn observes(&self, _view: &State, _now: LogNow) -> bool {
+        true
+    }
+
+    /// True when nothing but time brings it work: it rests until an instant that it asked for, or the leader's regular
+    /// look, whatever changes meanwhile.
+    fn is_timed(&self) -> bool {
+        false
+    }
+
     /// What to do now. Not called again before the commands of the last step were applied or refused.
     fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision;
 }

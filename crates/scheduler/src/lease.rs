@@ -43,6 +43,11 @@ impl Controller for Leases {
         "lease"
     }
 
+    /// A renewal only makes a lease longer, and a new one ends later than the next look.
+    fn is_timed(&self) -> bool {
+        true
+    }
+
     fn step(&self, view: &State, observed: &Observed, now: LogNow, _seed: u64, budget: Budget) -> Decision {
         let (due, mut wake_at) = due(view, observed, now.served);
         let mut leases = Vec::new();

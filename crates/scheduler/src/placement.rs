@@ -249,6 +249,10 @@ impl Controller for PlacementController {
         "placement"
     }
 
+    fn observes(&self, view: &State, _now: LogNow) -> bool {
+        view.ready_count() > 0
+    }
+
     fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
         let Plan { placements, wake_at, explanations: _, report } = plan(view, observed, now, seed, budget);
         if placements.is_empty() {

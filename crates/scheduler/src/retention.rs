@@ -16,6 +16,10 @@ impl Controller for Retention {
         "retention"
     }
 
+    fn observes(&self, _view: &State, _now: LogNow) -> bool {
+        false
+    }
+
     fn step(&self, view: &State, _: &Observed, _: LogNow, _seed: u64, _: Budget) -> Decision {
         let kept = view.meta().revision.0.saturating_sub(view.meta().events_from.0);
         let below = view.settings().and_then(|settings| trim_below(view.meta(), settings.event_revisions_max));

@@ -20,6 +20,10 @@ impl Controller for Timers {
         "timer"
     }
 
+    fn observes(&self, view: &State, now: LogNow) -> bool {
+        view.timers().next().is_some_and(|timer| subject(timer).0 <= now.served)
+    }
+
     fn step(&self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
         let mut timers = Vec::new();
         let mut held = 0_u32;

@@ -21,6 +21,10 @@ impl Controller for Workflow {
         "workflow"
     }
 
+    fn observes(&self, _view: &State, _now: LogNow) -> bool {
+        false
+    }
+
     fn step(&self, view: &State, _: &Observed, _: LogNow, _seed: u64, budget: Budget) -> Decision {
         let mut left = budget.steps.min(TASKS_PER_STEP_MAX);
         let (mut moved, mut finished, mut truncated) = (0_u64, 0_u64, false);

@@ -16,7 +16,7 @@ use tracing::Instrument as _;
 use crate::liveness::{Liveness, Renewal};
 use crate::room::Room;
 use crate::services::LogStreams;
-use crate::sessions::Sessions;
+use crate::sessions::{Sessions, Upstreams};
 use crate::telemetry::Telemetry;
 use crate::watch::Watches;
 
@@ -37,6 +37,8 @@ pub(crate) struct Core {
     pub(crate) liveness: Liveness,
     pub(crate) renewals: mpsc::Sender<Renewal>,
     pub(crate) sessions: Sessions,
+    /// Where this replica passes sessions on.
+    pub(crate) upstreams: Upstreams,
     pub(crate) watches: Watches,
     pub(crate) log_streams: LogStreams,
     pub(crate) telemetry: Telemetry,

@@ -61,15 +61,15 @@ async fn lead(core: &Core, term: u64) {
     let mut applied = core.replica.applied();
     let mut look = tokio::time::interval(LOOK_EVERY);
     look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
-    // Counts reasons to look that are not in the state.
-    let mut news = 0_u64;
+    let mut news = News::default();
     loop {
         applied.borrow_and_update();
         let view = core.replica.view();
         // None for the moment in which leadership has gone and `deposed` has not noticed yet.
         if let Some(time) = core.replica.log_time().filter(|time| time.term == term) {
+            let mut sight = Sight { core, view: &view, time, observed: None };
             for (at, desk) in desks.iter_mut().enumerate() {
-                if let Some(commands) = desk.step(core, &view, time, news) {
+                if let Some(commands) = desk.step(&mut sight, news) {
                     proposals.push(Box::pin(async move {
                         wait_in_vain(core, &commands).await;
                         (at, propose(core, commands).await)
@@ -86,9 +86,9 @@ async fn lead(core: &Core, term: u64) {
                 }
             }
             changed = applied.changed() => if changed.is_err() { return },
-            () = core.liveness.changed() => news += 1,
+            () = core.liveness.changed() => news.observed += 1,
             () = sleep(wake) => {}
-            _ = look.tick() => news += 1,
+            _ = look.tick() => news.looks += 1,
         }
     }
 }
@@ -136,13 +136,38 @@ async fn enable_features(core: &Core) {
     }
 }
 
+/// Counts of reasons to look that are not in the state.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct News {
+    /// Something else is observed.
+    observed: u64,
+    /// Regular looks.
+    looks: u64,
+}
+
+/// What all desks see at one instant.
+struct Sight<'a> {
+    core: &'a Core,
+    view: &'a State,
+    time: LogTime,
+    /// Gathered when the first of them needs it.
+    observed: Option<Observed>,
+}
+
+impl Sight<'_> {
+    fn observed(&mut self) -> &Observed {
+        let Self { core, view, time, observed } = self;
+        observed.get_or_insert_with(|| core.liveness.observe(view, time.served))
+    }
+}
+
 /// A controller and what became of its last decision.
 struct Desk {
     controller: Box<dyn Controller + Send + Sync>,
     /// Its commands are on their way.
     waiting: bool,
-    /// What it saw last: the state's revision and the count of other news.
-    seen: Option<(Revision, u64)>,
+    /// What it saw last: the state's revision and the counts of other news.
+    seen: Option<(Revision, News)>,
     wake_at: Option<Served>,
     /// Not to be stepped before.
     paused_until: Option<tokio::time::Instant>,
@@ -163,29 +188,31 @@ impl Desk {
     }
 
     /// Steps the controller if there is a reason to; its commands, if it has any.
-    fn step(&mut self, core: &Core, view: &State, time: LogTime, news: u64) -> Option<Vec<Command>> {
+    fn step(&mut self, sight: &mut Sight<'_>, news: News) -> Option<Vec<Command>> {
+        let (core, view, time) = (sight.core, sight.view, sight.time);
         let due = self.wake_at.is_some_and(|wake_at| wake_at <= time.served);
-        let sight = Some((view.revision(), news));
-        if self.waiting || (self.seen == sight && !due) {
+        let seen = Some(self.looks_at(view, news));
+        if self.waiting || (self.seen == seen && !due) {
             return None;
         }
         if self.controller.is_idle(view) {
             // An instant that nothing waits for any more would be due again and again.
-            (self.seen, self.wake_at) = (sight, None);
+            (self.seen, self.wake_at) = (seen, None);
             return None;
         }
         if self.paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
             return None;
         }
         self.paused_until = None;
-        self.seen = sight;
+        self.seen = seen;
 
         let name = self.controller.name();
-        let observed: Observed = core.liveness.observe(view, time.served);
         let now = LogNow { served: time.served, now: time.now };
+        let nothing = Observed::default();
+        let observed = if self.controller.observes(view, now) { sight.observed() } else { &nothing };
         let seed = core.seams.entropy.u64();
         let started = core.seams.clock.boot();
-        let decision = self.controller.step(view, &observed, now, seed, Budget::default());
+        let decision = self.controller.step(view, observed, now, seed, Budget::default());
         let took = core.seams.clock.boot().since(started);
         core.telemetry.stepped(name, took, &decision.report);
         if decision.report.notes != self.notes {
@@ -210,6 +237,11 @@ impl Desk {
         );
         self.waiting = true;
         Some(commands)
+    }
+
+    /// What must be another for a step to be worth it before its time.
+    fn looks_at(&self, view: &State, news: News) -> (Revision, News) {
+        if self.controller.is_timed() { (Revision(0), News { observed: 0, ..news }) } else { (view.revision(), news) }
     }
 
     fn on_outcome(&mut self, core: &Core, outcome: Outcome) {

@@ -22,7 +22,7 @@ use crate::services::{
     AdminService, AgentsService, BatchesService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX,
 };
 use crate::telemetry::Telemetry;
-use crate::{Error, leader, listener, liveness, ops, reading, room, watch};
+use crate::{Error, leader, listener, liveness, ops, reading, room, sessions, watch};
 
 /// Bytes of one request of a client: the largest job there is, and some.
 pub(crate) const REQUEST_BYTES_MAX: usize = 32 << 20;
@@ -86,6 +86,7 @@ pub async fn run(
         telemetry: Telemetry::new(config.tls.clone())
             .map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
         sessions: Default::default(),
+        upstreams: Default::default(),
         watches: Default::default(),
         log_streams: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
@@ -123,6 +124,7 @@ pub async fn run(
     }
     background.spawn(liveness::confirm_renewals(core.clone(), waiting));
     background.spawn(watch::hand_out(core.clone()));
+    background.spawn(sessions::wake_touched(core.clone()));
     background.spawn(leader::drive(core.clone()));
     let informed = core.clone();
     background.spawn(async move { reading::stay_informed(&informed).await });
@@ -226,5 +228,9 @@ fn agent_routes(core: &Shared) -> Router {
     let agents = v1::agents_server::AgentsServer::new(AgentsService(core.clone()))
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
-    builder().add_service(agents)
+    // Many sessions come on one connection where a replica passes them on.
+    builder()
+        .initial_stream_window_size(sessions::STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(sessions::CONNECTION_WINDOW_BYTES)
+        .add_service(agents)
 }

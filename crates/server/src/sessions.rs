@@ -2,7 +2,7 @@
 //!
 //! `serve` is one session on the leader, `speaker` what it says to the agent, `desired` what the agent
 //! should run, `reports` the way of what the agent saw into the log, `limits` how much it may say,
-//! `relay` the session as a follower passes it on.
+//! `relay` the session as a follower passes it on, `upstream` the connections that such sessions share.
 
 mod desired;
 mod limits;
@@ -11,18 +11,22 @@ mod serve;
 mod speaker;
 
 mod relay;
+mod upstream;
 
 pub(crate) use relay::{is_relayed, relay};
 pub(crate) use serve::{Origin, serve};
+pub(crate) use upstream::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Upstreams};
 
-use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{Epoch, NodeName};
-use tokio::sync::{mpsc, oneshot};
+use quorate_state::{Epoch, NodeName, Revision};
+use tokio::sync::{Notify, mpsc, oneshot};
+
+use crate::core::Core;
 
 /// Sessions served at once; as many nodes as one leader is meant for, and some.
 pub(crate) const SESSIONS_MAX: usize = 20_000;
@@ -67,6 +71,7 @@ struct Open {
 struct Registered {
     id: u64,
     orders: mpsc::Sender<Order>,
+    news: Arc<Notify>,
 }
 
 /// A session's place among the open ones; it is given up when this is dropped.
@@ -77,6 +82,8 @@ pub(crate) struct Place<'a> {
     /// Comes back to this session, for whoever answers it later.
     pub(crate) sender: mpsc::Sender<Order>,
     pub(crate) orders: mpsc::Receiver<Order>,
+    /// Something of its node has changed: its row, or an attempt there.
+    pub(crate) news: Arc<Notify>,
 }
 
 impl Sessions {
@@ -93,12 +100,25 @@ impl Sessions {
         }
         open.next += 1;
         let id = open.next;
-        let registered = Registered { id, orders: sender.clone() };
+        let news = Arc::new(Notify::new());
+        let registered = Registered { id, orders: sender.clone(), news: news.clone() };
         if let Some(old) = open.by_node.insert(node.clone(), registered) {
             // A full queue is closed with the last sender, which ends that session too.
             let _ = old.orders.try_send(Order::Replaced);
         }
-        Ok(Place { sessions: self, node: node.clone(), id, sender, orders })
+        Ok(Place { sessions: self, node: node.clone(), id, sender, orders, news })
+    }
+
+    /// Something of these nodes has changed; none: perhaps of any.
+    fn wake(&self, touched: Option<&BTreeSet<NodeName>>) {
+        let open = self.lock();
+        match touched {
+            Some(nodes) => {
+                let sessions = nodes.iter().filter_map(|node| open.by_node.get(node));
+                sessions.for_each(|session| session.news.notify_one());
+            }
+            None => open.by_node.values().for_each(|session| session.news.notify_one()),
+        }
     }
 
     /// How many are open.
@@ -143,11 +163,66 @@ impl Sessions {
     }
 }
 
+/// Wakes the sessions of nodes that something has changed for, and only those, until the replica stops (ADR 0042). A
+/// session that begins looks for itself, after it has taken its place.
+pub(crate) async fn wake_touched(core: Arc<Core>) {
+    let mut applied = core.replica.applied();
+    let mut told = Revision(0);
+    loop {
+        let now = *applied.borrow_and_update();
+        if core.sessions.count() > 0 {
+            core.sessions.wake(core.replica.touched_nodes(told, now).as_ref());
+        }
+        told = now;
+        tokio::select! {
+            biased;
+            () = core.stopping.cancelled() => return,
+            changed = applied.changed() => if changed.is_err() { return },
+        }
+    }
+}
+
 impl Drop for Place<'_> {
     fn drop(&mut self) {
         let mut open = self.sessions.lock();
         if open.by_node.get(&self.node).is_some_and(|session| session.id == self.id) {
             open.by_node.remove(&self.node);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use futures_util::FutureExt as _;
+
+    use super::*;
+
+    fn node(name: &str) -> NodeName {
+        NodeName::new(name).unwrap()
+    }
+
+    fn is_woken(place: &Place<'_>) -> bool {
+        place.news.notified().now_or_never().is_some()
+    }
+
+    #[test]
+    fn only_sessions_of_touched_nodes_are_woken_and_all_when_nobody_knows() {
+        let sessions = Sessions::default();
+        let (one, other) = (sessions.enter(&node("one")).unwrap(), sessions.enter(&node("other")).unwrap());
+        sessions.wake(Some(&[node("one"), node("gone")].into()));
+        assert_eq!((is_woken(&one), is_woken(&other)), (true, false));
+        assert!(!is_woken(&one), "once is enough");
+        sessions.wake(None);
+        assert_eq!((is_woken(&one), is_woken(&other)), (true, true));
+    }
+
+    #[test]
+    fn the_session_that_took_over_is_woken_and_not_the_one_before() {
+        let sessions = Sessions::default();
+        let before = sessions.enter(&node("one")).unwrap();
+        let after = sessions.enter(&node("one")).unwrap();
+        drop(before);
+        sessions.wake(Some(&[node("one")].into()));
+        assert!(is_woken(&after));
     }
 }

@@ -1,5 +1,6 @@
 //! `quorate bench`: measurements on this machine.
 
+mod agents;
 mod elections;
 mod tasks;
 mod timeouts;
@@ -85,6 +86,16 @@ enum What {
     /// under load, until it needs a snapshot. Prints memory, times, and the 99th percentile of
     /// writes in each second, without and with that snapshot beside them.
     State(State),
+    /// Let thousands of agents register, renew, fall silent and come back, and measure that
+    ///
+    /// Starts replicas as separate processes on loopback with product defaults, and as many agents as each row says in
+    /// this process: they speak the whole protocol of agents, a session each, many sessions over one connection, and
+    /// run nothing. "idle" is what replicas take while all agents only renew their leases. Then nodes with a task
+    /// each fall silent one after the other, their connections left open: "from last word" is the time from the last
+    /// thing such a node said until its task runs elsewhere, to be compared with the lease that the leader waits for
+    /// (and the time to kill a task, if it is fenced). At last every agent runs a task, and all replicas are killed
+    /// (SIGKILL) and started again. Exits with 1 when a task was lost by that.
+    Agents(agents::Agents),
     /// Submit without end, and measure what that does to running tasks and to cancels
     ///
     /// Starts replicas and an agent as separate processes on loopback with product defaults. A chain of
@@ -206,6 +217,7 @@ impl Bench {
             What::Timeouts(timeouts) => timeouts.execute(context.output).await,
             What::Rolling(rolling) => rolling.execute(context.output).await,
             What::State(state) => state.execute(context.output).await,
+            What::Agents(agents) => agents.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
         }
     }

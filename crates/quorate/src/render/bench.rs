@@ -6,6 +6,7 @@ use serde::Serialize;
 use super::table::{Rows, entry};
 use super::{Paint, View};
 
+mod agents;
 mod elections;
 mod failover;
 mod flood;
@@ -14,6 +15,7 @@ mod state;
 mod tasks;
 mod timeouts;
 
+pub(crate) use agents::{BenchAgents, BenchAgentsRow};
 pub(crate) use elections::BenchElections;
 pub(crate) use failover::BenchFailover;
 pub(crate) use flood::BenchFlood;

@@ -4,10 +4,11 @@ use std::collections::{BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock};
 
-use quorate_state::{Revision, State};
+use quorate_state::{Change, NodeName, Revision, State};
 use tokio::sync::watch;
 
 use super::digest::Digest;
+use super::touched::Touched;
 use crate::log_store::PurgeBound;
 use crate::type_config::{LogId, ReplicaId, StoredMembership};
 
@@ -22,6 +23,8 @@ pub(crate) struct Published {
     members: RwLock<Members>,
     purge_below: PurgeBound,
     checkpoints: Mutex<VecDeque<(Revision, Digest)>>,
+    /// May be ahead of the state.
+    touched: Mutex<Touched>,
     digest_every: u64,
 }
 
@@ -45,6 +48,7 @@ impl Published {
             members: RwLock::default(),
             purge_below,
             checkpoints: Mutex::default(),
+            touched: Mutex::default(),
             digest_every,
         }
     }
@@ -91,6 +95,21 @@ impl Published {
         self.lock_checkpoints().iter().copied().collect()
     }
 
+    /// The nodes that revisions after one and up to another were about; none when that is not known.
+    pub(crate) fn touched_nodes(&self, after: Revision, through: Revision) -> Option<BTreeSet<NodeName>> {
+        self.lock_touched().between(after, through)
+    }
+
+    /// This change is part of this revision, which is shown next or later.
+    pub(super) fn note_touched(&self, revision: Revision, change: &Change) {
+        self.lock_touched().note(revision, change);
+    }
+
+    /// A state is shown next that was not made by the entries before.
+    pub(super) fn forget_touched(&self, revision: Revision) {
+        self.lock_touched().restart(revision);
+    }
+
     pub(super) fn publish(
         &self,
         state: &State,
@@ -128,6 +147,10 @@ impl Published {
             }
             checkpoints.push_back((revision, digest));
         }
+    }
+
+    fn lock_touched(&self) -> std::sync::MutexGuard<'_, Touched> {
+        self.touched.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn lock_checkpoints(&self) -> std::sync::MutexGuard<'_, VecDeque<(Revision, Digest)>> {

@@ -136,7 +136,13 @@ pub(crate) struct Asked {
 
 impl Asked {
     pub(crate) fn of(&self, controller: &(dyn Controller + Send + Sync), view: &State) -> Decision {
-        controller.step(view, &self.observed, self.now, self.seed, Budget { steps: self.budget })
+        let budget = Budget { steps: self.budget };
+        let decision = controller.step(view, &self.observed, self.now, self.seed, budget);
+        if !controller.observes(view, self.now) {
+            let blind = controller.step(view, &Observed::default(), self.now, self.seed, budget);
+            assert_eq!(blind, decision, "{} looks at what it says it does not", controller.name());
+        }
+        decision
     }
 }
 

@@ -49,6 +49,18 @@ fn a_lease_ends_when_it_was_not_renewed() {
 }
 
 #[test]
+fn whatever_changes_no_lease_ends_before_the_instant_that_was_asked_for() {
+    let mut world = cluster_of(3);
+    pass(&mut world, 4_000, 1..2);
+    assert_eq!(world.step("lease").wake_at, Some(Served(SERVER_MS)));
+    world.node("n90", "eu", "eu-1", resources("1000m", "1Gi"));
+    pass(&mut world, SERVER_MS - 4_001, 1..3);
+    assert_eq!(expired(&world.step("lease")), Vec::<String>::new());
+    pass(&mut world, 1, 1..3);
+    assert_eq!(expired(&world.step("lease")), ["n01"]);
+}
+
+#[test]
 fn a_lease_that_this_leader_may_not_end_yet_stays() {
     let mut world = cluster_of(1);
     world.pass(1_000_000);

@@ -4,7 +4,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use hyper_util::rt::TokioIo;
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_proto::v1::agents_client::AgentsClient;
@@ -14,7 +13,7 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
-use tonic::transport::{Channel, Endpoint, Uri};
+use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::MESSAGES_WAITING_MAX;
@@ -27,8 +26,6 @@ use crate::replica::AGENT_MESSAGE_BYTES_MAX;
 const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Both ends of a relayed session take a message within this.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
-/// A connection on which nothing is heard for this long is asked for a sign of life.
-const KEEPALIVE: Duration = Duration::from_secs(5);
 /// Marks a session that a replica passes on, so that two replicas that take each other for the
 /// leader do not send it round in circles.
 const RELAYED: &str = "quorate-relayed-by";
@@ -68,11 +65,24 @@ where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
     let (upstream, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
-    let opening = open(core, leader, messages);
+    let seat = match core.upstreams.take(&leader.agent, &core.seams.network) {
+        Ok(seat) => seat,
+        Err(status) => return status,
+    };
+    let opening = open(core, seat.channel.clone(), messages);
     let mut answers = match tokio::time::timeout(CONNECT_DEADLINE, opening).await {
         Ok(Ok(answers)) => answers,
-        Ok(Err(status)) => return status,
-        Err(_) => return unavailable(format!("replica {}, which leads, does not answer", leader.id)),
+        Ok(Err(status)) => {
+            // A refusal has no source, and says nothing against the connection that it came on.
+            if std::error::Error::source(&status).is_some() {
+                seat.suspect();
+            }
+            return status;
+        }
+        Err(_) => {
+            seat.suspect();
+            return unavailable(format!("replica {}, which leads, does not answer", leader.id));
+        }
     };
     let up = async {
         while let Some(Ok(message)) = inbound.next().await {
@@ -112,34 +122,15 @@ where
 
 async fn open(
     core: &Core,
-    leader: &Hint,
+    channel: Channel,
     messages: mpsc::Receiver<v1::AgentMessage>,
 ) -> Result<tonic::Streaming<v1::ServerMessage>, Status> {
-    let channel = connect(core, &leader.agent).await?;
     let mut client = AgentsClient::new(channel)
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
     let mut request = Request::new(ReceiverStream::new(messages));
     request.metadata_mut().insert(RELAYED, core.replica.identity().replica.into());
     Ok(client.session(request).await?.into_inner())
-}
-
-async fn connect(core: &Core, address: &str) -> Result<Channel, Status> {
-    let endpoint = Endpoint::from_shared(format!("http://{address}"))
-        .map_err(|_| unavailable(format!("the leader's agent address {address:?} is not an address")))?
-        .http2_keep_alive_interval(KEEPALIVE)
-        .keep_alive_timeout(KEEPALIVE)
-        .keep_alive_while_idle(true);
-    let network = core.seams.network.clone();
-    let target: Arc<str> = address.into();
-    let connector = tower::service_fn(move |_: Uri| {
-        let (network, target) = (network.clone(), target.clone());
-        async move { network.connect(&target).await.map(TokioIo::new) }
-    });
-    endpoint
-        .connect_with_connector(connector)
-        .await
-        .map_err(|error| unavailable(format!("the leader at {address} cannot be reached: {error}")))
 }
 
 fn unavailable(why: String) -> Status {

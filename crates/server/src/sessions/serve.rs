@@ -17,7 +17,7 @@ use quorate_state::{
     Command, Epoch, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Principal, Registration, Reply, Revision,
     State, Violation, labels_of,
 };
-use tokio::sync::{mpsc, oneshot, watch};
+use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::Instrument as _;
@@ -216,7 +216,7 @@ impl Session<'_> {
     where
         S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
     {
-        let mut applied: watch::Receiver<Revision> = self.core.replica.applied();
+        let news = place.news.clone();
         self.speaker.desired(&self.core.replica.view()).await?;
         loop {
             tokio::select! {
@@ -226,12 +226,9 @@ impl Session<'_> {
                     let view = self.core.replica.view();
                     self.speaker.acknowledge(&view, ack).await?;
                 }
-                changed = applied.changed() => {
-                    if changed.is_err() {
-                        return Ok(());
-                    }
+                () = news.notified() => {
                     self.speaker.desired(&self.core.replica.view()).await?;
-                    // A busy log must not keep the agent's own words waiting.
+                    // A busy node must not keep the agent's own words waiting.
                     if let Ok(room) = batches.try_reserve()
                         && let Some(message) = inbound.next().now_or_never()
                     {
