@@ -24,6 +24,8 @@ use quorate_proto::v1;
 use quorate_state::{Epoch, NodeName};
 use tokio::sync::{mpsc, oneshot};
 
+use crate::usages::Usages;
+
 /// Sessions served at once; as many nodes as one leader is meant for, and some.
 pub(crate) const SESSIONS_MAX: usize = 20_000;
 /// Orders that wait for one session.
@@ -56,6 +58,8 @@ pub(crate) enum Order {
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: Mutex<Open>,
+    /// What agents have said, in these sessions, of what runs on their nodes.
+    pub(crate) usages: Usages,
 }
 
 #[derive(Default)]
@@ -148,6 +152,7 @@ impl Drop for Place<'_> {
         let mut open = self.sessions.lock();
         if open.by_node.get(&self.node).is_some_and(|session| session.id == self.id) {
             open.by_node.remove(&self.node);
+            self.sessions.usages.left(&self.node);
         }
     }
 }

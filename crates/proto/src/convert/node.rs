@@ -61,6 +61,7 @@ pub fn node_attempt_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::NodeAtte
         since_ms: attempt.started_at.unwrap_or(attempt.placed_at).0,
         hold: String::new(),
         hold_text: String::new(),
+        usage: None,
     })
 }
 

@@ -14,6 +14,7 @@ use super::{name, refs, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Core;
 use crate::reading::Reading;
+use crate::usages::sum;
 
 /// Attempts in one answer about a node.
 const NODE_ATTEMPTS_MAX: usize = 1_000;
@@ -45,12 +46,14 @@ pub(super) async fn get(
     let now = reading.log_now(&view)?;
     let core = reading.core();
     let observed = core.liveness.observe(&view, now.served);
+    let usages = core.sessions.usages.of_node(&view, &node.name, core.seams.clock.boot());
     let mut holds: BTreeMap<_, _> = holds(&view, &observed, now, node).into_iter().collect();
     let attempts = view.attempts_on(&node.name).take(NODE_ATTEMPTS_MAX).filter_map(|attempt| {
         let hold = holds.remove(&attempt.id).flatten();
         Some(v1::NodeAttempt {
             hold: hold.map(|hold| hold.as_str().to_owned()).unwrap_or_default(),
             hold_text: hold.map(|hold| hold.to_string()).unwrap_or_default(),
+            usage: usages.get(&attempt.id).copied(),
             ..node_attempt_to_wire(attempt, view.run(attempt.id.task.run)?)?
         })
     });
@@ -60,6 +63,7 @@ pub(super) async fn get(
         lease_ms: node.lease.server_ms,
         forget_in_ms: view.ended_on(node).map(|ended| ended.0.saturating_sub(now.served.0)),
         revision: view.revision().0,
+        usage: sum(usages.values()),
     })
 }
 

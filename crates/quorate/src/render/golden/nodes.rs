@@ -68,6 +68,7 @@ fn node_status() {
         since_ms: 1_700_000_000_000,
         hold: hold.into(),
         hold_text: text.into(),
+        usage: (index == 0).then(super::live),
     };
     let response = v1::GetNodeResponse {
         node: Some(node()),
@@ -75,6 +76,7 @@ fn node_status() {
         lease_ms: 15_000,
         forget_in_ms: None,
         revision: 57,
+        usage: Some(super::usage_sum()),
     };
     let status = NodeStatus::from(response.clone());
     check("node_status", &status);
@@ -91,10 +93,11 @@ Attributes arch=x86_64, device.gpu=2, kernel=6.1.0, os=debian, os-version=12
 CPU        [######..................] 2/8 (25%)
 Memory     [#.......................] 1Gi/16Gi (6%)
 Attempts   2
+Usage      850m cores, 12Mi of memory, 3.5s of CPU time in 1 of 2 attempts, heard up to 2.1s ago
 
-RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE       CPU  MEMORY  WAITS FOR
-0123456789abc  nightly/score[0]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   it is at_most_once
-0123456789abc  nightly/score[1]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   moved";
+RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE       CPU  CPU USED  MEMORY  MEM USED  HEARD     WAITS FOR
+0123456789abc  nightly/score[0]  1        running  2023-11-14T22:13:20Z  at_most_once  1    850m      512Mi   12Mi      2.1s ago  it is at_most_once
+0123456789abc  nightly/score[1]  1        running  2023-11-14T22:13:20Z  at_most_once  1    -         512Mi   -         -         moved";
     assert_eq!(status.human(Paint::Never), expected);
     assert_eq!(status.progress(), "node eu-a-1: 2 attempts left (1: about to be moved; 1: it is at_most_once)");
     let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
