@@ -126,10 +126,8 @@ impl AttemptList {
     /// Takes in what is known of attempts that run.
     pub(crate) fn take(&mut self, usages: Vec<v1::AttemptUsage>) {
         let name = |task: &str, index, number| (task.to_owned(), index, number);
-        let mut known: BTreeMap<_, _> = usages
-            .into_iter()
-            .filter_map(|one| Some((name(&one.task, one.index, one.number), one.usage?)))
-            .collect();
+        let mut known: BTreeMap<_, _> =
+            usages.into_iter().filter_map(|one| Some((name(&one.task, one.index, one.number), one.usage?))).collect();
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.ended_at_ms.is_none()) {
             attempt.live = known.remove(&name(&attempt.task, attempt.index, attempt.number)).map(Into::into);
         }

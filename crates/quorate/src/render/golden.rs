@@ -162,7 +162,8 @@ fn attempt_list() {
     let attempts = [attempt(0, v1::AttemptState::Succeeded), killed, placed, runs];
     let attempts = attempts.into_iter().map(Into::into).collect();
     let mut list = AttemptList { run: run().into(), attempts, revision: 57, of_usage: false };
-    let of = |index| v1::AttemptUsage { task: "score".into(), index, number: 1, node: "eu-a-1".into(), usage: Some(live()) };
+    let of =
+        |index| v1::AttemptUsage { task: "score".into(), index, number: 1, node: "eu-a-1".into(), usage: Some(live()) };
     list.take(vec![of(0), of(3)]);
     check("attempt_list", &list);
     list.of_usage = true;

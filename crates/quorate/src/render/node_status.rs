@@ -142,6 +142,9 @@ impl View for NodeStatus {
             if let Some(rest) = withdrawal.drain_in_ms.filter(|rest| *rest > 0) {
                 line("Moves", format!("in {}: until then attempts may end by themselves", time::span(rest)));
             }
+            if let Some(rest) = withdrawal.ends_in_ms {
+                line("Until", format!("in {} it takes work again by itself", time::span(rest)));
+            }
         }
         let heard =
             node.heard_ms_ago.map_or("not heard by this leader".into(), |ago| format!("heard {} ago", time::span(ago)));
@@ -176,7 +179,8 @@ impl View for NodeStatus {
         }
         let last = if self.is_draining() { "WAITS FOR" } else { "IF DRAINED" };
         let heads = [
-            "RUN", "TASK", "ATTEMPT", "STATE", "SINCE", "PROMISE", "CPU", "CPU USED", "MEMORY", "MEM USED", "HEARD", last,
+            "RUN", "TASK", "ATTEMPT", "STATE", "SINCE", "PROMISE", "CPU", "CPU USED", "MEMORY", "MEM USED", "HEARD",
+            last,
         ];
         let mut rows = Rows::new(paint, &heads);
         for attempt in &self.on_node {

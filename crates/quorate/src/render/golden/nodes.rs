@@ -37,6 +37,7 @@ fn node() -> v1::Node {
             at_ms: 1_700_000_000_000,
             reason: "a new disk".into(),
             drain_in_ms: Some(600_000),
+            ends_in_ms: Some(7_200_000),
         }),
         join_token: "00010203040506ab".into(),
     }
@@ -48,7 +49,7 @@ fn node_list() {
     check("node_list", &list);
     assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd"));
     check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
-    check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, revision: 58 });
+    check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, for_ms: Some(7_200_000), revision: 58 });
     check("node_forgotten", &NodeForgotten { node: "n".into(), revision: 58 });
 }
 
@@ -82,9 +83,10 @@ fn node_status() {
     check("node_status", &status);
     let expected = "\
 Node eu-a-1 of eu/eu-a
-State      up, draining
+State      up, draining for 2h00m
 Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
 Moves      in 10m00s: until then attempts may end by themselves
+Until      in 2h00m it takes work again by itself
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
 Admitted   by join token 00010203040506ab
@@ -103,7 +105,7 @@ RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE
     let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
     let lost = v1::GetNodeResponse { node: Some(lost), attempts: vec![], forget_in_ms: Some(2_500), ..response };
     let text = NodeStatus::from(lost).human(Paint::Never);
-    assert!(text.contains("State      lost, drained\n"), "{text}");
+    assert!(text.contains("State      lost, drained for 2h00m\n"), "{text}");
     assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
 }
 
