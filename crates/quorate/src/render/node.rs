@@ -104,7 +104,7 @@ impl Node {
     pub(crate) fn standing(&self) -> String {
         let drains = self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some());
         let ends = self.withdrawal.as_ref().and_then(|withdrawal| withdrawal.ends_in_ms);
-        let ends = ends.map_or_else(String::new, |ends| format!(" for {}", time::span(ends)));
+        let ends = ends.map_or_else(String::new, |ends| format!(" for another {}", time::span(ends)));
         match (drains, self.cordoned) {
             (true, _) if self.attempts == 0 => format!("{}, drained{ends}", self.status),
             (true, _) => format!("{}, draining{ends}", self.status),
