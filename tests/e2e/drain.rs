@@ -80,7 +80,10 @@ async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
     let drained = ask(&["node", "drain", &node, "--for", "6s", "--wait"]);
     assert!(drained.code == 0 && drained.out.contains("takes nothing new for 6.0s"), "{drained:?}");
     let status = ask(&["node", "status", &node]);
-    assert!(status.out.contains("up, drained for another ") && status.out.contains("takes work again by itself"), "{status:?}");
+    assert!(
+        status.out.contains("up, drained for another ") && status.out.contains("takes work again by itself"),
+        "{status:?}"
+    );
     let list = ask(&["node", "list", "--json"]).json();
     let row = list["nodes"].as_array().unwrap().iter().find(|row| row["name"] == node.as_str()).unwrap().clone();
     assert!(row["withdrawal"]["ends_in_ms"].as_u64().is_some_and(|left| left <= 6_000), "{row}");

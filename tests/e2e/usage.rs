@@ -11,7 +11,9 @@ async fn what_a_run_uses_is_seen_while_it_runs_and_what_it_used_after_its_end() 
     // Whichever replica is asked.
     let ask = |at: usize, arguments: &[&str]| quorate(&cluster.api_addresses()[at..=at], directory.path(), arguments);
     let script = "kept=$(head -c 16777216 /dev/zero | tr '\\\\0' x); trap 'exit 0' TERM; while :; do :; done";
-    let job = format!("name = \"busy\"\n[task.t]\ncount = 2\nrun = [\"sh\", \"-c\", \"{script}\"]\n");
+    let job = format!(
+        "name = \"busy\"\n[task.t]\ncount = 2\nresources = {{ cpu = 1, memory = \"256Mi\" }}\nrun = [\"sh\", \"-c\", \"{script}\"]\n"
+    );
     let run = submit(&client, &job).await;
     for at in 0..3 {
         let list = until("both to be known", || async {
