@@ -18,4 +18,5 @@ mod requests;
 mod snapshot;
 mod stop;
 mod tls;
+mod usage;
 mod waiting;

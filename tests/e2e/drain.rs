@@ -63,6 +63,48 @@ async fn what_runs_on_a_drained_node_runs_elsewhere_and_what_is_started_once_is_
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
+    let cluster = start(options(1)).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    let ask = |arguments: &[&str]| quorate(cluster.api_addresses(), directory.path(), arguments);
+    until("the feature to be enabled", || async {
+        let features = ask(&["replica", "list", "--json"]).json()["features"].clone();
+        let is_enabled = |feature: &serde_json::Value| {
+            feature["name"] == "node-maintenance" && feature["since_revision"].as_u64().is_some()
+        };
+        if features.as_array().unwrap().iter().any(is_enabled) { Ok(()) } else { Err(features.to_string()) }
+    })
+    .await;
+    let run = submit(&client, "name = \"moved\"\n[task.t]\nrun = [\"sleep\", \"600\"]\n").await;
+    let node = a_busy_node(&client, &run, 1).await;
+    let wrong = ask(&["node", "drain", &node, "--for", "5s", "--after", "5s"]);
+    assert!(wrong.code == 1 && wrong.err.contains("is not longer"), "{wrong:?}");
+    let drained = ask(&["node", "drain", &node, "--for", "6s", "--wait"]);
+    assert!(drained.code == 0 && drained.out.contains("takes nothing new for 6.0s"), "{drained:?}");
+    let status = ask(&["node", "status", &node]);
+    assert!(
+        status.out.contains("up, drained for another ") && status.out.contains("takes work again by itself"),
+        "{status:?}"
+    );
+    let list = ask(&["node", "list", "--json"]).json();
+    let row = list["nodes"].as_array().unwrap().iter().find(|row| row["name"] == node.as_str()).unwrap().clone();
+    assert!(row["withdrawal"]["ends_in_ms"].as_u64().is_some_and(|left| left <= 6_000), "{row}");
+    until("the drain to end", || async {
+        let status = ask(&["node", "status", &node, "--json"]).json();
+        let is_over = status["cordoned"] == false && status["withdrawal"].is_null();
+        if is_over { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    assert!(!ask(&["node", "list"]).out.contains("drain"));
+
+    assert_eq!(ask(&["node", "drain", &node, "--for", "1h"]).code, 0);
+    assert_eq!(ask(&["node", "undrain", &node]).code, 0);
+    assert!(ask(&["node", "status", &node, "--json"]).json()["withdrawal"].is_null());
+    assert_eq!(ask(&["run", "cancel", "moved"]).code, 0);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_name_of_a_node_that_is_forgotten_goes_to_the_machine_that_takes_its_place() {
     let mut cluster = start(options(1)).await;
     let client = cluster.client();

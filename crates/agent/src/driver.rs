@@ -23,6 +23,7 @@ use crate::cgroup;
 use crate::error::Error;
 use crate::logs::Outputs;
 use crate::tidy::Tidier;
+use crate::usage::Live;
 use crate::workspace::Workspaces;
 
 /// The drivers of an agent, by the name that job files use.
@@ -149,12 +150,23 @@ pub trait Driver: Send + Sync + 'static {
         None
     }
 
+    /// What tells how much its attempts use while they run, if it can be told.
+    fn meter(&self) -> Option<Arc<dyn Meter>> {
+        None
+    }
+
     /// Nobody will ask for this attempt again, in this life of the agent or the next. Does not wait.
     fn forget(&self, _attempt: AttemptId, _token: Token) {}
 
     /// Ends what an earlier life of this agent may have left running, waits for a bounded time, and
     /// names those that are not certainly gone.
     async fn recover(&self, leftovers: Vec<Leftover>) -> BTreeSet<AttemptId>;
+}
+
+/// Measures attempts that run.
+pub trait Meter: Send + Sync + 'static {
+    /// What these attempts use `now`; those that do not run are left out. Waits for the kernel.
+    fn measure(&self, attempts: &[AttemptId], now: BootInstant) -> Vec<(AttemptId, Live)>;
 }
 
 /// One attempt that runs. Dropping it kills it, unless its driver's attempts outlive the agent; what it had on the disk is given back when it is

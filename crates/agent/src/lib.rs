@@ -49,3 +49,4 @@ pub use config::{Config, JoinToken, Limits, Machine, Violation};
 pub use error::Error;
 pub use identity::open_journal;
 pub use telemetry::Metrics;
+pub use usage::Live;

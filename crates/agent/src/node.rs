@@ -5,6 +5,7 @@
 //! lease's end is noticed in time even when the disk stands still.
 
 mod happened;
+mod measured;
 mod tell;
 mod told;
 mod tracked;
@@ -34,6 +35,7 @@ use crate::session::{Session, SessionEvent};
 use crate::telemetry::Metrics;
 use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
+use measured::Measurements;
 use tracked::{Cause, Standing, Tracked};
 
 pub(crate) use happened::{Fate, leftover};
@@ -84,6 +86,7 @@ pub(crate) struct Node {
     /// By when what was fenced must be gone.
     killed_by: Option<BootInstant>,
     outbox: Outbox,
+    measurements: Measurements,
     journal: Journal,
     /// Attempts to be forgotten once the journal is durable up to here.
     forgetting: BTreeMap<u64, Vec<AttemptId>>,
@@ -147,6 +150,7 @@ impl Node {
             kill_bound: Duration::ZERO,
             killed_by: None,
             outbox: Outbox::default(),
+            measurements: Measurements::default(),
             journal,
             forgetting: BTreeMap::new(),
             events: mpsc::channel(EVENTS_MAX),
@@ -168,6 +172,10 @@ impl Node {
                 () = shutdown.requested(), if self.stopping.is_none() => self.begin_stop(),
                 changed = progress.changed() => self.on_journal(changed.is_ok(), &mut progress)?,
                 event = self.session.next() => self.on_session(event)?,
+                Some(found) = self.measurements.found.1.recv() => {
+                    self.on_measured(found);
+                    Turn::More
+                }
                 taken = self.events.1.recv_many(&mut batch, EVENTS_PER_TURN_MAX) => {
                     debug_assert!(taken > 0, "we hold a sender, so the channel stays open");
                     batch.drain(..).for_each(|event| self.on_happened(event));
@@ -210,6 +218,7 @@ impl Node {
             }
         }
         self.keep_session(now);
+        self.measure(now);
         Turn::More
     }
 
@@ -222,7 +231,8 @@ impl Node {
         };
         let stop =
             self.stopping.map(|stopping| if now < stopping.kill_at { stopping.kill_at } else { stopping.end_at });
-        let due = [self.fence.deadline(), renewal, stop].into_iter().flatten().map(|due| due.since(now));
+        let measurement = self.measurements.due();
+        let due = [self.fence.deadline(), renewal, stop, measurement].into_iter().flatten().map(|due| due.since(now));
         due.chain(news).fold(TURN_MAX, Duration::min)
     }
 
@@ -454,6 +464,7 @@ impl Node {
 
     fn session_over(&mut self) {
         self.talk = Talk::Silent;
+        self.measurements.end();
         self.desired.session_opened();
         for attempt in self.outbox.session_ended(self.fixed.clock.boot()) {
             if let Some(one) = self.attempts.get_mut(&attempt) {

@@ -1,4 +1,4 @@
-//! What an attempt used, from what the kernel says at its end.
+//! What an attempt used, from what the kernel says at its end, and what it uses while it runs.
 
 use quorate_state::Usage;
 
@@ -6,6 +6,23 @@ use quorate_state::Usage;
 const BLOCK_BYTES: u64 = 512;
 /// Bytes of the unit in which `rusage` gives memory.
 const KIB: u64 = 1_024;
+
+/// What an attempt that runs uses; zero where the machine does not tell.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Live {
+    /// CPU time since it began, user and system, in microseconds.
+    pub cpu_us: u64,
+    /// Thousandths of a core over the time since the measurement before; none when this is the first.
+    pub cpu_milli: Option<u64>,
+    /// Bytes of memory now, without what the kernel would give up at once.
+    pub memory_bytes: u64,
+    /// The most that was seen so far.
+    pub memory_peak_bytes: u64,
+    /// Bytes read from storage.
+    pub read_bytes: u64,
+    /// Bytes written to storage.
+    pub written_bytes: u64,
+}
 
 /// Sums up the end of a group leader: its own use and that of the children it waited for. `io` is
 /// the kernel's finer count of storage traffic, where it could be read.

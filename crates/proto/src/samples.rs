@@ -265,8 +265,13 @@ pub(crate) fn attempts() -> Vec<Attempt> {
 }
 
 fn withdrawal() -> Withdrawal {
-    let drain = Some(Drain { due: Served(90_000) });
+    let drain = Some(Drain { due: Served(90_000), ends: None });
     Withdrawal { by: Principal::anonymous_local(), at: Millis(150), reason: "a new disk".into(), drain }
+}
+
+/// The same for a time.
+fn maintenance() -> Withdrawal {
+    Withdrawal { drain: Some(Drain { due: Served(90_000), ends: Some(Served(7_290_000)) }), ..withdrawal() }
 }
 
 pub(crate) fn nodes() -> Vec<Node> {
@@ -275,7 +280,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
         NodeStatus::Lost { .. } => None,
     });
-    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e"];
+    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e", "eu-1-m"];
     let terms = join_tokens()[0].terms.clone();
     let admission = Admission { token: JoinTokenId(7), at: Millis(1), terms };
     statuses
@@ -283,6 +288,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         .map(|status| (status, None, None))
         .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())), None)])
         .chain([(NodeStatus::Up, None, Some(Arc::new(admission)))])
+        .chain([(NodeStatus::Up, Some(Arc::new(maintenance())), None)])
         .zip(names)
         .map(|((status, withdrawal, admission), name)| Node {
             name: name.parse().unwrap(),

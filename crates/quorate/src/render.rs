@@ -20,6 +20,7 @@ pub(crate) mod stale;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod time;
+pub(crate) mod usage;
 
 use std::io::{IsTerminal as _, Write as _};
 

@@ -6,6 +6,8 @@
 //! wide step leaves a node in a few waves, a step of three keeps two, and when there is no room elsewhere, most
 //! goes on where it is instead of waiting in a queue. What no other node could hold even when empty stays.
 //!
+//! A drain that has an end is ended here as well, so that its node takes work again.
+//!
 //! All of it is read from the view, so a new leader goes on where the old one stopped.
 
 use std::cmp::Reverse;
@@ -25,6 +27,9 @@ pub(crate) const MOVING_SHARE_PERCENT: u64 = 10;
 
 /// Attempts that one step of the controller asks to stop.
 pub(crate) const EVICTIONS_PER_STEP_MAX: usize = 1_000;
+
+/// Drains that one step of the controller ends.
+pub(crate) const ENDS_PER_STEP_MAX: usize = 1_000;
 
 /// Queued elements of a step that are looked at for having been moved. They ran before, so that they stand in
 /// front of those that never did.
@@ -101,7 +106,20 @@ impl Controller for Drain {
         let mut moves = Moves::survey(view);
         let mut attempts = Vec::new();
         let (mut held, mut truncated, mut wake_at) = (0_u64, false, None);
+        let mut drains = Vec::new();
         for node in view.draining() {
+            if let Some(ends) = node.drain().and_then(|drain| drain.ends) {
+                // What is on it then may stay.
+                if ends <= now.served {
+                    if drains.len() < ENDS_PER_STEP_MAX {
+                        drains.push((node.name.clone(), ends));
+                    } else {
+                        truncated = true;
+                    }
+                    continue;
+                }
+                wake_at = earlier(wake_at, ends);
+            }
             let mut on_node: Vec<&Attempt> = view.attempts_on(&node.name).map(AsRef::as_ref).collect();
             // The youngest first: it loses the least, and the others may end meanwhile.
             on_node.sort_by_key(|attempt| (Reverse(attempt.token), attempt.id));
@@ -121,8 +139,18 @@ impl Controller for Drain {
                 }
             }
         }
-        let counts = vec![("attempts_evicted", attempts.len() as u64), ("attempts_held", held)];
-        let commands = if attempts.is_empty() { Vec::new() } else { vec![Command::EvictAttempts { attempts }] };
+        let counts = vec![
+            ("attempts_evicted", attempts.len() as u64),
+            ("attempts_held", held),
+            ("drains_ended", drains.len() as u64),
+        ];
+        let mut commands = Vec::new();
+        if !drains.is_empty() {
+            commands.push(Command::EndDrains { drains });
+        }
+        if !attempts.is_empty() {
+            commands.push(Command::EvictAttempts { attempts });
+        }
         Decision { commands, wake_at, report: Report { counts, truncated, notes: Vec::new() } }
     }
 }

@@ -30,6 +30,7 @@ mod services;
 mod leader;
 mod liveness;
 mod sessions;
+mod usages;
 mod watch;
 
 mod ops;

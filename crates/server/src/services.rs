@@ -12,6 +12,7 @@ mod runs;
 
 mod explain;
 mod logs;
+mod usage;
 
 mod changes;
 mod page;

@@ -28,6 +28,8 @@ use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::core::Core;
 
+use crate::usages::Usages;
+
 /// Sessions served at once; as many nodes as one leader is meant for, and some.
 pub(crate) const SESSIONS_MAX: usize = 20_000;
 /// Orders that wait for one session.
@@ -60,6 +62,8 @@ pub(crate) enum Order {
 #[derive(Default)]
 pub(crate) struct Sessions {
     open: Mutex<Open>,
+    /// What agents have said, in these sessions, of what runs on their nodes.
+    pub(crate) usages: Usages,
 }
 
 #[derive(Default)]
@@ -187,6 +191,7 @@ impl Drop for Place<'_> {
         let mut open = self.sessions.lock();
         if open.by_node.get(&self.node).is_some_and(|session| session.id == self.id) {
             open.by_node.remove(&self.node);
+            self.sessions.usages.left(&self.node);
         }
     }
 }

@@ -24,7 +24,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Change, Command, Entry, EventRow, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings, Stamp, State,
+    Change, Command, Entry, EventRow, Feature, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings, Stamp,
+    State,
 };
 use overlay::Overlay;
 
@@ -131,6 +132,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::AnnotateRun { .. }
         | Command::CordonNode { .. }
         | Command::DrainNode { .. }
+        | Command::MaintainNode { .. }
         | Command::ForgetNode { .. }
         | Command::SetNodeAdmission { .. }
         | Command::CreateJoinToken { .. } => true,
@@ -141,6 +143,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
         | Command::EvictAttempts { .. }
+        | Command::EndDrains { .. }
         | Command::RegisterNode(_)
         | Command::AdmitNode { .. }
         | Command::RevokeJoinToken { .. }
@@ -166,7 +169,16 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
         Command::CordonNode { node, cordoned } => nodes::cordon(overlay, &item.principal, node, *cordoned),
-        Command::DrainNode { node, wait_ms, reason } => drain::begin(overlay, &item.principal, node, *wait_ms, reason),
+        Command::DrainNode { node, wait_ms, reason } => {
+            let time = drain::Time { wait_ms: *wait_ms, for_ms: None };
+            drain::begin(overlay, &item.principal, node, time, reason)
+        }
+        Command::MaintainNode { node, wait_ms, for_ms, reason } => {
+            features::require(overlay, Some(Feature::NodeDrain))?;
+            let time = drain::Time { wait_ms: *wait_ms, for_ms: Some(*for_ms) };
+            drain::begin(overlay, &item.principal, node, time, reason)
+        }
+        Command::EndDrains { drains } => drain::end(overlay, drains),
         Command::EvictAttempts { attempts } => drain::evict(overlay, attempts),
         Command::ForgetNode { node } => forget::node(overlay, node),
         Command::RegisterNode(registration) => admission::register(overlay, registration, None),

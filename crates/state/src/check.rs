@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptState, Feature, JoinTerms, Line, NodeAdmission, NodeName, Resources, Run, State, StopReason,
+    Attempt, AttemptState, Feature, JoinTerms, Line, Node, NodeAdmission, NodeName, Resources, Run, State, StopReason,
     TaskState, Token,
 };
 
@@ -195,6 +195,10 @@ impl State {
         let is_admitted = self.nodes.values().any(|node| node.admission.is_some());
         if (is_set || is_admitted || self.join_tokens.size() > 0) && !self.has_feature(Feature::JoinTokens) {
             broken.push(format!("there are join tokens, and feature {} is not enabled", Feature::JoinTokens));
+        }
+        let is_maintained = |node: &Node| node.drain().is_some_and(|drain| drain.ends.is_some());
+        if self.nodes.values().any(|node| is_maintained(node)) && !self.has_feature(Feature::NodeMaintenance) {
+            broken.push(format!("a drain has an end, and feature {} is not enabled", Feature::NodeMaintenance));
         }
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {

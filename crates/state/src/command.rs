@@ -65,6 +65,12 @@ pub enum Command {
     /// Places nothing more on a node, and moves off what runs there, from `wait_ms` on; asked for again, it waits
     /// anew. Ended by `CordonNode`. Needs [`Feature::NodeDrain`].
     DrainNode { node: NodeName, wait_ms: u64, reason: Arc<str> },
+    /// The same for a time: `for_ms` later the node takes work again, by `EndDrains`. Needs
+    /// [`Feature::NodeMaintenance`].
+    MaintainNode { node: NodeName, wait_ms: u64, for_ms: u64, reason: Arc<str> },
+    /// Ends drains whose time is over, each with the instant at which it ends; passed over singly where that is not
+    /// so. From the drain controller. Needs [`Feature::NodeMaintenance`].
+    EndDrains { drains: Vec<(NodeName, Served)> },
     /// Asks attempts on draining nodes to stop, so that their tasks are placed elsewhere; each is checked again
     /// and passed over singly. From the drain controller. Needs [`Feature::NodeDrain`].
     EvictAttempts { attempts: Vec<AttemptId> },

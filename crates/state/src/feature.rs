@@ -26,12 +26,20 @@ pub enum Feature {
     /// New nodes can need a join token: [`Command::SetNodeAdmission`], [`Command::CreateJoinToken`],
     /// [`Command::RevokeJoinToken`], [`Command::AdmitNode`].
     JoinTokens = 5,
+    /// Nodes can be drained for a time: [`Command::MaintainNode`], [`Command::EndDrains`].
+    NodeMaintenance = 6,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 5] =
-        [Self::NodeCordon, Self::NodeDrain, Self::NodeForget, Self::PlaceLabels, Self::JoinTokens];
+    pub const ALL: [Self; 6] = [
+        Self::NodeCordon,
+        Self::NodeDrain,
+        Self::NodeForget,
+        Self::PlaceLabels,
+        Self::JoinTokens,
+        Self::NodeMaintenance,
+    ];
 
     /// As it is stored and sent.
     pub fn number(self) -> u32 {
@@ -51,6 +59,7 @@ impl Feature {
             Self::NodeForget => "node-forget",
             Self::PlaceLabels => "place-labels",
             Self::JoinTokens => "join-tokens",
+            Self::NodeMaintenance => "node-maintenance",
         }
     }
 }
@@ -110,6 +119,7 @@ impl Command {
         match self {
             Self::CordonNode { .. } => Some(Feature::NodeCordon),
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
+            Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
             Self::SubmitJob { spec, .. } => {
                 let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
@@ -152,8 +162,14 @@ mod tests {
     fn numbers_and_names_are_for_good() {
         let table: Vec<(u32, &str)> =
             Feature::ALL.into_iter().map(|feature| (feature.number(), feature.name())).collect();
-        let known =
-            [(1, "node-cordon"), (2, "node-drain"), (3, "node-forget"), (4, "place-labels"), (5, "join-tokens")];
+        let known = [
+            (1, "node-cordon"),
+            (2, "node-drain"),
+            (3, "node-forget"),
+            (4, "place-labels"),
+            (5, "join-tokens"),
+            (6, "node-maintenance"),
+        ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));
         assert_eq!(Feature::of(0), None);

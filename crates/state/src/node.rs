@@ -71,6 +71,8 @@ pub struct Withdrawal {
 pub struct Drain {
     /// Until then attempts may end by themselves; from then on those that may be moved are.
     pub due: Served,
+    /// At this instant it ends by itself; none: it lasts until somebody ends it. Needs feature `node-maintenance`.
+    pub ends: Option<Served>,
 }
 
 /// Whether a node's lease is live.

@@ -32,6 +32,8 @@ enum Step {
     Fire { all: bool },
     Cordon { node: usize, cordoned: bool },
     Drain { node: usize, wait_ms: u64 },
+    Maintain { node: usize, wait_ms: u64, for_ms: u64 },
+    EndDrains { early: bool },
     Evict { picks: Vec<usize> },
     Forget { node: usize },
     Token { made: bool, secret: u8, uses_max: u32 },
@@ -55,6 +57,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => any::<bool>().prop_map(|all| Step::Fire { all }),
         1 => (0..3_usize, any::<bool>()).prop_map(|(node, cordoned)| Step::Cordon { node, cordoned }),
         1 => (0..3_usize, 0..20_000_u64).prop_map(|(node, wait_ms)| Step::Drain { node, wait_ms }),
+        1 => (0..3_usize, 0..10_000_u64, 0..20_000_u64).prop_map(|(node, wait_ms, for_ms)| Step::Maintain { node, wait_ms, for_ms }),
+        2 => prop::bool::weighted(0.2).prop_map(|early| Step::EndDrains { early }),
         2 => proptest::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Step::Evict { picks }),
         1 => (0..3_usize).prop_map(|node| Step::Forget { node }),
         1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
@@ -290,6 +294,10 @@ impl World {
             }
             Step::Cordon { node, cordoned } => self.cordon(&name(&format!("node-{node}")), *cordoned),
             Step::Drain { node, wait_ms } => self.drain(&name(&format!("node-{node}")), *wait_ms),
+            Step::Maintain { node, wait_ms, for_ms } => {
+                self.maintain(&name(&format!("node-{node}")), *wait_ms, *for_ms)
+            }
+            Step::EndDrains { early } => self.end_drains(*early),
             Step::Evict { picks } => self.evict(picks),
             Step::Forget { node } => self.forget(&name(&format!("node-{node}"))),
             Step::Token { made, secret, uses_max } => self.token(*made, *secret, *uses_max),

@@ -35,7 +35,7 @@ pub(super) struct Room {
     spent: AtomicBool,
 }
 
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Place {
     dir: PathBuf,
     is_v2: bool,
@@ -174,12 +174,53 @@ impl Place {
         self.controllers.memory.then(|| field(&self.dir.join(file), "oom_kill"))?
     }
 
+    /// Bytes of memory in use in here, less what is given up first.
+    fn memory_bytes(&self) -> Option<u64> {
+        if !self.controllers.memory {
+            return None;
+        }
+        let (all, idle) = match self.is_v2 {
+            true => ("memory.current", "inactive_file"),
+            false => ("memory.usage_in_bytes", "total_inactive_file"),
+        };
+        let idle = field(&self.dir.join("memory.stat"), idle).unwrap_or(0);
+        Some(number(&self.dir.join(all))?.saturating_sub(idle))
+    }
+
     /// Time of processors used in here, by everything that ever was.
     fn cpu_us(&self) -> Option<u64> {
         match self.is_v2 {
             true => field(&self.dir.join("cpu.stat"), "usage_usec"),
             false => number(&self.dir.join("cpuacct.usage")).map(|nanos| nanos / 1_000),
         }
+    }
+}
+
+/// What can be read of a cell without holding it.
+#[derive(Debug)]
+pub(crate) struct Dial {
+    places: Vec<Place>,
+    /// CPU time that was counted when nobody was in it yet.
+    before_us: u64,
+}
+
+impl Dial {
+    /// Microseconds of processors used so far; none where no group counts them.
+    pub(crate) fn cpu_us(&self) -> Option<u64> {
+        Some(self.places.iter().find_map(Place::cpu_us)?.saturating_sub(self.before_us))
+    }
+
+    /// Bytes of memory in use, without pages of files that nobody has used for a while: the kernel gives those up
+    /// before anything is killed. None where no group counts them.
+    pub(crate) fn memory_bytes(&self) -> Option<u64> {
+        self.places.iter().find_map(Place::memory_bytes)
+    }
+
+    /// The processes in it.
+    pub(crate) fn members(&self) -> Vec<u32> {
+        let place = self.places.iter().find(|place| place.is_v2).or(self.places.first());
+        let members = place.and_then(|place| members(&place.dir).ok()).unwrap_or_default();
+        members.into_iter().map(|pid| pid.as_raw_nonzero().get().unsigned_abs()).collect()
     }
 }
 
@@ -240,6 +281,12 @@ impl Cell {
 
     fn places(&self) -> impl Iterator<Item = &Place> {
         self.room.iter().flat_map(|room| &room.places)
+    }
+
+    /// What can be read of it by whoever does not hold it.
+    pub(crate) fn dial(&self) -> Dial {
+        let before_us = self.room.as_ref().map_or(0, |room| room.before.cpu_us);
+        Dial { places: self.places().cloned().collect(), before_us }
     }
 
     /// What the next life of the agent needs to know to take it over.

@@ -7,11 +7,13 @@
 //! would take its end or hold its deadline.
 //!
 //! Read in this order: `spawn` (from an assignment to a request), `shim` (what carries it out), `records` (where it
-//! writes what it knows), `running` (one attempt as the agent sees it), `survivors` and `recover` (what an earlier life left).
+//! writes what it knows), `running` (one attempt as the agent sees it), `gauge` (what it uses meanwhile), `survivors` and
+//! `recover` (what an earlier life left).
 //!
 //! What a group cannot hold is a process that starts a session of its own. Its control group holds it
 //! (`crate::cgroup`); on a machine without any it falls to the shim once its parent has ended, which kills it.
 
+mod gauge;
 mod group;
 mod proc;
 mod records;
@@ -34,13 +36,14 @@ use quorate_seams::BootInstant;
 use quorate_state::{AttemptId, Exit, Token};
 use tokio::sync::{mpsc, oneshot};
 
-use super::{Driver, Execution, Leftover, NotStarted, Start, Survivor, Wish};
+use super::{Driver, Execution, Leftover, Meter, NotStarted, Start, Survivor, Wish};
 use crate::cgroup::{self, Cgroups};
 use crate::error::Error;
 use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
+use gauge::Gauges;
 use records::Records;
-use running::{Files, Process};
+use running::{Files, Process, Started};
 use spawn::Spawned;
 use survivors::Found;
 
@@ -65,6 +68,7 @@ pub struct ProcessDriver {
     clerk: std_mpsc::SyncSender<()>,
     /// Attempts that have outlived the agent before this one, until they are taken over.
     found: Mutex<BTreeMap<AttemptId, Found>>,
+    gauges: Arc<Gauges>,
 }
 
 /// The control groups, from the first attempt or the first look at what an earlier life left: by then the agent
@@ -132,7 +136,7 @@ impl ProcessDriver {
         let known = shims.clone();
         let thread = std::thread::Builder::new().name("shim-clerk".to_owned()).spawn(move || keep(&news, &known));
         thread.map_err(|error| broken(error.to_string()))?;
-        Ok(Self { spawners, groups, shims, clerk, found: Mutex::default() })
+        Ok(Self { spawners, groups, shims, clerk, found: Mutex::default(), gauges: Arc::default() })
     }
 }
 
@@ -184,7 +188,7 @@ impl Driver for ProcessDriver {
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
         let Spawned { started, workspace } = answer.await.map_err(|_| stopped())??;
         let files = Files::new(attempt, tidier, slot, workspace);
-        Ok(Box::new(Process::new(attempt, started, files)))
+        Ok(Box::new(self.watched(attempt, started, files)))
     }
 
     fn outlives(&self) -> bool {
@@ -224,10 +228,16 @@ impl Driver for ProcessDriver {
         let cell = found.begun.cell.as_ref().and_then(|held| Some(groups?.adopt(held)));
         let slot = tidier.slot().await?;
         let files = Files::new(attempt, tidier.clone(), slot, workspace);
-        Some(Box::new(Process::new(attempt, found.started(cell, self.shims.options.on_exit), files)))
+        let started = found.started(cell, self.shims.options.on_exit);
+        Some(Box::new(self.watched(attempt, started, files)))
+    }
+
+    fn meter(&self) -> Option<Arc<dyn Meter>> {
+        Some(self.gauges.clone())
     }
 
     fn forget(&self, attempt: AttemptId, token: Token) {
+        self.gauges.remove(attempt);
         self.shims.records.forget(attempt, token);
     }
 
@@ -237,6 +247,12 @@ impl Driver for ProcessDriver {
 }
 
 impl ProcessDriver {
+    fn watched(&self, attempt: AttemptId, started: Started, files: Files) -> Process {
+        let process = Process::new(attempt, started, files);
+        self.gauges.add(attempt, process.gauge());
+        process
+    }
+
     async fn opened_groups(&self) -> Option<Arc<Cgroups>> {
         let groups = self.groups.clone();
         let opened = tokio::task::spawn_blocking(move || groups.get().ok().flatten().cloned()).await;

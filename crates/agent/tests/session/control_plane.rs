@@ -24,6 +24,8 @@ pub(crate) struct ControlPlane {
 pub(crate) struct Conversation {
     pub(crate) hello: v1::Hello,
     pub(crate) revision: u64,
+    /// How often the welcome asks for what attempts use; zero: not.
+    pub(crate) usage_every_ms: u64,
     /// The epoch that was granted, for the answers to renewals.
     pub(crate) epoch: u64,
     /// Renewals are answered as they come.
@@ -49,7 +51,8 @@ impl Agents for Service {
             let Ok(Some(v1::AgentMessage { message: Some(FromAgent::Hello(hello)) })) = inbound.message().await else {
                 panic!("a session begins with Hello");
             };
-            let conversation = Conversation { hello, revision: 100, epoch: 0, renews: true, out, inbound };
+            let conversation =
+                Conversation { hello, revision: 100, usage_every_ms: 0, epoch: 0, renews: true, out, inbound };
             let _ = sessions.send(conversation).await;
         });
         Ok(Response::new(ReceiverStream::new(answers)))
@@ -84,7 +87,13 @@ impl ControlPlane {
 impl Conversation {
     pub(crate) async fn welcome(&mut self, epoch: u64, lease_agent_ms: u64) {
         self.epoch = epoch;
-        let welcome = v1::Welcome { cluster_id: CLUSTER.into(), epoch, lease_agent_ms, kill_ms: 1_000 };
+        let welcome = v1::Welcome {
+            cluster_id: CLUSTER.into(),
+            epoch,
+            lease_agent_ms,
+            kill_ms: 1_000,
+            usage_every_ms: self.usage_every_ms,
+        };
         self.say(ToAgent::Welcome(welcome)).await;
     }
 

@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod sets;
+mod usage;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -411,8 +412,13 @@ async fn a_data_directory_serves_one_agent_and_one_cluster() {
     session.refuse(Status::unavailable("moving")).await;
 
     let mut session = plane.session().await;
-    let welcome =
-        v1::Welcome { cluster_id: "00000000000000000000000000000bad".into(), epoch: 3, lease_agent_ms: 1, kill_ms: 1 };
+    let welcome = v1::Welcome {
+        cluster_id: "00000000000000000000000000000bad".into(),
+        epoch: 3,
+        lease_agent_ms: 1,
+        kill_ms: 1,
+        usage_every_ms: 0,
+    };
     session.say(ToAgent::Welcome(welcome)).await;
     let error = agent.end().await.unwrap_err();
     assert!(matches!(&error, Error::OtherCluster { .. }), "{error}");

@@ -34,6 +34,14 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Moves off what runs on a node, which takes work again after a time. An empty `request_id` is filled in.
+    pub async fn maintain_node(&self, mut request: v1::MaintainNodeRequest) -> Result<v1::MaintainNodeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).maintain_node(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Gives up a lost node, for good. An empty `request_id` is filled in.
     pub async fn forget_node(&self, mut request: v1::ForgetNodeRequest) -> Result<v1::ForgetNodeResponse, Error> {
         self.mint_if_empty(&mut request.request_id);

@@ -28,6 +28,11 @@ impl Client {
         self.read(request, |channel, request| async move { runs(channel).list_attempts(request).await }).await
     }
 
+    /// What the attempts of a run that are running use now.
+    pub async fn get_usage(&self, request: v1::GetUsageRequest) -> Result<v1::GetUsageResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).get_usage(request).await }).await
+    }
+
     /// Wants a run to end. An empty `request_id` is filled in.
     pub async fn cancel_run(&self, mut request: v1::CancelRunRequest) -> Result<v1::CancelRunResponse, Error> {
         self.mint_if_empty(&mut request.request_id);

@@ -189,6 +189,10 @@ impl Runs for Script {
         no()
     }
 
+    async fn get_usage(&self, _: Request<v1::GetUsageRequest>) -> Result<Response<v1::GetUsageResponse>, Status> {
+        no()
+    }
+
     async fn explain_task(
         &self,
         _: Request<v1::ExplainTaskRequest>,

@@ -40,6 +40,7 @@ fn withdrawal_to_wire(withdrawal: &Withdrawal, served: Served) -> v1::Withdrawal
         at_ms: withdrawal.at.0,
         reason: withdrawal.reason.to_string(),
         drain_in_ms: withdrawal.drain.map(|drain| drain.due.0.saturating_sub(served.0)),
+        ends_in_ms: withdrawal.drain.and_then(|drain| drain.ends).map(|ends| ends.0.saturating_sub(served.0)),
     }
 }
 
@@ -61,6 +62,7 @@ pub fn node_attempt_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::NodeAtte
         since_ms: attempt.started_at.unwrap_or(attempt.placed_at).0,
         hold: String::new(),
         hold_text: String::new(),
+        usage: None,
     })
 }
 
@@ -88,7 +90,7 @@ mod tests {
 
     #[test]
     fn a_node_shows_where_it_stands_and_what_is_taken() {
-        let [_, node, drained, _] = samples::nodes().try_into().unwrap();
+        let [_, node, drained, _, maintained] = samples::nodes().try_into().unwrap();
         let used = Resources { cpu_milli: 500, memory_bytes: 7 };
         let wire = node_to_wire(&node, used, 2, None, Served(80_000));
         assert_eq!(wire.status(), v1::NodeStatus::Lost);
@@ -99,5 +101,8 @@ mod tests {
         let wire = node_to_wire(&drained, used, 2, None, Served(80_000));
         let withdrawal = wire.withdrawal.unwrap();
         assert_eq!((&*withdrawal.reason, withdrawal.drain_in_ms), ("a new disk", Some(10_000)));
+        assert_eq!(withdrawal.ends_in_ms, None);
+        let withdrawal = node_to_wire(&maintained, used, 2, None, Served(90_000)).withdrawal.unwrap();
+        assert_eq!((withdrawal.drain_in_ms, withdrawal.ends_in_ms), (Some(0), Some(7_200_000)));
     }
 }

@@ -52,6 +52,19 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::DrainNode { node, wait_ms, reason } => {
             Wire::DrainNode(pb::DrainNode { node: node.to_string(), wait_ms: *wait_ms, reason: reason.to_string() })
         }
+        Command::MaintainNode { node, wait_ms, for_ms, reason } => Wire::MaintainNode(pb::MaintainNode {
+            node: node.to_string(),
+            wait_ms: *wait_ms,
+            for_ms: *for_ms,
+            reason: reason.to_string(),
+        }),
+        Command::EndDrains { drains } => {
+            let ending = |(node, ends): &(NodeName, Served)| pb::EndingDrain {
+                node: node.to_string(),
+                ends_at_served_ms: ends.0,
+            };
+            Wire::EndDrains(pb::EndDrains { drains: drains.iter().map(ending).collect() })
+        }
         Command::EvictAttempts { attempts } => {
             let attempts = attempts.iter().map(|attempt| attempt_id_to(*attempt)).collect();
             Wire::EvictAttempts(pb::EvictAttempts { attempts })
@@ -123,6 +136,17 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             node: parsed("node", &drain.node)?,
             wait_ms: drain.wait_ms,
             reason: drain.reason.into(),
+        },
+        Wire::MaintainNode(maintain) => Command::MaintainNode {
+            node: parsed("node", &maintain.node)?,
+            wait_ms: maintain.wait_ms,
+            for_ms: maintain.for_ms,
+            reason: maintain.reason.into(),
+        },
+        Wire::EndDrains(end) => Command::EndDrains {
+            drains: all(end.drains, |drain| {
+                Ok((parsed("drains.node", &drain.node)?, Served(drain.ends_at_served_ms)))
+            })?,
         },
         Wire::EvictAttempts(evict) => Command::EvictAttempts {
             attempts: all(evict.attempts, |attempt| attempt_id_from("attempts", Some(attempt)))?,

@@ -150,6 +150,7 @@ fn withdrawal_to(withdrawal: &Withdrawal) -> pb::Withdrawal {
         at_ms: withdrawal.at.0,
         reason: withdrawal.reason.to_string(),
         drain_due_served_ms: withdrawal.drain.map(|drain| drain.due.0),
+        drain_ends_served_ms: withdrawal.drain.and_then(|drain| drain.ends).map(|ends| ends.0),
     }
 }
 
@@ -158,7 +159,9 @@ fn withdrawal_from(row: pb::Withdrawal) -> Withdrawal {
         by: Principal(row.by.into()),
         at: Millis(row.at_ms),
         reason: row.reason.into(),
-        drain: row.drain_due_served_ms.map(|due| Drain { due: Served(due) }),
+        drain: row
+            .drain_due_served_ms
+            .map(|due| Drain { due: Served(due), ends: row.drain_ends_served_ms.map(Served) }),
     }
 }
 

@@ -72,7 +72,16 @@ pub(crate) fn commands() -> Vec<Command> {
             terms: join_tokens()[0].terms.clone(),
         }),
         Command::CreateJoinToken { .. } => Some(Command::RevokeJoinToken { token: join_tokens()[0].id() }),
-        Command::RevokeJoinToken { .. } => None,
+        Command::RevokeJoinToken { .. } => Some(Command::MaintainNode {
+            node: "eu-1-a".parse().unwrap(),
+            wait_ms: 600_000,
+            for_ms: 7_200_000,
+            reason: "a new disk".into(),
+        }),
+        Command::MaintainNode { .. } => {
+            Some(Command::EndDrains { drains: vec![("eu-1-a".parse().unwrap(), Served(7_290_000))] })
+        }
+        Command::EndDrains { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =

@@ -70,6 +70,9 @@ struct Drain {
     /// Let what runs there end by itself for this time, such as 10m, and move only what is left then
     #[arg(long, value_name = "TIME", value_parser = settings::timeout)]
     after: Option<Duration>,
+    /// Take work again by itself after this time, such as 2h; without it the drain lasts until 'undrain'
+    #[arg(long = "for", value_name = "TIME", value_parser = settings::timeout)]
+    lasts: Option<Duration>,
     /// Why, for whoever looks at the node
     #[arg(long, value_name = "TEXT", default_value = "")]
     reason: String,
@@ -99,16 +102,24 @@ impl Node {
 
 impl Drain {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Self { one: One { name: node }, after, reason, wait } = self;
+        let Self { one: One { name: node }, after, lasts, reason, wait } = self;
         let client = if wait { context.patient_client()? } else { context.client()? };
-        let wait_ms = after.map_or(0, |wait| u64::try_from(wait.as_millis()).unwrap_or(u64::MAX));
-        let request = v1::DrainNodeRequest { node: node.clone(), wait_ms, reason, request_id: String::new() };
-        let drained = client.drain_node(request).await;
-        let revision = known(&client, &node, drained).await?.revision;
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let (wait_ms, for_ms, request_id) = (after.map_or(0, millis), lasts.map(millis), String::new());
+        let revision = match for_ms {
+            None => {
+                let request = v1::DrainNodeRequest { node: node.clone(), wait_ms, reason, request_id };
+                known(&client, &node, client.drain_node(request).await).await?.revision
+            }
+            Some(for_ms) => {
+                let request = v1::MaintainNodeRequest { node: node.clone(), wait_ms, for_ms, reason, request_id };
+                known(&client, &node, client.maintain_node(request).await).await?.revision
+            }
+        };
         if wait {
             to_empty(context, &client, &node).await?;
         }
-        context.output.show(&NodeDrained { node, wait_ms, revision })?;
+        context.output.show(&NodeDrained { node, wait_ms, for_ms, revision })?;
         Ok(Code::Ok)
     }
 }

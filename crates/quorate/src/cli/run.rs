@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
 use quorate_client::Client;
-use quorate_proto::v1;
+use quorate_proto::{ApiError, v1};
 
 use super::reference;
 use super::stale::Stale;
@@ -74,6 +74,9 @@ struct Status {
     /// Show every attempt instead of the steps
     #[arg(long)]
     attempts: bool,
+    /// Show what every attempt uses, or has used, instead of the steps
+    #[arg(long, conflicts_with = "attempts")]
+    usage: bool,
     #[command(flatten)]
     stale: Stale,
 }
@@ -170,14 +173,19 @@ impl Status {
         let client = self.stale.client(context)?;
         let response = reference::resolve(context, &client, &self.run).await?;
         let run = response.run.clone().unwrap_or_default();
-        if self.attempts {
+        let usage = if wait::has_ended(run.state) { None } else { usage(context, &client, &run.id).await };
+        let usage = usage.unwrap_or_default();
+        if self.attempts || self.usage {
             let (attempts, revision) = all_attempts(&client, &run.id).await?;
             let attempts = attempts.into_iter().map(Into::into).collect();
-            let list = AttemptList { run: run.into(), attempts, revision };
+            let mut list = AttemptList { run: run.into(), attempts, revision, of_usage: self.usage };
+            list.take(usage.attempts);
             context.output.show_read(&list, client.staleness())?;
             return Ok(Code::Ok);
         }
-        context.output.show_read(&RunStatus::from(response), client.staleness())?;
+        let mut status = RunStatus::from(response);
+        status.take(usage.steps);
+        context.output.show_read(&status, client.staleness())?;
         if !wait::has_ended(run.state) {
             context.output.hint(&format!("ask why a task waits with 'quorate task why {} TASK'", run.id));
         }
@@ -240,6 +248,19 @@ impl Wait {
                 context.output.note(&format!("run {id} is still {state} after the timeout; it goes on"));
                 Ok(Code::WaitTimedOut)
             }
+        }
+    }
+}
+
+/// What a run's attempts use, if it can be told: what else there is to show does not depend on it.
+async fn usage(context: &Context, client: &Client, id: &str) -> Option<v1::GetUsageResponse> {
+    match client.get_usage(v1::GetUsageRequest { run: reference::by_id(id) }).await {
+        Ok(usage) => Some(usage),
+        // A replica of a version that does not know it yet.
+        Err(quorate_client::Error::Api(ApiError::Unsupported(_))) => None,
+        Err(error) => {
+            context.output.note(&format!("what its attempts use is not known: {error}"));
+            None
         }
     }
 }

@@ -110,6 +110,30 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
     }
 }
 
+fn live() -> v1::LiveUsage {
+    v1::LiveUsage {
+        cpu_us: 3_500_000,
+        cpu_milli: Some(850),
+        memory_bytes: 12 << 20,
+        memory_peak_bytes: 20 << 20,
+        read_bytes: 0,
+        written_bytes: 4096,
+        age_ms: 2_100,
+    }
+}
+
+fn usage_sum() -> v1::UsageSum {
+    v1::UsageSum {
+        attempts: 1,
+        cpu_us: 3_500_000,
+        cpu_milli: 850,
+        memory_bytes: 12 << 20,
+        read_bytes: 0,
+        written_bytes: 4096,
+        age_ms: 2_100,
+    }
+}
+
 fn resources(cpu_milli: u64, memory_bytes: u64) -> Option<v1::Resources> {
     Some(v1::Resources { cpu_milli, memory_bytes })
 }
@@ -121,7 +145,9 @@ fn run_list() {
 
 #[test]
 fn run_status() {
-    check("run_status", &RunStatus::from(get_run()));
+    let mut status = RunStatus::from(get_run());
+    status.take(vec![v1::StepUsage { task: "score".into(), usage: Some(usage_sum()) }]);
+    check("run_status", &status);
 }
 
 #[test]
@@ -131,9 +157,22 @@ fn attempt_list() {
     killed.message = "out of memory".into();
     let mut placed = attempt(2, v1::AttemptState::Assigned);
     (placed.started_at_ms, placed.ended_at_ms, placed.exit, placed.usage) = (None, None, None, None);
-    let attempts = [attempt(0, v1::AttemptState::Succeeded), killed, placed];
+    let mut runs = attempt(3, v1::AttemptState::Running);
+    (runs.ended_at_ms, runs.exit, runs.usage) = (None, None, Some(v1::UsageSummary::default()));
+    let attempts = [attempt(0, v1::AttemptState::Succeeded), killed, placed, runs];
     let attempts = attempts.into_iter().map(Into::into).collect();
-    check("attempt_list", &AttemptList { run: run().into(), attempts, revision: 57 });
+    let mut list = AttemptList { run: run().into(), attempts, revision: 57, of_usage: false };
+    let of =
+        |index| v1::AttemptUsage { task: "score".into(), index, number: 1, node: "eu-a-1".into(), usage: Some(live()) };
+    list.take(vec![of(0), of(3)]);
+    check("attempt_list", &list);
+    list.of_usage = true;
+    let text = list.human(Paint::Never);
+    let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
+    let ended = "score[0] 1 succeeded eu-a-1 1.2s - - 9Mi 4Ki 512B at its end";
+    assert_eq!(rows[1].join(" "), ended, "what it uses no more does not count");
+    assert_eq!(rows[3].join(" "), "score[2] 1 assigned eu-a-1 - - - - - - -");
+    assert_eq!(rows[4].join(" "), "score[3] 1 running eu-a-1 3.5s 850m 12Mi 20Mi 0B 4Ki 2.1s ago");
 }
 
 #[test]
@@ -467,7 +506,7 @@ fn a_demo_in_which_a_task_ran_twice_or_not_at_all_has_failed() {
 fn text_of_others_cannot_steer_a_terminal() {
     let mut evil = attempt(0, v1::AttemptState::Failed);
     evil.message = "\u{1b}[2Jgone\u{7}".into();
-    let list = AttemptList { run: run().into(), attempts: vec![evil.into()], revision: 1 };
+    let list = AttemptList { run: run().into(), attempts: vec![evil.into()], revision: 1, of_usage: false };
     let text = list.human(Paint::Never);
     assert!(!text.contains('\u{1b}') && !text.contains('\u{7}'), "{text:?}");
 }

@@ -17,6 +17,8 @@ pub(crate) struct Withdrawal {
     pub(crate) reason: String,
     /// Set when what runs there is moved elsewhere: from so many milliseconds on.
     pub(crate) drain_in_ms: Option<u64>,
+    /// Set when that ends by itself, and the node takes work again: in so many milliseconds.
+    pub(crate) ends_in_ms: Option<u64>,
 }
 
 /// One node.
@@ -68,6 +70,7 @@ impl From<v1::Node> for Node {
                 at_ms: withdrawal.at_ms,
                 reason: withdrawal.reason,
                 drain_in_ms: withdrawal.drain_in_ms,
+                ends_in_ms: withdrawal.ends_in_ms,
             }),
             join_token: (!node.join_token.is_empty()).then_some(node.join_token),
         }
@@ -100,9 +103,11 @@ impl Node {
     /// Whether its lease is live, and what is being done with it.
     pub(crate) fn standing(&self) -> String {
         let drains = self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some());
+        let ends = self.withdrawal.as_ref().and_then(|withdrawal| withdrawal.ends_in_ms);
+        let ends = ends.map_or_else(String::new, |ends| format!(" for another {}", time::span(ends)));
         match (drains, self.cordoned) {
-            (true, _) if self.attempts == 0 => format!("{}, drained", self.status),
-            (true, _) => format!("{}, draining", self.status),
+            (true, _) if self.attempts == 0 => format!("{}, drained{ends}", self.status),
+            (true, _) => format!("{}, draining{ends}", self.status),
             (false, true) => format!("{}, cordoned", self.status),
             (false, false) => self.status.clone(),
         }
@@ -173,6 +178,8 @@ pub(crate) struct NodeDrained {
     pub(crate) node: String,
     /// Attempts may end by themselves for so long.
     pub(crate) wait_ms: u64,
+    /// It takes work again after so long; none: when it is told to.
+    pub(crate) for_ms: Option<u64>,
     /// Since when.
     pub(crate) revision: u64,
 }
@@ -182,11 +189,12 @@ impl View for NodeDrained {
 
     fn human(&self, _: Paint) -> String {
         let Self { node, .. } = self;
+        let lasts = self.for_ms.map_or_else(String::new, |lasts| format!(" for {}", time::span(lasts)));
         match self.wait_ms {
-            0 => format!("Node {node} takes nothing new; what runs there is moved elsewhere"),
+            0 => format!("Node {node} takes nothing new{lasts}; what runs there is moved elsewhere"),
             wait => {
                 let wait = time::span(wait);
-                format!("Node {node} takes nothing new; what still runs there in {wait} is moved elsewhere")
+                format!("Node {node} takes nothing new{lasts}; what still runs there in {wait} is moved elsewhere")
             }
         }
     }

@@ -9,6 +9,7 @@ use super::attempt::attempt_word;
 use super::node::Node;
 use super::table::{Rows, entry, faint, state, word};
 use super::task::task_name;
+use super::usage::{Usage, UsageSum, or_dash};
 use super::{Paint, View, plain, time};
 
 /// Characters of a bar between its brackets.
@@ -31,6 +32,8 @@ pub(crate) struct NodeAttempt {
     /// A word, or none when it is about to be moved, or would be.
     hold: Option<String>,
     hold_text: String,
+    /// What it uses now, if that is known.
+    usage: Option<Usage>,
     #[serde(skip)]
     is_array: bool,
 }
@@ -53,6 +56,7 @@ impl From<v1::NodeAttempt> for NodeAttempt {
             since_ms: attempt.since_ms,
             hold: (!attempt.hold.is_empty()).then(|| attempt.hold.to_lowercase()),
             hold_text: attempt.hold_text,
+            usage: attempt.usage.map(Into::into),
             is_array: attempt.count > 1,
         }
     }
@@ -76,6 +80,8 @@ pub(crate) struct NodeStatus {
     /// By run, task and index; `attempts` counts those that are left out, too.
     on_node: Vec<NodeAttempt>,
     revision: u64,
+    /// What runs on it uses together, as far as it is known.
+    usage: Option<UsageSum>,
 }
 
 impl From<v1::GetNodeResponse> for NodeStatus {
@@ -86,6 +92,7 @@ impl From<v1::GetNodeResponse> for NodeStatus {
             forget_in_ms: response.forget_in_ms,
             on_node: response.attempts.into_iter().map(Into::into).collect(),
             revision: response.revision,
+            usage: response.usage.map(Into::into),
         }
     }
 }
@@ -135,6 +142,9 @@ impl View for NodeStatus {
             if let Some(rest) = withdrawal.drain_in_ms.filter(|rest| *rest > 0) {
                 line("Moves", format!("in {}: until then attempts may end by themselves", time::span(rest)));
             }
+            if let Some(rest) = withdrawal.ends_in_ms {
+                line("Until", format!("in {} it takes work again by itself", time::span(rest)));
+            }
         }
         let heard =
             node.heard_ms_ago.map_or("not heard by this leader".into(), |ago| format!("heard {} ago", time::span(ago)));
@@ -161,12 +171,18 @@ impl View for NodeStatus {
         line("CPU", bar(time::cores, node.used_cpu_milli, node.cpu_milli));
         line("Memory", bar(time::bytes, node.used_memory_bytes, node.memory_bytes));
         line("Attempts", node.attempts.to_string());
+        if let Some(usage) = &self.usage {
+            line("Usage", usage.words(node.attempts.into()));
+        }
         if self.on_node.is_empty() {
             return text;
         }
         let last = if self.is_draining() { "WAITS FOR" } else { "IF DRAINED" };
-        let mut rows =
-            Rows::new(paint, &["RUN", "TASK", "ATTEMPT", "STATE", "SINCE", "PROMISE", "CPU", "MEMORY", last]);
+        let heads = [
+            "RUN", "TASK", "ATTEMPT", "STATE", "SINCE", "PROMISE", "CPU", "CPU USED", "MEMORY", "MEM USED", "HEARD",
+            last,
+        ];
+        let mut rows = Rows::new(paint, &heads);
         for attempt in &self.on_node {
             rows.row(vec![
                 entry(&attempt.run_id),
@@ -176,7 +192,10 @@ impl View for NodeStatus {
                 faint(time::instant(attempt.since_ms)),
                 entry(&attempt.on_node_loss),
                 entry(time::cores(attempt.cpu_milli)),
+                entry(or_dash(attempt.usage.as_ref().and_then(|usage| usage.cpu_milli), time::cores)),
                 entry(time::bytes(attempt.memory_bytes)),
+                entry(or_dash(attempt.usage.as_ref(), |usage| time::bytes(usage.memory_bytes))),
+                faint(or_dash(attempt.usage.as_ref(), |usage| format!("{} ago", time::span(usage.age_ms)))),
                 entry(if attempt.hold.is_none() { "moved" } else { &attempt.hold_text }),
             ]);
         }

@@ -4,6 +4,7 @@ use quorate_proto::v1;
 use serde::Serialize;
 
 use super::table::{Rows, entry, faint, state, word};
+use super::usage::UsageSum;
 use super::{Paint, View, time};
 
 /// How many tasks stand where.
@@ -155,6 +156,8 @@ pub(crate) struct Step {
     count: u32,
     needs: Vec<String>,
     tasks: Counts,
+    /// What those of its attempts use that run, as far as it is known.
+    usage: Option<UsageSum>,
 }
 
 /// `run status`, and the last word of `run wait` and `job run --wait`.
@@ -182,6 +185,7 @@ impl From<v1::GetRunResponse> for RunStatus {
             count: step.count,
             needs: step.needs,
             tasks: step.counts.unwrap_or_default().into(),
+            usage: None,
         };
         Self {
             run: response.run.unwrap_or_default().into(),
@@ -189,6 +193,21 @@ impl From<v1::GetRunResponse> for RunStatus {
             revision: response.revision,
             annotations: response.annotations.into_iter().map(Into::into).collect(),
         }
+    }
+}
+
+impl RunStatus {
+    /// Takes in what is known of what runs.
+    pub(crate) fn take(&mut self, usages: Vec<v1::StepUsage>) {
+        for v1::StepUsage { task, usage } in usages {
+            if let Some(step) = self.steps.iter_mut().find(|step| step.task == task) {
+                step.usage = usage.map(Into::into);
+            }
+        }
+    }
+
+    fn usage(&self) -> Option<UsageSum> {
+        self.steps.iter().filter_map(|step| step.usage.clone()).reduce(|sum, one| sum.and(&one))
     }
 }
 
@@ -214,6 +233,10 @@ impl View for RunStatus {
         if let Some(ended) = run.ended_at_ms {
             let took = time::between(Some(run.submitted_at_ms), Some(ended));
             text += &format!("Ended      {} (took {took})\n", time::instant(ended));
+        }
+        if let Some(usage) = self.usage() {
+            let running = u64::from(run.tasks.running).max(usage.attempts.into());
+            text += &format!("Usage      {}\n", usage.words(running));
         }
         let mut rows = Rows::new(paint, &["TASK", "COUNT", "STATE", "NEEDS"]);
         for step in &self.steps {

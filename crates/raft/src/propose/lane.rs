@@ -40,6 +40,7 @@ impl Lane {
             | Command::FinishRun { .. }
             | Command::CommitPlan { .. }
             | Command::EvictAttempts { .. }
+            | Command::EndDrains { .. }
             | Command::RegisterNode(_)
             | Command::AdmitNode { .. }
             | Command::ExpireLeases { .. }
@@ -54,6 +55,7 @@ impl Lane {
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }
+            | Command::MaintainNode { .. }
             | Command::ForgetNode { .. } => Self::Cancels,
             Command::SubmitJob { .. }
             | Command::AnnotateRun { .. }

@@ -83,8 +83,8 @@ pub(crate) enum Act {
     Resize { cpu: u16 },
     /// Another agent claims its name, from a cluster of its own.
     Intrude,
-    /// An operator drains it; what runs there may go on for so long, in milliseconds.
-    Drain { wait_ms: u16 },
+    /// An operator drains it; what runs there may go on for so long, in milliseconds, and with an end so long after that.
+    Drain { wait_ms: u16, rest_ms: Option<u16> },
     /// An operator lets it take work again.
     Undrain,
 }
@@ -156,7 +156,10 @@ fn step() -> impl Strategy<Value = Step> {
             },
         },
         212..236 => Step::Tell { node: a, twice: b % 8 == 0, forged: b % 8 == 1 },
-        236..242 => Step::Node { node: a, act: Act::Drain { wait_ms: u16::from(b) / 128 * u16::from(c) * 16 } },
+        236..242 => {
+            let (wait_ms, rest_ms) = (u16::from(b) / 128 * u16::from(c) * 16, u16::from(b) * 64 + 1);
+            Step::Node { node: a, act: Act::Drain { wait_ms, rest_ms: (c % 2 == 1).then_some(rest_ms) } }
+        }
         242..246 => Step::Node { node: a, act: Act::Undrain },
         246..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
     })

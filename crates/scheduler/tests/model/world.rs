@@ -283,9 +283,13 @@ impl World {
                     assert!(self.state.nodes().all(|node| node.uuid != INTRUDER), "a name was taken from its holder");
                 }
             }
-            Act::Drain { wait_ms } => {
+            Act::Drain { wait_ms, rest_ms } => {
                 let node = self.ground.agents[at].name.clone();
-                let command = Command::DrainNode { node, wait_ms: wait_ms.into(), reason: "a new disk".into() };
+                let (wait_ms, reason) = (u64::from(wait_ms), "a new disk".into());
+                let command = match rest_ms.map(|rest_ms| wait_ms + u64::from(rest_ms)) {
+                    None => Command::DrainNode { node, wait_ms, reason },
+                    Some(for_ms) => Command::MaintainNode { node, wait_ms, for_ms, reason },
+                };
                 self.commit(vec![(Origin::Client, None, command)]);
             }
             Act::Undrain => self.undrain(at),

@@ -130,6 +130,23 @@ fn before_it_is_due_attempts_may_end_by_themselves() {
 }
 
 #[test]
+fn a_drain_for_a_time_ends_by_itself_and_what_is_left_stays() {
+    let mut world = full("task x 1000m 1Gi\n task y 1000m 1Gi", "16000m");
+    world.maintain("a", 30_000, 60_000);
+    let early = world.step("drain");
+    assert_eq!((moved(&world, &early), early.wake_at), (vec![], Some(world.served.plus(30_000))));
+    world.pass(30_000);
+    let begun = world.step("drain");
+    assert_eq!((moved(&world, &begun).len(), begun.wake_at), (2, Some(world.served.plus(30_000))));
+    world.pass(30_000);
+    let ends = world.get("a").drain().unwrap().ends.unwrap();
+    let over = world.drive("drain");
+    assert_eq!(over.commands, [Command::EndDrains { drains: vec![(world.get("a").name.clone(), ends)] }]);
+    assert!(!world.get("a").cordoned && world.get("a").withdrawal.is_none());
+    assert_eq!(world.step("drain").commands, [], "and once");
+}
+
+#[test]
 fn what_no_other_node_could_hold_goes_on() {
     let mut world = full("task x 8000m 1Gi\n task y 1000m 1Gi", "4000m");
     assert_eq!(drive(&mut world), ["j/y[0]"]);

@@ -218,6 +218,14 @@ impl World {
         self.apply(Command::DrainNode { node: node_name(name), wait_ms, reason: "".into() });
     }
 
+    /// Drains a node from `wait_ms` on, for `for_ms`.
+    pub(crate) fn maintain(&mut self, name: &str, wait_ms: u64, for_ms: u64) {
+        for feature in [Feature::NodeDrain, Feature::NodeMaintenance] {
+            self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
+        }
+        self.apply(Command::MaintainNode { node: node_name(name), wait_ms, for_ms, reason: "".into() });
+    }
+
     /// Runs a task on a node.
     pub(crate) fn occupy(&mut self, node: &str, resources: Resources) {
         let mut spec = job(&format!("used-{}", self.runs), &[]);

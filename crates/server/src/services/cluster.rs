@@ -45,6 +45,13 @@ impl v1::cluster_server::Cluster for ClusterService {
         self.0.answer("DrainNode", nodes::drain(&self.0, request)).await
     }
 
+    async fn maintain_node(
+        &self,
+        request: Request<v1::MaintainNodeRequest>,
+    ) -> Result<Response<v1::MaintainNodeResponse>, Status> {
+        self.0.answer("MaintainNode", nodes::maintain(&self.0, request)).await
+    }
+
     async fn forget_node(
         &self,
         request: Request<v1::ForgetNodeRequest>,

@@ -6,7 +6,7 @@ use quorate_proto::convert::node::{node_attempt_to_wire, node_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_scheduler::drain::holds;
-use quorate_state::{Command, Node, NodeName, Reply, Revision, State};
+use quorate_state::{Command, Node, NodeName, Reply, Revision, Served, State};
 use tonic::Request;
 
 use super::page::{Cursor, Pages};
@@ -14,6 +14,7 @@ use super::{name, refs, request_key};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Core;
 use crate::reading::Reading;
+use crate::usages::sum;
 
 /// Attempts in one answer about a node.
 const NODE_ATTEMPTS_MAX: usize = 1_000;
@@ -30,7 +31,8 @@ pub(super) async fn list(
     let after = pages.after.as_ref().map(|cursor| cursor.part::<NodeName>(0)).transpose()?;
     let rest = view.nodes().filter(|node| after.as_ref().is_none_or(|after| node.name > *after));
     let (page, next_page_token) = pages.take(rest, |node| Cursor::from([node.name.to_string()]));
-    let nodes = page.into_iter().map(|node| to_wire(reading.core(), &view, node));
+    let now = reading.log_now(&view)?;
+    let nodes = page.into_iter().map(|node| to_wire(reading.core(), &view, node, now.served));
     Ok(v1::ListNodesResponse { nodes: nodes.collect(), next_page_token, revision: view.revision().0 })
 }
 
@@ -45,21 +47,24 @@ pub(super) async fn get(
     let now = reading.log_now(&view)?;
     let core = reading.core();
     let observed = core.liveness.observe(&view, now.served);
+    let usages = core.sessions.usages.of_node(&view, &node.name, core.seams.clock.boot());
     let mut holds: BTreeMap<_, _> = holds(&view, &observed, now, node).into_iter().collect();
     let attempts = view.attempts_on(&node.name).take(NODE_ATTEMPTS_MAX).filter_map(|attempt| {
         let hold = holds.remove(&attempt.id).flatten();
         Some(v1::NodeAttempt {
             hold: hold.map(|hold| hold.as_str().to_owned()).unwrap_or_default(),
             hold_text: hold.map(|hold| hold.to_string()).unwrap_or_default(),
+            usage: usages.get(&attempt.id).copied(),
             ..node_attempt_to_wire(attempt, view.run(attempt.id.task.run)?)?
         })
     });
     Ok(v1::GetNodeResponse {
         attempts: attempts.collect(),
-        node: Some(to_wire(core, &view, node)),
+        node: Some(to_wire(core, &view, node, now.served)),
         lease_ms: node.lease.server_ms,
         forget_in_ms: view.ended_on(node).map(|ended| ended.0.saturating_sub(now.served.0)),
         revision: view.revision().0,
+        usage: sum(usages.values()),
     })
 }
 
@@ -87,6 +92,20 @@ pub(super) async fn drain(
     Ok(v1::DrainNodeResponse { revision })
 }
 
+pub(super) async fn maintain(
+    core: &Core,
+    request: Request<v1::MaintainNodeRequest>,
+) -> Result<v1::MaintainNodeResponse, ApiError> {
+    let v1::MaintainNodeRequest { node, wait_ms, for_ms, reason, request_id } = request.get_ref();
+    let times = [wait_ms.to_be_bytes(), for_ms.to_be_bytes()].concat();
+    let body = [&times[..], node.as_bytes(), &[0], reason.as_bytes()].concat();
+    let change = Change { method: "MaintainNode", node, request_id, body: &body };
+    let (wait_ms, for_ms, reason) = (*wait_ms, *for_ms, reason.as_str().into());
+    let command = |node| Command::MaintainNode { node, wait_ms, for_ms, reason };
+    let revision = change.propose(core, &request, command).await?.0;
+    Ok(v1::MaintainNodeResponse { revision })
+}
+
 pub(super) async fn forget(
     core: &Core,
     request: Request<v1::ForgetNodeRequest>,
@@ -102,9 +121,10 @@ pub(super) fn attempts_on(view: &State, node: &Node) -> u32 {
     u32::try_from(view.attempts_count_on(&node.name)).unwrap_or(u32::MAX)
 }
 
-fn to_wire(core: &Core, view: &State, node: &Node) -> v1::Node {
+/// `served` is the log's time now: on a quiet cluster the view's is old.
+fn to_wire(core: &Core, view: &State, node: &Node, served: Served) -> v1::Node {
     let heard = core.liveness.heard_ms_ago(node);
-    node_to_wire(node, view.used_on(&node.name), attempts_on(view, node), heard, view.meta().served)
+    node_to_wire(node, view.used_on(&node.name), attempts_on(view, node), heard, served)
 }
 
 /// What an operator asks about a node.

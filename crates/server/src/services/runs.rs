@@ -1,4 +1,5 @@
-//! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits.
+//! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits. What they use is in
+//! `usage`.
 
 use quorate_planted::Bug;
 use quorate_proto::convert::run::{
@@ -15,7 +16,7 @@ use tonic::{Request, Response, Status};
 
 use super::explain::wait_reason;
 use super::page::{Cursor, Pages};
-use super::{logs, name, optional_name, refs, request_key, violation};
+use super::{logs, name, optional_name, refs, request_key, usage, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -77,6 +78,11 @@ impl v1::runs_server::Runs for RunsService {
 
     async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
         self.0.answer("ReadLogs", logs::open(&self.0, request)).await
+    }
+
+    async fn get_usage(&self, request: Request<v1::GetUsageRequest>) -> Result<Response<v1::GetUsageResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetUsage", usage::get(&reading, request)).await
     }
 
     async fn explain_task(

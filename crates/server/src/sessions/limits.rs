@@ -12,6 +12,8 @@ const LABELS_MAX: usize = 128;
 const TEXT_BYTES_MAX: usize = 256;
 /// Reports in one message.
 const REPORTS_PER_MESSAGE_MAX: usize = 4_096;
+/// Reports of what attempts use in one message.
+const USAGES_PER_MESSAGE_MAX: usize = 1_024;
 /// Bytes of the words in a report; more are cut off.
 const REPORT_WORDS_BYTES_MAX: usize = 1_024;
 
@@ -46,6 +48,12 @@ pub(super) fn bound_reports(reports: &mut v1::Reports) -> Result<(), ApiError> {
     none(too_many("reports", count, "REPORTS_PER_MESSAGE_MAX", REPORTS_PER_MESSAGE_MAX).into_iter().collect())?;
     reports.reports.iter_mut().for_each(|report| cut(&mut report.message));
     Ok(())
+}
+
+/// Refuses a message that says of too many attempts what they use.
+pub(super) fn check_usages(usages: &v1::UsageReports) -> Result<(), ApiError> {
+    let count = usages.reports.len();
+    none(too_many("reports", count, "USAGES_PER_MESSAGE_MAX", USAGES_PER_MESSAGE_MAX).into_iter().collect())
 }
 
 fn too_many(field: &str, count: usize, limit: &str, max: usize) -> Option<Violation> {
@@ -121,5 +129,14 @@ mod tests {
         reports.reports.push(v1::AttemptReport::default());
         let Err(ApiError::Invalid(found)) = bound_reports(&mut reports) else { panic!("one too many") };
         assert!(found[0].message.contains("REPORTS_PER_MESSAGE_MAX"), "{found:?}");
+    }
+
+    #[test]
+    fn usage_is_taken_up_to_its_limit() {
+        let mut usages = v1::UsageReports { reports: vec![v1::UsageReport::default(); USAGES_PER_MESSAGE_MAX] };
+        check_usages(&usages).unwrap();
+        usages.reports.push(v1::UsageReport::default());
+        let Err(ApiError::Invalid(found)) = check_usages(&usages) else { panic!("one too many") };
+        assert!(found[0].message.contains("USAGES_PER_MESSAGE_MAX"), "{found:?}");
     }
 }

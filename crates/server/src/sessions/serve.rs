@@ -22,13 +22,14 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::limits::{bound_reports, check_hello};
+use super::limits::{bound_reports, check_hello, check_usages};
 use super::reports::{BATCHES_WAITING_MAX, propose_reports};
 use super::speaker::{Outbound, SEND_DEADLINE, Speaker};
 use super::{Order, Place};
 use crate::auth::speaks_for;
 use crate::core::Core;
 use crate::liveness::{Renewal, SessionId};
+use crate::usages;
 
 /// The first message comes within this.
 const HELLO_DEADLINE: Duration = Duration::from_secs(5);
@@ -91,7 +92,7 @@ where
     let (acks, acked) = mpsc::channel(BATCHES_WAITING_MAX);
     let reporting = propose_reports(core, &principal, &admitted, waiting, acks);
     let speaker = Speaker::new(node, *epoch, out);
-    speaker.welcome(&core.replica.view(), *lease).await?;
+    speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count())).await?;
     let id = *session;
     let mut session = Session { core, node, id, speaker, reads: BTreeMap::new(), next_read: 0 };
     let end = tokio::select! {
@@ -271,6 +272,12 @@ impl Session<'_> {
             Some(Message::Reports(mut reports)) => {
                 bound_reports(&mut reports)?;
                 room.send(reports);
+                Ok(())
+            }
+            Some(Message::Usage(usage)) => {
+                check_usages(&usage)?;
+                let (view, now) = (self.core.replica.view(), self.core.seams.clock.boot());
+                self.core.sessions.usages.take(&view, self.node, usage.reports, now);
                 Ok(())
             }
             Some(Message::LogChunk(chunk)) => {

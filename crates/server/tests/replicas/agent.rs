@@ -16,6 +16,8 @@ pub(crate) struct Agent {
     down: Streaming<v1::ServerMessage>,
     /// The lease granted.
     pub(crate) epoch: u64,
+    /// How often it is asked what attempts use.
+    pub(crate) usage_every_ms: u64,
     sequence: u64,
 }
 
@@ -41,9 +43,11 @@ impl Agent {
         let (up, messages) = mpsc::channel(64);
         up.send(v1::AgentMessage { message: Some(Up::Hello(hello)) }).await.unwrap();
         let down = client.session(ReceiverStream::new(messages)).await?.into_inner();
-        let mut agent = Self { up, down, epoch: 0, sequence: 0 };
+        let mut agent = Self { up, down, epoch: 0, usage_every_ms: 0, sequence: 0 };
         match agent.next().await? {
-            v1::ServerMessage { message: Some(Down::Welcome(welcome)), .. } => agent.epoch = welcome.epoch,
+            v1::ServerMessage { message: Some(Down::Welcome(welcome)), .. } => {
+                (agent.epoch, agent.usage_every_ms) = (welcome.epoch, welcome.usage_every_ms);
+            }
             other => panic!("a session begins with a welcome, not with {other:?}"),
         }
         Ok(agent)

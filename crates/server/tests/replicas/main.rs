@@ -16,6 +16,7 @@ mod reads;
 mod requests;
 mod sessions;
 mod space;
+mod usage;
 mod watches;
 
 mod startup;

@@ -4,16 +4,25 @@ use std::sync::Arc;
 
 use super::overlay::Overlay;
 use crate::{
-    Attempt, AttemptId, Change, Drain, Event, Node, NodeName, Principal, Rejection, Reply, StopReason, Violation,
-    Withdrawal, evictable,
+    Attempt, AttemptId, Change, Drain, Event, Node, NodeName, Principal, Rejection, Reply, Served, StopReason,
+    Violation, Withdrawal, evictable,
 };
+
+/// How long a drain takes.
+#[derive(Clone, Copy)]
+pub(super) struct Time {
+    /// So long attempts may end by themselves.
+    pub(super) wait_ms: u64,
+    /// So long it lasts; none: until somebody ends it.
+    pub(super) for_ms: Option<u64>,
+}
 
 /// From now on the node takes nothing; which attempts are stopped when is up to the drain controller.
 pub(super) fn begin(
     overlay: &mut Overlay,
     by: &Principal,
     name: &NodeName,
-    wait_ms: u64,
+    time: Time,
     reason: &Arc<str>,
 ) -> Result<Reply, Rejection> {
     let settings = overlay.settings()?;
@@ -22,8 +31,14 @@ pub(super) fn begin(
         let message = format!("has {bytes} bytes, annotation_value_bytes_max is {bytes_max}");
         return Err(Rejection::Invalid(vec![Violation { field: "reason".into(), message }]));
     }
+    let Time { wait_ms, for_ms } = time;
+    if for_ms.is_some_and(|for_ms| for_ms <= wait_ms) {
+        let message = format!("is not longer than the {wait_ms} ms for which attempts may end by themselves");
+        return Err(Rejection::Invalid(vec![Violation { field: "for_ms".into(), message }]));
+    }
     let node = overlay.state().node(name).cloned().ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
-    let drain = Drain { due: overlay.served().plus(wait_ms) };
+    let served = overlay.served();
+    let drain = Drain { due: served.plus(wait_ms), ends: for_ms.map(|for_ms| served.plus(for_ms)) };
     let withdrawal = Withdrawal { by: by.clone(), at: overlay.now(), reason: reason.clone(), drain: Some(drain) };
     let withdrawal = Some(Arc::new(withdrawal));
     overlay.put(Change::Node(Arc::new(Node { cordoned: true, withdrawal, ..(*node).clone() })));
@@ -31,6 +46,23 @@ pub(super) fn begin(
         overlay.emit(Event::NodeCordoned { node: name.clone(), cordoned: true });
     }
     Ok(Reply::Done)
+}
+
+/// Nodes whose drain ends at these instants take work again, if those have passed. What was said since counts more:
+/// a drain that ends at another instant, or not at all, goes on.
+pub(super) fn end(overlay: &mut Overlay, drains: &[(NodeName, Served)]) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let mut ended = 0_u32;
+    for (name, ends) in drains {
+        let Some(node) = overlay.state().node(name).cloned() else { continue };
+        let is_its = node.drain().is_some_and(|drain| drain.ends == Some(*ends));
+        if is_its && *ends <= overlay.served() {
+            overlay.put(Change::Node(Arc::new(Node { cordoned: false, withdrawal: None, ..(*node).clone() })));
+            overlay.emit(Event::NodeCordoned { node: name.clone(), cordoned: false });
+            ended = ended.saturating_add(1);
+        }
+    }
+    Ok(Reply::Counted(ended))
 }
 
 /// Asks attempts to stop. One that has ended, or whose node takes work again, is passed over.

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_state::{
     Command, Digest, Epoch, Feature, JoinTerms, JoinTokenId, NodeAdmission, NodeName, NodeStatus, OnNodeLoss,
-    Registration, Reply, State, StopReason, Uuid,
+    Registration, Reply, Served, State, StopReason, Uuid,
 };
 
 use crate::World;
@@ -18,6 +18,35 @@ impl World {
         if may {
             let row = self.state.node(node).unwrap();
             assert!(row.cordoned && row.drain().is_some() && self.state.draining().any(|found| found == row));
+        }
+    }
+
+    pub(super) fn maintain(&mut self, node: &NodeName, wait_ms: u64, for_ms: u64) {
+        let has = |feature| self.state.has_feature(feature);
+        let may = has(Feature::NodeDrain) && has(Feature::NodeMaintenance) && self.state.node(node).is_some();
+        let may = may && wait_ms < for_ms;
+        let command = Command::MaintainNode { node: node.clone(), wait_ms, for_ms, reason: "why".into() };
+        let result = self.run(None, command);
+        assert_eq!(result.is_ok(), may, "{result:?}");
+        if may {
+            let drain = self.state.node(node).unwrap().drain().unwrap();
+            assert!(drain.ends.is_some_and(|ends| drain.due < ends));
+        }
+    }
+
+    /// Those that have an end; `early`: as if it were sooner than it is.
+    pub(super) fn end_drains(&mut self, early: bool) {
+        let before = self.state.clone();
+        let ending = before.nodes().filter_map(|node| Some((node.name.clone(), node.drain()?.ends?)));
+        let drains = ending.map(|(name, ends)| (name, if early { Served(ends.0.saturating_sub(1)) } else { ends }));
+        let drains: Vec<(NodeName, Served)> = drains.collect();
+        let result = self.run(None, Command::EndDrains { drains });
+        assert_eq!(result.is_ok(), before.has_feature(Feature::NodeMaintenance), "{result:?}");
+        let served = self.state.meta().served;
+        for node in before.nodes() {
+            let is_over = node.drain().and_then(|drain| drain.ends).is_some_and(|ends| ends <= served);
+            let drains = self.state.node(&node.name).unwrap().drain();
+            assert_eq!(drains, node.drain().filter(|_| early || !is_over), "node {}", node.name);
         }
     }
 

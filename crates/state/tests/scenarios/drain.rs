@@ -2,7 +2,8 @@
 
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptState, Command, Exit, FailReason, Feature, Infeasible, NodeName, OnNodeLoss,
-    Principal, Rejection, Reply, ReportOutcome, RunId, Stays, StopReason, TaskId, TaskSpec, TaskState, Wait, evictable,
+    Principal, Rejection, Reply, ReportOutcome, RunId, Served, Stays, StopReason, TaskId, TaskSpec, TaskState, Wait,
+    evictable,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -13,6 +14,10 @@ fn name(node: &str) -> NodeName {
 
 fn drain(node: &str, wait_ms: u64) -> Command {
     Command::DrainNode { node: name(node), wait_ms, reason: "a new disk".into() }
+}
+
+fn maintain(node: &str, wait_ms: u64, for_ms: u64) -> Command {
+    Command::MaintainNode { node: name(node), wait_ms, for_ms, reason: "a new disk".into() }
 }
 
 fn cordon(node: &str, cordoned: bool) -> Command {
@@ -116,6 +121,38 @@ fn who_drains_why_and_from_when_is_kept_until_the_node_takes_work_again() {
     assert_eq!(withdrawal(&cluster).unwrap().drain.unwrap().due, cluster.state.meta().served, "the last word counts");
     cluster.run(cordon("n", false)).unwrap();
     assert_eq!((withdrawal(&cluster), cluster.state.draining().count()), (None, 0));
+}
+
+#[test]
+fn a_drain_for_a_time_ends_at_its_instant_and_no_sooner() {
+    let mut cluster = cluster(&[OnNodeLoss::AtLeastOnce]);
+    let node = |cluster: &Cluster| cluster.state.node(&name("n")).unwrap().clone();
+    cluster.run(maintain("n", 1_000, 5_000)).unwrap();
+    let ends = node(&cluster).drain().unwrap().ends.unwrap();
+    assert_eq!(ends, cluster.state.meta().served.plus(5_000));
+    let end = |ends: Served| Command::EndDrains { drains: vec![(name("n"), ends), (name("x"), ends)] };
+    cluster.pass(4_000);
+    assert_eq!(cluster.run(end(ends)), Ok(Reply::Counted(0)), "its instant has not come");
+    assert_eq!(cluster.run(evict(id(0))), Ok(Reply::Counted(1)), "it is a drain like any other");
+    cluster.pass(1_000);
+    assert_eq!(cluster.run(end(Served(ends.0 - 1))), Ok(Reply::Counted(0)), "it ends at another one");
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    assert_eq!(cluster.run(end(ends)), Ok(Reply::Counted(1)));
+    assert!(!node(&cluster).cordoned && node(&cluster).withdrawal.is_none());
+    assert_eq!(cluster.run(end(ends)), Ok(Reply::Counted(0)));
+
+    cluster.run(maintain("n", 0, 5_000)).unwrap();
+    let ends = node(&cluster).drain().unwrap().ends.unwrap();
+    cluster.run(drain("n", 0)).unwrap();
+    cluster.pass(5_000);
+    assert_eq!(cluster.run(end(ends)), Ok(Reply::Counted(0)), "the last word counts: it lasts");
+    let Err(Rejection::Invalid(violations)) = cluster.run(maintain("n", 5_000, 5_000)) else {
+        panic!("no time is left")
+    };
+    assert_eq!(violations[0].field, "for_ms");
+    cluster.run(maintain("n", 0, 5_000)).unwrap();
+    cluster.run(cordon("n", false)).unwrap();
+    assert_eq!(node(&cluster).withdrawal, None, "it may be ended early");
 }
 
 #[test]

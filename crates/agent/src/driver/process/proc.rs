@@ -13,7 +13,12 @@ pub(super) struct Stat {
     pub(super) group: u32,
     /// When it began, in ticks since boot: with its number, its identity.
     pub(super) ticks: u64,
+    /// CPU time of it and of the children it waited for, in microseconds.
+    pub(super) cpu_us: u64,
 }
+
+/// Microseconds in a tick, as `/proc` counts them.
+const TICK_US: u64 = 10_000;
 
 impl Stat {
     /// True while it can still run.
@@ -31,11 +36,13 @@ pub(super) fn stat(pid: u32) -> Option<Stat> {
 fn parse(text: &[u8]) -> Option<Stat> {
     let after = text.iter().rposition(|byte| *byte == b')')? + 1;
     let fields: Vec<&str> = std::str::from_utf8(&text[after..]).ok()?.split_ascii_whitespace().collect();
+    let spent = fields.get(11..15)?.iter().filter_map(|ticks| ticks.parse::<u64>().ok());
     Some(Stat {
         state: *fields.first()?.as_bytes().first()?,
         parent: fields.get(1)?.parse().ok()?,
         group: fields.get(2)?.parse().ok()?,
         ticks: fields.get(19)?.parse().ok()?,
+        cpu_us: spent.fold(0, u64::saturating_add).saturating_mul(TICK_US),
     })
 }
 
@@ -65,6 +72,16 @@ pub(super) fn io(pid: u32) -> Option<(u64, u64)> {
     Some((field("read_bytes:")?, field("write_bytes:")?))
 }
 
+/// Bytes of memory that a process holds, shared ones included: now, and at the most so far.
+pub(super) fn memory(pid: u32) -> Option<(u64, u64)> {
+    let text = std::fs::read_to_string(format!("/proc/{pid}/status")).ok()?;
+    let field = |name: &str| {
+        let line = text.lines().find_map(|line| line.strip_prefix(name))?;
+        Some(line.trim().strip_suffix("kB")?.trim().parse::<u64>().ok()?.saturating_mul(1_024))
+    };
+    Some((field("VmRSS:")?, field("VmHWM:")?))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -72,7 +89,7 @@ mod tests {
     #[test]
     fn a_name_with_spaces_and_parentheses_does_not_shift_the_fields() {
         let line = b"42 (a) S (b)) R 1 42 42 0 -1 4194304 1 2 3 4 5 6 7 8 20 0 1 0 9876 1 2 3\n";
-        assert_eq!(parse(line), Some(Stat { state: b'R', parent: 1, group: 42, ticks: 9_876 }));
+        assert_eq!(parse(line), Some(Stat { state: b'R', parent: 1, group: 42, ticks: 9_876, cpu_us: 260_000 }));
     }
 
     #[test]
@@ -81,6 +98,9 @@ mod tests {
         assert!(stat(own).unwrap().lives());
         assert!(pids().contains(&own));
         assert!(io(own).is_some());
+        let (now, most) = memory(own).unwrap();
+        assert!(0 < now && now <= most);
+        assert_eq!(memory(u32::MAX), None);
         assert_eq!(stat(u32::MAX), None);
     }
 }

@@ -11,6 +11,7 @@ use rustix::io::Errno;
 use rustix::process::{Pid, PidfdFlags, Signal, kill_process, pidfd_open, pidfd_send_signal};
 use tokio::io::unix::AsyncFd;
 
+use super::gauge::Gauge;
 use super::records::Record;
 use super::shim::{self, Begun, Ended, OnExit};
 use super::{pause, proc, recover, sys};
@@ -53,6 +54,7 @@ pub(super) struct Process {
     record: Arc<Record>,
     /// All of its processes, if there is such a thing here.
     cell: Option<Cell>,
+    gauge: Arc<Gauge>,
     on_exit: OnExit,
     files: Files,
     ended: bool,
@@ -92,7 +94,14 @@ impl Process {
             tracing::error!(?attempt, %error, "an attempt cannot be watched");
             orphaned = true;
         }
-        Self { attempt, begun, shim: watched.ok().flatten(), record, cell, on_exit, files, ended: false, orphaned }
+        let shim = watched.ok().flatten();
+        let gauge = Arc::new(Gauge::new(begun.pid, begun.ticks, cell.as_ref().map(Cell::dial)));
+        Self { attempt, begun, shim, record, cell, gauge, on_exit, files, ended: false, orphaned }
+    }
+
+    /// Measures it for as long as this is kept.
+    pub(super) fn gauge(&self) -> &Arc<Gauge> {
+        &self.gauge
     }
 
     /// The first process has ended, whether or not that was noticed yet.
@@ -142,6 +151,7 @@ impl Process {
     /// What is to be said of its end beside its exit.
     fn ending(&self, ended: &Ended) -> Ending {
         let (exit, mut usage) = (ended.exit(), ended.usage());
+        usage.memory_peak_bytes = usage.memory_peak_bytes.max(self.gauge.memory_peak_bytes());
         let told = Ending { exit, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
         let Some(cell) = &self.cell else { return Ending { usage, ..told } };
         usage.cpu_us = usage.cpu_us.max(cell.cpu_us());

@@ -37,6 +37,7 @@ fn node() -> v1::Node {
             at_ms: 1_700_000_000_000,
             reason: "a new disk".into(),
             drain_in_ms: Some(600_000),
+            ends_in_ms: Some(7_200_000),
         }),
         join_token: "00010203040506ab".into(),
     }
@@ -48,7 +49,7 @@ fn node_list() {
     check("node_list", &list);
     assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd"));
     check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
-    check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, revision: 58 });
+    check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, for_ms: Some(7_200_000), revision: 58 });
     check("node_forgotten", &NodeForgotten { node: "n".into(), revision: 58 });
 }
 
@@ -68,6 +69,7 @@ fn node_status() {
         since_ms: 1_700_000_000_000,
         hold: hold.into(),
         hold_text: text.into(),
+        usage: (index == 0).then(super::live),
     };
     let response = v1::GetNodeResponse {
         node: Some(node()),
@@ -75,14 +77,16 @@ fn node_status() {
         lease_ms: 15_000,
         forget_in_ms: None,
         revision: 57,
+        usage: Some(super::usage_sum()),
     };
     let status = NodeStatus::from(response.clone());
     check("node_status", &status);
     let expected = "\
 Node eu-a-1 of eu/eu-a
-State      up, draining
+State      up, draining for another 2h00m
 Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
 Moves      in 10m00s: until then attempts may end by themselves
+Until      in 2h00m it takes work again by itself
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
 Admitted   by join token 00010203040506ab
@@ -91,16 +95,17 @@ Attributes arch=x86_64, device.gpu=2, kernel=6.1.0, os=debian, os-version=12
 CPU        [######..................] 2/8 (25%)
 Memory     [#.......................] 1Gi/16Gi (6%)
 Attempts   2
+Usage      850m cores, 12Mi of memory, 3.5s of CPU time in 1 of 2 attempts, heard up to 2.1s ago
 
-RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE       CPU  MEMORY  WAITS FOR
-0123456789abc  nightly/score[0]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   it is at_most_once
-0123456789abc  nightly/score[1]  1        running  2023-11-14T22:13:20Z  at_most_once  1    512Mi   moved";
+RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE       CPU  CPU USED  MEMORY  MEM USED  HEARD     WAITS FOR
+0123456789abc  nightly/score[0]  1        running  2023-11-14T22:13:20Z  at_most_once  1    850m      512Mi   12Mi      2.1s ago  it is at_most_once
+0123456789abc  nightly/score[1]  1        running  2023-11-14T22:13:20Z  at_most_once  1    -         512Mi   -         -         moved";
     assert_eq!(status.human(Paint::Never), expected);
     assert_eq!(status.progress(), "node eu-a-1: 2 attempts left (1: about to be moved; 1: it is at_most_once)");
     let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
     let lost = v1::GetNodeResponse { node: Some(lost), attempts: vec![], forget_in_ms: Some(2_500), ..response };
     let text = NodeStatus::from(lost).human(Paint::Never);
-    assert!(text.contains("State      lost, drained\n"), "{text}");
+    assert!(text.contains("State      lost, drained for another 2h00m\n"), "{text}");
     assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
 }
 
