@@ -33,6 +33,22 @@ async fn waits_for_the_device_are_counted() {
 }
 
 #[test]
+fn who_is_told_of_a_sync_may_be_the_last_to_hold_the_store() {
+    let dir = tempfile::tempdir().unwrap();
+    let disk = std::sync::Arc::new(RocksDisk::open(dir.path().join("store")).unwrap());
+    let (held, (told, hears)) = (disk.clone(), std::sync::mpsc::channel());
+    let mut batch = Batch::default();
+    batch.put(Table::State, b"key".as_slice(), b"value".as_slice());
+    let done = move |outcome: Result<(), DiskError>| {
+        drop(held);
+        told.send(outcome.is_ok()).unwrap();
+    };
+    disk.submit_then(batch, Durability::Synced, Box::new(done));
+    drop(disk);
+    assert!(hears.recv_timeout(std::time::Duration::from_secs(20)).unwrap());
+}
+
+#[test]
 fn it_says_how_much_room_the_device_has_left() {
     let dir = tempfile::tempdir().unwrap();
     let space = RocksDisk::open(dir.path().join("store")).unwrap().space().unwrap();
