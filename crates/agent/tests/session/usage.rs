@@ -49,6 +49,7 @@ async fn what_an_attempt_uses_is_said_while_it_runs_and_not_after_its_end() {
     };
     let total = end.usage.unwrap();
     assert!(total.memory_peak_bytes >= usage.memory_peak_bytes, "{total:?} after {usage:?}");
+    agent.handle.request();
     agent.end().await.unwrap();
 }
 
@@ -61,5 +62,6 @@ async fn a_control_plane_that_does_not_ask_hears_nothing_of_what_attempts_use() 
     // A control plane of a version before this one ends a session that says what it does not know.
     let heard = session.until(says(0, Ended, true)).await;
     assert!(!heard.is_empty());
+    agent.handle.request();
     agent.end().await.unwrap();
 }
