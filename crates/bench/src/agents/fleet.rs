@@ -179,7 +179,7 @@ enum End {
     /// By itself, or it did not come about: the word for it.
     Failed(&'static str),
     /// Its agent's machine has stopped; what was open stays open.
-    Silenced(Option<Link>),
+    Silenced(Option<Box<Link>>),
 }
 
 /// An open session.
@@ -245,7 +245,7 @@ impl Agent {
             }
             tokio::select! {
                 biased;
-                _ = mode.wait_for(|mode| *mode == Mode::Silent) => return End::Silenced(Some(link)),
+                _ = mode.wait_for(|mode| *mode == Mode::Silent) => return End::Silenced(Some(Box::new(link))),
                 message = link.answers.message() => match message {
                     Ok(Some(message)) => {
                         if matches!(message.message, Some(Told::Renewed(_))) {
