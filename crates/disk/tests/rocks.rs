@@ -36,7 +36,7 @@ async fn waits_for_the_device_are_counted() {
 fn who_is_told_of_a_sync_may_be_the_last_to_hold_the_store() {
     let dir = tempfile::tempdir().unwrap();
     let disk = std::sync::Arc::new(RocksDisk::open(dir.path().join("store")).unwrap());
-    let (held, (told, hears)) = (disk.clone(), std::sync::mpsc::channel());
+    let (held, (told, hears)) = (disk.clone(), std::sync::mpsc::sync_channel(1));
     let mut batch = Batch::default();
     batch.put(Table::State, b"key".as_slice(), b"value".as_slice());
     let done = move |outcome: Result<(), DiskError>| {

@@ -356,7 +356,7 @@ fn say(link: &Link, message: Said) -> bool {
 
 /// Keeps a session open and says nothing, until the agent has a machine again. What comes in meanwhile is dropped, so
 /// that the other sessions of the connection go on.
-async fn hush(link: Option<Link>, mode: &mut watch::Receiver<Mode>) -> Result<(), watch::error::RecvError> {
+async fn hush(link: Option<Box<Link>>, mode: &mut watch::Receiver<Mode>) -> Result<(), watch::error::RecvError> {
     let drain = async {
         if let Some(mut link) = link {
             while let Ok(Some(_)) = link.answers.message().await {}
