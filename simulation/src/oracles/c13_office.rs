@@ -18,13 +18,16 @@ use crate::scenario::Class;
 const GRACE: Duration = Duration::from_secs(3);
 /// So long after an operator asked for another leader, or for other members, elections are his.
 const ASKED: Duration = Duration::from_secs(20);
+/// A leader whose disk was slow may pass leadership on (ADR 0032) for as long as it remembers that: the longest trouble, the
+/// longest sync that begins in it, ten seconds of memory, and some room.
+const SLOW_DISK: Duration = Duration::from_secs(10 + 8 + 10 + 2);
 
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Office {
     /// Who leads, in which term, and since when, until somebody votes in a later one or its process ends.
     holder: Option<(u64, usize, Duration)>,
-    /// Until then elections may have been asked for.
+    /// Until then elections may have been asked for, or leadership passed on for the sake of a disk.
     asked_until: Duration,
 }
 
@@ -45,7 +48,11 @@ impl Oracle for Office {
             }
             Fact::Fault { class: Class::Membership | Class::Restore | Class::Upgrade | Class::Join, .. }
             | Fact::Change(_) => {
-                self.asked_until = at + ASKED;
+                self.asked_until = self.asked_until.max(at + ASKED);
+                Ok(())
+            }
+            Fact::Fault { class: Class::SlowDisk, .. } => {
+                self.asked_until = self.asked_until.max(at + SLOW_DISK);
                 Ok(())
             }
             _ => Ok(()),
@@ -137,6 +144,19 @@ mod tests {
             trial.feed(oracle, Fact::Fault { class: Class::Membership, what: "a transfer".into() }).unwrap();
         };
         stands_against(Some(Duration::from_secs(40)), asks).unwrap();
+    }
+
+    #[test]
+    fn a_leader_that_remembers_a_slow_disk_may_pass_leadership_on() {
+        let slow = |after: Duration| {
+            move |trial: &mut Trial, oracle: &mut Office| {
+                let now = std::mem::replace(&mut trial.now, Duration::from_secs(60) - after);
+                trial.feed(oracle, Fact::Fault { class: Class::SlowDisk, what: "a slow disk".into() }).unwrap();
+                trial.now = now;
+            }
+        };
+        stands_against(Some(Duration::from_secs(40)), slow(Duration::from_secs(29))).unwrap();
+        stands_against(Some(Duration::from_secs(20)), slow(Duration::from_secs(31))).unwrap_err();
     }
 
     #[test]
