@@ -6,7 +6,7 @@ use crate::support::memory_disk::MemoryDisk;
 use crate::support::{
     Node, cluster, eventually, has, leader, leads, learner, namespace, propose, start, try_start, try_start_as,
 };
-use quorate_raft::{Error, Formation, MemberChange, MemberError, StopReason};
+use quorate_raft::{Error, Formation, MemberChange, MemberError, Role, StopReason};
 
 fn disks(count: usize) -> Vec<MemoryDisk> {
     (0..count).map(|_| MemoryDisk::default()).collect()
@@ -145,6 +145,9 @@ async fn leadership_passes_to_whom_it_should_and_only_once() {
     eventually("it leads", || leads(&nodes[to])).await;
     assert_eq!(nodes[to].replica.transfer(None, Some(term)).await, Ok(id(&nodes[to])), "asked again for the old term");
     assert!(leads(&nodes[to]));
+    // The new leader may lead by the word of the third alone.
+    let follows = || matches!(&*nodes[at].replica.role().borrow(), Role::Follower { leader: Some(_) });
+    eventually("the old leader knows of the new one", follows).await;
     assert!(matches!(nodes[at].replica.transfer(None, None).await, Err(MemberError::NotLeader { leader: Some(_) })));
     assert_eq!(nodes[to].replica.transfer(Some(9), None).await, Err(MemberError::NoSuchReplica(9)));
     propose(&nodes, namespace("two")).await.unwrap();
