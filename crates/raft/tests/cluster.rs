@@ -254,7 +254,8 @@ async fn an_absent_replica_catches_up_by_snapshot_under_load() {
     eventually("it passes where the leader was, while the load goes on", || revision(&back) >= target).await;
     let ahead = revision(&nodes[leader(&nodes).await]);
     assert!(!load.is_finished(), "the load ended early, at {ahead}");
-    assert!(back.replica.log_status().snapshot.unwrap_or(0) > left_at.0 + 150);
+    let came_by_snapshot = || back.replica.log_status().snapshot.unwrap_or(0) > left_at.0 + 150;
+    eventually("it says that it came by a snapshot", came_by_snapshot).await;
 
     load.abort();
     let _ = load.await;
