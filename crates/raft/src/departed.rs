@@ -3,14 +3,15 @@
 //! When a process ends its connections break and its machine refuses new ones; a process that hangs, a machine
 //! that is gone and a network that is cut do neither. So a follower knocks at the leader's door when a connection from
 //! another replica ends, whosever it was. Is it refused, and a majority of the voters with it, then the leader is gone, and the first
-//! of them in the order of ids stands for election as if leadership had been handed to it: its voters do not wait
-//! for the lease of somebody who is no more. One word would not do: a firewall between two replicas that refuses
-//! must not take leadership away (ADR 0034).
+//! of them in the order of ids whose log goes far enough stands for election as if leadership had been handed to it: its
+//! voters do not wait for the lease of somebody who is no more. One word would not do: a firewall between two replicas that
+//! refuses must not take leadership away (ADR 0034).
 //!
-//! **Invariant:** a vote of this kind is begun only after a majority was refused, because unlike a
-//! pre-vote it cannot be asked for in vain without harm.
+//! **Invariant:** a vote of this kind is begun only after a majority was refused of whom nobody has a longer log, because
+//! unlike a pre-vote it cannot be asked for in vain without harm: it would raise the term, and two who stood so by turns, in
+//! step, would keep each other from winning.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io::ErrorKind;
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,7 +28,8 @@ use crate::channel;
 use crate::measures::Measures;
 use crate::network::Links;
 use crate::succession::Heard;
-use crate::type_config::{Metrics, Peer, Raft, ReplicaId, Vote};
+use crate::type_config::{LogId, Metrics, Peer, Raft, ReplicaId, Vote};
+use crate::wire;
 
 /// How often a follower knocks: what is left of a process may take a moment to go.
 const KNOCKS: u32 = 3;
@@ -81,9 +83,16 @@ fn nobody_else_leads(metrics: &Metrics, leader: ReplicaId, term: u64) -> bool {
     metrics.current_term >= term && metrics.current_leader.is_none_or(|known| known == leader)
 }
 
-/// True when so many of each set of voters have been refused that none can be without them.
-fn is_majority(configs: &[BTreeSet<ReplicaId>], refused: &BTreeSet<ReplicaId>) -> bool {
-    !configs.is_empty() && configs.iter().all(|voters| voters.intersection(refused).count() * 2 > voters.len())
+/// True when so many of each set of voters have been refused, and have no longer log than `mine`, that they would elect
+/// whoever has that one. `refused` tells how far the log of each goes.
+fn would_elect(configs: &[BTreeSet<ReplicaId>], refused: &BTreeMap<ReplicaId, Option<LogId>>, mine: Option<LogId>) -> bool {
+    let votes = |id: &&ReplicaId| refused.get(id).is_some_and(|last| *last <= mine);
+    !configs.is_empty() && configs.iter().all(|voters| voters.iter().filter(votes).count() * 2 > voters.len())
+}
+
+/// How far this replica's log goes. None when consensus has ended.
+async fn last_log_id(raft: &Raft) -> Option<Option<LogId>> {
+    raft.with_raft_state(|state| state.log_ids.last().copied()).await.ok()
 }
 
 /// True when nobody listens where `peer` should. What cannot be told within `patience` is no.
@@ -121,18 +130,19 @@ async fn goes(standing: &Standing, heard: &Heard, links: &Links) -> bool {
     false
 }
 
-/// The answer to another replica that asks whether `leader`, who led in `term`, is gone.
-pub(crate) async fn is_gone(raft: &Raft, links: &Links, leader: ReplicaId, term: u64) -> bool {
+/// The answer to another replica that asks whether `leader`, who led in `term`, is gone: if so, how far the log of this one
+/// goes.
+pub(crate) async fn is_gone(raft: &Raft, links: &Links, leader: ReplicaId, term: u64) -> Option<Option<LogId>> {
     let peer = {
         let metrics = raft.metrics();
         let metrics = metrics.borrow_watched();
         let peer = metrics.membership_config.membership().get_node(&leader).cloned();
         peer.filter(|_| nobody_else_leads(&metrics, leader, term))
-    };
-    match peer {
-        Some(peer) => is_refused(&links.network, &peer, patience(links)).await,
-        None => false,
+    }?;
+    if !is_refused(&links.network, &peer, patience(links)).await {
+        return None;
     }
+    last_log_id(raft).await
 }
 
 /// For one knock, and half of what another replica is given to answer.
@@ -155,8 +165,8 @@ pub(crate) async fn watch(raft: Raft, heard: Arc<Heard>, links: Links, measures:
     }
 }
 
-/// Stands for election in turn until somebody leads, for whoever is first may lack what another has, and lose; or until the
-/// lease is over, when nobody needs this any more. None when consensus has ended.
+/// Stands for election in turn until somebody leads, for whoever is first may fail; or until the lease is over, when nobody
+/// needs this any more. None when consensus has ended.
 async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &Measures) -> Option<()> {
     let turn = 2 * patience(links);
     tokio::time::sleep(turn * standing.place).await;
@@ -168,13 +178,14 @@ async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &
             return Some(());
         }
         let asked = standing.others.iter().map(|(id, peer)| async {
-            let gone = ask(links, peer, standing.leader.0, standing.term).await;
-            gone.then_some(*id)
+            let last = ask(links, peer, standing.leader.0, standing.term).await?;
+            Some((*id, last))
         });
-        let mut refused: BTreeSet<_> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
-        refused.insert(standing.me);
+        let mut refused: BTreeMap<_, _> = futures_util::future::join_all(asked).await.into_iter().flatten().collect();
+        let mine = last_log_id(raft).await?;
+        refused.insert(standing.me, mine);
         // Read again: answering may have taken a while.
-        if let Some(vote) = standing.vote(raft).filter(|_| is_majority(&standing.configs, &refused)) {
+        if let Some(vote) = standing.vote(raft).filter(|_| would_elect(&standing.configs, &refused, mine)) {
             measures.found_leader_gone();
             tracing::info!(leader = standing.leader.0, term = standing.term, "the leader's process has ended");
             // A refusal is told by openraft's own log; an error means that consensus has ended.
@@ -185,29 +196,58 @@ async fn run_for_it(raft: &Raft, standing: &Standing, links: &Links, measures: &
     Some(())
 }
 
-async fn ask(links: &Links, peer: &Peer, leader: ReplicaId, term: u64) -> bool {
+/// How far the log of another voter goes. None unless it is refused as well.
+async fn ask(links: &Links, peer: &Peer, leader: ReplicaId, term: u64) -> Option<Option<LogId>> {
     let deadline = 2 * patience(links) + KNOCK_EVERY * KNOCKS;
     let mut client = channel::client(&links.network, &peer.raft, deadline);
     let request = pb::GoneRequest { header: Some(links.gate.header(peer.store)), leader, term };
-    let Ok(Ok(reply)) = tokio::time::timeout(deadline, client.gone(request)).await else { return false };
-    let reply = reply.into_inner();
-    links.gate.check(reply.header.as_ref()).await.is_ok() && reply.gone
+    let reply = tokio::time::timeout(deadline, client.gone(request)).await.ok()?.ok()?.into_inner();
+    links.gate.check(reply.header.as_ref()).await.ok()?;
+    reply.gone.then(|| reply.last_log_id.as_ref().map(wire::log_id_from))
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::type_config::log_id;
+
+    fn ids(ids: &[ReplicaId]) -> BTreeSet<ReplicaId> {
+        ids.iter().copied().collect()
+    }
+
+    /// True when these, whose logs are all as long, elect one of them.
+    fn elect(configs: &[BTreeSet<ReplicaId>], refused: &[ReplicaId]) -> bool {
+        let last = Some(log_id(3, 7));
+        would_elect(configs, &refused.iter().map(|id| (*id, last)).collect(), last)
+    }
 
     #[test]
     fn one_word_is_not_enough_and_both_halves_of_a_change_must_agree() {
-        let ids = |ids: &[ReplicaId]| ids.iter().copied().collect::<BTreeSet<_>>();
         let three = vec![ids(&[1, 2, 3])];
-        assert!(!is_majority(&three, &ids(&[2])));
-        assert!(is_majority(&three, &ids(&[2, 3])));
-        assert!(!is_majority(&[ids(&[1, 2])], &ids(&[2])), "of two, the one that is left");
+        assert!(!elect(&three, &[2]));
+        assert!(elect(&three, &[2, 3]));
+        assert!(!elect(&[ids(&[1, 2])], &[2]), "of two, the one that is left");
         let joint = vec![ids(&[1, 2, 3]), ids(&[1, 2, 3, 4, 5])];
-        assert!(!is_majority(&joint, &ids(&[2, 3])));
-        assert!(is_majority(&joint, &ids(&[2, 3, 4])));
-        assert!(!is_majority(&[], &ids(&[1])));
+        assert!(!elect(&joint, &[2, 3]));
+        assert!(elect(&joint, &[2, 3, 4]));
+        assert!(!elect(&[], &[1]));
+    }
+
+    #[test]
+    fn of_two_whose_logs_differ_only_the_one_with_more_stands() {
+        let three = [ids(&[1, 2, 3])];
+        for (less, more) in [(log_id(3, 6), log_id(3, 7)), (log_id(2, 9), log_id(3, 7))] {
+            let refused = BTreeMap::from([(2, Some(less)), (3, Some(more))]);
+            assert!(!would_elect(&three, &refused, Some(less)));
+            assert!(would_elect(&three, &refused, Some(more)));
+        }
+        let (less, more) = (Some(log_id(3, 6)), Some(log_id(3, 7)));
+        let refused = BTreeMap::from([(2, less), (3, more), (4, less)]);
+        let five = [ids(&[1, 2, 3, 4, 5])];
+        assert!(!would_elect(&five, &refused, less), "the third vote would be that of the one with more");
+        let refused = BTreeMap::from([(2, less), (3, more), (4, less), (5, less)]);
+        assert!(would_elect(&five, &refused, less), "without that one");
+        let older = BTreeMap::from([(2, None), (3, less)]);
+        assert!(would_elect(&three, &older, less), "an older version does not say how far its log goes");
     }
 }

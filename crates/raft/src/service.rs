@@ -144,7 +144,12 @@ impl Replicas for Service {
         let message = request.into_inner();
         let from = self.gate.check(message.header.as_ref()).await?;
         let gone = departed::is_gone(self.gate.raft()?, &self.links, message.leader, message.term).await;
-        Ok(Response::new(pb::GoneReply { header: Some(self.gate.header(from)), gone }))
+        let reply = pb::GoneReply {
+            header: Some(self.gate.header(from)),
+            gone: gone.is_some(),
+            last_log_id: gone.flatten().as_ref().map(wire::log_id_to),
+        };
+        Ok(Response::new(reply))
     }
 }
 
