@@ -2,9 +2,11 @@
 //! operation annotates one of 10,000 runs, which writes a row, an event and a request id.
 //!
 //! With an etcd at hand the same callers put values of the same size over as many keys of a cluster
-//! of it, in turn with ours: what the machine does to one it does to the other.
+//! of it, in turn with ours: what the machine does to one it does to the other. A call that does nothing is
+//! measured as well: more of any kind this machine does not carry.
 
 mod annotate;
+mod empty;
 mod stream;
 
 use std::path::PathBuf;
@@ -14,6 +16,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 pub(crate) use annotate::{Annotate, idle_job, make_runs};
+use empty::EmptyCall;
 use stream::AnnotateStream;
 
 use crate::Error;
@@ -66,6 +69,8 @@ pub enum Api {
     Unary,
     /// A stream per connection.
     Stream,
+    /// A call per operation, which asks one replica whether it serves: nothing is logged.
+    Empty,
 }
 
 /// What was measured at one level of concurrency.
@@ -105,10 +110,12 @@ pub struct Detail {
     pub p99_us: Spread,
     /// Processor time of all servers per operation, in microseconds.
     pub cpu_us_per_op: Spread,
-    /// Operations per entry of the log.
-    pub ops_per_entry: Spread,
-    /// Waits of one server for its disk, per entry.
-    pub syncs_per_entry: Spread,
+    /// Operations per entry of the log, where they are logged.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ops_per_entry: Option<Spread>,
+    /// Waits of one server for its disk, per entry, likewise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub syncs_per_entry: Option<Spread>,
 }
 
 impl LogBench {
@@ -126,26 +133,27 @@ impl LogBench {
         for round in 0..self.rounds {
             for (level, concurrency) in self.concurrency.iter().enumerate() {
                 let load = self.load(*concurrency);
-                let (cell, stream, other) = match &mut theirs {
-                    // Whoever comes second finds a warmer machine, or a fuller disk: not always the same.
-                    Some(theirs) if round % 2 == 1 => {
-                        let other = theirs.0.run(load).await?;
-                        (ours.unary.run(load).await?, ours.stream.run(load).await?, Some(other))
-                    }
-                    Some(theirs) => {
-                        let (cell, stream) = (ours.unary.run(load).await?, ours.stream.run(load).await?);
-                        (cell, stream, Some(theirs.0.run(load).await?))
-                    }
-                    None => (ours.unary.run(load).await?, ours.stream.run(load).await?, None),
-                };
+                // Whoever comes second finds a warmer machine, or a fuller disk: not always the same.
+                let comes_first = round % 2 == 1;
+                let mut other = None;
+                if let Some(theirs) = theirs.as_mut().filter(|_| comes_first) {
+                    other = Some(theirs.0.run(load).await?);
+                }
+                let cell = ours.unary.run(load).await?;
+                let stream = ours.stream.run(load).await?;
+                let empty = ours.empty.run(load).await?;
+                if let Some(theirs) = theirs.as_mut().filter(|_| !comes_first) {
+                    other = Some(theirs.0.run(load).await?);
+                }
                 let told = |name: &str, cell: &Cell| {
                     let (ops, p99) = (cell.ops_per_s, cell.p99_us / 1e3);
                     format!("{name} {ops:.0}/s (p99 {p99:.1} ms, {:.0} us of CPU each)", cell.cpu_us_per_op)
                 };
                 let other_told = other.as_ref().map_or_else(String::new, |cell| format!(", {}", told("etcd", cell)));
-                let (unary_told, stream_told) = (told("quorate", &cell), told("by stream", &stream));
-                note(&format!("round {}, {concurrency} callers: {unary_told}, {stream_told}{other_told}", round + 1));
-                cells[level].push(Measured { unary: cell, stream, etcd: other });
+                let ours_told = [("quorate", &cell), ("by stream", &stream), ("empty", &empty)];
+                let ours_told = ours_told.map(|(name, cell)| told(name, cell)).join(", ");
+                note(&format!("round {}, {concurrency} callers: {ours_told}{other_told}", round + 1));
+                cells[level].push(Measured { unary: cell, stream, empty, etcd: other });
             }
         }
         ours.cluster.check_processes()?;
@@ -156,7 +164,7 @@ impl LogBench {
             let levels = self.concurrency.iter().zip(&cells);
             levels.filter_map(move |(concurrency, cells)| row(api, *concurrency, cells))
         };
-        Ok(rows(Api::Unary).chain(rows(Api::Stream)).collect())
+        Ok(rows(Api::Unary).chain(rows(Api::Stream)).chain(rows(Api::Empty)).collect())
     }
 
     fn load(&self, concurrency: usize) -> Load {
@@ -203,12 +211,14 @@ impl<T: crate::load::Target> Contender<T> {
 struct Measured {
     unary: Cell,
     stream: Cell,
+    empty: Cell,
     etcd: Option<Cell>,
 }
 
 struct Ours {
     unary: Contender<Annotate>,
     stream: Contender<AnnotateStream>,
+    empty: Contender<EmptyCall>,
     cluster: LocalCluster,
 }
 
@@ -233,8 +243,10 @@ impl Ours {
         };
         let stream = Arc::new(AnnotateStream::open(streams, runs.clone()).await?);
         let stream = Contender { target: stream, meter: meter.clone(), next: 0 };
+        let empty = Arc::new(EmptyCall::new(connections.clone()));
+        let empty = Contender { target: empty, meter: meter.clone(), next: 0 };
         let unary = Contender { target: Arc::new(Annotate::new(connections, runs)), meter, next: 0 };
-        Ok(Self { unary, stream, cluster })
+        Ok(Self { unary, stream, empty, cluster })
     }
 }
 
@@ -258,12 +270,16 @@ fn row(api: Api, concurrency: usize, cells: &[Measured]) -> Option<Row> {
     let of_api = |cell: &Measured| match api {
         Api::Unary => cell.unary,
         Api::Stream => cell.stream,
+        Api::Empty => cell.empty,
     };
     let ours: Vec<Cell> = cells.iter().map(of_api).collect();
     let theirs: Option<Vec<Cell>> = cells.iter().map(|cell| cell.etcd).collect();
     let pairs = theirs.iter().flat_map(|theirs| ours.iter().zip(theirs));
     let ratio = Spread::of(pairs.map(|(our, their)| our.ops_per_s / their.ops_per_s).collect());
-    let (quorate_detail, etcd_detail) = (Detail::of(&ours)?, theirs.as_deref().and_then(Detail::of));
+    let (mut quorate_detail, etcd_detail) = (Detail::of(&ours)?, theirs.as_deref().and_then(Detail::of));
+    if api == Api::Empty {
+        (quorate_detail.ops_per_entry, quorate_detail.syncs_per_entry) = (None, None);
+    }
     Some(Row {
         bench: "log",
         api,
@@ -285,8 +301,8 @@ impl Detail {
             p50_us: spread(|cell| cell.p50_us)?,
             p99_us: spread(|cell| cell.p99_us)?,
             cpu_us_per_op: spread(|cell| cell.cpu_us_per_op)?,
-            ops_per_entry: spread(|cell| cell.ops_per_entry)?,
-            syncs_per_entry: spread(|cell| cell.syncs_per_entry)?,
+            ops_per_entry: spread(|cell| cell.ops_per_entry),
+            syncs_per_entry: spread(|cell| cell.syncs_per_entry),
         })
     }
 }
@@ -305,12 +321,16 @@ mod tests {
         let measured = |ours: f64, theirs: Option<f64>| Measured {
             unary: cell(ours),
             stream: cell(3.0 * ours),
+            empty: cell(9.0 * ours),
             etcd: theirs.map(cell),
         };
         let cells = [measured(10.0, Some(5.0)), measured(20.0, Some(10.0)), measured(30.0, Some(30.0))];
         let unary = row(Api::Unary, 64, &cells).unwrap();
         assert_eq!((unary.quorate, unary.etcd, unary.ratio), (20.0, Some(10.0), Some(2.0)));
         assert_eq!(row(Api::Stream, 64, &cells).unwrap().ratio, Some(6.0));
+        let empty = row(Api::Empty, 64, &cells).unwrap();
+        assert_eq!(empty.ratio, Some(18.0));
+        assert!(empty.quorate_detail.ops_per_entry.is_none() && unary.quorate_detail.ops_per_entry.is_some());
         assert_eq!(row(Api::Unary, 1, &[measured(10.0, None)]).unwrap().ratio, None);
         assert!(row(Api::Unary, 1, &[]).is_none());
     }

@@ -68,6 +68,7 @@ impl View for BenchLog {
             let ours = match row.api {
                 log::Api::Unary => "quorate",
                 log::Api::Stream => "quorate, by stream",
+                log::Api::Empty => "quorate, empty call",
             };
             // Once is enough for those that both of our rows are compared with.
             let theirs = row.etcd_detail.as_ref().filter(|_| row.api == log::Api::Unary);
@@ -81,8 +82,8 @@ impl View for BenchLog {
                     entry(format!("{:.2}", detail.p50_us.median / 1e3)),
                     entry(format!("{:.2}", detail.p99_us.median / 1e3)),
                     entry(format!("{:.0}", detail.cpu_us_per_op.median)),
-                    entry(format!("{:.1}", detail.ops_per_entry.median)),
-                    entry(format!("{:.2}", detail.syncs_per_entry.median)),
+                    entry(detail.ops_per_entry.map_or_else(String::new, |spread| format!("{:.1}", spread.median))),
+                    entry(detail.syncs_per_entry.map_or_else(String::new, |spread| format!("{:.2}", spread.median))),
                 ]);
             }
         }
@@ -91,6 +92,7 @@ impl View for BenchLog {
             let by = match row.api {
                 log::Api::Unary => "",
                 log::Api::Stream => ", ours by stream",
+                log::Api::Empty => ", ours with nothing to do",
             };
             text += &format!("\nquorate / etcd with {} callers{by}: {ratio:.2}", row.concurrency);
         }

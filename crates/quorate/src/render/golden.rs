@@ -443,8 +443,8 @@ fn bench_log() {
         p50_us: spread(4_000.0),
         p99_us: spread(9_500.0),
         cpu_us_per_op: spread(120.0),
-        ops_per_entry: spread(16.5),
-        syncs_per_entry: spread(0.5),
+        ops_per_entry: Some(spread(16.5)),
+        syncs_per_entry: Some(spread(0.5)),
     };
     let row = Row {
         bench: "log",
