@@ -85,7 +85,11 @@ fn nobody_else_leads(metrics: &Metrics, leader: ReplicaId, term: u64) -> bool {
 
 /// True when so many of each set of voters have been refused, and have no longer log than `mine`, that they would elect
 /// whoever has that one. `refused` tells how far the log of each goes.
-fn would_elect(configs: &[BTreeSet<ReplicaId>], refused: &BTreeMap<ReplicaId, Option<LogId>>, mine: Option<LogId>) -> bool {
+fn would_elect(
+    configs: &[BTreeSet<ReplicaId>],
+    refused: &BTreeMap<ReplicaId, Option<LogId>>,
+    mine: Option<LogId>,
+) -> bool {
     let votes = |id: &&ReplicaId| refused.get(id).is_some_and(|last| *last <= mine);
     !configs.is_empty() && configs.iter().all(|voters| voters.iter().filter(votes).count() * 2 > voters.len())
 }
