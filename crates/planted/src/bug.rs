@@ -139,6 +139,22 @@ bugs! {
     RecoverDropsTail, "recover-drops-tail",
         "The survivor of a lost quorum goes on without the entries that it had not applied.";
 
+    // What an operator must be able to rely on.
+    CordonIgnored, "cordon-ignored",
+        "A task goes to a node that takes no new work.";
+    DrainAllAtOnce, "drain-all-at-once",
+        "All elements of a step are moved off a drained node at once.";
+    DrainSkipsWait, "drain-skips-wait",
+        "What runs on a drained node is moved at once, whatever time it was given to end by itself.";
+    DrainMovesOnce, "drain-moves-once",
+        "A drain moves `at_most_once` tasks as well.";
+    DrainedBurnsTry, "drained-burns-try",
+        "An attempt that was moved off a drained node counts as a failed try of its task.";
+    DrainKeepsEnd, "drain-keeps-end",
+        "A drain without an end keeps the end of the one whose place it takes.";
+    ForgetTooSoon, "forget-too-soon",
+        "A lost node is forgotten before its agent has had the time to kill.";
+
     // What a replica must not say.
     AnswersSwapped, "answers-swapped",
         "Callers whose commands share an entry are given each other's answers.";

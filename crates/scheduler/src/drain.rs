@@ -14,6 +14,7 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
+use quorate_planted::Bug;
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, ReadyKey, RunId, Served, Shape, State,
     Stays, StopReason, TaskId, evictable, feasible,
@@ -244,7 +245,8 @@ impl<'a> Moves<'a> {
         if !fits_elsewhere {
             return Err(Hold::NoOtherNode);
         }
-        if moving >= moving_max { Err(Hold::OthersFirst { moving }) } else { Ok(()) }
+        let is_bound = !quorate_planted::is(Bug::DrainAllAtOnce);
+        if is_bound && moving >= moving_max { Err(Hold::OthersFirst { moving }) } else { Ok(()) }
     }
 
     fn begin(&mut self, task: TaskId, budget: &mut Budget) {

@@ -2,6 +2,8 @@
 
 use std::fmt;
 
+use quorate_planted::Bug;
+
 use crate::{Attempt, AttemptState, NodeStatus, OnNodeLoss, Served, State};
 
 /// Why an attempt stays where it is.
@@ -55,8 +57,10 @@ pub fn evictable(state: &State, attempt: &Attempt, served: Served) -> Result<(),
         return Err(Stays::Ending);
     }
     let spec = run.and_then(|run| run.spec.tasks.get(attempt.id.task.step as usize));
-    if spec.is_none_or(|spec| spec.on_node_loss == OnNodeLoss::AtMostOnce) {
+    let moves_once = quorate_planted::is(Bug::DrainMovesOnce);
+    if spec.is_none_or(|spec| spec.on_node_loss == OnNodeLoss::AtMostOnce && !moves_once) {
         return Err(Stays::StartedOnce);
     }
-    if drain.due > served { Err(Stays::Until(drain.due)) } else { Ok(()) }
+    let waits = drain.due > served && !quorate_planted::is(Bug::DrainSkipsWait);
+    if waits { Err(Stays::Until(drain.due)) } else { Ok(()) }
 }

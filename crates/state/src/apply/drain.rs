@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::overlay::Overlay;
 use crate::{
     Attempt, AttemptId, Change, Drain, Event, Node, NodeName, Principal, Rejection, Reply, Served, StopReason,
@@ -38,7 +40,9 @@ pub(super) fn begin(
     }
     let node = overlay.state().node(name).cloned().ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
     let served = overlay.served();
-    let drain = Drain { due: served.plus(wait_ms), ends: for_ms.map(|for_ms| served.plus(for_ms)) };
+    let kept = node.drain().and_then(|before| before.ends).filter(|_| quorate_planted::is(Bug::DrainKeepsEnd));
+    let ends = for_ms.map(|for_ms| served.plus(for_ms)).or(kept);
+    let drain = Drain { due: served.plus(wait_ms), ends };
     let withdrawal = Withdrawal { by: by.clone(), at: overlay.now(), reason: reason.clone(), drain: Some(drain) };
     let withdrawal = Some(Arc::new(withdrawal));
     overlay.put(Change::Node(Arc::new(Node { cordoned: true, withdrawal, ..(*node).clone() })));

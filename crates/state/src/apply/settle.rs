@@ -43,6 +43,9 @@ pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
         AttemptState::Preempted if around.run.cancelling => {
             overlay.move_task(&around.task, TaskState::Cancelled, |_| {})
         }
+        AttemptState::Preempted if quorate_planted::is(Bug::DrainedBurnsTry) => {
+            failed(overlay, &around, FailReason::Failed)
+        }
         AttemptState::Preempted => requeue(overlay, &around, 0),
         AttemptState::Failed => failed(overlay, &around, FailReason::Failed),
         AttemptState::TimedOut => failed(overlay, &around, FailReason::TimedOut),
