@@ -40,6 +40,8 @@ pub(crate) enum Fact {
     Operation(Arc<Operation>),
     /// An operator's request about who takes part came to its end.
     Change(Arc<Change>),
+    /// An operator's request about a node came to its end.
+    Errand(Arc<Errand>),
     /// Something happened to a watch.
     Watch(Arc<Watch>),
     /// A fault struck.
@@ -209,6 +211,35 @@ pub(crate) enum Heard {
     Refused(String),
     /// Nobody knows, and why.
     Unknown(String),
+}
+
+/// A request about a node, as an operator sends it, and what became of it.
+#[derive(Clone, Debug)]
+pub(crate) struct Errand {
+    /// When it was called; it returned at the fact's time.
+    #[expect(dead_code, reason = "people read when")]
+    pub(crate) called: Duration,
+    pub(crate) request_id: String,
+    pub(crate) node: String,
+    /// What was asked.
+    pub(crate) asked: Told,
+    /// What was heard.
+    pub(crate) heard: Heard,
+}
+
+/// See [`Errand`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Told {
+    /// To take nothing new.
+    Cordon,
+    /// To take work again.
+    Uncordon,
+    /// To take nothing new, and to have its work moved off, after so long.
+    Drain { wait_ms: u64 },
+    /// The same for so long.
+    Maintain { wait_ms: u64, lasts_ms: u64 },
+    /// To be given up.
+    Forget,
 }
 
 /// The name of a task's row in a list.

@@ -4,11 +4,13 @@ mod client;
 mod operator;
 mod rack;
 mod replica;
+mod upkeep;
 
 pub(crate) use client::{Common, a_job, start as start_client};
 pub(crate) use operator::{Order, Wish};
 pub(crate) use rack::Rack;
 pub(crate) use replica::{Begin, Replica};
+pub(crate) use upkeep::Duty;
 
 use quorate_state::{LeaseTerms, Settings};
 

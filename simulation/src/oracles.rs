@@ -19,6 +19,9 @@ mod p14_reasons;
 mod p15_served_time;
 mod p19_restored;
 mod p1_tokens;
+mod p20_out_of_service;
+mod p21_drains;
+mod p22_forgotten;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -40,6 +43,7 @@ mod trial;
 mod calm;
 mod executions;
 mod history;
+mod service;
 
 #[cfg(test)]
 mod hand;
@@ -157,6 +161,9 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),
         Box::new(p15_served_time::ServedTime::default()),
+        Box::new(p20_out_of_service::OutOfService::default()),
+        Box::new(p21_drains::Drains::default()),
+        Box::new(p22_forgotten::Forgotten::default()),
         Box::new(plan::Plans::default()),
         Box::new(p19_restored::Restored::default()),
     ]

@@ -71,6 +71,9 @@ pub(crate) struct Stats {
     /// Changes of membership that an operator was told are done.
     #[serde(default)]
     pub(crate) changes: u64,
+    /// What an operator was told is done about nodes.
+    #[serde(default)]
+    pub(crate) chores: u64,
     /// Faults that struck, by class.
     pub(crate) faults: std::collections::BTreeMap<Class, u64>,
 }

@@ -10,6 +10,7 @@ mod settle;
 mod standing;
 mod strike;
 mod transfer;
+mod upkeep;
 
 use std::rc::Rc;
 use std::time::Duration;
@@ -327,6 +328,10 @@ impl World {
             }
             Fact::Change(change) => {
                 self.stats.changes += u64::from(change.heard == crate::facts::Heard::Done);
+                Ok(())
+            }
+            Fact::Errand(errand) => {
+                self.stats.chores += u64::from(errand.heard == crate::facts::Heard::Done);
                 Ok(())
             }
             Fact::Execution(execution) => {

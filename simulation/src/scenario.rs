@@ -15,6 +15,7 @@ pub(crate) mod shrink;
 mod size;
 mod transfers;
 mod upgrade;
+mod upkeep;
 mod workload;
 
 use serde::{Deserialize, Serialize};
@@ -53,6 +54,8 @@ pub(crate) enum Class {
     Restore,
     /// Every replica begins as an older version, and is replaced by this one in turn.
     Upgrade,
+    /// An operator takes nodes out of service and gives them back, forgets some, and changes their labels.
+    Upkeep,
     /// An agent's process is killed.
     AgentKill,
     /// A machine with agents loses power.
@@ -193,7 +196,13 @@ pub(crate) struct AgentPlan {
     pub(crate) start_ms: u64,
     /// How long it takes until something killed is gone; below the lease's kill bound.
     pub(crate) kill_ms: u64,
+    /// What its label [`POOL`] says; without it, it has no label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<String>,
 }
+
+/// The label that jobs may ask for.
+pub(crate) const POOL: &str = "pool";
 
 /// A client that does one thing after the other.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -298,6 +307,9 @@ pub(crate) struct TaskPlan {
     pub(crate) timeout_ms: Option<u64>,
     pub(crate) regions: Vec<String>,
     pub(crate) clusters: Vec<String>,
+    /// What its node's label [`POOL`] must say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) pool: Option<String>,
     /// How an attempt behaves once it runs.
     pub(crate) runs_ms: u64,
     /// Attempts with a number up to this one fail.
@@ -476,8 +488,46 @@ pub(crate) enum FaultWhat {
     DiskFull {
         target: Target,
     },
+    /// An operator sees to the node of an agent.
+    Upkeep {
+        rack: usize,
+        agent: usize,
+        chore: Chore,
+    },
     /// Marks what the workload holds, so that it counts as a fault when it happens.
     Workload,
+}
+
+/// What an operator does about a node. What lasts is taken back when the fault ends, at the latest at the heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Chore {
+    /// Nothing new is placed there.
+    Cordon,
+    /// What runs there is moved elsewhere, after so long.
+    Drain { wait_ms: u64 },
+    /// The same for so long; then the node takes work again by itself, unless something is said meanwhile.
+    Maintain { wait_ms: u64, lasts_ms: u64, then: Then },
+    /// Its agent is killed, or its machine is cut off from all replicas; once the lease is over, the node is given
+    /// up. In the end it is back.
+    Forget { cut: bool },
+    /// Its agent is killed, and comes back with another label [`POOL`].
+    Relabel { pool: String },
+    /// Once the faults have ended, what runs there is moved elsewhere, and when all of it is gone, the node takes
+    /// work again.
+    Empty,
+}
+
+/// What an operator says of a node that is drained for a time, before that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Then {
+    /// Nothing: it ends by itself.
+    Nothing,
+    /// That it is drained, without an end.
+    Drain,
+    /// That it takes work again, and then that it does not.
+    Cordon,
 }
 
 /// What else happens while a replica is replaced.

@@ -12,11 +12,12 @@ use tokio::sync::Notify;
 use turmoil::Sim;
 
 use super::operator::{self, Desk};
+use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
 use crate::executor::Behaviour;
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{Ask, Class, JobPlan, Listing, OperationPlan, Promise, Scenario, TaskPlan, When};
+use crate::scenario::{Ask, Class, JobPlan, Listing, OperationPlan, POOL, Promise, Scenario, TaskPlan, When};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
@@ -45,6 +46,8 @@ pub(crate) struct Common {
     pub(crate) healed: Rc<Cell<Option<Duration>>>,
     /// What an operator is to do about who takes part.
     pub(crate) desk: Desk,
+    /// What an operator is to do about nodes.
+    pub(crate) duties: Duties,
     /// Work that was not planned.
     pub(crate) reserve: Reserve,
     /// Watches so far.
@@ -107,6 +110,10 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
             && scenario.classes.iter().any(|class| matches!(class, Class::Membership | Class::Restore))
         {
             tokio::task::spawn_local(operator::operate(scenario.clone(), facts.clone(), common.desk.clone()));
+        }
+        if host == OPERATOR_HOST && scenario.classes.contains(&Class::Upkeep) {
+            let (duties, healed) = (common.duties.clone(), common.healed.clone());
+            tokio::task::spawn_local(upkeep::keep_up(scenario.clone(), facts.clone(), duties, healed));
         }
         let planned = async {
             for session in sessions {
@@ -380,6 +387,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         place: Some(v1::Place {
             regions: plan.regions.clone(),
             clusters: plan.clusters.clone(),
+            labels: plan.pool.iter().map(|pool| v1::Label { key: POOL.into(), value: pool.clone() }).collect(),
             spread: v1::Spread::Pack.into(),
             ..v1::Place::default()
         }),

@@ -20,7 +20,7 @@ use crate::clock::SimClock;
 use crate::executor::Executor;
 use crate::facts::{Fact, Facts};
 use crate::net::SimNetwork;
-use crate::scenario::{AgentPlan, RackPlan, Scenario};
+use crate::scenario::{AgentPlan, POOL, RackPlan, Scenario};
 use crate::seeded::{SimEntropy, Stream};
 
 /// A supervisor starts an agent again after this, when it ended by itself or took poison.
@@ -46,6 +46,8 @@ pub(crate) struct Agent {
     kills: mpsc::Sender<Duration>,
     orders: Arc<tokio::sync::Mutex<Orders>>,
     lives: Arc<Mutex<u32>>,
+    /// What its label says from its next life on.
+    pool: Arc<Mutex<Option<String>>>,
     config: Config,
 }
 
@@ -60,6 +62,16 @@ impl Agent {
     pub(crate) fn kill(&self, away: Duration) {
         // An agent with so many kills to come is dead enough.
         let _ = self.kills.try_send(away);
+    }
+
+    /// Its label says this from its next life on.
+    pub(crate) fn relabel(&self, pool: &str) {
+        *self.pool.lock().unwrap_or_else(PoisonError::into_inner) = Some(pool.to_owned());
+    }
+
+    fn labels(&self) -> BTreeMap<String, String> {
+        let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
+        pool.iter().map(|pool| (POOL.to_owned(), pool.clone())).collect()
     }
 }
 
@@ -137,6 +149,7 @@ impl Agent {
             kills,
             orders: Arc::new(tokio::sync::Mutex::new(Orders { kills: killed, poisoned })),
             lives: Arc::default(),
+            pool: Arc::new(Mutex::new(plan.pool.clone())),
             config,
         }
     }
@@ -164,7 +177,7 @@ async fn supervise(agent: Agent, seed: u64, machine: Machine, clock: SimClock, f
             journal: Arc::new(agent.journal.clone()),
             drivers: Arc::new(drivers) as Arc<dyn Drivers>,
         };
-        let config = Config { machine: Some(machine.clone()), ..agent.config.clone() };
+        let config = Config { machine: Some(machine.clone()), labels: agent.labels(), ..agent.config.clone() };
         let (_handle, shutdown) = Shutdown::new();
         let mut process = tokio::spawn(Box::pin(quorate_agent::run(config, seams, shutdown)));
         let Orders { kills, poisoned } = &mut *orders;

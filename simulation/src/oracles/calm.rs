@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Known;
 use crate::facts::Fact;
-use crate::scenario::{Class, Kind};
+use crate::scenario::{Chore, Class, FaultPlan, FaultWhat, Kind};
 
 /// How long an agent may need to have a session again once it can: two openings that run into their
 /// deadline (3 s each), the longest pause between two (2 s) and a welcome that takes all it may (6 s).
@@ -21,6 +21,7 @@ impl Calm {
     /// Takes in what happened.
     pub(super) fn take(&mut self, at: Duration, fact: &Fact, known: &Known<'_>) {
         let until = match fact {
+            Fact::Fault { class: Class::Upkeep, .. } if !cuts_off(known) => return,
             Fact::Fault { class, .. } if disturbs(*class) => at + longest(*class, known),
             Fact::ReplicaStarted { .. }
             | Fact::ReplicaGone { .. }
@@ -74,6 +75,7 @@ fn disturbs(class: Class) -> bool {
         | Class::Membership
         | Class::Restore
         | Class::Upgrade
+        | Class::Upkeep
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause
@@ -81,6 +83,12 @@ fn disturbs(class: Class) -> bool {
         | Class::DiskError
         | Class::DiskFull => true,
     }
+}
+
+/// Of what an operator does about nodes, cutting a machine off disturbs others; agents that end are told apart.
+fn cuts_off(known: &Known<'_>) -> bool {
+    let cut = |fault: &FaultPlan| matches!(fault.what, FaultWhat::Upkeep { chore: Chore::Forget { cut: true }, .. });
+    known.scenario.faults.iter().any(cut)
 }
 
 /// What struck is named by its class alone: it may be the longest of that class.

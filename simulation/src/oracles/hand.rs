@@ -47,6 +47,7 @@ impl Hand {
             memory_bytes: 1 << 30,
             start_ms: 1,
             kill_ms: 1,
+            pool: None,
         };
         let clock = ClockPlan { booted_before_ms: 0, wall_ahead_ms: 0, drift_ppm: 0 };
         let rack = |number| RackPlan { region: "eu".into(), clock, agents: vec![agent(number)] };

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use quorate_state::{Attempt, Change, Command, State, TaskId, TaskState};
 
 use super::history::{attempt_name, placed, spec_of, task_name};
+use super::p12_place::asks_for;
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -62,7 +63,8 @@ impl Urgency {
             let Some(node) = view.node(&attempt.node) else { continue };
             let place = &needs.place;
             let may = (place.regions.is_empty() || place.regions.contains(&node.region))
-                && (place.clusters.is_empty() || place.clusters.contains(&node.cluster));
+                && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
+                && asks_for(place, &node.labels);
             if waits.spec.priority > run.spec.priority && fits && may && !was_offered {
                 return Err(format!(
                     "{} of priority {} was placed on {}, while {} of priority {} waited that fits there",

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_state::{Attempt, AttemptId, Change, Node, NodeName, NodeStatus, TaskId};
+use quorate_state::{Attempt, AttemptId, Change, Node, NodeName, NodeStatus, Place, TaskId};
 
 use super::history::{attempt_name, plan_of, spec_of};
 use super::{Known, Oracle, Verdict};
@@ -29,6 +29,9 @@ impl Oracle for Places {
                 Change::Node(node) => {
                     self.nodes.insert(node.name.clone(), node.clone());
                 }
+                Change::NodeGone(node) => {
+                    self.nodes.remove(node);
+                }
                 Change::Attempt(attempt) if self.is_new(attempt.id) => self.on_placed(attempt, step, known)?,
                 _ => {}
             }
@@ -49,7 +52,7 @@ impl Places {
         let name = attempt_name(attempt.id);
         let Some(spec) = spec_of(&step.after, attempt.id.task) else { return Err(format!("{name} is of no job")) };
         let Some(node) = self.nodes.get(&attempt.node) else {
-            return Err(format!("{name} was placed on {}, which never registered", attempt.node));
+            return Err(format!("{name} was placed on {}, which has not registered", attempt.node));
         };
         let (place, truth) = (&spec.place, plan_of(known.scenario, &node.name));
         let allows = |region: &str, cluster: &str| {
@@ -66,6 +69,8 @@ impl Places {
             Some("says that it stands elsewhere")
         } else if !truth.is_some_and(|(rack, agent)| allows(&rack.region, &agent.cluster)) {
             Some("stands elsewhere")
+        } else if !asks_for(place, &node.labels) {
+            Some("lacks a label")
         } else {
             None
         };
@@ -74,4 +79,9 @@ impl Places {
             Some(wrong) => Err(format!("{name} was placed on {}, which {wrong} ({node:?}, {place:?})", node.name)),
         }
     }
+}
+
+/// What a job asks of its node's labels is there: `*` stands for any value.
+pub(super) fn asks_for(place: &Place, labels: &BTreeMap<String, String>) -> bool {
+    place.labels.iter().all(|(key, want)| labels.get(key).is_some_and(|has| want == "*" || want == has))
 }

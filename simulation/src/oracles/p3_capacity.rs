@@ -6,10 +6,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_state::{Attempt, AttemptId, Change, NodeName, Resources};
+use quorate_state::{Attempt, AttemptId, Change, NodeName, OnNodeLoss, Resources};
 
-use super::executions::Executions;
-use super::history::{attempt_name, plan_of, spec_of};
+use super::executions::{Alive, Executions};
+use super::history::{attempt_name, plan_of, promise_of, spec_of};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
 use crate::ledger::Step;
@@ -21,6 +21,8 @@ pub(crate) struct Capacity {
     /// What every attempt takes, ended ones included.
     takes: BTreeMap<AttemptId, Resources>,
     gone: BTreeSet<AttemptId>,
+    /// What was on a node when it was forgotten, and may run on: its promise allows that.
+    given_up: BTreeSet<AttemptId>,
     executions: Executions,
 }
 
@@ -39,7 +41,7 @@ impl Oracle for Capacity {
         self.executions.take(at, fact);
         match fact {
             Fact::Execution(Execution { node, attempt, what: Happening::Started, .. }) => {
-                if self.gone.contains(attempt) {
+                if self.gone.contains(attempt) && !self.given_up.contains(attempt) {
                     return Err(format!("{} started on {node} after its room was freed", attempt_name(*attempt)));
                 }
                 self.check_machine(node, known)
@@ -48,7 +50,8 @@ impl Oracle for Capacity {
         }
     }
 
-    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+    fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
+        self.give_up(step, known);
         for change in &step.changes {
             match change {
                 Change::Node(node) => self.nodes.entry(node.name.clone()).or_default().capacity = node.capacity,
@@ -61,6 +64,20 @@ impl Oracle for Capacity {
 }
 
 impl Capacity {
+    /// The room of what is on a forgotten node is free, though it may run on there: but nothing fenced, unless that
+    /// could not be killed in time.
+    fn give_up(&mut self, step: &Step, known: &Known<'_>) {
+        for change in &step.changes {
+            let Change::NodeGone(node) = change else { continue };
+            for attempt in step.before.attempts_on(node) {
+                let fenced = promise_of(&step.after, attempt.id.task) == Some(OnNodeLoss::Fenced);
+                if !fenced || known.fence_waived(node, Duration::ZERO, step.at) {
+                    self.given_up.insert(attempt.id);
+                }
+            }
+        }
+    }
+
     fn on_attempt(&mut self, attempt: &Attempt, step: &Step) -> Verdict {
         let name = attempt_name(attempt.id);
         let room = self.nodes.entry(attempt.node.clone()).or_default();
@@ -83,7 +100,7 @@ impl Capacity {
         }
         if attempt.gone && self.gone.insert(attempt.id) {
             room.held = room.held.saturating_sub(attempt.resources);
-            if self.executions.of_attempt(attempt.id, &attempt.node).is_some() {
+            if self.executions.of_attempt(attempt.id, &attempt.node).is_some() && !self.given_up.contains(&attempt.id) {
                 return Err(format!("the room of {name} on {} was freed while it runs", attempt.node));
             }
         } else if !attempt.gone && self.gone.contains(&attempt.id) {
@@ -98,7 +115,8 @@ impl Capacity {
             return Err(format!("something started on {node}, which is no node of this scenario"));
         };
         let has = Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes };
-        let running = self.executions.all().filter(|alive| alive.node == *node);
+        let counts = |alive: &&Alive| alive.node == *node && !self.given_up.contains(&alive.attempt);
+        let running = self.executions.all().filter(counts);
         let used = sum(running.filter_map(|alive| self.takes.get(&alive.attempt).copied()));
         if used.fits(has) { Ok(()) } else { Err(format!("{node} runs {used:?}, it has {has:?}")) }
     }

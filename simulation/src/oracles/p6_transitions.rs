@@ -61,6 +61,8 @@ impl Oracle for Transitions {
                 Change::NodeGone(node) => {
                     let epoch = step.before.node(node).map_or(Epoch(0), |before| before.epoch);
                     rows.moves.push(Event::NodeForgotten { node: node.clone(), epoch });
+                    rows.nodes.remove(node);
+                    rows.forgotten.insert(node);
                 }
                 Change::Feature(row) => rows.moves.push(Event::FeatureEnabled { feature: row.feature }),
                 Change::Annotation(row) => {
@@ -96,6 +98,8 @@ struct Rows<'a> {
     tasks: BTreeMap<TaskId, &'a Arc<Task>>,
     runs: BTreeMap<RunId, &'a Arc<Run>>,
     nodes: BTreeMap<&'a NodeName, &'a Arc<Node>>,
+    /// What comes after that is another one.
+    forgotten: BTreeSet<&'a NodeName>,
     moves: Vec<Event>,
 }
 
@@ -107,6 +111,7 @@ impl<'a> Rows<'a> {
             tasks: BTreeMap::new(),
             runs: BTreeMap::new(),
             nodes: BTreeMap::new(),
+            forgotten: BTreeSet::new(),
             moves: vec![],
         }
     }
@@ -212,7 +217,8 @@ impl<'a> Rows<'a> {
     }
 
     fn on_node(&mut self, row: &'a Arc<Node>) -> Verdict {
-        let before = self.nodes.insert(&row.name, row).or_else(|| self.step.before.node(&row.name));
+        let was = self.step.before.node(&row.name).filter(|_| !self.forgotten.contains(&row.name));
+        let before = self.nodes.insert(&row.name, row).or(was);
         let (node, epoch, revision) = (row.name.clone(), row.epoch, self.step.revision);
         let is_new = before.is_none_or(|before| before.epoch != epoch);
         if before.is_some_and(|before| before.cordoned != row.cordoned) {

@@ -17,6 +17,7 @@ use super::{
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request};
 use crate::scenario::Class;
 
+mod upkeep;
 mod urgency;
 
 fn caught(verdict: Verdict, words: &str) {

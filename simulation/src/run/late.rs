@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::strike::Undo;
 use super::{Violation, World};
-use crate::scenario::{Class, FaultPlan, FaultWhat, Kind, Target};
+use crate::scenario::{Chore, Class, FaultPlan, FaultWhat, Kind, Target};
 
 /// The heal is put off by no more than this.
 const PUT_OFF_MAX: Duration = Duration::from_secs(55);
@@ -34,6 +34,8 @@ pub(super) enum Lack {
     Install,
     /// No change of membership has come to its end.
     Change,
+    /// Nothing that an operator asked about nodes has been done.
+    Chore,
     /// Too little went wrong.
     Faults(u64),
     /// So few tasks were accepted: clients could not be heard for most of the time.
@@ -75,6 +77,9 @@ impl World {
         }
         if classes.contains(&Class::Membership) && stats.changes == 0 {
             return Some(Lack::Change);
+        }
+        if classes.contains(&Class::Upkeep) && stats.chores == 0 {
+            return Some(Lack::Chore);
         }
         let faults = stats.faults.values().sum();
         let few_faults = (is_swarm && faults < FAULTS_MIN).then_some(Lack::Faults(faults));
@@ -118,6 +123,8 @@ impl World {
             Lack::Install => (Class::Absence, self.planned(Class::Absence)),
             // The first that is planned meets no trouble of its own.
             Lack::Change => (Class::Membership, self.planned(Class::Membership)),
+            // It is on its way, or asked for again.
+            Lack::Chore => (Class::Upkeep, self.planned(Class::Upkeep).filter(|_| self.common.duties.is_clear())),
             Lack::Faults(_) => (Class::Crash, Some(crash(Target::Follower(0)))),
             // They are on their way.
             Lack::Tasks(_) => return Ok(()),
@@ -142,7 +149,12 @@ impl World {
     fn planned(&self, class: Class) -> Option<FaultWhat> {
         let of_class = |fault: &&FaultPlan| fault.class == class;
         // A backup is taken long before, and there may be no transfer any more.
-        let shows = |fault: &&FaultPlan| !matches!(fault.what, FaultWhat::Backup | FaultWhat::BreakTransfer { .. });
+        let shows = |fault: &&FaultPlan| match &fault.what {
+            FaultWhat::Backup | FaultWhat::BreakTransfer { .. } => false,
+            // The others take longer, or are the agents' business.
+            FaultWhat::Upkeep { chore, .. } => matches!(chore, Chore::Cordon | Chore::Drain { .. }),
+            _ => true,
+        };
         self.scenario.faults.iter().filter(of_class).find(shows).map(|fault| fault.what.clone())
     }
 

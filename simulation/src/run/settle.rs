@@ -158,6 +158,9 @@ impl World {
         if let Some(what) = self.unfit() {
             return Some(("L11", what));
         }
+        if let Some(what) = self.neglected(state) {
+            return Some(("L13", what));
+        }
         let all_have_it = !self.replicas.iter().any(Replica::is_older);
         if let Some(feature) = Feature::ALL.into_iter().find(|feature| all_have_it && !state.has_feature(*feature)) {
             return Some(("L12", format!("every replica has {feature}, and it is not enabled")));
@@ -223,6 +226,7 @@ impl World {
             Lack::LeaderChange => "0 leader changes, 1 is needed".into(),
             Lack::Install => "0 snapshots installed, 1 is needed".into(),
             Lack::Change => "0 changes of membership, 1 is needed".into(),
+            Lack::Chore => "nothing was done about nodes".into(),
             Lack::Faults(faults) => format!("{faults} faults, {FAULTS_MIN} are needed"),
             Lack::Tasks(tasks) => format!("{tasks} tasks, {TASKS_MIN} are needed"),
         });

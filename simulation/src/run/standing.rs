@@ -89,6 +89,7 @@ impl World {
             | FaultWhat::SlowDisk { .. }
             | FaultWhat::DiskError { .. }
             | FaultWhat::DiskFull { .. }
+            | FaultWhat::Upkeep { .. }
             | FaultWhat::Workload => 0,
         }
     }

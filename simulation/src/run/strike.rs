@@ -347,6 +347,10 @@ impl World {
                 self.replicas[replica].disk.set_trouble(|trouble| trouble.full = true);
                 Some(Undo::DiskFull(replica, self.replicas[replica].disk.felt()))
             }
+            FaultWhat::Upkeep { rack, agent, chore } => {
+                let Some(cut) = self.begin_upkeep(now, ends, (*rack, *agent), chore) else { return Ok(false) };
+                Some(Undo::Cut(cut))
+            }
             at_once => {
                 if !self.begin_at_once(now, ends, at_once)? {
                     return Ok(false);
@@ -457,7 +461,7 @@ impl World {
     }
 
     /// This machine, or the next one that runs.
-    fn running_rack(&self, wanted: usize) -> Option<usize> {
+    pub(super) fn running_rack(&self, wanted: usize) -> Option<usize> {
         let runs = |at: &usize| self.striking.racks[*at] == RackPower::default();
         (0..self.racks.len()).map(|step| (wanted + step) % self.racks.len()).find(runs)
     }

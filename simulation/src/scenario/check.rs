@@ -92,10 +92,12 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
         | FaultWhat::LeaderWithRack { rack: at }
         | FaultWhat::RackCrash { rack: at }
         | FaultWhat::RackPause { rack: at } => rack(*at),
-        FaultWhat::AgentKill { rack: at, agent } => match scenario.racks.get(*at) {
-            Some(rack) if *agent < rack.agents.len() => Ok(()),
-            _ => Err(format!("there is no agent {agent} on rack {at}")),
-        },
+        FaultWhat::AgentKill { rack: at, agent } | FaultWhat::Upkeep { rack: at, agent, .. } => {
+            match scenario.racks.get(*at) {
+                Some(rack) if *agent < rack.agents.len() => Ok(()),
+                _ => Err(format!("there is no agent {agent} on rack {at}")),
+            }
+        }
     }
 }
 

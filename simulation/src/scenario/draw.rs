@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
-    restore, transfers, upgrade, workload,
+    restore, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -108,6 +108,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     restore::draw(&mut Stream::of(seed, "restore"), &mut scenario);
     upgrade::draw(&mut Stream::of(seed, "upgrade"), &mut scenario);
     transfers::draw(&mut Stream::of(seed, "transfers"), &mut scenario);
+    upkeep::draw(&mut Stream::of(seed, "upkeep"), &mut scenario);
     scenario
 }
 
@@ -200,6 +201,7 @@ fn racks(
             memory_bytes: (1 << 30) * dice.within(1, 4),
             start_ms: dice.log_within(1, 200),
             kill_ms: dice.within(1, kill_ms * 8 / 10),
+            pool: None,
         });
         let agents_here: Vec<AgentPlan> = plans.collect();
         racks.push(RackPlan { region: region(at), clock: clock(dice), agents: agents_here });

@@ -78,6 +78,7 @@ fn rack(region: &str, nodes: &[&str]) -> RackPlan {
         memory_bytes: 1 << 30,
         start_ms: 10,
         kill_ms: 100,
+        pool: None,
     };
     RackPlan { region: region.to_owned(), clock: clock(), agents: nodes.iter().map(agent).collect() }
 }
@@ -112,6 +113,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         timeout_ms: None,
         regions: if number + 1 == tasks { vec!["b".to_owned()] } else { vec![] },
         clusters: vec![],
+        pool: None,
         runs_ms: 1_000,
         fails: 0,
         stubborn: false,

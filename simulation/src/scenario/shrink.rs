@@ -255,6 +255,7 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::Membership
         | Class::Restore
         | Class::Upgrade
+        | Class::Upkeep
         | Class::AgentKill
         | Class::RackCrash
         | Class::RackPause
@@ -276,7 +277,8 @@ fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
     racks.iter().filter(|rack| task.regions.is_empty() || task.regions.contains(&rack.region)).any(|rack| {
         rack.agents.iter().any(|agent| {
             let allowed = task.clusters.is_empty() || task.clusters.contains(&agent.cluster);
-            allowed && task.cpu_milli <= agent.cpu_milli && task.memory_bytes <= agent.memory_bytes
+            let pooled = task.pool.is_none() || task.pool == agent.pool;
+            allowed && pooled && task.cpu_milli <= agent.cpu_milli && task.memory_bytes <= agent.memory_bytes
         })
     })
 }

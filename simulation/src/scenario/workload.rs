@@ -175,6 +175,7 @@ fn plain(name: &str) -> TaskPlan {
         timeout_ms: None,
         regions: vec![],
         clusters: vec![],
+        pool: None,
         runs_ms: 200,
         fails: 0,
         stubborn: false,

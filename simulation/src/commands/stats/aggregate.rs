@@ -9,7 +9,7 @@ use crate::scenario::Class;
 /// A number of a run and its name.
 type Measure = (&'static str, fn(&Stats) -> u64);
 
-const MEASURES: [Measure; 17] = [
+const MEASURES: [Measure; 18] = [
     ("replicas", |stats| count(stats.replicas)),
     ("regions", |stats| count(stats.regions)),
     ("agents", |stats| count(stats.agents)),
@@ -27,6 +27,7 @@ const MEASURES: [Measure; 17] = [
     ("requests of unknown outcome", |stats| stats.requests_unknown),
     ("messages to watches", |stats| stats.watched),
     ("changes of membership", |stats| stats.changes),
+    ("chores about nodes", |stats| stats.chores),
 ];
 
 /// See the module.

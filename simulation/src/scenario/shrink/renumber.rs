@@ -140,7 +140,7 @@ impl Moves {
             | FaultWhat::LeaderWithRack { rack }
             | FaultWhat::RackCrash { rack }
             | FaultWhat::RackPause { rack } => follow(&self.racks, rack),
-            FaultWhat::AgentKill { rack, agent } => {
+            FaultWhat::AgentKill { rack, agent } | FaultWhat::Upkeep { rack, agent, .. } => {
                 let stays = self.agents.get(*rack).is_some_and(|agents| follow(agents, agent));
                 stays && follow(&self.racks, rack)
             }

@@ -1,0 +1,104 @@
+//! Which nodes take work, by what operators and the log said of them: commands and their answers alone, never a node's row.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use quorate_state::{Command, Item, NodeName, Rejection, Reply, Revision, Served};
+
+use crate::ledger::Step;
+
+/// Nodes that are known, each with what was said of it.
+#[derive(Default)]
+pub(super) struct Service {
+    nodes: BTreeMap<NodeName, Option<Out>>,
+    /// Requests that were carried out: sent again, they change nothing.
+    done: BTreeSet<Arc<str>>,
+}
+
+/// A node that takes no work.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Out {
+    /// The revision at which that was said last.
+    pub(super) since: Revision,
+    pub(super) drain: Option<Terms>,
+}
+
+/// How its work is moved off.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Terms {
+    pub(super) due: Served,
+    pub(super) ends: Option<Served>,
+}
+
+impl Service {
+    /// Takes in an item and its answer.
+    pub(super) fn take(&mut self, step: &Step, item: &Item, reply: &Result<Reply, Rejection>) {
+        let is_new =
+            item.request.as_ref().is_none_or(|request| reply.is_ok() && self.done.insert(request.id.0.clone()));
+        if reply.is_err() || !is_new {
+            return;
+        }
+        let (since, served) = (step.revision, step.after.meta().served);
+        let terms = |wait_ms: u64, for_ms: Option<u64>| {
+            Some(Terms { due: served.plus(wait_ms), ends: for_ms.map(|for_ms| served.plus(for_ms)) })
+        };
+        match &item.command {
+            Command::CordonNode { node, cordoned } => {
+                let out = self.nodes.entry(node.clone()).or_default();
+                if out.is_some() != *cordoned {
+                    *out = cordoned.then_some(Out { since, drain: None });
+                }
+            }
+            Command::DrainNode { node, wait_ms, .. } => {
+                self.nodes.insert(node.clone(), Some(Out { since, drain: terms(*wait_ms, None) }));
+            }
+            Command::MaintainNode { node, wait_ms, for_ms, .. } => {
+                self.nodes.insert(node.clone(), Some(Out { since, drain: terms(*wait_ms, Some(*for_ms)) }));
+            }
+            Command::EndDrains { drains } => {
+                for (node, ends) in drains {
+                    if self.drain(node).is_some_and(|drain| drain.ends == Some(*ends) && *ends <= served) {
+                        self.nodes.insert(node.clone(), None);
+                    }
+                }
+            }
+            Command::ForgetNode { node } => {
+                self.nodes.remove(node);
+            }
+            Command::RegisterNode(registration) | Command::AdmitNode { registration, .. } => {
+                self.nodes.entry(registration.node.clone()).or_default();
+            }
+            _ => {}
+        }
+    }
+
+    /// True for a request that was carried out.
+    pub(super) fn did(&self, request_id: &str) -> bool {
+        self.done.contains(request_id)
+    }
+
+    /// True for a node that has registered since it was forgotten last.
+    pub(super) fn knows(&self, node: &NodeName) -> bool {
+        self.nodes.contains_key(node)
+    }
+
+    /// That a node takes no work, if it does not.
+    pub(super) fn out(&self, node: &NodeName) -> Option<Out> {
+        self.nodes.get(node).copied().flatten()
+    }
+
+    /// How a node's work is moved off, if it is.
+    pub(super) fn drain(&self, node: &NodeName) -> Option<Terms> {
+        self.out(node).and_then(|out| out.drain)
+    }
+
+    /// Nodes that are drained.
+    pub(super) fn drained(&self) -> impl Iterator<Item = (&NodeName, Terms)> {
+        self.nodes.iter().filter_map(|(node, out)| Some((node, out.as_ref()?.drain?)))
+    }
+}
+
+/// The items of a step with their answers.
+pub(super) fn answered(step: &Step) -> impl Iterator<Item = (&Item, &Result<Reply, Rejection>)> {
+    step.entry.iter().flat_map(|entry| &entry.items).zip(&step.replies)
+}
