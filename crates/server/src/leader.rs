@@ -77,7 +77,8 @@ async fn lead(core: &Core, term: u64) {
                 }
             }
         }
-        let wake = core.replica.log_time().and_then(|time| next_wake(&desks, time));
+        let time = core.replica.log_time().filter(|time| time.term == term);
+        let wake = time.and_then(|time| next_wake(&desks, time));
         tokio::select! {
             biased;
             Some((at, outcome)) = proposals.next(), if !proposals.is_empty() => {
@@ -196,8 +197,7 @@ impl Desk {
             return None;
         }
         if self.controller.is_idle(view) {
-            // An instant that nothing waits for any more would be due again and again.
-            (self.seen, self.wake_at) = (seen, None);
+            self.rest(seen);
             return None;
         }
         if self.paused_until.is_some_and(|until| tokio::time::Instant::now() < until) {
@@ -237,6 +237,11 @@ impl Desk {
         );
         self.waiting = true;
         Some(commands)
+    }
+
+    /// Until something changes: an instant that nothing waits for any more would be due again and again.
+    fn rest(&mut self, seen: Option<(Revision, News)>) {
+        (self.seen, self.wake_at, self.paused_until) = (seen, None, None);
     }
 
     /// What must be another for a step to be worth it before its time.
@@ -339,5 +344,25 @@ fn is_effective(reply: &Result<Reply, Rejection>) -> bool {
             tracing::debug!(%rejection, "a command was refused");
             false
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_state::Millis;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn nobody_is_woken_for_a_controller_that_came_to_rest_while_it_was_left_alone() {
+        let mut desks: Vec<Desk> = quorate_scheduler::controllers().into_iter().map(Desk::new).collect();
+        let time = LogTime { now: Millis(0), served: Served(10), term: 1 };
+        assert_eq!(next_wake(&desks, time), None);
+        let desk = desks.first_mut().unwrap();
+        desk.wake_at = Some(Served(5));
+        desk.pause(Duration::ZERO);
+        assert!(next_wake(&desks, time).is_some());
+        desks.first_mut().unwrap().rest(Some((Revision(7), News::default())));
+        assert_eq!(next_wake(&desks, time), None);
     }
 }
