@@ -389,7 +389,6 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             clusters: plan.clusters.clone(),
             labels: plan.pool.iter().map(|pool| v1::Label { key: POOL.into(), value: pool.clone() }).collect(),
             spread: v1::Spread::Pack.into(),
-            ..v1::Place::default()
         }),
         on_node_loss: promise.into(),
     }
