@@ -20,8 +20,9 @@ use crate::{StopReason, join};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// A replica without a vote that has heard nothing new in so many rounds asks whether it still belongs
-/// to the others: nobody tells it, because it never stands for election.
+/// A replica that has applied nothing new in so many rounds asks the others whether it still belongs to
+/// them. Not all are told: one without a vote never stands for election, and one that was cut off while
+/// it led goes on taking itself for the leader.
 const QUIET_ROUNDS: u32 = 5;
 /// Checkpoints tried in a round, the newest first: peers that lag know the older ones.
 const TRIED_MAX: usize = 4;
@@ -44,13 +45,9 @@ pub(crate) async fn watch(raft: Raft, published: Arc<Published>, links: Links) {
     loop {
         tokio::time::sleep(ROUND).await;
         join::settle(&raft).await;
-        let (state, end) = {
-            let metrics = raft.metrics();
-            let metrics = metrics.borrow_watched();
-            (metrics.state, metrics.last_log_index)
-        };
-        quiet = if state == ServerState::Learner && end == last { quiet + 1 } else { 0 };
-        last = end;
+        let applied = raft.metrics().borrow_watched().last_applied;
+        quiet = if applied == last { quiet + 1 } else { 0 };
+        last = applied;
         if quiet >= QUIET_ROUNDS && is_removed(&raft, &links).await {
             links.halt.because(StopReason::Removed);
             return;
