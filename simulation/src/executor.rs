@@ -11,7 +11,7 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
 use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss};
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::facts::{self, Fact, Facts, Happening};
@@ -20,6 +20,8 @@ use crate::facts::{self, Fact, Facts, Happening};
 const HEEDS_AFTER: Duration = Duration::from_millis(20);
 /// Between the start of a poisonous attempt and the end of its agent.
 const POISON_AFTER: Duration = Duration::from_millis(50);
+/// How much longer an attempt runs that is hastened.
+const HASTENED: Duration = Duration::from_millis(500);
 /// Requests of poisonous attempts that wait for the supervisor.
 const POISONED_MAX: usize = 16;
 /// SIGTERM and SIGKILL.
@@ -65,6 +67,8 @@ struct Shared {
     kills_in: Duration,
     /// Asks for the end of the agent.
     poisoned: mpsc::Sender<()>,
+    /// What is to come to its end soon.
+    hastened: watch::Sender<BTreeSet<AttemptId>>,
     /// What runs.
     alive: Mutex<BTreeMap<AttemptId, facts::Execution>>,
 }
@@ -78,7 +82,8 @@ impl Executor {
         kills_in: Duration,
     ) -> (Self, mpsc::Receiver<()>) {
         let (poisoned, requests) = mpsc::channel(POISONED_MAX);
-        let shared = Shared { node, facts, starts_in, kills_in, poisoned, alive: Mutex::default() };
+        let hastened = watch::Sender::default();
+        let shared = Shared { node, facts, starts_in, kills_in, poisoned, hastened, alive: Mutex::default() };
         (Self(Arc::new(shared)), requests)
     }
 
@@ -90,6 +95,11 @@ impl Executor {
     /// How many fenced attempts run.
     pub(crate) fn fenced(&self) -> usize {
         self.0.lock().values().filter(|execution| execution.promise == OnNodeLoss::Fenced).count()
+    }
+
+    /// This attempt comes to its own end soon, where it would have run on for long.
+    pub(crate) fn hasten(&self, attempt: AttemptId) {
+        self.0.hastened.send_if_modified(|hastened| hastened.insert(attempt));
     }
 
     /// Everything ends at this instant, with its agent or with its machine.
@@ -118,6 +128,7 @@ struct Running {
     ends_at: Instant,
     exit: Exit,
     poisons_at: Option<Instant>,
+    hastened: watch::Receiver<BTreeSet<AttemptId>>,
 }
 
 #[async_trait]
@@ -149,6 +160,7 @@ impl Driver for Executor {
             ends_at: now + behaviour.runs,
             exit: Exit::Code(i32::from(fails)),
             poisons_at: behaviour.poison.then(|| now + POISON_AFTER),
+            hastened: self.0.hastened.subscribe(),
         }))
     }
 
@@ -181,7 +193,12 @@ impl Execution for Running {
             // One request is as good as many.
             let _ = self.shared.poisoned.try_send(());
         }
-        tokio::time::sleep_until(self.ends_at).await;
+        let hastened =
+            async { self.hastened.wait_for(|hastened| hastened.contains(&self.record.attempt)).await.is_ok() };
+        if let Ok(true) = tokio::time::timeout_at(self.ends_at, hastened).await {
+            self.ends_at = self.ends_at.min(Instant::now() + HASTENED);
+            tokio::time::sleep_until(self.ends_at).await;
+        }
         if self.shared.lock().remove(&self.record.attempt).is_some() {
             self.shared.record(&self.record, Happening::Ended { exit: Some(self.exit) });
         }

@@ -20,8 +20,8 @@ use crate::{StopReason, join};
 
 /// Between two rounds.
 const ROUND: Duration = Duration::from_secs(1);
-/// A replica that has applied nothing new in so many rounds asks the others whether it still belongs to
-/// them. Not all are told: one without a vote never stands for election, and one that was cut off while
+/// A replica that has applied nothing new asks the others after every so many rounds whether it still
+/// belongs to them. Not all are told: one without a vote never stands for election, and one that was cut off while
 /// it led goes on taking itself for the leader.
 const QUIET_ROUNDS: u32 = 5;
 /// Checkpoints tried in a round, the newest first: peers that lag know the older ones.
@@ -48,7 +48,7 @@ pub(crate) async fn watch(raft: Raft, published: Arc<Published>, links: Links) {
         let applied = raft.metrics().borrow_watched().last_applied;
         quiet = if applied == last { quiet + 1 } else { 0 };
         last = applied;
-        if quiet >= QUIET_ROUNDS && is_removed(&raft, &links).await {
+        if quiet > 0 && quiet % QUIET_ROUNDS == 0 && is_removed(&raft, &links).await {
             links.halt.because(StopReason::Removed);
             return;
         }

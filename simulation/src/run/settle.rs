@@ -1,10 +1,11 @@
 //! When a run is over, and whether the cluster came to rest in time (L1 to L5).
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_seams::{Table, Write};
-use quorate_state::{Event, Feature, PlacementOutcome, Reply};
+use quorate_state::{Attempt, AttemptState, Event, Feature, PlacementOutcome, Reply};
 
 use super::late::{FAULTS_MIN, Lack, TASKS_MIN};
 use super::{Violation, World};
@@ -99,6 +100,7 @@ impl World {
             return Ok(false);
         }
         self.settle.next_look = now + LOOK_EVERY;
+        self.hasten();
         let unrest = self.unrest();
         if unrest.is_none() {
             let since = *self.settle.at_rest_since.get_or_insert(now);
@@ -122,6 +124,23 @@ impl World {
         match unrest.filter(|_| since > bound) {
             Some((property, what)) => Err(Violation::new(property, format!("{what} {since:?} after the heal"))),
             None => Ok(false),
+        }
+    }
+
+    /// When nobody asks for anything any more, what runs comes to its end soon: ten idle seconds more show nothing.
+    /// What is to end for another reason does not: it would hide that the reason had no effect.
+    fn hasten(&self) {
+        let Some(state) = self.ledger.state() else { return };
+        if self.common.done.get() < self.scenario.sessions.len() || self.neglected(state).is_some() {
+            return;
+        }
+        let undisturbed = |attempt: &Attempt| {
+            attempt.stop.is_none() && attempt.run_deadline.is_none() && attempt.state == AttemptState::Running
+        };
+        for agent in self.racks.iter().flat_map(|rack| &rack.agents) {
+            let running = state.attempts_on(&agent.node).filter(|attempt| undisturbed(attempt));
+            let of_itself = |attempt: &&Arc<Attempt>| state.run(attempt.id.task.run).is_some_and(|run| !run.cancelling);
+            running.filter(of_itself).for_each(|attempt| agent.executor.hasten(attempt.id));
         }
     }
 
