@@ -31,7 +31,7 @@ pub(crate) fn run(scenario: Scenario, options: Options) -> Outcome {
         (Some(outcome), None) => outcome,
         (Some(outcome), Some(panic)) => match outcome.end {
             End::Violated { .. } => outcome,
-            End::Held | End::Invalid { .. } => {
+            End::Held | End::Stopped | End::Invalid { .. } => {
                 let at_ms = outcome.stats.simulated_ms;
                 let end = End::Violated { property: HARNESS.to_owned(), what: panic, at_ms, before: vec![] };
                 Outcome { end, ..outcome }

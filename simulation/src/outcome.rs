@@ -34,6 +34,8 @@ pub(crate) enum End {
         /// The last things that happened before, oldest first, one line each.
         before: Vec<String>,
     },
+    /// It was asked to run no further; nothing was wrong until then, and nothing was judged as a whole.
+    Stopped,
     /// The run was not what it should have been (too few tasks, a fault that never struck): it shows
     /// nothing.
     Invalid {

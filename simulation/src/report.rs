@@ -68,7 +68,7 @@ impl Progress {
 pub(crate) fn not_held(outcome: &Outcome, bug: Option<Bug>, why: Option<&str>) -> Option<String> {
     let mut text = verdict(outcome);
     match &outcome.end {
-        End::Held => return None,
+        End::Held | End::Stopped => return None,
         End::Violated { before, .. } => {
             for line in before {
                 // A String never fails to take more; so below.
@@ -89,6 +89,7 @@ pub(crate) fn verdict(outcome: &Outcome) -> String {
     let seed = outcome.seed;
     match &outcome.end {
         End::Held => format!("seed {seed}: every property held"),
+        End::Stopped => format!("seed {seed}: nothing is wrong so far"),
         End::Violated { property, what, at_ms, .. } => {
             format!("seed {seed}: VIOLATED {property} at {}: {what}", seconds(*at_ms))
         }

@@ -62,6 +62,15 @@ pub(crate) enum TraceLevel {
     Full,
 }
 
+/// Why a run in which nothing is wrong goes no further.
+#[derive(Clone, Copy, Debug)]
+enum Rest {
+    /// There is nothing left to wait for.
+    Over,
+    /// That was asked for.
+    Cut,
+}
+
 /// Why a run ends before its time.
 #[derive(Debug)]
 struct Violation {
@@ -89,7 +98,8 @@ pub(crate) fn run(scenario: &Scenario, options: &Options) -> Outcome {
     let scratch = Scratch::new(scenario.seed);
     let mut world = World::new(Rc::new(scenario.clone()), trace, &scratch);
     let end = match world.live(options) {
-        Ok(()) => match world.floor() {
+        Ok(Rest::Cut) => End::Stopped,
+        Ok(Rest::Over) => match world.floor() {
             None => End::Held,
             Some(why) => End::Invalid { why },
         },
@@ -240,11 +250,11 @@ impl World {
     }
 
     /// Steps until everything has come to rest, or something is wrong.
-    fn live(&mut self, options: &Options) -> Result<(), Violation> {
+    fn live(&mut self, options: &Options) -> Result<Rest, Violation> {
         loop {
             let now = self.sim.elapsed();
             if options.until.is_some_and(|until| now >= until) {
-                return Ok(());
+                return Ok(Rest::Cut);
             }
             self.strike(now)?;
             if self.healed.is_none() && now >= Duration::from_millis(self.scenario.heal_ms) {
@@ -260,7 +270,7 @@ impl World {
             if self.is_over()? {
                 let now = self.sim.elapsed();
                 self.judge_end(now)?;
-                return Ok(());
+                return Ok(Rest::Over);
             }
         }
     }
@@ -357,6 +367,9 @@ impl World {
         for oracle in &mut self.oracles {
             let verdict = oracle.end(now, &known);
             verdict.map_err(|what| Violation::new(oracle.id(), what))?;
+        }
+        if quorate_planted::is(quorate_planted::Bug::Canary) {
+            return Err(Violation::new("H5", "the canary sings: a run that is called wrong is seen"));
         }
         Ok(())
     }

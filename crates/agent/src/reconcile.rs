@@ -181,7 +181,7 @@ impl Desired {
                 Touched::Some(touched)
             }
         };
-        self.seen.revision = revision;
+        self.seen.revision = self.seen.revision.max(revision);
         self.at = Some(revision);
         Ok(touched)
     }
@@ -278,6 +278,8 @@ pub fn steps(
         match (desired.set.get(&attempt), known(attempt)) {
             (None, None) => steps.now.extend(desired.dropped.get(&attempt).cloned().map(Step::Disclaim)),
             (Some(wanted), None) if wanted.stop => steps.now.push(Step::Decline(wanted.clone())),
+            // The planted bug is to do harm by what an old set leaves out alone.
+            (Some(_), None) if quorate_planted::is(Bug::OldSetStopsNewWork) && at < desired.seen.revision => {}
             (Some(wanted), None) => starts.push(wanted.clone()),
             // The same name with a newer token comes from a restored cluster: the old one must end,
             // and be forgotten, before the new one can have the name. An older token is no longer true.

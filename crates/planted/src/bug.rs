@@ -69,6 +69,11 @@ bugs! {
     HashOrderInApply, "hash-order-in-apply",
         "The attempts of a lost node change in the order of a hash map.";
 
+    TokenRepeats, "token-repeats",
+        "Attempts that are placed one revision after the other share a token.";
+    CancelPanics, "cancel-panics",
+        "The cancel of a run that has ended is more than `apply` can take.";
+
     // What the leader must decide with care.
     PriorityIgnored, "priority-ignored",
         "Tasks wait in the order of their submission, whatever their priority.";
@@ -98,6 +103,14 @@ bugs! {
         "A transfer of a snapshot that goes on leaves out the row that comes next.";
     VoteNotSynced, "vote-not-synced",
         "A vote is given before it is durable.";
+    VoteBlind, "vote-blind",
+        "A vote is given without a look at the candidate's log.";
+    VoteOnce, "vote-once",
+        "A replica takes no part in any election but the first.";
+    InstallRefused, "install-refused",
+        "A replica that needs a snapshot refuses each at its end.";
+    FeaturesForgotten, "features-forgotten",
+        "The leader never enables what all members can do.";
     LogAckedBeforeSync, "log-acked-before-sync",
         "Entries of the log are reported durable before they are.";
     TruncateSkipped, "truncate-skipped",
@@ -162,6 +175,8 @@ bugs! {
         "A read is answered from the state at hand, by any replica.";
     DeposedLeaderReads, "deposed-leader-reads",
         "A replica that takes itself for the leader answers reads without asking the quorum.";
+    ReadHangs, "read-hangs",
+        "Once there has been a second leader, nothing is answered that reads.";
     CancelAckedEarly, "cancel-acked-early",
         "A cancel is acknowledged when it is proposed, not when it is applied.";
     ReportsAckedEarly, "reports-acked-early",
@@ -180,6 +195,10 @@ bugs! {
         "A desired set older than an acknowledgement starts again what has ended.";
     FenceAsksGently, "fence-asks-gently",
         "At the end of the lease, `fenced` attempts are asked to stop instead of being killed.";
+
+    // What the simulator itself must not do.
+    Canary, "canary",
+        "Every run is called wrong at its end: whoever runs the simulator must get to hear of it.";
 }
 
 /// No bug has that name.

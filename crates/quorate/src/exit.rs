@@ -347,6 +347,7 @@ fn server_code(error: &quorate_server::Error) -> Code {
 fn store_code(error: &quorate_raft::Error) -> Code {
     match error {
         quorate_raft::Error::Damaged(_)
+        | quorate_raft::Error::StoreRefused(_)
         | quorate_raft::Error::Format(_)
         | quorate_raft::Error::NewerFormat { .. }
         | quorate_raft::Error::LacksFeature(_)

@@ -59,8 +59,11 @@ pub(crate) async fn watch(raft: Raft, published: Arc<Published>, links: Links) {
                 Verdict::Agreed => agreed = revision,
                 Verdict::Diverged => {
                     tracing::error!(%revision, "the history of this replica differs from the majority's");
+                    let reason = StopReason::Diverged { revision };
+                    // First of all: whatever ends the process from here on, the store stays out.
+                    links.gate.give_up(&reason).await;
                     hand_over(&raft, majority, Duration::from_millis(links.tuning.election_ms_max)).await;
-                    links.halt.because(StopReason::Diverged { revision });
+                    links.halt.because(reason);
                     return;
                 }
                 Verdict::Open => continue,

@@ -52,6 +52,12 @@ pub enum Error {
          ('quorate server join'), or restore a backup if no majority is left ('quorate snapshot restore')"
     )]
     Damaged(String),
+    /// The replica itself wrote that its store must not be used again.
+    #[error(
+        "this store was refused for good: {0}; wipe the data directory of this replica and let it join again under a \
+         new id ('quorate server join'), or restore a backup if no majority is left ('quorate snapshot restore')"
+    )]
+    StoreRefused(String),
     /// Nothing can be measured.
     #[error("the metrics of consensus cannot be registered: {0}")]
     Measures(String),

@@ -105,7 +105,8 @@ impl Features {
     /// Those that this replica has and that are not enabled.
     fn wanted(&self) -> Vec<Feature> {
         let view = self.published.view();
-        Feature::ALL.into_iter().filter(|one| self.own.has(*one) && !view.has_feature(*one)).collect()
+        let wanted = |one: &Feature| self.own.has(*one) && !view.has_feature(*one);
+        Feature::ALL.into_iter().filter(|one| wanted(one) && !quorate_planted::is(Bug::FeaturesForgotten)).collect()
     }
 
     fn waits_for(&self, feature: Feature, leads: bool) -> String {

@@ -1,6 +1,7 @@
 //! Who may speak: the check that every message passes before anything else looks at it.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, OnceLock, PoisonError};
 
 use openraft::async_runtime::WatchReceiver as _;
@@ -13,7 +14,7 @@ use tonic::Status;
 use crate::halt::Halt;
 use crate::state_machine::Published;
 use crate::type_config::{Raft, ReplicaId};
-use crate::{Error, Identity, StopReason, store, wire};
+use crate::{Error, Identity, StopReason, refusal, store, wire};
 
 /// Our identity, and what we remember of the others'.
 pub(crate) struct Gate {
@@ -23,6 +24,9 @@ pub(crate) struct Gate {
     disk: Arc<dyn Disk>,
     halt: Halt,
     published: Arc<Published>,
+    /// Set for good once a peer has shown that this store is an old image: it may have promised what it
+    /// does not know, so nothing reaches consensus while that is written down.
+    is_stale: AtomicBool,
     /// The latest starts seen, by store; bounded by the replicas there ever were.
     starts: Mutex<BTreeMap<Uuid, pb::Start>>,
     /// Set once openraft is up; before that nobody's membership is known.
@@ -37,7 +41,16 @@ impl Gate {
         halt: Halt,
         published: Arc<Published>,
     ) -> Self {
-        Self { identity, start, disk, halt, published, starts: Mutex::default(), raft: OnceLock::new() }
+        Self {
+            identity,
+            start,
+            disk,
+            halt,
+            published,
+            is_stale: AtomicBool::new(false),
+            starts: Mutex::default(),
+            raft: OnceLock::new(),
+        }
     }
 
     /// From now on senders must be who the membership says they are.
@@ -69,6 +82,9 @@ impl Gate {
         let header = header.ok_or(wire::WireError::Missing("header"))?;
         let ours = &self.identity;
         let refuse = |why: String| Err(Status::failed_precondition(why));
+        if self.is_stale.load(Ordering::SeqCst) {
+            return refuse(format!("replica {} has an old image of its disk, and stops", ours.replica));
+        }
         let cluster = wire::uuid_from("header.cluster", &header.cluster)?;
         if cluster != ours.cluster {
             return refuse(format!("replica {} belongs to cluster {}, not {cluster}", ours.replica, ours.cluster));
@@ -90,7 +106,11 @@ impl Gate {
         if let Some(seen) = header.to_start.filter(|seen| !is_at_least(self.start, *seen)) {
             let why =
                 format!("replica {} has seen start {} of it, this is {}", header.from, seen.count, self.start.count);
-            self.halt.because(StopReason::StaleStore(why.clone()));
+            // The first to say so is enough.
+            if !self.is_stale.swap(true, Ordering::SeqCst) {
+                tracing::error!(why, "this store is an old image of its disk");
+                refusal::halt(&*self.disk, self.halt.clone(), StopReason::StaleStore(why.clone()));
+            }
             return refuse(why);
         }
         self.check_start(from_store, header.from_start.ok_or(wire::WireError::Missing("header.from_start"))?).await?;
@@ -102,6 +122,11 @@ impl Gate {
     pub(crate) async fn check_answer(&self, header: Option<&pb::Header>) -> Result<(), Status> {
         let checked = self.check(header).await;
         checked.map(drop).map_err(|status| Status::new(status.code(), status.message()))
+    }
+
+    /// Writes down that this store must not be used again. The caller halts.
+    pub(crate) async fn give_up(&self, reason: &StopReason) {
+        refusal::write(&*self.disk, reason).await;
     }
 
     /// The store that the membership knows a replica by.

@@ -4,7 +4,7 @@
 //! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
 //! `network` and `service` (what is sent), `join`, `members`, `features` and `compare` (how replicas meet, who
 //! takes part, what all of them can do, and how they watch each other), `measures`, `health`, `succession` and `departed` (how fast it
-//! all is, and who leads when somebody is slow, silent or gone), `opening`, `backup`, `life` and `recover` (whether and
+//! all is, and who leads when somebody is slow, silent or gone), `opening`, `refusal`, `backup`, `life` and `recover` (whether and
 //! how the data goes on).
 //!
 //! **Invariant:** no other crate names an openraft type, because its alphas change between numbers
@@ -56,6 +56,7 @@ mod backup;
 mod life;
 mod opening;
 mod recover;
+mod refusal;
 
 pub use backup::{Backup, Loaded, RestoreError, Summary};
 pub use config::{Addresses, Config, Formation, Seams, Tuning};

@@ -9,7 +9,6 @@ use quorate_planted::Bug;
 
 use crate::join::{self, Registrar, has_caught_up};
 use crate::lead::Lead;
-use crate::replica::successor;
 use crate::type_config::{Metrics, Raft, ReplicaId};
 use crate::{MemberError, compare};
 
@@ -69,7 +68,8 @@ impl Registrar {
         };
         within(patience, raft, lasting).await.map_err(MemberError::Refused)?;
         if change == MemberChange::Remove(metrics.id) {
-            compare::hand_over(raft, successor(raft), 2 * patience).await;
+            let to = successor(&raft.metrics().borrow_watched(), patience);
+            compare::hand_over(raft, to, 2 * patience).await;
             return Err(MemberError::NotLeader { leader: lead.hint() });
         }
         tracing::info!(?change, "the membership changes");
@@ -92,7 +92,7 @@ impl Registrar {
         }
         let membership = metrics.membership_config.membership();
         let refused = |why: String| Err(MemberError::Refused(why));
-        let Some(to) = to.or_else(|| successor(raft)) else {
+        let Some(to) = to.or_else(|| successor(&metrics, patience)) else {
             return refused("no other replica votes: add one with 'quorate server join'".into());
         };
         if to == metrics.id {
@@ -159,6 +159,15 @@ async fn within(patience: Duration, raft: &Raft, holds: impl Fn(&Metrics) -> Res
     }
 }
 
+/// The voter to pass leadership on to: of those that answer, the one that has most of the log. Where none
+/// does, which may be because this leader is new, the one that had most of it when last heard.
+pub(crate) fn successor(metrics: &Metrics, patience: Duration) -> Option<ReplicaId> {
+    let voters: BTreeSet<ReplicaId> = metrics.membership_config.membership().voter_ids().collect();
+    let answering = answering(metrics, patience);
+    let others = metrics.replication.iter().flatten().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
+    others.max_by_key(|(id, matched)| (answering.contains(id), **matched)).map(|(id, _)| *id)
+}
+
 /// Who has answered the leader within `patience`, itself included.
 fn answering(metrics: &Metrics, patience: Duration) -> BTreeSet<ReplicaId> {
     let heard = metrics.heartbeat.iter().flatten();
@@ -190,10 +199,12 @@ mod tests {
     use std::collections::BTreeMap;
     use std::sync::Arc;
 
+    use openraft::metrics::SerdeInstant;
+    use openraft::type_config::alias::InstantOf;
     use quorate_state::{RegionName, Uuid};
 
     use super::*;
-    use crate::type_config::{Membership, Peer, StoredMembership, log_id};
+    use crate::type_config::{Membership, Peer, StoredMembership, TypeConfig, log_id};
 
     fn ids(ids: &[ReplicaId]) -> BTreeSet<ReplicaId> {
         ids.iter().copied().collect()
@@ -216,13 +227,39 @@ mod tests {
         assert!(why.contains("1 do not (4)"), "{why}");
     }
 
+    fn peer() -> Peer {
+        let region = RegionName::new("eu").unwrap();
+        Peer { store: Uuid(0), region, raft: String::new(), api: String::new(), agent: String::new() }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_successor_is_one_that_answers() {
+        let patience = Duration::from_millis(300);
+        let nodes: BTreeMap<ReplicaId, Peer> = (1..=4).map(|id| (id, peer())).collect();
+        let membership = Membership::new(vec![ids(&[1, 2, 3])], nodes).unwrap();
+        // Replica 1 leads, 4 is a learner; of each other, how far its log goes and how long ago it was heard.
+        let chosen = |others: &[(ReplicaId, u64, Option<u64>)]| {
+            let mut metrics = Metrics::new_initial(1);
+            metrics.membership_config = Arc::new(StoredMembership::new(Some(log_id(1, 1)), membership.clone()));
+            let at = |ago| SerdeInstant::from(InstantOf::<TypeConfig>::now() - Duration::from_millis(ago));
+            metrics.replication = Some(others.iter().map(|(id, index, _)| (*id, Some(log_id(1, *index)))).collect());
+            metrics.heartbeat = Some(others.iter().map(|(id, _, ago)| (*id, ago.map(at))).collect());
+            successor(&metrics, patience)
+        };
+        tokio::time::advance(Duration::from_secs(60)).await;
+        assert_eq!(chosen(&[(2, 9, Some(100)), (3, 8, Some(100))]), Some(2), "the one with most of the log");
+        assert_eq!(chosen(&[(2, 9, Some(301)), (3, 8, Some(100))]), Some(3), "the other is silent");
+        assert_eq!(chosen(&[(2, 9, None), (3, 8, Some(100))]), Some(3), "the other was never heard");
+        assert_eq!(chosen(&[(2, 7, Some(100)), (4, 9, Some(100))]), Some(2), "a learner does not lead");
+        assert_eq!(chosen(&[(2, 8, None), (3, 9, None)]), Some(3), "this leader is new");
+        assert_eq!(chosen(&[(4, 9, Some(100))]), None);
+    }
+
     #[test]
     fn a_change_that_is_half_way_is_not_settled() {
-        let region = RegionName::new("eu").unwrap();
-        let peer = Peer { store: Uuid(0), region, raft: String::new(), api: String::new(), agent: String::new() };
         let metrics = |effective: &[BTreeSet<ReplicaId>], index| {
             let membership = |configs: &[BTreeSet<ReplicaId>], index| {
-                let nodes: BTreeMap<ReplicaId, Peer> = (1..=4).map(|id| (id, peer.clone())).collect();
+                let nodes: BTreeMap<ReplicaId, Peer> = (1..=4).map(|id| (id, peer())).collect();
                 StoredMembership::new(Some(log_id(1, index)), Membership::new(configs.to_vec(), nodes).unwrap())
             };
             let mut metrics = Metrics::new_initial(1);

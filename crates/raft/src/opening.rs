@@ -14,18 +14,19 @@ use quorate_seams::{Disk, DiskView, Table};
 
 use crate::store::{self, STORE_FORMAT, log_key};
 use crate::type_config::LogId;
-use crate::{Error, wire};
+use crate::{Error, refusal, wire};
 
 /// Entries read from disk at once; each may be as large as an entry can be.
 const PAGE_ROWS: usize = 64;
 
-/// Refuses a store that is newer than this version, or damaged.
+/// Refuses a store that is newer than this version, that must not be used again, or that is damaged.
 pub(crate) fn check(disk: &dyn Disk) -> Result<(), Error> {
     let view = &*disk.view();
     let Some(identity) = record::<pb::Identity>(view, store::IDENTITY)? else { return Ok(()) };
     if identity.format > STORE_FORMAT {
         return Err(Error::NewerFormat { found: identity.format, max: STORE_FORMAT });
     }
+    refusal::check(record(view, store::REFUSED)?)?;
     check_features(view)?;
     record::<pb::Start>(view, store::START)?;
     let vote = record::<pb::Vote>(view, store::VOTE)?.unwrap_or_default();

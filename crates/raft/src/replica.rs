@@ -36,8 +36,8 @@ use crate::succession::{self, Heard};
 use crate::type_config::{Membership, Peer, Raft};
 use crate::{
     Addresses, Backup, Config, Error, FeatureStatus, Formation, Identity, LogStatus, LogTime, Member, MemberChange,
-    MemberError, Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, opening,
-    runtime,
+    MemberError, Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, members,
+    opening, runtime,
 };
 
 /// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
@@ -451,22 +451,13 @@ async fn end(raft: Raft, halt: Halt, shutdown: Shutdown, stop: CancellationToken
         () = shutdown.requested() => StopReason::Requested,
     };
     if reason == StopReason::Requested {
-        compare::hand_over(&raft, successor(&raft), patience).await;
+        let to = members::successor(&raft.metrics().borrow_watched(), patience);
+        compare::hand_over(&raft, to, patience).await;
     }
     halt.because(reason);
     // An error means that consensus has ended already, in a way that is in the log.
     let _ = raft.shutdown().await;
     stop.cancel();
-}
-
-/// The voter that has most of the log.
-pub(crate) fn successor(raft: &Raft) -> Option<u64> {
-    let metrics = raft.metrics();
-    let metrics = metrics.borrow_watched();
-    let voters: std::collections::BTreeSet<u64> = metrics.membership_config.membership().voter_ids().collect();
-    let replication = metrics.replication.as_ref()?;
-    let others = replication.iter().filter(|(id, _)| voters.contains(id) && **id != metrics.id);
-    others.max_by_key(|(_, matched)| **matched).map(|(id, _)| *id)
 }
 
 async fn until(stop: CancellationToken, task: impl Future<Output = ()>) {

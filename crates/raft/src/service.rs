@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use futures_util::{Stream, StreamExt as _};
 use openraft::raft::{AppendEntriesRequest, StreamAppendError, TransferLeaderRequest, VoteRequest, VoteResponse};
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::raft::v1::replicas_server::Replicas;
 use quorate_seams::Clock;
@@ -158,7 +159,14 @@ impl Service {
         let message = request.into_inner();
         let from = self.gate.check(message.header.as_ref()).await?;
         let vote = wire::vote_from(message.vote)?;
-        let last_log_id = message.last_log_id.as_ref().map(wire::log_id_from);
+        let mut last_log_id = message.last_log_id.as_ref().map(wire::log_id_from);
+        if quorate_planted::is(Bug::VoteBlind) {
+            last_log_id =
+                last_log_id.map(|id| wire::log_id_from(&pb::LogId { index: u64::MAX, ..wire::log_id_to(&id) }));
+        }
+        if quorate_planted::is(Bug::VoteOnce) && vote.leader_id.term > 1 {
+            return Err(Status::unavailable("this replica has voted once"));
+        }
         Ok((from, VoteRequest { vote, last_log_id, leadership_transfer: message.leadership_transfer }))
     }
 

@@ -19,6 +19,7 @@ pub(crate) const COMMITTED: &[u8] = b"committed";
 pub(crate) const PURGED: &[u8] = b"purged";
 pub(crate) const APPLIED: &[u8] = b"applied";
 pub(crate) const STAGED: &[u8] = b"staged";
+pub(crate) const REFUSED: &[u8] = b"refused";
 
 /// The number of this version's store; docs/formats.md lists what each number means. A store with
 /// a higher one is refused.

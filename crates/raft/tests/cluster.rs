@@ -472,9 +472,15 @@ async fn a_restored_disk_image_stops_itself() {
     eventually("it promised to keep it", || has(&victim, "promised")).await;
     victim.replica.stop().await;
 
-    let restored = start(Formation::Run, image, &address).await;
+    let restored = start(Formation::Run, image.clone(), &address).await;
     assert!(matches!(restored.replica.stopped().await, StopReason::StaleStore(_)));
     propose(&nodes, namespace("goes-on")).await.unwrap();
+    // By the count of its starts it would look newer now than what the others remember of it.
+    restored.replica.stop().await;
+    stays_refused(image, &address, "old image").await;
+    propose(&nodes, namespace("still-goes-on")).await.unwrap();
+    let others = disks.iter().enumerate().filter(|(place, _)| *place != at);
+    assert!(others.into_iter().all(|(_, disk)| disk.get(Table::Raft, b"refused").unwrap().is_none()));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -493,10 +499,52 @@ async fn a_replica_whose_history_differs_stops() {
     batch.put(Table::Raft, "applied", prost::Message::encode_to_vec(&record));
     disk.submit(batch, Durability::Synced).await.unwrap();
 
-    let victim = start(Formation::Run, disk, &address).await;
+    let victim = start(Formation::Run, disk.clone(), &address).await;
     for number in 0..2 * support::tuning().digest_every {
         propose(&nodes, namespace(&format!("n{number}"))).await.unwrap();
     }
     assert!(matches!(victim.replica.stopped().await, StopReason::Diverged { .. }));
     propose(&nodes, namespace("goes-on")).await.unwrap();
+    victim.replica.stop().await;
+    stays_refused(disk, &address, "differs from the majority's").await;
+
+    // What to do then is what the error says.
+    let formation = Formation::Join { peers: vec![nodes[0].address.clone()] };
+    nodes.push(start(formation, MemoryDisk::default(), "127.0.0.1:0").await);
+    eventually("the one that joins anew has everything", || has(&nodes[2], "goes-on")).await;
+}
+
+/// A replica on this disk wrote why its store must not be used again: no start gets past that, nor past a
+/// loss of power, and none counts.
+async fn stays_refused(disk: MemoryDisk, address: &str, why: &str) {
+    let disk = disk.power_off();
+    let record = disk.get(Table::Raft, b"start").unwrap();
+    let peers = vec![address.to_owned()];
+    for formation in [Formation::Run, Formation::Run, Formation::Join { peers }, Formation::Init] {
+        let started = try_start(formation, disk.clone(), address).await;
+        let Err(error) = started else { panic!("it starts again") };
+        let text = error.to_string();
+        assert!(matches!(error, Error::StoreRefused(_)) && text.contains(why), "{text}");
+        assert!(text.contains("'quorate server join'"), "{text}");
+    }
+    assert_eq!(disk.get(Table::Raft, b"start").unwrap(), record);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_replica_that_is_merely_cut_off_may_come_back() {
+    let disks = disks(3);
+    let mut nodes = cluster(disks.clone()).await;
+    let at = (leader(&nodes).await + 1) % 3;
+    let alone = nodes.remove(at);
+    for node in nodes {
+        node.replica.stop().await;
+    }
+    // Two starts of it, and several rounds of comparing, in which nobody answers.
+    let address = alone.address.clone();
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    alone.replica.stop().await;
+    let again = start(Formation::Run, disks[at].clone(), &address).await;
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    assert_eq!(disks[at].get(Table::Raft, b"refused").unwrap(), None);
+    again.replica.stop().await;
 }

@@ -70,6 +70,9 @@ impl Core {
     ) -> Result<Arc<State>, ApiError> {
         let trusts_itself = quorate_planted::is(Bug::ReadWithoutBarrier)
             || (quorate_planted::is(Bug::DeposedLeaderReads) && self.leading().is_some());
+        if quorate_planted::is(Bug::ReadHangs) && self.leading().is_none_or(|term| term > 1) {
+            return std::future::pending().await;
+        }
         if !trusts_itself {
             in_time(READ_DEADLINE, barrier, "try again later").await?;
         }

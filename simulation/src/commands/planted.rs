@@ -2,6 +2,7 @@
 
 mod recorded;
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
 use clap::Args;
@@ -11,6 +12,7 @@ use serde::Serialize;
 use super::{Jobs, Verdict};
 use crate::error::Error;
 use crate::fleet::{self, Order, Slot};
+use crate::isolate;
 use crate::outcome::{End, Outcome};
 use crate::report;
 use recorded::Catch;
@@ -112,21 +114,44 @@ impl Planted {
     fn look_up(&self, bugs: &[Bug]) -> Result<Vec<Fate>, Error> {
         let known = recorded::known()?;
         let mut fates = Vec::new();
-        for bug in bugs.iter().filter(|bug| !known.contains_key(bug.name())) {
-            report::note(&format!("{bug}: no seed is recorded, nothing is shown"));
+        for (position, bug) in bugs.iter().enumerate().filter(|(_, bug)| !known.contains_key(bug.name())) {
+            let fate = Fate::of(*bug, None, "no seed is recorded".to_owned());
+            self.show(&fate)?;
+            fates.push((position, fate));
         }
-        let recorded: Vec<(Bug, &Catch)> = bugs.iter().filter_map(|bug| Some((*bug, known.get(bug.name())?))).collect();
-        let work = |slot: &mut Slot, (position, (bug, catch)): (usize, (Bug, &Catch))| -> Result<_, Error> {
+        let recorded = bugs.iter().enumerate();
+        let recorded: Vec<_> = recorded.filter_map(|(at, bug)| Some((at, *bug, known.get(bug.name())?))).collect();
+        let unsound = self.unsound(recorded.iter().map(|(_, _, catch)| catch.seed).collect())?;
+        let work = |slot: &mut Slot, (position, bug, catch): (usize, Bug, &Catch)| -> Result<_, Error> {
+            if unsound.contains(&catch.seed) {
+                let why = format!("seed {} does not hold without it", catch.seed);
+                return Ok((position, Fate::of(bug, None, why)));
+            }
             let outcome = slot.run(&Order::seed_with(catch.seed, Some(bug)))?;
             Ok((position, judged(bug, catch, &outcome)))
         };
-        fleet::spread(self.jobs.count(), recorded.into_iter().enumerate(), work, |(position, fate)| {
+        fleet::spread(self.jobs.count(), recorded.into_iter(), work, |(position, fate)| {
             self.show(&fate)?;
             fates.push((position, fate));
             Ok(ControlFlow::Continue(()))
         })?;
         fates.sort_by_key(|(position, _)| *position);
         Ok(fates.into_iter().map(|(_, fate)| fate).collect())
+    }
+
+    /// Those of these seeds that do not hold without any bug: they show nothing about one.
+    fn unsound(&self, seeds: BTreeSet<u64>) -> Result<BTreeSet<u64>, Error> {
+        let mut unsound = BTreeSet::new();
+        let work = |slot: &mut Slot, seed| -> Result<_, Error> {
+            Ok((seed, slot.run(&Order::seed_with(seed, None))?.end == End::Held))
+        };
+        fleet::spread(self.jobs.count(), seeds.into_iter(), work, |(seed, held)| {
+            if !held {
+                unsound.insert(seed);
+            }
+            Ok(ControlFlow::Continue(()))
+        })?;
+        Ok(unsound)
     }
 
     fn show(&self, fate: &Fate) -> Result<(), Error> {
@@ -139,24 +164,27 @@ impl Planted {
 }
 
 /// The property that a bug violates on a seed. A seed that does not hold without the bug shows nothing
-/// about it.
+/// about it, and neither does a process that broke.
 fn caught_by(slot: &mut Slot, seed: u64, bug: Bug) -> Result<(u64, Option<String>), Error> {
     let End::Violated { property, .. } = slot.run(&Order::seed_with(seed, Some(bug)))?.end else {
         return Ok((seed, None));
     };
-    let clean = slot.run(&Order::seed_with(seed, None))?.end == End::Held;
-    Ok((seed, clean.then_some(property)))
+    let shows = property != isolate::HARNESS && slot.run(&Order::seed_with(seed, None))?.end == End::Held;
+    Ok((seed, shows.then_some(property)))
 }
 
-/// What the recorded seed shows today.
+/// What the recorded seed shows today. Another property than the recorded one is no catch: the bug may have
+/// broken the harness, or be seen by something that has nothing to do with it.
 fn judged(bug: Bug, catch: &Catch, outcome: &Outcome) -> Fate {
     match &outcome.end {
-        End::Violated { property, .. } => {
-            let same = *property == catch.property;
-            let note = if same { String::new() } else { format!("{} is recorded", catch.property) };
-            Fate::of(bug, Some(Catch { seed: catch.seed, property: property.clone() }), note)
+        End::Violated { property, .. } if *property == catch.property => {
+            Fate::of(bug, Some(catch.clone()), String::new())
         }
-        End::Held => Fate::of(bug, None, format!("seed {} held", catch.seed)),
+        End::Violated { property, .. } => {
+            let why = format!("seed {} violates {property}, {} is recorded", catch.seed, catch.property);
+            Fate::of(bug, None, why)
+        }
+        End::Stopped | End::Held => Fate::of(bug, None, format!("seed {} held", catch.seed)),
         End::Invalid { why } => Fate::of(bug, None, format!("seed {} is invalid: {why}", catch.seed)),
     }
 }
@@ -198,7 +226,6 @@ fn table(fates: &[Fate]) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::isolate;
 
     #[test]
     fn a_recorded_seed_catches_or_says_why_not() {
@@ -206,8 +233,10 @@ mod tests {
         let catch = Catch { seed: 4, property: "P3".to_owned() };
         let violated = isolate::broken(4, "hung".to_owned(), vec![]);
         let fate = judged(bug, &catch, &violated);
-        assert!(fate.caught);
-        assert_eq!((fate.property.as_deref(), fate.note.as_str()), (Some("H"), "P3 is recorded"));
+        assert!(!fate.caught, "a hung process is no catch");
+        assert_eq!(fate.note, "seed 4 violates H, P3 is recorded");
+        let same = Catch { property: "H".to_owned(), ..catch.clone() };
+        assert!(judged(bug, &same, &violated).caught);
         let held = judged(bug, &catch, &Outcome { end: End::Held, ..violated.clone() });
         assert!(!held.caught);
         let invalid = End::Invalid { why: "no tasks".to_owned() };

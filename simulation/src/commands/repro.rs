@@ -54,7 +54,7 @@ impl Repro {
         };
         let outcome = isolate::run(scenario, Options { until: self.until, trace, bug: self.planted });
         report::line(&ended(&outcome))?;
-        Ok(Verdict::good_if(outcome.end == End::Held))
+        Ok(Verdict::good_if(matches!(outcome.end, End::Held | End::Stopped)))
     }
 }
 

@@ -72,7 +72,7 @@ impl Shrink {
 fn violated(outcome: &Outcome) -> Option<&str> {
     match &outcome.end {
         End::Violated { property, .. } => Some(property),
-        End::Held | End::Invalid { .. } => None,
+        End::Held | End::Stopped | End::Invalid { .. } => None,
     }
 }
 

@@ -47,6 +47,9 @@ pub(super) struct Shown {
     /// So many seeds may be invalid: among fresh ones, a few show too little.
     #[arg(long, default_value_t = 0)]
     pub(super) invalid_max: u64,
+    /// Fail when fewer seeds per minute were run, of all processes together (H2).
+    #[arg(long, value_name = "RATE")]
+    pub(super) seeds_per_minute_min: Option<f64>,
 }
 
 impl Sweep {
@@ -72,15 +75,19 @@ pub(super) fn over(
     };
     fleet::spread(jobs, seeds, work, |(outcome, why)| {
         tally.add(&outcome);
+        let not_held = report::not_held(&outcome, bug, why.as_deref());
         if shown.json {
             report::json(&outcome)?;
-        } else if let Some(text) = report::not_held(&outcome, bug, why.as_deref()) {
+            not_held.iter().for_each(|text| report::note(text));
+        } else if let Some(text) = not_held {
             report::line(&text)?;
         }
         progress.say(|| tally.summary(jobs, clock.used()).to_string());
         let enough = shown.stop_on_violation && tally.violations > 0;
         Ok(if enough { ControlFlow::Break(()) } else { ControlFlow::Continue(()) })
     })?;
-    report::json(&tally.summary(jobs, clock.used()))?;
-    Ok(Verdict::good_if(tally.is_good(shown.invalid_max)))
+    let summary = tally.summary(jobs, clock.used());
+    report::json(&summary)?;
+    let is_fast = shown.seeds_per_minute_min.is_none_or(|min| summary.is_as_fast_as(min));
+    Ok(Verdict::good_if(tally.is_good(shown.invalid_max) && is_fast))
 }

@@ -69,7 +69,7 @@ fn in_two_processes(used: &mut Slot, seed: u64) -> Result<(u64, Vec<String>), Er
 fn differences(fresh: &Outcome, used: &Outcome) -> Vec<String> {
     let lost = |outcome: &Outcome| match &outcome.end {
         End::Violated { property, what, .. } if property == HARNESS => Some(what.clone()),
-        End::Held | End::Violated { .. } | End::Invalid { .. } => None,
+        End::Held | End::Stopped | End::Violated { .. } | End::Invalid { .. } => None,
     };
     // A run that nothing is known of is not known to be the same.
     if let Some(what) = lost(fresh).or_else(|| lost(used)).filter(|_| fresh.events == 0 || used.events == 0) {

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use futures_util::Stream;
 use openraft::async_runtime::WatchReceiver as _;
+use quorate_planted::Bug;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::raft::v1::snapshot_part::Part;
 use quorate_proto::raft::v1::snapshot_reply::Outcome;
@@ -121,6 +122,9 @@ impl Receiver {
 
     async fn install(&mut self, end: pb::SnapshotEnd) -> Result<Outcome, Status> {
         let transfer = self.transfer.ok_or(WireError::Missing("begin"))?;
+        if quorate_planted::is(Bug::InstallRefused) {
+            return Err(Status::unavailable("not now"));
+        }
         let installing = install(self.raft.clone(), self.inbox.clone(), transfer, end.pieces);
         let installed = self.inbox.tasks.spawn(installing).await;
         let vote = installed.map_err(|error| Status::internal(error.to_string()))??;

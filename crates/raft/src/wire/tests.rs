@@ -66,6 +66,9 @@ fn the_bytes_of_records_are_frozen() {
         &applied.encode_to_vec(),
         "0a050803108202126b0a040802100412630a030a01010a040a020102122a08011210000000000000000000000000000000011a026575220472313a312a0472313a32320472313a33122a08021210000000000000000000000000000000021a026575220472323a312a0472323a32320472323a331809222008080808080808080808080808080808080808080808080808080808080808082802",
     );
+    let refused = |reason| pb::Refused { reason: Some(reason) }.encode_to_vec();
+    frozen("a refusal of an old image", &refused(pb::refused::Reason::Stale("seen".into())), "0a047365656e");
+    frozen("a refusal of another history", &refused(pb::refused::Reason::Diverged(258)), "108202");
     let meta = pb::SnapshotMeta { last_log_id: Some(log_id_to(&log_id(3, 258))), ..pb::SnapshotMeta::default() };
     let staged = pb::Staged { snapshot: 5, meta: Some(meta) };
     frozen("what is staged", &staged.encode_to_vec(), "09050000000000000012070a050803108202");

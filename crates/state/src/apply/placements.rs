@@ -46,7 +46,11 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     }
     let free = if quorate_planted::is(Bug::CapacityUnchecked) { node.capacity } else { state.free_on(&node) };
     feasible(&node, free, spec).map_err(Rejection::Infeasible)?;
-    let token = Token(overlay.revision().0);
+    let token = if quorate_planted::is(Bug::TokenRepeats) {
+        Token(overlay.revision().0 / 2 * 2)
+    } else {
+        Token(overlay.revision().0)
+    };
     let earlier: Vec<Arc<Attempt>> = state.attempts_of(task.id).cloned().collect();
     let is_once = spec.on_node_loss == OnNodeLoss::AtMostOnce && !quorate_planted::is(Bug::AtMostOnceTwice);
     if is_once && !earlier.is_empty() {

@@ -14,6 +14,7 @@ pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejecti
     overlay.settings()?;
     let run = overlay.run(run)?;
     let ended_before = run.state.is_terminal();
+    assert!(!(ended_before && quorate_planted::is(Bug::CancelPanics)), "planted");
     if !ended_before {
         begin_cancelling(overlay, &run);
     }

@@ -32,7 +32,7 @@ impl Tally {
     pub(crate) fn add(&mut self, outcome: &Outcome) {
         self.seeds += 1;
         match outcome.end {
-            End::Held => {}
+            End::Held | End::Stopped => {}
             End::Violated { .. } => self.violations += 1,
             End::Invalid { .. } => self.invalid += 1,
         }
@@ -47,6 +47,13 @@ impl Tally {
     pub(crate) fn summary(&self, jobs: usize, took: Duration) -> Summary {
         let seeds_per_minute = per_minute(self.seeds, took);
         Summary { seeds: self.seeds, violations: self.violations, invalid: self.invalid, seeds_per_minute, jobs }
+    }
+}
+
+impl Summary {
+    /// Whether so many seeds were run per minute, or more.
+    pub(crate) fn is_as_fast_as(&self, seeds_per_minute_min: f64) -> bool {
+        self.seeds_per_minute >= seeds_per_minute_min
     }
 }
 
@@ -83,7 +90,9 @@ mod tests {
         tally.add(&Outcome { end: End::Invalid { why: "no tasks".to_owned() }, ..held });
         assert!(!tally.is_good(0));
         tally.add(&violated);
-        let line = serde_json::to_string(&tally.summary(2, Duration::from_secs(90))).unwrap();
+        let summary = tally.summary(2, Duration::from_secs(90));
+        assert!(summary.is_as_fast_as(2.7) && !summary.is_as_fast_as(2.8));
+        let line = serde_json::to_string(&summary).unwrap();
         assert_eq!(line, r#"{"seeds":4,"violations":1,"invalid":1,"seeds_per_minute":2.7,"jobs":2}"#);
     }
 }
