@@ -25,14 +25,14 @@ fn job(name: &str, script: &str, more: &str) -> String {
     format!("name = \"{name}\"\n[task.t]\nrun = [\"sh\", \"-c\", {script:?}]\n{more}\n")
 }
 
-fn following(cluster: &LocalCluster, directory: &Path, arguments: &[&str]) -> Child {
+pub(super) fn following(cluster: &LocalCluster, directory: &Path, arguments: &[&str]) -> Child {
     let mut command = Command::new(binary());
     command.args(["run", "logs", "-f"]).args(arguments).current_dir(directory).stdin(Stdio::null());
     command.env("QUORATE_SERVERS", cluster.api_addresses().join(","));
     command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("the binary runs")
 }
 
-async fn ended(child: Child) -> Output {
+pub(super) async fn ended(child: Child) -> Output {
     tokio::task::spawn_blocking(move || child.wait_with_output()).await.unwrap().unwrap()
 }
 

@@ -5,7 +5,9 @@ use std::path::Path;
 use quorate_bench::local::{LocalCluster, Options};
 use quorate_client::Client;
 use quorate_proto::v1;
-use quorate_tests::{attempts, options, quorate, run_end, start, submit, until};
+use quorate_tests::{attempts, options, quorate, run_end, said, start, submit, until};
+
+use super::logs::{ended, following};
 
 /// One replica and one agent whose tasks outlive it.
 async fn cluster() -> LocalCluster {
@@ -60,6 +62,7 @@ async fn a_task_goes_on_while_its_agent_is_killed_stopped_and_started_again() {
     let run = submit(&client, &job).await;
     running(&client, &run).await;
     let process = written(&pid).await;
+    let follower = following(&cluster, directory.path(), &[&run, "t"]);
     for stop in [false, true] {
         if stop {
             cluster.stop_agent(0).await.unwrap();
@@ -86,6 +89,9 @@ async fn a_task_goes_on_while_its_agent_is_killed_stopped_and_started_again() {
     let last = text.lines().count() - 1;
     let expected: String = (0..last).map(|number| format!("{number}\n")).chain([format!("{last} end\n")]).collect();
     assert_eq!(text, expected);
+    let followed = said(&ended(follower).await);
+    assert_eq!(followed.code, 0, "{}", followed.err);
+    assert!(followed.out == expected, "what was followed differs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
