@@ -10,6 +10,7 @@ mod documents;
 mod files;
 mod floors;
 mod licences;
+mod metrics;
 mod references;
 mod words;
 
@@ -17,7 +18,7 @@ use std::fmt;
 use std::path::Path;
 
 /// How many rules [`run`] applies.
-pub(crate) const RULES: usize = 18;
+pub(crate) const RULES: usize = 19;
 
 /// A rule that something breaks.
 #[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -87,6 +88,7 @@ pub(crate) fn run() -> Result<Report, String> {
     violations.extend(documents::cite_decisions_that_exist(&sources));
     violations.extend(documents::name_no_machine(&sources));
     violations.extend(references::pages_are_complete(&sources));
+    violations.extend(metrics::are_documented(&sources));
     violations.sort();
     Ok(Report { files: sources.len(), packages: packages.len(), violations })
 }
