@@ -34,6 +34,13 @@ async fn leadership_moves_a_replica_goes_and_the_rest_say_how_they_stand() {
     .await;
     assert!(!listed.contains(&next), "{listed:?}");
     submit(&client, "name = \"two\"\n[task.t]\nrun = [\"true\"]\n").await;
+    // Whoever wants another one is told what its machine has to run, with those who are left.
+    let added = run(&["replica", "add", "--json"]);
+    assert_eq!(added.code, 0, "{added:?}");
+    let (command, peers) = (added.json()["command"].clone(), added.json()["peers"].clone());
+    assert_eq!(peers.as_array().unwrap().len(), 2, "{added:?}");
+    assert!(command.as_str().unwrap().starts_with("quorate server join --peers "), "{added:?}");
+    assert!(run(&["replica", "add", "--learner"]).out.contains(" --learner\n"));
     let unknown = run(&["replica", "remove", "9"]);
     assert_eq!(unknown.code, 3, "{unknown:?}");
 

@@ -11,7 +11,7 @@ use quorate_seams::{Network, SystemEntropy};
 
 use super::Context;
 use crate::exit::{Code, Error};
-use crate::render::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
+use crate::render::replica::{ReplicaAddition, ReplicaChanged, ReplicaList, ReplicaStatusList};
 
 /// For one replica to say how it stands; it asks all others meanwhile.
 const STATUS_PATIENCE: Duration = Duration::from_secs(4);
@@ -29,12 +29,21 @@ enum Verb {
     List,
     /// Ask every replica that can be reached how it stands; works without a quorum, and says why there is none
     Status,
+    /// Say how to add a replica: the command that its machine has to run
+    Add(Add),
     /// Let a learner vote
     Promote(One),
     /// Remove a replica for good; refused where too few voters would be left that answer
     Remove(One),
     /// Pass leadership on, as before maintenance of the leader's machine
     Transfer(Transfer),
+}
+
+#[derive(Args, Debug)]
+struct Add {
+    /// One that follows without a vote, as in a far region, until 'replica promote'
+    #[arg(long)]
+    learner: bool,
 }
 
 #[derive(Args, Debug)]
@@ -58,6 +67,10 @@ impl Replica {
                 context.output.show(&ReplicaList::from(response))?;
             }
             Verb::Status => return status(context).await,
+            Verb::Add(Add { learner }) => {
+                let response = client.list_replicas(v1::ListReplicasRequest {}).await?;
+                context.output.show(&ReplicaAddition::of(response, learner))?;
+            }
             Verb::Promote(One { id }) => {
                 client.promote_replica(v1::PromoteReplicaRequest { id }).await?;
                 context.output.show(&ReplicaChanged::promoted(id))?;

@@ -115,6 +115,42 @@ impl View for ReplicaList {
     }
 }
 
+/// How a replica is added: it is its own machine that does it.
+#[derive(Debug, Serialize)]
+pub(crate) struct ReplicaAddition {
+    /// Raft addresses of those who take part.
+    peers: Vec<String>,
+    learner: bool,
+    /// What the new machine runs.
+    command: String,
+}
+
+impl ReplicaAddition {
+    pub(crate) fn of(response: v1::ListReplicasResponse, learner: bool) -> Self {
+        let peers: Vec<String> = response.replicas.into_iter().map(|replica| replica.raft_address).collect();
+        let vote = if learner { " --learner" } else { "" };
+        Self { command: format!("quorate server join --peers {}{vote}", peers.join(",")), peers, learner }
+    }
+}
+
+impl View for ReplicaAddition {
+    const SCHEMA: &'static str = "quorate.v1.replica_addition/1";
+
+    fn human(&self, _paint: Paint) -> String {
+        let then = if self.learner {
+            "it follows without a vote until 'quorate replica promote ID'"
+        } else {
+            "it votes once it has caught up"
+        };
+        format!(
+            "Nothing has changed yet. On the new machine, with the others' configuration (TLS, election times), its own \
+             addresses and an empty data directory, run\n\n  {}\n\nIt gets a number and takes the state; {then}. \
+             'quorate replica list' shows it.\n",
+            self.command
+        )
+    }
+}
+
 /// The new membership, or leader.
 #[derive(Debug, Serialize)]
 pub(crate) struct ReplicaChanged {
