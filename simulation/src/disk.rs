@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Table};
 
 use crate::facts::{Fact, Facts};
 use crate::rows::{Kept, Rows};
@@ -219,10 +219,13 @@ impl Disk for SimDisk {
         Arc::new(View(self.lock().live.clone()))
     }
 
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion {
         let mut batch = Batch::default();
-        for (table, (key, value)) in rows {
-            batch.put(table, key, value);
+        for row in rows {
+            match row {
+                Ok((table, (key, value))) => batch.put(table, key, value),
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
+            }
         }
         batch.writes.extend(and.writes);
         self.write(batch, tables, Durability::Synced)
@@ -277,11 +280,14 @@ mod tests {
     async fn replace_is_all_or_nothing() {
         let disk = disk();
         disk.submit(put("old"), Durability::Synced).await.unwrap();
-        let rows = vec![(Table::Log, (Bytes::from("new"), Bytes::from("value")))];
-        drop(disk.replace(&[Table::Log], rows.clone(), Batch::default()));
+        let rows = || -> NewRows {
+            let row = (Table::Log, (Bytes::from("new"), Bytes::from("value")));
+            Box::new(std::iter::once(Ok(row)))
+        };
+        drop(disk.replace(&[Table::Log], rows(), Batch::default()));
         disk.crash(0);
         assert_eq!(keys(&disk), ["old"]);
-        disk.replace(&[Table::Log], rows, Batch::default()).await.unwrap();
+        disk.replace(&[Table::Log], rows(), Batch::default()).await.unwrap();
         disk.crash(0);
         assert_eq!(keys(&disk), ["new"]);
     }

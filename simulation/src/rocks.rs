@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use quorate_disk::{RocksDisk, Setup, Sizes, Syncing};
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Table};
 use tempfile::TempDir;
 
 use crate::facts::{Fact, Facts};
@@ -132,15 +132,16 @@ impl Disk for RocksInline {
         self.opened()?.scan(table, from, to, limit)
     }
 
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
-        match self.opened() {
-            Ok(disk) => {
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion {
+        let rows: Result<Vec<(Table, Row)>, DiskError> = rows.collect();
+        match self.opened().and_then(|disk| Ok((disk, rows?))) {
+            Ok((disk, rows)) => {
                 let mut batch = Batch::default();
                 for (table, (key, value)) in &rows {
                     batch.put(*table, key.clone(), value.clone());
                 }
                 batch.writes.extend(and.writes.clone());
-                let done = disk.replace(tables, rows, and);
+                let done = disk.replace(tables, Box::new(rows.into_iter().map(Ok)), and);
                 let number = self.wrote(batch, tables);
                 self.after_sync(number, done)
             }
@@ -209,8 +210,8 @@ mod tests {
     async fn replace_leaves_only_the_new_content() {
         let disk = RocksInline::new(0, Facts::default(), Duration::ZERO).unwrap();
         disk.submit(put("old"), Durability::Buffered).await.unwrap();
-        let rows = vec![(Table::Log, (Bytes::from("new"), Bytes::from("value")))];
-        disk.replace(&[Table::Log], rows, Batch::default()).await.unwrap();
+        let row = (Table::Log, (Bytes::from("new"), Bytes::from("value")));
+        disk.replace(&[Table::Log], Box::new(std::iter::once(Ok(row))), Batch::default()).await.unwrap();
         disk.crash();
         assert_eq!(keys(&disk), ["new"]);
     }

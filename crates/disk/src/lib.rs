@@ -8,6 +8,7 @@ mod error;
 mod intact;
 mod lock;
 mod options;
+mod replace;
 mod rocks;
 mod sync;
 mod view;

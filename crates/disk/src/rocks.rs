@@ -4,7 +4,9 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Done, Durability, Row, Space, Table, Write};
+use quorate_seams::{
+    Batch, Completion, Disk, DiskError, DiskView, Done, Durability, NewRows, Row, Space, Table, Write,
+};
 use rocksdb::{DB, ReadOptions, WriteBatch, WriteOptions};
 use tokio::sync::oneshot;
 
@@ -13,6 +15,7 @@ use crate::error::{map, map_create, map_open};
 use crate::intact;
 use crate::lock::Lock;
 use crate::options::{self, Setup};
+use crate::replace::{self, Failure, Stage};
 use crate::sync::Syncer;
 use crate::view::{self, View, family};
 use crate::wal;
@@ -23,6 +26,7 @@ pub struct RocksDisk {
     db: Arc<DB>,
     sync: Arc<Syncer>,
     path: PathBuf,
+    stage: Arc<Stage>,
     // Declared last: the store is closed before it is anybody's.
     lock: Arc<Lock>,
 }
@@ -43,9 +47,10 @@ impl RocksDisk {
         let db = DB::open_cf_descriptors(&options::store(setup.sizes), path, options::tables(setup.sizes))
             .map_err(|error| map_open(path, &error))?;
         wal::begin(&db).map_err(|error| map_open(path, &error))?;
+        replace::resume(&db)?;
         let db = Arc::new(db);
         let sync = Syncer::start(db.clone(), setup.syncing).map_err(|error| DiskError::Open(error.to_string()))?;
-        Ok(Self { db, sync: Arc::new(sync), path: path.to_owned(), lock })
+        Ok(Self { db, sync: Arc::new(sync), path: path.to_owned(), stage: Arc::default(), lock })
     }
 
     fn write(&self, batch: &Batch) -> Result<(), DiskError> {
@@ -89,41 +94,51 @@ impl Disk for RocksDisk {
     }
 
     fn view(&self) -> Arc<dyn DiskView> {
-        Arc::new(View::new(&self.db, &self.lock))
+        let before = self.stage.look();
+        Arc::new(View::new(&self.db, &self.lock, before.clone()))
     }
 
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        view::get(&self.db, &ReadOptions::default(), table, key)
+        match self.stage.look().as_ref().and_then(|before| before.of(table)) {
+            None => view::get(&self.db, &ReadOptions::default(), table, key),
+            Some(before) => before.get(table, key),
+        }
     }
 
     fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, DiskError> {
-        view::scan(&self.db, ReadOptions::default(), table, from, to, limit)
+        match self.stage.look().as_ref().and_then(|before| before.of(table)) {
+            None => view::scan(&self.db, ReadOptions::default(), table, from, to, limit),
+            Some(before) => before.scan(table, from, to, limit),
+        }
     }
 
-    /// Written as one batch, which RocksDB's log holds whole or not at all.
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+    /// See `replace.rs`.
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion {
         if let Some(error) = self.sync.broken() {
             return Box::pin(std::future::ready(Err(error.clone())));
         }
+        let (db, sync, lock) = (self.db.clone(), self.sync.clone(), self.lock.clone());
+        let (stage, tables) = (self.stage.clone(), tables.to_vec());
+        let work = move || {
+            let outcome = replace::replace(&db, &lock, &stage, &tables, rows, &and).map_err(|failure| match failure {
+                Failure::Rows(error) => error,
+                Failure::Disk(error) => {
+                    sync.give_up(&error);
+                    error
+                }
+            });
+            // The store must be free again when the caller hears of the end.
+            drop((db, sync, lock, stage));
+            outcome
+        };
         if self.sync.is_inline() {
-            let outcome = replace(&self.db, tables, rows, &and);
-            if let Err(error) = &outcome {
-                self.sync.set_broken(error);
-            }
-            return Box::pin(std::future::ready(outcome));
+            return Box::pin(std::future::ready(work()));
         }
-        let (db, sync, lock, tables) = (self.db.clone(), self.sync.clone(), self.lock.clone(), tables.to_vec());
         let (sender, receiver) = oneshot::channel();
         // On a thread of its own: a whole state is written, and the callers' threads keep elections
         // away meanwhile.
         let spawned = std::thread::Builder::new().name("disk-replace".into()).spawn(move || {
-            let outcome = replace(&db, &tables, rows, &and);
-            if let Err(error) = &outcome {
-                sync.give_up(error);
-            }
-            // The store must be free again when the caller hears of the end.
-            drop((db, sync, lock));
-            let _ = sender.send(outcome);
+            let _ = sender.send(work());
         });
         Box::pin(async move {
             spawned.map_err(|error| DiskError::Io(format!("no thread to replace tables: {error}")))?;
@@ -143,26 +158,8 @@ impl Disk for RocksDisk {
     }
 }
 
-fn replace(db: &DB, tables: &[Table], rows: Vec<(Table, Row)>, and: &Batch) -> Result<(), DiskError> {
-    let mut writes = WriteBatch::default();
-    for table in tables {
-        // Up to and including the last key there is; a range needs an end, and keys have no largest.
-        if let Some((last, _)) = view::last(db, ReadOptions::default(), *table, None)? {
-            let mut end = last.to_vec();
-            end.push(0);
-            writes.delete_range_cf(family(db, *table)?, b"".as_slice(), end.as_slice());
-        }
-    }
-    for (table, (key, value)) in rows {
-        writes.put_cf(family(db, table)?, key, value);
-    }
-    add(db, &mut writes, &and.writes)?;
-    let mut synced = WriteOptions::default();
-    synced.set_sync(true);
-    db.write_opt(writes, &synced).map_err(|error| map(&error))
-}
-
-fn add(db: &DB, writes: &mut WriteBatch, batch: &[Write]) -> Result<(), DiskError> {
+/// Adds writes to a batch of RocksDB's.
+pub(crate) fn add(db: &DB, writes: &mut WriteBatch, batch: &[Write]) -> Result<(), DiskError> {
     for write in batch {
         match write {
             Write::Put { table, key, value } => writes.put_cf(family(db, *table)?, key, value),

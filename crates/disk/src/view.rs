@@ -8,6 +8,7 @@ use rocksdb::{ColumnFamily, DB, DBPinnableSlice, DBRawIterator, ReadOptions, Sna
 
 use crate::error::map;
 use crate::lock::Lock;
+use crate::replace::Before;
 
 /// The column family of a table. All are made when the store is opened.
 pub(crate) fn family(db: &DB, table: Table) -> Result<&ColumnFamily, DiskError> {
@@ -52,7 +53,17 @@ pub(crate) fn last(
     table: Table,
     before: Option<&[u8]>,
 ) -> Result<Option<Row>, DiskError> {
-    let mut at = db.raw_iterator_cf_opt(family(db, table)?, options);
+    last_in(db, options, family(db, table)?, before)
+}
+
+/// The same of a column family.
+pub(crate) fn last_in(
+    db: &DB,
+    options: ReadOptions,
+    family: &ColumnFamily,
+    before: Option<&[u8]>,
+) -> Result<Option<Row>, DiskError> {
+    let mut at = db.raw_iterator_cf_opt(family, options);
     match before {
         None => at.seek_to_last(),
         Some(before) => {
@@ -76,36 +87,41 @@ pub(crate) struct View {
     // Declared before `db`, so that it is released while the store is still open.
     snapshot: Snapshot<'static>,
     db: Arc<DB>,
+    /// Tables that were being replaced then, as they were before.
+    before: Option<Before>,
     _lock: Arc<Lock>,
 }
 
 impl View {
-    pub(crate) fn new(db: &Arc<DB>, lock: &Arc<Lock>) -> Self {
+    /// The store as it is now, but for what is `before`.
+    pub(crate) fn new(db: &Arc<DB>, lock: &Arc<Lock>, before: Option<Before>) -> Self {
         let snapshot: Snapshot<'_> = db.snapshot();
         #[expect(unsafe_code, reason = "a view is shared and outlives its maker; the binding knows only borrowed ones")]
         // SAFETY: the snapshot borrows the store behind `db`, whose address does not change and which
         // is kept open by the reference count in the same value, dropped after the snapshot.
         let snapshot = unsafe { std::mem::transmute::<Snapshot<'_>, Snapshot<'static>>(snapshot) };
-        Self { snapshot, db: db.clone(), _lock: lock.clone() }
+        Self { snapshot, db: db.clone(), before, _lock: lock.clone() }
     }
 
-    fn options(&self) -> ReadOptions {
+    /// As of when a table is seen.
+    fn options(&self, table: Table) -> ReadOptions {
+        let of = self.before.as_ref().and_then(|before| before.of(table)).unwrap_or(self);
         let mut options = ReadOptions::default();
-        options.set_snapshot(&self.snapshot);
+        options.set_snapshot(&of.snapshot);
         options
     }
 }
 
 impl DiskView for View {
     fn get(&self, table: Table, key: &[u8]) -> Result<Option<Bytes>, DiskError> {
-        get(&self.db, &self.options(), table, key)
+        get(&self.db, &self.options(table), table, key)
     }
 
     fn scan(&self, table: Table, from: &[u8], to: Option<&[u8]>, limit: usize) -> Result<Vec<Row>, DiskError> {
-        scan(&self.db, self.options(), table, from, to, limit)
+        scan(&self.db, self.options(table), table, from, to, limit)
     }
 
     fn last(&self, table: Table, before: Option<&[u8]>) -> Result<Option<Row>, DiskError> {
-        last(&self.db, self.options(), table, before)
+        last(&self.db, self.options(table), table, before)
     }
 }

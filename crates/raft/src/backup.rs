@@ -197,9 +197,9 @@ impl Loaded {
         let base = life::base_at(seams.clock.wall(), self.state.revision())?;
         let (life, and) = life::begin(&self.state, base, life::FIRST_REPLICA, 0, home, &*seams.entropy);
         // Events are not restored: they would tell watchers of a past that has a gap behind it.
-        let rows = self.rows.into_iter().filter(|(table, _)| *table == Table::State).collect();
+        let rows = self.rows.into_iter().filter(|(table, _)| *table == Table::State).map(Ok);
         let disk: &dyn Disk = &*seams.disk;
-        disk.replace(&Table::ALL, rows, and).await.map_err(RestoreError::Store)?;
+        disk.replace(&Table::ALL, Box::new(rows), and).await.map_err(RestoreError::Store)?;
         Ok(life)
     }
 }

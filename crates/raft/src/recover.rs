@@ -143,7 +143,8 @@ pub async fn recover(seams: &Seams, lost: &[Uuid], confirmed: bool) -> Result<Re
     rows.writes.retain(|write| !matches!(write, quorate_seams::Write::Put { table: Table::Events, .. }));
     rows.writes.extend(begin.writes);
     // One batch: the old replica is there until the new one is.
-    let replaced = seams.disk.replace(&[Table::Log, Table::Raft, Table::Events], vec![], rows).await;
+    let replaced =
+        seams.disk.replace(&[Table::Log, Table::Raft, Table::Events], Box::new(std::iter::empty()), rows).await;
     replaced.map_err(Error::Disk)?;
     recovery.life = Some(life);
     Ok(recovery)

@@ -72,7 +72,7 @@ fn note(written: Result<(), DiskError>) {
 mod tests {
     use std::sync::Arc;
 
-    use quorate_seams::{Completion, DiskView, Row, Table};
+    use quorate_seams::{Completion, DiskView, NewRows, Table};
     use quorate_state::Revision;
 
     use super::*;
@@ -89,7 +89,7 @@ mod tests {
             unreachable!("nobody reads")
         }
 
-        fn replace(&self, _: &[Table], _: Vec<(Table, Row)>, _: Batch) -> Completion {
+        fn replace(&self, _: &[Table], _: NewRows, _: Batch) -> Completion {
             unreachable!("nobody replaces")
         }
     }

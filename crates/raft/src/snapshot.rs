@@ -13,7 +13,7 @@ use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
-use quorate_seams::{Batch, DiskError, DiskView, Durability, Row, Table};
+use quorate_seams::{Batch, DiskError, DiskView, Durability, NewRows, Row, Table};
 use tokio::sync::Mutex;
 
 use crate::StopReason;
@@ -54,18 +54,19 @@ pub(crate) enum Image {
 pub(crate) struct Received {
     /// What the leader's store said of it.
     pub(crate) applied: pb::Applied,
-    pub(crate) rows: Vec<TableRow>,
+    /// Its rows, from the first to the last, each time that it is called: they are not held in memory.
+    pub(crate) rows: Box<dyn Fn() -> NewRows + Send + Sync>,
 }
 
 impl Image {
     /// All rows, and the record of what was applied with them.
-    pub(crate) fn collect(self) -> Result<Received, crate::Error> {
+    pub(crate) fn open(self) -> Result<Received, crate::Error> {
         match self {
             Self::Rows(received) => Ok(*received),
             Self::View(out) => {
                 let applied = store::read(&*out.view, store::APPLIED)?.unwrap_or_default();
-                let rows = Rows::new(out.view.clone()).collect::<Result<_, _>>()?;
-                Ok(Received { applied, rows })
+                let view = out.view.clone();
+                Ok(Received { applied, rows: Box::new(move || Box::new(Rows::new(view.clone()))) })
             }
         }
     }

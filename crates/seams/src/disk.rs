@@ -134,6 +134,9 @@ pub type Done = Box<dyn FnOnce(Result<(), DiskError>) + Send + 'static>;
 /// A key and its value.
 pub type Row = (Bytes, Bytes);
 
+/// Rows for [`Disk::replace`], each once. An error ends them.
+pub type NewRows = Box<dyn Iterator<Item = Result<(Table, Row), DiskError>> + Send>;
+
 /// A point-in-time view: later writes are not seen. Hold it briefly, it pins old data.
 pub trait DiskView: Send + Sync {
     /// The value of `key`.
@@ -177,9 +180,10 @@ pub trait Disk: Send + Sync + 'static {
     }
 
     /// Replaces the whole content of `tables` by `rows` and applies `and` with it, atomically: after
-    /// a crash either the old content or the new one is there, never a mixture. Durable when the
-    /// future ends.
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion;
+    /// a crash either the old content or the new one is there, never a mixture, and so it is for
+    /// readers. Durable when the future ends. With rows that end in an error nothing is replaced. Nobody else may
+    /// write to these tables meanwhile.
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion;
 
     /// How much room the device has left for this store; none where nobody can tell.
     fn space(&self) -> Option<Space> {

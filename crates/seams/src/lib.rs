@@ -22,7 +22,7 @@ mod network;
 mod shutdown;
 
 pub use clock::{BootInstant, Clock, SystemClock, WallMillis};
-pub use disk::{Batch, Completion, Disk, DiskError, DiskView, Done, Durability, Row, Space, Table, Write};
+pub use disk::{Batch, Completion, Disk, DiskError, DiskView, Done, Durability, NewRows, Row, Space, Table, Write};
 pub use entropy::{Entropy, SystemEntropy};
 pub use journal::{FileJournal, Journal};
 pub use network::{BoxedIo, Listener, Network, TcpNetwork};

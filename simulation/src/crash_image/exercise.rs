@@ -201,6 +201,7 @@ impl Story {
                     if dice.within(0, 4) == 0 { 0 } else { WAITING_MAX }
                 }
                 Step::Replace { tables, rows, and } => {
+                    let rows = Box::new(rows.into_iter().map(Ok));
                     waiting.push_back((number, disk.replace(&tables, rows, and)));
                     0
                 }

@@ -6,7 +6,7 @@
 use std::future::Future;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Disk, Durability, Row, Table};
+use quorate_seams::{Batch, Disk, DiskError, Durability, NewRows, Row, Table};
 
 /// Runs every check, each on a store that `fresh` makes.
 pub(crate) async fn check_all<D: Disk, F: Fn() -> D>(fresh: impl Fn() -> F) {
@@ -77,7 +77,7 @@ async fn a_view_does_not_see_later_writes(disk: impl Disk) {
     assert_eq!(view.get(Table::State, b"a").unwrap(), Some("a".into()));
     assert_eq!(keys(&view.scan(Table::State, b"", None, usize::MAX).unwrap()), ["a", "b"]);
     let tables = [Table::State];
-    disk.replace(&tables, vec![], Batch::default()).await.unwrap();
+    disk.replace(&tables, new(vec![]), Batch::default()).await.unwrap();
     assert_eq!(keys(&view.scan(Table::State, b"", None, usize::MAX).unwrap()), ["a", "b"]);
     assert!(disk.scan(Table::State, b"", None, usize::MAX).unwrap().is_empty());
 }
@@ -100,10 +100,16 @@ async fn replace_leaves_only_the_new_content(disk: impl Disk) {
     let rows = vec![(Table::State, row("b", "new")), (Table::State, row("z", "new"))];
     let mut and = Batch::default();
     and.put(Table::Raft, "applied", "new");
-    disk.replace(&[Table::State, Table::Events], rows, and).await.unwrap();
+    disk.replace(&[Table::State, Table::Events], new(rows), and).await.unwrap();
     assert_eq!(disk.scan(Table::State, b"", None, 9).unwrap(), [row("b", "new"), row("z", "new")]);
     assert!(disk.scan(Table::Events, b"", None, 9).unwrap().is_empty());
     assert_eq!(disk.scan(Table::Raft, b"", None, 9).unwrap(), [row("applied", "new"), row("vote", "vote")]);
+
+    // Rows that end in an error are none.
+    let rows = [Ok((Table::State, row("c", "newer"))), Err(DiskError::Io("the rows cannot be read".into()))];
+    let replaced = disk.replace(&[Table::State], Box::new(rows.into_iter()), Batch::default()).await;
+    assert!(matches!(replaced, Err(DiskError::Io(why)) if why.contains("cannot be read")));
+    assert_eq!(disk.scan(Table::State, b"", None, 9).unwrap(), [row("b", "new"), row("z", "new")]);
 }
 
 async fn many_synced_batches_all_end(disk: impl Disk) {
@@ -130,6 +136,10 @@ async fn what_was_synced_survives_reopening<D: Disk>(open: impl Fn() -> D) {
     let disk = open();
     assert!(disk.get(Table::Log, b"synced").unwrap().is_some());
     assert!(disk.get(Table::State, b"buffered").unwrap().is_some(), "submitted before what was synced");
+}
+
+fn new(rows: Vec<(Table, Row)>) -> NewRows {
+    Box::new(rows.into_iter().map(Ok))
 }
 
 fn row(key: &'static str, value: &'static str) -> Row {

@@ -1,23 +1,24 @@
 //! What has come in of a snapshot: on disk, piece by piece, until it is whole.
 //!
 //! On disk, because a replica that restarts half way goes on where it was, and because memory holds one
-//! piece at a time until the last is there. Nothing waits for the device: pieces that a loss of power
+//! piece at a time, also while it is installed. Nothing waits for the device: pieces that a loss of power
 //! takes come again. What is found after a restart is believed only after its digests were checked.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_proto::backup::Chain;
 use quorate_proto::raft::v1 as pb;
-use quorate_seams::{Batch, Durability, Table};
+use quorate_seams::{Batch, DiskError, DiskView, Durability, NewRows, Table};
 use tokio::time::Instant;
 
-use super::{Received, row_from};
+use super::{Received, TableRow, row_from};
 use crate::store::{self, STAGED, Store};
 use crate::wire;
 
-/// No snapshot that comes in may be larger; it is held in memory while it is installed.
+/// No snapshot that comes in may be larger.
 pub(crate) const SNAPSHOT_BYTES_MAX: usize = 8 << 30;
 
 /// What is staged is dropped when nothing was added for so long. Its sender has given up by then.
@@ -103,7 +104,7 @@ impl Staging {
         Ok(self.so_far())
     }
 
-    /// All of it, in memory, if it has so many pieces and each is still what it was.
+    /// All of it, if it has so many pieces and each is still what it was.
     pub(crate) async fn whole(
         &mut self,
         transfer: u64,
@@ -112,11 +113,13 @@ impl Staging {
         self.may_add(transfer)?;
         let Some(staged) = &self.staged else { return Err(StagingError::Overtaken) };
         let meta = staged.record.meta.clone();
-        let collected = if staged.pieces == pieces { self.collect(pieces).await? } else { None };
-        match (collected, meta) {
-            (Some(rows), Some(meta)) => {
+        let view = self.store.disk().view();
+        let is_whole = staged.pieces == pieces && self.is_sound(&*view, pieces).await?;
+        match meta {
+            Some(meta) if is_whole => {
                 let applied = meta.applied.clone().unwrap_or_default();
-                Ok((meta, Received { applied, rows }))
+                let rows = move || -> NewRows { Box::new(StagedRows::new(view.clone(), pieces)) };
+                Ok((meta, Received { applied, rows: Box::new(rows) }))
             }
             _ => {
                 self.clear().await?;
@@ -175,7 +178,8 @@ impl Staging {
         }
         let Some(record) = self.record()? else { return Ok(()) };
         let mut staged = Staged::new(record);
-        while let Some(bytes) = self.stored(staged.pieces)? {
+        let view = self.store.disk().view();
+        while let Some(bytes) = stored(&*view, staged.pieces)? {
             let piece: Option<pb::SnapshotPiece> = wire::decode("a piece", bytes).ok();
             let Some(Ok(chain)) = piece.as_ref().map(|piece| staged.next(piece)) else {
                 tracing::warn!(piece = staged.pieces, "a staged piece of a snapshot is damaged");
@@ -189,36 +193,24 @@ impl Staging {
         Ok(())
     }
 
-    /// The rows of all pieces; none if one is not what it was.
-    async fn collect(&self, pieces: u64) -> Result<Option<Vec<super::TableRow>>, StagingError> {
+    /// True when every piece is what it was, and its rows can be read.
+    async fn is_sound(&self, view: &dyn DiskView, pieces: u64) -> Result<bool, StagingError> {
         let mut chain = Chain::default();
-        let mut rows = vec![];
         for number in 0..pieces {
-            let Some(bytes) = self.stored(number)? else { return Ok(None) };
-            let Ok(piece) = wire::decode::<pb::SnapshotPiece>("a piece", bytes) else { return Ok(None) };
+            let Some(bytes) = stored(view, number)? else { return Ok(false) };
+            let Ok(piece) = wire::decode::<pb::SnapshotPiece>("a piece", bytes) else { return Ok(false) };
             chain = chain.with(&piece.rows);
-            if chain.digest()[..] != piece.digest {
-                return Ok(None);
-            }
-            let Ok(decoded) = pb::SnapshotRows::decode(piece.rows) else { return Ok(None) };
-            for row in decoded.rows {
-                let Ok(row) = row_from(row) else { return Ok(None) };
-                rows.push(row);
+            if chain.digest()[..] != piece.digest || rows_of(piece).is_none() {
+                return Ok(false);
             }
             // A large one shares the thread with elections.
             tokio::task::yield_now().await;
         }
-        let same = self.staged.as_ref().is_some_and(|staged| staged.chain == chain);
-        Ok(same.then_some(rows))
+        Ok(self.staged.as_ref().is_some_and(|staged| staged.chain == chain))
     }
 
     fn record(&self) -> Result<Option<pb::Staged>, StagingError> {
         Ok(store::read(&*self.store.disk().view(), STAGED)?)
-    }
-
-    fn stored(&self, number: u64) -> Result<Option<Bytes>, StagingError> {
-        let found = self.store.disk().get(Table::Raft, &store::staged_piece(number));
-        Ok(found.map_err(crate::Error::from)?)
     }
 
     async fn write(&self, batch: Batch) -> Result<(), StagingError> {
@@ -242,6 +234,52 @@ impl Staged {
             Ok(chain)
         }
     }
+}
+
+/// The rows of staged pieces, one piece in memory at a time.
+struct StagedRows {
+    view: Arc<dyn DiskView>,
+    pieces: std::ops::Range<u64>,
+    rows: std::vec::IntoIter<TableRow>,
+}
+
+impl StagedRows {
+    fn new(view: Arc<dyn DiskView>, pieces: u64) -> Self {
+        Self { view, pieces: 0..pieces, rows: vec![].into_iter() }
+    }
+
+    fn read(&self, number: u64) -> Result<Vec<TableRow>, DiskError> {
+        let piece = self.view.get(Table::Raft, &store::staged_piece(number))?;
+        let piece = piece.and_then(|bytes| wire::decode("a piece", bytes).ok());
+        piece.and_then(rows_of).ok_or_else(|| DiskError::Corrupt(format!("staged piece {number} of a snapshot")))
+    }
+}
+
+impl Iterator for StagedRows {
+    type Item = Result<TableRow, DiskError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        loop {
+            if let Some(row) = self.rows.next() {
+                return Some(Ok(row));
+            }
+            let number = self.pieces.next()?;
+            match self.read(number) {
+                Ok(rows) => self.rows = rows.into_iter(),
+                Err(error) => return Some(Err(error)),
+            }
+        }
+    }
+}
+
+fn stored(view: &dyn DiskView, number: u64) -> Result<Option<Bytes>, StagingError> {
+    Ok(view.get(Table::Raft, &store::staged_piece(number)).map_err(crate::Error::from)?)
+}
+
+/// The rows of a piece, if they can be read.
+fn rows_of(piece: pb::SnapshotPiece) -> Option<Vec<TableRow>> {
+    let decoded = pb::SnapshotRows::decode(piece.rows).ok()?;
+    decoded.rows.into_iter().map(|row| row_from(row).ok()).collect()
 }
 
 #[cfg(test)]

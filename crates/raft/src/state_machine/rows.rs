@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_proto::rows::{RowWrite, SpecCache, decode_row};
-use quorate_seams::{Batch, DiskError, DiskView, Row, Table, Write};
+use quorate_seams::{Batch, DiskError, DiskView, NewRows, Row, Table, Write};
 use quorate_state::{Change, State};
 
 use crate::Error;
@@ -49,9 +49,11 @@ pub(super) fn load(rows: impl Iterator<Item = Result<(Table, Row), DiskError>>) 
 }
 
 /// What [`quorate_planted::Bug::RequestsLostInSnapshot`] does to rows, which come in key order.
-pub(super) fn forget_requests(rows: &mut Vec<(Table, Row)>) {
+pub(super) fn without_requests(rows: NewRows) -> NewRows {
     let mut specs = SpecCache::default();
-    rows.retain(|(table, (key, value))| {
-        *table != Table::State || !matches!(decode_row(key, value, &mut specs), Ok(Change::Request(_)))
-    });
+    let mut is_request = move |row: &(Table, Row)| {
+        let (table, (key, value)) = row;
+        *table == Table::State && matches!(decode_row(key, value, &mut specs), Ok(Change::Request(_)))
+    };
+    Box::new(rows.filter(move |row| !row.as_ref().is_ok_and(&mut is_request)))
 }

@@ -8,7 +8,7 @@ use openraft::RaftSnapshotBuilder as _;
 use openraft::storage::RaftStateMachine as _;
 use quorate_disk::RocksDisk;
 use quorate_proto::log::encode_entry;
-use quorate_seams::Disk as _;
+use quorate_seams::{Disk as _, NewRows};
 use quorate_state::{ClusterId, Command, Entry, FeatureSet, Item, Millis, Namespace, Principal, Settings, Stamp};
 
 use super::*;
@@ -120,7 +120,7 @@ async fn a_snapshot_brings_another_store_to_the_same_state() {
     // What comes after the builder is not in the snapshot.
     from.apply([entry(7, Command::CreateNamespace { namespace: Namespace::new("late").unwrap() })]).await;
     let snapshot = builder.build_snapshot().await.unwrap();
-    let received = snapshot.snapshot.collect().unwrap();
+    let received = snapshot.snapshot.open().unwrap();
     to.machine.install_snapshot(&snapshot.meta, Image::Rows(Box::new(received))).await.unwrap();
     assert_eq!(to.shown(), before);
     let to = to.reopen();
@@ -135,9 +135,12 @@ async fn a_snapshot_that_cannot_be_read_changes_nothing() {
     let before = to.shown();
     let current = from.machine.get_current_snapshot().await.unwrap().unwrap();
     let meta = current.meta.clone();
-    let mut damaged = current.snapshot.collect().unwrap();
-    damaged.rows.pop();
-    damaged.rows.push((Table::State, ("\u{1}no row".into(), "nonsense".into())));
+    let whole = current.snapshot.open().unwrap();
+    let mut rows: Vec<_> = (whole.rows)().map(Result::unwrap).collect();
+    rows.pop();
+    rows.push((Table::State, ("\u{1}no row".into(), "nonsense".into())));
+    let rows = move || -> NewRows { Box::new(rows.clone().into_iter().map(Ok)) };
+    let damaged = Received { rows: Box::new(rows), ..whole };
     assert!(to.machine.install_snapshot(&meta, Image::Rows(Box::new(damaged))).await.is_err());
     assert_eq!(to.shown(), before);
     assert_eq!(to.reopen().shown(), before);

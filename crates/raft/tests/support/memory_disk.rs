@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Table, Write};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Table, Write};
 
 type Rows = BTreeMap<(Table, Bytes), Bytes>;
 
@@ -95,7 +95,7 @@ impl Disk for MemoryDisk {
         Arc::new(View(self.0.lock().unwrap().now.clone()))
     }
 
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion {
         let replacing = self.0.lock().unwrap().replacing.clone();
         if let Some(call) = replacing {
             call();
@@ -104,8 +104,11 @@ impl Disk for MemoryDisk {
         for (table, key) in self.0.lock().unwrap().now.keys().filter(|(table, _)| tables.contains(table)) {
             batch.delete(*table, key.clone());
         }
-        for (table, (key, value)) in rows {
-            batch.put(table, key, value);
+        for row in rows {
+            match row {
+                Ok((table, (key, value))) => batch.put(table, key, value),
+                Err(error) => return Box::pin(std::future::ready(Err(error))),
+            }
         }
         batch.writes.extend(and.writes);
         self.submit(batch, Durability::Synced)

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_seams::{Batch, Completion, Disk, DiskView, Durability, Row, Table};
+use quorate_seams::{Batch, Completion, Disk, DiskView, Durability, NewRows, Table};
 use tokio::sync::watch;
 
 use super::memory_disk::MemoryDisk;
@@ -60,7 +60,7 @@ impl Disk for SlowDisk {
         self.disk.view()
     }
 
-    fn replace(&self, tables: &[Table], rows: Vec<(Table, Row)>, and: Batch) -> Completion {
+    fn replace(&self, tables: &[Table], rows: NewRows, and: Batch) -> Completion {
         self.disk.replace(tables, rows, and)
     }
 }

@@ -4,7 +4,7 @@ use std::ops::Bound;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, Row, Space, Table, Write};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Space, Table, Write};
 use rpds::RedBlackTreeMapSync;
 
 type Rows = RedBlackTreeMapSync<(Table, Bytes), Bytes>;
@@ -53,7 +53,11 @@ impl Disk for MemoryDisk {
         Arc::new(View(self.rows.lock().unwrap_or_else(PoisonError::into_inner).clone()))
     }
 
-    fn replace(&self, tables: &[Table], new: Vec<(Table, Row)>, and: Batch) -> Completion {
+    fn replace(&self, tables: &[Table], new: NewRows, and: Batch) -> Completion {
+        let new: Vec<(Table, Row)> = match new.collect() {
+            Ok(new) => new,
+            Err(error) => return Box::pin(std::future::ready(Err(error))),
+        };
         self.change(|rows| {
             let gone: Vec<_> = rows.keys().filter(|(table, _)| tables.contains(table)).cloned().collect();
             gone.iter().for_each(|key| {
