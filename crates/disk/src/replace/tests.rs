@@ -1,3 +1,5 @@
+//! Replacing, cut short at every step.
+
 use std::path::Path;
 
 use quorate_seams::{DiskView as _, Row};
