@@ -249,8 +249,9 @@ async fn gather(
     let mut affairs = std::mem::take(&mut cluster.affairs);
     affairs.extend(transferred);
     let deaths = std::mem::take(&mut cluster.deaths);
+    let struck = std::mem::take(&mut cluster.struck);
     let (taken, stillness) = (sink.taken()?, stillness.times());
-    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, stillness, digests, deaths })
+    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, struck, stillness, digests, deaths })
 }
 
 /// What machines run: beside this program, unless `QUORATE_BIN` names another binary.

@@ -9,7 +9,7 @@ mod pairs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Asked, Call, Told, Watched};
-use crate::ledger::Execution;
+use crate::ledger::{Execution, Record};
 use crate::sink::Taken;
 pub(crate) use copies::waived;
 pub(crate) use pairs::{Affair, Cause, Row, table};
@@ -31,6 +31,8 @@ pub(crate) struct Evidence {
     pub(crate) taken: Taken,
     /// What befell agents, and when leadership was passed on.
     pub(crate) affairs: Vec<Affair>,
+    /// Tasks that were struck themselves.
+    pub(crate) struck: Vec<Struck>,
     /// When the machine stood still, in microseconds since it was switched on.
     pub(crate) stillness: Vec<(u64, u64)>,
     /// What each replica holds: revision, and digest of the whole history.
@@ -49,6 +51,18 @@ pub(crate) struct FinalRun {
     pub(crate) attempts: Vec<(u32, u32, u64, End)>,
 }
 
+/// An attempt whose processes were killed or stopped by a fault of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Struck {
+    pub(crate) run: String,
+}
+
+impl Struck {
+    pub(crate) fn of(record: &Record) -> Self {
+        Self { run: record.run.clone() }
+    }
+}
+
 /// How an attempt ended, as the cluster has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -63,7 +77,7 @@ pub(crate) enum End {
 type Property = (&'static str, fn(&Evidence) -> Vec<String>);
 
 /// All of them.
-const PROPERTIES: [Property; 14] = [
+const PROPERTIES: [Property; 15] = [
     ("C8 what was accepted is there, and every run ended", accepted),
     ("C8 what was annotated is there", annotated),
     ("C9 no submit was carried out twice, or although it was said not to be", once),
@@ -74,6 +88,7 @@ const PROPERTIES: [Property; 14] = [
     ("P2 no attempt was started twice", copies::starts),
     ("P2 no two copies of a fenced task ran at once", copies::fenced),
     ("P2 no at_most_once task was started twice", copies::at_most_once),
+    ("P14 an at_most_once task that was neither cancelled nor struck came to its end, which is known", copies::own_end),
     ("P2 the sink took no token below one that it had taken", copies::sink),
     ("P2 a task that succeeded had the last word at the sink", copies::last_word),
     ("Attempts do not lie: one that succeeded had run to its end", outcomes),

@@ -105,6 +105,7 @@ fn means(class: Class) -> Option<(Signal, Whom)> {
         | Class::Isolate
         | Class::Slow
         | Class::DiskFull
+        | Class::AgentDiskFull
         | Class::Clock
         | Class::Rolling
         | Class::Transfer => None,

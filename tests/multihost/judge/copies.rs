@@ -1,8 +1,9 @@
 //! What must hold of the copies of a task: P1 and P2, by what they wrote down themselves and what the sink took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{End, Evidence};
+use crate::history::Asked;
 use crate::ledger::Execution;
 
 /// Of each attempt, the token that it was placed with.
@@ -103,6 +104,30 @@ fn is_waived(evidence: &Evidence, early: &Execution, late: &Execution) -> bool {
 pub(super) fn at_most_once(evidence: &Evidence) -> Vec<String> {
     let several = by_task(evidence, "at_most_once").filter(|task| task.len() > 1);
     several.map(|task| format!("{}[{}] was started {} times", task[0].run, task[0].index, task.len())).collect()
+}
+
+/// Whatever befalls nodes and replicas: nobody else ends it, and its end is not lost. Only of runs in which nothing was
+/// cancelled or struck, because one task may take the others of its run along.
+pub(super) fn own_end(evidence: &Evidence) -> Vec<String> {
+    let cancelled = evidence.calls.iter().filter_map(|call| match &call.asked {
+        Asked::Cancel { run } => Some(run.as_str()),
+        Asked::Submit { .. } | Asked::Annotate { .. } | Asked::Get { .. } => None,
+    });
+    let excused: BTreeSet<&str> = cancelled.chain(evidence.struck.iter().map(|struck| struck.run.as_str())).collect();
+    let mut violations = Vec::new();
+    let once = evidence.executions.iter().filter(|one| one.promise == "at_most_once");
+    for Execution { run, index, attempt, node, has_ended, .. } in once.filter(|one| !excused.contains(one.run.as_str()))
+    {
+        // Of runs that are gone, or have not ended, somebody else complains.
+        let Some(known) = evidence.runs.get(run).filter(|run| run.has_ended) else { continue };
+        let mut attempts = known.attempts.iter();
+        let known = attempts.find(|(of, number, ..)| (of, number) == (index, attempt)).map(|(.., end)| *end);
+        if !has_ended || known != Some(End::Succeeded) {
+            let real = if *has_ended { "came to its end" } else { "was ended" };
+            violations.push(format!("attempt {attempt} of {run}[{index}] on {node} {real}, and is known as {known:?}"));
+        }
+    }
+    violations
 }
 
 pub(super) fn sink(evidence: &Evidence) -> Vec<String> {
