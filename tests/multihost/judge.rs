@@ -55,11 +55,16 @@ pub(crate) struct FinalRun {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Struck {
     pub(crate) run: String,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    /// Microseconds since the machine was switched on: until then it was stopped. Zero for one that was killed.
+    pub(crate) stopped_until_us: u64,
 }
 
 impl Struck {
-    pub(crate) fn of(record: &Record) -> Self {
-        Self { run: record.run.clone() }
+    pub(crate) fn of(record: &Record, stopped_until_us: u64) -> Self {
+        let Record { run, index, attempt, .. } = record;
+        Self { run: run.clone(), index: *index, attempt: *attempt, stopped_until_us }
     }
 }
 
@@ -77,7 +82,7 @@ pub(crate) enum End {
 type Property = (&'static str, fn(&Evidence) -> Vec<String>);
 
 /// All of them.
-const PROPERTIES: [Property; 15] = [
+const PROPERTIES: [Property; 16] = [
     ("C8 what was accepted is there, and every run ended", accepted),
     ("C8 what was annotated is there", annotated),
     ("C9 no submit was carried out twice, or although it was said not to be", once),
@@ -88,6 +93,7 @@ const PROPERTIES: [Property; 15] = [
     ("P2 no attempt was started twice", copies::starts),
     ("P2 no two copies of a fenced task ran at once", copies::fenced),
     ("P2 no at_most_once task was started twice", copies::at_most_once),
+    ("P2 children end with their attempt, also those that left its group", copies::children),
     ("P14 an at_most_once task that was neither cancelled nor struck came to its end, which is known", copies::own_end),
     ("P2 the sink took no token below one that it had taken", copies::sink),
     ("P2 a task that succeeded had the last word at the sink", copies::last_word),

@@ -11,7 +11,7 @@ use crate::hosts::{Host, REPLICAS, all, peers, replicas};
 use crate::judge::{Affair, Cause, Struck};
 use crate::ledger::now_us;
 use crate::schedule::{Class, Strike, Target};
-use crate::tasks::{Living, living};
+use crate::tasks::{Living, living, stops};
 use crate::transfers::Transferring;
 
 /// What strikes now.
@@ -147,7 +147,8 @@ impl Cluster {
             }
         }
         over.tasks.iter().for_each(|task| task.heal(over.class));
-        self.struck.extend(over.tasks.iter().map(|task| Struck::of(&task.record)));
+        let stopped_until_us = if stops(over.class) { now_us() } else { 0 };
+        self.struck.extend(over.tasks.iter().map(|task| Struck::of(&task.record, stopped_until_us)));
         if over.class == Class::AgentDiskFull && is_room_missed {
             self.fire(Class::AgentDiskFull);
         }
