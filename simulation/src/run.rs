@@ -4,6 +4,8 @@
 mod change;
 mod late;
 mod network;
+#[cfg(test)]
+mod outage;
 mod record;
 mod restore;
 mod settle;
@@ -37,7 +39,7 @@ use strike::Striking;
 /// turmoil panics when a backlog overflows; no real one would be this long.
 const TCP_CAPACITY: usize = 65_536;
 /// No run lasts longer, in simulated time.
-const DURATION_MAX: Duration = Duration::from_secs(600);
+const DURATION_MAX: Duration = Duration::from_secs(900);
 
 /// How a scenario is run.
 #[derive(Clone, Debug, Default)]

@@ -16,7 +16,7 @@ use crate::judge::{Affair, Cause, Evidence};
 use crate::machine::Programs;
 use crate::network::{Network, enter, run as command};
 use crate::options::Options;
-use crate::schedule::{Class, Strike};
+use crate::schedule::{Class, Strike, Target};
 use crate::sessions::{Sessions, Work, api_addresses};
 use crate::sink::Sink;
 use crate::stillness::Stillness;
@@ -31,11 +31,11 @@ const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Sessions and watches end within this time after the last fault.
 const SESSIONS_WAIT: Duration = Duration::from_secs(120);
 /// A class that has done nothing by the end of the schedule strikes again so often,
-const AGAIN: usize = 5;
-/// each time for at most so long.
-const AGAIN_MS_MAX: u64 = 6_000;
+const AGAIN: usize = 6;
+/// for so long at first, and for so much longer each time: what a slow machine needs to feel it is not known.
+const AGAIN_MS: u64 = 6_000;
 /// Then the load goes on without faults for as long as too little was accepted, but no longer than this.
-const FLOOR_WAIT: Duration = Duration::from_secs(60);
+const FLOOR_WAIT: Duration = Duration::from_secs(180);
 /// All are restarted within this time, once nothing strikes any more.
 const ROLLING_WAIT: Duration = Duration::from_secs(120);
 
@@ -184,17 +184,22 @@ async fn faults(cluster: &mut Cluster, history: &History, schedule: &[Strike]) -
 }
 
 /// Lets those classes strike once more of which nothing has come: they may have found nobody, or the cluster in such
-/// a state that they could not do what they are for.
+/// a state that they could not do what they are for. And the leader, if nobody has led after it.
 async fn again(cluster: &mut Cluster, history: &History, schedule: &[Strike]) -> Result<(), String> {
     for number in 0..AGAIN {
         let mut quiet: BTreeMap<Class, Strike> = schedule.iter().rev().map(|strike| (strike.class, *strike)).collect();
         quiet.retain(|class, _| !cluster.fired.contains_key(class));
         // One that goes on by itself is not begun again.
         quiet.retain(|class, _| *class != Class::Rolling || !cluster.is_rolling());
+        let for_ms = AGAIN_MS * (number as u64 + 1);
+        if cluster.leaders.count() < LEADERS_MIN {
+            let (class, target) = (Class::Kill, Target::Leader);
+            quiet.insert(class, Strike { at_ms: 0, for_ms, class, target, by_ms: 0 });
+        }
         for (rank, strikes) in quiet.values().enumerate() {
             // Behind those of the schedule, and of the times before.
-            let position = schedule.len() * (number + 1) + rank;
-            let strikes = Strike { for_ms: strikes.for_ms.min(AGAIN_MS_MAX), ..*strikes };
+            let position = (schedule.len() + 1) * (number + 1) + rank;
+            let strikes = Strike { for_ms, ..*strikes };
             strike(cluster, history, position, &strikes)?;
             let until = SystemClock.boot() + Duration::from_millis(strikes.for_ms);
             while SystemClock.boot() < until {
@@ -244,8 +249,9 @@ async fn gather(
     let mut affairs = std::mem::take(&mut cluster.affairs);
     affairs.extend(transferred);
     let deaths = std::mem::take(&mut cluster.deaths);
+    let struck = std::mem::take(&mut cluster.struck);
     let (taken, stillness) = (sink.taken()?, stillness.times());
-    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, stillness, digests, deaths })
+    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, struck, stillness, digests, deaths })
 }
 
 /// What machines run: beside this program, unless `QUORATE_BIN` names another binary.

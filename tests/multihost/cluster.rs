@@ -12,7 +12,7 @@ use quorate_proto::v1;
 use quorate_seams::{BootInstant, Clock as _, SystemClock};
 
 use crate::hosts::{AGENT, API, RAFT, REGIONS, REPLICAS, agents, replicas};
-use crate::judge::Affair;
+use crate::judge::{Affair, Struck};
 use crate::leaders::Leaders;
 use crate::machine::{Machine, Programs};
 use crate::network::Network;
@@ -53,6 +53,8 @@ pub(crate) struct Cluster {
     pub(crate) fired: BTreeMap<Class, usize>,
     /// What befell agents, once it is over.
     pub(crate) affairs: Vec<Affair>,
+    /// Tasks that were struck themselves, once it is over.
+    pub(crate) struck: Vec<Struck>,
     /// Until then an end of a process is the end of the run.
     has_formed: bool,
     /// Processes that ended by themselves and had no reason to.
@@ -104,6 +106,7 @@ impl Cluster {
             rolling: None,
             fired: BTreeMap::new(),
             affairs: Vec::new(),
+            struck: Vec::new(),
             has_formed: false,
             deaths: Vec::new(),
             excused: Vec::new(),
@@ -150,7 +153,7 @@ impl Cluster {
         self.roll();
         for position in 0..self.machines.len() {
             let is_asked = self.rolling.as_ref().is_some_and(|rolling| rolling.stops(position));
-            if is_asked || self.is_struck(position, Class::DiskFull) {
+            if is_asked || self.has_no_room(position) {
                 continue;
             }
             if let Some(status) = self.machines[position].ended() {
@@ -175,6 +178,11 @@ impl Cluster {
     fn is_struck(&self, machine: usize, class: Class) -> bool {
         let strikes = |active: &Active| active.class == class && active.machines.contains(&machine);
         self.active.values().any(strikes)
+    }
+
+    /// True while its disk is full.
+    fn has_no_room(&self, machine: usize) -> bool {
+        [Class::DiskFull, Class::AgentDiskFull].into_iter().any(|class| self.is_struck(machine, class))
     }
 
     /// True when a full disk explains its end.

@@ -9,7 +9,7 @@ mod pairs;
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::history::{Asked, Call, Told, Watched};
-use crate::ledger::Execution;
+use crate::ledger::{Execution, Record};
 use crate::sink::Taken;
 pub(crate) use copies::waived;
 pub(crate) use pairs::{Affair, Cause, Row, table};
@@ -31,6 +31,8 @@ pub(crate) struct Evidence {
     pub(crate) taken: Taken,
     /// What befell agents, and when leadership was passed on.
     pub(crate) affairs: Vec<Affair>,
+    /// Tasks that were struck themselves.
+    pub(crate) struck: Vec<Struck>,
     /// When the machine stood still, in microseconds since it was switched on.
     pub(crate) stillness: Vec<(u64, u64)>,
     /// What each replica holds: revision, and digest of the whole history.
@@ -49,6 +51,23 @@ pub(crate) struct FinalRun {
     pub(crate) attempts: Vec<(u32, u32, u64, End)>,
 }
 
+/// An attempt whose processes were killed or stopped by a fault of their own.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Struck {
+    pub(crate) run: String,
+    pub(crate) index: u32,
+    pub(crate) attempt: u32,
+    /// Microseconds since the machine was switched on: until then it was stopped. Zero for one that was killed.
+    pub(crate) stopped_until_us: u64,
+}
+
+impl Struck {
+    pub(crate) fn of(record: &Record, stopped_until_us: u64) -> Self {
+        let Record { run, index, attempt, .. } = record;
+        Self { run: run.clone(), index: *index, attempt: *attempt, stopped_until_us }
+    }
+}
+
 /// How an attempt ended, as the cluster has it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum End {
@@ -63,7 +82,7 @@ pub(crate) enum End {
 type Property = (&'static str, fn(&Evidence) -> Vec<String>);
 
 /// All of them.
-const PROPERTIES: [Property; 14] = [
+const PROPERTIES: [Property; 16] = [
     ("C8 what was accepted is there, and every run ended", accepted),
     ("C8 what was annotated is there", annotated),
     ("C9 no submit was carried out twice, or although it was said not to be", once),
@@ -74,6 +93,8 @@ const PROPERTIES: [Property; 14] = [
     ("P2 no attempt was started twice", copies::starts),
     ("P2 no two copies of a fenced task ran at once", copies::fenced),
     ("P2 no at_most_once task was started twice", copies::at_most_once),
+    ("P2 children end with their attempt, also those that left its group", copies::children),
+    ("P14 an at_most_once task that was neither cancelled nor struck came to its end, which is known", copies::own_end),
     ("P2 the sink took no token below one that it had taken", copies::sink),
     ("P2 a task that succeeded had the last word at the sink", copies::last_word),
     ("Attempts do not lie: one that succeeded had run to its end", outcomes),

@@ -27,6 +27,8 @@ pub(crate) enum Part {
     First,
     /// One that the first has started.
     Child,
+    /// The same, in a session of its own: no signal to the group of the first reaches it.
+    Apart,
 }
 
 /// How far a process came.
@@ -73,6 +75,11 @@ pub(crate) struct Execution {
     /// Microseconds since the machine was switched on: the first instruction of any of its processes, and the last.
     pub(crate) first_us: u64,
     pub(crate) last_us: u64,
+    /// The last instruction of the first process alone, and of those that it has started; zero without any.
+    pub(crate) alone_us: u64,
+    pub(crate) children_us: u64,
+    /// One of those was in a session of its own.
+    pub(crate) has_left: bool,
     /// Its first process did all that it had to do.
     pub(crate) has_ended: bool,
 }
@@ -134,6 +141,7 @@ impl Record {
         let part = match part {
             Part::First => "first",
             Part::Child => "child",
+            Part::Apart => "apart",
         };
         let mut line = head(*first_us, *last_us, *stage);
         let _ = write!(line, " {part} {process} {run} {index} {attempt} {token} {node} {promise}");
@@ -153,6 +161,7 @@ impl Record {
             part: match part {
                 "first" => Part::First,
                 "child" => Part::Child,
+                "apart" => Part::Apart,
                 _ => return None,
             },
             process: process.parse().ok()?,
@@ -193,13 +202,23 @@ pub(crate) fn read(text: &str) -> Vec<Execution> {
             starts: 0,
             first_us,
             last_us,
+            alone_us: 0,
+            children_us: 0,
+            has_left: false,
             has_ended: false,
         });
         execution.first_us = execution.first_us.min(first_us);
         execution.last_us = execution.last_us.max(last_us);
-        if part == Part::First {
-            execution.starts += 1;
-            execution.has_ended |= stage == Stage::Done;
+        match part {
+            Part::First => {
+                execution.starts += 1;
+                execution.has_ended |= stage == Stage::Done;
+                execution.alone_us = execution.alone_us.max(last_us);
+            }
+            Part::Child | Part::Apart => {
+                execution.children_us = execution.children_us.max(last_us);
+                execution.has_left |= part == Part::Apart;
+            }
         }
     }
     executions.into_values().collect()
@@ -234,9 +253,11 @@ mod tests {
 
     #[test]
     fn a_line_can_be_read_and_has_its_length() {
-        let record = record(Part::Child, 3, 1_234_567);
-        assert_eq!(record.line().len() as u64, LINE_BYTES);
-        assert_eq!(Record::parse(&record.line()), Some(record));
+        for part in [Part::First, Part::Child, Part::Apart] {
+            let record = record(part, 3, 1_234_567);
+            assert_eq!(record.line().len() as u64, LINE_BYTES);
+            assert_eq!(Record::parse(&record.line()), Some(record));
+        }
     }
 
     #[test]
@@ -263,6 +284,15 @@ mod tests {
         let lines = [record(Part::First, 1, 10), record(Part::First, 1, 50)].map(|record| record.line());
         let executions = read(&lines.concat());
         assert_eq!((executions.len(), executions[0].starts, executions[0].last_us), (1, 2, 50));
+    }
+
+    #[test]
+    fn children_are_told_from_the_first_process_and_those_that_left_from_those_that_stayed() {
+        let of = |part: Part, first_us: u64| record(part, 1, first_us).line();
+        let stayed = &read(&[of(Part::First, 10), of(Part::Child, 30)].concat())[0];
+        assert_eq!((stayed.alone_us, stayed.children_us, stayed.last_us, stayed.has_left), (10, 30, 30, false));
+        let left = &read(&[of(Part::First, 40), of(Part::Apart, 30)].concat())[0];
+        assert_eq!((left.alone_us, left.children_us, left.last_us, left.has_left), (40, 30, 40, true));
     }
 
     #[test]

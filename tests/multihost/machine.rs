@@ -11,12 +11,14 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::hosts::Host;
 use crate::network::run;
 
-/// Bytes of a replica's disk: some times what an hour writes.
+/// Bytes of a disk: some times what an hour writes.
 const DISK_BYTES: &str = "512m";
 /// Bytes of a page, by which room is given.
 const PAGE_BYTES: u64 = 4096;
 /// More than any file was given.
 const BEYOND_BYTES: u64 = 1 << 32;
+/// How the kernel words it that there is no room, whoever passes the sentence on.
+const NO_ROOM: &str = "No space left on device";
 /// Lines of a log that are shown when its process has ended by itself.
 const LOG_TAIL_LINES: usize = 15;
 
@@ -152,6 +154,18 @@ impl Machine {
     /// How much of its disk is taken, in MiB.
     pub(crate) fn disk_mib(&self) -> u64 {
         statvfs(self.disk()).map_or(0, |room| ((room.f_blocks - room.f_bfree) * room.f_frsize) >> 20)
+    }
+
+    /// How long its log is.
+    pub(crate) fn log_bytes(&self) -> u64 {
+        std::fs::metadata(self.log()).map_or(0, |log| log.len())
+    }
+
+    /// True when it has complained of a full disk since its log was so long.
+    pub(crate) fn has_missed_room(&self, log_bytes: u64) -> bool {
+        let log = std::fs::read(self.log()).unwrap_or_default();
+        let since = usize::try_from(log_bytes).ok().and_then(|from| log.get(from..)).unwrap_or_default();
+        String::from_utf8_lossy(since).contains(NO_ROOM)
     }
 
     /// True while it runs.

@@ -77,6 +77,7 @@ fn main() -> ExitCode {
     match role.as_str() {
         task::TASK => return task::main(Part::First, &arguments[1..]),
         task::CHILD => return task::main(Part::Child, &arguments[1..]),
+        task::APART => return task::main(Part::Apart, &arguments[1..]),
         FIRST => return first(&arguments[1..]),
         INSIDE => drop(arguments.remove(0)),
         _ => {}

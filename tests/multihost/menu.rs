@@ -59,6 +59,7 @@ fn menu(round: usize) -> Vec<Dish> {
         Dish::Lease(Class::Kill),
         Dish::Lease(Class::Pause),
         Dish::Lease(one_way[round % one_way.len()]),
+        Dish::Lease(Class::AgentDiskFull),
         Dish::Rolling(if round % 3 == 2 { Target::Nodes } else { Target::Replicas }),
         Dish::Transfer(LOST[round % LOST.len()]),
     ]
@@ -112,7 +113,7 @@ impl Dish {
 fn somebody(draw: &mut Draw, class: Class) -> Target {
     match class {
         Class::Isolate | Class::Slow => Target::Region(number(draw, REGIONS.len()) - 1),
-        Class::TaskKill | Class::TaskPause | Class::GroupKill | Class::GroupPause => node(draw),
+        Class::AgentDiskFull | Class::TaskKill | Class::TaskPause | Class::GroupKill | Class::GroupPause => node(draw),
         Class::Rolling | Class::Transfer => Target::Replicas,
         Class::Kill | Class::Pause | Class::Cut | Class::Mute | Class::Deaf | Class::Lone | Class::DiskFull
             if draw.percent(50) =>
@@ -149,6 +150,7 @@ fn measure(draw: &mut Draw, class: Class) -> i64 {
         | Class::Lone
         | Class::Isolate
         | Class::DiskFull
+        | Class::AgentDiskFull
         | Class::TaskKill
         | Class::TaskPause
         | Class::GroupKill

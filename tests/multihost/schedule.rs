@@ -27,8 +27,10 @@ pub(crate) enum Class {
     Isolate,
     /// What comes from a region or goes there takes longer, and some of it is lost.
     Slow,
-    /// Its disk is full.
+    /// The disk of a replica is full.
     DiskFull,
+    /// That of an agent.
+    AgentDiskFull,
     /// Its time of day jumps, and jumps back.
     Clock,
     /// The first process of a task is killed, of each promise one that runs there.
@@ -76,7 +78,7 @@ pub(crate) struct Strike {
 }
 
 /// Every class, by the word for it.
-pub(crate) const CLASSES: [(Class, &str); 16] = [
+pub(crate) const CLASSES: [(Class, &str); 17] = [
     (Class::Kill, "kill"),
     (Class::Pause, "pause"),
     (Class::Cut, "cut"),
@@ -86,6 +88,7 @@ pub(crate) const CLASSES: [(Class, &str); 16] = [
     (Class::Isolate, "isolate"),
     (Class::Slow, "slow"),
     (Class::DiskFull, "disk-full"),
+    (Class::AgentDiskFull, "agent-disk-full"),
     (Class::Clock, "clock"),
     (Class::TaskKill, "task-kill"),
     (Class::TaskPause, "task-pause"),
@@ -105,7 +108,9 @@ impl Class {
             Self::Cut | Self::Mute | Self::Deaf => !matches!(target, Target::Replicas | Target::Nodes),
             Self::Lone | Self::DiskFull => matches!(target, Target::Leader | Target::Replica(_)),
             Self::Isolate | Self::Slow => matches!(target, Target::Region(_)),
-            Self::TaskKill | Self::TaskPause | Self::GroupKill | Self::GroupPause => matches!(target, Target::Node(_)),
+            Self::AgentDiskFull | Self::TaskKill | Self::TaskPause | Self::GroupKill | Self::GroupPause => {
+                matches!(target, Target::Node(_))
+            }
             Self::Rolling => matches!(target, Target::Replicas | Target::Nodes),
             Self::Transfer => target == Target::Replicas,
         }
@@ -216,6 +221,7 @@ mod tests {
             ("1 2 melt leader", "no fault is called \"melt\""),
             ("1 2 kill replica-9", "there is no \"replica-9\""),
             ("1 2 disk-full node-1", "disk-full cannot strike node-1"),
+            ("1 2 agent-disk-full leader", "agent-disk-full cannot strike leader"),
             ("1 2 transfer leader", "transfer cannot strike leader"),
             ("1 2 slow region-eu", "by how many"),
             ("1 2 clock leader", "by how many"),

@@ -17,7 +17,7 @@ use crate::draw::Draw;
 use crate::history::{Asked, Call, History, Told, Watched};
 use crate::hosts::{API, Host, SINK, replicas, sink};
 use crate::network::enter;
-use crate::task::{NO_SINK, REFUSED, argv};
+use crate::task::{APART, CHILD, NO_SINK, REFUSED, argv};
 
 /// Sessions in each region.
 const SESSIONS: usize = 3;
@@ -192,7 +192,8 @@ impl Session {
             let (low, high) = if self.draw.percent(LONG_PERCENT) { LONG_MS } else { SHORT_MS };
             let (lasts, count) = (Duration::from_millis(self.draw.between(low, high)), self.draw.between(1, 3));
             let promise = self.draw.one_of(&PROMISES);
-            process_job(&job, promise, count, lasts, &self.work)
+            let child = self.draw.one_of(&[CHILD, APART]);
+            process_job(&job, promise, count, lasts, child, &self.work)
         };
         let request = v1::SubmitJobRequest { spec: Some(spec(&text)), request_id: String::new() };
         let asked = Asked::Submit { job };
@@ -318,11 +319,11 @@ fn brief(event: &v1::RunEvent) -> String {
 /// A job whose tasks write down that they live. Those of which there may be several copies, now or one after the other,
 /// leave their tokens at the sink, and are tried again when they fail; one that the sink refused is not needed. They
 /// are spread over all nodes, so that whichever is struck has some.
-fn process_job(job: &str, promise: &str, count: u64, lasts: Duration, work: &Work) -> String {
+fn process_job(job: &str, promise: &str, count: u64, lasts: Duration, child: &str, work: &Work) -> String {
     let is_once = promise == "at_most_once";
     let sink = if is_once { NO_SINK.to_owned() } else { sink().listens_at(SINK) };
     let retry = if is_once { String::new() } else { format!("retry = {{ attempts = 3, never = [{REFUSED}] }}\n") };
-    let argv = argv(&work.program, &work.ledger, &sink, lasts, promise);
+    let argv = argv(&work.program, &work.ledger, &sink, lasts, child, promise);
     let argv: Vec<String> = argv.iter().map(|word| format!("'{word}'")).collect();
     format!(
         "name = \"{job}\"\non_node_loss = \"{promise}\"\n[task.t]\ncount = {count}\nrun = [{}]\n{retry}\
@@ -339,7 +340,7 @@ mod tests {
     fn the_jobs_are_valid_and_say_what_they_promise() {
         let work = Work { program: "/bin/multihost".into(), ledger: "/tmp/ledger".into() };
         for promise in PROMISES {
-            let job = spec(&process_job("a", promise, 2, Duration::from_secs(3), &work));
+            let job = spec(&process_job("a", promise, 2, Duration::from_secs(3), APART, &work));
             let task = &job.tasks[0];
             assert_eq!(task.count, 2);
             assert_eq!(task.argv.last().unwrap(), promise);

@@ -109,12 +109,18 @@ fn say_what_happened(evidence: &Evidence, course: &Course) {
             waived(evidence)
         );
     }
+    println!("{} attempts had a child that left its group", apart(evidence));
     let fired: Vec<String> = course.fired.iter().map(|(class, times)| format!("{class} {times}")).collect();
     println!("faults: {}", fired.join(", "));
 }
 
 fn writes(evidence: &Evidence) -> usize {
     evidence.taken.values().map(Vec::len).sum()
+}
+
+/// Attempts with a child that no signal to their group reaches.
+fn apart(evidence: &Evidence) -> usize {
+    evidence.executions.iter().filter(|execution| execution.has_left).count()
 }
 
 fn say_pairs(rows: &[Row]) {
@@ -158,6 +164,9 @@ fn lacking(options: &Options, evidence: &Evidence, course: &Course, rows: &[Row]
     if writes(evidence) == 0 {
         lacking.push("nobody wrote to the sink".to_owned());
     }
+    if apart(evidence) == 0 {
+        lacking.push("no task had a child that left its group".to_owned());
+    }
     if options.schedule.is_none() && options.seconds >= PAIRS_WANTED_SECONDS {
         let wanted = rows.iter().filter(|row| row.cause.is_wanted() && row.pairs == 0);
         lacking.extend(wanted.map(|row| format!("no copy followed another because of: {}", row.cause)));
@@ -191,6 +200,7 @@ fn line(
         "runs": evidence.runs.len(),
         "runs_not_ended": unfinished,
         "executions": evidence.executions.len(),
+        "children_apart": apart(evidence),
         "leaders": course.leaders,
         "transfers": course.transfers,
         "sink_taken": writes(evidence),
@@ -228,7 +238,7 @@ mod tests {
         let evidence = Evidence::default();
         let course = course(&[(Class::Kill, 2), (Class::Slow, 0)]);
         let short = lacking(&options("--seconds 60"), &evidence, &course, &table(&evidence));
-        assert_eq!(short.len(), 3, "{short:?}");
+        assert_eq!(short.len(), 4, "{short:?}");
         assert!(short[0].contains("slow struck nobody") && short[1].contains("only 0 jobs"));
         let long = lacking(&options("--minutes 5"), &evidence, &course, &table(&evidence));
         assert_eq!(long.len(), short.len() + 4, "{long:?}");

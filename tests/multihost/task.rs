@@ -13,8 +13,10 @@ use crate::ledger::{Line, Part, Record, Stage, now_us};
 
 /// The first argument of such a process,
 pub(crate) const TASK: &str = "task";
-/// and of one that it starts.
+/// of one that it starts,
 pub(crate) const CHILD: &str = "task-child";
+/// and of one that it starts and that leaves its group.
+pub(crate) const APART: &str = "task-apart";
 /// In the place of the sink's address: it writes to none.
 pub(crate) const NO_SINK: &str = "-";
 /// Exit code of a copy that the sink refused, as that of the example.
@@ -43,24 +45,37 @@ struct Errand {
     sink: Option<SocketAddr>,
     /// How long it works.
     lasts: Duration,
+    /// The first argument of its child.
+    child: String,
     promise: String,
 }
 
 /// Words of a job file: what runs as a task.
-pub(crate) fn argv(program: &Path, ledger: &Path, sink: &str, lasts: Duration, promise: &str) -> Vec<String> {
-    let (program, ledger) = (program.display().to_string(), ledger.display().to_string());
-    vec![program, TASK.to_owned(), ledger, sink.to_owned(), lasts.as_millis().to_string(), promise.to_owned()]
+pub(crate) fn argv(
+    program: &Path,
+    ledger: &Path,
+    sink: &str,
+    lasts: Duration,
+    child: &str,
+    promise: &str,
+) -> Vec<String> {
+    let (program, ledger, lasts) =
+        (program.display().to_string(), ledger.display().to_string(), lasts.as_millis().to_string());
+    vec![program, TASK.to_owned(), ledger, sink.to_owned(), lasts, child.to_owned(), promise.to_owned()]
 }
 
 /// Is a task, or the child of one.
 pub(crate) fn main(part: Part, arguments: &[String]) -> ExitCode {
     let first_us = now_us();
     let lived = Errand::of(arguments).and_then(|errand| {
+        if part == Part::Apart {
+            rustix::process::setsid().map_err(|error| error.to_string())?;
+        }
         let record = record(part, first_us, &errand.promise)?;
         let line = Line::begin(&errand.ledger, &record).map_err(|error| error.to_string())?;
         match part {
             Part::First => errand.work(&line, arguments),
-            Part::Child => beat_on(&line),
+            Part::Child | Part::Apart => beat_on(&line),
         }
     });
     match lived {
@@ -100,20 +115,23 @@ fn record(part: Part, first_us: u64, promise: &str) -> Result<Record, String> {
 
 impl Errand {
     fn of(arguments: &[String]) -> Result<Self, String> {
-        let [ledger, sink, lasts, promise] = arguments else { return Err("expected four words".to_owned()) };
+        let [ledger, sink, lasts, child, promise] = arguments else { return Err("expected five words".to_owned()) };
+        if ![CHILD, APART].contains(&child.as_str()) {
+            return Err(format!("{child:?} is no child"));
+        }
         let sink = match sink.as_str() {
             NO_SINK => None,
             address => Some(address.parse().map_err(|error| format!("{address}: {error}"))?),
         };
         let lasts = Duration::from_millis(number(lasts)?);
-        Ok(Self { ledger: ledger.into(), sink, lasts, promise: promise.clone() })
+        Ok(Self { ledger: ledger.into(), sink, lasts, child: child.clone(), promise: promise.clone() })
     }
 
     /// Works, and tells the ledger all the while that it lives.
     fn work(self, line: &Line, arguments: &[String]) -> Result<Stage, String> {
         let failed = |error: std::io::Error| error.to_string();
         // It is never waited for: what an attempt leaves behind is its agent's to end.
-        let _child = child(arguments).map_err(failed)?;
+        let _child = child(&self.child, arguments).map_err(failed)?;
         let (sender, outcome) = sync_channel(1);
         std::thread::spawn(move || {
             let stage = self.write();
@@ -178,9 +196,9 @@ fn ask(sink: SocketAddr, verb: &str) -> Option<i32> {
     answer.trim().parse().ok()
 }
 
-fn child(arguments: &[String]) -> std::io::Result<Child> {
+fn child(word: &str, arguments: &[String]) -> std::io::Result<Child> {
     let mut command = Command::new(std::env::current_exe()?);
-    command.arg(CHILD).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
+    command.arg(word).args(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()
 }
 
 /// Lives until somebody ends it.
@@ -205,12 +223,14 @@ mod tests {
     #[test]
     fn what_a_job_says_a_task_understands() {
         let lasts = Duration::from_secs(3);
-        let words = argv(Path::new("/bin/multihost"), Path::new("/tmp/ledger"), "10.77.1.41:7500", lasts, "fenced");
+        let (program, ledger) = (Path::new("/bin/multihost"), Path::new("/tmp/ledger"));
+        let words = argv(program, ledger, "10.77.1.41:7500", lasts, APART, "fenced");
         assert_eq!(words[1], TASK);
         let errand = Errand::of(&words[2..]).unwrap();
         assert_eq!((errand.lasts, errand.sink.unwrap().port()), (lasts, 7500));
-        let without = argv(Path::new("/bin/multihost"), Path::new("/tmp/ledger"), NO_SINK, lasts, "at_most_once");
+        let without = argv(program, ledger, NO_SINK, lasts, CHILD, "at_most_once");
         assert!(Errand::of(&without[2..]).unwrap().sink.is_none());
+        assert!(Errand::of(&argv(program, ledger, NO_SINK, lasts, TASK, "fenced")[2..]).is_err());
         assert!(Errand::of(&words[3..]).is_err());
     }
 }

@@ -59,7 +59,7 @@ impl Living {
 
     /// Lets it go on, if it was stopped and still is there.
     pub(crate) fn heal(&self, class: Class) {
-        if let Some((_, whom)) = means(class).filter(|(signal, _)| *signal == Signal::STOP) {
+        if let Some((_, whom)) = means(class).filter(|_| stops(class)) {
             self.tell(Signal::CONT, whom);
         }
     }
@@ -105,10 +105,16 @@ fn means(class: Class) -> Option<(Signal, Whom)> {
         | Class::Isolate
         | Class::Slow
         | Class::DiskFull
+        | Class::AgentDiskFull
         | Class::Clock
         | Class::Rolling
         | Class::Transfer => None,
     }
+}
+
+/// True for a class that stops tasks, and lets them go on in the end.
+pub(crate) fn stops(class: Class) -> bool {
+    means(class).is_some_and(|(signal, _)| signal == Signal::STOP)
 }
 
 /// The words of such a file of a process.

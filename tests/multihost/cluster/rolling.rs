@@ -59,7 +59,7 @@ impl Cluster {
                     return;
                 };
                 // What another fault holds down is not restarted.
-                if self.machines[machine].is_running() && !self.is_struck(machine, Class::DiskFull) {
+                if self.machines[machine].is_running() && !self.has_no_room(machine) {
                     self.machines[machine].terminate();
                     Phase::Stopping(machine, now)
                 } else {
@@ -68,7 +68,7 @@ impl Cluster {
             }
             Phase::Stopping(machine, since) => match self.machines[machine].ended() {
                 Some(status) => {
-                    if !status.success() && !self.is_excused(machine) && !self.is_struck(machine, Class::DiskFull) {
+                    if !status.success() && !self.is_excused(machine) && !self.has_no_room(machine) {
                         self.deaths.push(self.machines[machine].obituary(status));
                     }
                     rolling.restarted += 1;

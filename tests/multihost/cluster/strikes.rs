@@ -8,10 +8,10 @@ use quorate_seams::{Clock as _, SystemClock};
 use super::rolling::Rolling;
 use super::{Cluster, EXCUSED};
 use crate::hosts::{Host, REPLICAS, all, peers, replicas};
-use crate::judge::{Affair, Cause};
+use crate::judge::{Affair, Cause, Struck};
 use crate::ledger::now_us;
 use crate::schedule::{Class, Strike, Target};
-use crate::tasks::{Living, living};
+use crate::tasks::{Living, living, stops};
 use crate::transfers::Transferring;
 
 /// What strikes now.
@@ -23,6 +23,8 @@ pub(super) struct Active {
     /// From whom to whom nothing passes because of it.
     dropped: BTreeSet<(Ipv4Addr, Ipv4Addr)>,
     tasks: Vec<Living>,
+    /// How long the log of the one machine was whose disk is full.
+    log_bytes: u64,
     /// The region whose ways are slow, and how many packets had met a slow way before.
     slow: Option<(usize, u64)>,
     /// Leadership is passed on for as long as this is there; and how often it had been before.
@@ -37,6 +39,7 @@ impl Active {
             machines: Vec::new(),
             dropped: BTreeSet::new(),
             tasks: Vec::new(),
+            log_bytes: 0,
             slow: None,
             transferring: None,
         }
@@ -49,8 +52,9 @@ impl Cluster {
         let class = strike.class;
         let mut active = Active::of(class);
         let whom = match class {
-            Class::Kill | Class::Pause | Class::DiskFull | Class::Clock => {
+            Class::Kill | Class::Pause | Class::DiskFull | Class::AgentDiskFull | Class::Clock => {
                 active.machines = self.free_machines(strike);
+                active.log_bytes = active.machines.first().map_or(0, |machine| self.machines[*machine].log_bytes());
                 for machine in active.machines.clone() {
                     self.strike_machine(machine, strike)?;
                 }
@@ -108,7 +112,7 @@ impl Cluster {
             return Ok(None);
         }
         // Of the others it is known later whether anything came of them.
-        if !matches!(class, Class::Slow | Class::Rolling | Class::Transfer) {
+        if !matches!(class, Class::AgentDiskFull | Class::Slow | Class::Rolling | Class::Transfer) {
             self.fire(class);
         }
         self.active.insert(position, active);
@@ -120,12 +124,14 @@ impl Cluster {
     pub(crate) fn heal(&mut self, position: usize) -> Result<Vec<String>, String> {
         let mut ended = Vec::new();
         let Some(over) = self.active.remove(&position) else { return Ok(ended) };
+        let mut is_room_missed = false;
         for number in over.machines.iter().copied() {
             let machine = &mut self.machines[number];
             match over.class {
                 Class::Kill => machine.start()?,
                 Class::Pause => machine.resume(),
-                Class::DiskFull => {
+                Class::DiskFull | Class::AgentDiskFull => {
+                    is_room_missed |= machine.has_missed_room(over.log_bytes);
                     machine.free_disk();
                     // Whether it goes on without room or gives up is its own affair.
                     if machine.ended().is_some() {
@@ -141,6 +147,11 @@ impl Cluster {
             }
         }
         over.tasks.iter().for_each(|task| task.heal(over.class));
+        let stopped_until_us = if stops(over.class) { now_us() } else { 0 };
+        self.struck.extend(over.tasks.iter().map(|task| Struck::of(&task.record, stopped_until_us)));
+        if over.class == Class::AgentDiskFull && is_room_missed {
+            self.fire(Class::AgentDiskFull);
+        }
         if let Some((region, before)) = over.slow {
             self.slow.set(region, 0);
             if self.slow.touched() > before {
@@ -167,7 +178,7 @@ impl Cluster {
         match strike.class {
             Class::Kill => machine.kill9(),
             Class::Pause => machine.pause(),
-            Class::DiskFull => machine.fill_disk(resumes)?,
+            Class::DiskFull | Class::AgentDiskFull => machine.fill_disk(resumes)?,
             _ => machine.shift_clock(strike.by_ms)?,
         }
         Ok(())
@@ -205,6 +216,7 @@ impl Cluster {
             Class::Pause => Cause::AgentPaused,
             Class::Mute | Class::Deaf => Cause::AgentCutOneWay,
             Class::Cut | Class::Isolate => Cause::AgentCut,
+            Class::AgentDiskFull => Cause::AgentDiskFull,
             Class::Lone | Class::Slow | Class::DiskFull | Class::Clock | Class::Rolling | Class::Transfer => return,
             Class::TaskKill | Class::TaskPause | Class::GroupKill | Class::GroupPause => return,
         };

@@ -1,9 +1,13 @@
 //! What must hold of the copies of a task: P1 and P2, by what they wrote down themselves and what the sink took.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::{End, Evidence};
+use crate::history::Asked;
 use crate::ledger::Execution;
+
+/// What an attempt has started lives on for no longer than this after its first process, in microseconds: the time to kill.
+const OUTLIVES_US: u64 = 2_000_000;
 
 /// Of each attempt, the token that it was placed with.
 pub(super) fn tokens(evidence: &Evidence) -> Vec<String> {
@@ -103,6 +107,48 @@ fn is_waived(evidence: &Evidence, early: &Execution, late: &Execution) -> bool {
 pub(super) fn at_most_once(evidence: &Evidence) -> Vec<String> {
     let several = by_task(evidence, "at_most_once").filter(|task| task.len() > 1);
     several.map(|task| format!("{}[{}] was started {} times", task[0].run, task[0].index, task.len())).collect()
+}
+
+/// A first process that is stopped writes nothing, and its child may: until it goes on it counts as alive.
+pub(super) fn children(evidence: &Evidence) -> Vec<String> {
+    let outlived = evidence.executions.iter().filter_map(|one| {
+        let Execution { run, index, attempt, node, alone_us, children_us, .. } = one;
+        let is_it =
+            |struck: &&super::Struck| struck.run == *run && (struck.index, struck.attempt) == (*index, *attempt);
+        let stopped = evidence.struck.iter().filter(is_it).map(|struck| struck.stopped_until_us);
+        let until_us = stopped.max().unwrap_or(0).max(*alone_us);
+        let stood_still = evidence.stillness.iter().any(|(from, to)| from <= children_us && to >= alone_us);
+        let outlives_us = children_us.saturating_sub(until_us);
+        let left = if one.has_left { ", which had left its group," } else { "" };
+        (outlives_us > OUTLIVES_US && !stood_still).then(|| {
+            format!("a child of attempt {attempt} of {run}[{index}] on {node}{left} outlived it by {outlives_us} us")
+        })
+    });
+    outlived.collect()
+}
+
+/// Whatever befalls nodes and replicas: nobody else ends it, and its end is not lost. Only of runs in which nothing was
+/// cancelled or struck, because one task may take the others of its run along.
+pub(super) fn own_end(evidence: &Evidence) -> Vec<String> {
+    let cancelled = evidence.calls.iter().filter_map(|call| match &call.asked {
+        Asked::Cancel { run } => Some(run.as_str()),
+        Asked::Submit { .. } | Asked::Annotate { .. } | Asked::Get { .. } => None,
+    });
+    let excused: BTreeSet<&str> = cancelled.chain(evidence.struck.iter().map(|struck| struck.run.as_str())).collect();
+    let mut violations = Vec::new();
+    let once = evidence.executions.iter().filter(|one| one.promise == "at_most_once");
+    for Execution { run, index, attempt, node, has_ended, .. } in once.filter(|one| !excused.contains(one.run.as_str()))
+    {
+        // Of runs that are gone, or have not ended, somebody else complains.
+        let Some(known) = evidence.runs.get(run).filter(|run| run.has_ended) else { continue };
+        let mut attempts = known.attempts.iter();
+        let known = attempts.find(|(of, number, ..)| (of, number) == (index, attempt)).map(|(.., end)| *end);
+        if !has_ended || known != Some(End::Succeeded) {
+            let real = if *has_ended { "came to its end" } else { "was ended" };
+            violations.push(format!("attempt {attempt} of {run}[{index}] on {node} {real}, and is known as {known:?}"));
+        }
+    }
+    violations
 }
 
 pub(super) fn sink(evidence: &Evidence) -> Vec<String> {

@@ -17,6 +17,7 @@ pub(crate) enum Cause {
     AgentPaused,
     AgentCutOneWay,
     AgentCut,
+    AgentDiskFull,
     /// Leadership was passed on while the old copy's lease was renewed for the last time, or ran out.
     LeaderTransferred,
     /// None of these: the task failed or was killed, or nobody led for so long that leases ran out.
@@ -24,11 +25,12 @@ pub(crate) enum Cause {
 }
 
 /// All of them, in the order of the table.
-const CAUSES: [Cause; 6] = [
+const CAUSES: [Cause; 7] = [
     Cause::AgentKilled,
     Cause::AgentPaused,
     Cause::AgentCutOneWay,
     Cause::AgentCut,
+    Cause::AgentDiskFull,
     Cause::LeaderTransferred,
     Cause::Other,
 ];
@@ -40,6 +42,7 @@ impl fmt::Display for Cause {
             Self::AgentPaused => "agent paused",
             Self::AgentCutOneWay => "agent cut one-way",
             Self::AgentCut => "agent cut",
+            Self::AgentDiskFull => "agent disk full",
             Self::LeaderTransferred => "leader transferred",
             Self::Other => "other",
         })

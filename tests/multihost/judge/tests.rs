@@ -26,6 +26,9 @@ fn execution(promise: &str, attempt: u32, first_us: u64, last_us: u64) -> Execut
         starts: 1,
         first_us,
         last_us,
+        alone_us: last_us,
+        children_us: last_us,
+        has_left: attempt == 1,
         has_ended: true,
     }
 }
@@ -66,6 +69,7 @@ fn well() -> Evidence {
         runs: BTreeMap::from([("r1".to_owned(), run)]),
         taken: taken(&[(12, "claim"), (12, "r1-0/end")]),
         affairs: Vec::new(),
+        struck: Vec::new(),
         stillness: Vec::new(),
         digests: vec![(20, "abc".to_owned()); 3],
         deaths: Vec::new(),
@@ -207,6 +211,54 @@ fn pairs_are_counted_by_what_befell_the_first_copy() {
     );
     evidence.executions[0].has_ended = true;
     assert_eq!(row(&evidence, Cause::Other), (0, None), "it came to its own end");
+}
+
+#[test]
+fn a_child_that_outlives_its_attempt_is_noticed_unless_the_attempt_was_only_stopped() {
+    let late = |e: &mut Evidence, by_us: u64| e.executions[0].children_us = e.executions[0].alone_us + by_us;
+    assert_eq!(broken_by(|e| late(e, 2_000_000)), [""; 0]);
+    assert_eq!(broken_by(|e| late(e, 2_000_001)), ["P2"]);
+    let stopped = |e: &mut Evidence, attempt: u32, by_us: u64| {
+        late(e, by_us);
+        e.struck.push(Struck { run: "r1".to_owned(), index: 0, attempt, stopped_until_us: 5_000_000 });
+    };
+    assert_eq!(broken_by(|e| stopped(e, 1, 6_000_000)), [""; 0]);
+    assert_eq!(broken_by(|e| stopped(e, 1, 8_000_000)), ["P2"], "it went on, and was over");
+    assert_eq!(broken_by(|e| stopped(e, 2, 6_000_000)), ["P2"], "another one was");
+    assert_eq!(
+        broken_by(|e| {
+            late(e, 8_000_000);
+            e.stillness = vec![(1_000, 7_000_000)];
+        }),
+        [""; 0],
+        "nobody could kill it"
+    );
+}
+
+#[test]
+fn an_at_most_once_task_that_somebody_ended_or_whose_end_is_lost_is_noticed() {
+    /// The run of one such task, which nobody has cancelled.
+    fn once(e: &mut Evidence, has_ended: bool, end: End) {
+        e.calls.retain(|call| !matches!(call.asked, Asked::Cancel { .. }));
+        e.executions = vec![Execution { has_ended, ..execution("at_most_once", 1, 100, 200) }];
+        run(e).attempts = vec![(0, 1, 12, end)];
+    }
+    assert_eq!(broken_by(|e| once(e, true, End::Succeeded)), [""; 0]);
+    assert_eq!(broken_by(|e| once(e, true, End::Lost)), ["P14"]);
+    assert_eq!(broken_by(|e| once(e, true, End::Other)), ["P14"]);
+    assert_eq!(broken_by(|e| once(e, false, End::Other)), ["P14"]);
+    let struck = |e: &mut Evidence, of_run: &str| {
+        once(e, false, End::Other);
+        e.struck.push(Struck { run: of_run.to_owned(), index: 1, attempt: 1, stopped_until_us: 0 });
+    };
+    assert_eq!(broken_by(|e| struck(e, "r1")), [""; 0], "one of its run was");
+    assert_eq!(broken_by(|e| struck(e, "r2")), ["P14"]);
+    let cancelled = |e: &mut Evidence| {
+        let calls = e.calls.clone();
+        once(e, false, End::Other);
+        e.calls = calls;
+    };
+    assert_eq!(broken_by(cancelled), [""; 0]);
 }
 
 #[test]
