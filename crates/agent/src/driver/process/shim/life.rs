@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use quorate_state::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,16 +21,17 @@ use super::super::spawn::refused;
 use super::super::{exit_of, proc, sys};
 use super::first::{self, Ways};
 use super::lease::{self, Timer};
+use super::output::{self, Output};
 use super::record::{self, Begun, Ended};
 use super::wire::{self, Reply, Request};
 use super::{ASK, KILL};
 use crate::driver::NotStarted;
 use crate::usage;
 
-/// How often a shim looks whether its file is still there.
-const LOOK_EVERY: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// How often a shim looks whether its file is still there, and whether output that did not grow does now.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon what the attempt left behind is killed again.
-const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// Why the attempt was not started.
 fn failed(what: &str, error: &io::Error) -> NotStarted {
@@ -56,11 +58,13 @@ pub(super) fn live(request: &Request, agent: UnixStream, host: Pid) {
 }
 
 struct Shim {
+    host: Pid,
     leader: Pid,
     group: Group,
     signals: File,
     lease: Option<Deadline>,
     record: File,
+    output: Output,
     asked: bool,
     killed: bool,
     fenced: bool,
@@ -79,12 +83,12 @@ impl Shim {
         let alone = || -> io::Result<()> {
             rustix::process::setsid()?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-            if request.ends_with_agent {
-                rustix::process::set_parent_process_death_signal(Some(KILL))?;
-                // The host may have ended before the line above took effect.
-                if rustix::process::getppid() != Some(host) {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
+            // Otherwise it only looks up: from then on it alone sees to the output.
+            let word = if request.ends_with_agent { KILL } else { Signal::CHILD };
+            rustix::process::set_parent_process_death_signal(Some(word))?;
+            // The host may have ended before the line above took effect.
+            if request.ends_with_agent && rustix::process::getppid() != Some(host) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             Ok(())
         };
@@ -97,6 +101,8 @@ impl Shim {
         let append = |path: &[u8]| OpenOptions::new().append(true).open(wire::path(path));
         let stdout = append(&request.stdout).map_err(node("its output file cannot be opened"))?;
         let stderr = append(&request.stderr).map_err(node("its output file cannot be opened"))?;
+        let copy = |file: &File| file.try_clone().map_err(node("its output file cannot be watched"));
+        let output = Output::new([copy(&stdout)?, copy(&stderr)?], request.log_bytes_max);
         let entrances = request.entrances.iter().map(|path| wire::path(path).to_owned());
         let ways = Ways::open(request.group.as_ref().map(|path| wire::path(path)), entrances);
         let ways = ways.map_err(node("its control group cannot be entered"))?;
@@ -114,13 +120,16 @@ impl Shim {
         let begun = Begun { shim: own, shim_ticks: ticks(own), pid, ticks: ticks(pid), ..request.begun.clone() };
         let record = record::begin(wire::path(&request.record), &begun);
         let record = record.map_err(node("what its shim knows cannot be written down"))?;
-        Ok((Self { leader, group, signals, lease, record, asked: false, killed: false, fenced: false }, begun))
+        let shim =
+            Self { host, leader, group, signals, lease, record, output, asked: false, killed: false, fenced: false };
+        Ok((shim, begun))
     }
 
     /// Returns when no process of the attempt is left.
     fn watch(mut self) {
         while !self.has_ended() {
-            self.wait(&LOOK_EVERY);
+            let at_most = self.next_look();
+            self.wait(at_most);
             if self.is_forgotten() {
                 self.killed = true;
                 self.group.kill();
@@ -148,8 +157,18 @@ impl Shim {
                     let _ = kill_process(pid, Signal::KILL);
                 }
             }
-            self.wait(&SWEEP_EVERY);
+            self.wait(SWEEP_EVERY);
         }
+        // Nobody writes any more, and there may be no agent to cut what came last.
+        self.output.trim();
+    }
+
+    /// Sees to the output, and says when to do so again.
+    fn next_look(&mut self) -> Duration {
+        // The host ends with the agent; an agent that lives looks by itself.
+        let is_alone = rustix::process::getppid() != Some(self.host);
+        let latest = if is_alone { output::LATEST } else { LOOK_EVERY };
+        self.output.trim().map_or(latest, |soon| soon.min(latest))
     }
 
     /// True once the attempt's first process has ended; reaps what else has.
@@ -178,10 +197,11 @@ impl Shim {
     }
 
     /// Waits for something to happen and does what it calls for.
-    fn wait(&mut self, at_most: &Timespec) {
+    fn wait(&mut self, at_most: Duration) {
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         watched.extend(self.lease.as_ref().map(|lease| PollFd::from_borrowed_fd(lease.timer.fires(), PollFlags::IN)));
-        let _ = poll(&mut watched, Some(at_most));
+        let at_most = Timespec::try_from(at_most).ok();
+        let _ = poll(&mut watched, at_most.as_ref());
         let is_due = watched.get(1).is_some_and(|timer| timer.revents().contains(PollFlags::IN));
         self.obey();
         if is_due && self.lease.as_mut().is_some_and(|lease| !lease.renew()) {

@@ -226,3 +226,67 @@ async fn a_fenced_attempt_ends_with_the_lease_although_its_agent_does_nothing() 
     let mut execution = bench.resume(leftover.attempt).await;
     assert!(self::ending(&mut execution).await.0.fenced);
 }
+
+#[tokio::test]
+async fn output_is_held_to_its_limit_without_an_agent_and_the_next_one_reads_on() {
+    use std::os::unix::fs::MetadataExt as _;
+    const LINES: u64 = 100_000;
+    const BLOCK: u64 = 4 << 10;
+    let mut bench = Bench::of(OnExit::Leave);
+    let limits = Limits { log_bytes_max: 64 << 10, ..Limits::default() };
+    bench.outputs = Outputs::open(bench.path("output"), limits.clone(), &BTreeSet::new()).unwrap();
+    let (ready, go) = (bench.path("ready"), bench.path("go"));
+    let script = format!(
+        "seq -f %07.0f 0 {}; echo > {}; while ! [ -e {} ]; do sleep 0.01; done; seq -f %07.0f {LINES} {}",
+        LINES - 1,
+        ready.display(),
+        go.display(),
+        2 * LINES - 1
+    );
+    let execution = bench.sh(&script).await;
+    let process = execution.process();
+    drop(execution);
+    // The agent is gone, and its hosts with it.
+    bench.driver = ProcessDriver::new(bench.node.clone(), shims(OnExit::Leave)).unwrap();
+    let leftover = bench.leftover(process);
+    let attempt = leftover.attempt;
+    let file = bench.outputs.create(attempt).unwrap().0;
+    let is_held = || std::fs::metadata(&file).unwrap().blocks() * 512 <= limits.log_bytes_max + 3 * BLOCK;
+    written(&ready).await;
+    let held = async {
+        while !is_held() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("what is too much is cut out although it writes no more");
+
+    assert_eq!(bench.restart(vec![leftover]).await.len(), 1);
+    let mut execution = bench.resume(attempt).await;
+    let outputs = Outputs::open(bench.path("output"), limits.clone(), &BTreeSet::from([attempt])).unwrap();
+    outputs.begin(attempt, quorate_state::Driver::Process);
+    // All lines from the first one that is left to the end, each where it was.
+    let read = |from, lines: u64| {
+        let mut offset = from;
+        while offset < lines * 8 {
+            let piece = outputs.read(attempt, quorate_proto::v1::LogStream::Stdout, offset, usize::MAX).unwrap();
+            assert!(offset == from || piece.offset == offset, "a gap at {offset}: {}", piece.offset);
+            let expected = (piece.offset / 8..).flat_map(|number| format!("{number:07}\n").into_bytes());
+            assert!(piece.data.iter().copied().eq(expected.take(piece.data.len())), "at {offset}");
+            if offset == from {
+                assert!(
+                    piece.offset > 0 && lines * 8 - piece.offset <= limits.log_bytes_max + BLOCK,
+                    "{}",
+                    piece.offset
+                );
+            }
+            offset = piece.offset + piece.data.len() as u64;
+        }
+        offset
+    };
+    assert_eq!(read(0, LINES), LINES * 8);
+    std::fs::write(&go, "").unwrap();
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!(ending.exit, Some(Exit::Code(0)));
+    assert!(is_held(), "what came last is cut as well");
+    assert_eq!(read(LINES * 8, 2 * LINES), 2 * LINES * 8);
+}
