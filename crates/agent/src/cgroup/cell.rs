@@ -308,7 +308,7 @@ fn members(dir: &Path) -> io::Result<Vec<Pid>> {
 
 /// SIGKILL to everything in a group, now. Version 1 can only be asked who is in it: what starts meanwhile is
 /// met by the next call.
-pub(super) fn kill(dir: &Path, is_v2: bool) {
+pub(crate) fn kill(dir: &Path, is_v2: bool) {
     if is_v2 && fs::write(dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
@@ -381,6 +381,13 @@ impl Cell {
     pub(crate) fn kill(&self) {
         if let Some(room) = &self.room {
             room.kill();
+        }
+    }
+
+    /// Somebody else has killed, or may have killed, all in it at one stroke.
+    pub(crate) fn spend(&self) {
+        if let Some(room) = &self.room {
+            room.spent.store(true, Ordering::SeqCst);
         }
     }
 

@@ -125,6 +125,13 @@ impl Process {
         }
     }
 
+    /// The room is not for another attempt if the shim has killed all in it, or does not say.
+    fn note_kill(&self, said: Option<&Ended>) {
+        if let Some(cell) = self.cell.as_ref().filter(|_| said.is_none_or(|ended| ended.room_killed)) {
+            cell.spend();
+        }
+    }
+
     /// Waits for the end of the shim, for a while. True: it has ended. Cancel-safe.
     async fn shim_ended(&self) -> bool {
         let Some(shim) = &self.shim else { return true };
@@ -179,6 +186,7 @@ impl Execution for Process {
                 }
                 match self.said().await {
                     Some(ended) => {
+                        self.note_kill(Some(&ended));
                         let left = self.cell.as_ref().filter(|cell| !cell.is_empty());
                         if let Some(cell) = left {
                             cell.kill();
@@ -186,6 +194,7 @@ impl Execution for Process {
                         break (self.ending(&ended), gone && !self.orphaned && left.is_none());
                     }
                     None if gone => {
+                        self.note_kill(None);
                         self.orphaned = true;
                         break (unwatched(), false);
                     }
@@ -197,6 +206,9 @@ impl Execution for Process {
             return Event::Ended { ending, gone };
         }
         while !self.shim_ended().await {}
+        // The lease may have come to its end since.
+        let said = self.said().await;
+        self.note_kill(said.as_ref());
         let (attempt, process) = (self.attempt, Some((self.begun.pid, self.begun.ticks)));
         let token = quorate_state::Token::default();
         let left = Leftover { attempt, token, process, same_boot: true };

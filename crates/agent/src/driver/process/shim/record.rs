@@ -11,7 +11,7 @@
 //! | since | change |
 //! |---|---|
 //! | 0.1.0 | first |
-//! | 0.1.0 | `Held.limit_reached` |
+//! | 0.1.0 | `Held.limit_reached`, `Ended.room_killed` |
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -99,6 +99,9 @@ pub(in super::super) struct Ended {
     /// The shim killed it because the lease was over.
     #[prost(bool, tag = "9")]
     pub(in super::super) fenced: bool,
+    /// It killed all in the control group at one stroke, or is about to. Absent, it did not.
+    #[prost(bool, tag = "10")]
+    pub(in super::super) room_killed: bool,
 }
 
 impl Ended {
@@ -109,7 +112,19 @@ impl Ended {
             Some(Exit::Signal(signal)) => (None, Some(signal)),
         };
         let Usage { cpu_us, memory_peak_bytes, read_bytes, written_bytes } = usage;
-        Self { ended: true, code, signal, cpu_us, memory_peak_bytes, read_bytes, written_bytes, asked, fenced }
+        let room_killed = false;
+        Self {
+            ended: true,
+            code,
+            signal,
+            cpu_us,
+            memory_peak_bytes,
+            read_bytes,
+            written_bytes,
+            asked,
+            fenced,
+            room_killed,
+        }
     }
 
     pub(in super::super) fn exit(&self) -> Option<Exit> {

@@ -290,3 +290,77 @@ async fn output_is_held_to_its_limit_without_an_agent_and_the_next_one_reads_on(
     assert!(is_held(), "what came last is cut as well");
     assert_eq!(read(LINES * 8, 2 * LINES), 2 * LINES * 8);
 }
+
+/// A control group in which a process stands, of those that a shim would kill; none where there are none.
+async fn room_of(bench: &Bench, pid: u32) -> Option<std::path::PathBuf> {
+    let cell = bench.driver.opened_groups().await?.take(Resources::ZERO).unwrap();
+    let version_1 = cell.entrances().into_iter().next().map(|path| path.parent().unwrap().to_owned());
+    let rooms = std::fs::read_dir(cell.group().or(version_1)?.parent()?).unwrap();
+    let holds = |room: &std::path::PathBuf| {
+        let members = std::fs::read_to_string(room.join("cgroup.procs")).unwrap_or_default();
+        members.lines().any(|line| line == pid.to_string())
+    };
+    rooms.flatten().map(|entry| entry.path()).find(holds)
+}
+
+#[tokio::test]
+async fn at_the_leases_end_whatever_stands_in_the_attempts_group_is_killed_without_an_agent() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let now = || quorate_seams::Clock::boot(&quorate_seams::SystemClock);
+    let lease = Duration::from_secs(2);
+    bench.driver.lease(now() + lease);
+    let file = bench.path("escaped");
+    let script = format!("setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' & wait", file.display());
+    let (_wish, mut start) = bench.start_of(&["sh", "-c", &script]);
+    Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
+    let execution = bench.driver.start(start).await.unwrap();
+    let process = execution.process();
+    let leader = process.unwrap().0;
+    while !file.exists() {
+        bench.driver.lease(now() + lease);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let escaped: u32 = written(&file).await.trim().parse().unwrap();
+    // Nobody's child as far as the shim can see: only the group tells whose it is.
+    let null = std::process::Stdio::null;
+    let mut stranger = std::process::Command::new("sleep").arg("60").stdout(null()).stderr(null()).spawn().unwrap();
+    let room = room_of(&bench, leader).await;
+    if let Some(room) = &room {
+        std::fs::write(room.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    }
+    drop(execution);
+    bench.driver = ProcessDriver::new(bench.node.clone(), shims(OnExit::Leave)).unwrap();
+    assert!(lives(leader) && lives(escaped) && lives(stranger.id()), "the lease is not over");
+    dies(leader).await;
+    dies(escaped).await;
+    if room.is_some() {
+        dies(stranger.id()).await;
+    }
+    let _ = stranger.kill();
+    stranger.wait().unwrap();
+
+    let leftover = bench.leftover(process);
+    for survivor in bench.restart(vec![leftover]).await {
+        let mut execution = bench.resume(survivor.attempt).await;
+        assert!(self::ending(&mut execution).await.0.fenced, "its shim was still at work");
+    }
+}
+
+#[tokio::test]
+async fn what_a_shim_has_killed_at_the_leases_end_takes_nobody_along() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let lease = Duration::from_millis(400);
+    bench.driver.lease(quorate_seams::Clock::boot(&quorate_seams::SystemClock) + lease);
+    let (_wish, mut start) = bench.start_of(&["sleep", "1000"]);
+    Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
+    let mut execution = bench.driver.start(start).await.unwrap();
+    let (ending, _) = ending(&mut execution).await;
+    assert!(ending.fenced, "{ending:?}");
+    drop(execution);
+    let mut next = bench.sh("exit 3").await;
+    assert_eq!(
+        self::ending(&mut next).await.0.exit,
+        Some(Exit::Code(3)),
+        "its control group may have been the other's"
+    );
+}
