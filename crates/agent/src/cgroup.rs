@@ -22,7 +22,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_state::{NodeName, Resources};
 
-pub(crate) use cell::{Cell, Dial};
+pub(crate) use cell::{Cell, Dial, Shortage, kill};
 use hierarchy::{Controllers, Hierarchy};
 
 use crate::driver::process::shim::Held;

@@ -13,7 +13,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::fs::{File, Metadata};
 use std::io;
 use std::os::unix::fs::FileExt as _;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime};
 
@@ -220,6 +220,11 @@ impl Outputs {
         }
     }
 
+    /// Bytes kept of one stream of one attempt.
+    pub(crate) fn log_bytes_max(&self) -> u64 {
+        self.limits.log_bytes_max
+    }
+
     /// Looks after a growing output: notes how long it is by now, and cuts its beginning out when it is
     /// over `log_bytes_max`.
     pub fn trim(&self, attempt: AttemptId) {
@@ -229,7 +234,10 @@ impl Outputs {
             let cut = std::fs::metadata(&path).and_then(|metadata| {
                 self.note(attempt, stream, &metadata);
                 // Most files are small: looking costs less than opening.
-                cut(&path, metadata.len(), self.limits.log_bytes_max)
+                if surplus(metadata.len(), self.limits.log_bytes_max) == 0 {
+                    return Ok(());
+                }
+                cut(&File::options().write(true).open(&path)?, metadata.len(), self.limits.log_bytes_max)
             });
             match cut {
                 Ok(()) => {}
@@ -401,14 +409,16 @@ fn held(metadata: &Metadata) -> u64 {
 }
 
 /// Frees all but the last `bytes_max` bytes of a file of `length`, in whole blocks.
-fn cut(path: &Path, length: u64, bytes_max: u64) -> io::Result<()> {
-    let surplus = length.saturating_sub(bytes_max) / BLOCK_BYTES * BLOCK_BYTES;
-    if surplus == 0 {
-        return Ok(());
+pub(crate) fn cut(file: &File, length: u64, bytes_max: u64) -> io::Result<()> {
+    match surplus(length, bytes_max) {
+        0 => Ok(()),
+        surplus => Ok(fallocate(file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, surplus)?),
     }
-    let file = File::options().write(true).open(path)?;
-    fallocate(&file, FallocateFlags::PUNCH_HOLE | FallocateFlags::KEEP_SIZE, 0, surplus)?;
-    Ok(())
+}
+
+/// How much of a file of `length` is too much, in whole blocks.
+fn surplus(length: u64, bytes_max: u64) -> u64 {
+    length.saturating_sub(bytes_max) / BLOCK_BYTES * BLOCK_BYTES
 }
 
 /// Number and ending of a stream's file.

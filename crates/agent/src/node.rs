@@ -199,8 +199,10 @@ impl Node {
     /// What is due by the clock.
     fn on_clock(&mut self) -> Turn {
         let now = self.fixed.clock.boot();
+        let deadline = self.fence.deadline();
         if let Some(epoch) = self.fence.expire(now) {
             tracing::warn!(%epoch, "the lease is over: no renewal was confirmed in time");
+            self.attempts.values_mut().for_each(|one| one.lease_ended(deadline.unwrap_or(now)));
             self.kill_fenced();
             self.killed_by = Some(now + self.kill_bound);
             self.lose_session("the lease is over");

@@ -16,6 +16,8 @@ pub struct Metrics {
     pub ended: IntCounterVec,
     /// `fenced` attempts killed because the lease ran out.
     pub fenced: IntCounter,
+    /// From the end of the lease until nothing of a `fenced` attempt is left, for those this agent saw go.
+    pub fence_seconds: Histogram,
     /// 1 while a session is welcomed.
     pub session: IntGauge,
     /// Sessions opened.
@@ -45,12 +47,19 @@ impl Metrics {
         let counters = |name, help, label| registered(&registry, IntCounterVec::new(Opts::new(name, help), &[label]));
         let buckets = vec![0.000_1, 0.000_3, 0.001, 0.003, 0.01, 0.03, 0.1, 0.3, 1.0, 3.0];
         let journal = HistogramOpts::new("quorate_agent_journal_seconds", "Time of an append to the journal.");
+        // Up to and around the kill bound that the control plane waits for (3 s).
+        let kills = vec![0.01, 0.03, 0.1, 0.2, 0.3, 0.5, 1.0, 1.5, 2.0, 3.0, 10.0, 30.0];
+        let fence = HistogramOpts::new(
+            "quorate_agent_fence_seconds",
+            "From the lease's end until nothing of a fenced attempt is left.",
+        );
         Self {
             attempts: gauge("quorate_agent_attempts", "Attempts held, unacknowledged ends included."),
             waiting: gauge("quorate_agent_attempts_waiting", "Attempts that wait for limits.attempts_max."),
             started: counter("quorate_agent_attempts_started_total", "Attempts started."),
             ended: counters("quorate_agent_attempts_ended_total", "Attempts over, by outcome.", "outcome"),
             fenced: counter("quorate_agent_attempts_fenced_total", "Fenced attempts killed at the lease's end."),
+            fence_seconds: registered(&registry, Histogram::with_opts(fence.buckets(kills))),
             session: gauge("quorate_agent_session", "1 while a session is welcomed."),
             sessions: counter("quorate_agent_sessions_total", "Sessions opened."),
             lease_ms: gauge("quorate_agent_lease_milliseconds", "Time until the lease runs out; 0 without one."),

@@ -22,6 +22,13 @@ const MEMORY_MIN: u64 = 8 << 20;
 const SHARES: (u64, u64) = (2, 262_144);
 const WEIGHT_MAX: u64 = 10_000;
 
+/// Files of version 1 that have the limit of memory, with swap and without; and the most that was in use.
+const LIMITS_V1: [&str; 2] = ["memory.memsw.limit_in_bytes", "memory.limit_in_bytes"];
+const PEAKS_V1: [&str; 2] = ["memory.memsw.max_usage_in_bytes", "memory.max_usage_in_bytes"];
+/// A limit is reached when there is no room for what the kernel asks for in one piece before it kills: eight of the
+/// largest pages.
+const NEAR_BYTES: u64 = 8 * (64 << 10);
+
 /// The directories of a cell, one in each hierarchy, and what is set in them. Dropped, they are removed if
 /// they are empty.
 #[derive(Debug)]
@@ -42,10 +49,33 @@ struct Place {
     controllers: Controllers,
 }
 
-#[derive(Clone, Copy, Debug, Default)]
+/// What the kernel has counted in a room.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 struct Counted {
+    /// How often something in it was killed for want of memory, whoever's.
     out_of_memory: u64,
+    /// How often its own limit of memory was in the way.
+    limit_reached: u64,
     cpu_us: u64,
+}
+
+/// Whose want of memory something was killed for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Shortage {
+    /// The attempt's own: it reached its limit of so many bytes.
+    Own(u64),
+    /// The machine's, or that of a group around the agent: the attempt is within its limit, if it has one.
+    Outside(Option<u64>),
+}
+
+impl Shortage {
+    /// What the counters say of an attempt with this limit. The kernel counts a kill in the room of whoever was killed,
+    /// whichever limit was reached; that it was the room's own is counted besides.
+    fn of(before: Counted, now: Counted, limit: Option<u64>) -> Option<Self> {
+        let was_reached = now.limit_reached > before.limit_reached;
+        let shortage = limit.filter(|_| was_reached).map_or(Self::Outside(limit), Self::Own);
+        (now.out_of_memory > before.out_of_memory).then_some(shortage)
+    }
 }
 
 impl Room {
@@ -65,7 +95,8 @@ impl Room {
         let place =
             |one: &Hierarchy| Place { dir: one.dir.join(&held.name), is_v2: one.is_v2, controllers: one.controllers };
         let resources = Resources { cpu_milli: u64::MAX, memory_bytes: held.memory_bytes };
-        let before = Counted { out_of_memory: held.out_of_memory, cpu_us: held.cpu_us };
+        let Held { out_of_memory, limit_reached, cpu_us, .. } = *held;
+        let before = Counted { out_of_memory, limit_reached, cpu_us };
         let places = hierarchies.iter().map(place).collect();
         // What the earlier life did to it is not known.
         Self { places, limits: Some((resources, 0)), before, spent: AtomicBool::new(true) }
@@ -84,12 +115,22 @@ impl Room {
         Ok(())
     }
 
-    fn out_of_memory(&self) -> u64 {
-        self.places.iter().find_map(Place::out_of_memory).unwrap_or(0)
+    fn counted(&self) -> Counted {
+        let of = |count: fn(&Place) -> Option<u64>| self.places.iter().find_map(count).unwrap_or(0);
+        Counted {
+            out_of_memory: of(Place::out_of_memory),
+            limit_reached: of(Place::limit_reached),
+            cpu_us: self.cpu_us(),
+        }
     }
 
     fn cpu_us(&self) -> u64 {
         self.places.iter().find_map(Place::cpu_us).unwrap_or(0)
+    }
+
+    /// The limit of memory as it was set; none without.
+    fn memory_limit(&self) -> Option<u64> {
+        self.limits.and_then(|(resources, _)| memory_limit(resources))
     }
 
     fn is_empty(&self) -> bool {
@@ -132,8 +173,8 @@ impl Place {
     }
 
     fn limit(&self, resources: Resources, processes_max: u64) -> io::Result<()> {
-        let Resources { cpu_milli, memory_bytes } = resources;
-        let memory = (memory_bytes > 0).then(|| memory_bytes.max(MEMORY_MIN).to_string());
+        let cpu_milli = resources.cpu_milli;
+        let memory = memory_limit(resources).map(|bytes| bytes.to_string());
         if self.controllers.memory && self.is_v2 {
             self.set_if_there("memory.swap.max", 0)?;
             self.set("memory.max", memory.as_deref().unwrap_or("max"))?;
@@ -172,6 +213,32 @@ impl Place {
     fn out_of_memory(&self) -> Option<u64> {
         let file = if self.is_v2 { "memory.events" } else { "memory.oom_control" };
         self.controllers.memory.then(|| field(&self.dir.join(file), "oom_kill"))?
+    }
+
+    /// How often its own limit of memory was in the way. Version 2 counts when the kernel was about to give up, in groups
+    /// that the attempt has made in here as well. Of version 1 only the most that ever was in use can be relied on (Linux
+    /// 6.18 leaves `memory.failcnt` at zero), which says whether it was, also when giving up pages of files helped.
+    fn limit_reached(&self) -> Option<u64> {
+        if !self.controllers.memory {
+            return None;
+        }
+        if self.is_v2 {
+            return field(&self.dir.join("memory.events"), "oom");
+        }
+        // With swap it is never less than without, and the limit is the same.
+        let of = |with_swap, without| number(&self.dir.join(with_swap)).or_else(|| number(&self.dir.join(without)));
+        let limit = of(LIMITS_V1[0], LIMITS_V1[1])?;
+        Some(u64::from(of(PEAKS_V1[0], PEAKS_V1[1])?.saturating_add(NEAR_BYTES) >= limit))
+    }
+
+    /// Has the kernel forget that somebody before has reached the limit, where it can.
+    fn begin_anew(&self) {
+        if !self.is_v2 && self.limit_reached() == Some(1) {
+            for file in PEAKS_V1 {
+                // If it cannot be, what is wrong is a word for people.
+                let _ = self.set_if_there(file, 0);
+            }
+        }
     }
 
     /// Bytes of memory in use in here, less what is given up first.
@@ -224,6 +291,11 @@ impl Dial {
     }
 }
 
+/// What an attempt with these resources is held to, in bytes; none without a limit.
+fn memory_limit(resources: Resources) -> Option<u64> {
+    (resources.memory_bytes > 0).then(|| resources.memory_bytes.max(MEMORY_MIN))
+}
+
 /// Shares as the kernel's own tools turn them into a weight: both from the least to the most.
 fn weight(shares: u64) -> u64 {
     1 + (shares - SHARES.0) * (WEIGHT_MAX - 1) / (SHARES.1 - SHARES.0)
@@ -236,7 +308,7 @@ fn members(dir: &Path) -> io::Result<Vec<Pid>> {
 
 /// SIGKILL to everything in a group, now. Version 1 can only be asked who is in it: what starts meanwhile is
 /// met by the next call.
-pub(super) fn kill(dir: &Path, is_v2: bool) {
+pub(crate) fn kill(dir: &Path, is_v2: bool) {
     if is_v2 && fs::write(dir.join("cgroup.kill"), "1").is_ok() {
         return;
     }
@@ -259,7 +331,8 @@ pub(crate) struct Cell {
 impl Cell {
     /// A room that nobody is in.
     pub(super) fn new(owner: Arc<Cgroups>, mut room: Room) -> Self {
-        room.before = Counted { out_of_memory: room.out_of_memory(), cpu_us: room.cpu_us() };
+        room.places.iter().for_each(Place::begin_anew);
+        room.before = room.counted();
         Self::known(owner, room)
     }
 
@@ -294,8 +367,8 @@ impl Cell {
         let room = self.room.as_ref()?;
         let name = room.places.first()?.dir.file_name()?.to_string_lossy().into_owned();
         let memory_bytes = room.limits.map_or(0, |(resources, _)| resources.memory_bytes);
-        let Counted { out_of_memory, cpu_us } = room.before;
-        Some(Held { name, memory_bytes, out_of_memory, cpu_us })
+        let Counted { out_of_memory, limit_reached, cpu_us } = room.before;
+        Some(Held { name, memory_bytes, out_of_memory, cpu_us, limit_reached })
     }
 
     /// Lets go of it; whatever is in it goes on.
@@ -311,16 +384,22 @@ impl Cell {
         }
     }
 
+    /// Somebody else has killed, or may have killed, all in it at one stroke.
+    pub(crate) fn spend(&self) {
+        if let Some(room) = &self.room {
+            room.spent.store(true, Ordering::SeqCst);
+        }
+    }
+
     /// True when nothing is in it.
     pub(crate) fn is_empty(&self) -> bool {
         self.room.as_ref().is_none_or(Room::is_empty)
     }
 
-    /// The limit in bytes, if something was killed because of it.
-    pub(crate) fn ran_out_of_memory(&self) -> Option<u64> {
+    /// For whose want of memory something in it was killed, if for any.
+    pub(crate) fn ran_out_of_memory(&self) -> Option<Shortage> {
         let room = self.room.as_ref()?;
-        let limit = room.limits.map(|(resources, _)| resources.memory_bytes.max(MEMORY_MIN))?;
-        (room.out_of_memory() > room.before.out_of_memory).then_some(limit)
+        Shortage::of(room.before, room.counted(), room.memory_limit())
     }
 
     /// Microseconds of processors used by everything that was in it, waited for or not.
@@ -343,6 +422,47 @@ impl Drop for Cell {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn who_was_short_of_memory_is_told_by_what_grew() {
+        let before = Counted { out_of_memory: 3, limit_reached: 5, cpu_us: 7 };
+        let now = |out_of_memory, limit_reached| Counted { out_of_memory, limit_reached, cpu_us: 9 };
+        let of = |now, limit| Shortage::of(before, now, limit);
+        assert_eq!(of(now(3, 5), Some(64)), None);
+        assert_eq!(of(now(3, 6), Some(64)), None, "giving something up has helped");
+        assert_eq!(of(now(4, 6), Some(64)), Some(Shortage::Own(64)));
+        assert_eq!(of(now(4, 5), Some(64)), Some(Shortage::Outside(Some(64))));
+        assert_eq!(of(now(4, 5), None), Some(Shortage::Outside(None)));
+        assert_eq!(of(now(4, 6), None), Some(Shortage::Outside(None)), "there is no limit to be reached");
+        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 0 }), None);
+        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 1 }), Some(MEMORY_MIN));
+    }
+
+    #[test]
+    fn both_versions_are_read_as_the_kernel_writes_them() {
+        let directory = tempfile::tempdir().unwrap();
+        let place = |name: &str, is_v2, files: &[(&str, &str)]| {
+            let dir = directory.path().join(name);
+            fs::create_dir(&dir).unwrap();
+            files.iter().for_each(|(file, text)| fs::write(dir.join(file), text).unwrap());
+            let controllers = Controllers { memory: true, ..Controllers::default() };
+            let places = vec![Place { dir, is_v2, controllers }];
+            let Counted { out_of_memory, limit_reached, .. } =
+                Room { places, limits: None, before: Counted::default(), spent: AtomicBool::new(false) }.counted();
+            (out_of_memory, limit_reached)
+        };
+        let events = "low 0\nhigh 0\nmax 8\noom 2\noom_kill 3\noom_group_kill 0\n";
+        assert_eq!(place("2", true, &[("memory.events", events)]), (3, 2));
+        let control = ("memory.oom_control", "oom_kill_disable 0\nunder_oom 0\noom_kill 1\n");
+        let limits = LIMITS_V1.map(|file| (file, "16777216\n"));
+        let without_swap = |peak| [control, limits[1], (PEAKS_V1[1], peak)];
+        assert_eq!(place("1", false, &without_swap("16777216\n")), (1, 1));
+        assert_eq!(place("1-almost", false, &without_swap("16764928\n")), (1, 1));
+        assert_eq!(place("1-below", false, &without_swap("9000000\n")), (1, 0));
+        let with_swap = |peak| [control, limits[0], limits[1], (PEAKS_V1[0], peak), (PEAKS_V1[1], "9000000\n")];
+        assert_eq!(place("1-swap", false, &with_swap("16777216\n")), (1, 1), "the limit with swap is met first");
+        assert_eq!(place("1-swap-below", false, &with_swap("9000000\n")), (1, 0));
+    }
 
     #[test]
     fn shares_become_weights_from_the_least_to_the_most() {

@@ -33,6 +33,11 @@ impl Node {
                 self.news(attempt);
             }
             What::Ended { ending, gone, stopped } => {
+                // Its shim may have been faster than our own look at the clock.
+                let now = self.fixed.clock.boot();
+                if let Some(ended) = self.fence.deadline().filter(|deadline| ending.fenced && *deadline <= now) {
+                    one.lease_ended(ended);
+                }
                 let over = outcome(one.cause, ending, stopped);
                 self.over(attempt, over, gone);
             }
@@ -70,6 +75,9 @@ impl Node {
             self.fixed.metrics.ended.with_label_values(&[outcome]).inc();
         }
         if gone {
+            if let Some(took) = one.outlived_lease(self.fixed.clock.boot()) {
+                self.fixed.metrics.fence_seconds.observe(took.as_secs_f64());
+            }
             self.fixed.outputs.end(attempt);
             self.journal.note([Fact::Gone { attempt, over: over.clone() }]);
         }

@@ -1,5 +1,8 @@
 //! What the node knows of one attempt.
 
+use std::time::Duration;
+
+use quorate_seams::BootInstant;
 use quorate_state::{AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Driver, OnNodeLoss, Token, Usage};
 use tokio::sync::watch;
 
@@ -40,6 +43,8 @@ pub(super) struct Tracked {
     pub(super) wish: watch::Sender<Wish>,
     pub(super) cause: Option<Cause>,
     pub(super) standing: Standing,
+    /// It is `fenced`, and the lease ended then, before it was gone.
+    pub(super) lease_ended: Option<BootInstant>,
     /// It ran, if only for an instant: the control plane dates its start by that report.
     pub(super) ran: bool,
     /// That report is on its way, or has arrived.
@@ -65,6 +70,7 @@ impl Tracked {
             wish: watch::Sender::new(Wish::Run),
             cause: None,
             standing: Standing::Starting,
+            lease_ended: None,
             ran: false,
             running_told: false,
             version: 0,
@@ -84,6 +90,18 @@ impl Tracked {
 
     pub(super) fn is_gone(&self) -> bool {
         matches!(self.standing, Standing::Over { gone: true, .. })
+    }
+
+    /// The lease ended while it was here. The first end counts: from then on it should be gone.
+    pub(super) fn lease_ended(&mut self, at: BootInstant) {
+        if self.on_node_loss == OnNodeLoss::Fenced && !self.is_gone() {
+            self.lease_ended.get_or_insert(at);
+        }
+    }
+
+    /// It is gone `now`: how long that took from the end of the lease, if it had to be. Said once.
+    pub(super) fn outlived_lease(&mut self, now: BootInstant) -> Option<Duration> {
+        self.lease_ended.take().map(|ended| now.since(ended))
     }
 
     /// What a new registration says of it; none when it is proven gone without an outcome, which is
@@ -126,5 +144,32 @@ impl Tracked {
             }
         }
         reports
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn how_long_what_is_fenced_outlived_the_lease_counts_from_its_first_end_and_is_said_once() {
+        let at = BootInstant::from_millis;
+        let tracked = |promise| Tracked::known(Token(1), promise, Driver::Process);
+        let gone = || Standing::Over { over: Over::default(), gone: true };
+        let mut fenced = tracked(OnNodeLoss::Fenced);
+        assert_eq!(fenced.outlived_lease(at(5)), None, "it ended under a lease");
+        fenced.lease_ended(at(1_000));
+        fenced.lease_ended(at(9_000));
+        assert_eq!(fenced.outlived_lease(at(9_500)), Some(Duration::from_millis(8_500)));
+        assert_eq!(fenced.outlived_lease(at(9_600)), None);
+        let mut over =
+            Tracked { standing: Standing::Over { over: Over::default(), gone: false }, ..tracked(OnNodeLoss::Fenced) };
+        over.lease_ended(at(1_000));
+        assert_eq!(over.outlived_lease(at(1_250)), Some(Duration::from_millis(250)), "something of it was left");
+        for mut other in [Tracked { standing: gone(), ..tracked(OnNodeLoss::Fenced) }, tracked(OnNodeLoss::AtLeastOnce)]
+        {
+            other.lease_ended(at(1_000));
+            assert_eq!(other.outlived_lease(at(2_000)), None);
+        }
     }
 }

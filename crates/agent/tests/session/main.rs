@@ -231,7 +231,10 @@ async fn a_lost_session_kills_nothing_and_its_unanswered_reports_come_again() {
 async fn at_the_leases_end_only_what_is_fenced_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::new().await;
-    let _agent = Agent::of(&plane, directory.path());
+    // A port that was free a moment ago.
+    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let ops = Some(free.clone());
+    let _agent = Agent::start(Config { ops, ..config(&[plane.address.to_string()], directory.path()) });
     let script = |name: &str| {
         let path = directory.path().join(name);
         format!("echo $$ > {0}.part; mv {0}.part {0}; exec sleep 1000", path.display())
@@ -282,6 +285,9 @@ async fn at_the_leases_end_only_what_is_fenced_is_killed() {
     session.welcome(150, LEASE_MS).await;
     let heard = session.until(says(0, Lost, true)).await;
     assert!(heard.iter().all(|report| report.attempt == Some(attempt(0)) || !report.gone), "{heard:?}");
+    let metrics = get(&free, "/metrics").await;
+    assert!(metrics.contains("quorate_agent_fence_seconds_count 1"), "{metrics}");
+    assert!(metrics.contains("quorate_agent_fence_seconds_bucket{le=\"3\"} 1"), "{metrics}");
     let set = vec![set[1].clone(), set[2].clone()];
     session.say(full(set)).await;
     for pid in [often, once] {

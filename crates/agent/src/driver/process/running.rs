@@ -15,7 +15,7 @@ use super::gauge::Gauge;
 use super::records::Record;
 use super::shim::{self, Begun, Ended, OnExit};
 use super::{pause, proc, recover, sys};
-use crate::cgroup::Cell;
+use crate::cgroup::{Cell, Shortage};
 use crate::driver::{Ending, Event, Execution, Leftover};
 use crate::tidy::{Slot, Tidier};
 use crate::workspace::Workspace;
@@ -125,6 +125,13 @@ impl Process {
         }
     }
 
+    /// The room is not for another attempt if the shim has killed all in it, or does not say.
+    fn note_kill(&self, said: Option<&Ended>) {
+        if let Some(cell) = self.cell.as_ref().filter(|_| said.is_none_or(|ended| ended.room_killed)) {
+            cell.spend();
+        }
+    }
+
     /// Waits for the end of the shim, for a while. True: it has ended. Cancel-safe.
     async fn shim_ended(&self) -> bool {
         let Some(shim) = &self.shim else { return true };
@@ -155,13 +162,11 @@ impl Process {
         let told = Ending { exit, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
         let Some(cell) = &self.cell else { return Ending { usage, ..told } };
         usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
-        let limit = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
-        let message = limit.map(|bytes| {
+        let shortage = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
+        if let Some(Shortage::Own(bytes)) = shortage {
             usage.memory_peak_bytes = usage.memory_peak_bytes.max(bytes);
-            let mib = bytes >> 20;
-            format!("out of memory: the kernel killed what used more than its {mib} MiB; raise `resources.memory`")
-                .into()
-        });
+        }
+        let message = shortage.map(|shortage| starved(shortage).into());
         Ending { message, usage, ..told }
     }
 }
@@ -181,6 +186,7 @@ impl Execution for Process {
                 }
                 match self.said().await {
                     Some(ended) => {
+                        self.note_kill(Some(&ended));
                         let left = self.cell.as_ref().filter(|cell| !cell.is_empty());
                         if let Some(cell) = left {
                             cell.kill();
@@ -188,6 +194,7 @@ impl Execution for Process {
                         break (self.ending(&ended), gone && !self.orphaned && left.is_none());
                     }
                     None if gone => {
+                        self.note_kill(None);
                         self.orphaned = true;
                         break (unwatched(), false);
                     }
@@ -199,6 +206,9 @@ impl Execution for Process {
             return Event::Ended { ending, gone };
         }
         while !self.shim_ended().await {}
+        // The lease may have come to its end since.
+        let said = self.said().await;
+        self.note_kill(said.as_ref());
         let (attempt, process) = (self.attempt, Some((self.begun.pid, self.begun.ticks)));
         let token = quorate_state::Token::default();
         let left = Leftover { attempt, token, process, same_boot: true };
@@ -248,6 +258,20 @@ impl Drop for Process {
 fn unwatched() -> Ending {
     let message = "its shim was killed: how its process ended is not known";
     Ending { message: Some(message.into()), usage: Usage::default(), ..Ending::default() }
+}
+
+/// Why something was killed for want of memory, and who can do something about it.
+fn starved(shortage: Shortage) -> String {
+    let node =
+        "killed for want of memory on its node: the machine, or a group around the agent, ran out, and the attempt";
+    match shortage {
+        Shortage::Own(bytes) => format!(
+            "out of memory: it reached its limit of {} MiB, and the kernel killed a process of it; raise `resources.memory`",
+            bytes >> 20
+        ),
+        Shortage::Outside(Some(bytes)) => format!("{node} had not reached its own limit of {} MiB", bytes >> 20),
+        Shortage::Outside(None) => format!("{node} has no limit of its own"),
+    }
 }
 
 /// A handle on a shim; none when that has ended.

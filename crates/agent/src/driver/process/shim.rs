@@ -13,6 +13,7 @@
 mod first;
 mod lease;
 mod life;
+mod output;
 mod record;
 mod wire;
 

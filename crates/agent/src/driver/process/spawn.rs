@@ -100,6 +100,7 @@ fn ask(
         },
         lease: fenced
             .then(|| Lease { deadline_ms: shims.deadline_ms.load(Ordering::Relaxed), file: bytes(&shims.lease()) }),
+        log_bytes_max: start.outputs.log_bytes_max(),
         ends_with_agent: shims.options.on_exit == OnExit::Kill,
     };
     for _ in 0..HOSTS_MAX {

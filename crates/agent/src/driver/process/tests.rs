@@ -425,6 +425,44 @@ async fn want_of_memory_is_called_by_its_name() {
 }
 
 #[tokio::test]
+async fn want_of_memory_of_the_machine_is_not_blamed_on_the_attempt() {
+    if !is_limited() {
+        return;
+    }
+    let mut bench = Bench::new();
+    let hog = &["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo $x | wc -c"];
+    let groups = bench.driver.opened_groups().await.unwrap();
+    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0 }).unwrap();
+    let places = cell.entrances().into_iter().map(|path| path.parent().unwrap().to_owned()).chain(cell.group());
+    let own: Vec<_> = places.map(|place| place.parent().unwrap().to_owned()).collect();
+    drop(cell);
+    // The group of all of the agent's attempts stands for a machine of this size.
+    let shrink = |bytes: u64| {
+        for file in ["memory.max", "memory.limit_in_bytes", "memory.memsw.limit_in_bytes"] {
+            for limit in own.iter().map(|own| own.join(file)).filter(|limit| limit.exists()) {
+                std::fs::write(limit, bytes.to_string()).unwrap();
+            }
+        }
+    };
+    let cases: [(u64, u64, &str); 4] = [
+        (1 << 40, 64 << 20, "it reached its limit of 64 MiB"),
+        // In the room of the one before, which has reached the same limit.
+        (32 << 20, 64 << 20, "its own limit of 64 MiB"),
+        (32 << 20, 16 << 20, "it reached its limit of 16 MiB"),
+        (32 << 20, 0, "no limit"),
+    ];
+    for (machine_bytes, memory_bytes, told) in cases {
+        shrink(machine_bytes);
+        let (_wish, mut start) = bench.start_of(hog);
+        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes };
+        let mut execution = bench.driver.start(start).await.unwrap();
+        let (ending, _) = ending(&mut execution).await;
+        assert!(ending.exit != Some(Exit::Code(0)), "{ending:?}");
+        assert!(ending.message.as_deref().is_some_and(|text| text.contains(told)), "{told}: {ending:?}");
+    }
+}
+
+#[tokio::test]
 async fn an_attempt_that_only_multiplies_is_stopped_by_its_number_of_processes() {
     if !is_limited() {
         return;

@@ -10,6 +10,7 @@ use std::os::unix::fs::MetadataExt as _;
 use std::os::unix::net::UnixStream;
 use std::path::PathBuf;
 use std::process::{Command, Stdio};
+use std::time::Duration;
 
 use quorate_state::Exit;
 use rustix::event::{PollFd, PollFlags, Timespec, poll};
@@ -20,16 +21,18 @@ use super::super::spawn::refused;
 use super::super::{exit_of, proc, sys};
 use super::first::{self, Ways};
 use super::lease::{self, Timer};
+use super::output::{self, Output};
 use super::record::{self, Begun, Ended};
 use super::wire::{self, Reply, Request};
 use super::{ASK, KILL};
+use crate::cgroup;
 use crate::driver::NotStarted;
 use crate::usage;
 
-/// How often a shim looks whether its file is still there.
-const LOOK_EVERY: Timespec = Timespec { tv_sec: 10, tv_nsec: 0 };
+/// How often a shim looks whether its file is still there, and whether output that did not grow does now.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon what the attempt left behind is killed again.
-const SWEEP_EVERY: Timespec = Timespec { tv_sec: 0, tv_nsec: 20_000_000 };
+const SWEEP_EVERY: Duration = Duration::from_millis(20);
 
 /// Why the attempt was not started.
 fn failed(what: &str, error: &io::Error) -> NotStarted {
@@ -56,14 +59,24 @@ pub(super) fn live(request: &Request, agent: UnixStream, host: Pid) {
 }
 
 struct Shim {
+    host: Pid,
     leader: Pid,
     group: Group,
+    room: Option<Room>,
     signals: File,
     lease: Option<Deadline>,
     record: File,
+    output: Output,
     asked: bool,
     killed: bool,
     fenced: bool,
+    room_killed: bool,
+}
+
+/// One of the attempt's control groups: that of version 2 where there is one, since every process of it is in all.
+struct Room {
+    dir: PathBuf,
+    is_v2: bool,
 }
 
 /// When a `fenced` attempt must be dead.
@@ -79,12 +92,12 @@ impl Shim {
         let alone = || -> io::Result<()> {
             rustix::process::setsid()?;
             rustix::process::set_child_subreaper(Some(rustix::process::getpid()))?;
-            if request.ends_with_agent {
-                rustix::process::set_parent_process_death_signal(Some(KILL))?;
-                // The host may have ended before the line above took effect.
-                if rustix::process::getppid() != Some(host) {
-                    return Err(io::Error::from_raw_os_error(libc::ESRCH));
-                }
+            // Otherwise it only looks up: from then on it alone sees to the output.
+            let word = if request.ends_with_agent { KILL } else { Signal::CHILD };
+            rustix::process::set_parent_process_death_signal(Some(word))?;
+            // The host may have ended before the line above took effect.
+            if request.ends_with_agent && rustix::process::getppid() != Some(host) {
+                return Err(io::Error::from_raw_os_error(libc::ESRCH));
             }
             Ok(())
         };
@@ -97,6 +110,9 @@ impl Shim {
         let append = |path: &[u8]| OpenOptions::new().append(true).open(wire::path(path));
         let stdout = append(&request.stdout).map_err(node("its output file cannot be opened"))?;
         let stderr = append(&request.stderr).map_err(node("its output file cannot be opened"))?;
+        let copy = |file: &File| file.try_clone().map_err(node("its output file cannot be watched"));
+        let output = Output::new([copy(&stdout)?, copy(&stderr)?], request.log_bytes_max);
+        let room = Room::of(request);
         let entrances = request.entrances.iter().map(|path| wire::path(path).to_owned());
         let ways = Ways::open(request.group.as_ref().map(|path| wire::path(path)), entrances);
         let ways = ways.map_err(node("its control group cannot be entered"))?;
@@ -114,13 +130,21 @@ impl Shim {
         let begun = Begun { shim: own, shim_ticks: ticks(own), pid, ticks: ticks(pid), ..request.begun.clone() };
         let record = record::begin(wire::path(&request.record), &begun);
         let record = record.map_err(node("what its shim knows cannot be written down"))?;
-        Ok((Self { leader, group, signals, lease, record, asked: false, killed: false, fenced: false }, begun))
+        let (asked, killed, fenced, room_killed) = (false, false, false, false);
+        let shim =
+            Self { host, leader, group, room, signals, lease, record, output, asked, killed, fenced, room_killed };
+        Ok((shim, begun))
     }
 
     /// Returns when no process of the attempt is left.
     fn watch(mut self) {
         while !self.has_ended() {
-            self.wait(&LOOK_EVERY);
+            let at_most = self.next_look();
+            if self.wait(at_most) {
+                self.fenced |= !sys::is_dead(self.leader);
+                self.group.kill();
+                self.kill_room();
+            }
             if self.is_forgotten() {
                 self.killed = true;
                 self.group.kill();
@@ -130,7 +154,7 @@ impl Shim {
         let io = proc::io(self.leader.as_raw_nonzero().get().unsigned_abs());
         self.obey();
         self.group.kill();
-        let ended = match self.group.reap() {
+        let mut ended = match self.group.reap() {
             Ok(Some((status, rusage))) => {
                 let exit = exit_of(status);
                 // Whoever tells us to kill may be faster himself, by way of the control group.
@@ -139,6 +163,7 @@ impl Shim {
             }
             Ok(None) | Err(_) => Ended { ended: true, ..Ended::default() },
         };
+        ended.room_killed = self.room_killed;
         // Its room was taken when it was made. If it fails all the same, the agent finds no word of how it ended.
         let _ = record::end(&self.record, &ended);
         while sys::reap_others(None) {
@@ -148,8 +173,25 @@ impl Shim {
                     let _ = kill_process(pid, Signal::KILL);
                 }
             }
-            self.wait(&SWEEP_EVERY);
+            if self.wait(SWEEP_EVERY) {
+                // Written first: an agent that lives must not give this room to another attempt.
+                ended.room_killed = true;
+                let _ = record::end(&self.record, &ended);
+            }
+            if ended.room_killed {
+                self.kill_room();
+            }
         }
+        // Nobody writes any more, and there may be no agent to cut what came last.
+        self.output.trim();
+    }
+
+    /// Sees to the output, and says when to do so again.
+    fn next_look(&mut self) -> Duration {
+        // The host ends with the agent; an agent that lives looks by itself.
+        let is_alone = rustix::process::getppid() != Some(self.host);
+        let latest = if is_alone { output::LATEST } else { LOOK_EVERY };
+        self.output.trim().map_or(latest, |soon| soon.min(latest))
     }
 
     /// True once the attempt's first process has ended; reaps what else has.
@@ -177,18 +219,38 @@ impl Shim {
         }
     }
 
-    /// Waits for something to happen and does what it calls for.
-    fn wait(&mut self, at_most: &Timespec) {
+    /// Ends what has left the process group as well. Once is enough in version 2; what begins meanwhile in version 1 is
+    /// met by the sweep.
+    fn kill_room(&mut self) {
+        if let Some(Room { dir, is_v2 }) = &self.room {
+            self.room_killed = true;
+            cgroup::kill(dir, *is_v2);
+        }
+    }
+
+    /// Waits for something to happen and does what it was told. True when the lease is over, which is said once.
+    fn wait(&mut self, at_most: Duration) -> bool {
         let mut watched = vec![PollFd::new(&self.signals, PollFlags::IN)];
         watched.extend(self.lease.as_ref().map(|lease| PollFd::from_borrowed_fd(lease.timer.fires(), PollFlags::IN)));
-        let _ = poll(&mut watched, Some(at_most));
+        let at_most = Timespec::try_from(at_most).ok();
+        let _ = poll(&mut watched, at_most.as_ref());
         let is_due = watched.get(1).is_some_and(|timer| timer.revents().contains(PollFlags::IN));
         self.obey();
-        if is_due && self.lease.as_mut().is_some_and(|lease| !lease.renew()) {
-            self.fenced |= !sys::is_dead(self.leader);
+        let is_over = is_due && self.lease.as_mut().is_some_and(|lease| !lease.renew());
+        if is_over {
             self.lease = None;
-            self.group.kill();
         }
+        is_over
+    }
+}
+
+impl Room {
+    fn of(request: &Request) -> Option<Self> {
+        let group = request.group.as_ref().map(|dir| Self { dir: wire::path(dir).to_owned(), is_v2: true });
+        group.or_else(|| {
+            let dir = wire::path(request.entrances.first()?).parent()?.to_owned();
+            Some(Self { dir, is_v2: false })
+        })
     }
 }
 

@@ -5,8 +5,13 @@
 //! Nothing of it is synced: no process outlives the kernel that has these pages in memory, and an attempt of an
 //! earlier boot counts as lost whatever it says.
 //!
-//! Change table: the first format. A field that is added is absent in files of older shims, which may live for as
-//! long as their tasks do: it must read as what they did.
+//! A field that is added is absent in files of older shims, which may live for as long as their tasks do: it must read
+//! as what they did. Change table:
+//!
+//! | since | change |
+//! |---|---|
+//! | 0.1.0 | first |
+//! | 0.1.0 | `Held.limit_reached`, `Ended.room_killed` |
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
@@ -65,6 +70,9 @@ pub(crate) struct Held {
     pub(crate) out_of_memory: u64,
     #[prost(uint64, tag = "4")]
     pub(crate) cpu_us: u64,
+    /// Absent, every earlier time that the limit was reached counts as the attempt's.
+    #[prost(uint64, tag = "5")]
+    pub(crate) limit_reached: u64,
 }
 
 /// How its first process ended. Others of it may be left until the shim itself has ended.
@@ -91,6 +99,9 @@ pub(in super::super) struct Ended {
     /// The shim killed it because the lease was over.
     #[prost(bool, tag = "9")]
     pub(in super::super) fenced: bool,
+    /// It killed all in the control group at one stroke, or is about to. Absent, it did not.
+    #[prost(bool, tag = "10")]
+    pub(in super::super) room_killed: bool,
 }
 
 impl Ended {
@@ -101,7 +112,19 @@ impl Ended {
             Some(Exit::Signal(signal)) => (None, Some(signal)),
         };
         let Usage { cpu_us, memory_peak_bytes, read_bytes, written_bytes } = usage;
-        Self { ended: true, code, signal, cpu_us, memory_peak_bytes, read_bytes, written_bytes, asked, fenced }
+        let room_killed = false;
+        Self {
+            ended: true,
+            code,
+            signal,
+            cpu_us,
+            memory_peak_bytes,
+            read_bytes,
+            written_bytes,
+            asked,
+            fenced,
+            room_killed,
+        }
     }
 
     pub(in super::super) fn exit(&self) -> Option<Exit> {
@@ -200,7 +223,7 @@ mod tests {
         assert_eq!((read(&path), read_now(&path)), (None, None));
         File::create(&path).unwrap();
         assert_eq!(read(&path), None);
-        let held = Held { name: "1-2-3".into(), memory_bytes: 5, out_of_memory: 1, cpu_us: 9 };
+        let held = Held { name: "1-2-3".into(), memory_bytes: 5, out_of_memory: 1, cpu_us: 9, limit_reached: 4 };
         let begun = Begun { shim: 7, pid: 8, promise: 2, workspace: "4".into(), cell: Some(held), ..Begun::default() };
         let file = begin(&path, &begun).unwrap();
         assert_eq!(read(&path), Some((begun.clone(), None)));

@@ -46,6 +46,9 @@ pub(in super::super) struct Request {
     /// The directory of its control group of version 2, where there is one.
     #[prost(bytes = "vec", optional, tag = "11")]
     pub(in super::super) group: Option<Vec<u8>>,
+    /// Bytes kept of each stream of its output.
+    #[prost(uint64, tag = "12")]
+    pub(in super::super) log_bytes_max: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]

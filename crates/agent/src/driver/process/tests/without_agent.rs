@@ -226,3 +226,141 @@ async fn a_fenced_attempt_ends_with_the_lease_although_its_agent_does_nothing() 
     let mut execution = bench.resume(leftover.attempt).await;
     assert!(self::ending(&mut execution).await.0.fenced);
 }
+
+#[tokio::test]
+async fn output_is_held_to_its_limit_without_an_agent_and_the_next_one_reads_on() {
+    use std::os::unix::fs::MetadataExt as _;
+    const LINES: u64 = 100_000;
+    const BLOCK: u64 = 4 << 10;
+    let mut bench = Bench::of(OnExit::Leave);
+    let limits = Limits { log_bytes_max: 64 << 10, ..Limits::default() };
+    bench.outputs = Outputs::open(bench.path("output"), limits.clone(), &BTreeSet::new()).unwrap();
+    let (ready, go) = (bench.path("ready"), bench.path("go"));
+    let script = format!(
+        "seq -f %07.0f 0 {}; echo > {}; while ! [ -e {} ]; do sleep 0.01; done; seq -f %07.0f {LINES} {}",
+        LINES - 1,
+        ready.display(),
+        go.display(),
+        2 * LINES - 1
+    );
+    let execution = bench.sh(&script).await;
+    let process = execution.process();
+    drop(execution);
+    // The agent is gone, and its hosts with it.
+    bench.driver = ProcessDriver::new(bench.node.clone(), shims(OnExit::Leave)).unwrap();
+    let leftover = bench.leftover(process);
+    let attempt = leftover.attempt;
+    let file = bench.outputs.create(attempt).unwrap().0;
+    let is_held = || std::fs::metadata(&file).unwrap().blocks() * 512 <= limits.log_bytes_max + 3 * BLOCK;
+    written(&ready).await;
+    let held = async {
+        while !is_held() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, held).await.expect("what is too much is cut out although it writes no more");
+
+    assert_eq!(bench.restart(vec![leftover]).await.len(), 1);
+    let mut execution = bench.resume(attempt).await;
+    let outputs = Outputs::open(bench.path("output"), limits.clone(), &BTreeSet::from([attempt])).unwrap();
+    outputs.begin(attempt, quorate_state::Driver::Process);
+    // All lines from the first one that is left to the end, each where it was.
+    let read = |from, lines: u64| {
+        let mut offset = from;
+        while offset < lines * 8 {
+            let piece = outputs.read(attempt, quorate_proto::v1::LogStream::Stdout, offset, usize::MAX).unwrap();
+            assert!(offset == from || piece.offset == offset, "a gap at {offset}: {}", piece.offset);
+            let expected = (piece.offset / 8..).flat_map(|number| format!("{number:07}\n").into_bytes());
+            assert!(piece.data.iter().copied().eq(expected.take(piece.data.len())), "at {offset}");
+            if offset == from {
+                assert!(
+                    piece.offset > 0 && lines * 8 - piece.offset <= limits.log_bytes_max + BLOCK,
+                    "{}",
+                    piece.offset
+                );
+            }
+            offset = piece.offset + piece.data.len() as u64;
+        }
+        offset
+    };
+    assert_eq!(read(0, LINES), LINES * 8);
+    std::fs::write(&go, "").unwrap();
+    let (ending, _) = ending(&mut execution).await;
+    assert_eq!(ending.exit, Some(Exit::Code(0)));
+    assert!(is_held(), "what came last is cut as well");
+    assert_eq!(read(LINES * 8, 2 * LINES), 2 * LINES * 8);
+}
+
+/// A control group in which a process stands, of those that a shim would kill; none where there are none.
+async fn room_of(bench: &Bench, pid: u32) -> Option<std::path::PathBuf> {
+    let cell = bench.driver.opened_groups().await?.take(Resources::ZERO).unwrap();
+    let version_1 = cell.entrances().into_iter().next().map(|path| path.parent().unwrap().to_owned());
+    let rooms = std::fs::read_dir(cell.group().or(version_1)?.parent()?).unwrap();
+    let holds = |room: &std::path::PathBuf| {
+        let members = std::fs::read_to_string(room.join("cgroup.procs")).unwrap_or_default();
+        members.lines().any(|line| line == pid.to_string())
+    };
+    rooms.flatten().map(|entry| entry.path()).find(holds)
+}
+
+#[tokio::test]
+async fn at_the_leases_end_whatever_stands_in_the_attempts_group_is_killed_without_an_agent() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let now = || quorate_seams::Clock::boot(&quorate_seams::SystemClock);
+    let lease = Duration::from_secs(2);
+    bench.driver.lease(now() + lease);
+    let file = bench.path("escaped");
+    let script = format!("setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' & wait", file.display());
+    let (_wish, mut start) = bench.start_of(&["sh", "-c", &script]);
+    Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
+    let execution = bench.driver.start(start).await.unwrap();
+    let process = execution.process();
+    let leader = process.unwrap().0;
+    while !file.exists() {
+        bench.driver.lease(now() + lease);
+        tokio::time::sleep(Duration::from_millis(2)).await;
+    }
+    let escaped: u32 = written(&file).await.trim().parse().unwrap();
+    // Nobody's child as far as the shim can see: only the group tells whose it is.
+    let null = std::process::Stdio::null;
+    let mut stranger = std::process::Command::new("sleep").arg("60").stdout(null()).stderr(null()).spawn().unwrap();
+    let room = room_of(&bench, leader).await;
+    if let Some(room) = &room {
+        std::fs::write(room.join("cgroup.procs"), stranger.id().to_string()).unwrap();
+    }
+    drop(execution);
+    bench.driver = ProcessDriver::new(bench.node.clone(), shims(OnExit::Leave)).unwrap();
+    assert!(lives(leader) && lives(escaped) && lives(stranger.id()), "the lease is not over");
+    dies(leader).await;
+    dies(escaped).await;
+    if room.is_some() {
+        dies(stranger.id()).await;
+    }
+    let _ = stranger.kill();
+    stranger.wait().unwrap();
+
+    let leftover = bench.leftover(process);
+    for survivor in bench.restart(vec![leftover]).await {
+        let mut execution = bench.resume(survivor.attempt).await;
+        assert!(self::ending(&mut execution).await.0.fenced, "its shim was still at work");
+    }
+}
+
+#[tokio::test]
+async fn what_a_shim_has_killed_at_the_leases_end_takes_nobody_along() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let lease = Duration::from_millis(400);
+    bench.driver.lease(quorate_seams::Clock::boot(&quorate_seams::SystemClock) + lease);
+    let (_wish, mut start) = bench.start_of(&["sleep", "1000"]);
+    Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
+    let mut execution = bench.driver.start(start).await.unwrap();
+    let (ending, _) = ending(&mut execution).await;
+    assert!(ending.fenced, "{ending:?}");
+    drop(execution);
+    let mut next = bench.sh("exit 3").await;
+    assert_eq!(
+        self::ending(&mut next).await.0.exit,
+        Some(Exit::Code(3)),
+        "its control group may have been the other's"
+    );
+}
