@@ -6,7 +6,9 @@
 //! when it would have written its limit once more.
 
 use std::fs::File;
-use std::time::{Duration, Instant};
+use std::time::Duration;
+
+use quorate_seams::{BootInstant, Clock as _, SystemClock};
 
 use crate::logs;
 
@@ -21,13 +23,13 @@ pub(super) struct Output {
     files: [File; 2],
     lengths: [u64; 2],
     bytes_max: u64,
-    looked: Instant,
+    looked: BootInstant,
 }
 
 impl Output {
     /// Each file is to have at most `bytes_max` bytes.
     pub(super) fn new(files: [File; 2], bytes_max: u64) -> Self {
-        Self { files, lengths: [0; 2], bytes_max, looked: Instant::now() }
+        Self { files, lengths: [0; 2], bytes_max, looked: SystemClock.boot() }
     }
 
     /// Cuts out what is too much. How soon to look again; none: it does not grow.
@@ -42,7 +44,8 @@ impl Output {
             grown = grown.max(length.saturating_sub(*before));
             *before = length;
         }
-        let since = std::mem::replace(&mut self.looked, Instant::now()).elapsed();
+        let now = SystemClock.boot();
+        let since = now.since(std::mem::replace(&mut self.looked, now));
         next_look(grown, since, self.bytes_max)
     }
 }
