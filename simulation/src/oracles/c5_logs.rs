@@ -1,6 +1,10 @@
 //! C5: what is committed stays as it is in every log; logs have no holes; what contradicts a
 //! leader is cut off before the leader's own is stored; all else is cut off only below what was applied; and nothing that a replica has come to know goes back while it lives.
 //!
+//! A follower whose log contradicts the end of a snapshot that it takes in lets go of all that it does not know to be
+//! committed, also of entries that are. No promise is broken by that: where an index of its log contradicts what is
+//! committed there, a quorum without it has that index on disk, and all before it.
+//!
 //! openraft #1802.
 
 use std::collections::{BTreeMap, VecDeque};
@@ -141,7 +145,9 @@ impl Log {
         let place = |index: u64| usize::try_from(index - self.first).unwrap_or(usize::MAX);
         for index in cut.map_or(from, |cut| from.max(cut + 1))..to {
             // Entries of a leader that lost may go; they are not those that were committed there.
-            if ledger.stored(index) == self.entries.get(place(index)) {
+            let contradicts =
+                |later: u64| ledger.stored(later).is_some_and(|it| Some(it) != self.entries.get(place(later)));
+            if ledger.stored(index) == self.entries.get(place(index)) && !(index..to).any(contradicts) {
                 return Err(format!("deleted its entry at index {index}, which is committed"));
             }
         }
@@ -220,6 +226,33 @@ mod tests {
         let mut batch = Batch::default();
         batch.delete_range(Table::Log, Bytes::copy_from_slice(&0_u64.to_be_bytes()), vec![0xff; 8]);
         assert!(trial.write(&mut oracle, 0, batch).unwrap_err().contains("deleted its entry at index 0"));
+    }
+
+    #[test]
+    fn what_is_committed_goes_with_what_contradicts_only_when_a_quorum_without_it_has_both() {
+        let tail = |from: u64| {
+            let mut batch = Batch::default();
+            batch.delete_range(Table::Log, from.to_be_bytes().to_vec(), vec![0xff; 8]);
+            batch
+        };
+        for is_committed in [false, true] {
+            let mut trial = Trial::new(2);
+            let mut oracle = Logs::default();
+            trial.found(&mut oracle).unwrap();
+            let (both, beaten) = (Trial::blank(1, 1), Trial::blank(1, 2));
+            for (index, entry) in [(0, &Trial::founding(2)), (1, &both), (2, &beaten)] {
+                trial.log(&mut oracle, &[1], index, entry).unwrap();
+            }
+            trial.commit(&mut oracle, &both).unwrap();
+            // A new leader's, which it has to itself for now.
+            let newer = Trial::blank(2, 2);
+            trial.log(&mut oracle, &[0], 2, &newer).unwrap();
+            if is_committed {
+                trial.commit(&mut oracle, &newer).unwrap();
+            }
+            let deleted = trial.write(&mut oracle, 1, tail(1));
+            assert_eq!(deleted.is_ok(), is_committed, "{deleted:?}");
+        }
     }
 
     #[test]

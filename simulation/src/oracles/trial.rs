@@ -145,7 +145,7 @@ impl Trial {
     }
 
     /// The first replica stores the next entry and applies it.
-    fn commit(&mut self, oracle: &mut dyn Oracle, bytes: &Bytes) -> Verdict {
+    pub(super) fn commit(&mut self, oracle: &mut dyn Oracle, bytes: &Bytes) -> Verdict {
         let index = self.ledger.steps().len() as u64;
         if self.ledger.shadows()[0].live().entry(index).is_none() {
             self.log(oracle, &[0], index, bytes)?;
