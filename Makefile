@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -33,6 +33,7 @@ LOAD_CALLERS ?= 64
 MINUTES_EACH ?= 1
 NODES ?= 100,10000
 KILLS ?= 40
+FLOOD ?= 1024
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -128,6 +129,11 @@ bench-agents: ## what many agents cost, how soon a lost node's tasks run elsewhe
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench agents --replicas $(REPLICAS) --agents $(NODES) \
 	    --rounds $(ROUNDS) --kills $(KILLS) --json
+
+bench-flood: ## what a flood of submits does to tasks and cancels (FLOOD=1024 callers)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench flood --replicas $(REPLICAS) --callers $(FLOOD)
 
 bench-rolling: ## what callers notice when every replica is restarted in turn (ROUNDS=5 CALLERS=8)
 	@$(PREPARE)
