@@ -316,10 +316,13 @@ async fn at_the_leases_end_whatever_stands_in_the_attempts_group_is_killed_witho
     let execution = bench.driver.start(start).await.unwrap();
     let process = execution.process();
     let leader = process.unwrap().0;
-    while !file.exists() {
-        bench.driver.lease(now() + lease);
-        tokio::time::sleep(Duration::from_millis(2)).await;
-    }
+    let escapes = async {
+        while !file.exists() {
+            bench.driver.lease(now() + lease);
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+    };
+    tokio::time::timeout(PATIENCE, escapes).await.expect("it leaves its group");
     let escaped: u32 = written(&file).await.trim().parse().unwrap();
     // Nobody's child as far as the shim can see: only the group tells whose it is.
     let null = std::process::Stdio::null;
