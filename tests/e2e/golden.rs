@@ -4,12 +4,14 @@
 //! every entry anew: when this version's `apply` did anything else than that of the version which wrote
 //! them, the two histories would differ.
 
+mod written;
+
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use quorate_bench::local::Options;
 use quorate_proto::v1;
-use quorate_tests::{Ledger, ask, binary, get_run, history_of, options, run_end, run_ref, start, submit};
+use quorate_tests::{ask, binary, history_of, run_ref, start, submit};
 use serde_json::{Value, json};
 
 fn directory() -> PathBuf {
@@ -33,10 +35,27 @@ async fn content(client: &quorate_client::Client) -> Value {
     }
     let request = v1::ListNodesRequest { page_size: 1_000, page_token: String::new() };
     let nodes = client.list_nodes(request).await.unwrap().nodes;
-    let nodes: Vec<&str> = nodes.iter().map(|node| node.name.as_str()).collect();
+    let nodes: Vec<Value> = nodes.iter().map(node).collect();
     let namespaces = client.list_namespaces(v1::ListNamespacesRequest {}).await.unwrap().namespaces;
     let namespaces: Vec<&str> = namespaces.iter().map(|one| one.name.as_str()).collect();
-    json!({ "runs": runs, "nodes": nodes, "namespaces": namespaces })
+    let joining = client.list_join_tokens(v1::ListJoinTokensRequest {}).await.unwrap();
+    let tokens: Vec<Value> = joining.tokens.iter().map(token).collect();
+    let admission = joining.admission().as_str_name();
+    json!({ "runs": runs, "nodes": nodes, "namespaces": namespaces, "admission": admission, "tokens": tokens })
+}
+
+/// What of a node does not depend on the time.
+fn node(node: &v1::Node) -> Value {
+    let withdrawal = node.withdrawal.as_ref().map(|withdrawal| {
+        let v1::Withdrawal { by, reason, drain_in_ms, ends_in_ms, .. } = withdrawal;
+        json!([by, reason, drain_in_ms.is_some(), ends_in_ms.is_some()])
+    });
+    json!([node.name, node.cordoned, withdrawal, node.join_token])
+}
+
+fn token(token: &v1::JoinToken) -> Value {
+    let labels: Vec<String> = token.labels.iter().map(|label| format!("{}={}", label.key, label.value)).collect();
+    json!([token.id, token.by, token.uses, token.uses_max, token.region, token.cluster, labels])
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -63,53 +82,4 @@ async fn what_older_versions_wrote_is_read_and_gives_the_same_history() {
         // And it goes on.
         submit(&client, "name = \"new\"\n[task.t]\nrun = [\"true\"]\n").await;
     }
-}
-
-/// Writes another one: `cargo test -p quorate-tests --test e2e -- --ignored a_golden_directory`. Rename
-/// what it makes after the format and the version, and commit both files.
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-#[ignore = "writes to tests/golden"]
-async fn a_golden_directory_is_written() {
-    let product = Options::new(binary(), 1, 0);
-    let (snapshot_entries, keep_entries) = (product.snapshot_entries, product.keep_entries);
-    let mut cluster = start(Options { snapshot_entries, keep_entries, ..options(1) }).await;
-    let client = cluster.client();
-    let namespace = v1::CreateNamespaceRequest { namespace: "other".to_owned(), request_id: String::new() };
-    client.create_namespace(namespace).await.unwrap();
-    let ledger = Ledger::new();
-    let mut runs = Vec::new();
-    for job in [
-        "name = \"nothing\"\n[task.t]\ndriver = \"noop\"\ncount = 3\n".to_owned(),
-        "name = \"chain\"\n[task.a]\nrun = [\"true\"]\n[task.b]\nneeds = [\"a\"]\nrun = [\"true\"]\ncount = 2\n".to_owned(),
-        "name = \"fails\"\n[retry.soon]\nattempts = 2\nfirst = \"10ms\"\n[task.t]\nrun = [\"false\"]\nretry = \"soon\"\n".to_owned(),
-        "name = \"once\"\non_node_loss = \"at_most_once\"\n[task.t]\nrun = [\"true\"]\n".to_owned(),
-        format!("name = \"cancelled\"\non_node_loss = \"fenced\"\n[task.t]\nrun = {}\n", ledger.task("60")),
-        "name = \"nowhere\"\n[task.t]\nrun = [\"true\"]\nplace = { regions = [\"moon\"] }\n".to_owned(),
-    ] {
-        runs.push(submit(&client, &job).await);
-    }
-    for (number, run) in runs.iter().enumerate() {
-        let request = v1::AnnotateRunRequest {
-            run: run_ref(run),
-            key: "number".to_owned(),
-            value: number.to_string(),
-            request_id: String::new(),
-        };
-        client.annotate_run(request).await.unwrap();
-    }
-    for run in &runs[..4] {
-        run_end(&client, run).await;
-    }
-    client.cancel_run(v1::CancelRunRequest { run: run_ref(&runs[4]), request_id: String::new() }).await.unwrap();
-    run_end(&client, &runs[4]).await;
-    assert_eq!(get_run(&client, &runs[5]).await.unwrap().state(), v1::RunState::Pending);
-    for agent in 0..cluster.agent_count() {
-        cluster.stop_agent(agent).await.unwrap();
-    }
-    let content = content(&client).await;
-    cluster.stop(0).await.unwrap();
-    let data = cluster.directory().join("replica-1");
-    let archive = directory().join("new.tar.gz");
-    tar(&["-czf", archive.to_str().unwrap(), "-C", data.to_str().unwrap(), "data"]);
-    std::fs::write(directory().join("new.json"), format!("{content:#}\n")).unwrap();
 }
