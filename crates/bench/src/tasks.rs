@@ -145,13 +145,15 @@ impl TasksBench {
         note: Note<'_>,
     ) -> Result<Round, Error> {
         if driver == Driver::Noop {
-            return Ok(Round { quorate: self.ours(tasks, driver, note).await?, spawn: None, hyperqueue: None });
+            let quorate = self.ours(tasks, driver, note).await?;
+            return Ok(Round { quorate, spawn: None, spawn_one: None, hyperqueue: None });
         }
         let early = if number % 2 == 1 { self.theirs(tasks, report).await? } else { None };
         let quorate = self.ours(tasks, driver, note).await?;
-        let spawn = Some(per_second(tasks, spawn::spawn(tasks).await?));
+        let spawn = Some(per_second(tasks, spawn::spawn(tasks.saturating_mul(spawn::PER_TASK)).await?));
+        let spawn_one = Some(per_second(tasks, spawn::spawn(tasks).await?));
         let hyperqueue = if number % 2 == 1 { early } else { self.theirs(tasks, report).await? };
-        Ok(Round { quorate, spawn, hyperqueue })
+        Ok(Round { quorate, spawn, spawn_one, hyperqueue })
     }
 
     /// One burst in a cluster of its own.
@@ -215,7 +217,7 @@ impl TasksBench {
                     let burst = Burst { name, tasks: self.tasks[0], driver: *driver };
                     let quorate = measure(&mut cluster, &burst, note).await?;
                     ended += self.tasks[0];
-                    rounds.push(Round { quorate, spawn: None, hyperqueue: None });
+                    rounds.push(Round { quorate, spawn: None, spawn_one: None, hyperqueue: None });
                 }
                 rows.extend(Row::of(*driver, self.tasks[0], before, &rounds));
             }

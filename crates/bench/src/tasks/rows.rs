@@ -32,24 +32,33 @@ pub struct Row {
     pub rounds: usize,
     /// Tasks per second, from the submit to the last task's end, median.
     pub quorate: f64,
-    /// Processes per second with nothing around them.
+    /// Tasks per second with nothing around them, each of which is as many processes as an agent starts for one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn: Option<f64>,
+    /// The same, each of which is one process.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn_one: Option<f64>,
     /// Tasks per second of HyperQueue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hyperqueue: Option<f64>,
     /// The median of the rounds' ratios; above 1 we are faster.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_spawn: Option<f64>,
+    /// The same with one process per task.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub ratio_spawn_one: Option<f64>,
     /// The same with HyperQueue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ratio_hyperqueue: Option<f64>,
     /// More of ours.
     pub quorate_detail: Detail,
-    /// Processes per second with nothing around them.
+    /// More of `spawn`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spawn_per_s: Option<Spread>,
-    /// Tasks per second of HyperQueue.
+    /// More of `spawn_one`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub spawn_one_per_s: Option<Spread>,
+    /// More of HyperQueue.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub hyperqueue_per_s: Option<Spread>,
 }
@@ -138,6 +147,7 @@ pub(super) struct Measured {
 pub(super) struct Round {
     pub(super) quorate: Measured,
     pub(super) spawn: Option<f64>,
+    pub(super) spawn_one: Option<f64>,
     pub(super) hyperqueue: Option<f64>,
 }
 
@@ -149,7 +159,9 @@ impl Round {
             "{tasks} tasks ({driver:?}): quorate {tasks_per_s:.0}/s (replicas {replicas_cpu_us:.0}, agents \
              {agents_cpu_us:.0} us of CPU each)"
         );
-        for (name, per_s) in [("spawn", self.spawn), ("hyperqueue", self.hyperqueue)] {
+        for (name, per_s) in
+            [("spawn", self.spawn), ("of one process each", self.spawn_one), ("hyperqueue", self.hyperqueue)]
+        {
             text += &per_s.map_or_else(String::new, |per_s| format!(", {name} {per_s:.0}/s"));
         }
         text
@@ -166,8 +178,10 @@ impl Row {
             let ratios = pairs.map(|(round, other)| round.quorate.tasks_per_s / other).collect();
             Spread::of(ratios).map(|ratios| ratios.median)
         };
-        let (spawn, hyperqueue) = (|round: &Round| round.spawn, |round: &Round| round.hyperqueue);
-        let (spawn_per_s, hyperqueue_per_s) = (all(spawn).and_then(Spread::of), all(hyperqueue).and_then(Spread::of));
+        let spread = |value: fn(&Round) -> Option<f64>| all(value).and_then(Spread::of);
+        let (spawn, spawn_one) = (|round: &Round| round.spawn, |round: &Round| round.spawn_one);
+        let hyperqueue = |round: &Round| round.hyperqueue;
+        let (spawn_per_s, spawn_one_per_s, hyperqueue_per_s) = (spread(spawn), spread(spawn_one), spread(hyperqueue));
         Some(Self {
             bench: "tasks",
             driver,
@@ -176,11 +190,14 @@ impl Row {
             rounds: rounds.len(),
             quorate: quorate_detail.tasks_per_s.median,
             spawn: spawn_per_s.map(|spread| spread.median),
+            spawn_one: spawn_one_per_s.map(|spread| spread.median),
             hyperqueue: hyperqueue_per_s.map(|spread| spread.median),
             ratio_spawn: ratio(spawn),
+            ratio_spawn_one: ratio(spawn_one),
             ratio_hyperqueue: ratio(hyperqueue),
             quorate_detail,
             spawn_per_s,
+            spawn_one_per_s,
             hyperqueue_per_s,
         })
     }
@@ -220,7 +237,7 @@ mod tests {
             replicas_cpu_us: 100.0,
             agents_cpu_us: 400.0,
         };
-        Round { quorate, spawn: Some(spawn), hyperqueue }
+        Round { quorate, spawn: Some(spawn), spawn_one: Some(2.0 * spawn), hyperqueue }
     }
 
     #[test]
@@ -229,7 +246,7 @@ mod tests {
         let rounds = [round(10.0, 20.0, Some(5.0)), round(11.0, 22.0, Some(11.0)), round(33.0, 60.0, Some(15.0))];
         let row = Row::of(Driver::Process, 1_000, 0, &rounds).unwrap();
         assert_eq!((row.quorate, row.spawn, row.hyperqueue), (11.0, Some(22.0), Some(11.0)));
-        assert_eq!((row.ratio_spawn, row.ratio_hyperqueue), (Some(0.5), Some(2.0)));
+        assert_eq!((row.ratio_spawn, row.ratio_spawn_one, row.ratio_hyperqueue), (Some(0.5), Some(0.25), Some(2.0)));
         assert_eq!(row.quorate_detail.tasks_per_s, Spread { median: 11.0, min: 10.0, max: 33.0 });
     }
 

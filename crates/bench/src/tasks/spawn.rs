@@ -2,7 +2,7 @@
 //!
 //! Two threads start `/bin/true` with `posix_spawn`, which the standard library uses for a command that
 //! asks for nothing special, and wait for each before the next. Whoever runs tasks as processes does at
-//! least this much.
+//! least this much; whoever starts several for each task does it several times.
 
 use std::process::{Command, ExitStatus};
 use std::time::Duration;
@@ -13,6 +13,8 @@ use crate::Error;
 
 /// Threads that start processes.
 const THREADS: u32 = 2;
+/// What an agent starts for each task: its shim (ADR 0038) and the task's own process.
+pub(super) const PER_TASK: u32 = 2;
 /// What each process is.
 const PROGRAM: &str = "/bin/true";
 

@@ -35,10 +35,11 @@ enum What {
     /// Starts replicas and agents as separate processes on loopback with product defaults, anew in each round.
     /// All tasks of a row are submitted at once, as jobs of up to 100,000 tasks each (the product's
     /// tasks_per_run_max); "running" is the time from the submit until a task runs, "finished" until it has
-    /// ended. Each task asks for 10m of CPU and 1 MiB. Beside the process driver as many /bin/true are started
-    /// by two threads with posix_spawn and nothing around them ("spawn"). With --hyperqueue the same tasks go
-    /// through a HyperQueue server with one worker that has a slot per core, in turn. --singles submits tasks
-    /// one by one to a quiet cluster, --history measures one cluster that remembers more and more.
+    /// ended. Each task asks for 10m of CPU and 1 MiB. Beside the process driver two threads start /bin/true
+    /// with posix_spawn and nothing around it: twice per task, as an agent starts two processes for each, the
+    /// task and its shim ("spawn"), and once ("spawn_one"). With --hyperqueue the same tasks go through a
+    /// HyperQueue server with one worker that has a slot per core, in turn. --singles submits tasks one by one
+    /// to a quiet cluster, --history measures one cluster that remembers more and more.
     Tasks(tasks::Tasks),
     /// Count the changes that the replicated log takes per second, and what one costs
     ///

@@ -99,7 +99,12 @@ impl View for BenchTasks {
     fn human(&self, paint: Paint) -> String {
         let mut text = format!("{}\n\n{}", self.configuration.text(), bursts(paint, &self.rows));
         for row in &self.rows {
-            for (name, ratio) in [("spawn", row.ratio_spawn), ("hyperqueue", row.ratio_hyperqueue)] {
+            let ratios = [
+                ("spawn", row.ratio_spawn),
+                ("spawn of one process each", row.ratio_spawn_one),
+                ("hyperqueue", row.ratio_hyperqueue),
+            ];
+            for (name, ratio) in ratios {
                 let told = |ratio: f64| format!("\nquorate / {name} with {} tasks: {ratio:.2}", row.tasks);
                 text += &ratio.map_or_else(String::new, told);
             }
@@ -181,7 +186,12 @@ fn bursts(paint: Paint, all: &[Row]) -> String {
         let cpu = detail.replicas_cpu_us_per_task.median + detail.agents_cpu_us_per_task.median;
         line.extend([entry(format!("{cpu:.0}")), entry(format!("{:.0}", detail.replica_peak_mib.median))]);
         rows.row(line);
-        for (system, spread) in [("spawn", row.spawn_per_s), ("hyperqueue", row.hyperqueue_per_s)] {
+        let others = [
+            ("spawn", row.spawn_per_s),
+            ("spawn, one process", row.spawn_one_per_s),
+            ("hyperqueue", row.hyperqueue_per_s),
+        ];
+        for (system, spread) in others {
             let Some(spread) = spread else { continue };
             let mut line = start(row, system, spread);
             line.resize_with(head.len(), || entry("-"));
@@ -240,11 +250,14 @@ mod tests {
             rounds: 5,
             quorate: 812.3,
             spawn: Some(2_000.0),
+            spawn_one: Some(4_000.0),
             hyperqueue: Some(406.0),
             ratio_spawn: Some(0.41),
+            ratio_spawn_one: Some(0.2),
             ratio_hyperqueue: Some(2.0),
             quorate_detail,
             spawn_per_s: Some(spread(2_000.0)),
+            spawn_one_per_s: Some(spread(4_000.0)),
             hyperqueue_per_s: Some(spread(406.0)),
         };
         let single = SingleRow {
@@ -277,6 +290,7 @@ mod tests {
             ("quorate", 812.3),
             ("spawn", 2_000.0),
             ("hyperqueue", 406.0),
+            ("spawn_one", 4_000.0),
             ("ratio_spawn", 0.41),
             ("ratio_hyperqueue", 2.0),
         ] {
@@ -289,8 +303,14 @@ mod tests {
         assert_eq!((&value["bench"], &value["quorate_running"]["p99_ms"]), (&"single".into(), &9.0.into()));
         let report = Report { rows: vec![row], single: Some(single), hyperqueue: None };
         let text = BenchTasks::new(configuration, report).human(Paint::Never);
-        for part in ["product defaults", "quorate, process", "203-812", "hyperqueue with 1000 tasks: 2.00", "p50 21 ms"]
-        {
+        for part in [
+            "product defaults",
+            "quorate, process",
+            "203-812",
+            "spawn, one process",
+            "hyperqueue with 1000 tasks: 2.00",
+            "p50 21 ms",
+        ] {
             assert!(text.contains(part), "{part}: {text}");
         }
     }
