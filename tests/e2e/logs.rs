@@ -237,4 +237,17 @@ async fn what_was_not_kept_is_counted() {
     assert_eq!(read.err, said);
     let tail = quorate(cluster.api_addresses(), directory.path(), &["run", "logs", &run, "t", "--tail", "2"]);
     assert_eq!((tail.out.as_str(), tail.err.as_str()), ("2999999\n3000000\n", ""));
+
+    let from = |offset: usize, more: &[&str]| {
+        let offset = offset.to_string();
+        let words = ["run", "logs", &run, "t", "--offset", &offset];
+        quorate(cluster.api_addresses(), directory.path(), &[&words[..], more].concat())
+    };
+    let last = from(whole.len() - 11, &["--stream", "stdout"]);
+    assert_eq!((last.out.as_str(), last.err.as_str()), ("99\n3000000\n", ""));
+    let beyond = from(whole.len(), &["--stream", "stdout"]);
+    assert_eq!((beyond.code, beyond.out.as_str()), (0, ""), "{beyond:?}");
+    let refused = from(1, &[]);
+    assert_eq!(refused.code, 2, "{refused:?}");
+    assert!(refused.err.contains("--stream stdout"), "{refused:?}");
 }

@@ -144,6 +144,42 @@ async fn an_at_most_once_task_is_not_lost_with_the_lease_of_its_node() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_copy_that_was_replaced_while_its_agent_was_away_is_ended_when_that_is_back() {
+    let mut options = options(1);
+    options.agents.truncate(2);
+    options.agents[1].cluster = options.agents[0].cluster.clone();
+    let mut cluster = start(Options { tasks_outlive: true, ..options }).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    let [pids, go] = ["pids", "go"].map(|name| directory.path().join(name));
+    let script = format!("echo $$ >> {}; while ! [ -e {} ]; do sleep 0.01; done", pids.display(), go.display());
+    let job = format!("name = \"twice\"\n[task.t]\nrun = [\"sh\", \"-c\", \"{script}\"]\n");
+    let run = submit(&client, &job).await;
+    running(&client, &run).await;
+    let first = written(&pids).await.trim().to_owned();
+    let node = attempts(&client, &run).await[0].node.clone();
+    let agent = node.strip_prefix("node-").and_then(|number| number.parse::<usize>().ok()).unwrap() - 1;
+    cluster.kill9_agent(agent);
+    let second = until("another copy elsewhere", || async {
+        let text = std::fs::read_to_string(&pids).unwrap_or_default();
+        text.lines().nth(1).map(str::to_owned).ok_or(text)
+    })
+    .await;
+    running(&client, &run).await;
+    let lives = |pid: &str| Path::new(&format!("/proc/{pid}")).exists();
+    assert!(lives(&first) && lives(&second), "the promise allows two copies until the node is back");
+    cluster.restart_agent(agent).unwrap();
+    until("the end of the first copy", || async { if lives(&first) { Err("it lives".to_owned()) } else { Ok(()) } })
+        .await;
+    assert!(lives(&second), "the newest token wins");
+    std::fs::write(&go, "").unwrap();
+    assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
+    let found = attempts(&client, &run).await;
+    let states: Vec<_> = found.iter().map(|attempt| (attempt.node == node, attempt.state())).collect();
+    assert_eq!(states, [(true, v1::AttemptState::Lost), (false, v1::AttemptState::Succeeded)]);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_fenced_task_of_a_paused_agent_is_dead_before_its_next_copy_runs() {
     a_fenced_task_is_dead_before_its_next_copy_runs("paused").await;
 }

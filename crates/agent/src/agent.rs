@@ -180,8 +180,10 @@ impl Dial for Dialer {
     async fn dial(&self, address: &str, hello: v1::Hello) -> Result<Link, Closed> {
         match AgentLink::open(&[address.to_owned()], 0, hello, &self.network).await {
             Ok(link) => Ok(Link { sender: link.sender, answers: Box::pin(link.receiver) }),
-            Err(quorate_client::Error::Api(error)) => Err(Closed::from(&error)),
-            Err(error) => Err(Closed::lost(error.to_string())),
+            Err(error) => {
+                let closed = error.api().map_or_else(|| Closed::lost(""), Closed::from);
+                Err(Closed { why: error.to_string(), ..closed })
+            }
         }
     }
 }

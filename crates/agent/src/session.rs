@@ -49,6 +49,8 @@ pub(crate) struct Closed {
 pub(crate) enum Cure {
     /// Another session.
     Retry,
+    /// Another session as well, but not soon: more agents come than the replicas take in at once.
+    Later,
     /// Something that is wrong with this agent, or with the replicas it was pointed at, must be
     /// put right; another session will say the same.
     Correct,
@@ -71,9 +73,9 @@ impl From<&ApiError> for Closed {
             | ApiError::Precondition { .. }
             | ApiError::Denied(_)
             | ApiError::Unsupported(_) => Cure::Correct,
+            ApiError::Overloaded { .. } => Cure::Later,
             ApiError::Stale(_)
             | ApiError::Limit { .. }
-            | ApiError::Overloaded { .. }
             | ApiError::NotLeader { .. }
             | ApiError::Unavailable(_)
             | ApiError::OutcomeUnknown(_)
@@ -174,7 +176,10 @@ impl Session {
         self.turn += 1;
         self.failures = self.failures.saturating_add(1);
         let longest = ROUND_MAX / u32::try_from(self.servers.len()).unwrap_or(u32::MAX).max(1);
-        let pause = PAUSE_MIN.saturating_mul(1 << (self.failures - 1).min(16)).min(longest);
+        self.pause(PAUSE_MIN.saturating_mul(1 << (self.failures - 1).min(16)).min(longest));
+    }
+
+    fn pause(&mut self, pause: Duration) {
         // Between half and all of it, so that what ended together does not come back together.
         let share = (self.entropy.u64() % 512) as u32 + 512;
         self.stage = Stage::Pausing(Instant::now() + pause * share / 1_024);
@@ -209,6 +214,9 @@ impl Session {
 
     fn over(&mut self, closed: Closed) -> SessionEvent {
         self.close();
+        if closed.cure == Cure::Later {
+            self.pause(ROUND_MAX);
+        }
         SessionEvent::Closed(closed)
     }
 }
@@ -254,6 +262,32 @@ mod tests {
         let mut rounds = pauses.windows(3).map(|round| round.iter().sum::<Duration>());
         assert!(rounds.clone().all(|round| round <= ROUND_MAX + Duration::from_millis(3)), "{pauses:?}");
         assert!(rounds.next_back().unwrap() >= ROUND_MAX / 2, "it is not asked all the time either: {pauses:?}");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn replicas_that_are_full_are_not_asked_again_soon_nor_by_all_at_once() {
+        struct Full;
+        #[async_trait]
+        impl Dial for Full {
+            async fn dial(&self, _address: &str, _hello: v1::Hello) -> Result<Link, Closed> {
+                let (limit, advice) = ("HELLOS_MAX".into(), "connect again later".into());
+                Err(Closed::from(&ApiError::Overloaded { limit, max: 1, advice }))
+            }
+        }
+        let mut pauses = Vec::new();
+        for _ in 0..20 {
+            let servers = ["a:1", "b:1", "c:1"].map(str::to_owned).to_vec();
+            let mut session = Session::new(servers, Arc::new(Full), Arc::new(SystemEntropy));
+            assert!(matches!(session.next().await, SessionEvent::Due));
+            session.open(v1::Hello::default());
+            assert!(matches!(session.next().await, SessionEvent::Closed(Closed { cure: Cure::Later, .. })));
+            let began = Instant::now();
+            assert!(matches!(session.next().await, SessionEvent::Due));
+            pauses.push(began.elapsed());
+        }
+        assert!(pauses.iter().all(|pause| *pause >= ROUND_MAX / 2), "{pauses:?}");
+        assert!(pauses.iter().all(|pause| *pause <= ROUND_MAX + Duration::from_millis(1)), "{pauses:?}");
+        assert!(pauses.iter().max() > pauses.iter().min(), "{pauses:?}");
     }
 
     #[tokio::test(start_paused = true)]

@@ -91,6 +91,8 @@ bugs! {
         "The end of an agent's session ends its lease.";
     RenewalWithoutQuorum, "renewal-without-quorum",
         "A renewal is confirmed without a round of the quorum.";
+    RelayRenews, "relay-renews",
+        "A replica that passes sessions on confirms their renewals itself.";
     CondemnedRenewed, "condemned-renewed",
         "A lease that has missed renewals is condemned early, then renewed, and ends all the same.";
 

@@ -13,10 +13,10 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
 use tracing::Instrument as _;
 
-use crate::liveness::{Liveness, Renewal};
+use crate::liveness::{Liveness, Waiting};
 use crate::room::Room;
 use crate::services::LogStreams;
-use crate::sessions::{Sessions, Upstreams};
+use crate::sessions::{Door, Gathering, Sessions, Upstreams};
 use crate::telemetry::Telemetry;
 use crate::watch::Watches;
 
@@ -35,10 +35,16 @@ pub(crate) struct Core {
     /// For `Bootstrap` alone: afterwards the settings are rows.
     pub(crate) settings: Settings,
     pub(crate) liveness: Liveness,
-    pub(crate) renewals: mpsc::Sender<Renewal>,
+    pub(crate) renewals: mpsc::Sender<Waiting>,
     pub(crate) sessions: Sessions,
+    /// Where these come in.
+    pub(crate) door: Door,
     /// Where this replica passes sessions on.
     pub(crate) upstreams: Upstreams,
+    /// The renewals of those sessions, on their way to the leader together.
+    pub(crate) gathering: Gathering,
+    /// One permit per replica that may pass renewals on to this one.
+    pub(crate) relays: Arc<Semaphore>,
     pub(crate) watches: Watches,
     pub(crate) log_streams: LogStreams,
     pub(crate) telemetry: Telemetry,

@@ -1,5 +1,6 @@
 //! Leases in the leader's memory: who was heard when, renewals confirmed by a quorum, and which
-//! lease may be called expired. `leases` is the bookkeeping without a clock.
+//! lease may be called expired. `leases` is the bookkeeping without a clock, `rounds` says which
+//! renewals a round may confirm.
 //!
 //! Grant in the log, renewal in memory, truth from a quorum. The argument:
 //!
@@ -14,41 +15,61 @@
 //!    between the decision and the proposal, nor ever after, whatever becomes of the proposal.
 
 mod leases;
+mod rounds;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
+use std::vec::Drain;
 
 use quorate_planted::Bug;
 use quorate_scheduler::Observed;
 use quorate_seams::{BootInstant, Clock};
 use quorate_state::{Epoch, Node, NodeName, Served, State};
-use tokio::sync::{Notify, mpsc};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::core::Core;
 use crate::sessions::Order;
 use leases::Leases;
 pub(crate) use leases::SessionId;
+use rounds::Confirm;
 
-/// Renewals that wait for a round; further ones are dropped, and the agent asks again.
+/// Renewals, or messages of many, that wait for a round; further ones are dropped, and the agent asks again.
 pub(crate) const RENEWALS_WAITING_MAX: usize = 65_536;
-/// Up to this many are confirmed at once, whenever they come.
-const RENEWALS_FEW: usize = 64;
-/// With more than that, at most one round in this time.
-const RENEWAL_TICK: Duration = Duration::from_millis(250);
 /// A round takes no longer, or its renewals are dropped.
 const ROUND_DEADLINE: Duration = Duration::from_secs(2);
 
-/// A request to renew a lease, as it waits for its round.
+/// A request to renew the lease of a node, in a session that is open here.
 pub(crate) struct Renewal {
     pub(crate) node: NodeName,
     pub(crate) epoch: Epoch,
     pub(crate) session: SessionId,
-    /// On the agent's clock; goes back as it is.
-    pub(crate) sent_at_ms: u64,
-    /// On ours, stamped before the round that confirms it starts.
+    /// On our clock, stamped before the round that confirms it starts.
     pub(crate) arrived: BootInstant,
-    /// The session that waits for the answer.
-    pub(crate) answer: mpsc::Sender<Order>,
+    /// To the session.
+    pub(crate) orders: mpsc::Sender<Order>,
+}
+
+/// Renewals as they wait for their round.
+pub(crate) enum Waiting {
+    /// One that came in its session, which is answered.
+    Alone {
+        renewal: Renewal,
+        /// On the agent's clock; goes back as it is.
+        sent_at_ms: u64,
+    },
+    /// Those that came from a replica that passes their sessions on. It is told the places of those that are not renewed;
+    /// `None` stands for a session that is not open here.
+    Together { renewals: Vec<Option<Renewal>>, answer: oneshot::Sender<Vec<u32>> },
+}
+
+impl Waiting {
+    /// How many they are.
+    fn count(&self) -> usize {
+        match self {
+            Self::Alone { .. } => 1,
+            Self::Together { renewals, .. } => renewals.len(),
+        }
+    }
 }
 
 /// The leader's knowledge of leases.
@@ -140,55 +161,71 @@ impl Liveness {
 }
 
 /// Confirms renewals, many by one round, until the sessions that send them are gone.
-pub(crate) async fn confirm_renewals(core: Arc<Core>, mut waiting: mpsc::Receiver<Renewal>) {
-    let mut batch = Vec::new();
-    let mut last_round: Option<BootInstant> = None;
+pub(crate) async fn confirm_renewals(core: Arc<Core>, waiting: mpsc::Receiver<Waiting>) {
     let clock = core.seams.clock.clone();
-    while waiting.recv_many(&mut batch, RENEWALS_WAITING_MAX).await > 0 {
-        if let Some(last) = last_round.filter(|_| batch.len() > RENEWALS_FEW) {
-            let rest = RENEWAL_TICK.saturating_sub(clock.boot().since(last));
-            tokio::time::sleep(rest).await;
-            while let Ok(more) = waiting.try_recv() {
-                batch.push(more);
-                if batch.len() >= RENEWALS_WAITING_MAX {
-                    break;
+    rounds::run(waiting, clock, Quorum(core)).await;
+}
+
+/// The quorum of this replica, and what it has confirmed.
+struct Quorum(Arc<Core>);
+
+impl Confirm for Quorum {
+    async fn round(&mut self) -> bool {
+        if quorate_planted::is(Bug::RenewalWithoutQuorum) {
+            return true;
+        }
+        match tokio::time::timeout(ROUND_DEADLINE, self.0.replica.barrier()).await {
+            Ok(Ok(_)) => true,
+            Ok(Err(error)) => {
+                tracing::debug!(%error, "renewals could not be confirmed");
+                false
+            }
+            Err(_) => {
+                tracing::warn!("no quorum answered in time to confirm renewals");
+                false
+            }
+        }
+    }
+
+    fn confirmed(&mut self, waiting: Drain<'_, Waiting>) {
+        let core = &self.0;
+        let now = core.seams.clock.boot();
+        let mut leases = core.liveness.lock();
+        // Under the lock: see `resume`.
+        let view = core.replica.view();
+        let mut news = false;
+        let mut renew = |renewal: &Renewal| {
+            let Renewal { node, epoch, session, arrived, .. } = renewal;
+            let renewed = leases.renew(&view, node, *epoch, *session, *arrived);
+            news |= renewed == Some(true);
+            core.telemetry.renewal(now.since(*arrived), renewed.is_some());
+            renewed.is_some()
+        };
+        for one in waiting {
+            // A session whose queue is full is slow; its agent asks again.
+            match one {
+                Waiting::Alone { renewal, sent_at_ms } => {
+                    let epoch = renewal.epoch;
+                    let renewed = renew(&renewal);
+                    let order = if renewed { Order::Renewed { epoch, sent_at_ms } } else { Order::EpochOver };
+                    let _ = renewal.orders.try_send(order);
+                }
+                Waiting::Together { renewals, answer } => {
+                    let mut refused = Vec::new();
+                    for (place, renewal) in (0..).zip(&renewals) {
+                        let renewed = renewal.as_ref().is_some_and(&mut renew);
+                        if !renewed {
+                            refused.push(place);
+                            renewal.iter().for_each(|over| drop(over.orders.try_send(Order::EpochOver)));
+                        }
+                    }
+                    // The replica that passed them on may be gone.
+                    let _ = answer.send(refused);
                 }
             }
         }
-        last_round = Some(clock.boot());
-        if quorate_planted::is(Bug::RenewalWithoutQuorum) {
-            confirm(&core, batch.drain(..));
-            continue;
+        if news {
+            core.liveness.changed.notify_one();
         }
-        match tokio::time::timeout(ROUND_DEADLINE, core.replica.barrier()).await {
-            Ok(Ok(_)) => confirm(&core, batch.drain(..)),
-            Ok(Err(error)) => tracing::debug!(%error, dropped = batch.len(), "renewals could not be confirmed"),
-            Err(_) => tracing::warn!(dropped = batch.len(), "no quorum answered in time to confirm renewals"),
-        }
-        batch.clear();
-    }
-}
-
-fn confirm(core: &Core, batch: impl Iterator<Item = Renewal>) {
-    let now = core.seams.clock.boot();
-    let mut leases = core.liveness.lock();
-    // Under the lock: see `resume`.
-    let view = core.replica.view();
-    let mut news = false;
-    for renewal in batch {
-        let Renewal { node, epoch, session, sent_at_ms, arrived, answer } = renewal;
-        let order = match leases.renew(&view, &node, epoch, session, arrived) {
-            Some(reported) => {
-                news |= reported;
-                Order::Renewed { epoch, sent_at_ms }
-            }
-            None => Order::EpochOver,
-        };
-        core.telemetry.renewal(now.since(arrived), matches!(order, Order::Renewed { .. }));
-        // A session whose queue is full is slow; its agent asks again.
-        let _ = answer.try_send(order);
-    }
-    if news {
-        core.liveness.changed.notify_one();
     }
 }

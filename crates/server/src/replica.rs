@@ -19,7 +19,8 @@ use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::liveness::{Liveness, RENEWALS_WAITING_MAX};
 use crate::room::Room;
 use crate::services::{
-    AdminService, AgentsService, BatchesService, ClusterService, JobsService, RunsService, SNAPSHOTS_MAX,
+    AdminService, AgentsService, BatchesService, ClusterService, JobsService, RELAYS_MAX, RelaysService, RunsService,
+    SNAPSHOTS_MAX,
 };
 use crate::telemetry::Telemetry;
 use crate::{Error, leader, listener, liveness, ops, reading, room, sessions, watch};
@@ -86,7 +87,10 @@ pub async fn run(
         telemetry: Telemetry::new(config.tls.clone())
             .map_err(|source| Error::Serve { listener: "ops", source: Box::new(source) })?,
         sessions: Default::default(),
+        door: Default::default(),
         upstreams: Default::default(),
+        gathering: Default::default(),
+        relays: Arc::new(Semaphore::new(RELAYS_MAX)),
         watches: Default::default(),
         log_streams: Default::default(),
         submits: Semaphore::new(SUBMITS_WAITING_MAX),
@@ -125,6 +129,7 @@ pub async fn run(
     background.spawn(liveness::confirm_renewals(core.clone(), waiting));
     background.spawn(watch::hand_out(core.clone()));
     background.spawn(sessions::wake_touched(core.clone()));
+    background.spawn(sessions::pass_renewals_on(core.clone()));
     background.spawn(leader::drive(core.clone()));
     let informed = core.clone();
     background.spawn(async move { reading::stay_informed(&informed).await });
@@ -228,9 +233,11 @@ fn agent_routes(core: &Shared) -> Router {
     let agents = v1::agents_server::AgentsServer::new(AgentsService(core.clone()))
         .max_decoding_message_size(AGENT_MESSAGE_BYTES_MAX)
         .max_encoding_message_size(AGENT_MESSAGE_BYTES_MAX);
+    let relays = v1::relays_server::RelaysServer::new(RelaysService(core.clone()));
     // Many sessions come on one connection where a replica passes them on.
     builder()
         .initial_stream_window_size(sessions::STREAM_WINDOW_BYTES)
         .initial_connection_window_size(sessions::CONNECTION_WINDOW_BYTES)
         .add_service(agents)
+        .add_service(relays)
 }

@@ -7,6 +7,7 @@ mod batches;
 mod cluster;
 mod jobs;
 mod nodes;
+mod relays;
 mod replicas;
 mod runs;
 
@@ -27,6 +28,7 @@ pub(crate) use cluster::ClusterService;
 pub(crate) use health::Health;
 pub(crate) use jobs::JobsService;
 pub(crate) use logs::LogStreams;
+pub(crate) use relays::{RELAYS_MAX, RelaysService};
 pub(crate) use runs::RunsService;
 
 use quorate_proto::status::ApiError;

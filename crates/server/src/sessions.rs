@@ -1,19 +1,26 @@
 //! Sessions of agents: which node is connected to this leader, and how to say something to it.
 //!
-//! `serve` is one session on the leader, `speaker` what it says to the agent, `desired` what the agent
+//! `door` is how they come in, `serve` is one session on the leader, `speaker` what it says to the agent, `desired` what the agent
 //! should run, `reports` the way of what the agent saw into the log, `limits` how much it may say,
-//! `relay` the session as a follower passes it on, `upstream` the connections that such sessions share.
+//! `relay` the session as a follower passes it on, `upstream` the connections that such sessions share,
+//! `gathering` their renewals on the follower, and `relayed` these on the leader.
 
 mod desired;
+mod door;
 mod limits;
 mod reports;
 mod serve;
 mod speaker;
 
+mod gathering;
 mod relay;
+mod relayed;
 mod upstream;
 
+pub(crate) use door::{Door, Incoming};
+pub(crate) use gathering::{Gathering, pass_renewals_on};
 pub(crate) use relay::{is_relayed, relay};
+pub(crate) use relayed::take_renewals_in;
 pub(crate) use serve::{Origin, serve};
 pub(crate) use upstream::{CONNECTION_WINDOW_BYTES, STREAM_WINDOW_BYTES, Upstreams};
 
@@ -27,7 +34,7 @@ use quorate_state::{Epoch, NodeName, Revision};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::core::Core;
-
+use crate::liveness::SessionId;
 use crate::usages::Usages;
 
 /// Sessions served at once; as many nodes as one leader is meant for, and some.
@@ -68,12 +75,13 @@ pub(crate) struct Sessions {
 
 #[derive(Default)]
 struct Open {
-    next: u64,
     by_node: BTreeMap<NodeName, Registered>,
+    /// The nodes of these sessions.
+    nodes: BTreeMap<SessionId, NodeName>,
 }
 
 struct Registered {
-    id: u64,
+    id: SessionId,
     orders: mpsc::Sender<Order>,
     news: Arc<Notify>,
 }
@@ -82,7 +90,7 @@ struct Registered {
 pub(crate) struct Place<'a> {
     sessions: &'a Sessions,
     node: NodeName,
-    id: u64,
+    id: SessionId,
     /// Comes back to this session, for whoever answers it later.
     pub(crate) sender: mpsc::Sender<Order>,
     pub(crate) orders: mpsc::Receiver<Order>,
@@ -92,7 +100,7 @@ pub(crate) struct Place<'a> {
 
 impl Sessions {
     /// Takes the node's place; a session that held it is told that it was replaced.
-    pub(crate) fn enter(&self, node: &NodeName) -> Result<Place<'_>, ApiError> {
+    pub(crate) fn enter(&self, node: &NodeName, id: SessionId) -> Result<Place<'_>, ApiError> {
         let (sender, orders) = mpsc::channel(ORDERS_WAITING_MAX);
         let mut open = self.lock();
         if open.by_node.len() >= SESSIONS_MAX && !open.by_node.contains_key(node) {
@@ -102,14 +110,14 @@ impl Sessions {
                 advice: "this leader serves no more agents".into(),
             });
         }
-        open.next += 1;
-        let id = open.next;
         let news = Arc::new(Notify::new());
         let registered = Registered { id, orders: sender.clone(), news: news.clone() };
         if let Some(old) = open.by_node.insert(node.clone(), registered) {
+            open.nodes.remove(&old.id);
             // A full queue is closed with the last sender, which ends that session too.
             let _ = old.orders.try_send(Order::Replaced);
         }
+        open.nodes.insert(id, node.clone());
         Ok(Place { sessions: self, node: node.clone(), id, sender, orders, news })
     }
 
@@ -123,6 +131,16 @@ impl Sessions {
             }
             None => open.by_node.values().for_each(|session| session.news.notify_one()),
         }
+    }
+
+    /// Whose sessions these are, and the ways to them; `None` for those that are not open here.
+    fn find(&self, ids: impl Iterator<Item = SessionId>) -> Vec<Option<(NodeName, mpsc::Sender<Order>)>> {
+        let open = self.lock();
+        let found = |id| {
+            let node = open.nodes.get(&id)?;
+            Some((node.clone(), open.by_node.get(node)?.orders.clone()))
+        };
+        ids.map(found).collect()
     }
 
     /// How many are open.
@@ -191,6 +209,7 @@ impl Drop for Place<'_> {
         let mut open = self.sessions.lock();
         if open.by_node.get(&self.node).is_some_and(|session| session.id == self.id) {
             open.by_node.remove(&self.node);
+            open.nodes.remove(&self.id);
             self.sessions.usages.left(&self.node);
         }
     }
@@ -206,6 +225,10 @@ mod tests {
         NodeName::new(name).unwrap()
     }
 
+    fn id(number: u64) -> SessionId {
+        SessionId { term: 1, number }
+    }
+
     fn is_woken(place: &Place<'_>) -> bool {
         place.news.notified().now_or_never().is_some()
     }
@@ -213,7 +236,8 @@ mod tests {
     #[test]
     fn only_sessions_of_touched_nodes_are_woken_and_all_when_nobody_knows() {
         let sessions = Sessions::default();
-        let (one, other) = (sessions.enter(&node("one")).unwrap(), sessions.enter(&node("other")).unwrap());
+        let one = sessions.enter(&node("one"), id(1)).unwrap();
+        let other = sessions.enter(&node("other"), id(2)).unwrap();
         sessions.wake(Some(&[node("one"), node("gone")].into()));
         assert_eq!((is_woken(&one), is_woken(&other)), (true, false));
         assert!(!is_woken(&one), "once is enough");
@@ -224,10 +248,28 @@ mod tests {
     #[test]
     fn the_session_that_took_over_is_woken_and_not_the_one_before() {
         let sessions = Sessions::default();
-        let before = sessions.enter(&node("one")).unwrap();
-        let after = sessions.enter(&node("one")).unwrap();
+        let before = sessions.enter(&node("one"), id(1)).unwrap();
+        let after = sessions.enter(&node("one"), id(2)).unwrap();
         drop(before);
         sessions.wake(Some(&[node("one")].into()));
         assert!(is_woken(&after));
+    }
+
+    #[test]
+    fn a_session_is_found_by_its_name_until_it_ends_or_is_taken_over() {
+        let sessions = Sessions::default();
+        let found = |ids: &[SessionId]| -> Vec<Option<String>> {
+            let found = sessions.find(ids.iter().copied()).into_iter();
+            found.map(|one| one.map(|(node, _)| node.to_string())).collect()
+        };
+        let before = sessions.enter(&node("one"), id(1)).unwrap();
+        let other = sessions.enter(&node("other"), id(2)).unwrap();
+        let of_another_term = SessionId { term: 2, number: 1 };
+        assert_eq!(found(&[id(2), id(1), of_another_term]), [Some("other".into()), Some("one".into()), None]);
+        let after = sessions.enter(&node("one"), id(3)).unwrap();
+        drop((before, other));
+        assert_eq!(found(&[id(1), id(2), id(3)]), [None, None, Some("one".into())]);
+        drop(after);
+        assert_eq!(found(&[id(3)]), [None]);
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Telemetry {
     step_found: IntGaugeVec,
     renewals: IntCounterVec,
     renewal_seconds: Histogram,
+    renewals_passed_on: IntCounter,
+    renewal_messages: IntCounter,
     ready_tasks: IntGauge,
     runs_unfinished: IntGauge,
     nodes: IntGaugeVec,
@@ -76,6 +78,10 @@ impl Telemetry {
             )?,
             renewals: made.counters("quorate_lease_renewals_total", "Renewals of leases.", &["outcome"])?,
             renewal_seconds: made.histogram("quorate_lease_renewal_seconds", "Arrival to confirmation.")?,
+            renewals_passed_on: made
+                .counter("quorate_lease_renewals_passed_on_total", "Renewals brought to the leader together.")?,
+            renewal_messages: made
+                .counter("quorate_lease_renewal_messages_total", "Messages in which they were brought.")?,
             ready_tasks: made.gauge("quorate_ready_tasks", "Tasks in the queue.")?,
             runs_unfinished: made.gauge("quorate_runs_unfinished", "Runs that have not ended.")?,
             nodes: made.gauges("quorate_nodes", "Nodes by the status of their lease.", &["status"])?,
@@ -129,6 +135,11 @@ impl Telemetry {
         let outcome = if renewed { "renewed" } else { "refused" };
         self.renewals.with_label_values(&[outcome]).inc();
         self.renewal_seconds.observe(waited.as_secs_f64());
+    }
+
+    pub(crate) fn passed_on(&self, renewals: usize) {
+        self.renewals_passed_on.inc_by(renewals as u64);
+        self.renewal_messages.inc();
     }
 
     pub(crate) fn cut_off(&self) {

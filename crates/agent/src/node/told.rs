@@ -172,7 +172,7 @@ impl Node {
                 tracing::error!(why = closed.why, "the control plane refuses this node: trying on");
                 Ok(())
             }
-            Cure::Retry => {
+            Cure::Retry | Cure::Later => {
                 tracing::info!(why = closed.why, next = self.session.address(), "no session");
                 Ok(())
             }

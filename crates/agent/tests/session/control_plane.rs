@@ -93,6 +93,7 @@ impl Conversation {
             lease_agent_ms,
             kill_ms: 1_000,
             usage_every_ms: self.usage_every_ms,
+            relayed_as: None,
         };
         self.say(ToAgent::Welcome(welcome)).await;
     }

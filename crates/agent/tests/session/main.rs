@@ -424,6 +424,7 @@ async fn a_data_directory_serves_one_agent_and_one_cluster() {
         lease_agent_ms: 1,
         kill_ms: 1,
         usage_every_ms: 0,
+        relayed_as: None,
     };
     session.say(ToAgent::Welcome(welcome)).await;
     let error = agent.end().await.unwrap_err();

@@ -307,8 +307,13 @@ mod tests {
 
     fn body() -> Body {
         let mut body = Body::new(Who { node: "n".into(), uuid: "u".into(), journal: "j".into() });
-        let welcome =
-            v1::Welcome { cluster_id: "c".into(), epoch: 7, lease_agent_ms: 9_000, kill_ms: 3_000, usage_every_ms: 0 };
+        let welcome = v1::Welcome {
+            cluster_id: "c".into(),
+            epoch: 7,
+            lease_agent_ms: 9_000,
+            kill_ms: 3_000,
+            ..Default::default()
+        };
         assert_eq!(body.on_welcome(welcome, at(1_000)), Duration::from_secs(3));
         body
     }

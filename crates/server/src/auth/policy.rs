@@ -32,6 +32,8 @@ pub(crate) enum Action<'a> {
     CreateNamespace(&'a Namespace),
     /// Speak for a node.
     ServeAsAgent,
+    /// Pass on what agents say in sessions with another replica.
+    RelayRenewals,
 }
 
 /// Refuses what the principal may not do.
@@ -49,6 +51,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::ServeAsAgent => ("serve as agent", None),
+        Action::RelayRenewals => ("relay renewals", None),
     };
     let allowed = allowed(action);
     if let Caller::Certified(peer) = caller(principal)?
@@ -100,6 +103,7 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::Backup
         | Action::CreateNamespace(_) => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
+        Action::RelayRenewals => &[Role::Replica],
     }
 }
 
@@ -146,6 +150,7 @@ mod tests {
             (Action::AdmitNodes, "operator"),
             (Action::CreateNamespace(&namespace), "operator"),
             (Action::ServeAsAgent, "replica node"),
+            (Action::RelayRenewals, "replica"),
         ];
         for (action, expected) in table {
             let may = |role: &Role| authorize(&principal(&format!("{role}:x")), action).is_ok();

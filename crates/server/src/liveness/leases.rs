@@ -20,9 +20,13 @@ pub(super) struct Leases {
     sessions: u64,
 }
 
-/// Names a session of an agent for as long as this process runs.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SessionId(u64);
+/// Names a session of an agent for ever: nobody leads twice in one term, and no process counts the same twice.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct SessionId {
+    /// Of the leader that it is with.
+    pub(crate) term: u64,
+    pub(crate) number: u64,
+}
 
 #[derive(Debug)]
 struct Tenure {
@@ -115,7 +119,8 @@ impl Leases {
     /// to say of its attempts comes after.
     pub(super) fn granted(&mut self, node: &NodeName, epoch: Epoch, now: BootInstant) -> SessionId {
         self.sessions += 1;
-        let session = SessionId(self.sessions);
+        let term = self.tenure.as_ref().map_or(0, |tenure| tenure.term);
+        let session = SessionId { term, number: self.sessions };
         let heard = self.seen(node, epoch, now);
         if heard.epoch == epoch {
             heard.confirmed = true;
@@ -265,7 +270,7 @@ mod tests {
 
     const LEASE_MS: u64 = 15_000;
     /// A session that began in another term, or never.
-    const STRAY: SessionId = SessionId(0);
+    const STRAY: SessionId = SessionId { term: 0, number: 0 };
 
     fn at(ms: u64) -> BootInstant {
         BootInstant::from_millis(100_000 + ms)

@@ -37,6 +37,7 @@ async fn open(
 ) -> Result<ReceiverStream<Result<v1::ServerMessage, Status>>, ApiError> {
     let principal = principal(&request)?;
     authorize(&principal, Action::ServeAsAgent)?;
+    let incoming = core.door.come()?;
     let relayed = is_relayed(request.metadata());
     let inbound = request.into_inner();
     let (out, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
@@ -44,13 +45,14 @@ async fn open(
         Standing::Leads(term) => {
             // Before any set is sent or lease renewed, and only once the leader's own entry is applied.
             core.liveness.begin(term);
-            tokio::spawn(serve(core.clone(), Origin { principal, relayed }, term, inbound, out));
+            tokio::spawn(serve(core.clone(), Origin { principal, relayed, incoming }, term, inbound, out));
         }
         Standing::Follows(_) if relayed => {
             return Err(ApiError::Unavailable("another replica took this one for the leader: connect again".into()));
         }
         Standing::Follows(leader) => {
-            tokio::spawn(relay(core.clone(), principal, leader, inbound, out));
+            let from = Origin { principal, relayed, incoming };
+            tokio::spawn(relay(core.clone(), from, leader, inbound, out));
         }
     }
     Ok(ReceiverStream::new(messages))

@@ -1,4 +1,4 @@
-//! How much an agent may say: a registration and its reports are measured before they are taken in.
+//! How much an agent, or a replica that passes sessions on, may say: it is measured before it is taken in.
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
@@ -14,6 +14,8 @@ const TEXT_BYTES_MAX: usize = 256;
 const REPORTS_PER_MESSAGE_MAX: usize = 4_096;
 /// Reports of what attempts use in one message.
 const USAGES_PER_MESSAGE_MAX: usize = 1_024;
+/// Renewals in one message of a replica that passes sessions on.
+pub(super) const RENEWALS_PER_MESSAGE_MAX: usize = 4_096;
 /// Bytes of the words in a report; more are cut off.
 const REPORT_WORDS_BYTES_MAX: usize = 1_024;
 
@@ -54,6 +56,12 @@ pub(super) fn bound_reports(reports: &mut v1::Reports) -> Result<(), ApiError> {
 pub(super) fn check_usages(usages: &v1::UsageReports) -> Result<(), ApiError> {
     let count = usages.reports.len();
     none(too_many("reports", count, "USAGES_PER_MESSAGE_MAX", USAGES_PER_MESSAGE_MAX).into_iter().collect())
+}
+
+/// Refuses a message of too many renewals.
+pub(super) fn check_renewals(message: &v1::RelayedRenewals) -> Result<(), ApiError> {
+    let count = message.renewals.len();
+    none(too_many("renewals", count, "RENEWALS_PER_MESSAGE_MAX", RENEWALS_PER_MESSAGE_MAX).into_iter().collect())
 }
 
 fn too_many(field: &str, count: usize, limit: &str, max: usize) -> Option<Violation> {
@@ -138,5 +146,15 @@ mod tests {
         usages.reports.push(v1::UsageReport::default());
         let Err(ApiError::Invalid(found)) = check_usages(&usages) else { panic!("one too many") };
         assert!(found[0].message.contains("USAGES_PER_MESSAGE_MAX"), "{found:?}");
+    }
+
+    #[test]
+    fn renewals_are_taken_together_up_to_their_limit() {
+        let mut message =
+            v1::RelayedRenewals { renewals: vec![v1::RelayedRenewal::default(); RENEWALS_PER_MESSAGE_MAX] };
+        check_renewals(&message).unwrap();
+        message.renewals.push(v1::RelayedRenewal::default());
+        let Err(ApiError::Invalid(found)) = check_renewals(&message) else { panic!("one too many") };
+        assert!(found[0].message.contains("RENEWALS_PER_MESSAGE_MAX"), "{found:?}");
     }
 }

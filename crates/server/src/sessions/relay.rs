@@ -1,15 +1,15 @@
 //! A session as a follower passes it on to the leader, both ways, without a word of its own: only
-//! the leader may answer a renewal.
+//! the leader may answer a renewal. Where the leader takes them together, renewals go with those of other sessions
+//! (`gathering`).
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_proto::v1::agents_client::AgentsClient;
 use quorate_raft::{Hint, Role};
-use quorate_state::Principal;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt as _};
 use tonic::metadata::MetadataMap;
@@ -17,13 +17,15 @@ use tonic::transport::Channel;
 use tonic::{Request, Status};
 
 use super::MESSAGES_WAITING_MAX;
+use super::gathering::Gatherer;
+use super::serve::Origin;
 use super::speaker::Outbound;
 use crate::auth::speaks_for;
 use crate::core::Core;
 use crate::replica::AGENT_MESSAGE_BYTES_MAX;
 
 /// The leader accepts a connection, and the session on it, within this.
-const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
+pub(super) const CONNECT_DEADLINE: Duration = Duration::from_secs(3);
 /// Both ends of a relayed session take a message within this.
 const SEND_DEADLINE: Duration = Duration::from_secs(10);
 /// Marks a session that a replica passes on, so that two replicas that take each other for the
@@ -36,11 +38,11 @@ pub(crate) fn is_relayed(metadata: &MetadataMap) -> bool {
 }
 
 /// Passes a session on until either side ends it or `leader` does not lead any more.
-pub(crate) async fn relay<S>(core: Arc<Core>, principal: Principal, leader: Hint, inbound: S, out: Outbound)
+pub(crate) async fn relay<S>(core: Arc<Core>, from: Origin, leader: Hint, inbound: S, out: Outbound)
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
-    let piping = Box::pin(pipe(&core, &principal, &leader, inbound, &out));
+    let piping = Box::pin(pipe(&core, from, &leader, inbound, &out));
     let status = tokio::select! {
         biased;
         () = superseded(&core, leader.id) => to_status(&ApiError::Unavailable("the leader has changed: connect again".into())),
@@ -50,7 +52,7 @@ where
 }
 
 /// Ends when this replica stops or learns that another one leads.
-async fn superseded(core: &Core, leader: u64) {
+pub(super) async fn superseded(core: &Core, leader: u64) {
     let mut role = core.replica.role();
     let follows = |role: &Role| matches!(role, Role::Follower { leader: Some(hint) } if hint.id == leader);
     tokio::select! {
@@ -60,10 +62,12 @@ async fn superseded(core: &Core, leader: u64) {
     }
 }
 
-async fn pipe<S>(core: &Core, principal: &Principal, leader: &Hint, mut inbound: S, out: &Outbound) -> Status
+async fn pipe<S>(core: &Core, from: Origin, leader: &Hint, mut inbound: S, out: &Outbound) -> Status
 where
     S: Stream<Item = Result<v1::AgentMessage, Status>> + Send + Unpin,
 {
+    let Origin { principal, incoming, .. } = from;
+    let mut incoming = Some(incoming);
     let (upstream, messages) = mpsc::channel(MESSAGES_WAITING_MAX);
     let seat = match core.upstreams.take(&leader.agent, &core.seams.network) {
         Ok(seat) => seat,
@@ -73,10 +77,7 @@ where
     let mut answers = match tokio::time::timeout(CONNECT_DEADLINE, opening).await {
         Ok(Ok(answers)) => answers,
         Ok(Err(status)) => {
-            // A refusal has no source, and says nothing against the connection that it came on.
-            if std::error::Error::source(&status).is_some() {
-                seat.suspect();
-            }
+            seat.suspect_for(&status);
             return status;
         }
         Err(_) => {
@@ -84,11 +85,17 @@ where
             return unavailable(format!("replica {}, which leads, does not answer", leader.id));
         }
     };
+    let gatherer: OnceLock<Gatherer<'_>> = OnceLock::new();
     let up = async {
         while let Some(Ok(message)) = inbound.next().await {
+            if let Some(v1::agent_message::Message::Renew(renew)) = message.message
+                && gatherer.get().is_some_and(|gatherer| gatherer.takes(renew))
+            {
+                continue;
+            }
             // The leader sees this replica's certificate, and takes its word for whose session it is.
             if let Some(v1::agent_message::Message::Hello(hello)) = &message.message
-                && let Err(error) = speaks_for(principal, &hello.node, false)
+                && let Err(error) = speaks_for(&principal, &hello.node, false)
             {
                 return to_status(&error);
             }
@@ -99,16 +106,35 @@ where
         unavailable("the session was ended".into())
     };
     let down = async {
+        let mut confirmed = None;
+        let mut last = v1::ServerMessage::default();
         loop {
-            match answers.next().await {
-                Some(Ok(message)) => match tokio::time::timeout(SEND_DEADLINE, out.send(Ok(message))).await {
-                    Ok(Ok(())) => {}
-                    Ok(Err(_)) => return unavailable("the agent is gone".into()),
-                    Err(_) => return unavailable("the agent takes no messages".into()),
+            let message = tokio::select! {
+                biased;
+                said = answers.next() => match said {
+                    Some(Ok(message)) => message,
+                    // What the leader says to the agent, refusals included, is passed on as it is.
+                    Some(Err(status)) => return status,
+                    None => return unavailable("the leader ended the session: connect again".into()),
                 },
-                // What the leader says to the agent, refusals included, is passed on as it is.
-                Some(Err(status)) => return status,
-                None => return unavailable("the leader ended the session: connect again".into()),
+                renewed = newest(&mut confirmed) => {
+                    let message = Some(v1::server_message::Message::Renewed(renewed));
+                    // Said where the leader's last word stands, so that nothing on this stream goes back.
+                    v1::ServerMessage { message, ..last.clone() }
+                }
+            };
+            if let Some(v1::server_message::Message::Welcome(welcome)) = &message.message {
+                drop(incoming.take());
+                if let Some(name) = welcome.relayed_as {
+                    let (entered, receiver) = core.gathering.enter(name);
+                    confirmed = gatherer.set(entered).is_ok().then_some(receiver);
+                }
+            }
+            last = v1::ServerMessage { message: None, ..message };
+            match tokio::time::timeout(SEND_DEADLINE, out.send(Ok(message))).await {
+                Ok(Ok(())) => {}
+                Ok(Err(_)) => return unavailable("the agent is gone".into()),
+                Err(_) => return unavailable("the agent takes no messages".into()),
             }
         }
     };
@@ -118,6 +144,19 @@ where
         status = down => status,
         status = up => status,
     }
+}
+
+/// The newest renewal that the leader has confirmed, once there is another; never for a session that is not gathered.
+async fn newest(confirmed: &mut Option<watch::Receiver<Option<v1::Renewed>>>) -> v1::Renewed {
+    if let Some(receiver) = confirmed {
+        // An error would mean that the session was left, while it is here.
+        while receiver.changed().await.is_ok() {
+            if let Some(renewed) = *receiver.borrow_and_update() {
+                return renewed;
+            }
+        }
+    }
+    std::future::pending().await
 }
 
 async fn open(

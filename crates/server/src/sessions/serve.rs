@@ -25,10 +25,10 @@ use tracing::Instrument as _;
 use super::limits::{bound_reports, check_hello, check_usages};
 use super::reports::{BATCHES_WAITING_MAX, propose_reports};
 use super::speaker::{Outbound, SEND_DEADLINE, Speaker};
-use super::{Order, Place};
+use super::{Incoming, Order, Place};
 use crate::auth::speaks_for;
 use crate::core::Core;
-use crate::liveness::{Renewal, SessionId};
+use crate::liveness::{Renewal, SessionId, Waiting};
 use crate::usages;
 
 /// The first message comes within this.
@@ -50,6 +50,8 @@ pub(crate) struct Origin {
     pub(crate) principal: Principal,
     /// It says that it passes an agent's session on.
     pub(crate) relayed: bool,
+    /// Until the agent is welcomed.
+    pub(crate) incoming: Incoming,
 }
 
 /// Serves a session until either side, or leadership in `term`, ends. The end is said on `out`.
@@ -82,9 +84,9 @@ where
     let principal = speaks_for(&from.principal, &hello.node, from.relayed)?;
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
-    let admitted = register(core, &principal, hello, arrived).await?;
+    let admitted = register(core, &principal, hello, arrived, out).await?;
     let Admitted { node, epoch, session, lease } = &admitted;
-    let place = core.sessions.enter(node)?;
+    let place = core.sessions.enter(node, *session)?;
     let span = tracing::info_span!("session", %node, %epoch);
     tracing::info!(parent: &span, "connected");
 
@@ -92,7 +94,9 @@ where
     let (acks, acked) = mpsc::channel(BATCHES_WAITING_MAX);
     let reporting = propose_reports(core, &principal, &admitted, waiting, acks);
     let speaker = Speaker::new(node, *epoch, out);
-    speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count())).await?;
+    let relayed_as = from.relayed.then_some(v1::SessionName { term: session.term, number: session.number });
+    speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count()), relayed_as).await?;
+    drop(from.incoming);
     let id = *session;
     let mut session = Session { core, node, id, speaker, reads: BTreeMap::new(), next_read: 0 };
     let end = tokio::select! {
@@ -110,6 +114,7 @@ async fn register(
     principal: &Principal,
     mut hello: v1::Hello,
     arrived: BootInstant,
+    out: &Outbound,
 ) -> Result<Admitted, ApiError> {
     check_hello(&hello)?;
     let secret = std::mem::take(&mut hello.join_token);
@@ -129,6 +134,7 @@ async fn register(
         return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease });
     }
     let node = registration.node.clone();
+    let _turn = core.door.turn(out.closed()).await?;
     let command = arrival(&view, registration, &secret);
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
@@ -260,11 +266,11 @@ impl Session<'_> {
                     node: self.node.clone(),
                     epoch: Epoch(renew.epoch),
                     session: self.id,
-                    sent_at_ms: renew.sent_at_ms,
                     arrived: self.core.seams.clock.boot(),
-                    answer: back.clone(),
+                    orders: back.clone(),
                 };
-                if self.core.renewals.try_send(renewal).is_err() {
+                let alone = Waiting::Alone { renewal, sent_at_ms: renew.sent_at_ms };
+                if self.core.renewals.try_send(alone).is_err() {
                     tracing::warn!(node = %self.node, "too many renewals wait: one was dropped");
                 }
                 Ok(())

@@ -31,13 +31,20 @@ impl<'a> Speaker<'a> {
         Self { node, epoch, out, desired: Desired::new(PART_BYTES_MAX) }
     }
 
-    pub(super) async fn welcome(&self, view: &State, lease: LeaseTerms, usage_every: Duration) -> Result<(), ApiError> {
+    pub(super) async fn welcome(
+        &self,
+        view: &State,
+        lease: LeaseTerms,
+        usage_every: Duration,
+        relayed_as: Option<v1::SessionName>,
+    ) -> Result<(), ApiError> {
         let welcome = v1::Welcome {
             cluster_id: view.meta().cluster.to_string(),
             epoch: self.epoch.0,
             lease_agent_ms: lease.agent_ms,
             kill_ms: lease.kill_ms,
             usage_every_ms: u64::try_from(usage_every.as_millis()).unwrap_or(u64::MAX),
+            relayed_as,
         };
         self.send(view, Message::Welcome(welcome)).await
     }

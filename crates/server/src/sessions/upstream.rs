@@ -90,6 +90,14 @@ impl Upstreams {
 }
 
 impl Seat<'_> {
+    /// The same if `status` is the connection's fault. A refusal has no source, and says nothing against the connection
+    /// that it came on.
+    pub(super) fn suspect_for(&self, status: &Status) {
+        if std::error::Error::source(status).is_some() {
+            self.suspect();
+        }
+    }
+
     /// The session could not be opened here: the next one tries a connection of its own.
     pub(super) fn suspect(&self) {
         let mut open = self.upstreams.lock();

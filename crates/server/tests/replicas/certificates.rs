@@ -93,6 +93,41 @@ async fn a_node_speaks_for_itself_through_any_replica() {
 }
 
 #[tokio::test]
+async fn a_replica_brings_renewals_to_the_leader_with_its_own_certificate_and_a_node_may_not() {
+    let certificates = Certificates::new();
+    let cluster = certificates.cluster(3).await;
+    let (leader, follower) = (cluster.leader().await, cluster.follower().await);
+    let network = certificates.network(Role::Node, "n1");
+    let address = cluster.replicas[follower].bound.agent.clone();
+    let mut link = AgentLink::open(&[address], 0, hello("n1", 1), &network).await.unwrap();
+    let mut epoch = 0;
+    let mut renewed = 0;
+    while renewed < 4 {
+        let message = tokio::time::timeout(PATIENCE, link.receiver.message()).await.expect("an answer in time");
+        match message.unwrap().expect("the session goes on").message {
+            Some(Down::Welcome(welcome)) => epoch = welcome.epoch,
+            Some(Down::Renewed(answer)) => renewed = answer.sent_at_ms,
+            _ => continue,
+        }
+        let renew = v1::agent_message::Message::Renew(v1::Renew { epoch, sent_at_ms: renewed + 1 });
+        link.sender.send(v1::AgentMessage { message: Some(renew) }).await.unwrap();
+    }
+    let metrics = crate::startup::get(cluster.replicas[follower].bound.ops.as_ref().unwrap(), "/metrics").await;
+    assert!(crate::startup::value(&metrics, "quorate_lease_renewals_passed_on_total") >= 2.0, "{metrics}");
+
+    let target = cluster.replicas[leader].bound.agent.clone();
+    let connector = tower::service_fn(move |_: tonic::transport::Uri| {
+        let (network, target) = (network.clone(), target.clone());
+        async move { network.connect(&target).await.map(hyper_util::rt::TokioIo::new) }
+    });
+    let endpoint = tonic::transport::Endpoint::from_static("http://leader");
+    let mut relays = v1::relays_client::RelaysClient::new(endpoint.connect_with_connector_lazy(connector));
+    let refused = relays.renewals(tokio_stream::empty()).await.unwrap_err();
+    let ApiError::Denied(why) = session_error(&refused) else { panic!("{refused:?}") };
+    assert!(why.contains("node:n1 may not relay renewals"), "{why}");
+}
+
+#[tokio::test]
 async fn roles_decide_what_a_client_may_do_and_the_log_knows_who_did_it() {
     let certificates = Certificates::new();
     let cluster = certificates.cluster(1).await;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_client::{Client, ClientConfig};
 use quorate_proto::v1;
 use quorate_seams::{Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
-use quorate_server::{Bound, Config, Error, Formation, Listeners, Seams, Tuning};
+use quorate_server::{Advertise, Bound, Config, Error, Formation, Listeners, Seams, Tuning};
 use quorate_state::{FeatureSet, LeaseTerms, RegionName, Settings};
 use quorate_tls::Tls;
 
@@ -51,12 +51,33 @@ impl Cluster {
 
     /// A replica for each certificate, and clients that come in by `network`.
     pub(crate) async fn start_each(tls: Vec<Option<Arc<Tls>>>, settings: &Settings, network: Arc<dyn Network>) -> Self {
-        let count = tls.len();
+        let tls = tls.into_iter().map(|tls| move |config| Config { tls, ..config });
+        Self::start_as(tls.collect(), settings, network).await
+    }
+
+    /// Replicas whose listeners for agents are reached at these addresses, by other replicas.
+    pub(crate) async fn start_behind(agent: Vec<String>) -> Self {
+        let behind = |address| {
+            move |config| {
+                let advertise = Advertise { agent: Some(address), ..Advertise::default() };
+                Config { advertise, ..config }
+            }
+        };
+        Self::start_as(agent.into_iter().map(behind).collect(), &Settings::default(), network()).await
+    }
+
+    /// One replica for each of these ways to configure it.
+    async fn start_as(
+        each: Vec<impl FnOnce(Config) -> Config>,
+        settings: &Settings,
+        network: Arc<dyn Network>,
+    ) -> Self {
+        let count = each.len();
         let mut cluster = Self { replicas: vec![], network };
-        for tls in tls {
+        for configured in each {
             let peers = cluster.replicas.iter().map(|replica| replica.bound.raft.clone()).take(1).collect();
             let formation = if cluster.replicas.is_empty() { Formation::Init } else { Formation::Join { peers } };
-            cluster.replicas.push(start(Config { tls, ..config(formation, settings) }, seams()).await);
+            cluster.replicas.push(start(configured(config(formation, settings)), seams()).await);
         }
         let client = cluster.client();
         eventually("all replicas vote", || async {

@@ -12,6 +12,7 @@ mod certificates;
 mod consensus;
 mod features;
 mod logs;
+mod older;
 mod reads;
 mod requests;
 mod sessions;

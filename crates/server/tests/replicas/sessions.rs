@@ -1,5 +1,7 @@
 //! What agents and the control plane say to each other.
 
+use std::time::Duration;
+
 use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as Up;
 use quorate_proto::v1::server_message::Message as Down;
@@ -9,6 +11,7 @@ use quorate_state::Settings;
 use crate::agent::{Agent, ended, hello, report};
 use crate::cluster::{Cluster, SHORT_LEASE, eventually};
 use crate::jobs::{chain, run, submit};
+use crate::startup::{get, value};
 
 #[tokio::test]
 async fn a_session_through_a_follower_runs_a_job_to_its_end() {
@@ -50,6 +53,82 @@ async fn a_renewal_comes_back_with_the_agents_own_time() {
         }
     };
     assert!(matches!(status::from_status(&end), ApiError::Stale(_)), "{end:?}");
+}
+
+/// Asks for the lease and waits until that is confirmed.
+pub(crate) async fn renew(agent: &mut Agent, sent_at_ms: u64) {
+    let epoch = agent.epoch;
+    agent.say(Up::Renew(v1::Renew { epoch, sent_at_ms })).await;
+    let renewed = agent
+        .find(|message| match &message.message {
+            Some(Down::Renewed(renewed)) => Some(*renewed),
+            _ => None,
+        })
+        .await;
+    assert_eq!(renewed, v1::Renewed { epoch, sent_at_ms });
+}
+
+/// How a session ends.
+async fn end(agent: &mut Agent) -> tonic::Status {
+    loop {
+        if let Err(status) = agent.next().await {
+            return status;
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_follower_brings_the_renewals_of_its_sessions_to_the_leader_together() {
+    let cluster = Cluster::start(3).await;
+    let follower = &cluster.replicas[cluster.follower().await].bound;
+    let mut agents = Vec::new();
+    for identity in 1..=5 {
+        agents.push(Agent::connect(&follower.agent, hello(&format!("n{identity}"), identity)).await.unwrap());
+    }
+    for sent_at_ms in 1..=4 {
+        for agent in &mut agents {
+            renew(agent, sent_at_ms).await;
+        }
+    }
+    // Of each session the first two go with what its agent reports.
+    let metrics = get(follower.ops.as_ref().unwrap(), "/metrics").await;
+    assert_eq!(value(&metrics, "quorate_lease_renewals_passed_on_total"), 10.0, "{metrics}");
+
+    let agent = &mut agents[0];
+    let epoch = agent.epoch + 1_000;
+    agent.say(Up::Renew(v1::Renew { epoch, sent_at_ms: 5 })).await;
+    let end = end(agent).await;
+    assert!(matches!(status::from_status(&end), ApiError::Stale(_)), "the leader says why: {end:?}");
+    renew(&mut agents[1], 5).await;
+}
+
+#[tokio::test]
+async fn renewals_through_a_follower_stop_being_confirmed_when_the_leader_has_lost_its_quorum() {
+    let mut cluster = Cluster::start(2).await;
+    let learner = cluster.add_learner().await;
+    let leader = cluster.leader().await;
+    let address = cluster.replicas[learner].bound.agent.clone();
+    let mut agent =
+        eventually("the learner knows who leads", || async { Agent::connect(&address, hello("n1", 1)).await.ok() })
+            .await;
+    for sent_at_ms in 1..=4 {
+        renew(&mut agent, sent_at_ms).await;
+    }
+    cluster.kill(1 - leader);
+    tokio::time::sleep(Duration::from_millis(200)).await;
+    let epoch = agent.epoch;
+    agent.say(Up::Renew(v1::Renew { epoch, sent_at_ms: 5 })).await;
+    let answered = tokio::time::timeout(Duration::from_secs(4), async {
+        loop {
+            match agent.next().await {
+                Ok(v1::ServerMessage { message: Some(Down::Renewed(renewed)), .. }) => return renewed,
+                Ok(_) => {}
+                // A session that ends is no answer either.
+                Err(_) => std::future::pending().await,
+            }
+        }
+    });
+    assert!(answered.await.is_err(), "neither the leader nor who passes it on may confirm it");
 }
 
 #[tokio::test]

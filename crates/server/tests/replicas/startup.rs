@@ -57,7 +57,7 @@ async fn operators_see_health_readiness_and_metrics() {
 }
 
 /// The number of a line of `/metrics`.
-fn value(metrics: &str, line: &str) -> f64 {
+pub(crate) fn value(metrics: &str, line: &str) -> f64 {
     let found = metrics.lines().find_map(|found| found.strip_prefix(line)?.strip_prefix(' '));
     found.unwrap_or_else(|| panic!("{line} is not in:\n{metrics}")).parse().unwrap()
 }

@@ -7,4 +7,5 @@ mod drain;
 mod features;
 mod leases;
 mod refusals;
+mod returns;
 mod work;

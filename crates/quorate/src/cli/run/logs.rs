@@ -44,6 +44,10 @@ pub(super) struct ReadLogs {
     /// as far as the node knows: some of what is older may come too
     #[arg(long, value_name = "TIME", value_parser = since)]
     since: Option<Since>,
+    /// Begin at this byte of the stream, counted from 0, of the first attempt that is read; needs --stream stdout or
+    /// --stream stderr
+    #[arg(long, value_name = "BYTES", requires = "task", conflicts_with_all = ["tail", "since"])]
+    offset: Option<u64>,
     /// Which output: its standard output goes to standard output, its standard error to standard error
     #[arg(long, value_enum, default_value_t = Stream::Both)]
     stream: Stream,
@@ -75,6 +79,10 @@ fn since(text: &str) -> Result<Since, String> {
 
 impl ReadLogs {
     pub(super) async fn execute(self, context: &Context) -> Result<Code, Error> {
+        if self.offset.is_some() && self.stream == Stream::Both {
+            let why = "--offset is a place in one stream: choose it with --stream stdout or --stream stderr";
+            return Err(Error::Usage(why.to_owned()));
+        }
         let client = if self.follow { context.patient_client()? } else { context.client()? };
         let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
         let task = match &self.task {
@@ -154,6 +162,7 @@ impl ReadLogs {
         Wanted {
             follow: self.follow,
             is_one_attempt: self.attempt.is_some(),
+            offset: self.offset.unwrap_or(0),
             tail_lines: self.tail,
             since_ms,
             stdout: self.stream != Stream::Stderr,

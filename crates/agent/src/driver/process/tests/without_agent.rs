@@ -134,6 +134,25 @@ async fn what_the_journal_does_not_know_is_ended() {
 }
 
 #[tokio::test]
+async fn what_only_looks_like_an_attempt_of_ours_is_left_alone() {
+    let mut bench = Bench::of(OnExit::Leave);
+    // Another agent's attempt, of another cluster perhaps, whose node has our name.
+    let mut stranger = Bench::of(OnExit::Leave);
+    let theirs = stranger.sh("exec sleep 1000").await;
+    let (pid, _) = theirs.process().unwrap();
+    // And what somebody has started by hand with a task's environment.
+    let marks = [("QUORATE_NODE", "n1"), ("QUORATE_ATTEMPT", "1"), ("QUORATE_IDEMPOTENCY_KEY", "0000000000000.3.4")];
+    let mut by_hand = std::process::Command::new("sleep").arg("1000").envs(marks).spawn().unwrap();
+    assert_eq!(bench.restart(Vec::new()).await, []);
+    assert!(lives(pid) && lives(by_hand.id()));
+    by_hand.kill().unwrap();
+    by_hand.wait().unwrap();
+    drop(theirs);
+    assert_eq!(stranger.restart(Vec::new()).await, []);
+    dies(pid).await;
+}
+
+#[tokio::test]
 async fn an_attempt_that_no_agent_can_find_any_more_ends() {
     let mut bench = Bench::of(OnExit::Leave);
     let execution = bench.sh("exec sleep 1000").await;

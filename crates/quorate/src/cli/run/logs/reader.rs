@@ -16,6 +16,7 @@ pub(super) struct Wanted {
     /// The attempt was named: no other one is read.
     pub(super) is_one_attempt: bool,
     /// Where the first attempt that is read begins.
+    pub(super) offset: u64,
     pub(super) tail_lines: Option<u32>,
     pub(super) since_ms: Option<u64>,
     pub(super) stdout: bool,
@@ -127,7 +128,7 @@ impl Reader {
             index: self.task.index,
             attempt,
             stream: stream.into(),
-            offset: 0,
+            offset: if is_first { self.wanted.offset } else { 0 },
             follow: self.wanted.follow,
             tail_lines: self.wanted.tail_lines.filter(|_| is_first),
             since_ms: self.wanted.since_ms.filter(|_| is_first),
