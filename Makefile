@@ -53,7 +53,7 @@ chaos: MINUTES ?= 2
 chaos: SEED ?= 1
 chaos: ## real processes on hosts of their own, with overlapping faults; needs root, iproute2, nftables (MINUTES=2 SEED=1)
 	@$(PREPARE)
-	cargo build --locked --workspace --bin quorate --bin multihost
+	cargo build --locked --workspace --bin quorate --bin quorate-simulation --bin multihost
 	cargo build --locked --package quorate-tests --example wall_clock
 	exec "$$CARGO_TARGET_DIR/debug/multihost" --seed $(SEED) --minutes $(MINUTES)
 

@@ -1,6 +1,7 @@
 //! The command line: each subcommand a file.
 
 mod crash_image;
+mod judge;
 mod planted;
 mod regions;
 mod regressions;
@@ -54,6 +55,8 @@ enum Command {
     Regions(regions::Regions),
     /// Cut the power of the real store at many instants, and open what is left.
     CrashImage(crash_image::CrashImage),
+    /// Judge the stores of real replicas that have stopped.
+    Judge(judge::Judge),
     /// Run what standard input asks for, a line each: a seed's number, or an order in JSON.
     #[command(hide = true)]
     Worker,
@@ -87,6 +90,7 @@ impl CommandLine {
             Command::Regressions(regressions) => regressions.run(),
             Command::Regions(regions) => regions.run(),
             Command::CrashImage(crash_image) => crash_image.run(),
+            Command::Judge(judge) => judge.run(),
             Command::Worker => worker::run(),
         }
     }
@@ -162,6 +166,7 @@ mod tests {
             "twice --seed 1 --seeds 1..2",
             "planted --recorded --record",
             "sweep --seeds 1..5 --planted nobody-knows",
+            "judge --facts f",
         ] {
             let refused = CommandLine::try_parse_from(std::iter::once("sim").chain(line.split(' ')));
             assert_eq!(refused.unwrap_err().exit_code(), 2, "{line}");
@@ -176,6 +181,7 @@ mod tests {
             "stats --seeds 1..3",
             "regions --seconds 3 --json",
             "regressions",
+            "judge --store a --store b --facts f --json",
             "worker",
         ] {
             CommandLine::try_parse_from(std::iter::once("sim").chain(line.split(' '))).unwrap();

@@ -46,6 +46,22 @@ pub(crate) enum Error {
         /// The contradiction.
         why: String,
     },
+    /// A replica's store could not be read.
+    #[error("cannot read the store {}", .path.display())]
+    Store {
+        /// Which.
+        path: PathBuf,
+        #[source]
+        source: quorate_seams::DiskError,
+    },
+    /// What was seen of a run is not as it should be.
+    #[error("{} makes no sense: {why}", .path.display())]
+    Facts {
+        /// Its file.
+        path: PathBuf,
+        /// The line, and why.
+        why: String,
+    },
     /// A worker was ordered to plant a bug that this build does not have.
     #[error("{0}")]
     Planted(String),

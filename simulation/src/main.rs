@@ -10,6 +10,7 @@ mod fleet;
 mod isolate;
 mod wall;
 
+mod judge;
 mod outcome;
 mod run;
 mod scenario;

@@ -46,7 +46,7 @@ mod history;
 mod service;
 
 #[cfg(test)]
-mod hand;
+pub(crate) mod hand;
 #[cfg(test)]
 mod random;
 #[cfg(test)]
@@ -168,6 +168,60 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p19_restored::Restored::default()),
     ]
 }
+
+/// Of [`all`], those that need nothing but the log, fresh.
+pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(p1_tokens::Tokens::default()),
+        Box::new(p6_transitions::Transitions::default()),
+        Box::new(p7_order::Order::default()),
+        Box::new(p9_retries::Retries::default()),
+        Box::new(p11_urgency::Urgency::default()),
+        Box::new(p12_place::Places::default()),
+        Box::new(p13_brake::Brake::default()),
+        Box::new(p15_served_time::ServedTime::default()),
+        Box::new(p20_out_of_service::OutOfService::default()),
+        Box::new(p21_drains::Drains::default()),
+        Box::new(plan::Plans::default()),
+    ]
+}
+
+/// Of [`all`], those that see more with what ran and what clients were told, and something without.
+pub(crate) fn of_log_and_witnesses() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(p3_capacity::Capacity::default()),
+        Box::new(p4_conservation::Conservation::default()),
+        Box::new(p8_cancel::Cancels::default()),
+        Box::new(p22_forgotten::Forgotten::default()),
+    ]
+}
+
+/// Of [`all`], those that say nothing without what ran and what clients were told.
+pub(crate) fn of_witnesses() -> Vec<Box<dyn Oracle>> {
+    vec![
+        Box::new(c8_acked::Acked::default()),
+        Box::new(c9_at_most_once::AtMostOnce::default()),
+        Box::new(r1_linearizable::Linearizable::default()),
+        Box::new(r2_sessions::Sessions::default()),
+        Box::new(r3_watches::Watches::default()),
+        Box::new(p2_copies::Copies::default()),
+        Box::new(p2_lease_over::LeaseOver::default()),
+    ]
+}
+
+/// Of [`all`], those that need what only a simulation sees, each with what that is.
+pub(crate) const OF_SIMULATIONS: [(&str, &str); 10] = [
+    ("C1", "votes, when disks took them"),
+    ("C3", "what was on the disk of who began to lead"),
+    ("C4", "which disks had an entry when it was committed"),
+    ("C5", "how each log grew and was cut"),
+    ("C11", "who led whom, and what an operator asked for"),
+    ("C12", "who ran when a change of membership began"),
+    ("C13", "since when each replica could lead"),
+    ("P9", "whom agents asked to end when their time was over"),
+    ("P14", "whom agents asked to end, and killed"),
+    ("P19", "a life of the data before this one"),
+];
 
 /// Those that judge the life of restored data, beside those that outlive the first: consensus begins
 /// anew, and what the first life's scheduling left behind is judged by P19.

@@ -118,10 +118,10 @@ pub(crate) fn run(scenario: &Scenario, options: &Options) -> Outcome {
 }
 
 /// The bug of a run, for as long as this lives.
-struct Planted;
+pub(crate) struct Planted;
 
 impl Planted {
-    fn new(bug: Option<quorate_planted::Bug>) -> Self {
+    pub(crate) fn new(bug: Option<quorate_planted::Bug>) -> Self {
         plant(bug);
         Self
     }

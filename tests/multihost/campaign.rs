@@ -10,10 +10,11 @@ use quorate_tests::history_of;
 use tokio::signal::unix::{SignalKind, signal};
 
 use crate::cluster::Cluster;
-use crate::history::History;
-use crate::hosts::{AGENTS, REPLICAS, all, clients};
+use crate::facts::Times;
+use crate::history::{History, Stream};
+use crate::hosts::{AGENTS, REPLICAS, all, clients, replicas, scribe};
 use crate::judge::{Affair, Cause, Evidence};
-use crate::machine::Programs;
+use crate::machine::{Programs, store_of};
 use crate::network::{Network, enter, run as command};
 use crate::options::Options;
 use crate::schedule::{Class, Strike, Target};
@@ -22,10 +23,12 @@ use crate::sink::Sink;
 use crate::stillness::Stillness;
 use crate::summary::{ACCEPTED_MIN, Course, LEADERS_MIN, Verdict, conclude};
 use crate::wide_area::{DEVICE, RoundTrips, SlowWays, start};
-use crate::{ledger, menu, settle};
+use crate::{facts, ledger, menu, oracles, settle};
 
 /// Where logs and disks are during the run. What is mounted there is ours alone, and goes with us.
 const SCRATCH: &str = "/run/quorate-multihost";
+/// What was seen, for the simulator's oracles.
+const FACTS: &str = "facts.jsonl";
 /// Between two looks at machines.
 const LOOK_EVERY: Duration = Duration::from_millis(200);
 /// Sessions and watches end within this time after the last fault.
@@ -102,7 +105,7 @@ pub(crate) fn run(options: &Options) -> Result<Verdict, String> {
         .or_else(|| (!matches!(outcome, Ok(Verdict::Held))).then(|| std::env::temp_dir().join("quorate-multihost")));
     if let Some(kept) = kept {
         keep(&directory, &kept)?;
-        eprintln!("logs, history and ledger are in {}", kept.display());
+        eprintln!("logs, history, ledger, facts and the store with the whole log are in {}", kept.display());
     }
     outcome
 }
@@ -138,6 +141,7 @@ async fn go(
     }
     sessions.stop();
     cluster.until_whole(REPLICAS, AGENTS).await?;
+    let healed_us = ledger::now_us();
     let begun = SystemClock.boot();
     while !sessions.have_ended() {
         if SystemClock.boot().since(begun) > SESSIONS_WAIT {
@@ -146,13 +150,22 @@ async fn go(
         look(&mut cluster).await;
     }
     sessions.end()?;
-    let evidence = gather(&mut cluster, &history, sink, &stillness, directory).await?;
+    let (evidence, streams) = gather(&mut cluster, &history, sink, &stillness, directory).await?;
+    let read_us = ledger::now_us();
     let planned = schedule.iter().map(|strike| strike.class);
     let fired: BTreeMap<Class, usize> =
         planned.map(|class| (class, cluster.fired.get(&class).copied().unwrap_or(0))).collect();
     let (leaders, transfers) = (cluster.leaders.count(), cluster.transfers.made().len());
     let course = Course { fired, leaders, transfers, refused: sink.refused(), disk_mib: cluster.disk_mib() };
-    Ok(conclude(options, &evidence, &course))
+    cluster.stop();
+    let stores: Vec<PathBuf> =
+        [vec![scribe()], replicas()].concat().iter().map(|host| store_of(directory, host)).collect();
+    let began_us = history.began_us();
+    let times = Times { began_us, healed_us, read_us, ended_us: ledger::now_us() };
+    let seen = directory.join(FACTS);
+    facts::write(&seen, &evidence, &streams, times)?;
+    let opinion = oracles::ask(&programs()?.simulation, &stores, &seen)?;
+    Ok(conclude(options, &evidence, &course, &opinion))
 }
 
 async fn look(cluster: &mut Cluster) {
@@ -234,11 +247,11 @@ async fn gather(
     sink: &Sink,
     stillness: &Stillness,
     directory: &Path,
-) -> Result<Evidence, String> {
+) -> Result<(Evidence, Vec<Stream>), String> {
     let client = settle::patient();
     settle::until_runs_end(&client).await?;
     let runs = settle::runs(&client).await?;
-    let (calls, watched) = history.take();
+    let (calls, watched, streams) = history.take();
     let replays = settle::replays(&client, &watched).await?;
     let digests = history_of(&api_addresses(), directory).await?;
     cluster.look_after();
@@ -251,7 +264,9 @@ async fn gather(
     let deaths = std::mem::take(&mut cluster.deaths);
     let struck = std::mem::take(&mut cluster.struck);
     let (taken, stillness) = (sink.taken()?, stillness.times());
-    Ok(Evidence { calls, watched, executions, runs, replays, taken, affairs, struck, stillness, digests, deaths })
+    let evidence =
+        Evidence { calls, watched, executions, runs, replays, taken, affairs, struck, stillness, digests, deaths };
+    Ok((evidence, streams))
 }
 
 /// What machines run: beside this program, unless `QUORATE_BIN` names another binary.
@@ -259,16 +274,17 @@ fn programs() -> Result<Programs, String> {
     let own = std::env::current_exe().map_err(|error| error.to_string())?;
     let beside = own.parent().unwrap_or(Path::new("."));
     let quorate = std::env::var_os("QUORATE_BIN").map_or_else(|| beside.join("quorate"), PathBuf::from);
+    let simulation = beside.join("quorate-simulation");
     let wall_clock = beside.join("examples").join("libwall_clock.so");
-    for path in [&quorate, &wall_clock] {
+    for path in [&quorate, &simulation, &wall_clock] {
         if !path.exists() {
             return Err(format!("{} is missing: build it first, as 'make chaos' does", path.display()));
         }
     }
-    Ok(Programs { quorate, wall_clock })
+    Ok(Programs { quorate, simulation, wall_clock })
 }
 
-/// Copies what people look into after a failure: everything but disks.
+/// Copies what people look into after a failure: of the disks, the store with the whole log alone.
 fn keep(directory: &Path, to: &Path) -> Result<(), String> {
     let failed = |error: std::io::Error| format!("{}: {error}", to.display());
     std::fs::create_dir_all(to).map_err(failed)?;
@@ -278,10 +294,24 @@ fn keep(directory: &Path, to: &Path) -> Result<(), String> {
             std::fs::copy(log, to.join(format!("{}.log", host.name))).map_err(failed)?;
         }
     }
-    for name in ["history.jsonl", "ledger"] {
+    for name in ["history.jsonl", "ledger", FACTS] {
         if directory.join(name).exists() {
             std::fs::copy(directory.join(name), to.join(name)).map_err(failed)?;
         }
+    }
+    let store = store_of(directory, &scribe());
+    if store.is_dir() { keep_files(&store, &to.join("store")).map_err(failed) } else { Ok(()) }
+}
+
+/// Copies the files of a directory into another, which is made or emptied.
+fn keep_files(directory: &Path, to: &Path) -> std::io::Result<()> {
+    if to.exists() {
+        std::fs::remove_dir_all(to)?;
+    }
+    std::fs::create_dir_all(to)?;
+    for file in std::fs::read_dir(directory)? {
+        let file = file?;
+        std::fs::copy(file.path(), to.join(file.file_name()))?;
     }
     Ok(())
 }

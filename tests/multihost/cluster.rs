@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate_proto::v1;
 use quorate_seams::{BootInstant, Clock as _, SystemClock};
 
-use crate::hosts::{AGENT, API, RAFT, REGIONS, REPLICAS, agents, replicas};
+use crate::hosts::{AGENT, API, CPU, Host, MEMORY, RAFT, REGIONS, REPLICAS, agents, replicas, scribe};
 use crate::judge::{Affair, Struck};
 use crate::leaders::Leaders;
 use crate::machine::{Machine, Programs};
@@ -35,6 +35,8 @@ const EXCUSED: Duration = Duration::from_secs(5);
 const LEASE: [&str; 8] = ["--lease-server", "9s", "--lease-agent", "5s", "--lease-kill", "2s", "--lease-margin", "1s"];
 /// So few entries between snapshots that replicas which were away need one.
 const SNAPSHOTS: [&str; 4] = ["--snapshot-entries", "500", "--keep-entries", "100"];
+/// So many that the one who keeps the log never cuts it.
+const WHOLE_LOG: [&str; 5] = ["--learner", "--snapshot-entries", "1000000000", "--keep-entries", "1000000000"];
 
 /// Replicas and agents, each on its host.
 pub(crate) struct Cluster {
@@ -44,6 +46,8 @@ pub(crate) struct Cluster {
     ledger: PathBuf,
     /// Replicas first, then agents.
     machines: Vec<Machine>,
+    /// A replica without a vote that keeps the whole log.
+    scribe: Machine,
     pub(crate) leaders: Leaders,
     pub(crate) transfers: Transfers,
     /// What strikes now, by the strike's position.
@@ -74,25 +78,31 @@ impl Cluster {
     ) -> Result<Self, String> {
         let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<String>>();
         let mut machines = Vec::new();
-        for host in replicas() {
+        let server = |verb: &str, host: &Host| {
             let [api, agent, raft] = [API, AGENT, RAFT].map(|port| host.listens_at(port));
-            let mut arguments = words(&["server", "init", "--insecure", "--region", REGIONS[host.region]]);
+            let mut arguments = words(&["server", verb, "--insecure", "--region", REGIONS[host.region]]);
             arguments.extend(words(&["--listen-api", &api, "--listen-agent", &agent, "--listen-raft", &raft]));
+            if verb == "join" {
+                arguments.extend(words(&["--peers", &replicas()[0].listens_at(RAFT)]));
+            }
+            arguments
+        };
+        for host in replicas() {
+            let mut arguments = server(if machines.is_empty() { "init" } else { "join" }, &host);
             arguments.extend(words(&SNAPSHOTS));
             if machines.is_empty() {
                 arguments.extend(words(&LEASE));
-            } else {
-                "join".clone_into(&mut arguments[1]);
-                arguments.extend(words(&["--peers", &replicas()[0].listens_at(RAFT)]));
             }
             machines.push(Machine::new(host, programs, directory, arguments)?);
         }
+        let arguments = [server("join", &scribe()), words(&WHOLE_LOG)].concat();
+        let scribe = Machine::new(scribe(), programs, directory, arguments)?;
         let addresses: Vec<String> = replicas().iter().map(|replica| replica.listens_at(AGENT)).collect();
         for host in agents() {
             let region = REGIONS[host.region];
             let mut arguments =
                 words(&["agent", "--insecure", "--replicas", &addresses.join(","), "--node", &host.name]);
-            arguments.extend(words(&["--region", region, "--cluster", region, "--cpu", "4", "--memory", "4Gi"]));
+            arguments.extend(words(&["--region", region, "--cluster", region, "--cpu", CPU.0, "--memory", MEMORY.0]));
             machines.push(Machine::new(host, programs, directory, arguments)?);
         }
         Ok(Self {
@@ -100,6 +110,7 @@ impl Cluster {
             slow,
             ledger: ledger.to_path_buf(),
             machines,
+            scribe,
             leaders: Leaders::watch(),
             transfers: Transfers::new(&programs.quorate),
             active: BTreeMap::new(),
@@ -120,13 +131,18 @@ impl Cluster {
             if position < REPLICAS {
                 self.until_whole(position + 1, 0).await?;
             }
+            if position + 1 == REPLICAS {
+                // Before the log is cut for the first time.
+                self.scribe.start()?;
+            }
         }
         self.until_whole(REPLICAS, self.machines.len() - REPLICAS).await?;
         self.has_formed = true;
         Ok(())
     }
 
-    /// Waits for so many voters with a leader, and so many nodes with a live lease.
+    /// Waits for so many voters with a leader, and so many nodes with a live lease; with nodes, also for the one who
+    /// keeps the log.
     pub(crate) async fn until_whole(&mut self, voters: usize, nodes: usize) -> Result<(), String> {
         let begun = SystemClock.boot();
         let client = client(api_addresses(), ASK);
@@ -163,6 +179,16 @@ impl Cluster {
                 self.start(position);
             }
         }
+        if let Some(status) = self.scribe.ended() {
+            self.deaths.push(self.scribe.obituary(status));
+            self.deaths.extend(self.scribe.start().err());
+        }
+    }
+
+    /// Ends every process.
+    pub(crate) fn stop(&mut self) {
+        self.machines.iter_mut().for_each(Machine::kill9);
+        self.scribe.kill9();
     }
 
     /// How much of the fullest replica's disk is taken, in MiB.
@@ -209,5 +235,9 @@ async fn whole(client: &quorate_client::Client, voters: usize, nodes: usize) -> 
     let request = v1::ListNodesRequest { page_size: 100, page_token: String::new() };
     let known = client.list_nodes(request).await.map_err(|error| error.to_string())?.nodes;
     let up = known.iter().filter(|node| node.status() == v1::NodeStatus::Up).count();
-    if votes >= voters && up >= nodes { Ok(()) } else { Err(format!("{votes} vote, {up} nodes are up")) }
+    let is_kept = nodes == 0 || replicas.len() > votes;
+    if votes >= voters && up >= nodes && is_kept {
+        return Ok(());
+    }
+    Err(format!("{votes} of {} replicas vote, {up} nodes are up", replicas.len()))
 }

@@ -20,6 +20,9 @@ pub(crate) struct Call {
     pub(crate) asked: Asked,
     #[serde(flatten)]
     pub(crate) told: Told,
+    /// The whole answer, encoded, where there is one.
+    #[serde(skip)]
+    pub(crate) answer: Vec<u8>,
 }
 
 impl Call {
@@ -76,6 +79,19 @@ pub(crate) struct Watched {
     pub(crate) events: Vec<(u64, String)>,
 }
 
+/// All that one watch was told, as it was told.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Stream {
+    pub(crate) run: String,
+    /// Microseconds since the load began.
+    pub(crate) opened_us: u64,
+    /// Each message, encoded, with when it came.
+    pub(crate) messages: Vec<(u64, Vec<u8>)>,
+    pub(crate) ended_us: u64,
+    /// Why it came to an early end, if it did.
+    pub(crate) failed: Option<String>,
+}
+
 /// Everything so far.
 pub(crate) struct History {
     began: BootInstant,
@@ -85,6 +101,7 @@ pub(crate) struct History {
 struct Kept {
     calls: Vec<Call>,
     watched: Vec<Watched>,
+    streams: Vec<Stream>,
     file: BufWriter<File>,
 }
 
@@ -92,7 +109,8 @@ impl History {
     /// An empty one, written to `path`.
     pub(crate) fn begin(path: &Path) -> Result<Self, String> {
         let file = File::create(path).map_err(|error| format!("{}: {error}", path.display()))?;
-        let kept = Kept { calls: Vec::new(), watched: Vec::new(), file: BufWriter::new(file) };
+        let (calls, watched, streams) = (Vec::new(), Vec::new(), Vec::new());
+        let kept = Kept { calls, watched, streams, file: BufWriter::new(file) };
         Ok(Self { began: SystemClock.boot(), kept: Mutex::new(kept) })
     }
 
@@ -104,6 +122,11 @@ impl History {
     /// When the load began.
     pub(crate) fn began(&self) -> BootInstant {
         self.began
+    }
+
+    /// The same, in microseconds since the machine was switched on.
+    pub(crate) fn began_us(&self) -> u64 {
+        u64::try_from(self.began.0.as_micros()).unwrap_or(u64::MAX)
     }
 
     pub(crate) fn call(&self, call: Call) {
@@ -118,16 +141,21 @@ impl History {
         kept.watched.push(watched);
     }
 
+    pub(crate) fn streamed(&self, stream: Stream) {
+        self.lock().streams.push(stream);
+    }
+
     /// How many jobs were accepted so far.
     pub(crate) fn accepted(&self) -> usize {
         self.lock().calls.iter().filter(|call| call.is_accepted_job()).count()
     }
 
     /// All of it, once nobody adds to it.
-    pub(crate) fn take(&self) -> (Vec<Call>, Vec<Watched>) {
+    pub(crate) fn take(&self) -> (Vec<Call>, Vec<Watched>, Vec<Stream>) {
         let mut kept = self.lock();
         let _ = kept.file.flush();
-        (std::mem::take(&mut kept.calls), std::mem::take(&mut kept.watched))
+        let Kept { calls, watched, streams, .. } = &mut *kept;
+        (std::mem::take(calls), std::mem::take(watched), std::mem::take(streams))
     }
 
     fn lock(&self) -> MutexGuard<'_, Kept> {

@@ -16,6 +16,11 @@ pub(crate) const RAFT: u16 = 7403;
 /// Port of the sink that tasks write to.
 pub(crate) const SINK: u16 = 7500;
 
+/// What an agent says that its machine has for tasks,
+pub(crate) const CPU: (&str, u64) = ("4", 4_000);
+/// as it is typed, and in thousandths of a processor and in bytes.
+pub(crate) const MEMORY: (&str, u64) = ("4Gi", 4 << 30);
+
 /// One machine.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Host {
@@ -58,6 +63,12 @@ pub(crate) fn agents() -> Vec<Host> {
     (1..=AGENTS).map(|number| Host::new("node", number, 21)).collect()
 }
 
+/// A replica without a vote that keeps the whole log. Nothing strikes it.
+pub(crate) fn scribe() -> Host {
+    let region = REGIONS.len() - 1;
+    Host { name: "scribe".to_owned(), region, address: subnet(region, 51) }
+}
+
 /// Where clients are, one host in each region.
 pub(crate) fn clients() -> Vec<Host> {
     (1..=REGIONS.len()).map(|number| Host::new("client", number, 31)).collect()
@@ -70,13 +81,18 @@ pub(crate) fn sink() -> Host {
 
 /// All of them.
 pub(crate) fn all() -> Vec<Host> {
-    [replicas(), agents(), clients(), vec![sink()]].concat()
+    [replicas(), agents(), clients(), vec![sink(), scribe()]].concat()
 }
 
 /// Those that a fault of one host or one link parts from it. The sink is none: a copy that nobody else hears and that
 /// still writes is the one that tokens are for. Only a region that is isolated loses it.
 pub(crate) fn peers() -> Vec<Host> {
     [replicas(), agents(), clients()].concat()
+}
+
+/// Those that a region which is isolated parts from the others.
+pub(crate) fn parted() -> Vec<Host> {
+    [peers(), vec![sink()]].concat()
 }
 
 #[cfg(test)]

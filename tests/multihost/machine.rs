@@ -11,6 +11,10 @@ use rustix::process::{Pid, Signal, kill_process};
 use crate::hosts::Host;
 use crate::network::run;
 
+/// Where a machine's disk is, below its directory,
+const DISK: &str = "disk";
+/// and on that what its process keeps.
+const DATA: &str = "data";
 /// Bytes of a disk: some times what an hour writes.
 const DISK_BYTES: &str = "512m";
 /// Bytes of a page, by which room is given.
@@ -22,6 +26,8 @@ const NO_ROOM: &str = "No space left on device";
 /// Lines of a log that are shown when its process has ended by itself.
 const LOG_TAIL_LINES: usize = 15;
 
+/// The longest election time of [`SETTINGS`].
+pub(crate) const ELECTION_MS_MAX: u64 = 3_200;
 /// Heartbeats and election times for round trips of up to 150 ms, as docs/cli.md advises, and a reserve that fits
 /// the disk.
 const SETTINGS: [(&str, &str); 4] = [
@@ -36,6 +42,8 @@ const SETTINGS: [(&str, &str); 4] = [
 pub(crate) struct Programs {
     /// The `quorate` binary.
     pub(crate) quorate: PathBuf,
+    /// The simulator, whose oracles judge.
+    pub(crate) simulation: PathBuf,
     /// The library that shifts the time of day.
     pub(crate) wall_clock: PathBuf,
 }
@@ -60,14 +68,14 @@ impl Machine {
     ) -> Result<Self, String> {
         let directory = directory.join(&host.name);
         let failed = |error: std::io::Error| format!("{}: {error}", directory.display());
-        let disk = directory.join("disk");
+        let disk = directory.join(DISK);
         std::fs::create_dir_all(&disk).map_err(failed)?;
         let size = format!("size={DISK_BYTES}");
         run("mount", &["-t", "tmpfs", "-o", &size, "tmpfs", &disk.display().to_string()])?;
         let clock = directory.join("clock");
         std::fs::write(&clock, [0; 8]).map_err(failed)?;
         let clock = OpenOptions::new().write(true).open(&clock).map_err(failed)?;
-        let data = disk.join("data").display().to_string();
+        let data = disk.join(DATA).display().to_string();
         let arguments = [arguments, vec!["--data-dir".to_owned(), data, "--stop-with-stdin".to_owned()]].concat();
         Ok(Self { host, programs: programs.clone(), arguments, directory, clock, child: None })
     }
@@ -194,7 +202,7 @@ impl Machine {
     }
 
     fn disk(&self) -> PathBuf {
-        self.directory.join("disk")
+        self.directory.join(DISK)
     }
 
     fn filler(&self) -> PathBuf {
@@ -226,6 +234,11 @@ impl Machine {
             let _ = kill_process(pid, signal);
         }
     }
+}
+
+/// The store of a replica, below the directory of all machines.
+pub(crate) fn store_of(directory: &Path, host: &Host) -> PathBuf {
+    directory.join(&host.name).join(DISK).join(DATA).join("store")
 }
 
 /// Takes back what files below `directory` were given beyond their ends: RocksDB asks for the room of its

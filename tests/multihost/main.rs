@@ -4,8 +4,8 @@
 //! Read in this order: `hosts` and `network` (namespaces in three regions), `wide_area` (delays between
 //! them), `machine` (a process with a disk and a clock), `task`, `ledger` and `sink` (what runs, and where it leaves
 //! traces), `schedule` and `menu` (which faults, drawn from a seed), `cluster` with `tasks` and `transfers` (how they
-//! strike), `sessions` and `history` (what clients ask and are told), `settle` and `judge` (what must have held),
-//! `summary` (how it is said).
+//! strike), `sessions` and `history` (what clients ask and are told), `settle` and `judge` (what must have held), `facts`
+//! and `oracles` (what the simulator's judges have to say of it), `summary` (how it is said).
 //!
 //! Everything happens in namespaces of processes and mounts of our own, whose first process this is:
 //! with its end, however it comes, the kernel ends every process, mount and network of the run.
@@ -36,6 +36,10 @@ mod sessions;
 
 mod judge;
 mod settle;
+
+mod facts;
+mod oracles;
+
 mod summary;
 
 mod campaign;

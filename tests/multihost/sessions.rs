@@ -6,6 +6,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use prost::Message as _;
 use quorate_client::{Client, ClientConfig, Error};
 use quorate_proto::v1;
 use quorate_seams::{SystemEntropy, TcpNetwork};
@@ -14,7 +15,7 @@ use tokio::task::JoinSet;
 use v1::watch_run_response::Item;
 
 use crate::draw::Draw;
-use crate::history::{Asked, Call, History, Told, Watched};
+use crate::history::{Asked, Call, History, Stream, Told, Watched};
 use crate::hosts::{API, Host, SINK, replicas, sink};
 use crate::network::enter;
 use crate::task::{APART, CHILD, NO_SINK, REFUSED, argv};
@@ -200,7 +201,7 @@ impl Session {
         let client = self.client.clone();
         let run = self.call(asked, async move {
             let answer = client.submit_job(request).await?;
-            Ok((answer.revision, answer.run_id))
+            Ok((answer.revision, answer.run_id.clone(), answer.encode_to_vec()))
         });
         if let Some(run) = run.await {
             self.runs.push((run, 0));
@@ -221,7 +222,7 @@ impl Session {
         let client = self.client.clone();
         self.call(Asked::Annotate { run, key, value }, async move {
             let answer = client.annotate_run(request).await?;
-            Ok((answer.revision, answer.run_id))
+            Ok((answer.revision, answer.run_id.clone(), answer.encode_to_vec()))
         })
         .await;
     }
@@ -231,7 +232,7 @@ impl Session {
         let client = self.client.clone();
         self.call(Asked::Cancel { run }, async move {
             let answer = client.cancel_run(request).await?;
-            Ok((answer.revision, answer.run_id))
+            Ok((answer.revision, answer.run_id.clone(), answer.encode_to_vec()))
         })
         .await;
     }
@@ -241,7 +242,8 @@ impl Session {
         let client = self.client.clone();
         self.call(Asked::Get { run }, async move {
             let answer = client.get_run(request).await?;
-            Ok((answer.revision, answer.run.unwrap_or_default().id))
+            let of_run = answer.run.as_ref().map(|run| run.id.clone()).unwrap_or_default();
+            Ok((answer.revision, of_run, answer.encode_to_vec()))
         })
         .await;
     }
@@ -250,7 +252,13 @@ impl Session {
         self.watches_begun += 1;
         let (client, history, who) = (self.client.clone(), self.history.clone(), self.who.clone());
         self.watches.spawn(async move {
-            for watched in follow(&client, &run, 0).await {
+            let mut stream = Stream { run: run.clone(), opened_us: history.now_us(), ..Stream::default() };
+            let heard = |message: &v1::WatchRunResponse| {
+                stream.messages.push((history.now_us(), message.encode_to_vec()));
+            };
+            let (parts, failed) = follow(&client, &run, 0, heard).await;
+            history.streamed(Stream { ended_us: history.now_us(), failed, ..stream });
+            for watched in parts {
                 history.watched(Watched { who: who.clone(), ..watched });
             }
         });
@@ -260,11 +268,15 @@ impl Session {
     async fn call(
         &self,
         asked: Asked,
-        call: impl Future<Output = Result<(u64, String), Error>> + Send,
+        call: impl Future<Output = Result<(u64, String, Vec<u8>), Error>> + Send,
     ) -> Option<String> {
         let begun_us = self.history.now_us();
+        let mut answer = Vec::new();
         let told = match call.await {
-            Ok((revision, of_run)) => Told::Done { revision, of_run },
+            Ok((revision, of_run, encoded)) => {
+                answer = encoded;
+                Told::Done { revision, of_run }
+            }
             Err(error) => match &error {
                 Error::Api(_) | Error::Address { .. } => Told::Refused { why: error.to_string() },
                 Error::Unavailable { .. } => Told::Unavailable { why: error.to_string() },
@@ -273,19 +285,29 @@ impl Session {
         };
         let run = if let Told::Done { of_run, .. } = &told { Some(of_run.clone()) } else { None };
         let ended_us = self.history.now_us();
-        self.history.call(Call { who: self.who.clone(), begun_us, ended_us, asked, told });
+        self.history.call(Call { who: self.who.clone(), begun_us, ended_us, asked, told, answer });
         run
     }
 }
 
-/// Everything that a watch of the run delivers until it ends or fails, cut at its snapshots. With
-/// `after` above zero it begins behind that revision instead of with a snapshot.
-pub(crate) async fn follow(client: &Client, run: &str, after: u64) -> Vec<Watched> {
+/// Everything that a watch of the run delivers until it ends or fails, cut at its snapshots, and why it failed. With
+/// `after` above zero it begins behind that revision instead of with a snapshot. `heard` is told of each message as it is.
+pub(crate) async fn follow(
+    client: &Client,
+    run: &str,
+    after: u64,
+    mut heard: impl FnMut(&v1::WatchRunResponse),
+) -> (Vec<Watched>, Option<String>) {
     let request = v1::WatchRunRequest { run: run_ref(run), after_revision: after };
     let mut watch = client.watch_run(request);
     let begin = |from: u64| Watched { who: String::new(), run: run.to_owned(), from, events: Vec::new() };
     let mut all = if after > 0 { vec![begin(after)] } else { Vec::new() };
-    while let Some(Ok(message)) = watch.next().await {
+    while let Some(message) = watch.next().await {
+        let message = match message {
+            Ok(message) => message,
+            Err(error) => return (all, Some(error.to_string())),
+        };
+        heard(&message);
         match message.item {
             Some(Item::Snapshot(_)) => all.push(begin(message.revision)),
             Some(Item::Event(event)) => {
@@ -296,7 +318,7 @@ pub(crate) async fn follow(client: &Client, run: &str, after: u64) -> Vec<Watche
             Some(Item::Bookmark(_)) | None => {}
         }
     }
-    all
+    (all, None)
 }
 
 /// What an event is about and says of it, without what the API adds as of the time of delivery (counters,

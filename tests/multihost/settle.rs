@@ -118,8 +118,8 @@ pub(crate) async fn replays(client: &Client, watched: &[Watched]) -> Result<Vec<
         }
         let (client, run, from) = (client.clone(), one.run.clone(), one.from);
         tasks.spawn(async move {
-            let replay = tokio::time::timeout(REPLAY_WAIT, follow(&client, &run, from)).await;
-            Ok((position, replay.ok().and_then(|mut parts| parts.pop()).unwrap_or(nothing)))
+            let replay = tokio::time::timeout(REPLAY_WAIT, follow(&client, &run, from, |_| ())).await;
+            Ok((position, replay.ok().and_then(|(mut parts, _)| parts.pop()).unwrap_or(nothing)))
         });
     }
     while !tasks.is_empty() {

@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::history::Told;
 use crate::judge::{Cause, Evidence, Judged, Row, judge, table, waived};
 use crate::options::Options;
+use crate::oracles::Opinion;
 use crate::schedule::Class;
 
 /// A run with fewer jobs accepted shows nothing.
@@ -48,26 +49,29 @@ pub(crate) struct Course {
 }
 
 /// Says it; true when it is worth something and all held.
-pub(crate) fn conclude(options: &Options, evidence: &Evidence, course: &Course) -> Verdict {
+pub(crate) fn conclude(options: &Options, evidence: &Evidence, course: &Course, opinion: &Opinion) -> Verdict {
     let rows = table(evidence);
     say_what_happened(evidence, course);
     say_pairs(&rows);
     let judged = judge(evidence);
     say_properties(&judged);
-    let broken = judged.iter().filter(|judged| judged.violations > 0).count();
-    let lacking = lacking(options, evidence, course, &rows);
+    say_opinion(opinion);
+    let all = judged.len() + opinion.properties.len();
+    let broken = judged.iter().filter(|judged| judged.violations > 0).count() + opinion.violations().count();
+    let mut lacking = lacking(options, evidence, course, &rows);
+    lacking.extend(opinion.invalid.clone());
     let verdict = match (broken, lacking.is_empty()) {
         (1.., _) => Verdict::Violated,
         (0, false) => Verdict::Invalid,
         (0, true) => Verdict::Held,
     };
     match verdict {
-        Verdict::Held => println!("all {} properties held", judged.len()),
-        Verdict::Violated => println!("{broken} of {} properties did not hold", judged.len()),
+        Verdict::Held => println!("all {all} properties held"),
+        Verdict::Violated => println!("{broken} of {all} properties did not hold"),
         Verdict::Invalid => println!("INVALID, this shows nothing: {}", lacking.join("; ")),
     }
     println!("again: {}", options.command());
-    println!("{}", line(options, evidence, course, &rows, &judged, verdict));
+    println!("{}", line(options, evidence, course, &rows, &judged, opinion, verdict));
     verdict
 }
 
@@ -144,6 +148,23 @@ fn say_properties(judged: &[Judged]) {
     }
 }
 
+/// What the simulator's oracles said of the log, and what they could not.
+fn say_opinion(opinion: &Opinion) {
+    let Opinion { entries, facts, .. } = opinion;
+    println!(
+        "{entries} committed entries applied once more, and {facts} facts, judged by the oracles of the simulation:"
+    );
+    for (property, what) in opinion.violations() {
+        println!("  {property:>10}  VIOLATED: {what}");
+    }
+    let held = opinion.properties.iter().filter(|one| one.violation.is_none());
+    let held: Vec<&str> = held.map(|one| one.property.as_str()).collect();
+    println!("  {:>10}  {}", "held", held.join(" "));
+    for left in &opinion.left_out {
+        println!("  {:>10}  {}: only a simulation sees {}", "not judged", left.property, left.lacks);
+    }
+}
+
 /// Microseconds, for people.
 fn millis(us: i64) -> String {
     let size = us.unsigned_abs();
@@ -182,12 +203,21 @@ fn line(
     course: &Course,
     rows: &[Row],
     judged: &[Judged],
+    opinion: &Opinion,
     verdict: Verdict,
 ) -> serde_json::Value {
     let fired: BTreeMap<String, usize> =
         course.fired.iter().map(|(class, times)| (class.to_string(), *times)).collect();
     let unfinished = evidence.runs.values().filter(|run| !run.has_ended).count();
     let violations: BTreeMap<&str, usize> = judged.iter().map(|judged| (judged.name, judged.violations)).collect();
+    let broken: Vec<&str> = opinion.violations().map(|(property, _)| property).collect();
+    let oracles = json!({
+        "entries": opinion.entries,
+        "facts": opinion.facts,
+        "judged": opinion.properties.len(),
+        "violated": broken,
+        "invalid": opinion.invalid,
+    });
     let key = |cause: Cause| cause.to_string().replace([' ', '-'], "_");
     let pairs = rows.iter().map(|row| (key(row.cause), json!({ "pairs": row.pairs, "gap_us_min": row.gap_us_min })));
     let pairs: BTreeMap<String, serde_json::Value> = pairs.collect();
@@ -208,6 +238,7 @@ fn line(
         "disk_mib": course.disk_mib,
         "overlaps_waived": waived(evidence),
         "violations": violations,
+        "oracles": oracles,
         "copies": pairs,
     })
 }
@@ -216,6 +247,7 @@ fn line(
 mod tests {
     use super::*;
     use crate::options::Wish;
+    use crate::oracles::Property;
 
     fn course(fired: &[(Class, usize)]) -> Course {
         Course { fired: fired.iter().copied().collect(), leaders: 3, transfers: 1, refused: 1, disk_mib: 1 }
@@ -242,19 +274,38 @@ mod tests {
         assert!(short[0].contains("slow struck nobody") && short[1].contains("only 0 jobs"));
         let long = lacking(&options("--minutes 5"), &evidence, &course, &table(&evidence));
         assert_eq!(long.len(), short.len() + 4, "{long:?}");
-        assert_eq!(conclude(&options("--seconds 60"), &evidence, &course), Verdict::Invalid);
+        assert_eq!(conclude(&options("--seconds 60"), &evidence, &course, &Opinion::default()), Verdict::Invalid);
+    }
+
+    #[test]
+    fn what_the_oracles_say_counts() {
+        let options = options("--seconds 60");
+        let evidence = Evidence::default();
+        let course = course(&[]);
+        let said = |violation: Option<&str>| Opinion {
+            properties: vec![Property { property: "P3".to_owned(), violation: violation.map(str::to_owned) }],
+            ..Opinion::default()
+        };
+        let verdict = |opinion: &Opinion| conclude(&options, &evidence, &course, opinion);
+        assert_eq!(verdict(&said(Some("n1 is full"))), Verdict::Violated);
+        // Too little happened for more.
+        assert_eq!(verdict(&said(None)), Verdict::Invalid);
+        let value = line(&options, &evidence, &course, &[], &[], &said(Some("n1 is full")), Verdict::Violated);
+        assert_eq!(value["oracles"]["violated"], json!(["P3"]));
     }
 
     #[test]
     fn the_last_line_says_it_to_programs() {
         let evidence = Evidence { digests: vec![(1, "a".to_owned()), (1, "b".to_owned())], ..Evidence::default() };
         let (options, course) = (options("--seed 4"), course(&[(Class::Kill, 2)]));
-        let value = line(&options, &evidence, &course, &table(&evidence), &judge(&evidence), Verdict::Violated);
+        let opinion = Opinion::default();
+        let rows = table(&evidence);
+        let value = line(&options, &evidence, &course, &rows, &judge(&evidence), &opinion, Verdict::Violated);
         let violations: Vec<u64> =
             value["violations"].as_object().unwrap().values().filter_map(serde_json::Value::as_u64).collect();
         assert_eq!((violations.len(), violations.iter().sum::<u64>()), (judge(&evidence).len(), 1));
         assert_eq!((&value["chaos"], &value["seed"]), (&json!("violated"), &json!(4)));
         assert_eq!((&value["faults"]["kill"], &value["copies"]["agent_cut_one_way"]["pairs"]), (&json!(2), &json!(0)));
-        assert_eq!(conclude(&options, &evidence, &course), Verdict::Violated);
+        assert_eq!(conclude(&options, &evidence, &course, &opinion), Verdict::Violated);
     }
 }

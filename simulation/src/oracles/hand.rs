@@ -20,12 +20,12 @@ const LEASE: LeaseTerms =
     LeaseTerms { server_ms: 15_000, agent_ms: 9_000, kill_ms: 3_000, margin_ms: 1_000, rho_ppm: 1_000 };
 
 /// A history as it grows: nodes `n1` and so on, with 1000m cpu each, in cluster `c1` of region `eu`.
-pub(super) struct Hand {
-    pub(super) scenario: Scenario,
-    pub(super) healed: Option<Duration>,
+pub(crate) struct Hand {
+    pub(crate) scenario: Scenario,
+    pub(crate) healed: Option<Duration>,
     /// Since when each node has reached no quorum.
-    pub(super) silences: Vec<Option<Duration>>,
-    pub(super) state: State,
+    pub(crate) silences: Vec<Option<Duration>>,
+    pub(crate) state: State,
     revision: u64,
     ms: u64,
     ledger: Ledger,
@@ -39,7 +39,7 @@ enum Told {
 
 impl Hand {
     /// A cluster of so many nodes that have all registered.
-    pub(super) fn new(nodes: usize) -> Self {
+    pub(crate) fn new(nodes: usize) -> Self {
         let agent = |number: usize| AgentPlan {
             node: format!("n{number}"),
             cluster: "c1".into(),
@@ -103,23 +103,23 @@ impl Hand {
     }
 
     /// What was said so far is of the life before: this one begins now.
-    pub(super) fn restore(&mut self) {
+    pub(crate) fn restore(&mut self) {
         self.ledger = Ledger::of_life(self.revision + 1);
     }
 
     /// Time passes.
-    pub(super) fn pass(&mut self, ms: u64) {
+    pub(crate) fn pass(&mut self, ms: u64) {
         self.ms += ms;
     }
 
     /// What the product does with a command, which it carries out.
-    pub(super) fn commit(&mut self, command: Command) {
+    pub(crate) fn commit(&mut self, command: Command) {
         self.offer(command);
         self.twist(|step| assert!(step.replies.iter().all(Result::is_ok), "{:?}", step.replies));
     }
 
     /// What the product does with a command that it may refuse.
-    pub(super) fn offer(&mut self, command: Command) {
+    pub(crate) fn offer(&mut self, command: Command) {
         let item = Item { principal: Principal::controller(), request: None, command };
         let stamp = Stamp { wall: Millis(1_000_000 + self.ms), term: 1, elapsed_ms: self.ms };
         let entry = Entry { stamp, items: vec![item] };
@@ -136,7 +136,7 @@ impl Hand {
     }
 
     /// Rows that the product would not write.
-    pub(super) fn forge(&mut self, changes: Vec<Change>) {
+    pub(crate) fn forge(&mut self, changes: Vec<Change>) {
         let mut after = self.state.clone();
         changes.iter().for_each(|change| after.commit(change));
         self.push(|step| Step { after, changes, ..step });
@@ -162,26 +162,34 @@ impl Hand {
     }
 
     /// Changes the newest step after the event.
-    pub(super) fn twist(&mut self, edit: impl FnOnce(&mut Step)) {
+    pub(crate) fn twist(&mut self, edit: impl FnOnce(&mut Step)) {
         match self.told.last_mut() {
             Some(Told::Step(step)) => edit(step),
             Some(Told::Fact(..)) | None => panic!("the newest thing is no step"),
         }
     }
 
+    /// What was committed, in order, from revision 1 on.
+    pub(crate) fn steps(&self) -> impl Iterator<Item = &Step> {
+        self.told.iter().filter_map(|told| match told {
+            Told::Step(step) => Some(&**step),
+            Told::Fact(..) => None,
+        })
+    }
+
     /// Something happens outside of the log.
-    pub(super) fn fact(&mut self, fact: Fact) {
+    pub(crate) fn fact(&mut self, fact: Fact) {
         self.ms += 1;
         self.told.push(Told::Fact(Duration::from_millis(self.ms), Box::new(fact)));
     }
 
     /// What `oracle`, told of all this, has to say in the end.
-    pub(super) fn judge(&self, mut oracle: impl Oracle) -> Verdict {
+    pub(crate) fn judge(&self, mut oracle: impl Oracle) -> Verdict {
         self.judge_with(&mut oracle)
     }
 
     /// See [`Hand::judge`].
-    pub(super) fn judge_with(&self, oracle: &mut dyn Oracle) -> Verdict {
+    pub(crate) fn judge_with(&self, oracle: &mut dyn Oracle) -> Verdict {
         let known = Known {
             scenario: &self.scenario,
             ledger: &self.ledger,
@@ -200,7 +208,12 @@ impl Hand {
     }
 
     /// An agent arrives, or comes back with what it has.
-    pub(super) fn register(&mut self, node: &str, attempts: Vec<AttemptClaim>) {
+    pub(crate) fn register(&mut self, node: &str, attempts: Vec<AttemptClaim>) {
+        self.register_with(node, 1_000, attempts);
+    }
+
+    /// The same, and says how much of a processor it has.
+    pub(crate) fn register_with(&mut self, node: &str, cpu_milli: u64, attempts: Vec<AttemptClaim>) {
         let seen = Revision(self.revision);
         let number: u128 = node[1..].parse().unwrap();
         self.commit(Command::RegisterNode(Box::new(Registration {
@@ -211,7 +224,7 @@ impl Hand {
             machine_id: "machine".into(),
             region: "eu".parse().unwrap(),
             cluster: "c1".parse().unwrap(),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli, memory_bytes: 1 << 30 },
             labels: BTreeMap::new(),
             attempts,
             seen,
@@ -219,18 +232,18 @@ impl Hand {
     }
 
     /// Leases of nodes end.
-    pub(super) fn expire(&mut self, nodes: &[&str]) {
+    pub(crate) fn expire(&mut self, nodes: &[&str]) {
         let leases = nodes.iter().map(|node| (node.parse().unwrap(), self.node(node).epoch)).collect();
         self.commit(Command::ExpireLeases { leases });
     }
 
     /// A job is accepted; its only run.
-    pub(super) fn submit(&mut self, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
+    pub(crate) fn submit(&mut self, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
         self.submit_at(50, on_failure, tasks)
     }
 
     /// The same, with a priority.
-    pub(super) fn submit_at(&mut self, priority: u8, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
+    pub(crate) fn submit_at(&mut self, priority: u8, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
         let run = RunId(self.revision);
         let spec = JobSpec {
             namespace: "acme".parse().unwrap(),
@@ -245,7 +258,7 @@ impl Hand {
     }
 
     /// A job of one task.
-    pub(super) fn submit_one(&mut self, promise: OnNodeLoss) -> TaskId {
+    pub(crate) fn submit_one(&mut self, promise: OnNodeLoss) -> TaskId {
         let attempts = if promise == OnNodeLoss::AtMostOnce { 1 } else { 2 };
         let mut spec = task("a", &[]);
         spec.on_node_loss = promise;
@@ -254,7 +267,7 @@ impl Hand {
     }
 
     /// A task is placed.
-    pub(super) fn place(&mut self, task: TaskId, node: &str) -> AttemptId {
+    pub(crate) fn place(&mut self, task: TaskId, node: &str) -> AttemptId {
         self.offer_place(task, node);
         let attempt = self.state.task(task).unwrap().newest_attempt().unwrap();
         assert_eq!(self.state.attempt(attempt).unwrap().token.0, self.revision, "it was placed");
@@ -262,7 +275,7 @@ impl Hand {
     }
 
     /// A task is placed if it fits.
-    pub(super) fn offer_place(&mut self, task: TaskId, node: &str) {
+    pub(crate) fn offer_place(&mut self, task: TaskId, node: &str) {
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.node(node).epoch;
         let placement = Placement { task, generation, node: node.parse().unwrap(), epoch };
@@ -270,7 +283,7 @@ impl Hand {
     }
 
     /// The node of an attempt reports it.
-    pub(super) fn report(&mut self, attempt: AttemptId, phase: AttemptPhase, code: Option<i32>) {
+    pub(crate) fn report(&mut self, attempt: AttemptId, phase: AttemptPhase, code: Option<i32>) {
         let row = self.state.attempt(attempt).unwrap();
         let report = AttemptReport {
             attempt,
@@ -287,7 +300,7 @@ impl Hand {
     }
 
     /// The executor of an attempt's node says so.
-    pub(super) fn executor(&mut self, attempt: AttemptId, what: Happening) {
+    pub(crate) fn executor(&mut self, attempt: AttemptId, what: Happening) {
         let row = self.state.attempt(attempt).unwrap();
         let (node, token) = (row.node.clone(), row.token);
         let spec = &self.state.run(attempt.task.run).unwrap().spec;
@@ -296,13 +309,13 @@ impl Hand {
     }
 
     /// It runs, and that is known.
-    pub(super) fn runs(&mut self, attempt: AttemptId) {
+    pub(crate) fn runs(&mut self, attempt: AttemptId) {
         self.executor(attempt, Happening::Started);
         self.report(attempt, AttemptPhase::Running, None);
     }
 
     /// It ends, asked where it is to stop, and that is known.
-    pub(super) fn ends(&mut self, attempt: AttemptId, code: i32) {
+    pub(crate) fn ends(&mut self, attempt: AttemptId, code: i32) {
         if self.state.attempt(attempt).is_some_and(|row| row.stop.is_some()) {
             self.executor(attempt, Happening::Asked);
         }
@@ -311,27 +324,27 @@ impl Hand {
     }
 
     /// Every timer that is due fires.
-    pub(super) fn fire(&mut self) {
+    pub(crate) fn fire(&mut self) {
         self.commit(Command::FireTimers { timers: vec![] });
         let timers = self.state.timers().collect();
         self.commit(Command::FireTimers { timers });
     }
 
     /// The workflow controller has done all it can.
-    pub(super) fn advance(&mut self, run: RunId) {
+    pub(crate) fn advance(&mut self, run: RunId) {
         let steps = self.state.run(run).unwrap().graph.steps();
         (0..steps).for_each(|step| self.commit(Command::AdvanceStep { run, step, limit: 100 }));
         self.commit(Command::FinishRun { run });
     }
 
     /// A node's row.
-    pub(super) fn node(&self, node: &str) -> Arc<Node> {
+    pub(crate) fn node(&self, node: &str) -> Arc<Node> {
         self.state.node(&node.parse().unwrap()).unwrap().clone()
     }
 }
 
 /// A task that takes 600m cpu: a node holds one of them.
-pub(super) fn task(name: &str, needs: &[&str]) -> TaskSpec {
+pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
         name: name.parse().unwrap(),
         driver: Driver::Process,

@@ -7,7 +7,7 @@ use quorate_seams::{Clock as _, SystemClock};
 
 use super::rolling::Rolling;
 use super::{Cluster, EXCUSED};
-use crate::hosts::{Host, REPLICAS, all, peers, replicas};
+use crate::hosts::{Host, REPLICAS, parted, peers, replicas};
 use crate::judge::{Affair, Cause, Struck};
 use crate::ledger::now_us;
 use crate::schedule::{Class, Strike, Target};
@@ -72,8 +72,8 @@ impl Cluster {
             Class::Isolate => {
                 let Target::Region(region) = strike.target else { return Ok(None) };
                 active.machines = self.targets(strike.target);
-                let inside: Vec<Host> = all().into_iter().filter(|host| host.region == region).collect();
-                active.dropped = silence(Class::Cut, &inside, &all());
+                let inside: Vec<Host> = parted().into_iter().filter(|host| host.region == region).collect();
+                active.dropped = silence(Class::Cut, &inside, &parted());
                 inside.into_iter().map(|host| host.name).collect()
             }
             Class::Slow => {
@@ -265,13 +265,19 @@ mod tests {
     }
 
     #[test]
+    fn nothing_parts_anybody_from_who_keeps_the_log() {
+        let scribe = crate::hosts::scribe().address;
+        assert!([parted(), peers()].concat().iter().all(|host| host.address != scribe));
+    }
+
+    #[test]
     fn only_a_region_that_is_isolated_loses_the_sink() {
         let sink = crate::hosts::sink();
         let to_sink = |dropped: &BTreeSet<(Ipv4Addr, Ipv4Addr)>| dropped.iter().any(|(_, to)| *to == sink.address);
         let node = &crate::hosts::agents()[1..2];
         assert!(!to_sink(&silence(Class::Cut, node, &peers())));
-        let inside: Vec<Host> = all().into_iter().filter(|host| host.region == node[0].region).collect();
+        let inside: Vec<Host> = parted().into_iter().filter(|host| host.region == node[0].region).collect();
         assert_ne!(node[0].region, sink.region);
-        assert!(to_sink(&silence(Class::Cut, &inside, &all())));
+        assert!(to_sink(&silence(Class::Cut, &inside, &parted())));
     }
 }

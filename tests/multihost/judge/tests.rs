@@ -7,7 +7,7 @@ fn done(revision: u64, run: &str) -> Told {
 }
 
 fn call(begun_us: u64, ended_us: u64, asked: Asked, told: Told) -> Call {
-    Call { who: "client-1.1".to_owned(), begun_us, ended_us, asked, told }
+    Call { who: "client-1.1".to_owned(), begun_us, ended_us, asked, told, answer: Vec::new() }
 }
 
 fn submit(job: &str) -> Asked {
