@@ -65,8 +65,14 @@ const PLACES: &[Place] = &[
     },
     Place {
         patterns: &["RocksDisk"],
-        // The simulator crashes RocksDB itself, and runs replicas on it.
-        allowed: &["crates/disk/", "crates/quorate/", "simulation/src/rocks.rs", "simulation/src/crash_image/"],
+        // The simulator crashes RocksDB itself, runs replicas on it, and judges what they left in it.
+        allowed: &[
+            "crates/disk/",
+            "crates/quorate/",
+            "simulation/src/rocks.rs",
+            "simulation/src/crash_image/",
+            "simulation/src/judge/",
+        ],
         within: &[],
         tests_too: false,
         because: "a store arrives as Arc<dyn Disk>; only main chooses RocksDB",
