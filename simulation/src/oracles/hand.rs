@@ -189,6 +189,7 @@ impl Hand {
             stalls: &[],
             silences: &self.silences,
             fit: &[],
+            rooms: &[],
         };
         for told in &self.told {
             match told {
