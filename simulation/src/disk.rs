@@ -8,10 +8,15 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Table};
+use quorate_seams::{Batch, Completion, Disk, DiskError, DiskView, Durability, NewRows, Row, Space, Table};
+use quorate_server::DISK_RESERVE_DEFAULT;
 
 use crate::facts::{Fact, Facts};
 use crate::rows::{Kept, Rows};
+
+/// What is free where room is low, below the reserve, and where it is not.
+const LOW_BYTES: u64 = DISK_RESERVE_DEFAULT / 2;
+const PLENTY_BYTES: u64 = DISK_RESERVE_DEFAULT * 16;
 
 /// The disk of one replica. It outlives the replica's crashes; cloning shares it.
 #[derive(Clone)]
@@ -29,6 +34,8 @@ pub(crate) struct Trouble {
     pub(crate) slow: Option<Duration>,
     /// There is no room.
     pub(crate) full: bool,
+    /// There is less room than the reserve that the product keeps.
+    pub(crate) low: bool,
     /// After so many more writes or syncs, one fails.
     pub(crate) failing: Option<Failing>,
 }
@@ -81,6 +88,11 @@ impl SimDisk {
         change(&mut self.lock().trouble);
     }
 
+    /// True while it has less free than the reserve.
+    pub(crate) fn is_low(&self) -> bool {
+        self.lock().trouble.low
+    }
+
     /// How many times its trouble was felt so far.
     pub(crate) fn felt(&self) -> u64 {
         self.lock().felt
@@ -103,6 +115,25 @@ impl SimDisk {
         inner.live = inner.durable.to_rows();
         inner.broken = false;
         (survived, lost)
+    }
+
+    /// What a loss of power at this instant would leave.
+    pub(crate) fn image(&self) -> Kept {
+        self.lock().durable.clone()
+    }
+
+    /// An image of it is put back in its place, while nobody uses it.
+    pub(crate) fn put_back(&self, image: Kept) {
+        let mut inner = self.lock();
+        let (newest, trouble, felt) = (inner.newest, inner.trouble, inner.felt);
+        *inner = Inner { live: image.to_rows(), durable: image, newest, trouble, felt, ..Inner::default() };
+    }
+
+    /// Somebody other than the replica writes to it, while nobody uses it.
+    pub(crate) fn alter(&self, batch: &Batch) {
+        let mut inner = self.lock();
+        inner.live.apply(batch, &[]);
+        inner.durable.apply(batch, &[]);
     }
 
     /// Another disk is put in its place, an empty one.
@@ -230,6 +261,12 @@ impl Disk for SimDisk {
         batch.writes.extend(and.writes);
         self.write(batch, tables, Durability::Synced)
     }
+
+    /// What fills a disk to its end does so at once, between two looks.
+    fn space(&self) -> Option<Space> {
+        let free_bytes = if self.lock().trouble.low { LOW_BYTES } else { PLENTY_BYTES };
+        Some(Space { free_bytes, total_bytes: 2 * PLENTY_BYTES })
+    }
 }
 
 #[cfg(test)]
@@ -248,6 +285,18 @@ mod tests {
 
     fn keys(disk: &SimDisk) -> Vec<Bytes> {
         disk.scan(Table::Log, b"", None, 10).unwrap().into_iter().map(|(key, _)| key).collect()
+    }
+
+    #[tokio::test]
+    async fn an_image_that_is_put_back_is_what_was_durable_then() {
+        let disk = disk();
+        disk.submit(put("a"), Durability::Synced).await.unwrap();
+        disk.submit(put("b"), Durability::Buffered).await.unwrap();
+        let image = disk.image();
+        disk.submit(put("c"), Durability::Synced).await.unwrap();
+        disk.put_back(image);
+        assert_eq!(keys(&disk), ["a"]);
+        assert_eq!(disk.crash(0), (3, 0), "batches are numbered on");
     }
 
     #[tokio::test]

@@ -26,6 +26,12 @@ pub(crate) enum Fact {
     ReplicaGone { replica: usize, survived: u64 },
     /// A replica's disk was replaced with an empty one, while its process was gone.
     ReplicaRenewed { replica: usize },
+    /// What is durable on a replica's disk was copied.
+    DiskImaged { replica: usize },
+    /// A replica's disk is the copy that was made of it, while its process was gone.
+    DiskReverted { replica: usize },
+    /// A replica's disk was changed by somebody else while its process was gone, so that its history differs.
+    DiskAltered { replica: usize, batch: Arc<Batch> },
     /// A replica's process ended by itself.
     ReplicaStopped { replica: usize, error: Option<String> },
     /// An agent's process began.

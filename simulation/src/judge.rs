@@ -162,6 +162,7 @@ impl<'a> Bench<'a> {
             stalls: witnesses.map_or(&[], |witnesses| &witnesses.stalls),
             silences: &[],
             fit: &[],
+            rooms: &[],
         };
         let mut of_witnesses = oracles::of_log_and_witnesses();
         if witnesses.is_some() {

@@ -213,6 +213,19 @@ impl Ledger {
                 self.shadows[*replica] = Shadow::default();
                 Ok(vec![])
             }
+            Fact::DiskAltered { replica, batch } => {
+                self.shadows[*replica].alter(batch);
+                Ok(vec![])
+            }
+            Fact::DiskImaged { replica } => {
+                self.shadows[*replica].keep_image();
+                Ok(vec![])
+            }
+            Fact::DiskReverted { replica } => {
+                self.who_changes += 1;
+                self.shadows[*replica].revert();
+                self.check_rows(*replica).map(|()| vec![])
+            }
             _ => Ok(vec![]),
         }
     }
@@ -253,7 +266,8 @@ impl Ledger {
                 }
             }
         }
-        let digest = Some(applied.digest).filter(|digest| !digest.is_empty());
+        let is_altered = self.shadows[replica].is_altered();
+        let digest = Some(applied.digest).filter(|digest| !digest.is_empty() && !is_altered);
         let mut steps = vec![];
         for bytes in new {
             steps.push(self.append(at, bytes)?);

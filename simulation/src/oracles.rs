@@ -3,9 +3,11 @@
 //! An oracle is told every fact and every committed entry once, in order, and answers with what is
 //! violated, if anything is. `docs/simulation.md` lists them with the planted bugs that they catch.
 
+mod c10_old_image;
 mod c11_membership;
 mod c12_changes;
 mod c13_office;
+mod c14_divergence;
 mod c1_election_safety;
 mod c3_leader_completeness;
 mod c4_durable_quorum;
@@ -22,6 +24,7 @@ mod p1_tokens;
 mod p20_out_of_service;
 mod p21_drains;
 mod p22_forgotten;
+mod p23_reserve;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -59,6 +62,7 @@ use quorate_state::NodeName;
 use crate::facts::Fact;
 use crate::ledger::{Ledger, Step};
 use crate::scenario::{RackPlan, Scenario};
+pub(crate) use p23_reserve::LOOKS_WITHIN;
 
 /// Nothing is wrong, or this is, in a sentence that names who, what and where.
 pub(crate) type Verdict = Result<(), String>;
@@ -78,6 +82,8 @@ pub(crate) struct Known<'a> {
     /// Since when each replica could lead, by position, where it can: it runs, it can exchange messages with a
     /// majority of the voters, and no disk or link is in trouble.
     pub(crate) fit: &'a [Option<Duration>],
+    /// The room on each replica's disk, by position.
+    pub(crate) rooms: &'a [Room],
 }
 
 /// A machine stood still, with all that it ran.
@@ -90,18 +96,37 @@ pub(crate) struct Stall {
     pub(crate) to: Option<Duration>,
 }
 
+/// The room on a replica's disk, beside the reserve.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Room {
+    /// Since when there has been less, while the replica's process ran without standing still.
+    pub(crate) low_since: Option<Duration>,
+    /// When there was less last, or the process could not look whether there was.
+    pub(crate) low_at: Option<Duration>,
+}
+
 impl Known<'_> {
     /// True when the premises of fencing by lease did not hold on a node at some time between two
     /// instants: its machine stood still, so that nothing could be killed in time, or its clock or a
     /// replica's ran wrong by more than the lease's terms allow.
     pub(crate) fn fence_waived(&self, node: &NodeName, from: Duration, to: Duration) -> bool {
-        let holds = |rack: &RackPlan| rack.agents.iter().any(|agent| agent.node == node.as_str());
-        let Some(rack) = self.scenario.racks.iter().position(holds) else { return true };
-        let stood = |stall: &Stall| stall.rack == rack && stall.from <= to && stall.to.is_none_or(|end| end >= from);
+        let Some(rack) = self.rack_of(node) else { return true };
         let bound = u64::from(self.scenario.settings.lease_rho_ppm);
         let clocks = self.scenario.replicas.iter().map(|replica| replica.clock);
         let mut clocks = clocks.chain([self.scenario.racks[rack].clock]);
-        self.stalls.iter().any(stood) || clocks.any(|clock| clock.drift_ppm.unsigned_abs() > bound)
+        self.stood_still(rack, from, to) || clocks.any(|clock| clock.drift_ppm.unsigned_abs() > bound)
+    }
+
+    /// True when a machine stood still at some time between two instants.
+    pub(crate) fn stood_still(&self, rack: usize, from: Duration, to: Duration) -> bool {
+        let stood = |stall: &Stall| stall.rack == rack && stall.from <= to && stall.to.is_none_or(|end| end >= from);
+        self.stalls.iter().any(stood)
+    }
+
+    /// The machine of a node.
+    pub(crate) fn rack_of(&self, node: &NodeName) -> Option<usize> {
+        let holds = |rack: &RackPlan| rack.agents.iter().any(|agent| agent.node == node.as_str());
+        self.scenario.racks.iter().position(holds)
     }
 }
 
@@ -134,6 +159,8 @@ pub(crate) trait Oracle {
 /// All of them, fresh.
 pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
     vec![
+        // First: what it is about makes others notice something too.
+        Box::new(c10_old_image::OldImages::default()),
         Box::new(c1_election_safety::ElectionSafety::default()),
         Box::new(c3_leader_completeness::LeaderCompleteness::default()),
         Box::new(c4_durable_quorum::DurableQuorum::default()),
@@ -143,6 +170,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(c11_membership::Identities::default()),
         Box::new(c12_changes::Changes::default()),
         Box::new(c13_office::Office::default()),
+        Box::new(c14_divergence::Divergence::default()),
         Box::new(r1_linearizable::Linearizable::default()),
         Box::new(r2_sessions::Sessions::default()),
         Box::new(r3_watches::Watches::default()),
@@ -164,6 +192,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p20_out_of_service::OutOfService::default()),
         Box::new(p21_drains::Drains::default()),
         Box::new(p22_forgotten::Forgotten::default()),
+        Box::new(p23_reserve::Reserve::default()),
         Box::new(plan::Plans::default()),
         Box::new(p19_restored::Restored::default()),
     ]
@@ -210,17 +239,20 @@ pub(crate) fn of_witnesses() -> Vec<Box<dyn Oracle>> {
 }
 
 /// Of [`all`], those that need what only a simulation sees, each with what that is.
-pub(crate) const OF_SIMULATIONS: [(&str, &str); 10] = [
+pub(crate) const OF_SIMULATIONS: [(&str, &str); 13] = [
     ("C1", "votes, when disks took them"),
     ("C3", "what was on the disk of who began to lead"),
     ("C4", "which disks had an entry when it was committed"),
     ("C5", "how each log grew and was cut"),
+    ("C10", "which disks were put back to an earlier life"),
     ("C11", "who led whom, and what an operator asked for"),
     ("C12", "who ran when a change of membership began"),
     ("C13", "since when each replica could lead"),
+    ("C14", "whose rows were changed by hand"),
     ("P9", "whom agents asked to end when their time was over"),
     ("P14", "whom agents asked to end, and killed"),
     ("P19", "a life of the data before this one"),
+    ("P23", "since when each disk was short of room"),
 ];
 
 /// Those that judge the life of restored data, beside those that outlive the first: consensus begins

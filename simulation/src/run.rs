@@ -2,12 +2,16 @@
 //! comes to a verdict.
 
 mod change;
+mod divergence;
 mod late;
 mod network;
+mod old_image;
 #[cfg(test)]
 mod outage;
+mod outcast;
 mod record;
 mod restore;
+mod room;
 mod settle;
 mod standing;
 mod strike;
@@ -23,7 +27,7 @@ use crate::clock::EPOCH;
 use crate::facts::{Fact, Facts};
 use crate::hosts::{Common, Rack, Replica, start_client};
 use crate::ledger::Ledger;
-use crate::oracles::{self, Known, Oracle, Stall};
+use crate::oracles::{self, Known, Oracle, Room, Stall};
 use crate::outcome::{End, Outcome, Stats};
 use crate::scenario::Scenario;
 use crate::seeded::Stream;
@@ -177,6 +181,7 @@ struct World {
     standing: Standing,
     silences: Vec<Option<Duration>>,
     fit: Vec<Option<Duration>>,
+    rooms: Vec<Room>,
     healed: Option<Duration>,
     late: Late,
     settle: Settle,
@@ -226,6 +231,7 @@ impl World {
             standing: Standing::default(),
             silences: vec![None; scenario.racks.len()],
             fit: vec![None; scenario.replicas.len()],
+            rooms: vec![Room::default(); scenario.replicas.len()],
             healed: None,
             late: Late::default(),
             settle: Settle::new(&scenario),
@@ -294,6 +300,7 @@ impl World {
                 stalls: &self.stalls,
                 silences: &self.silences,
                 fit: &self.fit,
+                rooms: &self.rooms,
             };
             for step in &steps {
                 self.record.step(step);
@@ -365,6 +372,7 @@ impl World {
             stalls: &self.stalls,
             silences: &self.silences,
             fit: &self.fit,
+            rooms: &self.rooms,
         };
         for oracle in &mut self.oracles {
             let verdict = oracle.end(now, &known);

@@ -4,9 +4,12 @@
 //! itself, so a scenario can be printed, kept, and made smaller without disturbing the rest.
 
 mod check;
+mod disk_low;
+mod divergence;
 mod draw;
 mod faults;
 mod membership;
+mod old_image;
 mod pages;
 mod restore;
 #[cfg(test)]
@@ -50,6 +53,10 @@ pub(crate) enum Class {
     Join,
     /// An operator changes who takes part.
     Membership,
+    /// A replica's disk goes back to an image of itself.
+    OldImage,
+    /// A replica's history differs from that of the others.
+    Divergence,
     /// The data is lost, and goes on from a backup or from one survivor.
     Restore,
     /// Every replica begins as an older version, and is replaced by this one in turn.
@@ -70,12 +77,21 @@ pub(crate) enum Class {
     DiskError,
     /// A disk is full for a while.
     DiskFull,
+    /// A disk has less free than the reserve for a while.
+    DiskLow,
     /// Requests are sent again, also late and by others.
     Duplicates,
     /// Many runs are cancelled at once.
     CancelStorm,
     /// A job that takes its agent down wherever it starts.
     Poison,
+}
+
+impl Class {
+    /// True for one that is in the workload, the labels or the clocks too: taking its faults away does not take it away.
+    fn is_elsewhere(self) -> bool {
+        matches!(self, Self::Join | Self::Upkeep | Self::Clock | Self::Duplicates | Self::CancelStorm | Self::Poison)
+    }
 }
 
 /// What kind of run it is.
@@ -449,6 +465,19 @@ pub(crate) enum FaultWhat {
         learner: bool,
         amid: Amid,
     },
+    /// The disk is copied; after a new start of which all others have heard, the copy is put back in its place. Whoever
+    /// starts with it must stop, and be replaced.
+    OldImage {
+        target: Target,
+        /// The one in its place joins as a learner, and the operator promotes it.
+        learner: bool,
+    },
+    /// While it is away, its history becomes another one.
+    Diverge {
+        target: Target,
+        /// An operator passes leadership on to it, once it is back.
+        leads: bool,
+    },
     /// An operator takes a backup.
     Backup,
     /// All replicas are lost, but for one perhaps, and after a while a cluster goes on from the backup, or
@@ -486,6 +515,9 @@ pub(crate) enum FaultWhat {
         on_sync: bool,
     },
     DiskFull {
+        target: Target,
+    },
+    DiskLow {
         target: Target,
     },
     /// An operator sees to the node of an agent.

@@ -125,6 +125,10 @@ bugs! {
         "The leader enables what it can do itself, whatever the others can.";
     InstallKeepsRows, "install-keeps-rows",
         "Whoever installs a snapshot keeps, on disk, the rows that are not in it.";
+    HistoriesUncompared, "histories-uncompared",
+        "A replica whose history differs from the majority's takes no notice.";
+    OldImageAdmitted, "old-image-admitted",
+        "A store whose count of starts went back is let in as if it remembered what it promised.";
 
     // What a change of who takes part must not do.
     RemovalCostsQuorum, "removal-costs-quorum",
@@ -170,6 +174,12 @@ bugs! {
     ForgetTooSoon, "forget-too-soon",
         "A lost node is forgotten before its agent has had the time to kill.";
 
+    // What a replica must do about the room on its disk.
+    ReserveIgnored, "reserve-ignored",
+        "New work is taken however little room the leader's disk has left.";
+    LaneStaysShut, "lane-stays-shut",
+        "Once new work was refused for want of room, it is refused for ever.";
+
     // What a replica must not say.
     AnswersSwapped, "answers-swapped",
         "Callers whose commands share an entry are given each other's answers.";
@@ -195,6 +205,8 @@ bugs! {
         "A desired set from before an attempt was placed stops that attempt.";
     OldSetStartsOldWork, "old-set-starts-old-work",
         "A desired set older than an acknowledgement starts again what has ended.";
+    EndsForgotten, "ends-forgotten",
+        "What ends while its agent has no lease is told as lost, not as it ended.";
     FenceAsksGently, "fence-asks-gently",
         "At the end of the lease, `fenced` attempts are asked to stop instead of being killed.";
 

@@ -179,6 +179,15 @@ impl Core {
         }
     }
 
+    /// Refuses new work where this replica leads and its disk has no room for it. On others only the leader's disk counts:
+    /// they send callers there, however little room they have themselves.
+    pub(crate) fn admit_new_work(&self) -> Result<(), ApiError> {
+        match &*self.replica.role().borrow() {
+            Role::Leader { .. } => self.room.admit(),
+            Role::Follower { .. } => Ok(()),
+        }
+    }
+
     /// The term in which this replica leads and may speak for the state, if it does.
     pub(crate) fn leading(&self) -> Option<u64> {
         match &*self.replica.role().borrow() {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_proto::status::ApiError;
 use quorate_seams::Disk;
 
@@ -47,6 +48,7 @@ impl Room {
         let free_bytes = self.disk.space().map(|space| space.free_bytes);
         let was_low = self.is_low.load(Ordering::Relaxed);
         let is_low = free_bytes.map_or(was_low, |free| is_low(free, self.reserve_bytes, was_low));
+        let is_low = is_low || (was_low && quorate_planted::is(Bug::LaneStaysShut));
         self.is_low.store(is_low, Ordering::Relaxed);
         let reserve_bytes = self.reserve_bytes;
         match (was_low, is_low) {
@@ -63,7 +65,7 @@ impl Room {
 
     /// Refuses what makes the state larger and can wait, when there is no room for it.
     pub(crate) fn admit(&self) -> Result<(), ApiError> {
-        if !self.is_low.load(Ordering::Relaxed) {
+        if !self.is_low.load(Ordering::Relaxed) || quorate_planted::is(Bug::ReserveIgnored) {
             return Ok(());
         }
         Err(ApiError::Limit {

@@ -107,7 +107,10 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
             })
             .collect();
         if host == OPERATOR_HOST
-            && scenario.classes.iter().any(|class| matches!(class, Class::Membership | Class::Restore))
+            && scenario
+                .classes
+                .iter()
+                .any(|class| matches!(class, Class::Membership | Class::OldImage | Class::Divergence | Class::Restore))
         {
             tokio::task::spawn_local(operator::operate(scenario.clone(), facts.clone(), common.desk.clone()));
         }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_raft::{Addresses, Home, Loaded, recover};
-use quorate_seams::{Disk, Shutdown, ShutdownHandle};
+use quorate_seams::{Batch, Disk, Shutdown, ShutdownHandle};
 use quorate_server::{Advertise, CONNECTIONS_MAX_DEFAULT, Config, Formation, Listeners, Seams, Tuning};
 use quorate_state::{FeatureSet, RegionName, Uuid};
 use turmoil::Sim;
@@ -17,6 +17,7 @@ use crate::disk::{SimDisk, Trouble};
 use crate::facts::{Fact, Facts};
 use crate::net::SimNetwork;
 use crate::rocks::RocksInline;
+use crate::rows::Kept;
 use crate::scenario::{ReplicaPlan, Scenario};
 use crate::seeded::{SimEntropy, Stream};
 
@@ -96,6 +97,28 @@ impl Store {
         }
     }
 
+    /// See [`SimDisk::image`]; none of a real store.
+    pub(crate) fn image(&self) -> Option<Kept> {
+        match self {
+            Self::Simulated(disk) => Some(disk.image()),
+            Self::Real(_) => None,
+        }
+    }
+
+    /// See [`SimDisk::put_back`].
+    pub(crate) fn put_back(&self, image: Kept) {
+        if let Self::Simulated(disk) = self {
+            disk.put_back(image);
+        }
+    }
+
+    /// See [`SimDisk::alter`].
+    pub(crate) fn alter(&self, batch: &Batch) {
+        if let Self::Simulated(disk) = self {
+            disk.alter(batch);
+        }
+    }
+
     /// See [`SimDisk::renew`]; a real store is never replaced.
     fn renew(&self) {
         if let Self::Simulated(disk) = self {
@@ -107,6 +130,14 @@ impl Store {
     pub(crate) fn set_trouble(&self, change: impl FnOnce(&mut Trouble)) {
         if let Self::Simulated(disk) = self {
             disk.set_trouble(change);
+        }
+    }
+
+    /// See [`SimDisk::is_low`].
+    pub(crate) fn is_low(&self) -> bool {
+        match self {
+            Self::Simulated(disk) => disk.is_low(),
+            Self::Real(_) => false,
         }
     }
 
@@ -143,6 +174,11 @@ impl Replica {
     /// Another one will join in its place, once it is gone.
     pub(crate) fn give_way(&self, learner: bool) {
         self.place.set(Place { learner_next: learner, ..self.place.get() });
+    }
+
+    /// Whether that one will join as a learner.
+    pub(crate) fn gives_way_to_learner(&self) -> bool {
+        self.place.get().learner_next
     }
 
     /// A cluster goes on from here with its next start.

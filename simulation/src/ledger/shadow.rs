@@ -17,11 +17,19 @@ pub(crate) struct Shadow {
     durable: Kept,
     /// Batches that no sync has covered, with their numbers, oldest first.
     unsynced: VecDeque<(u64, Arc<Batch>, Arc<[Table]>)>,
+    /// A copy that was made of what was durable.
+    image: Option<Box<Kept>>,
+    /// What was durable when the copy was put back.
+    forgotten: Option<Box<Kept>>,
+    /// Somebody else has written to it.
+    is_altered: bool,
 }
 
 impl Shadow {
     pub(super) fn write(&mut self, number: u64, batch: Arc<Batch>, replaced: Arc<[Table]>) {
         self.live.apply(&batch, &replaced);
+        // What comes with a snapshot is what others hold.
+        self.is_altered &= replaced.is_empty();
         self.unsynced.push_back((number, batch, replaced));
     }
 
@@ -39,6 +47,28 @@ impl Shadow {
         self.live = self.durable.clone();
     }
 
+    pub(super) fn alter(&mut self, batch: &Batch) {
+        self.live.apply(batch, &[]);
+        self.durable.apply(batch, &[]);
+        self.is_altered = true;
+    }
+
+    /// What the replica says of its history is meant to be wrong.
+    pub(crate) fn is_altered(&self) -> bool {
+        self.is_altered
+    }
+
+    pub(super) fn keep_image(&mut self) {
+        self.image = Some(Box::new(self.durable.clone()));
+    }
+
+    pub(super) fn revert(&mut self) {
+        let Some(image) = self.image.take() else { return };
+        self.unsynced.clear();
+        self.live = (*image).clone();
+        self.forgotten = Some(Box::new(std::mem::replace(&mut self.durable, *image)));
+    }
+
     /// What the replica sees.
     pub(crate) fn live(&self) -> &Kept {
         &self.live
@@ -47,6 +77,12 @@ impl Shadow {
     /// What a loss of power would leave.
     pub(crate) fn durable(&self) -> &Kept {
         &self.durable
+    }
+
+    /// What the others may rely on: what is durable, or what was before the disk went back. Whoever has forgotten what
+    /// it promised keeps the promise by saying nothing any more.
+    pub(crate) fn promised(&self) -> &Kept {
+        self.forgotten.as_deref().unwrap_or(&self.durable)
     }
 }
 

@@ -46,7 +46,10 @@ impl Oracle for Office {
                 self.holder = self.holder.filter(|(_, holder, _)| holder != replica);
                 Ok(())
             }
-            Fact::Fault { class: Class::Membership | Class::Restore | Class::Upgrade | Class::Join, .. }
+            Fact::Fault {
+                class: Class::Membership | Class::Divergence | Class::Restore | Class::Upgrade | Class::Join,
+                ..
+            }
             | Fact::Change(_) => {
                 self.asked_until = self.asked_until.max(at + ASKED);
                 Ok(())
@@ -74,7 +77,9 @@ impl Office {
         let grace = Duration::from_millis(2 * known.scenario.settings.election_ms.1) + GRACE;
         // Who has only just been elected may be unknown to those who stood with it.
         let since = known.fit.get(holder).copied().flatten().map(|since| since.max(elected));
-        match since.filter(|since| at > *since + grace && at > self.asked_until) {
+        // Whose history differs passes leadership on as soon as it learns of it.
+        let is_wrong = known.ledger.shadows()[holder].is_altered();
+        match since.filter(|since| at > *since + grace && at > self.asked_until && !is_wrong) {
             None => Ok(()),
             Some(since) => Err(format!(
                 "{} votes in term {} against {}, which leads term {term} and has had a majority for {:?}",

@@ -86,6 +86,12 @@ impl Oracle for ElectionSafety {
                 voter.vote = known.ledger.shadows()[*replica].live().vote();
                 Ok(())
             }
+            Fact::DiskReverted { replica } => {
+                // It forgets its votes, those who got them do not.
+                let voter = self.voters.entry(*replica).or_default();
+                voter.vote = known.ledger.shadows()[*replica].live().vote();
+                Ok(())
+            }
             Fact::ReplicaRenewed { replica } => {
                 self.voters.remove(replica);
                 Ok(())

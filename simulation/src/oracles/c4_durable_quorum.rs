@@ -26,7 +26,7 @@ impl Oracle for DurableQuorum {
         }
         let stored = ledger.stored(step.index);
         let has = |position: usize| {
-            let disk = ledger.shadows()[position].durable();
+            let disk = ledger.shadows()[position].promised();
             disk.entry(step.index) == stored || disk.applied().is_some_and(|applied| applied >= step.index)
         };
         let voters = ledger.voters_at(step.index);

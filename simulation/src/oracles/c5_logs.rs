@@ -54,7 +54,7 @@ impl Oracle for Logs {
                 let judged = log.write(batch, replaced, known.ledger);
                 judged.map_err(|what| format!("{} {what}", name(*replica)))
             }
-            Fact::ReplicaGone { replica, .. } | Fact::ReplicaRenewed { replica } => {
+            Fact::ReplicaGone { replica, .. } | Fact::ReplicaRenewed { replica } | Fact::DiskReverted { replica } => {
                 // What was not synced is gone, and may go back by that.
                 self.logs.insert(*replica, Log::of(known.ledger.shadows()[*replica].live()));
                 Ok(())

@@ -61,7 +61,7 @@ pub(super) fn agent_back(known: &Known<'_>) -> Duration {
 /// Clocks are left out: a lease must hold whatever they do within the bound of their drift.
 fn disturbs(class: Class) -> bool {
     match class {
-        Class::Clock | Class::Duplicates | Class::CancelStorm | Class::Poison => false,
+        Class::Clock | Class::DiskLow | Class::Duplicates | Class::CancelStorm | Class::Poison => false,
         Class::Loss
         | Class::SlowLink
         | Class::Partition
@@ -73,6 +73,8 @@ fn disturbs(class: Class) -> bool {
         | Class::Handover
         | Class::Join
         | Class::Membership
+        | Class::OldImage
+        | Class::Divergence
         | Class::Restore
         | Class::Upgrade
         | Class::Upkeep

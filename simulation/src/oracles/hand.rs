@@ -197,6 +197,7 @@ impl Hand {
             stalls: &[],
             silences: &self.silences,
             fit: &[],
+            rooms: &[],
         };
         for told in &self.told {
             match told {

@@ -1,7 +1,8 @@
 //! P6: attempts, tasks, runs and leases move only along their tables, what has ended stays as it ended,
 //! and each move is told in one event of its revision. An outcome follows from what the agent said and
 //! why it was asked to stop, and an agent's word counts exactly for what its node holds under that token.
-//! What ran to its own end, unasked, has that outcome, whatever was decided about it meanwhile.
+//! What ran to its own end, unasked, has that outcome, whatever was decided about it meanwhile; and no agent calls lost
+//! what it saw end.
 
 mod table;
 
@@ -11,7 +12,7 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Node, NodeName, NodeStatus, Rejection,
-    Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState,
+    Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState, Token,
 };
 
 use super::history::{attempt_name, task_name};
@@ -26,6 +27,30 @@ pub(crate) struct Transitions {
     asked: BTreeSet<AttemptId>,
     /// Attempts that ended by themselves before anybody asked.
     unasked: BTreeSet<AttemptId>,
+    /// Attempts that ended with a code, which is their own doing.
+    ends: BTreeMap<AttemptId, End>,
+}
+
+/// The end of an attempt, as its executor has it.
+struct End {
+    at: Duration,
+    node: NodeName,
+    token: Token,
+    exit: Exit,
+    /// When the agent that saw it was gone, once it is.
+    agent_gone: Option<Duration>,
+}
+
+/// An agent has written down how an attempt ended after so long (`COMPANY_WAIT` of its journal, and some room).
+const NOTED_WITHIN: Duration = Duration::from_millis(200);
+
+impl End {
+    /// True when its agent was gone before it can have written the end down.
+    fn may_be_forgotten(&self, known: &Known<'_>) -> bool {
+        let Some(gone) = self.agent_gone else { return false };
+        let stood_still = known.rack_of(&self.node).is_none_or(|rack| known.stood_still(rack, self.at, gone));
+        gone < self.at + NOTED_WITHIN || stood_still
+    }
 }
 
 impl Oracle for Transitions {
@@ -33,27 +58,39 @@ impl Oracle for Transitions {
         "P6"
     }
 
-    fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
-        let Fact::Execution(Execution { attempt, what, .. }) = fact else { return Ok(()) };
-        match what {
-            Happening::Asked | Happening::Killed => {
-                self.asked.insert(*attempt);
+    fn fact(&mut self, at: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
+        match fact {
+            Fact::Execution(Execution { attempt, node, token, what, .. }) => match what {
+                Happening::Asked | Happening::Killed => {
+                    self.asked.insert(*attempt);
+                }
+                Happening::Ended { exit: Some(exit @ Exit::Code(_)) } => {
+                    if !self.asked.contains(attempt) {
+                        self.unasked.insert(*attempt);
+                    }
+                    let end = End { at, node: node.clone(), token: *token, exit: *exit, agent_gone: None };
+                    self.ends.insert(*attempt, end);
+                }
+                Happening::Started | Happening::Ended { .. } => {}
+            },
+            Fact::AgentGone { node } | Fact::AgentStopped { node, .. } => {
+                for end in self.ends.values_mut().filter(|end| end.node == *node) {
+                    end.agent_gone.get_or_insert(at);
+                }
             }
-            Happening::Ended { exit: Some(Exit::Code(_)) } if !self.asked.contains(attempt) => {
-                self.unasked.insert(*attempt);
-            }
-            Happening::Started | Happening::Ended { .. } => {}
+            _ => {}
         }
         Ok(())
     }
 
-    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+    fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
         let mut rows = Rows::new(step);
         for change in &step.changes {
             match change {
                 Change::Attempt(attempt) => {
                     rows.on_attempt(attempt)?;
                     self.check_own_end(attempt)?;
+                    self.check_word(attempt, step, known)?;
                 }
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
@@ -88,6 +125,27 @@ impl Transitions {
             ));
         }
         Ok(())
+    }
+
+    /// An agent says, by a report or by what it claims when it registers, that an attempt is gone and nobody can know
+    /// how it ended. Leases and deadlines say only that it is lost.
+    fn check_word(&self, row: &Attempt, step: &Step, known: &Known<'_>) -> Verdict {
+        let was_open = step.before.attempt(row.id).is_some_and(|before| !before.state.is_terminal());
+        let is_said = was_open && row.state == AttemptState::Lost && row.gone && row.exit.is_none();
+        let Some(end) = self.ends.get(&row.id).filter(|end| is_said && end.node == row.node && end.token == row.token)
+        else {
+            return Ok(());
+        };
+        if end.may_be_forgotten(known) {
+            return Ok(());
+        }
+        Err(format!(
+            "{} ended on {} with {:?} at {:?}, and is lost by the word of the agent that saw it",
+            attempt_name(row.id),
+            end.node,
+            end.exit,
+            end.at
+        ))
     }
 }
 

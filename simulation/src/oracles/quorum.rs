@@ -44,7 +44,7 @@ pub(crate) fn id_of(disk: &Kept) -> Option<u64> {
 
 /// The voters that the replica with this disk goes by: those of the newest membership in its log,
 /// committed or not.
-pub(super) fn voters_seen(disk: &Kept) -> Vec<Vec<u64>> {
+pub(crate) fn voters_seen(disk: &Kept) -> Vec<Vec<u64>> {
     let applied = disk.record::<pb::Applied>(b"applied").unwrap_or_default();
     let from = applied.log_id.map_or(0, |id| id.index + 1);
     let newest = disk.range(Table::Log, &from.to_be_bytes(), None).rev().find_map(|(_, entry)| membership_in(entry));

@@ -326,6 +326,38 @@ fn p6_moves_off_the_tables_are_caught() {
 }
 
 #[test]
+fn p6_no_agent_calls_lost_what_it_saw_end() {
+    // It ends while the node has no lease; then the agent is back, or another life of it.
+    let ended = |agent_gone_after_ms: Option<u64>| {
+        let mut hand = Hand::new(1);
+        let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
+        let one = hand.place(task, "n1");
+        hand.runs(one);
+        hand.expire(&["n1"]);
+        hand.executor(one, Happening::Ended { exit: Some(Exit::Code(0)) });
+        if let Some(ms) = agent_gone_after_ms {
+            hand.pass(ms);
+            hand.fact(Fact::AgentGone { node: "n1".parse().unwrap() });
+        }
+        (hand, one)
+    };
+    let forgotten = |agent_gone_after_ms| {
+        let (mut hand, _) = ended(agent_gone_after_ms);
+        hand.register("n1", vec![]);
+        hand.judge(p6_transitions::Transitions::default())
+    };
+    caught(forgotten(None), "is lost by the word of the agent that saw it");
+    caught(forgotten(Some(1_000)), "is lost by the word of the agent that saw it");
+    forgotten(Some(10)).unwrap();
+
+    let (mut hand, one) = ended(None);
+    let token = row(&hand, one).token;
+    hand.register("n1", vec![AttemptClaim { attempt: one, token }]);
+    hand.report(one, AttemptPhase::Ended, Some(0));
+    hand.judge(p6_transitions::Transitions::default()).unwrap();
+}
+
+#[test]
 fn p6_a_word_with_an_old_token_must_be_refused() {
     let mut hand = Hand::new(1);
     let task = hand.submit_one(OnNodeLoss::AtLeastOnce);

@@ -11,10 +11,10 @@ use quorate_proto::v1;
 use quorate_seams::{Batch, Table};
 use quorate_state::{Command, Entry, Item, Millis, Namespace, Principal, RunId, Settings, Stamp, Uuid};
 
-use super::{Known, Oracle, Verdict};
+use super::{Known, Oracle, Room, Verdict};
 use crate::facts::{Fact, Operation, Outcome, Request};
 use crate::ledger::{Ledger, RaftRows as _};
-use crate::scenario::{Kind, Network, Scenario, Tunables};
+use crate::scenario::{Ask, JobPlan, Kind, Network, OperationPlan, Scenario, SessionPlan, Tunables, When};
 
 const NAMESPACE: &str = "default";
 
@@ -24,6 +24,8 @@ pub(super) struct Trial {
     pub(super) now: Duration,
     /// Since when each replica could lead.
     pub(super) fit: Vec<Option<Duration>>,
+    /// The room on each replica's disk.
+    pub(super) rooms: Vec<Room>,
     scenario: Scenario,
     /// Of each replica's newest batch.
     numbers: Vec<u64>,
@@ -37,6 +39,7 @@ impl Trial {
             ledger: Ledger::new(replicas),
             now: Duration::from_secs(1),
             fit: vec![],
+            rooms: vec![],
             scenario: scenario(),
             numbers: vec![0; replicas],
             runs: 0,
@@ -68,6 +71,7 @@ impl Trial {
             stalls: &[],
             silences: &[],
             fit: &self.fit,
+            rooms: &self.rooms,
         };
         steps.iter().try_for_each(|step| oracle.step(step, &known))?;
         oracle.fact(self.now, &fact, &known)
@@ -81,6 +85,7 @@ impl Trial {
             stalls: &[],
             silences: &[],
             fit: &self.fit,
+            rooms: &self.rooms,
         };
         oracle.end(self.now, &known)
     }
@@ -200,6 +205,13 @@ impl Trial {
     /// A client's submit of a job, with the job's name as the request id.
     pub(super) fn submits(job: &str) -> Request {
         Request::Submit { request_id: job.into(), spec: Arc::new(spec(job)) }
+    }
+
+    /// The scenario has one session more, which submits this job.
+    pub(super) fn plan_submit(&mut self, name: &str) {
+        let job = JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks: vec![] };
+        let steps = vec![OperationPlan { at_ms: 0, what: Ask::Submit(job) }];
+        self.scenario.sessions.push(SessionPlan { host: 0, when: When::Always, steps });
     }
 
     /// A request that takes a moment.

@@ -41,6 +41,7 @@ impl World {
     /// Another one will join in the place of a replica that was removed.
     pub(super) fn renew(&mut self, now: Duration, position: usize) -> Result<(), Violation> {
         self.replicas[position].renew();
+        self.striking.outcasts.renewed(position);
         self.facts.add_at(now, Fact::ReplicaRenewed { replica: position });
         self.hear()
     }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use super::strike::Undo;
 use super::{Violation, World};
 use crate::scenario::{Chore, Class, FaultPlan, FaultWhat, Kind, Target};
 
@@ -105,7 +104,7 @@ impl World {
         }
         match self.lacks() {
             Some(lack) => self.bring_about(now, lack),
-            None if self.is_all_up() && self.striking.is_idle() => self.heal(now),
+            None if self.is_all_up() && self.striking.is_idle() && self.is_roomy(now) => self.heal(now),
             None => Ok(()),
         }
     }
@@ -159,11 +158,7 @@ impl World {
     }
 
     fn is_leader_troubled(&self) -> bool {
-        let troubled = |undo: &Undo| match undo {
-            Undo::SlowDisk(replica, _) | Undo::DiskFailing(replica, _) | Undo::DiskFull(replica, _) => Some(*replica),
-            Undo::LossEverywhere | Undo::LinkLoss { .. } | Undo::SlowLink { .. } | Undo::Cut(_) | Undo::Hold(_) => None,
-        };
         let leader = self.leader();
-        leader.is_some() && self.striking.under_way().any(|undo| troubled(undo) == leader)
+        leader.is_some() && self.striking.under_way().any(|undo| undo.disk() == leader)
     }
 }

@@ -72,7 +72,7 @@ impl World {
     }
 
     /// The store that a disk says it is.
-    fn store(&self, position: usize) -> Option<Uuid> {
+    pub(super) fn store(&self, position: usize) -> Option<Uuid> {
         let identity = self.ledger.shadows()[position].live().record::<pb::Identity>(b"identity")?;
         Some(Uuid(u128::from_be_bytes(identity.store[..].try_into().ok()?)))
     }

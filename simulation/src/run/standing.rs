@@ -15,11 +15,12 @@ impl World {
         (0..self.replicas.len()).map(runs).collect()
     }
 
-    /// True when a replica's process runs and is not stopping.
+    /// True when a replica's process runs and is not stopping. One whose disk went back is nobody to count on.
     pub(super) fn is_running(&self, position: usize) -> bool {
         let power = self.striking.replicas[position];
         let has_started = self.sim.elapsed() > Duration::from_millis(self.scenario.replicas[position].start_ms);
-        has_started && power.off_until.is_none() && power.stopping_until.is_none()
+        let is_there = has_started && power.off_until.is_none() && power.stopping_until.is_none();
+        is_there && !self.striking.outcasts.is_out(position)
     }
 
     /// True when everything that was switched off or stands still is back.
@@ -46,7 +47,9 @@ impl World {
             let identity = self.ledger.shadows()[at].live().record::<quorate_proto::raft::v1::Identity>(b"identity");
             identity.is_some_and(|identity| voters.contains(&identity.replica))
         };
-        let stays = |at: &usize| self.striking.replicas[*at].until_purged.is_none() && without != Some(*at);
+        let is_away =
+            |at: usize| self.striking.replicas[at].until_purged.is_some() || self.striking.outcasts.is_out(at);
+        let stays = |at: &usize| !is_away(*at) && without != Some(*at);
         let core = (0..self.replicas.len()).filter(stays).filter(|at| is_voter(*at)).count();
         core * 2 > voters.len().max(2)
     }
@@ -61,6 +64,8 @@ impl World {
             | FaultWhat::Absence { .. }
             | FaultWhat::Pause { .. }
             | FaultWhat::Handover { .. }
+            | FaultWhat::OldImage { .. }
+            | FaultWhat::Diverge { .. }
             | FaultWhat::Transfer { .. } => 1,
             FaultWhat::Replace { amid, .. } => match amid {
                 Amid::Nothing | Amid::ItsCrash => 1,
@@ -89,6 +94,7 @@ impl World {
             | FaultWhat::SlowDisk { .. }
             | FaultWhat::DiskError { .. }
             | FaultWhat::DiskFull { .. }
+            | FaultWhat::DiskLow { .. }
             | FaultWhat::Upkeep { .. }
             | FaultWhat::Workload => 0,
         }
@@ -108,7 +114,7 @@ impl World {
     pub(super) fn note_standing(&mut self, now: Duration) {
         let runs = self.who_runs();
         self.standing.refresh(runs, self.racks.len(), &self.cuts, &self.ledger);
-        let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_)));
+        let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_) | Undo::DiskLow(_)));
         for (since, has_majority) in self.fit.iter_mut().zip(&self.standing.has_majority) {
             *since = if is_calm && *has_majority { since.or(Some(now)) } else { None };
         }

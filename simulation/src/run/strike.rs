@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use super::change::Trap;
 use super::late::ABSENT_LATE_MAX;
+use super::old_image::Images;
+use super::outcast::Outcasts;
 use super::transfer::{Break, Lurking};
 use super::{Cuts, Violation, World};
 use crate::disk::Failing;
@@ -31,6 +33,8 @@ pub(super) struct Striking {
     /// The leader loses power once a change of membership is half way.
     pub(super) trap: Option<Trap>,
     pub(super) lurking: Lurking,
+    pub(super) images: Images,
+    pub(super) outcasts: Outcasts,
 }
 
 struct UnderWay {
@@ -55,6 +59,22 @@ pub(super) enum Undo {
     SlowDisk(usize, u64),
     DiskFailing(usize, u64),
     DiskFull(usize, u64),
+    DiskLow(usize),
+}
+
+impl Undo {
+    /// Whose disk is in trouble.
+    pub(super) fn disk(&self) -> Option<usize> {
+        match self {
+            Self::SlowDisk(replica, _) | Self::DiskFailing(replica, _) | Self::DiskFull(replica, _) => Some(*replica),
+            Self::LossEverywhere
+            | Self::LinkLoss { .. }
+            | Self::SlowLink { .. }
+            | Self::Cut(_)
+            | Self::Hold(_)
+            | Self::DiskLow(_) => None,
+        }
+    }
 }
 
 /// Whether a replica's process runs.
@@ -87,6 +107,8 @@ impl Striking {
             racks: vec![RackPower::default(); scenario.racks.len()],
             trap: None,
             lurking: Lurking::default(),
+            images: Images::default(),
+            outcasts: Outcasts::default(),
         }
     }
 
@@ -114,6 +136,7 @@ impl World {
         self.spring_trap(now)?;
         self.note_standing(now);
         self.break_transfer(now)?;
+        self.put_image_back(now)?;
         let mut later = vec![];
         while self.striking.coming.front().is_some_and(|fault| Duration::from_millis(fault.at_ms) <= now) {
             let Some(mut fault) = self.striking.coming.pop_front() else { break };
@@ -126,6 +149,7 @@ impl World {
             let at = self.striking.coming.partition_point(|other| other.at_ms <= fault.at_ms);
             self.striking.coming.insert(at, fault);
         }
+        self.note_rooms(now);
         Ok(())
     }
 
@@ -134,6 +158,7 @@ impl World {
         self.striking.coming.clear();
         self.striking.trap = None;
         self.striking.lurking.clear();
+        self.striking.images.clear();
         let mut stays_away =
             self.healed.is_none() && self.stats().snapshots_installed == 0 && self.is_core_enough(None);
         for fault in &mut self.striking.under_way {
@@ -198,6 +223,7 @@ impl World {
                     self.replicas[replica].disk.set_trouble(|trouble| trouble.failing = None);
                 }
                 Undo::DiskFull(replica, _) => self.replicas[replica].disk.set_trouble(|trouble| trouble.full = false),
+                Undo::DiskLow(replica) => self.replicas[replica].disk.set_trouble(|trouble| trouble.low = false),
             }
         }
     }
@@ -268,6 +294,11 @@ impl World {
         (0..count).map(|step| (wanted + step) % count).find(runs).unwrap_or(wanted)
     }
 
+    /// Whose disk to trouble. One that went back must be able to say so on the disk.
+    fn with_disk(&self, target: Target) -> Option<usize> {
+        Some(self.resolve(target)).filter(|replica| !self.striking.outcasts.is_out(*replica))
+    }
+
     /// False when there is nothing to strike at the moment.
     pub(super) fn begin(&mut self, now: Duration, fault: &FaultPlan) -> Result<bool, Violation> {
         if self.scenario.spares_quorum && !self.spares_quorum(&fault.what) {
@@ -325,27 +356,36 @@ impl World {
                 self.striking.lurking.add(Break { pieces: *pieces, crash: *crash, lasts: ends - now });
                 return Ok(true);
             }
+            FaultWhat::OldImage { target, learner } => {
+                // It strikes, and is told, once the copy is put back.
+                return self.begin_old_image(now, ends, *target, *learner);
+            }
             FaultWhat::Hold { target } => {
                 let host = self.resolve(*target);
                 self.cuts.hold(&self.sim, host);
                 Some(Undo::Hold(host))
             }
             FaultWhat::SlowDisk { target, sync_ms } => {
-                let replica = self.resolve(*target);
+                let Some(replica) = self.with_disk(*target) else { return Ok(false) };
                 let slow = Some(Duration::from_millis(*sync_ms));
                 self.replicas[replica].disk.set_trouble(|trouble| trouble.slow = slow);
                 Some(Undo::SlowDisk(replica, self.replicas[replica].disk.felt()))
             }
             FaultWhat::DiskError { target, after, on_sync } => {
-                let replica = self.resolve(*target);
+                let Some(replica) = self.with_disk(*target) else { return Ok(false) };
                 let failing = Some(Failing { after: *after, on_sync: *on_sync });
                 self.replicas[replica].disk.set_trouble(|trouble| trouble.failing = failing);
                 Some(Undo::DiskFailing(replica, self.replicas[replica].disk.felt()))
             }
             FaultWhat::DiskFull { target } => {
-                let replica = self.resolve(*target);
+                let Some(replica) = self.with_disk(*target) else { return Ok(false) };
                 self.replicas[replica].disk.set_trouble(|trouble| trouble.full = true);
                 Some(Undo::DiskFull(replica, self.replicas[replica].disk.felt()))
+            }
+            FaultWhat::DiskLow { target } => {
+                let replica = self.resolve(*target);
+                self.replicas[replica].disk.set_trouble(|trouble| trouble.low = true);
+                Some(Undo::DiskLow(replica))
             }
             FaultWhat::Upkeep { rack, agent, chore } => {
                 let Some(cut) = self.begin_upkeep(now, ends, (*rack, *agent), chore) else { return Ok(false) };
@@ -445,6 +485,7 @@ impl World {
                 }
                 Ok(true)
             }
+            FaultWhat::Diverge { target, leads } => self.begin_diverge(now, ends, *target, *leads),
             FaultWhat::Replace { target, learner, amid } => self.begin_replace(now, ends, *target, *learner, *amid),
             FaultWhat::Backup => Ok(self.begin_backup(now)),
             FaultWhat::Destroy { survivor } => self.begin_destroy(now, ends, *survivor),
@@ -475,7 +516,9 @@ impl World {
         ends: Duration,
     ) -> Result<bool, Violation> {
         let has_started = now > Duration::from_millis(self.scenario.replicas[position].start_ms);
-        if self.striking.replicas[position].off_until.is_some() || !has_started {
+        // One whose disk went back has started once more, and once more would be the start that the others know.
+        let is_out = self.striking.replicas[position].off_until.is_some() || self.striking.outcasts.is_out(position);
+        if is_out || !has_started {
             return Ok(false);
         }
         self.hear()?;
@@ -518,6 +561,9 @@ impl World {
         let was_removed = self.is_removed(position);
         match error {
             Some(_) if was_removed => {}
+            // Judged by C10 and C14.
+            Some(_) if self.striking.outcasts.is_out(position) => self.replace_outcast(now, position),
+            Some(_) if self.ledger.shadows()[position].is_altered() => self.replace_outcast(now, position),
             // It came too late to be a member before all others were newer, and is told so until it is newer itself.
             Some(error) if self.replicas[position].is_older() && error.contains(": it lacks feature ") => {}
             Some(error) if felt == 0 && !was_asked => {

@@ -81,7 +81,10 @@ fn strikes(scenario: &Scenario, fault: &FaultPlan) -> Result<(), String> {
         | FaultWhat::Transfer { target: at }
         | FaultWhat::SlowDisk { target: at, .. }
         | FaultWhat::DiskError { target: at, .. }
-        | FaultWhat::DiskFull { target: at } => target(at),
+        | FaultWhat::DiskFull { target: at }
+        | FaultWhat::DiskLow { target: at }
+        | FaultWhat::OldImage { target: at, .. }
+        | FaultWhat::Diverge { target: at, .. } => target(at),
         FaultWhat::IsolateRegion { region, .. } => {
             let here = scenario.replicas.iter().any(|replica| replica.region == *region)
                 || scenario.racks.iter().any(|rack| rack.region == *region);

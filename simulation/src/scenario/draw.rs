@@ -1,8 +1,8 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, faults, membership, pages,
-    restore, transfers, upgrade, upkeep, workload,
+    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, disk_low, divergence,
+    faults, membership, old_image, pages, restore, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -109,6 +109,9 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     upgrade::draw(&mut Stream::of(seed, "upgrade"), &mut scenario);
     transfers::draw(&mut Stream::of(seed, "transfers"), &mut scenario);
     upkeep::draw(&mut Stream::of(seed, "upkeep"), &mut scenario);
+    old_image::draw(&mut Stream::of(seed, "old image"), &mut scenario);
+    disk_low::draw(&mut Stream::of(seed, "disk low"), &mut scenario);
+    divergence::draw(&mut Stream::of(seed, "divergence"), &mut scenario);
     scenario
 }
 

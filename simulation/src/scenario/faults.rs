@@ -137,7 +137,13 @@ fn what(dice: &mut Stream, scenario: &Scenario, class: Class) -> FaultWhat {
         Class::DiskFull => FaultWhat::DiskFull { target },
         Class::Join | Class::Duplicates | Class::CancelStorm | Class::Poison => FaultWhat::Workload,
         // Drawn apart.
-        Class::Membership | Class::Restore | Class::Upgrade | Class::Upkeep => FaultWhat::Workload,
+        Class::Membership
+        | Class::OldImage
+        | Class::Divergence
+        | Class::Restore
+        | Class::Upgrade
+        | Class::Upkeep
+        | Class::DiskLow => FaultWhat::Workload,
     }
 }
 

@@ -23,7 +23,7 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
         Kind::Swarm => SWARM_PERCENT,
     };
     let is_single = scenario.kind == Kind::Single;
-    if !dice.chance(percent) || !possible || (is_single && scenario.classes.iter().any(is_elsewhere)) {
+    if !dice.chance(percent) || !possible || (is_single && scenario.classes.iter().any(|class| class.is_elsewhere())) {
         return;
     }
     if is_single {
@@ -43,11 +43,6 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
     scenario.faults.sort_by_key(|fault| fault.at_ms);
     scenario.classes.push(Class::Membership);
     scenario.classes.sort_unstable();
-}
-
-/// A class that is in the workload or the clocks too.
-fn is_elsewhere(class: &Class) -> bool {
-    matches!(class, Class::Join | Class::Clock | Class::Duplicates | Class::CancelStorm | Class::Poison)
 }
 
 fn other(dice: &mut Stream, scenario: &Scenario) -> FaultPlan {

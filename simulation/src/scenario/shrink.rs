@@ -253,6 +253,8 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::Pause
         | Class::Handover
         | Class::Membership
+        | Class::OldImage
+        | Class::Divergence
         | Class::Restore
         | Class::Upgrade
         | Class::Upkeep
@@ -261,7 +263,8 @@ fn is_carried(scenario: &Scenario, class: Class) -> bool {
         | Class::RackPause
         | Class::SlowDisk
         | Class::DiskError
-        | Class::DiskFull => false,
+        | Class::DiskFull
+        | Class::DiskLow => false,
     }
 }
 

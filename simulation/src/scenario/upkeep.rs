@@ -39,7 +39,7 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
     let is_single = scenario.kind == Kind::Single;
     // An older version knows nothing of most of this.
     let possible = !scenario.classes.contains(&Class::Upgrade);
-    if !dice.chance(percent) || !possible || (is_single && scenario.classes.iter().any(is_elsewhere)) {
+    if !dice.chance(percent) || !possible || (is_single && scenario.classes.iter().any(|class| class.is_elsewhere())) {
         return;
     }
     if is_single {
@@ -77,11 +77,6 @@ fn add(dice: &mut Stream, scenario: &mut Scenario, at_ms: u64, for_ms: u64, chor
     let agent = dice.position(scenario.racks[rack].agents.len());
     let what = FaultWhat::Upkeep { rack, agent, chore };
     scenario.faults.push(FaultPlan { at_ms, for_ms, class: Class::Upkeep, what });
-}
-
-/// A class that is in the workload or the clocks too.
-fn is_elsewhere(class: &Class) -> bool {
-    matches!(class, Class::Join | Class::Clock | Class::Duplicates | Class::CancelStorm | Class::Poison)
 }
 
 fn chore(dice: &mut Stream, scenario: &Scenario, relabels: &mut usize) -> Chore {

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
 use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss};
 
 use super::tracked::{Cause, Standing, Tracked};
@@ -38,7 +39,9 @@ impl Node {
                 if let Some(ended) = self.fence.deadline().filter(|deadline| ending.fenced && *deadline <= now) {
                     one.lease_ended(ended);
                 }
+                let is_forgotten = quorate_planted::is(Bug::EndsForgotten) && self.fence.epoch().is_none();
                 let over = outcome(one.cause, ending, stopped);
+                let over = if is_forgotten { Over { lost: true, ..Over::default() } } else { over };
                 self.over(attempt, over, gone);
             }
             What::NeverStarted { why } => {

@@ -33,7 +33,7 @@ pub(super) async fn create(
 ) -> Result<v1::CreateJoinTokenResponse, ApiError> {
     let principal = operator(&request)?;
     let request = request.into_inner();
-    core.room.admit()?;
+    core.admit_new_work()?;
     let request_id = request.request_id.clone();
     // No two secrets have one digest: the rest makes no other request of it.
     let body = request.digest.clone();

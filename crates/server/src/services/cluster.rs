@@ -203,7 +203,7 @@ async fn create_namespace(
     let v1::CreateNamespaceRequest { namespace, request_id } = request.into_inner();
     let namespace: Namespace = name("namespace", &namespace)?;
     authorize(&principal, Action::CreateNamespace(&namespace))?;
-    core.room.admit()?;
+    core.admit_new_work()?;
     let key = request_key("CreateNamespace", &request_id, None, namespace.as_str().as_bytes())?;
     match core.propose(principal, key, Command::CreateNamespace { namespace }).await? {
         Reply::Done => Ok(v1::CreateNamespaceResponse { revision: core.replica.view().revision().0 }),

@@ -58,7 +58,7 @@ pub(super) async fn submit(
     let digest = spec_digest(&spec);
     let key = request_key("SubmitJob", &request_id, Some(spec.namespace.clone()), &digest.0)?;
     let spec = Arc::new(spec);
-    core.room.admit()?;
+    core.admit_new_work()?;
     let _permit = core.submits.try_acquire().map_err(|_| ApiError::Overloaded {
         limit: "SUBMITS_WAITING_MAX".into(),
         max: SUBMITS_WAITING_MAX as u64,

@@ -259,7 +259,7 @@ pub(super) async fn annotate(
     let key: AnnotationKey = name("key", &key)?;
     let (run, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
     authorize(&principal, Action::Annotate(&namespace))?;
-    core.room.admit()?;
+    core.admit_new_work()?;
     let mut body = run.0.to_be_bytes().to_vec();
     // No key contains the byte that ends it.
     body.extend(key.as_str().bytes().chain([0]).chain(value.bytes()));

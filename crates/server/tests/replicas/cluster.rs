@@ -111,9 +111,14 @@ impl Cluster {
 
     /// Adds a replica without a vote; its position.
     pub(crate) async fn add_learner(&mut self) -> usize {
+        self.add_learner_on(MemoryDisk::default()).await
+    }
+
+    /// The same on this disk.
+    pub(crate) async fn add_learner_on(&mut self, disk: MemoryDisk) -> usize {
         let peers = vec![self.replicas[0].bound.raft.clone()];
         let config = Config { learner: true, ..config(Formation::Join { peers }, &Settings::default()) };
-        self.replicas.push(start(config, seams()).await);
+        self.replicas.push(start(config, Seams { disk: Arc::new(disk), ..seams() }).await);
         self.replicas.len() - 1
     }
 

@@ -53,3 +53,13 @@ async fn below_the_reserve_submits_are_refused_and_cancels_and_reports_go_on() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn who_does_not_lead_sends_new_work_to_the_leader_however_little_room_it_has_itself() {
+    let mut cluster = Cluster::start(1).await;
+    let disk = MemoryDisk::default();
+    disk.room().set(1 << 20);
+    let follower = cluster.add_learner_on(disk).await;
+    let client = cluster.client_of(follower);
+    client.submit_job(submit(chain("elsewhere", &["one"]), "")).await.unwrap();
+}

@@ -130,7 +130,10 @@ impl Moves {
             | FaultWhat::Transfer { target }
             | FaultWhat::SlowDisk { target, .. }
             | FaultWhat::DiskError { target, .. }
-            | FaultWhat::DiskFull { target } => match target {
+            | FaultWhat::DiskFull { target }
+            | FaultWhat::DiskLow { target }
+            | FaultWhat::OldImage { target, .. }
+            | FaultWhat::Diverge { target, .. } => match target {
                 Target::Leader => true,
                 Target::Follower(follower) => self.unless_fewer(*follower + 1),
                 Target::Replica(replica) => follow(&self.replicas, replica),
