@@ -59,6 +59,9 @@ pub(crate) fn store(sizes: Sizes) -> Options {
     // RocksDB's other modes miss holes as well, and refuse stores whose end reads as zeroes.
     options.set_wal_recovery_mode(DBRecoveryMode::PointInTime);
     options.set_paranoid_checks(true);
+    // Batches come one after the other, and keys of the log and of events only rise: a writer who is alone finds the
+    // place of the next one beside that of the last.
+    options.set_allow_concurrent_memtable_write(false);
     options.set_db_write_buffer_size(sizes.buffer);
     options.set_max_total_wal_size(sizes.wal_max);
     options.set_max_open_files(OPEN_FILES_MAX);

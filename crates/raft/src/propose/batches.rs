@@ -171,8 +171,17 @@ impl NewWork {
         self.with(|window, now| window.room(now))
     }
 
+    /// True when none of it is on its way: then a group may go that its window does not hold.
+    fn is_idle(&self) -> bool {
+        self.with(|window, _| window.is_idle())
+    }
+
     /// What of it is in these.
     fn send(self: &Arc<Self>, groups: &[Group]) -> Option<OnTheWay> {
+        // What the leader itself decides also comes where nobody waits for it.
+        if groups.iter().any(|group| matches!(group.lane, Lane::Reports | Lane::Cancels)) {
+            self.with(Window::urgent);
+        }
         let items = groups.iter().filter(|group| group.lane == Lane::Submits).map(|group| group.count).sum();
         let sent = (items > 0).then(|| self.with(|window, now| window.send(items, now)));
         sent.map(|sent| OnTheWay { sent, new_work: self.clone() })
@@ -223,7 +232,9 @@ impl Waiting {
                 Lane::Control | Lane::Reports | Lane::Cancels => share(self.items_max),
             };
             let bytes_max = share(self.bytes_max);
+            let mut goes_alone = lane == Lane::Submits && self.new_work.is_idle();
             while let Some(group) = self.take(lane) {
+                let items_max = if std::mem::take(&mut goes_alone) { self.items_max } else { items_max };
                 let fits = items + group.count <= items_max && bytes + group.encoded.bytes() <= bytes_max;
                 // A group that no share could hold still goes, alone.
                 if !fits && !groups.is_empty() {
@@ -288,8 +299,17 @@ mod tests {
     const ITEMS_MAX: usize = 80;
 
     fn waiting() -> (Lanes<mpsc::Sender<Group>>, Waiting) {
+        waiting_with(1_000_000)
+    }
+
+    /// With a window that is open as far as this.
+    fn waiting_with(window_max: usize) -> (Lanes<mpsc::Sender<Group>>, Waiting) {
         let (senders, receivers) = Lanes::channels(1_000);
-        let new_work = NewWork::new(1_000_000, Arc::new(Measures::new().unwrap()));
+        let new_work = NewWork::new(window_max, Arc::new(Measures::new().unwrap()));
+        new_work.with(|window, now| {
+            let sent = window.send(1, now);
+            window.land(sent, now);
+        });
         (senders, Waiting::new(receivers, ITEMS_MAX, 1_000_000, new_work))
     }
 
@@ -338,6 +358,20 @@ mod tests {
         assert_eq!(next(&mut waiting).await, [(Lane::Reports, 1)]);
         drop(on_the_way);
         assert_eq!(next(&mut waiting).await, [(Lane::Submits, 80)]);
+    }
+
+    #[tokio::test]
+    async fn a_flood_goes_no_faster_than_its_window_also_where_nothing_is_on_its_way() {
+        let (senders, mut waiting) = waiting_with(10);
+        queue(&senders, Lane::Submits, 40, 1);
+        assert_eq!(next(&mut waiting).await, [(Lane::Submits, 10)]);
+        queue(&senders, Lane::Submits, 1, 60);
+        queue(&senders, Lane::Cancels, 1, 1);
+        assert_eq!(next(&mut waiting).await, [(Lane::Cancels, 1), (Lane::Submits, 10)]);
+        let _ = (next(&mut waiting).await, next(&mut waiting).await);
+        queue(&senders, Lane::Cancels, 1, 1);
+        let large = [(Lane::Cancels, 1), (Lane::Submits, 60)];
+        assert_eq!(next(&mut waiting).await, large, "one that the window never holds is not held back for ever");
     }
 
     #[tokio::test]

@@ -3,7 +3,8 @@
 //! The log is in order: whatever is proposed waits for all that is on its way already, in whatever lane it
 //! came. More on its way than keeps disks, network and processors busy brings no throughput, only waiting,
 //! and in the one place where a lane cannot overtake. So new work has a window: where entries take much longer
-//! than they need to, less of it is on its way and more of it waits in its lane.
+//! than they need to, less of it is on its way and more of it waits in its lane; and where there is something
+//! urgent at all, less again.
 //!
 //! How long an entry needs is what one took when little was on its way. It is measured again every
 //! [`NEEDED_FOR`], for which the window closes down to [`ITEMS_MIN`] for a moment, as BBR does
@@ -20,6 +21,11 @@ const ITEMS_MIN: usize = 16;
 const ITEMS_FIRST: usize = 1_024;
 /// An entry may take a quarter longer than it needs, and this much: about what a busy machine's scheduling adds.
 const SLACK: Duration = Duration::from_millis(20);
+/// The same while something urgent is about: whatever is urgent waits for the entries before it, once per step of
+/// what it brings about.
+const SLACK_URGENT: Duration = Duration::from_millis(4);
+/// Something urgent is about for so long after it came.
+const URGENT_FOR: Duration = Duration::from_secs(1);
 /// What was measured holds for so long.
 const NEEDED_FOR: Duration = Duration::from_secs(10);
 /// The window grows by one part in so many each time as much as it holds has come through.
@@ -33,6 +39,7 @@ pub(super) struct Window {
     on_the_way: usize,
     needed: Option<Needed>,
     cut_at: Option<Instant>,
+    urgent_at: Option<Instant>,
 }
 
 #[derive(Clone, Copy, Debug)]
@@ -52,7 +59,8 @@ pub(super) struct Sent {
 
 impl Window {
     pub(super) fn new(items_max: usize) -> Self {
-        Self { items: ITEMS_FIRST.min(items_max), items_max, on_the_way: 0, needed: None, cut_at: None }
+        let items = ITEMS_FIRST.min(items_max);
+        Self { items, items_max, on_the_way: 0, needed: None, cut_at: None, urgent_at: None }
     }
 
     /// How many items may be on their way.
@@ -61,16 +69,21 @@ impl Window {
         if is_known { self.items } else { self.items.min(ITEMS_MIN) }
     }
 
+    /// True when nothing is on its way.
+    pub(super) fn is_idle(&self) -> bool {
+        self.on_the_way == 0
+    }
+
     /// How many more may go now. None go until half of the window is free, so that they share an entry.
-    /// Where nothing is on its way, anything may go.
     pub(super) fn room(&self, now: Instant) -> usize {
         let items = self.items(now);
         let room = items.saturating_sub(self.on_the_way);
-        match self.on_the_way {
-            0 => usize::MAX,
-            _ if room >= items.div_ceil(2) => room,
-            _ => 0,
-        }
+        if room >= items.div_ceil(2) { room } else { 0 }
+    }
+
+    /// Something of a more urgent lane goes into an entry.
+    pub(super) fn urgent(&mut self, now: Instant) {
+        self.urgent_at = Some(now);
     }
 
     pub(super) fn send(&mut self, items: usize, now: Instant) -> Sent {
@@ -89,7 +102,8 @@ impl Window {
             }
         }
         let Some(needed) = self.needed else { return };
-        let may_take = needed.time + needed.time / 4 + SLACK;
+        let is_urgent = self.urgent_at.is_some_and(|at| now < at + URGENT_FOR);
+        let may_take = needed.time + needed.time / 4 + if is_urgent { SLACK_URGENT } else { SLACK };
         if took <= may_take {
             let was_used = sent.on_the_way >= self.items / 2;
             let more = if was_used { sent.items.div_ceil(GROW_ONE_IN) } else { 0 };
@@ -127,10 +141,7 @@ mod tests {
         let mut longest = Duration::ZERO;
         let mut flying: Option<(Sent, usize)> = None;
         for round in 0..rounds {
-            let items = match window.room(now) {
-                usize::MAX => window.items(now),
-                room => room,
-            };
+            let items = window.room(now);
             let next = (items > 0).then(|| (window.send(items, now), items));
             if let Some((sent, items)) = flying {
                 now += each * u32::try_from(items).unwrap();
@@ -159,6 +170,21 @@ mod tests {
     }
 
     #[test]
+    fn where_something_is_urgent_new_work_is_held_shorter() {
+        let start = Instant::now();
+        let (mut window, mut now) = (window(start), start);
+        for _ in 0..200 {
+            window.urgent(now);
+            (now, _) = flood(&mut window, now, Duration::from_micros(200), 10);
+        }
+        assert!(now - start < NEEDED_FOR, "it was not measured again");
+        let held = window.items(now);
+        let (later, _) = flood(&mut window, now + URGENT_FOR, Duration::from_micros(200), 200);
+        assert!(later - start < NEEDED_FOR + URGENT_FOR);
+        assert!(3 * held < window.items(later), "{held} while it was urgent, {} after", window.items(later));
+    }
+
+    #[test]
     fn a_fast_one_gets_all_it_can_take() {
         let start = Instant::now();
         let mut window = window(start);
@@ -172,7 +198,7 @@ mod tests {
         let mut window = Window::new(MAX);
         let mut now = start;
         for _ in 0..200 {
-            let room = window.room(now).min(window.items(now));
+            let room = window.room(now);
             let sent = window.send(room, now);
             now += millis(150);
             window.land(sent, now);
@@ -211,12 +237,12 @@ mod tests {
     }
 
     #[test]
-    fn none_go_until_half_of_the_window_is_free_but_anything_goes_alone() {
+    fn none_go_until_half_of_the_window_is_free() {
         let now = Instant::now();
         let mut window = window(now);
-        assert_eq!(window.room(now), usize::MAX);
+        assert_eq!((window.room(now), window.is_idle()), (ITEMS_FIRST, true));
         let large = window.send(10 * MAX, now);
-        assert_eq!(window.room(now), 0);
+        assert_eq!((window.room(now), window.is_idle()), (0, false));
         window.land(large, now + millis(1));
         let half = window.items(now) / 2;
         let first = window.send(half, now);
