@@ -62,13 +62,13 @@ mod tests {
 
     /// A quorum that answers when the test says so: each round takes one word of it.
     struct Asked {
-        begun: mpsc::UnboundedSender<()>,
-        words: mpsc::UnboundedReceiver<bool>,
+        begun: mpsc::Sender<()>,
+        words: mpsc::Receiver<bool>,
     }
 
     impl Confirm for Asked {
         async fn round(&mut self) -> bool {
-            self.begun.send(()).unwrap();
+            self.begun.try_send(()).unwrap();
             self.words.recv().await.unwrap_or(false)
         }
 
@@ -82,15 +82,15 @@ mod tests {
 
     struct Scene {
         renewals: mpsc::Sender<Waiting>,
-        begun: mpsc::UnboundedReceiver<()>,
-        words: mpsc::UnboundedSender<bool>,
+        begun: mpsc::Receiver<()>,
+        words: mpsc::Sender<bool>,
     }
 
     impl Scene {
         fn new() -> Self {
             let (renewals, waiting) = mpsc::channel(8);
-            let (began, begun) = mpsc::unbounded_channel();
-            let (words, heard) = mpsc::unbounded_channel();
+            let (began, begun) = mpsc::channel(8);
+            let (words, heard) = mpsc::channel(8);
             tokio::spawn(run(waiting, Arc::new(SystemClock), Asked { begun: began, words: heard }));
             Self { renewals, begun, words }
         }
@@ -109,11 +109,11 @@ mod tests {
         scene.begun.recv().await.unwrap();
         let mut late = scene.ask().await;
 
-        scene.words.send(true).unwrap();
+        scene.words.try_send(true).unwrap();
         first.await.unwrap();
         scene.begun.recv().await.unwrap();
         assert_eq!(late.try_recv(), Err(oneshot::error::TryRecvError::Empty), "that round began before it came");
-        scene.words.send(true).unwrap();
+        scene.words.try_send(true).unwrap();
         late.await.unwrap();
     }
 
@@ -122,10 +122,10 @@ mod tests {
         let mut scene = Scene::new();
         let first = scene.ask().await;
         scene.begun.recv().await.unwrap();
-        scene.words.send(false).unwrap();
+        scene.words.try_send(false).unwrap();
         first.await.expect_err("nobody has confirmed it");
         let second = scene.ask().await;
-        scene.words.send(true).unwrap();
+        scene.words.try_send(true).unwrap();
         second.await.unwrap();
     }
 }
