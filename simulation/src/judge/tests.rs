@@ -187,10 +187,9 @@ fn what_a_replica_should_leave_holds_and_is_judged_by_all_who_can() {
 
 #[test]
 fn every_oracle_judges_real_stores_or_says_what_it_lacks() {
-    let number = |oracle: &Box<dyn Oracle>| oracle.id();
-    let mut known: Vec<&str> = oracles::all().iter().map(number).collect();
+    let mut known: Vec<&str> = oracles::all().iter().map(|oracle| oracle.id()).collect();
     let judging = [oracles::of_log(), oracles::of_log_and_witnesses(), oracles::of_witnesses()];
-    let mut named: Vec<&str> = judging.iter().flatten().map(number).collect();
+    let mut named: Vec<&str> = judging.iter().flatten().map(|oracle| oracle.id()).collect();
     named.extend(oracles::OF_SIMULATIONS.map(|(property, _)| property));
     known.sort_unstable();
     named.sort_unstable();
