@@ -22,8 +22,10 @@ struct Older(Arc<OnceLock<String>>);
 
 impl Older {
     /// Its address.
-    async fn listen(&self) -> String {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    fn listen(&self) -> String {
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+        listener.set_nonblocking(true).unwrap();
+        let listener = tokio::net::TcpListener::from_std(listener).unwrap();
         let address = listener.local_addr().unwrap().to_string();
         let server = tonic::transport::Server::builder().add_service(AgentsServer::new(self.clone()));
         tokio::spawn(server.serve_with_incoming(TcpListenerStream::new(listener)));
@@ -58,7 +60,7 @@ impl Agents for Older {
 #[tokio::test]
 async fn renewals_go_in_their_sessions_where_the_leader_is_older() {
     let older = [Older::default(), Older::default()];
-    let addresses = vec![older[0].listen().await, older[1].listen().await];
+    let addresses = vec![older[0].listen(), older[1].listen()];
     let cluster = Cluster::start_behind(addresses).await;
     // What replicas say of themselves is the way there.
     for (one, replica) in older.iter().zip(&cluster.replicas) {
