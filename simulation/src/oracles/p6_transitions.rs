@@ -128,10 +128,12 @@ impl Transitions {
     }
 
     /// An agent says, by a report or by what it claims when it registers, that an attempt is gone and nobody can know
-    /// how it ended. Leases and deadlines say only that it is lost.
+    /// how it ended. Leases and deadlines say only that it is lost; an operator who forgets the node says both for it.
     fn check_word(&self, row: &Attempt, step: &Step, known: &Known<'_>) -> Verdict {
         let was_open = step.before.attempt(row.id).is_some_and(|before| !before.state.is_terminal());
-        let is_said = was_open && row.state == AttemptState::Lost && row.gone && row.exit.is_none();
+        let is_forgotten = |change: &Change| matches!(change, Change::NodeGone(node) if *node == row.node);
+        let by_operator = step.changes.iter().any(is_forgotten);
+        let is_said = was_open && row.state == AttemptState::Lost && row.gone && row.exit.is_none() && !by_operator;
         let Some(end) = self.ends.get(&row.id).filter(|end| is_said && end.node == row.node && end.token == row.token)
         else {
             return Ok(());
