@@ -10,6 +10,7 @@ mod nodes;
 mod replicas;
 mod runs;
 
+mod events;
 mod explain;
 mod logs;
 mod usage;
@@ -17,6 +18,7 @@ mod usage;
 mod changes;
 mod page;
 mod refs;
+mod select;
 
 mod health;
 
