@@ -16,7 +16,7 @@ const EXAMPLES: &str = "\
 Examples:
   quorate run events nightly                    everything that happened to the job's latest run
   quorate run events nightly --task score[3]    to one element of one task
-  quorate run events 0123 --since 4711 -f       what happened after revision 4711, and what goes on to
+  quorate run events 0123 --since 4711 -f       what happened after revision 4711, and on
   quorate run events 0123 --json | jq '.events[] | select(.exit_code != null and .exit_code != 0)'";
 
 /// `quorate run events`.
