@@ -35,6 +35,23 @@ async fn a_job_from_file_to_logs() {
     let cancelled = ask(&["run", "wait", "slow", "--timeout", "30s"]);
     assert_eq!(cancelled.code, 21, "{cancelled:?}");
 
+    let told = ask(&["run", "events", "hello", "--json"]);
+    let told = (told.code, told.json());
+    let last = told.1["events"].as_array().and_then(|events| events.last()).cloned().unwrap_or_default();
+    assert_eq!((told.0, &last["text"], &told.1["complete"]), (0, &"run ended: succeeded".into(), &true.into()));
+    let followed = ask(&["run", "events", "hello", "--task", "greet[1]", "-f"]);
+    assert_eq!(followed.code, 0, "{followed:?}");
+    assert!(followed.out.lines().last().is_some_and(|line| line.ends_with("greet[1]  succeeded")), "{followed:?}");
+    let drawn = ask(&["run", "timeline", "hello"]);
+    assert_eq!((drawn.code, drawn.out.matches("succeeded").count()), (0, 3), "{drawn:?}");
+    assert!(drawn.out.contains("greet[0]  node-") && drawn.out.is_ascii(), "{drawn:?}");
+    let graph = ask(&["run", "show", "hello", "--graph"]);
+    assert!(graph.code == 0 && graph.out.ends_with("# greet  2 succeeded\n"), "{graph:?}");
+    let listed = ask(&["run", "list", "--state", "failed", "--since", "1h", "-l", "nobody", "--json"]);
+    assert_eq!(listed.json()["runs"].as_array().map(Vec::len), Some(0), "{listed:?}");
+    let listed = ask(&["run", "list", "--state", "failed", "--since", "1h", "--json"]);
+    assert_eq!(listed.json()["runs"][0]["job"], "bad", "{listed:?}");
+
     for listing in [
         ["run", "list"],
         ["job", "list"],

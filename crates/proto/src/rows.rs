@@ -7,7 +7,7 @@ mod task;
 mod event;
 mod reply;
 
-pub use event::{decode_event, encode_event, event_key};
+pub use event::{decode_event, encode_event, event_key, may_be_about};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;

@@ -6,8 +6,12 @@
 
 pub(crate) mod attempt;
 pub(crate) mod bench;
+pub(crate) mod canvas;
 pub(crate) mod cert;
 pub(crate) mod demo;
+pub(crate) mod event;
+pub(crate) mod graph;
+pub(crate) mod ink;
 pub(crate) mod job;
 pub(crate) mod join_token;
 pub(crate) mod namespace;
@@ -20,6 +24,7 @@ pub(crate) mod stale;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod time;
+pub(crate) mod timeline;
 pub(crate) mod usage;
 
 use std::io::{IsTerminal as _, Write as _};
@@ -65,15 +70,19 @@ impl Output {
 
     /// Shows what was read, and how far behind that may be, if it may.
     pub(crate) fn show_read<T: View>(self, view: &T, staleness: Option<Staleness>) -> Result<(), Error> {
-        let stale = staleness.map(Stale::from);
         if self.json {
-            return self.line(&json(view, stale));
+            return self.line(&json(view, staleness.map(Stale::from)));
         }
-        if let Some(stale) = stale {
-            self.note(&stale.text());
-        }
+        self.show_staleness(staleness);
         let text = view.human(paint_of_stdout());
         self.line(text.trim_end_matches('\n'))
+    }
+
+    /// How far behind what follows may be, if it may, on standard error.
+    pub(crate) fn show_staleness(self, staleness: Option<Staleness>) {
+        if let Some(staleness) = staleness {
+            self.note(&Stale::from(staleness).text());
+        }
     }
 
     /// Bytes as they are, on standard output.
@@ -153,7 +162,8 @@ pub(crate) fn plain(text: &str) -> String {
     text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
-fn paint_of_stdout() -> Paint {
+/// Whether standard output shows colours.
+pub(crate) fn paint_of_stdout() -> Paint {
     match anstream::AutoStream::choice(&std::io::stdout()) {
         anstream::ColorChoice::Never => Paint::Never,
         anstream::ColorChoice::Auto | anstream::ColorChoice::Always | anstream::ColorChoice::AlwaysAnsi => {

@@ -1,8 +1,8 @@
 //! openraft bound to our state: propose, read, log store, snapshots and transport of one replica.
 //!
 //! Read in this order: `config`, `role` and `error` (what goes in and comes out), `replica` (the
-//! way of a proposal), `type_config`, `log_store` and `state_machine` (what is stored), `snapshot`,
-//! `network` and `service` (what is sent), `join`, `members`, `features` and `compare` (how replicas meet, who
+//! way of a proposal), `history` (what is read of it later), `type_config`, `log_store` and `state_machine` (what is
+//! stored), `snapshot`, `network` and `service` (what is sent), `join`, `members`, `features` and `compare` (how replicas meet, who
 //! takes part, what all of them can do, and how they watch each other), `measures`, `health`, `succession` and `departed` (how fast it
 //! all is, and who leads when somebody is slow, silent or gone), `opening`, `refusal`, `backup`, `life` and `recover` (whether and
 //! how the data goes on).
@@ -21,6 +21,8 @@ mod error;
 mod role;
 
 mod replica;
+
+mod history;
 
 mod formation;
 mod halt;
@@ -62,6 +64,7 @@ pub use backup::{Backup, Loaded, RestoreError, Summary};
 pub use config::{Addresses, Config, Formation, Seams, Tuning};
 pub use error::{Error, MemberError, ProposeError, ReadError, StopReason};
 pub use features::FeatureStatus;
+pub use history::{EventPlace, RunEvents};
 pub use life::{Home, NewLife};
 pub use members::MemberChange;
 pub use recover::{Lost, RecoverError, Recovery, recover};

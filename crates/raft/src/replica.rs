@@ -10,7 +10,7 @@ use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
 use quorate_proto::rows::{decode_event, event_key};
 use quorate_seams::{BootInstant, Shutdown, Table};
-use quorate_state::{Command, EventRow, Item, NodeName, Rejection, Reply, Revision, State};
+use quorate_state::{Command, EventRow, Item, Millis, NodeName, Rejection, Reply, Revision, RunId, State};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -21,6 +21,7 @@ use crate::formation::{self, Formed};
 use crate::gate::Gate;
 use crate::halt::Halt;
 use crate::health::{self, Health};
+use crate::history::{self, EventPlace, RunEvents};
 use crate::join::{self, Applicant, Registrar};
 use crate::lead::{self, Lead};
 use crate::log_store::{LogStore, PurgeBound};
@@ -321,6 +322,31 @@ impl Replica {
             found.iter().map(decode).collect::<Result<_, _>>().map_err(|error| storage(&error))?;
         let last = rows.last().map(|row| row.revision).filter(|last| full && last.0 < through);
         Ok(EventsPage { rows, through: last.unwrap_or(Revision(through)), more: last.is_some() })
+    }
+
+    /// Event rows of one run, behind a place and up to a revision that is applied here, out of the next `rows_max`
+    /// rows. Those below [`Self::events_from`], asked for after this, may be missing.
+    pub fn run_events(
+        &self,
+        run: RunId,
+        after: EventPlace,
+        through: Revision,
+        rows_max: usize,
+    ) -> Result<RunEvents, ReadError> {
+        let view = self.inner.store.disk().view();
+        let rows_max = rows_max.clamp(1, EVENTS_PAGE_MAX);
+        history::of_run(&*view, run, after, through, rows_max).map_err(|error| ReadError::Storage(error.to_string()))
+    }
+
+    /// A revision from one to another behind which, up to that, everything happened later than `at` by log time.
+    pub fn revision_at(&self, from: Revision, through: Revision, at: Millis) -> Result<Revision, ReadError> {
+        let view = self.inner.store.disk().view();
+        history::up_to(&*view, from, through, at).map_err(|error| ReadError::Storage(error.to_string()))
+    }
+
+    /// Event rows below this may be gone. Ask after reading them.
+    pub fn events_from(&self) -> Revision {
+        self.inner.published.events_from()
     }
 
     /// Changes who takes part. Returns once the change is committed; asking again changes nothing twice.

@@ -11,6 +11,7 @@ mod relays;
 mod replicas;
 mod runs;
 
+mod events;
 mod explain;
 mod logs;
 mod usage;
@@ -18,6 +19,7 @@ mod usage;
 mod changes;
 mod page;
 mod refs;
+mod select;
 
 mod health;
 

@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, ClusterName, Command, Digest, Driver, Entry, Epoch, Exit, Item, JobName,
-    JobSpec, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal, RegionName, Registration, Reply,
-    Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId, TaskName, TaskSpec, Usage, Uuid,
-    apply, step_verdict,
+    JobSpec, Millis, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal, RegionName, Registration,
+    Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId, TaskName, TaskSpec, Usage,
+    Uuid, apply, step_verdict,
 };
 
 /// The state and what leads it on.
@@ -30,7 +30,8 @@ impl World {
     pub(crate) fn apply(&mut self, command: Command) -> Reply {
         let revision = Revision(self.state.revision().0 + 1);
         let item = Item { principal: Principal::controller(), request: None, command };
-        let stamp = Stamp { term: 1, elapsed_ms: revision.0, ..Stamp::default() };
+        // Several revisions share an instant.
+        let stamp = Stamp { wall: Millis(revision.0 / 3), term: 1, elapsed_ms: revision.0 };
         let mut applied = apply(&self.state, revision, &Entry { stamp, items: vec![item] });
         self.state = applied.next;
         applied.replies.remove(0).expect("the command is refused")

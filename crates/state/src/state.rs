@@ -3,6 +3,7 @@
 //! Tables are persistent maps: a clone of the whole state costs a few reference counts, which is
 //! what makes a leader's view, an overlay in `apply` and a rollback of a refused item cheap.
 
+use std::ops::Bound;
 use std::sync::Arc;
 
 use quorate_planted::Bug;
@@ -249,6 +250,12 @@ impl State {
     /// All jobs, by namespace and name.
     pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
         self.jobs.values()
+    }
+
+    /// Jobs behind the place of a name (all, when none), by namespace and name.
+    pub fn jobs_after(&self, after: Option<(Namespace, JobName)>) -> impl Iterator<Item = &Arc<Job>> {
+        let start = after.map_or(Bound::Unbounded, Bound::Excluded);
+        self.jobs.range((start, Bound::Unbounded)).map(|(_, job)| job)
     }
 
     /// A run.

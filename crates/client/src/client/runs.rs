@@ -28,6 +28,11 @@ impl Client {
         self.read(request, |channel, request| async move { runs(channel).list_attempts(request).await }).await
     }
 
+    /// What has happened to a run, a page of it.
+    pub async fn list_run_events(&self, request: v1::ListRunEventsRequest) -> Result<v1::ListRunEventsResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).list_run_events(request).await }).await
+    }
+
     /// What the attempts of a run that are running use now.
     pub async fn get_usage(&self, request: v1::GetUsageRequest) -> Result<v1::GetUsageResponse, Error> {
         self.read(request, |channel, request| async move { runs(channel).get_usage(request).await }).await

@@ -166,6 +166,13 @@ impl Runs for Script {
         Ok(Response::new(v1::ListAttemptsResponse { attempts: vec![attempt(1), attempt(2)], ..Default::default() }))
     }
 
+    async fn list_run_events(
+        &self,
+        _: Request<v1::ListRunEventsRequest>,
+    ) -> Result<Response<v1::ListRunEventsResponse>, Status> {
+        no()
+    }
+
     async fn get_run(&self, _: Request<v1::GetRunRequest>) -> Result<Response<v1::GetRunResponse>, Status> {
         no()
     }

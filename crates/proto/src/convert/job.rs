@@ -74,6 +74,7 @@ pub fn job_to_wire(job: &Job, latest: Option<&Run>) -> v1::JobSummary {
         latest_run_state: latest.map_or(v1::RunState::Unspecified, |run| run_state_to_wire(run.state)).into(),
         submitted_at_ms: job.submitted_at.0,
         task_count: total,
+        labels: labels_to_wire(&job.spec.labels),
     }
 }
 

@@ -5,6 +5,7 @@ use quorate_state::{
     RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
+use super::job::labels_to_wire;
 use crate::v1;
 
 /// A run with the counts of its tasks.
@@ -23,6 +24,7 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         counts: Some(counts_to_wire(counts)),
         principal: run.principal.to_string(),
         priority: u32::from(run.spec.priority),
+        labels: labels_to_wire(&run.spec.labels),
     }
 }
 

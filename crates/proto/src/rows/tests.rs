@@ -38,6 +38,19 @@ fn every_event_survives_the_store() {
     }
 }
 
+#[test]
+fn an_event_about_a_run_is_never_taken_for_one_that_is_not() {
+    let other = RunId(samples::RUN.0 ^ 1);
+    for row in samples::events() {
+        let value = encode_event(&row).1;
+        if let Some(run) = row.event.run() {
+            assert!(may_be_about(&value, run), "{row:?}");
+            assert!(may_be_about(&value, RunId(0)), "which leaves no bytes");
+        }
+        assert!(!may_be_about(&value, other), "{row:?}");
+    }
+}
+
 /// What a replica does: applies a few entries, writes every change, and reads the rows after a restart.
 #[test]
 fn rows_read_in_key_order_give_the_state_that_wrote_them() {

@@ -7,6 +7,7 @@ use quorate_client::jobfile;
 use quorate_proto::{convert, v1};
 use quorate_state::JobSpec;
 
+use super::select::Select;
 use super::source::Source;
 use super::stale::Stale;
 use super::{Context, PAGE_ROWS, wait};
@@ -64,8 +65,18 @@ struct Validate {
     file: PathBuf,
 }
 
+/// What `job list --help` ends with.
+const LIST_EXAMPLES: &str = "\
+Examples:
+  quorate job list --state failed          jobs whose newest run failed
+  quorate job list -l team=risk -A         jobs with this label, in all namespaces
+  quorate job list --until 30d             jobs that were not submitted for thirty days";
+
 #[derive(Args, Debug)]
+#[command(after_help = LIST_EXAMPLES)]
 struct List {
+    #[command(flatten)]
+    select: Select,
     /// Show at most this many
     #[arg(long, default_value_t = PAGE_ROWS, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -162,12 +173,20 @@ impl List {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let client = self.stale.client(context)?;
         let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
-        let mut list = JobList { jobs: Vec::new(), revision: 0, more: false };
-        let mut page_token = String::new();
+        let selected = self.select.selected();
+        let mut list = JobList { jobs: Vec::new(), revision: 0, more: false, next_page_token: None };
+        let mut page_token = self.select.page_token.clone();
         loop {
             let room = self.limit.saturating_sub(u32::try_from(list.jobs.len()).unwrap_or(u32::MAX));
-            let request =
-                v1::ListJobsRequest { namespace: namespace.clone(), page_size: room.min(PAGE_ROWS), page_token };
+            let request = v1::ListJobsRequest {
+                namespace: namespace.clone(),
+                page_size: room.min(PAGE_ROWS),
+                page_token,
+                states: selected.states.clone(),
+                labels: selected.labels.clone(),
+                submitted_since_ms: selected.since_ms,
+                submitted_until_ms: selected.until_ms,
+            };
             let page = client.list_jobs(request).await?;
             list.revision = page.revision;
             list.jobs.extend(page.jobs.into_iter().map(Into::into));
@@ -177,9 +196,10 @@ impl List {
                 break;
             }
         }
+        list.next_page_token = Some(page_token).filter(|token| !token.is_empty());
         context.output.show_read(&list, client.staleness())?;
         if list.more {
-            context.output.hint("there are more: raise --limit");
+            context.output.hint("there are more: raise --limit, or narrow it down with --state, -l or --since");
         }
         Ok(Code::Ok)
     }

@@ -1,21 +1,27 @@
 //! `quorate run`: look at runs, wait for them, cancel them, leave a word at them, read their output.
 
+mod events;
 mod logs;
+mod timeline;
 
 use std::time::Duration;
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use quorate_client::Client;
 use quorate_proto::{ApiError, v1};
 
 use super::reference;
+use super::select::Select;
 use super::stale::Stale;
 use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::attempt::AttemptList;
-use crate::render::run::{RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
+use crate::render::canvas::Canvas;
+use crate::render::run::{Drawing, RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
 use crate::settings;
+use events::ReadEvents;
 use logs::ReadLogs;
+use timeline::ShowTimeline;
 
 /// `quorate run`.
 #[derive(Args, Debug)]
@@ -29,25 +35,38 @@ enum Verb {
     /// List runs, newest first
     List(List),
     /// Show where a run and its tasks stand
+    #[command(visible_alias = "show")]
     Status(Status),
     /// End a run: nothing of it is placed any more, what runs is stopped
     Cancel(Cancel),
     /// Leave a word at a run, also at one that has ended; it decides nothing
     Annotate(Annotate),
+    /// Print what has happened to a run, an event per line
+    Events(ReadEvents),
+    /// Draw when a run's attempts were queued, placed, running and over
+    Timeline(ShowTimeline),
     /// Print what a task wrote, or all tasks of a run
     Logs(ReadLogs),
     /// Wait until a run has ended; the exit code says how
     Wait(Wait),
 }
 
+/// What `run list --help` ends with.
+const LIST_EXAMPLES: &str = "\
+Examples:
+  quorate run list --state failed --since 24h     what failed since yesterday
+  quorate run list -l team=risk -l tier -A        runs of jobs with these labels, in all namespaces
+  quorate run list --job nightly --limit 5        the last five runs of a job
+  quorate run list --since 2026-11-21T00:00:00Z --until 2026-11-22T00:00:00Z --json";
+
 #[derive(Args, Debug)]
+#[command(after_help = LIST_EXAMPLES)]
 struct List {
     /// Only runs of this job
     #[arg(long)]
     job: Option<String>,
-    /// Only runs in this state; may be repeated
-    #[arg(long, value_enum)]
-    state: Vec<State>,
+    #[command(flatten)]
+    select: Select,
     /// Show at most this many
     #[arg(long, default_value_t = 50, value_parser = clap::value_parser!(u32).range(1..))]
     limit: u32,
@@ -56,15 +75,6 @@ struct List {
     all_namespaces: bool,
     #[command(flatten)]
     stale: Stale,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum State {
-    Pending,
-    Running,
-    Succeeded,
-    Failed,
-    Cancelled,
 }
 
 #[derive(Args, Debug)]
@@ -77,6 +87,12 @@ struct Status {
     /// Show what every attempt uses, or has used, instead of the steps
     #[arg(long, conflicts_with = "attempts")]
     usage: bool,
+    /// Draw which step needs which beside them: what failed and what is not finished, if there is no room for all
+    #[arg(long, conflicts_with_all = ["attempts", "usage"])]
+    graph: bool,
+    /// With --graph: show at most this many steps
+    #[arg(long, default_value_t = 50, requires = "graph", value_parser = clap::value_parser!(u32).range(1..))]
+    limit: u32,
     #[command(flatten)]
     stale: Stale,
 }
@@ -117,22 +133,11 @@ impl Run {
             Verb::Status(status) => status.execute(context).await,
             Verb::Cancel(cancel) => cancel.execute(context).await,
             Verb::Annotate(annotate) => annotate.execute(context).await,
+            Verb::Events(events) => events.execute(context).await,
+            Verb::Timeline(timeline) => timeline.execute(context).await,
             Verb::Logs(logs) => logs.execute(context).await,
             Verb::Wait(wait) => wait.execute(context).await,
         }
-    }
-}
-
-impl State {
-    fn wire(self) -> i32 {
-        let state = match self {
-            Self::Pending => v1::RunState::Pending,
-            Self::Running => v1::RunState::Running,
-            Self::Succeeded => v1::RunState::Succeeded,
-            Self::Failed => v1::RunState::Failed,
-            Self::Cancelled => v1::RunState::Cancelled,
-        };
-        state.into()
     }
 }
 
@@ -140,16 +145,20 @@ impl List {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let client = self.stale.client(context)?;
         let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
-        let mut list = RunList { runs: Vec::new(), revision: 0, more: false };
-        let mut page_token = String::new();
+        let selected = self.select.selected();
+        let mut list = RunList { runs: Vec::new(), revision: 0, more: false, next_page_token: None };
+        let mut page_token = self.select.page_token.clone();
         loop {
             let room = self.limit.saturating_sub(u32::try_from(list.runs.len()).unwrap_or(u32::MAX));
             let request = v1::ListRunsRequest {
                 namespace: namespace.clone(),
                 job: self.job.clone().unwrap_or_default(),
-                states: self.state.iter().map(|state| state.wire()).collect(),
+                states: selected.states.clone(),
                 page_size: room.min(PAGE_ROWS),
                 page_token,
+                labels: selected.labels.clone(),
+                submitted_since_ms: selected.since_ms,
+                submitted_until_ms: selected.until_ms,
             };
             let page = client.list_runs(request).await?;
             list.revision = page.revision;
@@ -160,9 +169,10 @@ impl List {
                 break;
             }
         }
+        list.next_page_token = Some(page_token).filter(|token| !token.is_empty());
         context.output.show_read(&list, client.staleness())?;
         if list.more {
-            context.output.hint("there are more: raise --limit");
+            context.output.hint("there are more: raise --limit, or narrow it down with --state, -l or --since");
         }
         Ok(Code::Ok)
     }
@@ -185,6 +195,7 @@ impl Status {
         }
         let mut status = RunStatus::from(response);
         status.take(usage.steps);
+        status.drawing = self.graph.then(|| Drawing { canvas: Canvas::of_stdout(), steps_max: self.limit as usize });
         context.output.show_read(&status, client.staleness())?;
         if !wait::has_ended(run.state) {
             context.output.hint(&format!("ask why a task waits with 'quorate task why {} TASK'", run.id));

@@ -4,6 +4,7 @@
 //! field that went or means something else raises it. `QUORATE_BLESS=1` writes the files anew.
 
 mod nodes;
+mod runs;
 
 use quorate_proto::v1;
 use serde_json::Value;
@@ -57,7 +58,12 @@ fn run() -> v1::Run {
         counts: Some(counts()),
         principal: "anonymous-local".into(),
         priority: 60,
+        labels: labels(),
     }
+}
+
+fn labels() -> Vec<v1::Label> {
+    vec![v1::Label { key: "team".into(), value: "risk".into() }]
 }
 
 fn counts() -> v1::TaskCounts {
@@ -140,7 +146,10 @@ fn resources(cpu_milli: u64, memory_bytes: u64) -> Option<v1::Resources> {
 
 #[test]
 fn run_list() {
-    check("run_list", &RunList { runs: vec![run().into()], revision: 57, more: true });
+    check(
+        "run_list",
+        &RunList { runs: vec![run().into()], revision: 57, more: true, next_page_token: Some("313233".into()) },
+    );
 }
 
 #[test]
@@ -268,8 +277,9 @@ fn job_list() {
         latest_run_state: v1::RunState::Failed.into(),
         submitted_at_ms: 1_700_000_000_000,
         task_count: 7,
+        labels: labels(),
     };
-    check("job_list", &JobList { jobs: vec![job.into()], revision: 57, more: false });
+    check("job_list", &JobList { jobs: vec![job.into()], revision: 57, more: false, next_page_token: None });
 }
 
 #[test]

@@ -1,9 +1,11 @@
 //! Jobs: submitted, planned, validated, listed, imported.
 
+use std::collections::BTreeMap;
+
 use quorate_proto::v1;
 use serde::Serialize;
 
-use super::run::run_word;
+use super::run::{labels, run_word};
 use super::table::{Rows, entry, faint, state};
 use super::{Paint, View, plain, task, time};
 
@@ -182,6 +184,7 @@ pub(crate) struct Job {
     latest_run_state: String,
     submitted_at_ms: u64,
     task_count: u32,
+    labels: BTreeMap<String, String>,
 }
 
 impl From<v1::JobSummary> for Job {
@@ -194,6 +197,7 @@ impl From<v1::JobSummary> for Job {
             latest_run_id: job.latest_run_id,
             submitted_at_ms: job.submitted_at_ms,
             task_count: job.task_count,
+            labels: labels(job.labels),
         }
     }
 }
@@ -207,6 +211,8 @@ pub(crate) struct JobList {
     pub(crate) revision: u64,
     /// There are more than were asked for.
     pub(crate) more: bool,
+    /// Where they begin, if there are more.
+    pub(crate) next_page_token: Option<String>,
 }
 
 impl View for JobList {

@@ -1,23 +1,27 @@
 //! Runs: list, status, output, and what became of a cancel or an annotation.
 
+use std::collections::BTreeMap;
+
 use quorate_proto::v1;
 use serde::Serialize;
 
+use super::canvas::Canvas;
+use super::graph;
 use super::table::{Rows, entry, faint, state, word};
 use super::usage::UsageSum;
-use super::{Paint, View, time};
+use super::{Paint, View, plain, time};
 
 /// How many tasks stand where.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Counts {
-    waiting: u32,
-    ready: u32,
-    placed: u32,
-    running: u32,
-    succeeded: u32,
-    failed: u32,
-    cancelled: u32,
-    skipped: u32,
+    pub(super) waiting: u32,
+    pub(super) ready: u32,
+    pub(super) placed: u32,
+    pub(super) running: u32,
+    pub(super) succeeded: u32,
+    pub(super) failed: u32,
+    pub(super) cancelled: u32,
+    pub(super) skipped: u32,
 }
 
 impl From<v1::TaskCounts> for Counts {
@@ -86,6 +90,8 @@ pub(crate) struct Run {
     ended_at_ms: Option<u64>,
     submitted_revision: u64,
     principal: String,
+    /// Of its job.
+    labels: BTreeMap<String, String>,
     /// How many tasks stand where.
     pub(crate) tasks: Counts,
 }
@@ -105,14 +111,20 @@ impl From<v1::Run> for Run {
             ended_at_ms: run.ended_at_ms,
             submitted_revision: run.submitted_revision,
             principal: run.principal,
+            labels: labels(run.labels),
             tasks: run.counts.unwrap_or_default().into(),
         }
     }
 }
 
 impl Run {
+    /// Which run of what it is.
+    pub(super) fn title(&self) -> String {
+        format!("Run {} of {}/{} version {}", self.id, self.namespace, self.job, self.version)
+    }
+
     /// The state as people read it; a run that is being cancelled says so.
-    fn state_word(&self) -> String {
+    pub(super) fn state_word(&self) -> String {
         let ends = matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled");
         if self.cancelling && !ends { format!("{} (cancelling)", self.state) } else { self.state.clone() }
     }
@@ -127,6 +139,8 @@ pub(crate) struct RunList {
     pub(crate) revision: u64,
     /// There are more than were asked for.
     pub(crate) more: bool,
+    /// Where they begin, if there are more.
+    pub(crate) next_page_token: Option<String>,
 }
 
 impl View for RunList {
@@ -152,12 +166,43 @@ impl View for RunList {
 /// One step of a run.
 #[derive(Debug, Serialize)]
 pub(crate) struct Step {
-    task: String,
+    pub(super) task: String,
     count: u32,
-    needs: Vec<String>,
-    tasks: Counts,
+    pub(super) needs: Vec<String>,
+    pub(super) tasks: Counts,
     /// What those of its attempts use that run, as far as it is known.
     usage: Option<UsageSum>,
+}
+
+impl Step {
+    /// Where its tasks stand: a step of one task has one state.
+    pub(super) fn state_words(&self) -> String {
+        match self.tasks.named().iter().find(|(_, count)| *count == 1 && self.count == 1) {
+            Some((name, _)) => (*name).to_owned(),
+            None => self.tasks.words(),
+        }
+    }
+
+    #[cfg(test)]
+    pub(super) fn for_tests(task: &str, needs: &[&str], tasks: Counts) -> Self {
+        let needs = needs.iter().map(|need| (*need).to_owned()).collect();
+        Self { task: task.to_owned(), count: tasks.total(), needs, tasks, usage: None }
+    }
+
+    /// The same with how many of them have ended, where that is not all of them.
+    pub(super) fn words(&self) -> String {
+        let (ended, words) = (self.tasks.ended(), self.state_words());
+        if self.count > 1 && ended < self.count { format!("{ended}/{}: {words}", self.count) } else { words }
+    }
+}
+
+/// How the graph of a run is drawn.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Drawing {
+    /// What it is drawn on.
+    pub(crate) canvas: Canvas,
+    /// No more steps than these.
+    pub(crate) steps_max: usize,
 }
 
 /// `run status`, and the last word of `run wait` and `job run --wait`.
@@ -167,6 +212,9 @@ pub(crate) struct RunStatus {
     steps: Vec<Step>,
     revision: u64,
     annotations: Vec<Annotation>,
+    /// People want to see who needs whom.
+    #[serde(skip)]
+    pub(crate) drawing: Option<Drawing>,
 }
 
 /// A word left at a run.
@@ -192,6 +240,7 @@ impl From<v1::GetRunResponse> for RunStatus {
             steps: response.steps.into_iter().map(step).collect(),
             revision: response.revision,
             annotations: response.annotations.into_iter().map(Into::into).collect(),
+            drawing: None,
         }
     }
 }
@@ -204,6 +253,20 @@ impl RunStatus {
                 step.usage = usage.map(Into::into);
             }
         }
+    }
+
+    fn table(&self, paint: Paint) -> String {
+        let mut rows = Rows::new(paint, &["TASK", "COUNT", "STATE", "NEEDS"]);
+        for step in &self.steps {
+            rows.row(vec![
+                entry(&step.task),
+                entry(step.count.to_string()),
+                // A step of one task has one state, which then has its colour.
+                state(&step.state_words()),
+                faint(step.needs.join(", ")),
+            ]);
+        }
+        rows.text()
     }
 
     fn usage(&self) -> Option<UsageSum> {
@@ -223,10 +286,14 @@ impl View for RunStatus {
 
     fn human(&self, paint: Paint) -> String {
         let run = &self.run;
-        let mut text = format!("Run {} of {}/{} version {}\n", run.id, run.namespace, run.job, run.version);
+        let mut text = run.title() + "\n";
         text += &format!("State      {}\n", run.state_word());
         text += &format!("Tasks      {}\n", run.tasks.words());
         text += &format!("Submitted  {} by {}\n", time::instant(run.submitted_at_ms), run.principal);
+        if !run.labels.is_empty() {
+            let labels: Vec<String> = run.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+            text += &format!("Labels     {}\n", plain(&labels.join(", ")));
+        }
         if let Some(started) = run.started_at_ms {
             text += &format!("Started    {}\n", time::instant(started));
         }
@@ -238,20 +305,11 @@ impl View for RunStatus {
             let running = u64::from(run.tasks.running).max(usage.attempts.into());
             text += &format!("Usage      {}\n", usage.words(running));
         }
-        let mut rows = Rows::new(paint, &["TASK", "COUNT", "STATE", "NEEDS"]);
-        for step in &self.steps {
-            rows.row(vec![
-                entry(&step.task),
-                entry(step.count.to_string()),
-                // A step of one task has one state, which then has its colour.
-                state(&match step.tasks.named().iter().find(|(_, count)| *count == 1 && step.count == 1) {
-                    Some((name, _)) => (*name).to_owned(),
-                    None => step.tasks.words(),
-                }),
-                faint(step.needs.join(", ")),
-            ]);
-        }
-        text = text + "\n" + &rows.text();
+        text.push('\n');
+        text += &match self.drawing {
+            Some(Drawing { canvas, steps_max }) => graph::lines(&self.steps, steps_max, canvas, paint).join("\n"),
+            None => self.table(paint),
+        };
         if !self.annotations.is_empty() {
             let mut rows = Rows::new(paint, &["ANNOTATION", "VALUE", "SET", "BY"]);
             for annotation in &self.annotations {
@@ -367,6 +425,11 @@ impl View for LogLine<'_> {
     fn human(&self, _: Paint) -> String {
         self.text.to_owned()
     }
+}
+
+/// Labels by key.
+pub(crate) fn labels(labels: Vec<v1::Label>) -> BTreeMap<String, String> {
+    labels.into_iter().map(|label| (label.key, label.value)).collect()
 }
 
 /// The word of a run's state.

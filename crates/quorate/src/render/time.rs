@@ -2,11 +2,21 @@
 
 use std::time::{Duration, UNIX_EPOCH};
 
+/// Years of five digits have no RFC 3339 form.
+const RFC_3339_MILLIS: u64 = 253_402_300_800_000;
+
 /// An instant as UTC, to the second.
 pub(crate) fn instant(millis: u64) -> String {
     match UNIX_EPOCH.checked_add(Duration::from_millis(millis)) {
-        // Years of five digits have no RFC 3339 form.
-        Some(time) if millis < 253_402_300_800_000 => humantime::format_rfc3339_seconds(time).to_string(),
+        Some(time) if millis < RFC_3339_MILLIS => humantime::format_rfc3339_seconds(time).to_string(),
+        _ => "-".to_owned(),
+    }
+}
+
+/// The same to the millisecond.
+pub(crate) fn instant_millis(millis: u64) -> String {
+    match UNIX_EPOCH.checked_add(Duration::from_millis(millis)) {
+        Some(time) if millis < RFC_3339_MILLIS => humantime::format_rfc3339_millis(time).to_string(),
         _ => "-".to_owned(),
     }
 }
@@ -88,5 +98,7 @@ mod tests {
     fn instants_beyond_the_calendar_are_not_shown() {
         assert_eq!(instant(0), "1970-01-01T00:00:00Z");
         assert_eq!(instant(u64::MAX), "-");
+        assert_eq!(instant_millis(1), "1970-01-01T00:00:00.001Z");
+        assert_eq!(instant_millis(u64::MAX), "-");
     }
 }

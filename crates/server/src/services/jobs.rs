@@ -5,12 +5,13 @@ use std::sync::Arc;
 use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{Command, JobName, JobSpec, Namespace, Rejection, Reply, RunId, State};
+use quorate_state::{Command, Job, JobName, JobSpec, Namespace, Rejection, Reply, RunId, State};
 use tonic::{Request, Response, Status};
 
 use super::changes::changes;
 use super::explain::planned_task;
 use super::page::{Cursor, Pages};
+use super::select::Select;
 use super::{optional_name, request_key, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
@@ -120,15 +121,21 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListJobsRequest>) -> R
     let request = request.into_inner();
     let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
     authorize(&principal, Action::Read(namespace.as_ref()))?;
+    let select = Select::of(&request.states, &request.labels, request.submitted_since_ms, request.submitted_until_ms)?;
     let view = reading.view().await?;
-    let pages = Pages::open(&view, "jobs", &[&request.namespace], request.page_size, &request.page_token)?;
+    let filters = [&*request.namespace, &*select.words()];
+    let pages = Pages::open(&view, "jobs", &filters, request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(job_cursor).transpose()?;
 
-    let jobs = view.jobs().filter(|job| namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace));
-    let rest = jobs
-        .filter(|job| after.as_ref().is_none_or(|(namespace, name)| (&job.namespace, &job.name) > (namespace, name)));
-    let (page, next_page_token) =
-        pages.take(rest, |job| Cursor::from([job.namespace.to_string(), job.name.to_string()]));
+    let wanted = |job: &&Arc<Job>| {
+        namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace)
+            && select.takes_since(job.submitted_at)
+            && view.run(job.latest_run).is_some_and(|run| select.takes(job.submitted_at, run.state, &job.spec.labels))
+    };
+    let rest = view.jobs_after(after);
+    let rest = rest.take_while(|job| namespace.as_ref().is_none_or(|namespace| job.namespace <= *namespace));
+    let cursor = |job: &&Arc<Job>| Cursor::from([job.namespace.to_string(), job.name.to_string()]);
+    let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
     let jobs = page.into_iter().map(|job| job_to_wire(job, view.run(job.latest_run).map(AsRef::as_ref)));
     Ok(v1::ListJobsResponse { jobs: jobs.collect(), next_page_token, revision: view.revision().0 })
 }

@@ -97,7 +97,13 @@ impl Pages {
         (page, String::new())
     }
 
-    fn token(&self, cursor: &Cursor) -> String {
+    /// How many rows are asked for at most.
+    pub(crate) fn size(&self) -> usize {
+        self.size
+    }
+
+    /// The token of the page that begins behind a row.
+    pub(crate) fn token(&self, cursor: &Cursor) -> String {
         let mut text = self.stamp.clone();
         for part in &cursor.0 {
             text.push(SEPARATOR);

@@ -1,14 +1,12 @@
 //! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits. What they use is in
-//! `usage`.
+//! `usage`, what happened to them in `events`.
 
 use quorate_planted::Bug;
-use quorate_proto::convert::run::{
-    annotation_to_wire, attempt_to_wire, run_state_from_wire, run_to_wire, step_to_wire, task_to_wire,
-};
+use quorate_proto::convert::run::{annotation_to_wire, attempt_to_wire, run_to_wire, step_to_wire, task_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
-    AnnotationKey, AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, RunState, State, Task, TaskId,
+    AnnotationKey, AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, State, Task, TaskId,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -16,7 +14,8 @@ use tonic::{Request, Response, Status};
 
 use super::explain::wait_reason;
 use super::page::{Cursor, Pages};
-use super::{logs, name, optional_name, refs, request_key, usage, violation};
+use super::select::Select;
+use super::{events, logs, name, optional_name, refs, request_key, usage, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -74,6 +73,14 @@ impl v1::runs_server::Runs for RunsService {
         reading.answer("WatchRun", open_watch(&self.0, &reading, request)).await
     }
 
+    async fn list_run_events(
+        &self,
+        request: Request<v1::ListRunEventsRequest>,
+    ) -> Result<Response<v1::ListRunEventsResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListRunEvents", events::list(&reading, request)).await
+    }
+
     type ReadLogsStream = ReceiverStream<Result<v1::ReadLogsResponse, Status>>;
 
     async fn read_logs(&self, request: Request<v1::ReadLogsRequest>) -> Result<Response<Self::ReadLogsStream>, Status> {
@@ -114,24 +121,24 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
     let namespace: Option<Namespace> = optional_name("namespace", &request.namespace)?;
     let job: Option<JobName> = optional_name("job", &request.job)?;
     authorize(&principal, Action::Read(namespace.as_ref()))?;
-    let states: Vec<RunState> = request.states().filter_map(run_state_from_wire).collect();
-    if states.len() != request.states.len() {
-        return Err(violation("states", "names a state that this server does not know"));
-    }
+    let select = Select::of(&request.states, &request.labels, request.submitted_since_ms, request.submitted_until_ms)?;
     let view = reading.view().await?;
-    let filter = format!("{:?}", request.states);
-    let filters = [&*request.namespace, &*request.job, &*filter];
+    let filters = [&*request.namespace, &*request.job, &*select.words()];
     let pages = Pages::open(&view, "runs", &filters, request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(run_cursor).transpose()?;
 
     let wanted = |run: &&std::sync::Arc<Run>| {
         namespace.as_ref().is_none_or(|namespace| run.spec.namespace == *namespace)
             && job.as_ref().is_none_or(|job| run.spec.name == *job)
-            && (states.is_empty() || states.contains(&run.state))
+            && select.takes(run.submitted_at, run.state, &run.spec.labels)
     };
     // Several runs may have been submitted at one revision: begin with all of that revision.
-    let before = after.map(|(revision, ..)| Revision(revision.0.saturating_add(1)));
+    let before = match after {
+        Some((revision, ..)) => Some(Revision(revision.0.saturating_add(1))),
+        None => select.too_late_from(&view),
+    };
     let rest = view.runs_newest_first(before).filter(|run| after.is_none_or(|after| order(run) < after));
+    let rest = rest.take_while(|run| select.takes_since(run.submitted_at));
     let cursor = |run: &&std::sync::Arc<Run>| {
         let (revision, item, id) = order(run);
         Cursor::from([revision.to_string(), item.to_string(), id.to_string()])

@@ -79,6 +79,16 @@ impl Agent {
         .await
     }
 
+    /// The next assignment that is new or has changed and that `wanted` takes.
+    pub(crate) async fn find_assignment(&mut self, wanted: impl Fn(&v1::Assignment) -> bool) -> v1::Assignment {
+        self.find(|message| match &message.message {
+            Some(Down::Desired(set)) => set.assignments.iter().find(|assignment| wanted(assignment)).cloned(),
+            Some(Down::Delta(delta)) => delta.set.iter().find(|assignment| wanted(assignment)).cloned(),
+            _ => None,
+        })
+        .await
+    }
+
     /// Says something.
     pub(crate) async fn say(&mut self, message: Up) {
         self.up.send(v1::AgentMessage { message: Some(message) }).await.expect("the session is open");

@@ -10,6 +10,7 @@ mod annotations;
 mod batches;
 mod certificates;
 mod consensus;
+mod events;
 mod features;
 mod logs;
 mod older;

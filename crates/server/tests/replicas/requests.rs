@@ -87,6 +87,92 @@ async fn lists_are_paged_and_tokens_belong_to_their_list() {
 }
 
 #[tokio::test]
+async fn lists_show_what_is_asked_for_and_nothing_else() {
+    let cluster = Cluster::start(1).await;
+    let client = cluster.client();
+    let label = |key: &str, value: &str| v1::Label { key: key.into(), value: value.into() };
+    let mut runs = Vec::new();
+    for (name, labels) in [
+        ("risk-1", vec![label("team", "risk"), label("tier", "1")]),
+        ("risk-2", vec![label("team", "risk")]),
+        ("sales", vec![label("team", "sales")]),
+    ] {
+        let spec = v1::JobSpec { labels, ..chain(name, &["a"]) };
+        let submitted = client.submit_job(submit(spec, "")).await.unwrap();
+        let run = client.get_run(v1::GetRunRequest { run: run(&submitted.run_id) }).await.unwrap().run.unwrap();
+        runs.push(run);
+        // The next one is submitted at another instant.
+        tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+    }
+    client.cancel_run(v1::CancelRunRequest { run: run(&runs[2].id), ..Default::default() }).await.unwrap();
+    eventually("the run is cancelled", || async {
+        let got = client.get_run(v1::GetRunRequest { run: run(&runs[2].id) }).await.unwrap();
+        (got.run?.state() == v1::RunState::Cancelled).then_some(())
+    })
+    .await;
+    assert_eq!(runs[0].labels, [label("team", "risk"), label("tier", "1")]);
+
+    let cancelled = vec![v1::RunState::Cancelled.into()];
+    let [_, second, third] = [0, 1, 2].map(|at: usize| Some(runs[at].submitted_at_ms));
+    let asked = |labels: Vec<v1::Label>, states: Vec<i32>, since: Option<u64>, until: Option<u64>| {
+        let (submitted_since_ms, submitted_until_ms) = (since, until);
+        let of_runs = v1::ListRunsRequest {
+            labels: labels.clone(),
+            states: states.clone(),
+            submitted_since_ms,
+            submitted_until_ms,
+            page_size: 1,
+            ..Default::default()
+        };
+        let of_jobs = v1::ListJobsRequest {
+            labels,
+            states,
+            submitted_since_ms,
+            submitted_until_ms,
+            page_size: 1,
+            ..Default::default()
+        };
+        (of_runs, of_jobs)
+    };
+    for ((mut of_runs, mut of_jobs), expected) in [
+        (asked(vec![], vec![], None, None), vec!["sales", "risk-2", "risk-1"]),
+        (asked(vec![label("team", "risk")], vec![], None, None), vec!["risk-2", "risk-1"]),
+        (asked(vec![label("team", "*"), label("tier", "1")], vec![], None, None), vec!["risk-1"]),
+        (asked(vec![label("stage", "*")], vec![], None, None), vec![]),
+        (asked(vec![], cancelled.clone(), None, None), vec!["sales"]),
+        (asked(vec![label("team", "risk")], cancelled, None, None), vec![]),
+        (asked(vec![], vec![], second, None), vec!["sales", "risk-2"]),
+        (asked(vec![], vec![], None, third), vec!["risk-2", "risk-1"]),
+        (asked(vec![], vec![], second, third), vec!["risk-2"]),
+        (asked(vec![], vec![], third, second), vec![]),
+    ] {
+        let mut listed = Vec::new();
+        loop {
+            let page = client.list_runs(of_runs.clone()).await.unwrap();
+            listed.extend(page.runs.into_iter().map(|run| run.job));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            of_runs.page_token = page.next_page_token;
+        }
+        assert_eq!(listed, expected, "{of_runs:?}");
+        let mut listed = Vec::new();
+        loop {
+            let page = client.list_jobs(of_jobs.clone()).await.unwrap();
+            listed.extend(page.jobs.into_iter().map(|job| job.name));
+            if page.next_page_token.is_empty() {
+                break;
+            }
+            of_jobs.page_token = page.next_page_token;
+        }
+        // The same, by name.
+        assert_eq!(listed, expected.into_iter().rev().collect::<Vec<_>>(), "{of_jobs:?}");
+    }
+    let unknown = v1::ListRunsRequest { states: vec![99], ..Default::default() };
+    assert!(matches!(api_error(client.list_runs(unknown).await), ApiError::Invalid(_)));
+}
+
+#[tokio::test]
 async fn a_plan_says_what_would_change_and_changes_nothing() {
     let cluster = Cluster::start(1).await;
     let client = cluster.client();

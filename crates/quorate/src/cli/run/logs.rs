@@ -5,14 +5,12 @@
 mod reader;
 mod sink;
 
-use std::time::Duration;
-
 use clap::{Args, ValueEnum};
 use quorate_client::Client;
 use quorate_proto::v1;
-use quorate_seams::{Clock as _, SystemClock};
 use tokio::task::JoinSet;
 
+use super::super::moment::{Moment, moment};
 use super::super::reference::{self, TaskArg};
 use super::super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
@@ -42,8 +40,8 @@ pub(super) struct ReadLogs {
     tail: Option<u32>,
     /// Leave out what was written longer ago, such as 5m, or before a time, such as 2026-11-21T15:04:05Z,
     /// as far as the node knows: some of what is older may come too
-    #[arg(long, value_name = "TIME", value_parser = since)]
-    since: Option<Since>,
+    #[arg(long, value_name = "TIME", value_parser = moment)]
+    since: Option<Moment>,
     /// Begin at this byte of the stream, counted from 0, of the first attempt that is read; needs --stream stdout or
     /// --stream stderr
     #[arg(long, value_name = "BYTES", requires = "task", conflicts_with_all = ["tail", "since"])]
@@ -53,28 +51,11 @@ pub(super) struct ReadLogs {
     stream: Stream,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Since {
-    Ago(Duration),
-    /// Milliseconds since the Unix epoch.
-    At(u64),
-}
-
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 enum Stream {
     Stdout,
     Stderr,
     Both,
-}
-
-fn since(text: &str) -> Result<Since, String> {
-    if let Ok(time) = humantime::parse_rfc3339(text) {
-        let since = time.duration_since(std::time::UNIX_EPOCH).map_err(|_| format!("{text:?} is before 1970"))?;
-        return Ok(Since::At(u64::try_from(since.as_millis()).unwrap_or(u64::MAX)));
-    }
-    humantime::parse_duration(text)
-        .map(Since::Ago)
-        .map_err(|_| format!("{text:?} is neither a time, such as 2026-11-21T15:04:05Z, nor a duration, such as 5m"))
 }
 
 impl ReadLogs {
@@ -155,16 +136,12 @@ impl ReadLogs {
     }
 
     fn wanted(&self) -> Wanted {
-        let since_ms = self.since.map(|since| match since {
-            Since::At(at_ms) => at_ms,
-            Since::Ago(ago) => SystemClock.wall().0.saturating_sub(u64::try_from(ago.as_millis()).unwrap_or(u64::MAX)),
-        });
         Wanted {
             follow: self.follow,
             is_one_attempt: self.attempt.is_some(),
             offset: self.offset.unwrap_or(0),
             tail_lines: self.tail,
-            since_ms,
+            since_ms: self.since.map(Moment::millis),
             stdout: self.stream != Stream::Stderr,
             stderr: self.stream != Stream::Stdout,
         }
@@ -224,19 +201,4 @@ async fn newest_attempt(client: &Client, id: &str, task: &TaskArg, may_come: boo
         return Ok(1);
     }
     Err(Error::NotStarted { task: name, run: id.to_owned(), state: task_word(task.state), ended })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn since_is_a_time_or_a_duration() {
-        assert_eq!(since("5m"), Ok(Since::Ago(Duration::from_secs(300))));
-        assert_eq!(since("48h"), Ok(Since::Ago(Duration::from_secs(48 * 3_600))));
-        assert_eq!(since("1970-01-01T00:00:02.5Z"), Ok(Since::At(2_500)));
-        for text in ["", "yesterday", "12", "1969-12-31T00:00:00Z"] {
-            assert!(since(text).is_err(), "{text}");
-        }
-    }
 }
