@@ -133,7 +133,6 @@ pub(crate) struct Page {
 
 /// How a request ended.
 #[derive(Clone, Debug)]
-#[expect(clippy::large_enum_variant, reason = "one per request, and nearly all are answers")]
 pub(crate) enum Outcome {
     /// With an answer.
     Answered(Answer),
@@ -149,7 +148,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Answer {
     Submitted(v1::SubmitJobResponse),
     Cancelled(v1::CancelRunResponse),
-    Run(v1::GetRunResponse),
+    Run(Box<v1::GetRunResponse>),
     Runs(v1::ListRunsResponse),
     Tasks(v1::ListTasksResponse),
     Attempts(v1::ListAttemptsResponse),

@@ -253,7 +253,10 @@ impl Session {
                 let request = v1::CancelRunRequest { run: by_job(job), request_id: request_id.clone() };
                 client.cancel_run(request).await.map(Answer::Cancelled)
             }
-            Request::Get { job } => client.get_run(v1::GetRunRequest { run: by_job(job) }).await.map(Answer::Run),
+            Request::Get { job } => {
+                let answer = client.get_run(v1::GetRunRequest { run: by_job(job) }).await;
+                answer.map(|answer| Answer::Run(Box::new(answer)))
+            }
             Request::List => {
                 let request = v1::ListRunsRequest { page_size: PAGE, ..v1::ListRunsRequest::default() };
                 client.list_runs(request).await.map(Answer::Runs)

@@ -196,7 +196,7 @@ fn outcome(ask: &Ask, heard: Heard) -> Result<Outcome, String> {
     Ok(Outcome::Answered(match ask {
         Ask::Submit(_) => Answer::Submitted(message(&answer)?),
         Ask::Cancel(_) => Answer::Cancelled(message(&answer)?),
-        Ask::Get(_) => Answer::Run(message(&answer)?),
+        Ask::Get(_) => Answer::Run(Box::new(message(&answer)?)),
     }))
 }
 
