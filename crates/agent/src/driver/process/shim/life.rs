@@ -121,16 +121,22 @@ impl Shim {
         let of = std::ffi::OsStr::from_bytes;
         command.envs(request.env.iter().map(|variable| (of(&variable.name), of(&variable.value))));
         command.stdin(Stdio::null()).stdout(stdout).stderr(stderr);
+        // Before anything has begun: afterwards nothing may keep the attempt from being known.
+        let record = record::prepare(wire::path(&request.record));
+        let record = record.map_err(node("what its shim knows cannot be written down"))?;
         let leader = first::start(&mut command, &ways).map_err(|error| refused(program, &error))?;
-        // Dropped, it kills: what is not written down is not allowed to run.
         let group = Group::of(leader);
 
         let (own, pid) = (std::process::id(), leader.as_raw_nonzero().get().unsigned_abs());
         let ticks = |pid| proc::stat(pid).map_or(0, |stat| stat.ticks);
         let begun = Begun { shim: own, shim_ticks: ticks(own), pid, ticks: ticks(pid), ..request.begun.clone() };
-        let record = record::begin(wire::path(&request.record), &begun);
-        let record = record.map_err(node("what its shim knows cannot be written down"))?;
-        let (asked, killed, fenced, room_killed) = (false, false, false, false);
+        // What is not written down is not allowed to run: no later agent would find it. But it has begun, and ends as
+        // everything does, with all that it has started.
+        let killed = record::begin(&record, &begun).is_err();
+        if killed {
+            group.kill();
+        }
+        let (asked, fenced, room_killed) = (false, false, false);
         let shim =
             Self { host, leader, group, room, signals, lease, record, output, asked, killed, fenced, room_killed };
         Ok((shim, begun))

@@ -1,6 +1,6 @@
 //! The file of a shim, by which the next life of the agent finds it, and in which it leaves how its attempt
-//! ended: two protobuf messages at fixed places of one small file, so that the second needs no room of the disk
-//! that the first has not taken already.
+//! ended: two protobuf messages at fixed places of one small file, whose room on the disk is taken before the attempt
+//! begins.
 //!
 //! Nothing of it is synced: no process outlives the kernel that has these pages in memory, and an attempt of an
 //! earlier boot counts as lost whatever it says.
@@ -171,16 +171,21 @@ pub(in super::super) fn parse_name(name: &str) -> Option<(AttemptId, Token)> {
     parts.next().is_none().then_some((AttemptId { task: TaskId { run, step, index }, number }, token))
 }
 
-/// Writes the first message over what the file has said of another attempt.
-pub(super) fn begin(path: &Path, begun: &Begun) -> io::Result<File> {
-    let mut bytes = begun.encode_length_delimited_to_vec();
+/// Takes all the room that a file will ever need, and wipes what it has said of another attempt: from here on it says
+/// nothing. A disk without room refuses this, before anything has begun.
+pub(super) fn prepare(path: &Path) -> io::Result<File> {
+    let file = OpenOptions::new().write(true).open(path)?;
+    file.write_all_at(&[0; 2 * HALF_BYTES], 0)?;
+    Ok(file)
+}
+
+/// Writes the first message.
+pub(super) fn begin(file: &File, begun: &Begun) -> io::Result<()> {
+    let bytes = begun.encode_length_delimited_to_vec();
     if bytes.len() > HALF_BYTES {
         return Err(io::Error::from(io::ErrorKind::InvalidInput));
     }
-    bytes.resize(2 * HALF_BYTES, 0);
-    let file = OpenOptions::new().write(true).open(path)?;
-    file.write_all_at(&bytes, 0)?;
-    Ok(file)
+    file.write_all_at(&bytes, 0)
 }
 
 /// Adds the second message.
@@ -225,7 +230,8 @@ mod tests {
         assert_eq!(read(&path), None);
         let held = Held { name: "1-2-3".into(), memory_bytes: 5, out_of_memory: 1, cpu_us: 9, limit_reached: 4 };
         let begun = Begun { shim: 7, pid: 8, promise: 2, workspace: "4".into(), cell: Some(held), ..Begun::default() };
-        let file = begin(&path, &begun).unwrap();
+        let file = prepare(&path).unwrap();
+        begin(&file, &begun).unwrap();
         assert_eq!(read(&path), Some((begun.clone(), None)));
         let usage = Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 };
         for exit in [None, Some(Exit::Code(0)), Some(Exit::Signal(9))] {
@@ -236,7 +242,9 @@ mod tests {
         }
         // Used again, it tells of its new attempt alone.
         let next = Begun { shim: 9, ..Begun::default() };
-        begin(&path, &next).unwrap();
+        let file = prepare(&path).unwrap();
+        assert_eq!((read(&path), read_now(&path)), (None, None), "nothing of the one before");
+        begin(&file, &next).unwrap();
         assert_eq!((read(&path), read_now(&path)), (Some((next.clone(), None)), Some((next, None))));
         std::fs::write(&path, "half of one").unwrap();
         assert_eq!((read(&path), read_now(&path)), (None, None));

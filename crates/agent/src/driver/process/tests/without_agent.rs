@@ -386,3 +386,25 @@ async fn what_a_shim_has_killed_at_the_leases_end_takes_nobody_along() {
         "its control group may have been the other's"
     );
 }
+
+#[tokio::test]
+async fn where_the_record_cannot_be_written_nothing_begins() {
+    let mut bench = Bench::new();
+    let mut first = bench.sh("true").await;
+    ending(&mut first).await;
+    let (_, next) = bench.start_of(&["true"]);
+    let of_first = AttemptId { number: next.assignment.attempt.number - 1, ..next.assignment.attempt };
+    bench.driver.forget(of_first, next.assignment.token);
+    drop(first);
+    let file = bench.driver.shims.directory.join("0");
+    // The next attempt gets the same file, which is on a full disk now.
+    std::fs::remove_file(&file).unwrap();
+    std::os::unix::fs::symlink("/dev/full", &file).unwrap();
+    let begun = bench.path("begun");
+    match bench.start(&["touch", begun.to_str().unwrap()]).await {
+        Err(NotStarted::Node(why)) => assert!(why.contains("cannot be written down"), "{why}"),
+        Err(other) => panic!("{other:?}"),
+        Ok(_) => panic!("it was started"),
+    }
+    assert!(!begun.exists());
+}
