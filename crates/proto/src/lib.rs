@@ -62,6 +62,7 @@ mod tests {
                 "quorate.v1.Batches",
                 "quorate.v1.Cluster",
                 "quorate.v1.Jobs",
+                "quorate.v1.Relays",
                 "quorate.v1.Runs"
             ]
         );
