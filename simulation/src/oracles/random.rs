@@ -111,15 +111,14 @@ impl Story {
             }
             return;
         }
-        if self.alive.contains(&attempt) {
+        // What ends while its node has no lease is told when it is back, which no story has: it goes on until then.
+        if up && self.alive.contains(&attempt) {
             let code = i32::try_from(self.dice.within(0, 3)).unwrap_or(0) * 32;
             if row.stop.is_some() {
                 self.hand.executor(attempt, Happening::Asked);
             }
             self.end(attempt, Some(Exit::Code(code)));
-            if up {
-                self.hand.report(attempt, AttemptPhase::Ended, Some(code));
-            }
+            self.hand.report(attempt, AttemptPhase::Ended, Some(code));
         }
     }
 
