@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade-test soak lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak fuzz lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -73,6 +73,25 @@ soak: MINUTES ?= 30
 soak: ## simulate fresh seeds for a while (MINUTES=30 SEED=1000000)
 	@$(PREPARE)
 	cargo sim sweep --seeds $(SEED)..$$(( $(SEED) + 1000000 )) --budget $(MINUTES)m
+
+# Coverage is all that libFuzzer needs of the compiler, and a stable one gives it. What is found lies beside the corpus,
+# which it joins once it is mended.
+fuzz: TARGET ?= job-toml
+fuzz: MINUTES ?= 1
+fuzz: ## look for bytes that a reader is wrong about (TARGET=job-toml, see tests/fuzz/targets.rs, MINUTES=1)
+	@$(PREPARE)
+	coverage="-Cpasses=sancov-module -Cllvm-args=-sanitizer-coverage-level=4 -Cllvm-args=-sanitizer-coverage-inline-8bit-counters"
+	coverage+=" -Cllvm-args=-sanitizer-coverage-pc-table -Cllvm-args=-sanitizer-coverage-trace-compares"
+	export RUSTFLAGS="--cfg tokio_unstable --cfg fuzzing -Cdebug-assertions -Coverflow-checks $$coverage"
+	host=$$(rustc -vV | sed -n 's/^host: //p')
+	cargo build --locked --release --config profile.release.lto=false --package quorate-fuzz --features libfuzzer --bin fuzz \
+	    --target "$$host" --target-dir "$$CARGO_TARGET_DIR/fuzz"
+	seeds=$$(mktemp -d); trap 'rm -rf "$$seeds"' EXIT
+	export QUORATE_FUZZ_TARGET=$(TARGET) QUORATE_FUZZ_SEEDS="$$seeds"
+	"$$CARGO_TARGET_DIR/fuzz/$$host/release/fuzz" -runs=0
+	mkdir -p "tests/fuzz/corpus/$(TARGET)"
+	"$$CARGO_TARGET_DIR/fuzz/$$host/release/fuzz" -max_len=65536 -timeout=10 -rss_limit_mb=2048 \
+	    -max_total_time=$$(( $(MINUTES) * 60 )) -artifact_prefix="tests/fuzz/corpus/$(TARGET)/found-" "$$seeds"
 
 lint: ## format, tidy and clippy alone
 	@exec .ci/test lint

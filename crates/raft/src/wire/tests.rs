@@ -2,6 +2,8 @@
 
 use std::collections::BTreeMap;
 
+use proptest::prelude::*;
+
 use super::*;
 
 fn membership() -> Membership {
@@ -94,4 +96,42 @@ fn an_entry_with_an_unknown_field_is_refused() {
     bytes.extend([0x78, 0x01]);
     assert!(matches!(entry_decode(bytes.into()), Err(WireError::Wrong(_))));
     assert!(matches!(entry_decode("nonsense".into()), Err(WireError::Bytes { .. })));
+}
+
+/// Real messages, of which bytes are changed.
+fn any_bytes() -> impl Strategy<Value = Bytes> {
+    let entry = |payload| entry_encode(&LogEntry { log_id: log_id(3, 258), payload }).to_vec();
+    let stored = stored_membership_to(&StoredMembership::new(Some(log_id(2, 4)), membership()));
+    let real = vec![
+        entry(EntryPayload::Normal(Payload::of("abc".into()))),
+        entry(EntryPayload::Membership(membership())),
+        stored.encode_to_vec(),
+        vote_to(&Vote::new_committed(7, 2)).encode_to_vec(),
+        vec![],
+    ];
+    let edits = prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 0..4);
+    (prop::sample::select(real), edits, prop::collection::vec(any::<u8>(), 0..8)).prop_map(
+        |(mut bytes, edits, more)| {
+            for (at, byte) in edits {
+                // One more than there are, so that there is a place in nothing as well.
+                let at = at.index(bytes.len() + 1);
+                if let Some(place) = bytes.get_mut(at) {
+                    *place = byte;
+                }
+            }
+            bytes.extend(more);
+            bytes.into()
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn no_bytes_panic_and_an_entry_that_is_taken_is_kept_whole(bytes in any_bytes()) {
+        if let Ok(entry) = entry_decode(bytes.clone()) {
+            prop_assert_eq!(entry_decode(entry_encode(&entry)).ok(), Some(entry));
+        }
+        let _ = decode::<pb::StoredMembership>("a membership", bytes.clone()).map(|it| stored_membership_from(Some(it)));
+        let _ = decode::<pb::Vote>("a vote", bytes).map(|vote| vote_from(Some(vote)));
+    }
 }

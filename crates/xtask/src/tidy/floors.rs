@@ -54,6 +54,7 @@ const FLOORS: &[(&str, i8)] = &[
     ("quorate-bench", 3),
     ("quorate", 4),
     ("quorate-simulation", 4),
+    ("quorate-fuzz", 5),
     ("quorate-tests", 5),
     ("xtask", 0),
 ];
