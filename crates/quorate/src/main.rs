@@ -40,7 +40,7 @@ const LOG_FILTER: &str = "info,openraft=warn";
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// A store is closed in this time, or never.
-const CLOSE_MAX: Duration = Duration::from_secs(10);
+pub(crate) const CLOSE_MAX: Duration = Duration::from_secs(10);
 
 fn main() -> ExitCode {
     let arguments: Vec<OsString> = std::env::args_os().collect();

@@ -12,8 +12,10 @@ use quorate_seams::{
 };
 use quorate_server::{Bound, Formation};
 use quorate_tls::{Peer, PlainNetwork, Role, Tls, TlsNetwork};
+use tokio::runtime::{Handle, Runtime};
 use tokio::signal::unix::{SignalKind, signal};
 
+use crate::CLOSE_MAX;
 use crate::exit::Error;
 use crate::settings::{AgentSettings, ServerSettings, Settings};
 
@@ -61,8 +63,41 @@ pub(crate) async fn replica(
     shutdown: Shutdown,
     ready: impl FnOnce(Bound) + Send + 'static,
 ) -> Result<(), Error> {
-    let config = quorate_server::Config { tls, ..settings.config(formation) };
-    quorate_server::run(config, seams, shutdown, ready).await.map_err(|error| Error::Server(Box::new(error)))
+    let clients = Threads::start("clients")?;
+    let config = quorate_server::Config { tls, clients: clients.handle(), ..settings.config(formation) };
+    let ended = quorate_server::run(config, seams, shutdown, ready).await;
+    clients.end().await;
+    ended.map_err(|error| Error::Server(Box::new(error)))
+}
+
+/// A runtime beside the one that this runs on.
+struct Threads(Option<Runtime>);
+
+impl Threads {
+    fn start(name: &str) -> Result<Self, Error> {
+        let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().thread_name(name).build();
+        Ok(Self(Some(runtime.map_err(Error::Setup)?)))
+    }
+
+    fn handle(&self) -> Option<Handle> {
+        self.0.as_ref().map(|runtime| runtime.handle().clone())
+    }
+
+    /// Ends what is left there, which may be the last to hold the store.
+    async fn end(mut self) {
+        if let Some(runtime) = self.0.take() {
+            let _ = tokio::task::spawn_blocking(|| runtime.shutdown_timeout(CLOSE_MAX)).await;
+        }
+    }
+}
+
+impl Drop for Threads {
+    /// Nobody waits for whoever is dropped half way, and a runtime must not be waited for on another's thread.
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// True when a replica was told to go on with a store that has never been one.

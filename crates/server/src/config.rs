@@ -6,6 +6,7 @@ use std::sync::Arc;
 use quorate_raft::{Formation, Tuning};
 use quorate_state::{RegionName, Settings};
 use quorate_tls::{Role, Tls};
+use tokio::runtime::Handle;
 
 use crate::Error;
 
@@ -45,6 +46,9 @@ pub struct Config {
     /// While fewer bytes than these are free on the disk, this replica accepts no new work when it leads.
     /// Zero: it always does.
     pub disk_reserve_bytes: u64,
+    /// Where calls of clients are answered; none: where everything else runs. On threads of their own a flood of calls
+    /// takes its share of the processors, and consensus and agents do not stand in one line with it.
+    pub clients: Option<Handle>,
 }
 
 /// Where a replica listens: `host:port` each; port 0 lets the kernel choose.
@@ -99,6 +103,7 @@ impl Config {
             tuning: Tuning::default(),
             connections_max: CONNECTIONS_MAX_DEFAULT,
             disk_reserve_bytes: DISK_RESERVE_DEFAULT,
+            clients: None,
         }
     }
 

@@ -7,6 +7,7 @@ use quorate_proto::v1;
 use quorate_raft::{Addresses, Replica, Seams, StopReason};
 use quorate_seams::{Listener, Shutdown};
 use quorate_tls::TlsNetwork;
+use tokio::runtime::Handle;
 use tokio::sync::{Semaphore, mpsc};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
@@ -117,7 +118,8 @@ pub async fn run(
             served.map_err(|source| Error::Serve { listener: name, source: Box::new(source) })
         }
     };
-    parts.spawn(serving("api", api_routes(&core)?, api));
+    let clients = config.clients.clone().unwrap_or_else(Handle::current);
+    parts.spawn_on(serving("api", api_routes(&core)?, api), &clients);
     parts.spawn(serving("agent", agent_routes(&core), agent));
     if let Some(listener) = ops {
         let core = core.clone();

@@ -316,6 +316,8 @@ fn config(scenario: &Scenario, position: usize, is_empty: bool, place: Place) ->
         },
         connections_max: CONNECTIONS_MAX_DEFAULT,
         disk_reserve_bytes: quorate_server::DISK_RESERVE_DEFAULT,
+        // One thread, so that a seed is one history.
+        clients: None,
     }
 }
 
