@@ -14,6 +14,7 @@ mod power;
 mod reads;
 mod recover;
 mod replicas;
+mod report;
 mod requests;
 mod snapshot;
 mod stop;

@@ -9,12 +9,13 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use async_trait::async_trait;
-use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
-use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss};
+use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Pulse, Sign, Start, Wish};
+use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Outcome, Token};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
 use crate::facts::{self, Fact, Facts, Happening};
+use crate::scenario::{Says, Speech};
 
 /// Between a request to end and the end of what heeds it.
 const HEEDS_AFTER: Duration = Duration::from_millis(20);
@@ -22,6 +23,8 @@ const HEEDS_AFTER: Duration = Duration::from_millis(20);
 const POISON_AFTER: Duration = Duration::from_millis(50);
 /// How much longer an attempt runs that is hastened.
 const HASTENED: Duration = Duration::from_millis(500);
+/// How long an attempt runs on that has fallen silent.
+const HANGS_FOR: Duration = Duration::from_secs(90);
 /// Requests of poisonous attempts that wait for the supervisor.
 const POISONED_MAX: usize = 16;
 /// SIGTERM and SIGKILL.
@@ -35,6 +38,20 @@ pub(crate) struct Behaviour {
     pub(crate) fails: u32,
     pub(crate) stubborn: bool,
     pub(crate) poison: bool,
+    /// What it says of its end by itself.
+    pub(crate) says: Option<Says>,
+    /// What it says while it runs, where that matters.
+    pub(crate) speech: Option<Speech>,
+}
+
+/// The error type that attempts report which are to fail.
+pub(crate) const UNLUCKY: &str = "Unlucky";
+
+/// What an attempt with this token says came out of it, in so many bytes. Each says something else.
+pub(crate) fn result_of(token: Token, bytes: u32) -> String {
+    let number = token.to_string();
+    let rest = (bytes as usize).saturating_sub(number.len() + 3);
+    format!("\"{number}-{}\"", "x".repeat(rest))
 }
 
 impl Behaviour {
@@ -42,17 +59,63 @@ impl Behaviour {
     pub(crate) fn to_argv(self) -> Vec<String> {
         let flag = |flag: bool| u8::from(flag).to_string();
         let millis = self.runs.as_millis().to_string();
-        vec!["simulated".into(), millis, self.fails.to_string(), flag(self.stubborn), flag(self.poison)]
+        let mut argv = vec!["simulated".into(), millis, self.fails.to_string(), flag(self.stubborn), flag(self.poison)];
+        argv.extend(self.says.map(|says| match says {
+            Says::Result { bytes } => bytes.to_string(),
+            Says::Error { .. } => UNLUCKY.to_owned(),
+        }));
+        argv.extend(
+            self.speech
+                .map(|Speech { silent_ms, every_ms, hangs_ms }| format!("{SPEAKS}{silent_ms}/{every_ms}/{hangs_ms}")),
+        );
+        argv
     }
 
-    fn from_argv(argv: &[String]) -> Option<Self> {
-        let [_, runs, fails, stubborn, poison] = argv else { return None };
+    /// How a task with this argv behaves, as far as it matters to its executor; none: nobody's task.
+    pub(crate) fn from_argv(argv: &[String]) -> Option<Self> {
+        let [_, runs, fails, stubborn, poison, rest @ ..] = argv else { return None };
+        let (speech, rest) = match rest {
+            [rest @ .., word] if word.starts_with(SPEAKS) => (Some(speech(word)?), rest),
+            rest => (None, rest),
+        };
+        let says = match rest {
+            [] => None,
+            [word] if word == UNLUCKY => Some(Says::Error { never: false }),
+            [bytes] => Some(Says::Result { bytes: bytes.parse().ok()? }),
+            _ => return None,
+        };
         Some(Self {
+            says,
+            speech,
             runs: Duration::from_millis(runs.parse().ok()?),
             fails: fails.parse().ok()?,
             stubborn: stubborn == "1",
             poison: poison == "1",
         })
+    }
+}
+
+/// How the argument begins by which an attempt is told to speak.
+const SPEAKS: &str = "speaks/";
+
+fn speech(word: &str) -> Option<Speech> {
+    let mut numbers = word.strip_prefix(SPEAKS)?.split('/').map(|number| number.parse().ok());
+    let mut next = || numbers.next().flatten();
+    Some(Speech { silent_ms: next()?, every_ms: next()?, hangs_ms: next()? })
+}
+
+/// What an attempt says while it runs: a word every so often, until it falls silent.
+struct Voice {
+    began: Instant,
+    every: Duration,
+    until: Duration,
+}
+
+#[async_trait]
+impl Pulse for Voice {
+    async fn sign(&self) -> Sign {
+        let words = self.began.elapsed().min(self.until).as_millis() / self.every.as_millis().max(1);
+        Sign { bytes: u64::try_from(words).unwrap_or(u64::MAX), written_ns: 0 }
     }
 }
 
@@ -129,6 +192,7 @@ struct Running {
     exit: Exit,
     poisons_at: Option<Instant>,
     hastened: watch::Receiver<BTreeSet<AttemptId>>,
+    pulse: Option<(Arc<dyn Pulse>, Duration)>,
 }
 
 #[async_trait]
@@ -153,14 +217,22 @@ impl Driver for Executor {
         self.0.lock().insert(assignment.attempt, record.clone());
         let now = Instant::now();
         let fails = assignment.attempt.number <= behaviour.fails;
+        let hangs_after = behaviour.speech.filter(|_| fails).map(|speech| Duration::from_millis(speech.hangs_ms));
+        let voice = behaviour.speech.map(|speech| Voice {
+            began: now,
+            every: Duration::from_millis(speech.every_ms),
+            until: hangs_after.unwrap_or(Duration::MAX),
+        });
+        let voice = voice.map(|voice| -> Arc<dyn Pulse> { Arc::new(voice) });
         Ok(Box::new(Running {
             shared: self.0.clone(),
             record,
             behaviour,
-            ends_at: now + behaviour.runs,
+            ends_at: now + hangs_after.map_or(behaviour.runs, |after| after + HANGS_FOR),
             exit: Exit::Code(i32::from(fails)),
             poisons_at: behaviour.poison.then(|| now + POISON_AFTER),
             hastened: self.0.hastened.subscribe(),
+            pulse: voice.zip(assignment.silent_max),
         }))
     }
 
@@ -171,6 +243,16 @@ impl Driver for Executor {
 }
 
 impl Running {
+    /// What it has said of its end: one that was killed had no time to. One that failed may have had its result by then.
+    fn outcome(&self) -> Option<Outcome> {
+        let Exit::Code(code) = self.exit else { return None };
+        match self.behaviour.says? {
+            Says::Result { bytes } => Some(Outcome::Result(result_of(self.record.token, bytes).into_bytes().into())),
+            Says::Error { .. } if code == 0 => None,
+            Says::Error { .. } => UNLUCKY.parse().ok().map(Outcome::Error),
+        }
+    }
+
     fn ends_sooner(&mut self, within: Duration, signal: i32) {
         let at = Instant::now() + within;
         if at < self.ends_at {
@@ -202,7 +284,8 @@ impl Execution for Running {
         if self.shared.lock().remove(&self.record.attempt).is_some() {
             self.shared.record(&self.record, Happening::Ended { exit: Some(self.exit) });
         }
-        Event::Ended { ending: Ending { exit: Some(self.exit), ..Ending::default() }, gone: true }
+        let ending = Ending { exit: Some(self.exit), outcome: self.outcome().map(Arc::new), ..Ending::default() };
+        Event::Ended { ending, gone: true }
     }
 
     fn stop(&mut self) -> bool {
@@ -223,6 +306,10 @@ impl Execution for Running {
         self.shared.record(&self.record, Happening::Killed);
         self.ends_sooner(self.shared.kills_in, KILL);
         true
+    }
+
+    fn pulse(&self) -> Option<(Arc<dyn Pulse>, Duration)> {
+        self.pulse.clone()
     }
 
     fn tend(&mut self) {}

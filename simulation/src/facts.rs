@@ -10,7 +10,7 @@ use quorate_proto::v1;
 use quorate_seams::{Batch, Table};
 use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Token};
 
-use crate::scenario::{Class, Listing};
+use crate::scenario::{Class, Control, Listing};
 
 /// One thing that happened.
 #[derive(Clone, Debug)]
@@ -106,6 +106,8 @@ pub(crate) enum Request {
     Submit { request_id: String, spec: Arc<v1::JobSpec> },
     /// Cancel a job's latest run. Jobs of one name are submitted once, or again with the same request id.
     Cancel { request_id: String, job: String },
+    /// Pause or resume a job's latest run, or give it another priority.
+    Control { request_id: String, job: String, what: Control },
     /// Read a job's latest run.
     Get { job: String },
     /// Read the newest runs.
@@ -148,6 +150,11 @@ pub(crate) enum Outcome {
 pub(crate) enum Answer {
     Submitted(v1::SubmitJobResponse),
     Cancelled(v1::CancelRunResponse),
+    /// The run, and since when it is so.
+    Controlled {
+        run_id: String,
+        revision: u64,
+    },
     Run(Box<v1::GetRunResponse>),
     Runs(v1::ListRunsResponse),
     Tasks(v1::ListTasksResponse),
@@ -166,7 +173,7 @@ impl Answer {
                 let row = |it: &v1::Attempt| attempt_row(&it.task, it.index, it.number);
                 (answer.attempts.last().map(row), &answer.next_page_token)
             }
-            Self::Submitted(_) | Self::Cancelled(_) | Self::Run(_) => return None,
+            Self::Submitted(_) | Self::Cancelled(_) | Self::Controlled { .. } | Self::Run(_) => return None,
         };
         Some((row?, token.clone())).filter(|(_, token)| !token.is_empty())
     }
@@ -176,6 +183,7 @@ impl Answer {
         match self {
             Self::Submitted(answer) => answer.revision,
             Self::Cancelled(answer) => answer.revision,
+            Self::Controlled { revision, .. } => *revision,
             Self::Run(answer) => answer.revision,
             Self::Runs(answer) => answer.revision,
             Self::Tasks(answer) => answer.revision,

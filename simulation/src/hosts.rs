@@ -3,6 +3,7 @@
 mod client;
 mod operator;
 mod rack;
+mod release;
 mod replica;
 mod upkeep;
 

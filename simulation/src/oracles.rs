@@ -25,6 +25,8 @@ mod p20_out_of_service;
 mod p21_drains;
 mod p22_forgotten;
 mod p23_reserve;
+mod p24_outcomes;
+mod p25_control;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -32,7 +34,11 @@ mod p4_conservation;
 mod p6_transitions;
 mod p7_order;
 mod p8_cancel;
+mod p9_deadlines;
+mod p9_once;
+mod p9_quarantine;
 mod p9_retries;
+mod p9_silence;
 mod p9_timeouts;
 mod plan;
 pub(crate) mod quorum;
@@ -182,7 +188,11 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p8_cancel::Cancels::default()),
+        Box::new(p9_deadlines::Deadlines::default()),
+        Box::new(p9_once::Once::default()),
+        Box::new(p9_quarantine::Quarantine::default()),
         Box::new(p9_retries::Retries::default()),
+        Box::new(p9_silence::Silence::default()),
         Box::new(p9_timeouts::Timeouts::default()),
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p12_place::Places::default()),
@@ -193,6 +203,8 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p21_drains::Drains::default()),
         Box::new(p22_forgotten::Forgotten::default()),
         Box::new(p23_reserve::Reserve::default()),
+        Box::new(p24_outcomes::Outcomes::default()),
+        Box::new(p25_control::Control::default()),
         Box::new(plan::Plans::default()),
         Box::new(p19_restored::Restored::default()),
     ]
@@ -204,6 +216,9 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p1_tokens::Tokens::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
+        Box::new(p9_deadlines::Deadlines::default()),
+        Box::new(p9_once::Once::default()),
+        Box::new(p9_quarantine::Quarantine::default()),
         Box::new(p9_retries::Retries::default()),
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p12_place::Places::default()),
@@ -211,6 +226,8 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p15_served_time::ServedTime::default()),
         Box::new(p20_out_of_service::OutOfService::default()),
         Box::new(p21_drains::Drains::default()),
+        Box::new(p24_outcomes::Outcomes::default()),
+        Box::new(p25_control::Control::default()),
         Box::new(plan::Plans::default()),
     ]
 }
@@ -239,7 +256,7 @@ pub(crate) fn of_witnesses() -> Vec<Box<dyn Oracle>> {
 }
 
 /// Of [`all`], those that need what only a simulation sees, each with what that is.
-pub(crate) const OF_SIMULATIONS: [(&str, &str); 13] = [
+pub(crate) const OF_SIMULATIONS: [(&str, &str); 14] = [
     ("C1", "votes, when disks took them"),
     ("C3", "what was on the disk of who began to lead"),
     ("C4", "which disks had an entry when it was committed"),
@@ -250,6 +267,7 @@ pub(crate) const OF_SIMULATIONS: [(&str, &str); 13] = [
     ("C13", "since when each replica could lead"),
     ("C14", "whose rows were changed by hand"),
     ("P9", "whom agents asked to end when their time was over"),
+    ("P9", "what processes said while they ran"),
     ("P14", "whom agents asked to end, and killed"),
     ("P19", "a life of the data before this one"),
     ("P23", "since when each disk was short of room"),

@@ -5,6 +5,7 @@
 
 mod check;
 mod class;
+mod control;
 mod disk_low;
 mod divergence;
 mod draw;
@@ -12,11 +13,13 @@ mod faults;
 mod membership;
 mod old_image;
 mod pages;
+mod reports;
 mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
 pub(crate) mod shrink;
 mod size;
+mod timeouts;
 mod transfers;
 mod upgrade;
 mod upkeep;
@@ -27,6 +30,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use draw::draw;
+pub(crate) use reports::{Says, Speech};
 pub(crate) use size::Size;
 
 /// What kind of run it is.
@@ -194,6 +198,11 @@ pub(crate) enum Ask {
     Cancel {
         job: String,
     },
+    /// A run is paused or resumed, or gets another priority. A resume is asked for until it is known what became of it.
+    Control {
+        job: String,
+        what: Control,
+    },
     Get {
         job: String,
     },
@@ -213,6 +222,15 @@ pub(crate) enum Ask {
         of: Listing,
         size: u32,
     },
+}
+
+/// See [`Ask::Control`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Control {
+    Pause,
+    Resume,
+    Priority(u8),
 }
 
 /// What can be listed.
@@ -241,6 +259,9 @@ pub(crate) struct JobPlan {
     pub(crate) name: String,
     pub(crate) priority: u8,
     pub(crate) cancel_on_failure: bool,
+    /// No run of it takes longer.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) timeout_ms: Option<u64>,
     pub(crate) tasks: Vec<TaskPlan>,
 }
 
@@ -269,6 +290,15 @@ pub(crate) struct TaskPlan {
     pub(crate) stubborn: bool,
     /// It takes its agent down when it starts.
     pub(crate) poison: bool,
+    /// What an attempt says of its end by itself.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) says: Option<Says>,
+    /// Nobody waits longer for its place.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) queued_ms: Option<u64>,
+    /// It may say nothing for so long, and what it says while it runs.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) speech: Option<Speech>,
 }
 
 /// See `quorate_state::OnNodeLoss`.

@@ -334,6 +334,9 @@ fn brief(event: &v1::RunEvent) -> String {
             format!("{at} {}[{}] attempt {number} on {node} with {token} {state} {:?}", one.task, one.index, one.exit)
         }
         Some(Event::Annotated(word)) => format!("{at} word {}", word.key),
+        Some(Event::Paused(pause)) => format!("{at} paused by {}", pause.by),
+        Some(Event::Resumed(resume)) => format!("{at} resumed by {}", resume.by),
+        Some(Event::PrioritySet(set)) => format!("{at} priority {} by {}", set.priority, set.by),
         None => format!("{at} nothing"),
     }
 }

@@ -34,13 +34,37 @@ pub(crate) async fn until_runs_end(client: &Client) -> Result<(), String> {
     let begun = SystemClock.boot();
     while SystemClock.boot().since(begun) < REST_WAIT {
         let states = vec![v1::RunState::Pending.into(), v1::RunState::Running.into()];
-        let request = v1::ListRunsRequest { states, page_size: 1, ..v1::ListRunsRequest::default() };
-        if client.list_runs(request).await.map_err(|error| error.to_string())?.runs.is_empty() {
+        let request = v1::ListRunsRequest { states, page_size: PAGE, ..v1::ListRunsRequest::default() };
+        let going_on = client.list_runs(request).await.map_err(|error| error.to_string())?.runs;
+        if going_on.is_empty() {
             return Ok(());
+        }
+        let held = |run: &&v1::Run| run.counts.is_some_and(|counts| counts.quarantined > 0);
+        for run in going_on.iter().filter(held) {
+            release(client, &run.id).await?;
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
     Ok(())
+}
+
+/// Lets the tasks of a run go on that were on too many nodes that were struck.
+async fn release(client: &Client, run: &str) -> Result<(), String> {
+    let mut page_token = String::new();
+    loop {
+        let (run, task) = (run_ref(run), String::new());
+        let request = v1::ListTasksRequest { run: run.clone(), task, page_size: PAGE, page_token };
+        let page = client.list_tasks(request).await.map_err(|error| error.to_string())?;
+        for task in page.tasks.into_iter().filter(|task| task.reason == "QUARANTINE") {
+            let (run, index, request_id) = (run.clone(), task.index, String::new());
+            let request = v1::ReleaseTaskRequest { run, task: task.task, index, request_id };
+            client.release_task(request).await.map_err(|error| error.to_string())?;
+        }
+        page_token = page.next_page_token;
+        if page_token.is_empty() {
+            return Ok(());
+        }
+    }
 }
 
 /// Every run that the cluster knows, with its annotations and attempts.

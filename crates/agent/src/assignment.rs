@@ -1,6 +1,7 @@
 //! What the control plane wants to run here, read from the wire.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use quorate_proto::convert::agent::attempt_ref_from_wire;
 use quorate_proto::v1;
@@ -33,6 +34,8 @@ pub struct Assignment {
     pub stop: bool,
     /// How many elements its task has.
     pub count: u32,
+    /// Its process may say nothing for so long; none: for as long as it likes.
+    pub silent_max: Option<Duration>,
 }
 
 /// An assignment that this version cannot read, such as one for a driver it does not have.
@@ -78,6 +81,7 @@ impl Assignment {
             },
             stop: wire.stop,
             count: wire.count,
+            silent_max: wire.silent_timeout_ms.map(Duration::from_millis),
         })
     }
 }

@@ -3,6 +3,8 @@
 //! Each attempt is a task of its own that owns its execution. What it should do arrives as a level
 //! (a [`Wish`] that only rises), what it saw leaves as events, in order.
 
+mod silence;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +14,7 @@ use tokio::time::Instant;
 
 use crate::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Start, Wish};
 use crate::journal::Journal;
+use silence::fallen_silent;
 
 /// How often an execution is tended while it runs.
 const TEND_EVERY: Duration = Duration::from_secs(1);
@@ -30,6 +33,8 @@ pub(crate) struct Happened {
 pub(crate) enum What {
     /// It runs, as this process if it is one.
     Running { process: Option<(u32, u64)> },
+    /// It runs, and has said nothing for so long, which is too long. Said once.
+    Silent { lasts: Duration },
     /// It was asked to end.
     Stopping,
     /// It ended: by itself, or after it was asked to (`stopped`).
@@ -88,6 +93,9 @@ async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: wa
     let mut stopped = false;
     let mut kill_at: Option<Instant> = None;
     let mut tend_at = Instant::now() + TEND_EVERY;
+    let silent = fallen_silent(execution.pulse());
+    tokio::pin!(silent);
+    let mut is_silent = false;
     loop {
         let wanted = *wish.borrow_and_update();
         if wanted > done {
@@ -135,6 +143,10 @@ async fn watch_over(line: &Line, mut execution: Box<dyn Execution>, mut wish: wa
             () = tokio::time::sleep_until(tend_at) => {
                 execution.tend();
                 tend_at = Instant::now() + TEND_EVERY;
+            }
+            lasts = &mut silent, if !is_silent => {
+                is_silent = true;
+                line.tell(What::Silent { lasts }).await;
             }
         }
     }

@@ -10,11 +10,12 @@ pub use process::shim;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, RegionName, TaskId, Token, Usage,
+    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, Outcome, RegionName, TaskId, Token, Usage,
 };
 use tokio::sync::watch;
 
@@ -103,6 +104,8 @@ pub struct Ending {
     pub exit: Option<Exit>,
     /// A word for people.
     pub message: Option<Arc<str>>,
+    /// What it said of its end by itself.
+    pub outcome: Option<Arc<Outcome>>,
     /// What it used.
     pub usage: Usage,
     /// It had been told to end, by this agent or by one before it.
@@ -169,6 +172,22 @@ pub trait Meter: Send + Sync + 'static {
     fn measure(&self, attempts: &[AttemptId], now: BootInstant) -> Vec<(AttemptId, Live)>;
 }
 
+/// What an attempt's report looks like from outside: once it looks otherwise, the process has said something.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Sign {
+    /// Its length.
+    pub bytes: u64,
+    /// When it was written, in nanoseconds by a clock that may jump: good for nothing but to be compared.
+    pub written_ns: i128,
+}
+
+/// Tells whether an attempt says anything.
+#[async_trait]
+pub trait Pulse: Send + Sync + 'static {
+    /// The look of its report now. Waits for the disk; cancel-safe.
+    async fn sign(&self) -> Sign;
+}
+
 /// One attempt that runs. Dropping it kills it, unless its driver's attempts outlive the agent; what it had on the disk is given back when it is
 /// dropped after an event that says it is gone, so the event can be told first.
 #[async_trait]
@@ -184,6 +203,11 @@ pub trait Execution: Send {
 
     /// Ends it, all of it, without asking. False when it had ended by itself before.
     fn kill(&mut self) -> bool;
+
+    /// What tells whether it says anything, and how long it may say nothing; none: as long as it likes.
+    fn pulse(&self) -> Option<(Arc<dyn Pulse>, Duration)> {
+        None
+    }
 
     /// Called about once a second while it runs, has its output kept within bounds. Does not wait.
     fn tend(&mut self);

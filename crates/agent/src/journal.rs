@@ -27,8 +27,6 @@ use crate::blocking::blocking;
 use crate::error::Error;
 use crate::telemetry::Metrics;
 
-/// Facts in one record, so that no record comes near the seam's own limit.
-const FACTS_PER_RECORD_MAX: usize = 512;
 /// Facts appended since the last compaction before the next one is due.
 const FACTS_UNTIL_COMPACTION: usize = 50_000;
 
@@ -183,16 +181,15 @@ impl Writer {
     }
 
     fn write(&mut self, facts: Vec<Fact>) -> std::io::Result<()> {
-        for chunk in facts.chunks(FACTS_PER_RECORD_MAX) {
-            self.seam.append(&row::encode(chunk))?;
+        for record in row::records(&facts) {
+            self.seam.append(&record)?;
         }
         self.facts_since += facts.len();
         facts.into_iter().for_each(|fact| self.image.apply(fact));
         // Rewriting costs as much as is alive: it is paid for by as many facts as that.
         let due = FACTS_UNTIL_COMPACTION.max(self.image.attempts.len() * 4);
         if self.facts_since >= due {
-            let records: Vec<_> = self.image.facts().chunks(FACTS_PER_RECORD_MAX).map(row::encode).collect();
-            self.seam.rewrite(&records)?;
+            self.seam.rewrite(&row::records(&self.image.facts()))?;
             self.facts_since = 0;
         }
         Ok(())

@@ -30,6 +30,7 @@ mod session;
 mod assignment;
 mod attempt;
 pub mod driver;
+mod report;
 mod usage;
 
 mod blocking;
@@ -48,5 +49,6 @@ pub use assignment::{Assignment, Unreadable};
 pub use config::{Config, JoinToken, Limits, Machine, Violation};
 pub use error::Error;
 pub use identity::open_journal;
+pub use report::Progress;
 pub use telemetry::Metrics;
 pub use usage::Live;

@@ -11,6 +11,8 @@ use quorate_state::{AttemptId, Token};
 
 /// Attempts in one batch.
 pub(crate) const REPORTS_PER_BATCH_MAX: usize = 512;
+/// Bytes of what the attempts of one batch said of their ends: a batch is one message, which has a bound.
+pub(crate) const OUTCOMES_PER_BATCH_BYTES_MAX: usize = 256 * 1024;
 /// Batches sent and not answered. Two keep the line busy; more would only be smaller.
 pub(crate) const BATCHES_IN_FLIGHT_MAX: usize = 2;
 
@@ -76,6 +78,18 @@ impl Outbox {
             self.queued.remove(attempt);
         }
         batch
+    }
+
+    /// These did not fit into the batch: they are the first of the next one.
+    pub(crate) fn put_back(&mut self, attempts: Vec<AttemptId>, now: BootInstant) {
+        if !attempts.is_empty() && self.news.is_empty() {
+            self.since = now;
+        }
+        for attempt in attempts.into_iter().rev() {
+            if self.queued.insert(attempt) {
+                self.news.push_front(attempt);
+            }
+        }
     }
 
     /// Names a batch that is about to be sent.

@@ -2,13 +2,15 @@
 
 use quorate_state::Usage;
 
+use crate::report::Progress;
+
 /// Bytes of the blocks that `rusage` counts.
 const BLOCK_BYTES: u64 = 512;
 /// Bytes of the unit in which `rusage` gives memory.
 const KIB: u64 = 1_024;
 
 /// What an attempt that runs uses; zero where the machine does not tell.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Live {
     /// CPU time since it began, user and system, in microseconds.
     pub cpu_us: u64,
@@ -22,6 +24,8 @@ pub struct Live {
     pub read_bytes: u64,
     /// Bytes written to storage.
     pub written_bytes: u64,
+    /// How far it is by its own words; none: it has not said.
+    pub progress: Option<Progress>,
 }
 
 /// Sums up the end of a group leader: its own use and that of the children it waited for. `io` is

@@ -10,6 +10,8 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
+use crate::report;
+
 /// Empty directories kept for use; more are not worth finding again.
 const FREE_MAX: usize = 1_024;
 
@@ -111,6 +113,11 @@ impl Workspace {
     /// Where it is, absolute.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Where its attempt may say something of itself.
+    pub fn report(&self) -> PathBuf {
+        self.path.join(report::FILE)
     }
 
     /// What it is called among the others.

@@ -31,6 +31,7 @@ pub(crate) fn job(work: Work) -> v1::JobSpec {
             cap_ms: 100_000,
             jitter_milli: 200,
             never: Vec::new(),
+            never_errors: Vec::new(),
         }),
         place: Some(v1::Place { spread: v1::Spread::Node.into(), ..v1::Place::default() }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),

@@ -180,6 +180,7 @@ impl Import<'_> {
             priority: 50,
             labels: BTreeMap::from([("imported-from".to_owned(), format!("wfformat-{WFFORMAT_VERSION}"))]),
             on_failure: OnFailure::Finish,
+            timeout_ms: None,
             tasks,
         }
     }
@@ -257,6 +258,8 @@ impl Import<'_> {
             resources: Resources { cpu_milli, memory_bytes },
             retry: Retry { attempts: options.attempts, ..Retry::default() },
             run_timeout_ms: None,
+            queued_timeout_ms: None,
+            silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
         }

@@ -52,6 +52,8 @@ bugs! {
         "Tasks that are in the queue when their run is cancelled stay there and are placed.";
     CancelLeavesRunning, "cancel-leaves-running",
         "The cancel of a run does not stop its attempts.";
+    PauseIgnored, "pause-ignored",
+        "Tasks of a paused run stay in the queue and are placed.";
     OnFailureIgnored, "on-failure-ignored",
         "A task that fails for good does not cancel its run, although `on_failure = cancel`.";
     AtMostOnceTwice, "at-most-once-twice",
@@ -74,11 +76,28 @@ bugs! {
     CancelPanics, "cancel-panics",
         "The cancel of a run that has ended is more than `apply` can take.";
 
+    TimeoutFiresTwice, "timeout-fires-twice",
+        "A timeout that has fired fires again, as long as its attempt has not ended.";
+    StaleResultCounts, "stale-result-counts",
+        "What a copy says of its end counts for its task's newest copy, whatever the token it came with.";
+    ResultUnmeasured, "result-unmeasured",
+        "A result of any size is kept.";
+    ErrorTriedAgain, "error-tried-again",
+        "An attempt that reports an error that is never to be tried again is followed by another.";
+    QuarantineSkipped, "quarantine-skipped",
+        "A task is placed again however many nodes went away while it ran there.";
+
     // What the leader must decide with care.
     PriorityIgnored, "priority-ignored",
         "Tasks wait in the order of their submission, whatever their priority.";
+    PriorityKept, "priority-kept",
+        "A run that is given another priority stays where it stood in the queue.";
     TimeoutIgnored, "timeout-ignored",
         "What runs for longer than its job allows is left alone.";
+    QueuedForEver, "queued-for-ever",
+        "A task that nobody can place waits for longer than its job allows.";
+    DeadlineIgnored, "deadline-ignored",
+        "A run goes on for longer than its job allows.";
     HashOrderInPlan, "hash-order-in-plan",
         "A plan looks at the nodes in the order of a hash map.";
     BrakeOff, "brake-off",
@@ -97,8 +116,6 @@ bugs! {
         "A lease that has missed renewals is condemned early, then renewed, and ends all the same.";
 
     // What consensus must keep.
-    JoinUnconfirmed, "join-unconfirmed",
-        "A leader refuses a joiner for good without asking a quorum whether it still leads.";
     GoneUnasked, "gone-unasked",
         "A follower takes the end of any replica's connection for the end of the leader's process.";
     ResumeSkipsRow, "resume-skips-row",
@@ -207,6 +224,8 @@ bugs! {
         "A desired set older than an acknowledgement starts again what has ended.";
     EndsForgotten, "ends-forgotten",
         "What ends while its agent has no lease is told as lost, not as it ended.";
+    SilenceUnheard, "silence-unheard",
+        "An attempt that says nothing for longer than its job allows is left alone.";
     FenceAsksGently, "fence-asks-gently",
         "At the end of the lease, `fenced` attempts are asked to stop instead of being killed.";
 

@@ -11,8 +11,9 @@ use std::sync::Arc;
 use quorate_state::{
     Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
     Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
-    OnFailure, OnNodeLoss, Place, Principal, Registration, Resources, Retry, Revision, Run, RunId, RunState, Served,
-    Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
+    OnFailure, OnNodeLoss, Outcome, Pause, Place, Principal, Registration, Resources, Retry, Revision, Run, RunId,
+    RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait,
+    Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -36,6 +37,8 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         resources: Resources { cpu_milli: 500, memory_bytes: 1 << 30 },
         retry: Retry { attempts: 3, never: vec![0, -1, 137], ..Retry::default() },
         run_timeout_ms: Some(0),
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place {
             regions: vec!["eu".parse().unwrap()],
             clusters: vec!["eu-1".parse().unwrap(), "eu-2".parse().unwrap()],
@@ -54,6 +57,8 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         resources: Resources::ZERO,
         retry: Retry::default(),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place { spread: Spread::Node, ..Place::default() },
         on_node_loss: OnNodeLoss::AtMostOnce,
     };
@@ -63,6 +68,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         priority: 60,
         labels: BTreeMap::from([("team".into(), "risk".into())]),
         on_failure: OnFailure::Cancel,
+        timeout_ms: None,
         tasks: vec![split, merge.clone()],
     };
     let bare = JobSpec {
@@ -71,6 +77,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         priority: 0,
         labels: BTreeMap::new(),
         on_failure: OnFailure::Finish,
+        timeout_ms: None,
         tasks: vec![TaskSpec {
             needs: vec![],
             place: Place { spread: Spread::Pack, ..Place::default() },
@@ -142,6 +149,8 @@ pub(crate) fn reports() -> Vec<AttemptReport> {
             message: exit.is_none().then(|| "no such program".into()),
             usage: if exit.is_some() { usage() } else { Usage::default() },
             stopped: false,
+            outcome: None,
+            silent: false,
         })
         .collect()
 }
@@ -167,13 +176,47 @@ pub(crate) fn runs() -> Vec<Run> {
             principal: Principal::anonymous_local(),
             state,
             cancelling: state == RunState::Cancelled,
+            paused: None,
+            priority_set: None,
             submitted_at: Millis(100),
             submitted_revision: Revision(4),
             submitted_item: number,
+            deadline: None,
+            timed_out: false,
             started_at: (state != RunState::Pending).then_some(Millis(110)),
             ended_at: state.is_terminal().then_some(Millis(0)),
         })
+        .chain([late_run(&spec, &graph)])
         .collect()
+}
+
+/// One that took too long.
+fn late_run(spec: &Arc<JobSpec>, graph: &Arc<Graph>) -> Run {
+    Run {
+        id: RunId(RUN.0 + 100),
+        spec: spec.clone(),
+        graph: graph.clone(),
+        spec_digest: spec_digest(spec),
+        job_version: 1,
+        principal: Principal::anonymous_local(),
+        state: RunState::Pending,
+        cancelling: true,
+        submitted_at: Millis(100),
+        submitted_revision: Revision(5),
+        submitted_item: 0,
+        deadline: Some(Served(60_000)),
+        timed_out: true,
+        paused: None,
+        priority_set: None,
+        started_at: None,
+        ended_at: None,
+    }
+}
+
+/// A run that is paused, and has another priority than its job.
+pub(crate) fn controlled_run() -> Run {
+    let pause = Pause { by: Principal::anonymous_local(), at: Millis(150), reason: "the disk is full".into() };
+    Run { id: RunId(RUN.0 + 9), paused: Some(Arc::new(pause)), priority_set: Some(0), ..runs().remove(0) }
 }
 
 pub(crate) fn task_states() -> Vec<TaskState> {
@@ -191,10 +234,17 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Failed(FailReason::Lost) => TaskState::Failed(FailReason::NodeLosses),
             TaskState::Failed(FailReason::NodeLosses) => TaskState::Cancelled,
             TaskState::Cancelled => TaskState::Skipped,
-            TaskState::Skipped => return None,
+            // Behind what was frozen before there was one.
+            TaskState::Skipped => TaskState::Waiting(Wait::Quarantine),
+            TaskState::Waiting(Wait::Quarantine) => TaskState::Failed(FailReason::Queued),
+            TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
+            TaskState::Failed(FailReason::Silent) => return None,
         })
     })
 }
+
+/// As many states of tasks were frozen before others came.
+const LATER: u32 = 13;
 
 pub(crate) fn tasks() -> Vec<Task> {
     task_states()
@@ -206,6 +256,8 @@ pub(crate) fn tasks() -> Vec<Task> {
             generation: index + 1,
             attempts: 2,
             tries: 1,
+            // Behind what was frozen before there was one.
+            queue_deadline: (index >= LATER).then_some(Served(77)),
             losses: index,
         })
         .collect()
@@ -231,7 +283,8 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         StopReason::Cancelled => Some(StopReason::TimedOut),
         StopReason::TimedOut => Some(StopReason::Preempted),
         StopReason::Preempted => Some(StopReason::Drained),
-        StopReason::Drained => None,
+        // That is below, behind what was frozen before.
+        StopReason::Drained | StopReason::Silent => None,
     });
     states
         .into_iter()
@@ -258,10 +311,63 @@ pub(crate) fn attempts() -> Vec<Attempt> {
                 unknown_deadline: (number == 4).then_some(Served(9)),
                 exit: ended.then_some(if number % 2 == 0 { Exit::Code(0) } else { Exit::Signal(15) }),
                 message: (number == 6).then(|| "gone".into()),
+                outcome: None,
+                suspect: false,
                 usage: if ended { usage() } else { Usage::default() },
             }
         })
+        .chain(telling())
+        .chain([silent()])
         .collect()
+}
+
+/// What processes say of their ends.
+pub(crate) fn outcomes() -> Vec<Outcome> {
+    walk(Outcome::Result(b"{\"parts\" : [1, 2.0]}".as_slice().into()), |outcome| match outcome {
+        Outcome::Result(_) => Some(Outcome::Error("BadInput".parse().unwrap())),
+        Outcome::Error(_) => None,
+    })
+}
+
+/// Attempts that said something of their ends.
+fn telling() -> impl Iterator<Item = Attempt> {
+    outcomes().into_iter().zip(12..).map(|(outcome, number)| {
+        let succeeded = matches!(outcome, Outcome::Result(_));
+        Attempt {
+            id: AttemptId { task: task_id(), number },
+            node: "eu-1-a".parse().unwrap(),
+            epoch: Epoch(5),
+            token: Token(20 + u64::from(number)),
+            state: if succeeded { AttemptState::Succeeded } else { AttemptState::Failed },
+            stop: None,
+            gone: true,
+            resources: resources(),
+            placed_at: Millis(100),
+            started_at: Some(Millis(120)),
+            ended_at: Some(Millis(130)),
+            run_deadline: None,
+            unknown_deadline: None,
+            exit: Some(Exit::Code(0)),
+            message: None,
+            outcome: Some(Arc::new(outcome)),
+            suspect: !succeeded,
+            usage: usage(),
+        }
+    })
+}
+
+/// An attempt that said nothing for too long.
+fn silent() -> Attempt {
+    let said = telling().next().unwrap();
+    Attempt {
+        id: AttemptId { number: 14, ..said.id },
+        token: Token(34),
+        state: AttemptState::TimedOut,
+        stop: Some(StopReason::Silent),
+        exit: Some(Exit::Signal(15)),
+        outcome: None,
+        ..said
+    }
 }
 
 fn withdrawal() -> Withdrawal {

@@ -139,6 +139,14 @@ impl From<Rejection> for ApiError {
             Rejection::UnknownNamespace(name) => Self::NotFound { kind: "namespace".into(), name: name.to_string() },
             Rejection::NamespaceExists(name) => exists("namespace", name.to_string(), why),
             Rejection::UnknownRun(run) => Self::NotFound { kind: "run".into(), name: run.to_string() },
+            Rejection::UnknownJob(ref namespace, ref job) => {
+                Self::NotFound { kind: "job".into(), name: format!("{namespace}/{job}") }
+            }
+            Rejection::JobMovedOn { .. } => Self::Stale(why),
+            Rejection::JobRuns { ref namespace, ref job, unfinished: _ } => {
+                precondition("JOB_IDLE", format!("{namespace}/{job}"), why)
+            }
+            Rejection::RunOver(run) => precondition("RUN_OPEN", run.to_string(), why),
             // The proposer minted it: another try mints another.
             Rejection::RunIdTaken(_) => Self::Stale(why),
             Rejection::Invalid(violations) => Self::Invalid(violations),

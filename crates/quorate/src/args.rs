@@ -92,9 +92,9 @@ pub(crate) enum Command {
     Agent(agent::Agent),
     /// Submit, plan, validate and list jobs
     Job(job::Job),
-    /// Look at runs, wait for them, cancel them, read their output
+    /// Look at runs, wait for them, cancel, pause and resume them, read their output
     Run(run::Run),
-    /// Ask about one task
+    /// Ask why a task waits, print its result, release it from quarantine
     Task(task::Task),
     /// List the machines that run work
     Node(node::Node),
@@ -215,6 +215,8 @@ mod tests {
             "quorate run logs x --since 2026-11-21T15:04:05Z --json",
             "quorate run wait x --timeout 10s",
             "quorate task why x split[0]",
+            "quorate task result x split[0] --json",
+            "quorate task release x split[0]",
             "quorate node list --json",
             "quorate node cordon eu-1-a",
             "quorate node uncordon eu-1-a",

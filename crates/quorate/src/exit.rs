@@ -38,7 +38,7 @@ pub(crate) enum Code {
     RunFailed = 20,
     /// The run waited for was cancelled.
     RunCancelled = 21,
-    /// The run waited for failed because a task ran out of time.
+    /// The run waited for failed by a timeout: its job's, or those of all tasks that failed.
     RunTimedOut = 22,
 }
 

@@ -8,6 +8,7 @@ pub(crate) mod attempt;
 pub(crate) mod bench;
 pub(crate) mod canvas;
 pub(crate) mod cert;
+pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod event;
 pub(crate) mod graph;
@@ -26,6 +27,7 @@ pub(crate) mod task;
 pub(crate) mod time;
 pub(crate) mod timeline;
 pub(crate) mod usage;
+pub(crate) mod version;
 
 use std::io::{IsTerminal as _, Write as _};
 

@@ -234,7 +234,7 @@ impl Registrar {
         }
         if let Some((id, _)) = membership.nodes().find(|(_, known)| known.raft == peer.raft) {
             // Whoever was followed by another without its knowing, for its disk hangs, still has members that left since.
-            if !quorate_planted::is(Bug::JoinUnconfirmed) && !still_leads(raft).await {
+            if !still_leads(raft).await {
                 return Ok(Outcome::Retry("no quorum has said in time who leads".into()));
             }
             return Ok(Outcome::Refused(format!(

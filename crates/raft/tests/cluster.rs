@@ -186,6 +186,34 @@ async fn a_joiner_is_taken_only_once_that_is_committed() {
     assert!(matches!(&outcome, Some(Outcome::Retry(why)) if why.contains("not finished")), "{outcome:?}");
 }
 
+/// It may have been followed by another, for whom the address is free.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_whom_nobody_confirms_turns_no_joiner_away_for_good() {
+    let mut nodes = cluster(disks(3)).await;
+    let at = leader(&nodes).await;
+    let leading = nodes.swap_remove(at);
+    let taken = nodes[0].address.clone();
+    let peer = pb::Peer {
+        store: bytes::Bytes::copy_from_slice(&7_u128.to_be_bytes()),
+        region: "eu".into(),
+        raft_address: taken,
+        ..pb::Peer::default()
+    };
+    let request = pb::JoinRequest { peer: Some(peer), format: 1, ..pb::JoinRequest::default() };
+    let url = format!("http://{}", leading.address);
+    let ask = async || {
+        let mut replicas = ReplicasClient::connect(url.clone()).await.unwrap();
+        replicas.join(request.clone()).await.unwrap().into_inner().outcome
+    };
+    let refused = ask().await;
+    assert!(matches!(&refused, Some(Outcome::Refused(why)) if why.contains("with another store")), "{refused:?}");
+    for node in nodes {
+        node.replica.stop().await;
+    }
+    let put_off = ask().await;
+    assert!(matches!(&put_off, Some(Outcome::Retry(_))), "{put_off:?}");
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_or_failed_disk_stops_the_replica_for_good() {
     let full = || DiskError::Full("No space left on device".into());

@@ -16,8 +16,8 @@ use std::fmt;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, ReadyKey, RunId, Served, Shape, State,
-    Stays, StopReason, TaskId, evictable, feasible,
+    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, RunId, Served, State, Stays, StopReason,
+    TaskId, evictable, feasible,
 };
 
 use crate::controller::earlier;
@@ -201,17 +201,10 @@ impl<'a> Moves<'a> {
     /// Elements that were moved off a node, and wait in the queue.
     fn queued_again(&self, run: RunId, step: u32, budget: &mut Budget) -> u32 {
         let Some(row) = self.view.run(run) else { return 0 };
-        // Places are compared as a whole: this is the last one before the step.
-        let before = match step.checked_sub(1) {
-            Some(before) => TaskId { run, step: before, index: u32::MAX },
-            None => TaskId { run: RunId(0), step: 0, index: 0 },
-        };
-        let line = self.view.line(&Shape::of(row, step));
-        let ready = line.into_iter().flat_map(|line| line.places_after(ReadyKey::of(row, before)));
-        let of_step = ready.take_while(|key| (key.task.run, key.task.step) == (run, step));
-        let moved = of_step.take(QUEUED_LOOK_MAX).filter(|key| {
+        // Of a run that is paused they count as well: nobody takes the place of those that were moved until it goes on.
+        let moved = self.view.ready_of_step(row, step).take(QUEUED_LOOK_MAX).filter(|task| {
             budget.take(1);
-            let newest = self.view.task(key.task).and_then(|task| task.newest_attempt());
+            let newest = self.view.task(*task).and_then(|task| task.newest_attempt());
             newest.and_then(|attempt| self.view.attempt(attempt)).is_some_and(|attempt| was_moved(attempt))
         });
         u32::try_from(moved.count()).unwrap_or(u32::MAX)

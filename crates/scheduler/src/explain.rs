@@ -6,10 +6,11 @@ mod standing;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptState, Held, Infeasible, NodeName, ReadyKey, Served, Shortfall, State, Task, TaskId, TaskName,
-    TaskState, Wait,
+    Attempt, AttemptState, Held, Infeasible, NodeName, Pause, ReadyKey, Served, Shortfall, State, Task, TaskId,
+    TaskName, TaskState, Wait,
 };
 
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
@@ -53,6 +54,8 @@ pub enum Explanation {
     NoNodeFits(NoNodeFits),
     /// Its run is being cancelled.
     Cancelling,
+    /// Its run is paused.
+    Paused(Arc<Pause>),
     /// It is placed at the leader's next step.
     FitsNow {
         /// There.
@@ -61,6 +64,11 @@ pub enum Explanation {
     /// The life of the data before this one may have started it, and it is started once; a person has to
     /// decide.
     Held,
+    /// It is suspected of taking down the nodes that it runs on; a person has to look.
+    Quarantined {
+        /// Those that went away while it ran there.
+        nodes: Vec<NodeName>,
+    },
     /// The node of its only copy is lost and may come back with it; it is `at_most_once`.
     Unknown {
         /// The node.
@@ -203,6 +211,11 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
     };
     let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt));
     let left = |until: Served| until.0.saturating_sub(now.served.0);
+    // What comes back from a delay, or is ready, would go on if it were not for the pause.
+    let would_go_on = matches!(task.state, TaskState::Waiting(Wait::Backoff { .. }) | TaskState::Ready);
+    if let Some(pause) = run.paused.as_ref().filter(|_| would_go_on && !run.cancelling) {
+        return Explanation::Paused(pause.clone());
+    }
     match &task.state {
         TaskState::Succeeded | TaskState::Failed(_) | TaskState::Cancelled | TaskState::Skipped => {
             Explanation::NotWaiting { standing: standing(view, task) }
@@ -214,6 +227,9 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
         TaskState::Waiting(Wait::Fence { until }) => {
             let remaining_ms = if *until == Served::NEVER { 0 } else { left(*until) };
             Explanation::Fence { node: newest.map(|attempt| attempt.node.clone()), remaining_ms }
+        }
+        TaskState::Waiting(Wait::Quarantine) => {
+            Explanation::Quarantined { nodes: view.suspect_nodes(task.id).into_iter().cloned().collect() }
         }
         TaskState::Ready => in_queue(view, observed, now, task),
     }
@@ -313,10 +329,20 @@ impl fmt::Display for Explanation {
                 "it may have been started after the backup was taken, and is started once: \
                  look at what it did, then cancel its run and submit the job again if need be",
             ),
+            Self::Quarantined { nodes } => {
+                let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();
+                write!(
+                    f,
+                    "in quarantine: it ran on {} when these went away, one after the other; look at what it does to \
+                     a node, then release it with 'quorate task release', or cancel its run",
+                    names.join(", ")
+                )
+            }
             Self::Queued { position: 0 } => f.write_str("first in the queue: about to be placed"),
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::NoNodeFits(why) => why.fmt(f),
             Self::Cancelling => f.write_str("its run is being cancelled"),
+            Self::Paused(_) => f.write_str("its run is paused"),
             Self::FitsNow { node } => write!(f, "about to be placed on node {node}"),
             Self::Unknown { node, remaining_ms } => {
                 write!(f, "its copy is on lost node {node}, which may come back with it for another {remaining_ms} ms")

@@ -1,4 +1,4 @@
-//! Fires what has become due: backoffs, fences, run timeouts, and attempts unknown for too long.
+//! Fires what has become due: backoffs, fences, timeouts, and attempts unknown for too long.
 
 use quorate_planted::Bug;
 use quorate_state::{AttemptId, Command, NodeStatus, Served, State, Timer};
@@ -48,6 +48,12 @@ impl Controller for Timers {
             if quorate_planted::is(Bug::TimeoutIgnored) && matches!(timer, Timer::RunTimeout { .. }) {
                 continue;
             }
+            if quorate_planted::is(Bug::QueuedForEver) && matches!(timer, Timer::QueueTimeout { .. }) {
+                continue;
+            }
+            if quorate_planted::is(Bug::DeadlineIgnored) && matches!(timer, Timer::RunDeadline { .. }) {
+                continue;
+            }
             timers.push(timer);
         }
         let mut notes = Vec::new();
@@ -63,7 +69,9 @@ impl Controller for Timers {
 
 fn subject(timer: Timer) -> (Served, Option<AttemptId>) {
     match timer {
-        Timer::TaskWait { task: _, generation: _, due } => (due, None),
+        Timer::TaskWait { task: _, generation: _, due }
+        | Timer::QueueTimeout { task: _, due }
+        | Timer::RunDeadline { run: _, due } => (due, None),
         Timer::RunTimeout { attempt, due } | Timer::UnknownTooLong { attempt, due } => (due, Some(attempt)),
     }
 }

@@ -333,6 +333,7 @@ fn is_effective(reply: &Result<Reply, Rejection>) -> bool {
             | Reply::Submitted { .. }
             | Reply::Cancelling { .. }
             | Reply::Annotated { .. }
+            | Reply::Controlled { .. }
             | Reply::Registered { .. }
             | Reply::Reported(_),
         ) => true,

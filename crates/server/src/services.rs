@@ -11,10 +11,12 @@ mod relays;
 mod replicas;
 mod runs;
 
+mod control;
 mod events;
 mod explain;
 mod logs;
 mod usage;
+mod versions;
 
 mod changes;
 mod page;

@@ -2,7 +2,7 @@
 //! the session of their node. Nothing is decided by it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use quorate_proto::convert::agent::attempt_ref_from_wire;
@@ -37,7 +37,15 @@ struct Known {
     node: NodeName,
     token: Token,
     usage: v1::LiveUsage,
+    progress: Option<Arc<v1::Progress>>,
     heard: BootInstant,
+}
+
+/// What is said of one attempt.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Told {
+    pub(crate) usage: v1::LiveUsage,
+    pub(crate) progress: Option<Arc<v1::Progress>>,
 }
 
 impl Known {
@@ -46,9 +54,9 @@ impl Known {
         runs_there(view, attempt, self.token, &self.node)
     }
 
-    fn told(&self, now: BootInstant) -> v1::LiveUsage {
+    fn told(&self, now: BootInstant) -> Told {
         let age_ms = u64::try_from(now.since(self.heard).as_millis()).unwrap_or(u64::MAX);
-        v1::LiveUsage { age_ms, ..self.usage }
+        Told { usage: v1::LiveUsage { age_ms, ..self.usage }, progress: self.progress.clone() }
     }
 }
 
@@ -66,12 +74,15 @@ impl Usages {
             is_current
         });
         for report in reports {
-            let v1::UsageReport { attempt: Some(attempt), token, usage: Some(usage) } = report else { continue };
+            let v1::UsageReport { attempt: Some(attempt), token, usage: Some(usage), progress } = report else {
+                continue;
+            };
             let Ok(attempt) = attempt_ref_from_wire(&attempt) else { continue };
             let token = Token(token);
             let has_room = by_attempt.len() < USAGES_MAX || by_attempt.contains_key(&attempt);
             if has_room && runs_there(view, attempt, token, node) {
-                by_attempt.insert(attempt, Known { node: node.clone(), token, usage, heard: now });
+                let progress = progress.map(Arc::new);
+                by_attempt.insert(attempt, Known { node: node.clone(), token, usage, progress, heard: now });
                 attempts.insert(attempt);
             }
         }
@@ -86,7 +97,7 @@ impl Usages {
     }
 
     /// What is known of a run's attempts, by their names.
-    pub(crate) fn of_run(&self, view: &State, run: RunId, now: BootInstant) -> Vec<(AttemptId, v1::LiveUsage)> {
+    pub(crate) fn of_run(&self, view: &State, run: RunId, now: BootInstant) -> Vec<(AttemptId, Told)> {
         let first = AttemptId { task: TaskId { run, step: 0, index: 0 }, number: 0 };
         let last = AttemptId { task: TaskId { run, step: u32::MAX, index: u32::MAX }, number: u32::MAX };
         let table = self.lock();
@@ -104,7 +115,7 @@ impl Usages {
         let table = self.lock();
         let known = table.by_node.get(node).into_iter().flatten().filter_map(|attempt| {
             let known = table.by_attempt.get(attempt).filter(|known| known.is_current(view, *attempt))?;
-            Some((*attempt, known.told(now)))
+            Some((*attempt, known.told(now).usage))
         });
         known.collect()
     }
@@ -150,11 +161,12 @@ mod tests {
     fn report(world: &World, attempt: AttemptId, memory_bytes: u64) -> v1::UsageReport {
         let token = world.state.attempt(attempt).unwrap().token.0;
         let usage = Some(v1::LiveUsage { memory_bytes, cpu_milli: Some(500), ..v1::LiveUsage::default() });
-        v1::UsageReport { attempt: Some(attempt_ref_to_wire(attempt)), token, usage }
+        let progress = Some(v1::Progress { done_milli: Some(250), ..v1::Progress::default() });
+        v1::UsageReport { attempt: Some(attempt_ref_to_wire(attempt)), token, usage, progress }
     }
 
     fn memory(usages: &Usages, world: &World, run: RunId) -> Vec<u64> {
-        usages.of_run(&world.state, run, now()).iter().map(|(_, usage)| usage.memory_bytes).collect()
+        usages.of_run(&world.state, run, now()).iter().map(|(_, told)| told.usage.memory_bytes).collect()
     }
 
     #[test]
@@ -169,6 +181,8 @@ mod tests {
         usages.take(&world.state, &one, vec![report(&world, a, 10), report(&world, c, 30)], heard());
         usages.take(&world.state, &two, vec![report(&world, b, 20)], heard());
         assert_eq!(memory(&usages, &world, run), [10, 20]);
+        let told = usages.of_run(&world.state, run, now());
+        assert_eq!(told[0].1.progress.as_ref().and_then(|progress| progress.done_milli), Some(250));
         let on_one = usages.of_node(&world.state, &one, now());
         assert_eq!(on_one[&a].age_ms, 2_500);
         let all = sum(on_one.values()).unwrap();

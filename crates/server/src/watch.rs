@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use quorate_planted::Bug;
-use quorate_proto::convert::run::{attempt_to_wire, event_to_wire, run_to_wire, step_to_wire, task_to_wire};
+use quorate_proto::convert::run::{event_to_wire, run_to_wire, step_to_wire, task_to_wire, watched_attempt_to_wire};
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_raft::ReadError;
@@ -330,8 +330,8 @@ fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {
     let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view.step_counts(run.id, step)));
     let tasks = view.tasks_of(run.id).map(|task| task_to_wire(task, &run.spec));
     let attempts = view.attempts_of_run(run.id);
-    let attempts =
-        attempts.map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
+    let attempts = attempts
+        .map(|attempt| watched_attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
     v1::RunSnapshot {
         run: Some(run_to_wire(run, view.run_counts(run.id))),
         steps: steps.collect(),

@@ -76,6 +76,7 @@ impl World {
             priority: 50,
             labels: BTreeMap::new(),
             on_failure: OnFailure::Finish,
+            timeout_ms: None,
             tasks: tasks.iter().map(|name| task(name)).collect(),
         });
         self.apply(Command::SubmitJob { run, spec, spec_digest: Digest([1; 32]) });
@@ -122,6 +123,8 @@ impl World {
             message: None,
             usage: Usage::default(),
             stopped,
+            outcome: None,
+            silent: false,
         };
         let epoch = self.epoch(node);
         self.apply(Command::ReportAttempts { node: node.clone(), epoch, reports: vec![report] });
@@ -143,6 +146,8 @@ fn task(name: &str) -> TaskSpec {
         resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
         retry: Retry::default(),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
     }

@@ -6,6 +6,7 @@
 
 mod admission;
 mod attempts;
+mod control;
 mod drain;
 mod features;
 mod forget;
@@ -124,12 +125,19 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 }
 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, and
-/// an annotation, a cordon or a drain that comes late takes back what was said since, a forgotten name may be
-/// another node's by then, and a token may have been revoked.
+/// a job that was deleted may have been submitted again, an annotation, a pause, a priority, a cordon or a drain that comes late takes back what was said since, a task that
+/// was released may be in its next quarantine, a forgotten name may be another node's by then, and a token may have
+/// been revoked.
 fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }
+        | Command::SubmitJobAt { .. }
+        | Command::DeleteJob { .. }
         | Command::AnnotateRun { .. }
+        | Command::ReleaseTask { .. }
+        | Command::PauseRun { .. }
+        | Command::ResumeRun { .. }
+        | Command::SetRunPriority { .. }
         | Command::CordonNode { .. }
         | Command::DrainNode { .. }
         | Command::MaintainNode { .. }
@@ -139,6 +147,7 @@ fn needs_memory(command: &Command) -> bool {
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
         | Command::CancelRun { .. }
+        | Command::CancelRuns { .. }
         | Command::AdvanceStep { .. }
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
@@ -161,10 +170,25 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
         Command::CreateNamespace { namespace } => namespaces::create(overlay, namespace),
         Command::SubmitJob { run, spec, spec_digest } => {
+            // It may need two, and says the younger.
+            let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
+            features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest)
         }
+        Command::SubmitJobAt { run, spec, spec_digest, version } => {
+            jobs::check_version(overlay, spec, *version)?;
+            // It may wait for a feature of its own.
+            let command = Command::SubmitJob { run: *run, spec: spec.clone(), spec_digest: *spec_digest };
+            carry_out(overlay, number, &Item { command, ..item.clone() })
+        }
+        Command::DeleteJob { namespace, job } => jobs::delete(overlay, namespace, job),
         Command::CancelRun { run } => runs::cancel(overlay, *run),
+        Command::CancelRuns { runs } => runs::cancel_all(overlay, runs),
         Command::AnnotateRun { run, key, value } => runs::annotate(overlay, &item.principal, *run, key, value),
+        Command::ReleaseTask { task } => runs::release(overlay, *task),
+        Command::PauseRun { run, reason } => control::pause(overlay, &item.principal, *run, reason),
+        Command::ResumeRun { run } => control::resume(overlay, &item.principal, *run),
+        Command::SetRunPriority { run, priority } => control::set_priority(overlay, &item.principal, *run, *priority),
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),

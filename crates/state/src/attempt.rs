@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AttemptId, Epoch, Millis, NodeName, Resources, Served, Token};
+use crate::{AttemptId, Epoch, ErrorType, Millis, NodeName, Resources, Served, Token};
 
 /// One try of a task on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,6 +42,11 @@ pub struct Attempt {
     pub exit: Option<Exit>,
     /// A word from the agent, such as why it could not start.
     pub message: Option<Arc<str>>,
+    /// What its process said of its end. Needs [`crate::Feature::TaskOutcomes`].
+    pub outcome: Option<Arc<Outcome>>,
+    /// It ran when its node went away, and that node has not come back with it: it may have taken the node down.
+    /// Needs [`crate::Feature::TaskOutcomes`].
+    pub suspect: bool,
     /// What it used.
     pub usage: Usage,
 }
@@ -77,7 +82,7 @@ pub enum AttemptState {
     Cancelled,
     /// Stopped by the control plane, to run elsewhere or to make room; see [`StopReason`].
     Preempted,
-    /// Stopped by a timeout.
+    /// Stopped by a timeout: of its run, or of its silence; see [`StopReason`].
     TimedOut,
 }
 
@@ -125,6 +130,8 @@ pub enum StopReason {
     Preempted,
     /// Its node is being drained: its task runs elsewhere next.
     Drained,
+    /// It said nothing for the whole of `timeouts.silent`. Needs [`crate::Feature::TaskOutcomes`].
+    Silent,
 }
 
 /// How a process ended.
@@ -135,6 +142,19 @@ pub enum Exit {
     /// This signal ended it.
     Signal(i32),
 }
+
+/// What a process says of its own end, besides its exit code. Whoever says that something went wrong has no result.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// What came out of it: bytes of JSON, exactly as they were written; nothing here looks into them. It counts
+    /// only when the attempt succeeds.
+    Result(Arc<[u8]>),
+    /// What went wrong. An attempt that says so has not succeeded, whatever its exit code.
+    Error(ErrorType),
+}
+
+/// The error type of an attempt whose result has more than `result_bytes_max` bytes.
+pub const RESULT_TOO_LARGE: &str = "ResultTooLarge";
 
 /// What an attempt used; zero where the platform does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,11 +1,12 @@
 //! What must hold of every state: checked by tests and simulations after every entry.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptState, Feature, JoinTerms, Line, Node, NodeAdmission, NodeName, Resources, Run, State, StopReason,
-    TaskState, Token,
+    Attempt, AttemptState, Feature, JoinTerms, Line, Node, NodeAdmission, NodeName, Outcome, Resources, Run, State,
+    StopReason, TaskState, Token, Wait,
 };
 
 impl State {
@@ -119,6 +120,16 @@ impl State {
             if expects_live && newest.is_none_or(AttemptState::is_terminal) {
                 broken.push(format!("task {:?} is {:?} without a live attempt", task.id, task.state));
             }
+            let goes_on = matches!(task.state, TaskState::Ready | TaskState::Waiting(Wait::Quarantine));
+            let is_quarantined = task.state == TaskState::Waiting(Wait::Quarantine);
+            let cancelling = self.runs.get(&task.id.run).is_some_and(|run| run.cancelling);
+            if goes_on && !cancelling && is_quarantined != self.is_suspected(task.id) {
+                let nodes = self.suspect_nodes(task.id);
+                broken.push(format!("task {:?} is {:?}, and {nodes:?} speak against it", task.id, task.state));
+            }
+            if task.queue_deadline.is_some() && task.state != TaskState::Ready {
+                broken.push(format!("task {:?} is {:?} and has a deadline in the queue", task.id, task.state));
+            }
             if task.state == TaskState::Succeeded && newest != Some(AttemptState::Succeeded) {
                 broken.push(format!("task {:?} succeeded, its newest attempt is {newest:?}", task.id));
             }
@@ -133,6 +144,12 @@ impl State {
                 broken.push(format!("attempt {:?} has a token that does not rise", attempt.id));
             }
             newest.insert(attempt.id.task, attempt.token);
+            let has_result = matches!(attempt.outcome.as_deref(), Some(Outcome::Result(_)));
+            let has_error = matches!(attempt.outcome.as_deref(), Some(Outcome::Error(_)));
+            let succeeded = attempt.state == AttemptState::Succeeded;
+            if has_result && !succeeded || has_error && (succeeded || !attempt.state.is_terminal()) {
+                broken.push(format!("attempt {:?} is {:?} with {:?}", attempt.id, attempt.state, attempt.outcome));
+            }
             if attempt.state.is_terminal() != attempt.ended_at.is_some() {
                 broken.push(format!(
                     "attempt {:?} is {:?} and ended at {:?}",
@@ -200,6 +217,32 @@ impl State {
         if self.nodes.values().any(|node| is_maintained(node)) && !self.has_feature(Feature::NodeMaintenance) {
             broken.push(format!("a drain has an end, and feature {} is not enabled", Feature::NodeMaintenance));
         }
+        if let Some(run) =
+            self.runs.values().find(|run| run.spec.knows_outcomes() && !self.has_feature(Feature::TaskOutcomes))
+        {
+            let feature = Feature::TaskOutcomes;
+            broken.push(format!("run {} knows outcomes, and feature {feature} is not enabled", run.id));
+        }
+        let has_outcome = self.attempts.values().any(|attempt| attempt.outcome.is_some());
+        let has_limit = self
+            .settings
+            .as_ref()
+            .is_some_and(|settings| settings.result_bytes_max > 0 || settings.suspect_nodes_max > 0);
+        let is_suspect = self.attempts.values().any(|attempt| attempt.suspect);
+        let was_silent = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Silent));
+        let has_outcome = has_outcome || is_suspect || was_silent;
+        if (has_outcome || has_limit) && !self.has_feature(Feature::TaskOutcomes) {
+            broken.push(format!("outcomes are kept, and feature {} is not enabled", Feature::TaskOutcomes));
+        }
+        let is_controlled = |run: &&Arc<Run>| run.paused.is_some() || run.priority_set.is_some();
+        if let Some(run) = self.runs.values().find(is_controlled).filter(|_| !self.has_feature(Feature::RunControl)) {
+            let feature = Feature::RunControl;
+            broken.push(format!("run {} is paused or has a priority, and feature {feature} is not enabled", run.id));
+        }
+        let deleted = self.jobs.values().find(|job| job.deleted);
+        if let Some(job) = deleted.filter(|_| !self.has_feature(Feature::RunControl)) {
+            broken.push(format!("job {} is deleted, and feature {} is not enabled", job.name, Feature::RunControl));
+        }
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {
             broken.push(format!("something was drained, and feature {} is not enabled", Feature::NodeDrain));
@@ -213,6 +256,9 @@ impl State {
             let expected: u32 = run.spec.tasks.iter().map(|task| task.count).sum();
             if counts.total() != expected {
                 broken.push(format!("run {} has {} tasks, its spec {expected}", run.id, counts.total()));
+            }
+            if run.state.is_terminal() && run.paused.is_some() {
+                broken.push(format!("run {} is {:?} and paused", run.id, run.state));
             }
             if run.state.is_terminal() && counts.unfinished() > 0 {
                 broken.push(format!("run {} is {:?} with unfinished tasks", run.id, run.state));

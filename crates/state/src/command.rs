@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobSpec, JoinTerms, JoinTokenId,
-    Namespace, NodeAdmission, NodeName, Principal, RegionName, RequestId, Resources, Revision, RunId, Served, Settings,
-    Stamp, TaskId, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobName, JobSpec, JoinTerms,
+    JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources, Revision,
+    RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -49,8 +49,24 @@ pub enum Command {
     CreateNamespace { namespace: Namespace },
     /// Accepts a job: a new run with all its tasks.
     SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
+    /// The same if the job's newest version is this one; zero: if there is no such job. Needs [`Feature::RunControl`].
+    SubmitJobAt { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest, version: u32 },
+    /// Hides a job of which nothing runs, until its name is submitted again. Needs [`Feature::RunControl`].
+    DeleteJob { namespace: Namespace, job: JobName },
     /// Wants a run to end. Nothing of it is placed after the revision of the reply.
     CancelRun { run: RunId },
+    /// Takes a task out of its quarantine: it is placed again, and what spoke against it is forgotten. Needs
+    /// [`Feature::TaskOutcomes`].
+    ReleaseTask { task: TaskId },
+    /// The same of each of these that has not ended; what is not there is passed over. Needs [`Feature::RunControl`].
+    CancelRuns { runs: Vec<RunId> },
+    /// Places nothing more of a run until it is resumed; what runs goes on. Paused again, it is so for another reason.
+    /// Needs [`Feature::RunControl`].
+    PauseRun { run: RunId, reason: Arc<str> },
+    /// Places tasks of a run again. Needs [`Feature::RunControl`].
+    ResumeRun { run: RunId },
+    /// Says where the tasks of a run stand in the queue, in the place of its spec. Needs [`Feature::RunControl`].
+    SetRunPriority { run: RunId, priority: u8 },
     /// Leaves a word at a run, in the place of what stood under that key.
     AnnotateRun { run: RunId, key: AnnotationKey, value: Arc<str> },
     /// Moves waiting tasks of a step on, at most `limit`: into the queue, or to skipped or cancelled,
@@ -175,6 +191,10 @@ pub struct AttemptReport {
     /// It had been asked to stop before it ended: only then does the reason for that decide how the
     /// end counts.
     pub stopped: bool,
+    /// What its process said of its end. Needs [`Feature::TaskOutcomes`].
+    pub outcome: Option<Arc<Outcome>>,
+    /// It runs, and its process has said nothing for as long as its job lets it. Needs [`Feature::TaskOutcomes`].
+    pub silent: bool,
 }
 
 /// What an agent can see of an attempt. Whether an end is a cancellation, a timeout or a failure
@@ -202,4 +222,8 @@ pub enum Timer {
     RunTimeout { attempt: AttemptId, due: Served },
     /// The instant until which nothing could be known of an attempt has come.
     UnknownTooLong { attempt: AttemptId, due: Served },
+    /// A task was ready for its whole `timeouts.queued`.
+    QueueTimeout { task: TaskId, due: Served },
+    /// A run has taken its job's whole `timeout`.
+    RunDeadline { run: RunId, due: Served },
 }

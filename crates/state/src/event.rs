@@ -32,6 +32,12 @@ pub enum Event {
     /// Somebody left a word at it. What it says is read from the run: a history of all values would
     /// be larger than the state.
     RunAnnotated { run: RunId, key: AnnotationKey },
+    /// Somebody paused it. Why is read from the run.
+    RunPaused { run: RunId, by: Principal },
+    /// Somebody resumed it.
+    RunResumed { run: RunId, by: Principal },
+    /// Somebody gave it another priority.
+    RunPrioritySet { run: RunId, priority: u8, by: Principal },
     /// It ended.
     RunEnded { run: RunId, state: RunState },
     /// A task moved.
@@ -66,6 +72,9 @@ impl Event {
             | Self::RunStarted { run }
             | Self::RunCancelRequested { run }
             | Self::RunAnnotated { run, .. }
+            | Self::RunPaused { run, .. }
+            | Self::RunResumed { run, .. }
+            | Self::RunPrioritySet { run, .. }
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
             Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),

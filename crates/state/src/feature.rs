@@ -28,17 +28,27 @@ pub enum Feature {
     JoinTokens = 5,
     /// Nodes can be drained for a time: [`Command::MaintainNode`], [`Command::EndDrains`].
     NodeMaintenance = 6,
+    /// What processes say of their end is kept, and decides: [`crate::Outcome`] in [`Command::ReportAttempts`],
+    /// `Retry::never_errors`, `queued_timeout_ms`, `silent_timeout_ms` and `timeout_ms` in the specs of [`Command::SubmitJob`]. Tasks that take down the nodes that they run on
+    /// are quarantined, until [`Command::ReleaseTask`].
+    TaskOutcomes = 7,
+    /// Runs can be paused, and get another priority: [`Command::PauseRun`], [`Command::ResumeRun`],
+    /// [`Command::SetRunPriority`]. Jobs can be submitted over a version that is checked, and deleted:
+    /// [`Command::SubmitJobAt`], [`Command::DeleteJob`]. Many runs can be cancelled at once: [`Command::CancelRuns`].
+    RunControl = 8,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 6] = [
+    pub const ALL: [Self; 8] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
         Self::PlaceLabels,
         Self::JoinTokens,
         Self::NodeMaintenance,
+        Self::TaskOutcomes,
+        Self::RunControl,
     ];
 
     /// As it is stored and sent.
@@ -60,6 +70,8 @@ impl Feature {
             Self::PlaceLabels => "place-labels",
             Self::JoinTokens => "join-tokens",
             Self::NodeMaintenance => "node-maintenance",
+            Self::TaskOutcomes => "task-outcomes",
+            Self::RunControl => "run-control",
         }
     }
 }
@@ -121,17 +133,30 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::PauseRun { .. }
+            | Self::ResumeRun { .. }
+            | Self::SetRunPriority { .. }
+            | Self::CancelRuns { .. }
+            | Self::SubmitJobAt { .. }
+            | Self::DeleteJob { .. } => Some(Feature::RunControl),
             Self::SubmitJob { spec, .. } => {
                 let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
-                demands.then_some(Feature::PlaceLabels)
+                spec.knows_outcomes().then_some(Feature::TaskOutcomes).or(demands.then_some(Feature::PlaceLabels))
             }
             Self::SetNodeAdmission { .. }
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::AdmitNode { .. } => Some(Feature::JoinTokens),
             Self::Bootstrap { settings, .. } => {
-                (settings.node_admission != NodeAdmission::default()).then_some(Feature::JoinTokens)
+                let has_limits = settings.result_bytes_max > 0 || settings.suspect_nodes_max > 0;
+                let needs_tokens = settings.node_admission != NodeAdmission::default();
+                needs_tokens.then_some(Feature::JoinTokens).or(has_limits.then_some(Feature::TaskOutcomes))
             }
+            Self::ReportAttempts { reports, .. } => {
+                let says = reports.iter().any(|report| report.outcome.is_some() || report.silent);
+                says.then_some(Feature::TaskOutcomes)
+            }
+            Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
@@ -139,7 +164,6 @@ impl Command {
             | Self::FinishRun { .. }
             | Self::CommitPlan { .. }
             | Self::RegisterNode(_)
-            | Self::ReportAttempts { .. }
             | Self::ExpireLeases { .. }
             | Self::FireTimers { .. }
             | Self::TrimEvents { .. }
@@ -169,6 +193,8 @@ mod tests {
             (4, "place-labels"),
             (5, "join-tokens"),
             (6, "node-maintenance"),
+            (7, "task-outcomes"),
+            (8, "run-control"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

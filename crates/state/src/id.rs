@@ -69,6 +69,8 @@ names! {
     RegionName "region name";
     /// What an annotation of a run is called, unique in the run.
     AnnotationKey "annotation key";
+    /// What went wrong, as a process calls it.
+    ErrorType "error type";
 }
 
 fn check_name(text: &str, noun: &str) -> Result<(), IdError> {

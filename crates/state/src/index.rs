@@ -1,14 +1,17 @@
 //! Indexes derived from the tables: every question that a controller asks often, answered without
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
+use quorate_planted::Bug;
+use std::ops::Bound;
+
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::dedup::DedupKey;
 use crate::progress::StepProgress;
 use crate::ready::Ready;
 use crate::{
-    Attempt, AttemptId, AttemptState, Node, NodeName, ReadyKey, RequestRow, Resources, Revision, Run, RunId, Served,
-    Shape, StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
+    Attempt, AttemptId, AttemptState, JobName, JobVersion, Namespace, Node, NodeName, RequestRow, Resources, Revision,
+    Run, RunId, Served, StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
@@ -23,8 +26,17 @@ pub(crate) struct Index {
     finish: Set<RunId>,
     unfinished: Set<RunId>,
     submitted: Set<(Revision, u32, RunId)>,
+    jobs: Map<(Namespace, JobName), JobRuns>,
     timers: Set<(Served, Timer)>,
     request_expiry: Set<(Served, DedupKey)>,
+}
+
+/// The runs of a job.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct JobRuns {
+    unfinished: u32,
+    /// By version: the first run in the order of submits, and how many there are.
+    versions: Map<u32, ((Revision, u32, RunId), u32)>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -46,6 +58,7 @@ impl Index {
             ("finish", self.finish == other.finish),
             ("unfinished", self.unfinished == other.unfinished),
             ("submitted", self.submitted == other.submitted),
+            ("jobs", self.jobs == other.jobs),
             ("timers", self.timers == other.timers),
             ("request_expiry", self.request_expiry == other.request_expiry),
         ]
@@ -62,16 +75,29 @@ impl Index {
                 self.steps.insert_mut((new.id, step), progress);
             }
         }
+        self.count_job(old, new);
         if new.state.is_terminal() {
             self.unfinished.remove_mut(&new.id);
         } else {
             self.unfinished.insert_mut(new.id);
+        }
+        let (old_timer, new_timer) = (old.and_then(run_timer), run_timer(new));
+        if old_timer != new_timer {
+            old_timer.iter().for_each(|timer| {
+                self.timers.remove_mut(timer);
+            });
+            new_timer.into_iter().for_each(|timer| self.timers.insert_mut(timer));
         }
         let changes_verdicts = old.is_some_and(|old| old.cancelling != new.cancelling || old.state != new.state);
         if changes_verdicts {
             for step in 0..new.graph.steps() {
                 self.refresh_step(new, step);
             }
+        }
+        if let Some(old) = old {
+            let Self { ready, steps, .. } = self;
+            let is_ready = |step: &u32| steps.get(&(new.id, *step)).is_some_and(|progress| progress.counts.ready > 0);
+            ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
         }
         self.refresh_finish(new);
     }
@@ -85,7 +111,7 @@ impl Index {
             progress.count(&old.state, |count| *count = count.saturating_sub(1));
             count(&mut counts, &old.state, |count| *count = count.saturating_sub(1));
             if old.state == TaskState::Ready {
-                self.ready.remove(&Shape::of(run, step), &ReadyKey::of(run, old.id));
+                self.ready.remove(run, old.id);
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
@@ -94,7 +120,7 @@ impl Index {
         progress.count(&new.state, |count| *count = count.saturating_add(1));
         count(&mut counts, &new.state, |count| *count = count.saturating_add(1));
         if new.state == TaskState::Ready {
-            self.ready.insert(Shape::of(run, step), ReadyKey::of(run, new.id));
+            self.ready.insert(run, new.id);
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
@@ -187,6 +213,26 @@ impl Index {
         self.unfinished.range(RunId(first.saturating_add(offset))..).next().copied()
     }
 
+    pub(crate) fn job_unfinished(&self, namespace: &Namespace, job: &JobName) -> u32 {
+        self.jobs.get(&(namespace.clone(), job.clone())).map_or(0, |runs| runs.unfinished)
+    }
+
+    pub(crate) fn job_versions(
+        &self,
+        namespace: &Namespace,
+        job: &JobName,
+        before: Option<u32>,
+    ) -> impl Iterator<Item = JobVersion> {
+        let runs = self.jobs.get(&(namespace.clone(), job.clone()));
+        let end = before.map_or(Bound::Unbounded, Bound::Excluded);
+        let versions = runs.into_iter().flat_map(move |runs| runs.versions.range((Bound::Unbounded, end)).rev());
+        versions.map(|(version, ((_, _, first_run), runs))| JobVersion {
+            version: *version,
+            first_run: *first_run,
+            runs: *runs,
+        })
+    }
+
     pub(crate) fn unfinished_count(&self) -> usize {
         self.unfinished.size()
     }
@@ -239,6 +285,22 @@ impl Index {
         self.request_expiry.iter().take_while(move |(expires_at, _)| *expires_at <= served).map(|(_, key)| key)
     }
 
+    fn count_job(&mut self, old: Option<&Run>, new: &Run) {
+        let (was, is) = (old.is_some_and(|old| !old.state.is_terminal()), !new.state.is_terminal());
+        if old.is_some() && was == is {
+            return;
+        }
+        let key = (new.spec.namespace.clone(), new.spec.name.clone());
+        let mut runs = self.jobs.get(&key).cloned().unwrap_or_default();
+        runs.unfinished = runs.unfinished.saturating_sub(u32::from(was)).saturating_add(u32::from(is));
+        if old.is_none() {
+            let place = (new.submitted_revision, new.submitted_item, new.id);
+            let (first, count) = runs.versions.get(&new.job_version).copied().unwrap_or((place, 0));
+            runs.versions.insert_mut(new.job_version, (first.min(place), count.saturating_add(1)));
+        }
+        self.jobs.insert_mut(key, runs);
+    }
+
     /// A step is worth the workflow controller's while when its tasks can move on.
     fn refresh_step(&mut self, run: &Run, step: u32) {
         let progress = self.step(run.id, step);
@@ -277,8 +339,8 @@ fn task_timer(task: &Task) -> Option<(Served, Timer)> {
         TaskState::Waiting(Wait::Backoff { until } | Wait::Fence { until }) => {
             Some((until, Timer::TaskWait { task: task.id, generation: task.generation, due: until }))
         }
-        TaskState::Waiting(Wait::Needs)
-        | TaskState::Ready
+        TaskState::Ready => task.queue_deadline.map(|due| (due, Timer::QueueTimeout { task: task.id, due })),
+        TaskState::Waiting(Wait::Needs | Wait::Quarantine)
         | TaskState::Placed
         | TaskState::Running
         | TaskState::Succeeded
@@ -288,9 +350,16 @@ fn task_timer(task: &Task) -> Option<(Served, Timer)> {
     }
 }
 
+fn run_timer(run: &Run) -> Option<(Served, Timer)> {
+    let goes_on = !run.state.is_terminal() && !run.cancelling;
+    run.deadline.filter(|_| goes_on).map(|due| (due, Timer::RunDeadline { run: run.id, due }))
+}
+
 fn attempt_timer(attempt: &Attempt) -> Option<(Served, Timer)> {
     match attempt.state {
-        AttemptState::Starting | AttemptState::Running if attempt.stop.is_none() => {
+        AttemptState::Starting | AttemptState::Running
+            if attempt.stop.is_none() || quorate_planted::is(Bug::TimeoutFiresTwice) =>
+        {
             attempt.run_deadline.map(|due| (due, Timer::RunTimeout { attempt: attempt.id, due }))
         }
         AttemptState::Unknown
@@ -323,8 +392,11 @@ fn is_unstopped(attempt: &Attempt) -> bool {
     !attempt.state.is_terminal() && attempt.stop.is_none()
 }
 
-/// Applies `by` to the counter that a task in `state` belongs to.
-pub(crate) fn count(counts: &mut StepCounts, state: &TaskState, by: impl FnOnce(&mut u32)) {
+/// Applies `by` to the counters that a task in `state` belongs to.
+pub(crate) fn count(counts: &mut StepCounts, state: &TaskState, by: impl Fn(&mut u32)) {
+    if *state == TaskState::Waiting(Wait::Quarantine) {
+        by(&mut counts.quarantined);
+    }
     by(match state {
         TaskState::Waiting(_) => &mut counts.waiting,
         TaskState::Ready => &mut counts.ready,

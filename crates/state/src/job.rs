@@ -7,7 +7,12 @@ pub use check::{ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, LABEL_BYTES_MAX, L
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{ClusterName, Digest, JobName, Millis, Namespace, RegionName, Resources, Revision, RunId, TaskName};
+use quorate_planted::Bug;
+
+use crate::{
+    ClusterName, Digest, ErrorType, Exit, JobName, Millis, Namespace, Outcome, RegionName, Resources, Revision, RunId,
+    TaskName,
+};
 
 /// A job as submitted; a run pins one and never sees later edits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -22,6 +27,8 @@ pub struct JobSpec {
     pub labels: BTreeMap<String, String>,
     /// What happens to the rest when a task fails for good.
     pub on_failure: OnFailure,
+    /// A run that takes longer is cancelled, and has failed. Needs [`crate::Feature::TaskOutcomes`].
+    pub timeout_ms: Option<u64>,
     /// The tasks, in file order. `needs` may point forward.
     pub tasks: Vec<TaskSpec>,
 }
@@ -47,6 +54,11 @@ pub struct TaskSpec {
     pub retry: Retry,
     /// An attempt that runs longer is stopped and counts as failed.
     pub run_timeout_ms: Option<u64>,
+    /// A task that is ready for longer without being placed fails. Needs [`crate::Feature::TaskOutcomes`].
+    pub queued_timeout_ms: Option<u64>,
+    /// An attempt whose process says nothing for longer is stopped and counts as failed. Needs
+    /// [`crate::Feature::TaskOutcomes`].
+    pub silent_timeout_ms: Option<u64>,
     /// Where it may run.
     pub place: Place,
     /// What the loss of its node means.
@@ -102,6 +114,35 @@ pub struct Retry {
     pub jitter_milli: u32,
     /// Exit codes that are not tried again.
     pub never: Vec<i32>,
+    /// Error types that are not tried again. Needs [`crate::Feature::TaskOutcomes`].
+    pub never_errors: Vec<ErrorType>,
+}
+
+impl JobSpec {
+    /// True of one that replicas before [`crate::Feature::TaskOutcomes`] cannot read.
+    pub(crate) fn knows_outcomes(&self) -> bool {
+        let knows = |task: &TaskSpec| {
+            let is_timed = task.queued_timeout_ms.is_some() || task.silent_timeout_ms.is_some();
+            is_timed || !task.retry.never_errors.is_empty()
+        };
+        self.timeout_ms.is_some() || self.tasks.iter().any(knows)
+    }
+}
+
+impl Retry {
+    /// True of an end after which there is no other try.
+    pub fn rules_out(&self, exit: Option<Exit>, outcome: Option<&Outcome>) -> bool {
+        let by_exit = match exit {
+            Some(Exit::Code(code)) => self.never.contains(&code),
+            Some(Exit::Signal(_)) | None => false,
+        };
+        let by_error = match outcome {
+            Some(Outcome::Error(_)) if quorate_planted::is(Bug::ErrorTriedAgain) => false,
+            Some(Outcome::Error(error)) => self.never_errors.contains(error),
+            Some(Outcome::Result(_)) | None => false,
+        };
+        by_exit || by_error
+    }
 }
 
 impl Default for Retry {
@@ -113,6 +154,7 @@ impl Default for Retry {
             cap_ms: 100_000,
             jitter_milli: 200,
             never: Vec::new(),
+            never_errors: Vec::new(),
         }
     }
 }
@@ -172,6 +214,20 @@ pub struct Job {
     pub submitted_at: Millis,
     /// The revision of that.
     pub submitted_revision: Revision,
+    /// Nobody finds it under its name until that is submitted again; what ran of it stays, and versions go on counting.
+    /// Needs [`crate::Feature::RunControl`].
+    pub deleted: bool,
+}
+
+/// What is known of a version of a job, by its runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct JobVersion {
+    /// Its number.
+    pub version: u32,
+    /// Its first run, which has its spec.
+    pub first_run: RunId,
+    /// How many runs it has.
+    pub runs: u32,
 }
 
 /// One thing wrong with a spec.

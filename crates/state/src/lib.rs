@@ -41,10 +41,11 @@ mod mix;
 mod progress;
 mod ready;
 mod restored;
+mod suspect;
 
 pub use id::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, JobName, JoinTokenId, NAME_BYTES_MAX, Namespace,
-    NodeName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, JobName, JoinTokenId, NAME_BYTES_MAX,
+    Namespace, NodeName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -53,14 +54,14 @@ pub use admission::{
     Admission, JOIN_TOKENS_MAX, JOIN_TTL_MS_MAX, JOIN_USES_MAX, JoinTerms, JoinToken, NodeAdmission, TokenFlaw,
     labels_of,
 };
-pub use attempt::{Attempt, AttemptState, Exit, StopReason, Usage};
+pub use attempt::{Attempt, AttemptState, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
 pub use cluster::Cluster;
 pub use job::{
-    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, LABEL_BYTES_MAX, LIST_MAX,
-    MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
+    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, JobVersion, LABEL_BYTES_MAX,
+    LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
 };
 pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
-pub use run::{Annotation, Run, RunState, StepCounts};
+pub use run::{Annotation, Pause, Run, RunState, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};
 

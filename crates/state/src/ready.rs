@@ -2,15 +2,21 @@
 //!
 //! Whoever serves them takes the lines together, by the places of their first tasks, and leaves a line
 //! when its shape fits nowhere: what that costs does not grow with how many stand in it.
+//!
+//! A run stands in a line with all that it has of that shape, as one thing: to pause it, or to give it another place, moves
+//! that, whether it is one task or a hundred thousand. What a run has that is paused stands aside, in no line.
 
 use std::cmp::{Ordering, Reverse};
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Bound;
 use std::sync::Arc;
 
+use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
-use crate::{ClusterName, Driver, JobSpec, ReadyKey, RegionName, Resources, Run, Spread, TaskSpec};
+use crate::{
+    ClusterName, Driver, JobSpec, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread, TaskId, TaskSpec,
+};
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
 ///
@@ -61,11 +67,48 @@ impl Ord for Shape {
     }
 }
 
+/// Where a run stands in the queue: the part of a [`ReadyKey`] that all of its tasks share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct RunPlace {
+    priority_inverse: u8,
+    submitted: Revision,
+    item: u32,
+    run: RunId,
+}
+
+/// Step and index of a task: its place among those of its run.
+type Seat = (u32, u32);
+
+impl RunPlace {
+    fn of(place: ReadyKey) -> Self {
+        let ReadyKey { priority_inverse, submitted, item, task } = place;
+        Self { priority_inverse, submitted, item, run: task.run }
+    }
+
+    fn with(self, (step, index): Seat) -> ReadyKey {
+        let Self { priority_inverse, submitted, item, run } = self;
+        ReadyKey { priority_inverse, submitted, item, task: TaskId { run, step, index } }
+    }
+}
+
+/// Where the tasks of a run stand: at this place in their lines, or aside while it is paused.
+fn place_of(run: &Run) -> Option<RunPlace> {
+    let is_aside = run.paused.is_some() && !quorate_planted::is(Bug::PauseIgnored);
+    (!is_aside).then(|| RunPlace::of(ReadyKey::of(run, TaskId { run: run.id, step: 0, index: 0 })))
+}
+
+/// The runs of a line, each with its tasks.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Standing {
+    runs: Map<RunPlace, Set<Seat>>,
+    tasks: usize,
+}
+
 /// The tasks of one shape that wait for a node, the first to be served first.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     shape: &'a Shape,
-    places: &'a Set<ReadyKey>,
+    standing: &'a Standing,
 }
 
 impl<'a> Line<'a> {
@@ -76,62 +119,151 @@ impl<'a> Line<'a> {
 
     /// How many they are.
     pub fn len(self) -> usize {
-        self.places.size()
+        self.standing.tasks
     }
 
     /// Nobody waits.
     pub fn is_empty(self) -> bool {
-        self.places.is_empty()
+        self.standing.tasks == 0
     }
 
     /// All of them.
     pub fn places(self) -> impl Iterator<Item = ReadyKey> + 'a {
-        self.places.iter().copied()
+        let runs = self.standing.runs.iter();
+        runs.flat_map(|(place, seats)| seats.iter().map(|seat| place.with(*seat)))
     }
 
     /// Those behind a place in the queue, whether or not a task stands there.
     pub fn places_after(self, place: ReadyKey) -> impl Iterator<Item = ReadyKey> + 'a {
-        self.places.range((Bound::Excluded(place), Bound::Unbounded)).copied()
+        let (run, seat) = (RunPlace::of(place), (place.task.step, place.task.index));
+        let runs = &self.standing.runs;
+        let own =
+            runs.get(&run).into_iter().flat_map(move |seats| seats.range((Bound::Excluded(seat), Bound::Unbounded)));
+        let later = runs.range((Bound::Excluded(run), Bound::Unbounded));
+        let later = later.flat_map(|(place, seats)| seats.iter().map(|seat| place.with(*seat)));
+        own.map(move |seat| run.with(*seat)).chain(later)
     }
 }
 
-/// The lines. None of them is empty.
+/// The lines, and what stands aside. No line is empty, no run in it, and no run that stands aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
-    lines: Map<Shape, Set<ReadyKey>>,
+    lines: Map<Shape, Standing>,
+    aside: Map<RunId, Map<Shape, Set<Seat>>>,
     count: usize,
 }
 
 impl Ready {
-    pub(crate) fn insert(&mut self, shape: Shape, place: ReadyKey) {
-        let Some(line) = self.lines.get_mut(&shape) else {
-            self.lines.insert_mut(shape, Set::default().insert(place));
-            self.count += 1;
-            return;
-        };
-        let before = line.size();
-        line.insert_mut(place);
-        self.count += line.size() - before;
+    /// A task of `run` has become ready.
+    pub(crate) fn insert(&mut self, run: &Run, task: TaskId) {
+        let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
+        let mut more = 0;
+        match place_of(run) {
+            Some(place) => change(&mut self.lines, shape, |line| {
+                change(&mut line.runs, place, |seats| {
+                    let before = seats.size();
+                    seats.insert_mut(seat);
+                    more = seats.size() - before;
+                });
+                line.tasks += more;
+            }),
+            None => change(&mut self.aside, run.id, |shapes| change(shapes, shape, |seats| seats.insert_mut(seat))),
+        }
+        self.count += more;
     }
 
-    pub(crate) fn remove(&mut self, shape: &Shape, place: &ReadyKey) {
-        let Some(line) = self.lines.get_mut(shape) else { return };
-        self.count -= usize::from(line.remove_mut(place));
-        if line.is_empty() {
-            self.lines.remove_mut(shape);
+    /// A task of `run` is ready no more.
+    pub(crate) fn remove(&mut self, run: &Run, task: TaskId) {
+        let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
+        let mut less = 0;
+        match place_of(run) {
+            Some(place) => thin(&mut self.lines, &shape, |line| {
+                thin(&mut line.runs, &place, |seats| {
+                    less = usize::from(seats.remove_mut(&seat));
+                    seats.is_empty()
+                });
+                line.tasks -= less;
+                line.tasks == 0
+            }),
+            None => thin(&mut self.aside, &run.id, |shapes| {
+                thin(shapes, &shape, |seats| {
+                    seats.remove_mut(&seat);
+                    seats.is_empty()
+                });
+                shapes.is_empty()
+            }),
         }
+        self.count -= less;
+    }
+
+    /// A run is paused, or goes on, or has another priority; `steps` are those of it that have ready tasks. The cost grows
+    /// with them, not with how many tasks they have.
+    pub(crate) fn move_run(&mut self, old: &Run, new: &Run, steps: impl Iterator<Item = u32>) {
+        let (from, to) = (place_of(old), place_of(new));
+        if from == to {
+            return;
+        }
+        for shape in steps.map(|step| Shape::of(new, step)) {
+            // Another step of the same shape may have taken it along.
+            if let Some(seats) = self.take(new.id, from, &shape) {
+                self.put(new.id, to, shape, seats);
+            }
+        }
+    }
+
+    fn take(&mut self, run: RunId, from: Option<RunPlace>, shape: &Shape) -> Option<Set<Seat>> {
+        let mut taken: Option<Set<Seat>> = None;
+        match from {
+            Some(place) => {
+                thin(&mut self.lines, shape, |line| {
+                    taken = line.runs.get(&place).cloned();
+                    line.runs.remove_mut(&place);
+                    line.tasks -= taken.as_ref().map_or(0, Set::size);
+                    line.tasks == 0
+                });
+                self.count -= taken.as_ref().map_or(0, Set::size);
+            }
+            None => thin(&mut self.aside, &run, |shapes| {
+                taken = shapes.get(shape).cloned();
+                shapes.remove_mut(shape);
+                shapes.is_empty()
+            }),
+        }
+        taken
+    }
+
+    fn put(&mut self, run: RunId, to: Option<RunPlace>, shape: Shape, seats: Set<Seat>) {
+        let Some(place) = to else {
+            return change(&mut self.aside, run, |shapes| shapes.insert_mut(shape, seats));
+        };
+        self.count += seats.size();
+        change(&mut self.lines, shape, |line| {
+            line.tasks += seats.size();
+            line.runs.insert_mut(place, seats);
+        });
     }
 
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
+    /// The ready tasks of a step, by index, also while its run is paused.
+    pub(crate) fn of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
+        let (id, shape) = (run.id, Shape::of(run, step));
+        let seats = match place_of(run) {
+            Some(place) => self.lines.get(&shape).and_then(|line| line.runs.get(&place)),
+            None => self.aside.get(&id).and_then(|shapes| shapes.get(&shape)),
+        };
+        let of_step = seats.into_iter().flat_map(move |seats| seats.range((step, 0)..=(step, u32::MAX)));
+        of_step.map(move |(step, index)| TaskId { run: id, step: *step, index: *index })
+    }
+
     pub(crate) fn line(&self, shape: &Shape) -> Option<Line<'_>> {
-        self.lines.get_key_value(shape).map(|(shape, places)| Line { shape, places })
+        self.lines.get_key_value(shape).map(|(shape, standing)| Line { shape, standing })
     }
 
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        self.lines.iter().map(|(shape, places)| Line { shape, places })
+        self.lines.iter().map(|(shape, standing)| Line { shape, standing })
     }
 
     /// All tasks in the queue's order, over the lines.
@@ -150,5 +282,22 @@ impl Ready {
             }
             Some(place)
         })
+    }
+}
+
+/// Changes what a map has under a key, beginning with nothing.
+fn change<K: Clone + Ord, V: Clone + Default>(map: &mut Map<K, V>, key: K, by: impl FnOnce(&mut V)) {
+    let Some(value) = map.get_mut(&key) else {
+        let mut value = V::default();
+        by(&mut value);
+        return map.insert_mut(key, value);
+    };
+    by(value);
+}
+
+/// Changes what a map has under a key, if it has it; `by` says whether nothing is left of it.
+fn thin<K: Clone + Ord, V: Clone>(map: &mut Map<K, V>, key: &K, by: impl FnOnce(&mut V) -> bool) {
+    if map.get_mut(key).is_some_and(by) {
+        map.remove_mut(key);
     }
 }

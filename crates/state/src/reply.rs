@@ -1,7 +1,8 @@
 //! Everything that `apply` can answer.
 
 use crate::{
-    Epoch, Feature, JoinTokenId, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, TokenFlaw, Uuid, Violation,
+    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, TokenFlaw, Uuid,
+    Violation,
 };
 
 /// The answer to a command that was carried out.
@@ -30,6 +31,11 @@ pub enum Reply {
     /// The word stands at the run.
     Annotated {
         /// The revision since which it does.
+        revision: Revision,
+    },
+    /// The run is paused or resumed, or has that priority.
+    Controlled {
+        /// The revision since which it is so. Of a run that is paused, nothing is placed after it.
         revision: Revision,
     },
     /// A lease was granted.
@@ -84,6 +90,36 @@ pub enum Rejection {
     /// No such run.
     #[error("run {0} does not exist")]
     UnknownRun(RunId),
+    /// No such job.
+    #[error("job {0}/{1} does not exist")]
+    UnknownJob(Namespace, JobName),
+    /// Somebody else was faster.
+    #[error(
+        "job {namespace}/{job} has version {newest}, not {checked}: look at what has changed with 'quorate job history {job}'"
+    )]
+    JobMovedOn {
+        /// Its namespace.
+        namespace: Namespace,
+        /// Its name.
+        job: JobName,
+        /// The version that was to be its newest.
+        checked: u32,
+        /// The one that is.
+        newest: u32,
+    },
+    /// It cannot be deleted.
+    #[error("{unfinished} runs of job {namespace}/{job} have not ended: cancel them, or wait")]
+    JobRuns {
+        /// Its namespace.
+        namespace: Namespace,
+        /// Its name.
+        job: JobName,
+        /// How many of its runs have not ended.
+        unfinished: u32,
+    },
+    /// It has ended, or is about to: there is nothing left to pause or to put first.
+    #[error("run {0} has ended, or is being cancelled")]
+    RunOver(RunId),
     /// The minted id is in use; mint another.
     #[error("run id {0} is taken")]
     RunIdTaken(RunId),

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId};
+use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served};
 
 /// One execution of one version of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -23,16 +23,43 @@ pub struct Run {
     pub state: RunState,
     /// Set once: a user (or `on_failure = cancel`) wants it to end. Nothing is placed any more.
     pub cancelling: bool,
+    /// Nothing more of it is placed, until somebody resumes it. Needs [`crate::Feature::RunControl`].
+    pub paused: Option<Arc<Pause>>,
+    /// What somebody said in the place of its spec's priority; read it with [`Run::priority`]. Needs
+    /// [`crate::Feature::RunControl`].
+    pub priority_set: Option<u8>,
     /// When it was submitted.
     pub submitted_at: Millis,
     /// The revision of that; also its place in the submit order.
     pub submitted_revision: Revision,
     /// Which of that entry's items it was: submit order within one entry.
     pub submitted_item: u32,
+    /// The instant at which the job's `timeout` cancels it.
+    pub deadline: Option<Served>,
+    /// That is why it is cancelling: it ends as one that failed.
+    pub timed_out: bool,
     /// When its first task was placed.
     pub started_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+}
+
+impl Run {
+    /// 0 (last) to 100 (first): where its tasks stand in the queue.
+    pub fn priority(&self) -> u8 {
+        self.priority_set.unwrap_or(self.spec.priority)
+    }
+}
+
+/// Who paused a run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Who.
+    pub by: Principal,
+    /// Since when.
+    pub at: Millis,
+    /// Why, in their words; at most `annotation_value_bytes_max` bytes.
+    pub reason: Arc<str>,
 }
 
 /// A word that somebody left at a run. It decides nothing.
@@ -78,8 +105,10 @@ impl RunState {
 /// How many tasks of a step (or of a run) stand where; derived, never stored.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct StepCounts {
-    /// Waiting for needs, a backoff or a fence.
+    /// Waiting for needs, a backoff, a fence, or in quarantine.
     pub waiting: u32,
+    /// Those of them that are in quarantine.
+    pub quarantined: u32,
     /// In the queue.
     pub ready: u32,
     /// Assigned to a node.

@@ -34,7 +34,17 @@ pub struct Settings {
     /// What a machine that is not known needs to become a node. Anything but the default needs
     /// [`crate::Feature::JoinTokens`].
     pub node_admission: NodeAdmission,
+    /// Bytes of the result of one attempt. Zero before [`crate::Feature::TaskOutcomes`] sets it.
+    pub result_bytes_max: u32,
+    /// Nodes that may go away under attempts of a task that run there, before it is quarantined. Zero: it never is;
+    /// so it is before [`crate::Feature::TaskOutcomes`] sets it.
+    pub suspect_nodes_max: u32,
 }
+
+/// What `result_bytes_max` is once results are kept: part of what enabling that feature means, for good.
+pub(crate) const RESULT_BYTES_FIRST: u32 = 8 * 1024;
+/// The same of `suspect_nodes_max`.
+pub(crate) const SUSPECT_NODES_FIRST: u32 = 3;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -53,6 +63,8 @@ impl Default for Settings {
             node_losses_max: 16,
             unknown_ms_max: 600_000,
             node_admission: NodeAdmission::default(),
+            result_bytes_max: 0,
+            suspect_nodes_max: 0,
         }
     }
 }

@@ -13,8 +13,8 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
-    JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow, Resources,
-    Revision, Run, RunId, Served, Settings, Shape, StepCounts, Task, TaskId,
+    JobName, JobVersion, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow,
+    Resources, Revision, Run, RunId, Served, Settings, Shape, StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -120,7 +120,13 @@ pub struct ReadyKey {
 impl ReadyKey {
     /// The place of a task of `run`, whether or not it stands there now.
     pub fn of(run: &Run, task: TaskId) -> Self {
-        let priority = if quorate_planted::is(Bug::PriorityIgnored) { 0 } else { run.spec.priority };
+        let priority = if quorate_planted::is(Bug::PriorityIgnored) {
+            0
+        } else if quorate_planted::is(Bug::PriorityKept) {
+            run.spec.priority
+        } else {
+            run.priority()
+        };
         Self {
             priority_inverse: 100_u8.saturating_sub(priority),
             submitted: run.submitted_revision,
@@ -244,10 +250,30 @@ impl State {
 
     /// A job by name.
     pub fn job(&self, namespace: &Namespace, name: &JobName) -> Option<&Arc<Job>> {
+        self.job_ever(namespace, name).filter(|job| !job.deleted)
+    }
+
+    /// A job by name, also when it was deleted.
+    pub fn job_ever(&self, namespace: &Namespace, name: &JobName) -> Option<&Arc<Job>> {
         self.jobs.get(&(namespace.clone(), name.clone()))
     }
 
-    /// All jobs, by namespace and name.
+    /// The versions of a job, also of one that was deleted, the newest first; those before one, if it is given.
+    pub fn job_versions(
+        &self,
+        namespace: &Namespace,
+        name: &JobName,
+        before: Option<u32>,
+    ) -> impl Iterator<Item = JobVersion> {
+        self.index.job_versions(namespace, name, before)
+    }
+
+    /// How many runs of a job have not ended.
+    pub fn job_unfinished(&self, namespace: &Namespace, name: &JobName) -> u32 {
+        self.index.job_unfinished(namespace, name)
+    }
+
+    /// All jobs, also those that were deleted, by namespace and name.
     pub fn jobs(&self) -> impl Iterator<Item = &Arc<Job>> {
         self.jobs.values()
     }
@@ -408,6 +434,11 @@ impl State {
     /// The queue, a line for each shape that somebody in it has.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.index.ready().lines()
+    }
+
+    /// The ready tasks of a step of `run`, by index. Those of a run that is paused are not in the queue, and are here.
+    pub fn ready_of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
+        self.index.ready().of_step(run, step)
     }
 
     /// How many tasks are in the queue.

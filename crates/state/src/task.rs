@@ -17,6 +17,8 @@ pub struct Task {
     pub tries: u32,
     /// Attempts that ended with their node; bounded by `node_losses_max`, never by `retry`.
     pub losses: u32,
+    /// While it is ready: the instant at which `timeouts.queued` fails it.
+    pub queue_deadline: Option<Served>,
 }
 
 impl Task {
@@ -67,6 +69,9 @@ pub enum Wait {
     /// The certainty that its last copy is gone: the agent's word, or this instant, at which that
     /// agent's lease and kill bound have passed ([`Served::NEVER`] while its lease is live).
     Fence { until: Served },
+    /// A person's word: it is suspected of taking down the nodes that it runs on. Needs
+    /// [`crate::Feature::TaskOutcomes`].
+    Quarantine,
 }
 
 /// Why a task failed for good.
@@ -80,4 +85,8 @@ pub enum FailReason {
     Lost,
     /// It lost more nodes than `node_losses_max`.
     NodeLosses,
+    /// It was ready for the whole of `timeouts.queued`, and nobody could place it.
+    Queued,
+    /// The process of its last try said nothing for the whole of `timeouts.silent`.
+    Silent,
 }

@@ -34,6 +34,8 @@ impl Cluster {
             resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
             retry: Retry::default(),
             run_timeout_ms: None,
+            queued_timeout_ms: None,
+            silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
         };
@@ -43,6 +45,7 @@ impl Cluster {
             priority: 50,
             labels: BTreeMap::new(),
             on_failure: OnFailure::Finish,
+            timeout_ms: None,
             tasks: vec![task],
         });
         cluster.run(Command::SubmitJob { run: RUN, spec, spec_digest: Digest([1; 32]) }).unwrap();

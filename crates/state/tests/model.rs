@@ -3,18 +3,24 @@
 //! After every entry the state is checked from scratch, the rows alone must rebuild it, terminal
 //! states must absorb, and a cancelled run must get no further placement.
 
+#[path = "model/control.rs"]
+mod control;
+#[path = "model/report.rs"]
+mod report;
 #[path = "model/service.rs"]
 mod service;
+#[path = "model/words.rs"]
+mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AnnotationKey, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, ClusterName, Command, Digest,
-    Driver, Entry, Event, Exit, Feature, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure,
-    OnNodeLoss, Place, Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey,
-    Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Usage, Uuid, apply,
+    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
+    JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
+    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, RunId, Settings,
+    Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -23,6 +29,8 @@ enum Step {
     Submit { shape: usize, run: u64, request: Option<u8> },
     Cancel { pick: usize },
     Annotate { pick: usize, key: u8, value: u8 },
+    Pause { pick: usize, paused: bool },
+    Priority { pick: usize, priority: u8 },
     Advance { pick: usize, limit: u32 },
     Finish { pick: usize },
     Place { picks: Vec<(usize, usize)>, stale: bool },
@@ -30,6 +38,7 @@ enum Step {
     Register { node: usize, keep: bool, same_journal: bool },
     Expire { node: usize },
     Fire { all: bool },
+    Release { pick: usize },
     Cordon { node: usize, cordoned: bool },
     Drain { node: usize, wait_ms: u64 },
     Maintain { node: usize, wait_ms: u64, for_ms: u64 },
@@ -47,6 +56,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..5_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
+        2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Step::Pause { pick, paused }),
+        1 => (any::<usize>(), 0..110_u8).prop_map(|(pick, priority)| Step::Priority { pick, priority }),
         4 => (any::<usize>(), 1..4_u32).prop_map(|(pick, limit)| Step::Advance { pick, limit }),
         2 => any::<usize>().prop_map(|pick| Step::Finish { pick }),
         6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
@@ -55,6 +66,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => (0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(node, keep, same_journal)| Step::Register { node, keep, same_journal }),
         1 => (0..3_usize).prop_map(|node| Step::Expire { node }),
         2 => any::<bool>().prop_map(|all| Step::Fire { all }),
+        1 => any::<usize>().prop_map(|pick| Step::Release { pick }),
         1 => (0..3_usize, any::<bool>()).prop_map(|(node, cordoned)| Step::Cordon { node, cordoned }),
         1 => (0..3_usize, 0..20_000_u64).prop_map(|(node, wait_ms)| Step::Drain { node, wait_ms }),
         1 => (0..3_usize, 0..10_000_u64, 0..20_000_u64).prop_map(|(node, wait_ms, for_ms)| Step::Maintain { node, wait_ms, for_ms }),
@@ -87,6 +99,8 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         resources: Resources { cpu_milli: cpu, memory_bytes: 1 << 20 },
         retry: Retry { attempts, never: vec![2], ..Retry::default() },
         run_timeout_ms: Some(10_000),
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: promise,
     }
@@ -111,6 +125,7 @@ fn spec(shape: usize) -> JobSpec {
         priority: 50,
         labels: BTreeMap::new(),
         on_failure: if shape == 1 { OnFailure::Cancel } else { OnFailure::Finish },
+        timeout_ms: None,
         tasks,
     }
 }
@@ -203,6 +218,9 @@ impl World {
                 | Event::JoinTokenRevoked { .. } => {
                     assert!(self.state.has_feature(Feature::JoinTokens), "{event:?} before it may be");
                 }
+                Event::RunPaused { .. } | Event::RunResumed { .. } | Event::RunPrioritySet { .. } => {
+                    assert!(self.state.has_feature(Feature::RunControl), "{event:?} before it may be");
+                }
                 Event::NodeForgotten { node, epoch: _ } => {
                     assert!(self.state.has_feature(Feature::NodeForget), "{event:?} before it may be");
                     assert!(self.state.node(node).is_none() && self.state.attempts_on(node).next().is_none());
@@ -270,6 +288,16 @@ impl World {
                     self.annotate(run, *key, *value);
                 }
             }
+            Step::Pause { pick, paused } => {
+                if let Some(run) = self.pick_run(*pick) {
+                    self.pause(run, *paused);
+                }
+            }
+            Step::Priority { pick, priority } => {
+                if let Some(run) = self.pick_run(*pick) {
+                    self.set_priority(run, *priority);
+                }
+            }
             Step::Advance { pick, limit } => {
                 let due: Vec<_> = self.state.steps_to_advance().collect();
                 if let Some((run, step)) = due.get(pick % due.len().max(1)).copied() {
@@ -292,6 +320,7 @@ impl World {
                 let timers: Vec<Timer> = self.state.timers().take(if *all { usize::MAX } else { 1 }).collect();
                 self.run(None, Command::FireTimers { timers }).unwrap();
             }
+            Step::Release { pick } => self.release(*pick),
             Step::Cordon { node, cordoned } => self.cordon(&name(&format!("node-{node}")), *cordoned),
             Step::Drain { node, wait_ms } => self.drain(&name(&format!("node-{node}")), *wait_ms),
             Step::Maintain { node, wait_ms, for_ms } => {
@@ -314,13 +343,6 @@ impl World {
         }
     }
 
-    fn cordon(&mut self, node: &NodeName, cordoned: bool) {
-        let may = self.state.has_feature(Feature::NodeCordon) && self.state.node(node).is_some();
-        let result = self.run(None, Command::CordonNode { node: node.clone(), cordoned });
-        assert_eq!(result.is_ok(), may, "{result:?}");
-        assert!(!may || self.state.node(node).unwrap().cordoned == cordoned);
-    }
-
     /// The members were asked so many terms ago.
     fn enable(&mut self, asked_in: u64) {
         let next = Feature::ALL.into_iter().find(|feature| !self.state.has_feature(*feature));
@@ -331,18 +353,6 @@ impl World {
         assert_eq!(self.state.has_feature(feature), result.is_ok());
         let after: Vec<_> = self.state.features().copied().collect();
         assert!(after.starts_with(&before), "enabled again, or not any more");
-    }
-
-    fn annotate(&mut self, run: RunId, key: u8, value: u8) {
-        let (key, value): (AnnotationKey, Arc<str>) = (name(&format!("key-{key}")), value.to_string().into());
-        let before: Vec<_> = self.state.annotations_of(run).cloned().collect();
-        let has_room = before.len() < 2 || before.iter().any(|annotation| annotation.key == key);
-        let result = self.run(None, Command::AnnotateRun { run, key: key.clone(), value: value.clone() });
-        assert_eq!(result.is_ok(), has_room, "{result:?}");
-        match self.state.annotation(run, &key) {
-            Some(annotation) => assert_eq!(annotation.value, value),
-            None => assert!(!has_room),
-        }
     }
 
     fn submit(&mut self, shape: usize, run: u64, request: Option<u8>) {
@@ -381,7 +391,7 @@ impl World {
     }
 
     fn place(&mut self, picks: &[(usize, usize)], stale: bool) {
-        let ready: Vec<_> = self.state.ready().collect();
+        let ready: Vec<TaskId> = self.state.ready().map(|place| place.task).chain(self.aside()).collect();
         let nodes: Vec<_> = self.state.nodes().cloned().collect();
         if ready.is_empty() || nodes.is_empty() {
             return;
@@ -389,7 +399,7 @@ impl World {
         let placements: Vec<Placement> = picks
             .iter()
             .map(|(task, node)| {
-                let task = ready[task % ready.len()].task;
+                let task = ready[task % ready.len()];
                 let node = &nodes[node % nodes.len()];
                 let generation = self.state.task(task).unwrap().generation.wrapping_sub(u32::from(stale));
                 Placement { task, generation, node: node.name.clone(), epoch: node.epoch }
@@ -401,6 +411,7 @@ impl World {
         let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
         for (task, outcome) in tasks.iter().zip(outcomes) {
             if let PlacementOutcome::Placed(token) = outcome {
+                assert!(before.run(task.run).unwrap().paused.is_none(), "something of a paused run was placed");
                 assert!(!stale, "a placement planned on an old generation was accepted");
                 assert_eq!(token.0, self.revision);
                 self.check_fence(&before, *task);
@@ -417,54 +428,6 @@ impl World {
             earlier.gone || self.is_dead(earlier.id),
             "a fenced task was placed again while its copy may run: {earlier:?}"
         );
-    }
-
-    fn report(&mut self, pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool) {
-        let attempts: Vec<_> = self
-            .state
-            .nodes()
-            .flat_map(|node| self.state.attempts_on(&node.name).cloned().collect::<Vec<_>>())
-            .collect();
-        let Some(attempt) = attempts.get(pick % attempts.len().max(1)) else { return };
-        let node = self.state.node(&attempt.node).unwrap().clone();
-        let phase = match phase {
-            0 => AttemptPhase::Starting,
-            1 | 2 => AttemptPhase::Running,
-            3 => AttemptPhase::Stopping,
-            4 => AttemptPhase::Ended,
-            _ => AttemptPhase::Lost,
-        };
-        let ended = matches!(phase, AttemptPhase::Ended | AttemptPhase::Lost);
-        let mut token = attempt.token;
-        token.0 += u64::from(wrong_token);
-        let report = AttemptReport {
-            attempt: attempt.id,
-            token,
-            phase,
-            gone: gone && ended,
-            exit: (phase == AttemptPhase::Ended).then_some(Exit::Code(code)),
-            message: None,
-            usage: Usage::default(),
-            stopped: attempt.stop.is_some(),
-        };
-        let command = Command::ReportAttempts {
-            node: node.name.clone(),
-            epoch: node.epoch,
-            reports: vec![report.clone(), report],
-        };
-        let before = self.state.clone();
-        match self.run(None, command) {
-            Ok(quorate_state::Reply::Reported(outcomes)) => {
-                let refused = outcomes.contains(&quorate_state::ReportOutcome::Refused);
-                let unheard = self.given_up.contains(&attempt.id);
-                assert_eq!(refused, wrong_token || unheard, "{attempt:?}");
-                if refused {
-                    assert_eq!(before.attempt(attempt.id), self.state.attempt(attempt.id));
-                }
-            }
-            Ok(other) => panic!("{other:?}"),
-            Err(_) => assert_ne!(node.status, quorate_state::NodeStatus::Up),
-        }
     }
 
     fn register(&mut self, node: usize, keep: bool, same_journal: bool) {
@@ -562,6 +525,7 @@ proptest! {
             world.cordon(&name(&format!("node-{node}")), false);
         }
         world.admission(false);
+        world.resume_all();
         for _ in 0..400 {
             for node in 0..3 {
                 let up = world.state.nodes().any(|row| row.name.as_str() == format!("node-{node}") && row.status == quorate_state::NodeStatus::Up);

@@ -54,6 +54,8 @@ impl World {
             resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
             retry: Retry::default(),
             run_timeout_ms: None,
+            queued_timeout_ms: None,
+            silent_timeout_ms: None,
             on_node_loss,
         };
         let tasks = STEPS.map(|step| task(step, &[])).into_iter();
@@ -63,6 +65,7 @@ impl World {
             priority: 50,
             labels: BTreeMap::new(),
             on_failure: OnFailure::Finish,
+            timeout_ms: None,
             tasks: tasks.chain([task(("after", OnNodeLoss::AtLeastOnce), &["often"])]).collect(),
         };
         self.run(Command::SubmitJob { run: RunId(run), spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
@@ -113,6 +116,8 @@ impl World {
             message: None,
             usage: quorate_state::Usage::default(),
             stopped: false,
+            outcome: None,
+            silent: false,
         };
         let reply =
             self.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] });

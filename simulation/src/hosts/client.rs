@@ -12,12 +12,15 @@ use tokio::sync::Notify;
 use turmoil::Sim;
 
 use super::operator::{self, Desk};
+use super::release::{self, Releases};
 use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
-use crate::executor::Behaviour;
+use crate::executor::{Behaviour, UNLUCKY};
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{Ask, Class, JobPlan, Listing, OperationPlan, POOL, Promise, Scenario, TaskPlan, When};
+use crate::scenario::{
+    Ask, Class, Control, JobPlan, Listing, OperationPlan, POOL, Promise, Says, Scenario, TaskPlan, When,
+};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
@@ -48,6 +51,8 @@ pub(crate) struct Common {
     pub(crate) desk: Desk,
     /// What an operator is to do about nodes.
     pub(crate) duties: Duties,
+    /// What an operator is to let run again.
+    pub(crate) releases: Releases,
     /// Work that was not planned.
     pub(crate) reserve: Reserve,
     /// Watches so far.
@@ -77,7 +82,13 @@ impl Reserve {
             let session = Session::new(scenario, scenario.sessions.len(), facts, &common.watches);
             let count = u32::try_from(self.wanted.get()).unwrap_or(u32::MAX);
             let tasks = vec![TaskPlan { count, ..TaskPlan::one() }];
-            let job = JobPlan { name: format!("reserve-{job}"), priority: 50, cancel_on_failure: false, tasks };
+            let job = JobPlan {
+                name: format!("reserve-{job}"),
+                priority: 50,
+                cancel_on_failure: false,
+                timeout_ms: None,
+                tasks,
+            };
             session.carry_out(&OperationPlan { at_ms: 0, what: Ask::Submit(job) }).await;
             self.wanted.set(0);
         }
@@ -117,6 +128,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
         if host == OPERATOR_HOST && scenario.classes.contains(&Class::Upkeep) {
             let (duties, healed) = (common.duties.clone(), common.healed.clone());
             tokio::task::spawn_local(upkeep::keep_up(scenario.clone(), facts.clone(), duties, healed));
+        }
+        if host == OPERATOR_HOST {
+            tokio::task::spawn_local(release::let_go(scenario.clone(), common.releases.clone()));
         }
         let planned = async {
             for session in sessions {
@@ -193,6 +207,11 @@ impl Session {
                 Request::Submit { request_id: format!("submit-{}", job.name), spec: Arc::new(spec(job)) }
             }
             Ask::Cancel { job } => Request::Cancel { request_id: format!("cancel-{job}"), job: job.clone() },
+            Ask::Control { job, what } => {
+                // Each is a request of its own, whatever was said before.
+                let request_id = format!("control-{job}-{}", step.at_ms);
+                Request::Control { request_id, job: job.clone(), what: *what }
+            }
             Ask::Get { job } => Request::Get { job: job.clone() },
             Ask::List => Request::List,
             Ask::Tasks { job } => Request::Tasks { job: job.clone() },
@@ -204,11 +223,13 @@ impl Session {
                 return;
             }
         };
-        let is_write = matches!(request, Request::Submit { .. } | Request::Cancel { .. });
+        let is_write = matches!(request, Request::Submit { .. } | Request::Cancel { .. } | Request::Control { .. });
+        // What is paused must not be forgotten.
+        let tries = if let Ask::Control { what: Control::Resume, .. } = step.what { u32::MAX } else { TRIES };
         for attempt in 1.. {
             let is_unavailable = self.ask(&request).await.is_err_and(|is_unavailable| is_unavailable);
             // As the client library advises: the same request id once more tells what became of it.
-            if !(is_write && is_unavailable && attempt < TRIES) {
+            if !(is_write && is_unavailable && attempt < tries) {
                 return;
             }
             tokio::time::sleep(AGAIN_AFTER).await;
@@ -252,6 +273,24 @@ impl Session {
             Request::Cancel { request_id, job } => {
                 let request = v1::CancelRunRequest { run: by_job(job), request_id: request_id.clone() };
                 client.cancel_run(request).await.map(Answer::Cancelled)
+            }
+            Request::Control { request_id, job, what } => {
+                let (run, request_id) = (by_job(job), request_id.clone());
+                let controlled = |run_id, revision| Answer::Controlled { run_id, revision };
+                match *what {
+                    Control::Pause => {
+                        let request = v1::PauseRunRequest { run, reason: "a drill".into(), request_id };
+                        client.pause_run(request).await.map(|answer| controlled(answer.run_id, answer.revision))
+                    }
+                    Control::Resume => {
+                        let request = v1::ResumeRunRequest { run, request_id };
+                        client.resume_run(request).await.map(|answer| controlled(answer.run_id, answer.revision))
+                    }
+                    Control::Priority(priority) => {
+                        let request = v1::SetRunPriorityRequest { run, priority: u32::from(priority), request_id };
+                        client.set_run_priority(request).await.map(|answer| controlled(answer.run_id, answer.revision))
+                    }
+                }
             }
             Request::Get { job } => {
                 let answer = client.get_run(v1::GetRunRequest { run: by_job(job) }).await;
@@ -344,7 +383,13 @@ fn by_job(job: &str) -> Option<v1::RunRef> {
 
 /// A request for a job of one task that nobody may run.
 pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
-    let job = JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks: vec![TaskPlan::one()] };
+    let job = JobPlan {
+        name: name.into(),
+        priority: 50,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        tasks: vec![TaskPlan::one()],
+    };
     v1::SubmitJobRequest { spec: Some(spec(&job)), request_id: name.into() }
 }
 
@@ -357,6 +402,7 @@ fn spec(job: &JobPlan) -> v1::JobSpec {
         priority: job.priority.into(),
         labels: vec![],
         on_failure: on_failure.into(),
+        timeout_ms: job.timeout_ms,
         tasks: job.tasks.iter().map(task).collect(),
     }
 }
@@ -372,7 +418,10 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         fails: plan.fails,
         stubborn: plan.stubborn,
         poison: plan.poison,
+        says: plan.says,
+        speech: plan.speech,
     };
+    let is_last = plan.says == Some(Says::Error { never: true });
     v1::TaskSpec {
         name: plan.name.clone(),
         driver: v1::Driver::Process.into(),
@@ -388,8 +437,11 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             cap_ms: 4 * plan.backoff_ms,
             jitter_milli: 200,
             never: vec![],
+            never_errors: is_last.then(|| UNLUCKY.to_owned()).into_iter().collect(),
         }),
         run_timeout_ms: plan.timeout_ms,
+        queued_timeout_ms: plan.queued_ms,
+        silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
         place: Some(v1::Place {
             regions: plan.regions.clone(),
             clusters: plan.clusters.clone(),

@@ -12,6 +12,7 @@ use super::quorum::{Members, name};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Answer, Fact, Operation, Outcome, Request};
 use crate::ledger::RaftRows as _;
+use crate::scenario::Control;
 
 /// See the module.
 #[derive(Default)]
@@ -85,6 +86,10 @@ impl Acked {
                 let run = cancelled(job, answer, known);
                 self.cancelled.insert(run.map_err(|what| format!("the cancel of {job} was acknowledged, but {what}"))?);
             }
+            (Request::Control { job, what, .. }, Answer::Controlled { run_id, revision }) => {
+                controlled(job, *what, run_id, *revision, known)
+                    .map_err(|words| format!("{what:?} of {job} was acknowledged, but {words}"))?;
+            }
             _ => return Ok(()),
         }
         self.newest = self.newest.max(Some(answer.revision()));
@@ -113,6 +118,22 @@ fn cancelled(job: &str, answer: &v1::CancelRunResponse, known: &Known<'_>) -> Re
     let row = is_there(&step.after, run, job)?;
     let is_so = if answer.ended_before { row.state.is_terminal() } else { row.cancelling };
     if is_so { Ok(run) } else { Err(format!("run {run} is {:?} after revision {revision}", row.state)) }
+}
+
+/// The history says of the run what was acknowledged.
+fn controlled(job: &str, what: Control, run_id: &str, revision: u64, known: &Known<'_>) -> Verdict {
+    let run: RunId = run_id.parse().map_err(|_| format!("{run_id:?} is no run id"))?;
+    let step = known.ledger.at(revision).ok_or_else(|| format!("nobody has applied revision {revision}"))?;
+    let row = is_there(&step.after, run, job)?;
+    // What ends in the same entry is paused no more.
+    let is_so = match what {
+        _ if row.state.is_terminal() => true,
+        Control::Pause => row.paused.is_some(),
+        Control::Resume => row.paused.is_none(),
+        Control::Priority(priority) => row.priority_set.unwrap_or(row.spec.priority) == priority,
+    };
+    let (paused, priority) = (&row.paused, row.priority_set);
+    if is_so { Ok(()) } else { Err(format!("run {run} has {paused:?} and {priority:?} after revision {revision}")) }
 }
 
 fn is_there<'a>(state: &'a State, run: RunId, job: &str) -> Result<&'a Run, String> {

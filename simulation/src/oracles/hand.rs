@@ -245,15 +245,28 @@ impl Hand {
 
     /// The same, with a priority.
     pub(crate) fn submit_at(&mut self, priority: u8, on_failure: OnFailure, tasks: Vec<TaskSpec>) -> RunId {
-        let run = RunId(self.revision);
-        let spec = JobSpec {
+        self.submit_spec(JobSpec { priority, on_failure, tasks, ..self.bare_spec() })
+    }
+
+    /// The same, whose runs must not take longer.
+    pub(crate) fn submit_timed(&mut self, timeout_ms: u64, tasks: Vec<TaskSpec>) -> RunId {
+        self.submit_spec(JobSpec { timeout_ms: Some(timeout_ms), tasks, ..self.bare_spec() })
+    }
+
+    fn bare_spec(&self) -> JobSpec {
+        JobSpec {
             namespace: "acme".parse().unwrap(),
             name: format!("job{}", self.revision).parse().unwrap(),
-            priority,
+            priority: 50,
             labels: BTreeMap::new(),
-            on_failure,
-            tasks,
-        };
+            on_failure: OnFailure::Finish,
+            timeout_ms: None,
+            tasks: vec![],
+        }
+    }
+
+    fn submit_spec(&mut self, spec: JobSpec) -> RunId {
+        let run = RunId(self.revision);
         self.commit(Command::SubmitJob { run, spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
         run
     }
@@ -295,6 +308,8 @@ impl Hand {
             message: None,
             usage: quorate_state::Usage::default(),
             stopped: row.stop.is_some(),
+            outcome: None,
+            silent: false,
         };
         let (node, epoch) = (row.node.clone(), self.node(row.node.as_str()).epoch);
         self.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });
@@ -356,6 +371,8 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         resources: Resources { cpu_milli: 600, memory_bytes: 1 << 20 },
         retry: Retry { jitter_milli: 0, ..Retry::default() },
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
     }

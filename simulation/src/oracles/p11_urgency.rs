@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, Change, Command, State, TaskId, TaskState};
+use quorate_state::{Attempt, Change, Command, Event, Run, RunId, State, TaskId, TaskState};
 
 use super::history::{attempt_name, placed, spec_of, task_name};
 use super::p12_place::asks_for;
@@ -18,6 +18,8 @@ pub(crate) struct Urgency {
     ready: BTreeMap<TaskId, u64>,
     /// The last revision whose plan had a place for a task, which may have been refused.
     offered: BTreeMap<TaskId, u64>,
+    /// The last revision at which somebody paused or resumed a run, or gave it another priority: a plan may be older.
+    controlled: BTreeMap<RunId, u64>,
 }
 
 impl Oracle for Urgency {
@@ -30,6 +32,13 @@ impl Oracle for Urgency {
         for command in items.map(|item| &item.command) {
             if let Command::CommitPlan { placements } = command {
                 self.offered.extend(placements.iter().map(|placement| (placement.task, step.revision.0)));
+            }
+        }
+        for row in &step.events {
+            if let Event::RunPaused { run, .. } | Event::RunResumed { run, .. } | Event::RunPrioritySet { run, .. } =
+                &row.event
+            {
+                self.controlled.insert(*run, step.revision.0);
             }
         }
         for attempt in placed(step) {
@@ -53,9 +62,14 @@ impl Urgency {
         let task = attempt.id.task;
         let (Some(since), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
         let Some(spec) = spec_of(view, task) else { return Ok(()) };
+        let is_settled = |run: RunId| self.controlled.get(&run).is_none_or(|at| at < since);
+        if !is_settled(task.run) {
+            return Ok(());
+        }
         // A plan that knew of the one knew of all these.
         for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
-            let Some(waits) = view.run(other.run).filter(|waits| !waits.cancelling) else { continue };
+            let waits = view.run(other.run).filter(|waits| !waits.cancelling && waits.paused.is_none());
+            let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
             let Some(needs) = spec_of(view, *other) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
             let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli
@@ -65,17 +79,22 @@ impl Urgency {
             let may = (place.regions.is_empty() || place.regions.contains(&node.region))
                 && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
                 && asks_for(place, &node.labels);
-            if waits.spec.priority > run.spec.priority && fits && may && !was_offered {
+            if priority(waits) > priority(run) && fits && may && !was_offered {
                 return Err(format!(
                     "{} of priority {} was placed on {}, while {} of priority {} waited that fits there",
                     attempt_name(attempt.id),
-                    run.spec.priority,
+                    priority(run),
                     attempt.node,
                     task_name(*other),
-                    waits.spec.priority
+                    priority(waits)
                 ));
             }
         }
         Ok(())
     }
+}
+
+/// Of its job, or as it was set since.
+fn priority(run: &Run) -> u8 {
+    run.priority_set.unwrap_or(run.spec.priority)
 }

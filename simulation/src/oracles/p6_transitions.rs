@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Node, NodeName, NodeStatus, Rejection,
-    Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState, Token,
+    Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Node, NodeName, NodeStatus, Outcome,
+    Rejection, Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState, Token,
 };
 
 use super::history::{attempt_name, task_name};
@@ -251,8 +251,36 @@ impl<'a> Rows<'a> {
                 self.moves.push(Event::RunStarted { run: row.id });
             }
         }
+        self.on_control(before, row)?;
         if row.cancelling && !before.cancelling {
             self.moves.push(Event::RunCancelRequested { run: row.id });
+        }
+        Ok(())
+    }
+
+    /// What a run is paused for, and its priority, change by somebody's word alone; its end makes an end of the pause.
+    fn on_control(&mut self, before: &Run, row: &Run) -> Verdict {
+        let (run, items) = (row.id, self.step.entry.iter().flat_map(|entry| &entry.items));
+        let says = |item: &&Item| match (&item.command, before.paused.is_some(), row.paused.is_some()) {
+            (Command::PauseRun { run: of, .. }, false, true) | (Command::ResumeRun { run: of }, true, false) => {
+                *of == run
+            }
+            _ => false,
+        };
+        let sets = |item: &&Item| {
+            matches!(item.command, Command::SetRunPriority { run: of, priority }
+                if of == run && row.priority_set == Some(priority))
+        };
+        if before.paused.is_some() != row.paused.is_some() && !row.state.is_terminal() {
+            let by = items.clone().find(says).map(|item| item.principal.clone());
+            let by = by.ok_or_else(|| format!("run {run} is {:?}, by nobody's word", row.paused))?;
+            let is_paused = row.paused.is_some();
+            self.moves.push(if is_paused { Event::RunPaused { run, by } } else { Event::RunResumed { run, by } });
+        }
+        if let Some(priority) = row.priority_set.filter(|_| before.priority_set != row.priority_set) {
+            let by = items.clone().find(sets).map(|item| item.principal.clone());
+            let by = by.ok_or_else(|| format!("run {run} has priority {priority}, by nobody's word"))?;
+            self.moves.push(Event::RunPrioritySet { run, priority, by });
         }
         Ok(())
     }
@@ -267,7 +295,7 @@ impl<'a> Rows<'a> {
         let is_right = match run.state {
             RunState::Succeeded => all_well,
             RunState::Cancelled => !failed && cancelled && run.cancelling,
-            RunState::Failed => failed,
+            RunState::Failed => failed || run.timed_out,
             RunState::Pending | RunState::Running => false,
         };
         if is_right && tasks.iter().all(|state| state.is_terminal()) {
@@ -312,9 +340,11 @@ impl<'a> Rows<'a> {
 fn check_outcome(row: &Attempt) -> Verdict {
     let fits = match row.state {
         AttemptState::Succeeded => row.exit == Some(Exit::Code(0)),
-        AttemptState::Failed => row.exit != Some(Exit::Code(0)),
+        AttemptState::Failed => {
+            row.exit != Some(Exit::Code(0)) || matches!(row.outcome.as_deref(), Some(Outcome::Error(_)))
+        }
         AttemptState::Cancelled => row.stop == Some(StopReason::Cancelled),
-        AttemptState::TimedOut => row.stop == Some(StopReason::TimedOut),
+        AttemptState::TimedOut => matches!(row.stop, Some(StopReason::TimedOut | StopReason::Silent)),
         AttemptState::Preempted => matches!(row.stop, Some(StopReason::Preempted | StopReason::Drained)),
         AttemptState::Assigned
         | AttemptState::Starting
@@ -359,6 +389,8 @@ fn kind(event: &Event) -> u8 {
         Event::NodeCordoned { .. } => 10,
         Event::FeatureEnabled { .. } => 11,
         Event::NodeForgotten { .. } => 12,
+        Event::RunPaused { .. } | Event::RunResumed { .. } => 17,
+        Event::RunPrioritySet { .. } => 18,
         Event::NodeAdmissionSet { .. } => 13,
         Event::JoinTokenCreated { .. } => 14,
         Event::JoinTokenUsed { .. } => 15,

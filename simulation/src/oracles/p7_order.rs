@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use quorate_state::{Attempt, Change, Command, OnFailure, Revision, Run, RunId, State, Task, TaskId, TaskState};
+use quorate_state::{Attempt, Change, Command, OnFailure, Revision, Run, RunId, State, Task, TaskId, TaskState, Timer};
 
 use super::history::{attempt_name, placed, task_name};
 use super::{Known, Oracle, Verdict};
@@ -119,7 +119,7 @@ impl Order {
         Ok(())
     }
 
-    /// A run is cancelled by its user, or by its own rule.
+    /// A run is cancelled by its user, by its own rule, or by its timeout, whose instant `p9_deadlines` looks at.
     fn on_run(&self, run: &Arc<Run>, step: &Step) -> Verdict {
         let was = |state: &State| state.run(run.id).is_some_and(|run| run.cancelling);
         if !run.cancelling || was(&step.before) {
@@ -127,10 +127,18 @@ impl Order {
         }
         let items = step.entry.iter().flat_map(|entry| &entry.items);
         let mut asked = items.map(|item| &item.command);
-        let by_user = asked.any(|command| matches!(command, Command::CancelRun { run: named } if *named == run.id));
+        let by_word = asked.any(|command| match command {
+            Command::CancelRun { run: named } => *named == run.id,
+            Command::CancelRuns { runs } => runs.contains(&run.id),
+            Command::FireTimers { timers } => {
+                let is_due = |timer: &Timer| matches!(timer, Timer::RunDeadline { run: named, .. } if *named == run.id);
+                run.timed_out && timers.iter().any(is_due)
+            }
+            _ => false,
+        });
         let fails = |change: &Change| matches!(change, Change::Task(task) if task.id.run == run.id && matches!(task.state, TaskState::Failed(_)));
         let by_rule = run.spec.on_failure == OnFailure::Cancel && step.changes.iter().any(fails);
-        if by_user || by_rule {
+        if by_word || by_rule {
             return Ok(());
         }
         Err(format!("run {} was cancelled at revision {} by nobody", run.id, step.revision))

@@ -5,7 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, AttemptId, AttemptState, Change, Exit, Retry, Served, Task, TaskId};
+use quorate_state::{Attempt, AttemptId, AttemptState, Change, Exit, Outcome, Retry, Served, Task, TaskId};
 
 use super::history::{attempt_name, spec_of, task_name};
 use super::{Known, Oracle, Verdict};
@@ -83,6 +83,13 @@ impl Retries {
                 && retry.never.contains(&code)
             {
                 return Err(format!("{name} follows one that ended with code {code}, which is never tried again"));
+            }
+            if let Some(last) = step.before.attempt(last)
+                && last.state == AttemptState::Failed
+                && let Some(Outcome::Error(error)) = last.outcome.as_deref()
+                && retry.never_errors.contains(error)
+            {
+                return Err(format!("{name} follows one that reported {error}, which is never tried again"));
             }
         }
         match attempt.state {

@@ -120,7 +120,9 @@ impl Linearizable {
             Request::Submit { request_id, spec } => {
                 !self.requests.insert(request_id.clone()) || submits_of(known.scenario, &spec.name) > 1
             }
-            Request::Cancel { request_id, .. } => !self.requests.insert(request_id.clone()),
+            Request::Cancel { request_id, .. } | Request::Control { request_id, .. } => {
+                !self.requests.insert(request_id.clone())
+            }
             Request::Get { .. }
             | Request::List
             | Request::Tasks { .. }
@@ -153,6 +155,9 @@ impl Linearizable {
                         if *ended_before == answer.ended_before && revision.0 == answer.revision)
                 };
                 has_reply(step, is_reply)
+            }
+            (Request::Control { .. }, Answer::Controlled { revision: told, .. }) => {
+                has_reply(step, |reply| matches!(reply, Reply::Controlled { revision } if revision.0 == *told))
             }
             (Request::Get { job }, Answer::Run(answer)) => {
                 let told = answer.run.as_ref().ok_or("it has no run")?;
@@ -215,9 +220,11 @@ fn has_reply(step: &Step, is_reply: impl Fn(&Reply) -> bool) -> Verdict {
 /// The job whose run a request looks for.
 fn job_read(request: &Request) -> Option<&str> {
     match request {
-        Request::Get { job } | Request::Tasks { job } | Request::Attempts { job } | Request::Cancel { job, .. } => {
-            Some(job)
-        }
+        Request::Get { job }
+        | Request::Tasks { job }
+        | Request::Attempts { job }
+        | Request::Cancel { job, .. }
+        | Request::Control { job, .. } => Some(job),
         Request::Page(page) => page.of.job(),
         Request::Submit { .. } | Request::List => None,
     }

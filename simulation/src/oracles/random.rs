@@ -10,7 +10,8 @@ use quorate_state::{
 
 use super::hand::{Hand, task};
 use super::{
-    Oracle, p1_tokens, p2_copies, p3_capacity, p6_transitions, p7_order, p8_cancel, p9_retries, p12_place, plan,
+    Oracle, p1_tokens, p2_copies, p3_capacity, p6_transitions, p7_order, p8_cancel, p9_once, p9_retries, p12_place,
+    plan,
 };
 use crate::facts::Happening;
 use crate::seeded::Stream;
@@ -178,6 +179,7 @@ fn what_the_product_does_violates_nothing() {
             Box::new(p6_transitions::Transitions::default()),
             Box::new(p7_order::Order::default()),
             Box::new(p8_cancel::Cancels::default()),
+            Box::new(p9_once::Once::default()),
             Box::new(p9_retries::Retries::default()),
             Box::new(p12_place::Places::default()),
             Box::new(plan::Plans::default()),

@@ -17,6 +17,8 @@ use super::{
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request};
 use crate::scenario::Class;
 
+mod control;
+mod outcomes;
 mod transitions;
 mod upkeep;
 mod urgency;

@@ -39,13 +39,15 @@ fn run_of(told: &v1::Run, run: &Run, counts: StepCounts) -> Verdict {
     same("ended_at", told.ended_at_ms, run.ended_at.map(|at| at.0))?;
     same("submitted_revision", told.submitted_revision, run.submitted_revision.0)?;
     same("principal", &*told.principal, &*run.principal.0)?;
-    same("priority", told.priority, u32::from(run.spec.priority))?;
+    same("priority", told.priority, u32::from(run.priority_set.unwrap_or(run.spec.priority)))?;
+    let paused = told.paused.as_ref().map(|pause| (&*pause.by, pause.at_ms, &*pause.reason));
+    same("paused", paused, run.paused.as_deref().map(|pause| (&*pause.by.0, pause.at.0, &*pause.reason)))?;
     counts_of(told.counts.as_ref(), counts)
 }
 
 fn counts_of(told: Option<&v1::TaskCounts>, counts: StepCounts) -> Verdict {
-    let StepCounts { waiting, ready, placed, running, succeeded, failed, cancelled, skipped } = counts;
-    let is = v1::TaskCounts { waiting, ready, placed, running, succeeded, failed, cancelled, skipped };
+    let StepCounts { waiting, quarantined, ready, placed, running, succeeded, failed, cancelled, skipped } = counts;
+    let is = v1::TaskCounts { waiting, ready, placed, running, succeeded, failed, cancelled, skipped, quarantined };
     same("counts", told, Some(&is))
 }
 
@@ -143,6 +145,20 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             Some(Told::Annotated(told)) => same("key", &*told.key, key.as_str()),
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
+        Event::RunPaused { by, .. } => match &told.event {
+            Some(Told::Paused(told)) => same("by", &*told.by, &*by.0),
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::RunResumed { by, .. } => match &told.event {
+            Some(Told::Resumed(told)) => same("by", &*told.by, &*by.0),
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::RunPrioritySet { priority, by, .. } => match &told.event {
+            Some(Told::PrioritySet(told)) => {
+                same("priority", (told.priority, &*told.by), (u32::from(*priority), &*by.0))
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task, state } => match &told.event {
             Some(Told::Task(told)) => {
@@ -198,6 +214,7 @@ fn task_state_of(told: &v1::Task, state: &TaskState) -> Verdict {
         TaskState::Waiting(Wait::Needs) => (v1::TaskState::Waiting, "NEEDS"),
         TaskState::Waiting(Wait::Backoff { .. }) => (v1::TaskState::Waiting, "BACKOFF"),
         TaskState::Waiting(Wait::Fence { .. }) => (v1::TaskState::Waiting, "FENCE"),
+        TaskState::Waiting(Wait::Quarantine) => (v1::TaskState::Waiting, "QUARANTINE"),
         TaskState::Ready => (v1::TaskState::Ready, ""),
         TaskState::Placed => (v1::TaskState::Placed, ""),
         TaskState::Running => (v1::TaskState::Running, ""),
@@ -206,6 +223,8 @@ fn task_state_of(told: &v1::Task, state: &TaskState) -> Verdict {
         TaskState::Failed(FailReason::TimedOut) => (v1::TaskState::Failed, "TIMED_OUT"),
         TaskState::Failed(FailReason::Lost) => (v1::TaskState::Failed, "LOST"),
         TaskState::Failed(FailReason::NodeLosses) => (v1::TaskState::Failed, "NODE_LOSSES"),
+        TaskState::Failed(FailReason::Queued) => (v1::TaskState::Failed, "QUEUED"),
+        TaskState::Failed(FailReason::Silent) => (v1::TaskState::Failed, "SILENT"),
         TaskState::Cancelled => (v1::TaskState::Cancelled, ""),
         TaskState::Skipped => (v1::TaskState::Skipped, ""),
     };

@@ -209,7 +209,8 @@ impl Trial {
 
     /// The scenario has one session more, which submits this job.
     pub(super) fn plan_submit(&mut self, name: &str) {
-        let job = JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks: vec![] };
+        let job =
+            JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, tasks: vec![] };
         let steps = vec![OperationPlan { at_ms: 0, what: Ask::Submit(job) }];
         self.scenario.sessions.push(SessionPlan { host: 0, when: When::Always, steps });
     }

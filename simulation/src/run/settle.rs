@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_seams::{Table, Write};
-use quorate_state::{Attempt, AttemptState, Event, Feature, PlacementOutcome, Reply};
+use quorate_state::{Attempt, AttemptState, Event, Feature, PlacementOutcome, Reply, TaskState, Wait};
 
 use super::late::{FAULTS_MIN, Lack, TASKS_MIN};
 use super::{Violation, World};
@@ -101,6 +101,7 @@ impl World {
         }
         self.settle.next_look = now + LOOK_EVERY;
         self.hasten();
+        self.release();
         let unrest = self.unrest();
         if unrest.is_none() {
             let since = *self.settle.at_rest_since.get_or_insert(now);
@@ -134,14 +135,28 @@ impl World {
         if self.common.done.get() < self.scenario.sessions.len() || self.neglected(state).is_some() {
             return;
         }
+        let may_be_silent = |attempt: &Attempt| {
+            let spec = state.run(attempt.id.task.run).and_then(|run| run.spec.tasks.get(attempt.id.task.step as usize));
+            spec.is_some_and(|spec| spec.silent_timeout_ms.is_none())
+        };
         let undisturbed = |attempt: &Attempt| {
-            attempt.stop.is_none() && attempt.run_deadline.is_none() && attempt.state == AttemptState::Running
+            let is_timed = attempt.run_deadline.is_some() || !may_be_silent(attempt);
+            attempt.stop.is_none() && !is_timed && attempt.state == AttemptState::Running
         };
         for agent in self.racks.iter().flat_map(|rack| &rack.agents) {
             let running = state.attempts_on(&agent.node).filter(|attempt| undisturbed(attempt));
             let of_itself = |attempt: &&Arc<Attempt>| state.run(attempt.id.task.run).is_some_and(|run| !run.cancelling);
             running.filter(of_itself).for_each(|attempt| agent.executor.hasten(attempt.id));
         }
+    }
+
+    /// What is in quarantine is let go, one round after the other.
+    fn release(&self) {
+        let Some(state) = self.ledger.state().filter(|_| self.common.releases.is_clear()) else { return };
+        let held = state.unfinished_runs().filter(|run| state.run_counts(*run).quarantined > 0);
+        let quarantined =
+            held.flat_map(|run| state.tasks_of(run)).filter(|task| task.state == TaskState::Waiting(Wait::Quarantine));
+        quarantined.for_each(|task| self.common.releases.put(task.id));
     }
 
     /// What is not at rest yet, and the property it would violate.
@@ -173,6 +188,9 @@ impl World {
         let busy = self.racks.iter().flat_map(|rack| &rack.agents).find(|agent| agent.executor.alive() > 0);
         if let Some(agent) = busy {
             return Some(("P4", format!("the executor of {} runs what the state does not know of", agent.node)));
+        }
+        if !self.common.releases.is_clear() {
+            return Some(("L4", "the operator has not let go all that was in quarantine".into()));
         }
         if let Some(what) = self.unfit() {
             return Some(("L11", what));

@@ -1,8 +1,8 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, disk_low, divergence,
-    faults, membership, old_image, pages, restore, transfers, upgrade, upkeep, workload,
+    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, control, disk_low,
+    divergence, faults, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -112,6 +112,10 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     old_image::draw(&mut Stream::of(seed, "old image"), &mut scenario);
     disk_low::draw(&mut Stream::of(seed, "disk low"), &mut scenario);
     divergence::draw(&mut Stream::of(seed, "divergence"), &mut scenario);
+    reports::draw(&mut Stream::of(seed, "reports"), &mut scenario);
+    timeouts::draw(&mut Stream::of(seed, "timeouts"), &mut scenario);
+    // Last: it looks at what kind of seed has come of it.
+    control::draw(&mut Stream::of(seed, "control"), &mut scenario);
     scenario
 }
 

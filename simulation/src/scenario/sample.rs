@@ -118,8 +118,17 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         fails: 0,
         stubborn: false,
         poison: number + 1 == tasks,
+        says: None,
+        queued_ms: None,
+        speech: None,
     };
-    JobPlan { name: name.to_owned(), priority: 1, cancel_on_failure: false, tasks: (0..tasks).map(task).collect() }
+    JobPlan {
+        name: name.to_owned(),
+        priority: 1,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        tasks: (0..tasks).map(task).collect(),
+    }
 }
 
 fn fault(second: u64, class: Class, what: FaultWhat) -> FaultPlan {

@@ -108,9 +108,12 @@ fn is_submit(ask: &Ask) -> bool {
 fn job_of(ask: &Ask) -> Option<&str> {
     match ask {
         Ask::Submit(job) | Ask::Resubmit(job) => Some(&job.name),
-        Ask::Cancel { job } | Ask::Get { job } | Ask::Tasks { job } | Ask::Attempts { job } | Ask::Watch { job } => {
-            Some(job)
-        }
+        Ask::Cancel { job }
+        | Ask::Control { job, .. }
+        | Ask::Get { job }
+        | Ask::Tasks { job }
+        | Ask::Attempts { job }
+        | Ask::Watch { job } => Some(job),
         Ask::List => None,
         Ask::Pages { of, .. } => of.job(),
     }
@@ -121,6 +124,7 @@ fn submitted(scenario: &Scenario) -> impl Iterator<Item = &JobPlan> {
         Ask::Submit(job) => Some(job),
         Ask::Resubmit(_)
         | Ask::Cancel { .. }
+        | Ask::Control { .. }
         | Ask::Get { .. }
         | Ask::List
         | Ask::Pages { .. }

@@ -105,7 +105,7 @@ fn reader(scenario: &Scenario) -> SessionPlan {
 /// A job of one short task.
 fn short(name: &str) -> JobPlan {
     let tasks = vec![TaskPlan { runs_ms: 50, ..plain("only") }];
-    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, tasks }
+    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, tasks }
 }
 
 /// A job that leaves a dozen entries in the log.
@@ -137,6 +137,7 @@ fn probe(scenario: &Scenario) -> SessionPlan {
         name: "probe-long".into(),
         priority: 100,
         cancel_on_failure: false,
+        timeout_ms: None,
         tasks: promises.map(long).into(),
     };
     let cancel = Ask::Cancel { job: long.name.clone() };
@@ -180,6 +181,9 @@ fn plain(name: &str) -> TaskPlan {
         fails: 0,
         stubborn: false,
         poison: false,
+        says: None,
+        queued_ms: None,
+        speech: None,
     }
 }
 
@@ -190,7 +194,13 @@ fn poison(dice: &mut Stream, number: usize) -> JobPlan {
         count: u32::try_from(dice.within(1, 3)).unwrap_or(1),
         ..plain("poison")
     };
-    JobPlan { name: format!("job-{number}"), priority: 90, cancel_on_failure: false, tasks: vec![task] }
+    JobPlan {
+        name: format!("job-{number}"),
+        priority: 90,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        tasks: vec![task],
+    }
 }
 
 /// Fenced tasks that run long and, half of the time, take no notice of being asked to end.
@@ -204,7 +214,7 @@ fn guards(dice: &mut Stream, number: usize) -> JobPlan {
         ..plain(&format!("guard-{at}"))
     });
     let tasks = tasks.collect();
-    JobPlan { name: format!("job-{number}"), priority: 100, cancel_on_failure: false, tasks }
+    JobPlan { name: format!("job-{number}"), priority: 100, cancel_on_failure: false, timeout_ms: None, tasks }
 }
 
 fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
@@ -250,6 +260,7 @@ fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
         name: format!("job-{number}"),
         priority: u8::try_from(dice.within(0, 101)).unwrap_or(50),
         cancel_on_failure: dice.chance(25),
+        timeout_ms: None,
         tasks,
     }
 }

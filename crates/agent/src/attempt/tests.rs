@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use async_trait::async_trait;
 use quorate_seams::{FileJournal, SystemClock, SystemEntropy};
@@ -15,7 +15,7 @@ use tokio::sync::Notify;
 use super::*;
 use crate::assignment::Assignment;
 use crate::config::Limits;
-use crate::driver::Place;
+use crate::driver::{Place, Pulse, Sign};
 use crate::logs::Outputs;
 use crate::telemetry::Metrics;
 use crate::tidy::Tidier;
@@ -31,6 +31,7 @@ struct Switches {
     stubborn: bool,
     refuses: bool,
     ended: Arc<(AtomicBool, Notify)>,
+    words: Arc<AtomicU64>,
 }
 
 struct Running {
@@ -38,6 +39,17 @@ struct Running {
     began: Instant,
     stubborn: bool,
     ended: Arc<(AtomicBool, Notify)>,
+    words: Arc<AtomicU64>,
+}
+
+/// How much was said.
+struct Words(Arc<AtomicU64>);
+
+#[async_trait]
+impl Pulse for Words {
+    async fn sign(&self) -> Sign {
+        Sign { bytes: self.0.load(Ordering::Relaxed), written_ns: 0 }
+    }
 }
 
 impl Running {
@@ -69,6 +81,7 @@ impl Driver for Switches {
             began: self.began,
             stubborn: self.stubborn,
             ended: self.ended.clone(),
+            words: self.words.clone(),
         }))
     }
 
@@ -108,12 +121,17 @@ impl Execution for Running {
         hears
     }
 
+    fn pulse(&self) -> Option<(Arc<dyn Pulse>, Duration)> {
+        Some((Arc::new(Words(self.words.clone())), SILENT_MAX))
+    }
+
     fn tend(&mut self) {
         self.note("tend");
     }
 }
 
 const GRACE: Duration = Duration::from_millis(2_500);
+const SILENT_MAX: Duration = Duration::from_secs(60);
 
 struct Setup {
     _directory: tempfile::TempDir,
@@ -129,7 +147,8 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
     let directory = tempfile::tempdir().unwrap();
     let log = Log::default();
     let ended = Arc::new((AtomicBool::new(false), Notify::new()));
-    let driver = Arc::new(Switches { log: log.clone(), began: Instant::now(), stubborn, refuses, ended });
+    let words = Arc::default();
+    let driver = Arc::new(Switches { log: log.clone(), began: Instant::now(), stubborn, refuses, ended, words });
     let attempt = AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 };
     let assignment = Assignment {
         attempt,
@@ -144,6 +163,7 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
         on_node_loss: OnNodeLoss::AtLeastOnce,
         stop: false,
         count: 1,
+        silent_max: None,
     };
     let place = Place {
         node: NodeName::new("n").unwrap(),
@@ -252,4 +272,19 @@ async fn what_is_withdrawn_or_impossible_never_starts() {
     let mut impossible = setup(false, true, Wish::Run);
     let why = NotStarted::Job("no such program".into());
     assert_eq!(impossible.next().await, What::NeverStarted { why });
+}
+
+#[tokio::test(start_paused = true)]
+async fn silence_is_told_once_when_it_has_lasted_too_long_since_the_last_word() {
+    let mut setup = setup(false, false, Wish::Run);
+    assert!(matches!(setup.next().await, What::Running { .. }));
+    let began = Instant::now();
+    tokio::time::sleep(Duration::from_secs(50)).await;
+    setup.driver.words.fetch_add(1, Ordering::Relaxed);
+    assert_eq!(setup.next().await, What::Silent { lasts: SILENT_MAX });
+    let lasted = began.elapsed();
+    assert!((Duration::from_secs(110)..Duration::from_secs(112)).contains(&lasted), "{lasted:?}");
+    let more = tokio::time::timeout(Duration::from_secs(300), setup.events.recv()).await;
+    assert!(more.is_err(), "it is said once, and ending it is for others to decide");
+    assert_eq!(setup.done(), Vec::<&str>::new());
 }

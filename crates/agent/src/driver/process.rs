@@ -23,6 +23,7 @@ pub mod shim;
 mod spawn;
 mod survivors;
 mod sys;
+mod word;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;

@@ -1,11 +1,14 @@
 //! The journal's bytes: protobuf, one record per append, facts in order.
 //!
-//! Change table: format 1, the first; within it, field 10 of `Gone` (absent: not asked to stop).
+//! Change table: format 1, the first; within it, field 10 of `Gone` (absent: not asked to stop), and
+//! fields 11 and 12 of it (absent: it said nothing of its end).
 
 use std::sync::Arc;
 
 use prost::Message as _;
-use quorate_state::{AttemptId, ClusterId, Driver, Exit, Revision, RunId, TaskId, Token, Usage, Uuid};
+use quorate_state::{
+    AttemptId, ClusterId, Driver, ErrorType, Exit, Outcome, Revision, RunId, TaskId, Token, Usage, Uuid,
+};
 
 use crate::error::Error;
 use crate::reconcile::Seen;
@@ -45,8 +48,36 @@ pub struct Over {
     pub exit: Option<Exit>,
     /// A word for people.
     pub message: Option<Arc<str>>,
+    /// What it said of its end by itself.
+    pub outcome: Option<Arc<Outcome>>,
     /// What it used.
     pub usage: Usage,
+}
+
+/// Facts in one record.
+const FACTS_PER_RECORD_MAX: usize = 512;
+/// Bytes of facts in one record of more than one: far below the seam's own limit, whatever processes have said.
+const FACT_BYTES_PER_RECORD_MAX: usize = 256 << 10;
+
+/// These facts in as few records as may be.
+pub(super) fn records(facts: &[Fact]) -> Vec<Vec<u8>> {
+    let mut records = Vec::new();
+    let mut record = Record::default();
+    let mut bytes = 0;
+    for row in facts.iter().map(to_row) {
+        let length = row.encoded_len();
+        let is_full = record.facts.len() >= FACTS_PER_RECORD_MAX || bytes + length > FACT_BYTES_PER_RECORD_MAX;
+        if is_full && !record.facts.is_empty() {
+            records.push(std::mem::take(&mut record).encode_to_vec());
+            bytes = 0;
+        }
+        bytes += length;
+        record.facts.push(row);
+    }
+    if !record.facts.is_empty() {
+        records.push(record.encode_to_vec());
+    }
+    records
 }
 
 /// A record of these facts.
@@ -165,6 +196,10 @@ struct Gone {
     written_bytes: u64,
     #[prost(bool, tag = "10")]
     stopped: bool,
+    #[prost(bytes = "vec", optional, tag = "11")]
+    result: Option<Vec<u8>>,
+    #[prost(string, optional, tag = "12")]
+    error: Option<String>,
 }
 
 fn to_row(fact: &Fact) -> Row {
@@ -190,6 +225,11 @@ fn to_row(fact: &Fact) -> Row {
                 Some(Exit::Code(code)) => (Some(code), None),
                 Some(Exit::Signal(signal)) => (None, Some(signal)),
             };
+            let (result, error) = match over.outcome.as_deref() {
+                None => (None, None),
+                Some(Outcome::Result(result)) => (Some(result.to_vec()), None),
+                Some(Outcome::Error(error)) => (None, Some(error.to_string())),
+            };
             Kind::Gone(Gone {
                 attempt: to_attempt(*attempt),
                 lost: over.lost,
@@ -201,6 +241,8 @@ fn to_row(fact: &Fact) -> Row {
                 read_bytes: over.usage.read_bytes,
                 written_bytes: over.usage.written_bytes,
                 stopped: over.stopped,
+                result,
+                error,
             })
         }
         Fact::Forgotten { attempt } => Kind::Forgotten(to_attempt(*attempt)),
@@ -237,6 +279,7 @@ fn from_row(row: Row) -> Result<Fact, Error> {
                 stopped: gone.stopped,
                 exit: gone.code.map(Exit::Code).or(gone.signal.map(Exit::Signal)),
                 message: gone.message.map(Into::into),
+                outcome: from_outcome(gone.result, gone.error)?.map(Arc::new),
                 usage: Usage {
                     cpu_us: gone.cpu_us,
                     memory_peak_bytes: gone.memory_peak_bytes,
@@ -246,6 +289,18 @@ fn from_row(row: Row) -> Result<Fact, Error> {
             },
         },
         Kind::Forgotten(attempt) => Fact::Forgotten { attempt: from_attempt(&attempt) },
+    })
+}
+
+fn from_outcome(result: Option<Vec<u8>>, error: Option<String>) -> Result<Option<Outcome>, Error> {
+    Ok(match (result, error) {
+        (Some(result), None) => Some(Outcome::Result(result.into())),
+        (None, Some(error)) => {
+            let error = ErrorType::new(&error).map_err(|error| Error::JournalFormat(error.to_string()))?;
+            Some(Outcome::Error(error))
+        }
+        (None, None) => None,
+        (Some(_), Some(_)) => return Err(Error::JournalFormat("an end with a result and an error".into())),
     })
 }
 

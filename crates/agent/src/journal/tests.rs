@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use quorate_seams::{SystemClock, SystemEntropy};
-use quorate_state::{AttemptId, Driver, Exit, Revision, RunId, TaskId, Token, Usage};
+use quorate_state::{AttemptId, Driver, Exit, Outcome, Revision, RunId, TaskId, Token, Usage};
 
 use super::*;
 use crate::reconcile::Seen;
@@ -63,6 +63,7 @@ async fn the_next_life_knows_what_was_started_and_how_it_ended() {
         stopped: true,
         exit: Some(Exit::Code(0)),
         message: Some("fine".into()),
+        outcome: Some(Arc::new(Outcome::Result(b"[1]".as_slice().into()))),
         usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
     };
     let seen = Seen { incarnation: 2, revision: Revision(40) };
@@ -96,6 +97,23 @@ async fn facts_handed_in_together_share_an_append() {
     assert!(journal.durable(positions[99]).await);
     assert!(journal.durable(positions[0]).await);
     assert_eq!(*seam.appends.lock().unwrap() - before, 1);
+}
+
+/// The seam refuses longer records, and an agent whose journal fails ends.
+#[tokio::test]
+async fn what_many_have_said_at_once_is_cut_into_records_that_fit() {
+    const RECORD_BYTES_MAX: usize = 1 << 20;
+    let seam = Arc::new(Memory::default());
+    let (journal, _) = opened(&seam, "boot");
+    let result = Arc::new(Outcome::Result(vec![b'1'; 16_000].into()));
+    let over = Over { exit: Some(Exit::Code(0)), outcome: Some(result), ..Over::default() };
+    let facts = (0..300).flat_map(|step| [started(step), Fact::Gone { attempt: attempt(step), over: over.clone() }]);
+    let position = journal.push(facts);
+    assert!(journal.durable(position).await);
+    let lengths: Vec<usize> = seam.records.lock().unwrap().iter().map(Vec::len).collect();
+    assert!(lengths.iter().all(|length| *length < RECORD_BYTES_MAX / 2), "{lengths:?}");
+    let (_, image) = opened(&seam, "boot");
+    assert!(image.attempts.len() == 300 && image.attempts.values().all(|attempt| attempt.over.is_some()));
 }
 
 #[tokio::test]
@@ -158,6 +176,7 @@ fn the_bytes_of_format_1_do_not_change() {
                 stopped: false,
                 exit: Some(Exit::Signal(9)),
                 message: Some("m".into()),
+                outcome: None,
                 usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
             },
         },
@@ -172,6 +191,15 @@ fn the_bytes_of_format_1_do_not_change() {
     let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
     assert_eq!(hex, "0a153a130a0f094d000000000000001004180320025001");
     assert_eq!(row::decode(&bytes).unwrap(), stopped);
+    let said = [(Outcome::Result(b"1".as_slice().into()), "5a0131"), (Outcome::Error("E".parse().unwrap()), "620145")];
+    for (outcome, end) in said {
+        let over = Over { outcome: Some(Arc::new(outcome)), ..Over::default() };
+        let facts = [Fact::Gone { attempt: attempt(4), over }];
+        let bytes = row::encode(&facts);
+        let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+        assert_eq!(hex, format!("0a163a140a0f094d00000000000000100418032002{end}"));
+        assert_eq!(row::decode(&bytes).unwrap(), facts);
+    }
 }
 
 const GOLDEN: &str = concat!(

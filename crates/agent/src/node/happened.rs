@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_planted::Bug;
-use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss};
+use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss, Outcome};
 
 use super::tracked::{Cause, Standing, Tracked};
 use super::{Node, NotStarted};
@@ -28,6 +28,13 @@ impl Node {
                 }
                 self.news(attempt);
             }
+            What::Silent { .. } if quorate_planted::is(Bug::SilenceUnheard) => {}
+            What::Silent { lasts } if one.standing == Standing::Running => {
+                one.silent = Some(lasts);
+                self.news(attempt);
+            }
+            // It is being stopped already, or over.
+            What::Silent { .. } => {}
             What::Stopping if one.is_over() => {}
             What::Stopping => {
                 one.standing = Standing::Stopping;
@@ -41,6 +48,7 @@ impl Node {
                 }
                 let is_forgotten = quorate_planted::is(Bug::EndsForgotten) && self.fence.epoch().is_none();
                 let over = outcome(one.cause, ending, stopped);
+                let over = Over { message: over.message.or(silence(one, stopped)), ..over };
                 let over = if is_forgotten { Over { lost: true, ..Over::default() } } else { over };
                 self.over(attempt, over, gone);
             }
@@ -70,9 +78,10 @@ impl Node {
         let Some(one) = self.attempts.get_mut(&attempt) else { return };
         let over = Over { message: over.message.map(cut), ..over };
         if !one.is_over() {
+            let says_error = matches!(over.outcome.as_deref(), Some(Outcome::Error(_)));
             let outcome = match (over.lost, over.exit) {
                 (true, _) => "lost",
-                (false, Some(Exit::Code(0))) => "succeeded",
+                (false, Some(Exit::Code(0))) if !says_error => "succeeded",
                 (false, _) => "failed",
             };
             self.fixed.metrics.ended.with_label_values(&[outcome]).inc();
@@ -169,7 +178,7 @@ pub(crate) enum Fate {
 /// How an end counts. What we killed on our own account has no outcome: it is lost, not failed. What
 /// ended before it heard of its stop has its own outcome, whatever the cause.
 fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
-    let Ending { exit, message, usage, asked, fenced } = ending;
+    let Ending { exit, message, outcome, usage, asked, fenced } = ending;
     // An earlier agent's reason to end it is forgotten: most likely it was its own end.
     let earlier = if fenced { Some(Cause::Lease) } else { asked.then_some(Cause::Shutdown) };
     let (cause, stopped) = (cause.or(earlier), stopped || asked || fenced);
@@ -180,7 +189,14 @@ fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
         Some(Cause::Lease) => Some("killed: the node's lease ran out"),
         Some(Cause::Shutdown) => Some("stopped with its node's agent"),
     };
-    Over { lost: lost.is_some(), stopped, exit, message: lost.map(Arc::from).or(message), usage }
+    let outcome = outcome.filter(|_| lost.is_none());
+    Over { lost: lost.is_some(), stopped, exit, message: lost.map(Arc::from).or(message), outcome, usage }
+}
+
+/// What is to be said of one that was stopped after it had said nothing for too long.
+fn silence(one: &Tracked, stopped: bool) -> Option<Arc<str>> {
+    let lasts = one.silent.filter(|_| stopped)?;
+    Some(format!("stopped: it said nothing for {} s", lasts.as_secs_f64()).into())
 }
 
 fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
@@ -250,6 +266,14 @@ mod tests {
         assert!(told(Exit::Signal(15), true, false).lost, "why it was asked to end is forgotten");
         let own = told(Exit::Code(3), false, false);
         assert!(!own.lost && !own.stopped);
+    }
+
+    #[test]
+    fn what_a_process_said_counts_only_if_its_end_does() {
+        let said = Arc::new(Outcome::Result(b"1".as_slice().into()));
+        let ending = |exit| Ending { outcome: Some(said.clone()), ..ended(exit) };
+        assert_eq!(outcome(None, ending(Exit::Code(0)), false).outcome, Some(said.clone()));
+        assert_eq!(outcome(Some(Cause::Shutdown), ending(Exit::Code(0)), true).outcome, None, "it is lost");
     }
 
     #[test]

@@ -17,6 +17,7 @@ use super::tracked::{Standing, Tracked};
 use super::{Node, Talk};
 use crate::blocking::blocking;
 use crate::driver::Meter;
+use crate::report::Progress;
 use crate::usage::Live;
 
 /// Attempts in one message. Fewer than a leader takes, so that measuring them stays short.
@@ -109,8 +110,9 @@ impl Node {
         let (Talk::Welcomed(_), Some(_)) = (self.talk, self.measurements.every) else { return };
         let report = |(attempt, live): (AttemptId, Live)| {
             let token = self.attempts.get(&attempt).filter(|one| !one.is_over() && !one.refused)?.token.0;
-            let usage = Some(live_to_wire(live));
-            Some(v1::UsageReport { attempt: Some(attempt_ref_to_wire(attempt)), token, usage })
+            let progress = live.progress.clone().map(progress_to_wire);
+            let usage = Some(live_to_wire(&live));
+            Some(v1::UsageReport { attempt: Some(attempt_ref_to_wire(attempt)), token, usage, progress })
         };
         let reports: Vec<v1::UsageReport> = found.into_iter().filter_map(report).collect();
         if !reports.is_empty() {
@@ -119,8 +121,14 @@ impl Node {
     }
 }
 
-fn live_to_wire(live: Live) -> v1::LiveUsage {
-    let Live { cpu_us, cpu_milli, memory_bytes, memory_peak_bytes, read_bytes, written_bytes } = live;
+fn progress_to_wire(progress: Progress) -> v1::Progress {
+    let Progress { done_milli, words, metrics } = progress;
+    let metrics = metrics.into_iter().map(|(name, value)| v1::Metric { name, value }).collect();
+    v1::Progress { done_milli, words, metrics }
+}
+
+fn live_to_wire(live: &Live) -> v1::LiveUsage {
+    let Live { cpu_us, cpu_milli, memory_bytes, memory_peak_bytes, read_bytes, written_bytes, progress: _ } = *live;
     v1::LiveUsage { cpu_us, cpu_milli, memory_bytes, memory_peak_bytes, read_bytes, written_bytes, age_ms: 0 }
 }
 

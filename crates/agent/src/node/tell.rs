@@ -7,11 +7,11 @@ use quorate_proto::convert::agent::{hello_to_wire, report_to_wire};
 use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message;
 use quorate_seams::BootInstant;
-use quorate_state::{AttemptId, Registration};
+use quorate_state::{AttemptId, AttemptReport, Outcome, Registration};
 
 use super::tracked::Cause;
 use super::{Node, Renewals, Talk, Wish};
-use crate::reports::Told;
+use crate::reports::{OUTCOMES_PER_BATCH_BYTES_MAX, Told};
 
 /// A lease is renewed this many times in its length: two renewals may be lost without harm.
 const RENEWALS_PER_LEASE: u32 = 3;
@@ -98,7 +98,11 @@ impl Node {
             };
             let mut reports = Vec::new();
             let mut told = Vec::new();
-            for attempt in self.outbox.next() {
+            let mut batch = self.outbox.next().into_iter();
+            let mut said_bytes = 0;
+            while said_bytes < OUTCOMES_PER_BATCH_BYTES_MAX
+                && let Some(attempt) = batch.next()
+            {
                 let Some(one) = self.attempts.get_mut(&attempt).filter(|one| !one.refused && !one.leaving) else {
                     continue;
                 };
@@ -107,9 +111,11 @@ impl Node {
                     continue;
                 }
                 one.running_told |= one.ran;
+                said_bytes += news.iter().map(outcome_bytes).sum::<usize>();
                 told.push(Told { attempt, token: one.token, version: one.version });
                 reports.extend(news.iter().map(report_to_wire));
             }
+            self.outbox.put_back(batch.collect(), self.fixed.clock.boot());
             if reports.is_empty() {
                 continue;
             }
@@ -154,5 +160,13 @@ impl Node {
             self.wish(attempt, Wish::Stop, Cause::Asked);
         }
         self.leave(leaving);
+    }
+}
+
+fn outcome_bytes(report: &AttemptReport) -> usize {
+    match report.outcome.as_deref() {
+        Some(Outcome::Result(result)) => result.len(),
+        Some(Outcome::Error(error)) => error.as_str().len(),
+        None => 0,
     }
 }

@@ -49,6 +49,8 @@ pub(super) struct Tracked {
     pub(super) ran: bool,
     /// That report is on its way, or has arrived.
     pub(super) running_told: bool,
+    /// It has said nothing for so long, which is too long.
+    pub(super) silent: Option<Duration>,
     /// Counts changes of what is to be told.
     pub(super) version: u64,
     /// The control plane knows nothing of it: no more reports.
@@ -73,6 +75,7 @@ impl Tracked {
             lease_ended: None,
             ran: false,
             running_told: false,
+            silent: None,
             version: 0,
             refused: false,
             leaving: false,
@@ -105,9 +108,11 @@ impl Tracked {
     }
 
     /// What a new registration says of it; none when it is proven gone without an outcome, which is
-    /// exactly what leaving it out says.
+    /// exactly what leaving it out says. One that this agent has ended for the lease is claimed, and told as lost then: the
+    /// agent has outlived it, and so it was not what made the node silent.
     pub(super) fn claim(&self, attempt: AttemptId) -> Option<AttemptClaim> {
-        let proven_lost = matches!(&self.standing, Standing::Over { over, gone: true } if over.lost);
+        let outlived = self.cause == Some(Cause::Lease);
+        let proven_lost = !outlived && matches!(&self.standing, Standing::Over { over, gone: true } if over.lost);
         let nothing_to_say = proven_lost || self.refused || self.leaving;
         (!nothing_to_say).then_some(AttemptClaim { attempt, token: self.token })
     }
@@ -123,10 +128,14 @@ impl Tracked {
             message: None,
             usage: Usage::default(),
             stopped: false,
+            outcome: None,
+            silent: false,
         };
         let mut reports = Vec::new();
-        if self.ran && !self.running_told {
-            reports.push(report(AttemptPhase::Running));
+        // The control plane has it stopped then, once, however often it hears of that.
+        let silent = self.silent.is_some() && self.standing == Standing::Running;
+        if self.ran && (!self.running_told || silent) {
+            reports.push(AttemptReport { silent, ..report(AttemptPhase::Running) });
         }
         match &self.standing {
             Standing::Starting | Standing::Running => {}
@@ -139,6 +148,7 @@ impl Tracked {
                     exit: over.exit,
                     message: over.message.clone(),
                     usage: over.usage,
+                    outcome: over.outcome.clone(),
                     ..report(phase)
                 });
             }
@@ -150,6 +160,35 @@ impl Tracked {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn silence_is_said_of_what_runs_and_is_not_being_stopped() {
+        let attempt =
+            AttemptId { task: quorate_state::TaskId { run: quorate_state::RunId(1), step: 0, index: 0 }, number: 1 };
+        let known = Tracked::known(Token(1), OnNodeLoss::AtLeastOnce, Driver::Process);
+        let mut one = Tracked { standing: Standing::Running, ran: true, running_told: true, ..known };
+        assert_eq!(one.reports(attempt), []);
+        one.silent = Some(Duration::from_secs(20));
+        let said: Vec<_> = one.reports(attempt).into_iter().map(|report| (report.phase, report.silent)).collect();
+        assert_eq!(said, [(AttemptPhase::Running, true)]);
+        one.standing = Standing::Stopping;
+        assert!(one.reports(attempt).iter().all(|report| !report.silent));
+    }
+
+    /// Left out, it would be taken for what made the node silent.
+    #[test]
+    fn what_was_ended_for_the_lease_is_claimed_by_the_agent_that_outlived_it() {
+        let attempt =
+            AttemptId { task: quorate_state::TaskId { run: quorate_state::RunId(1), step: 0, index: 0 }, number: 1 };
+        let over = Over { lost: true, ..Over::default() };
+        let gone = Standing::Over { over, gone: true };
+        let lost = Tracked { standing: gone, ..Tracked::known(Token(1), OnNodeLoss::Fenced, Driver::Process) };
+        assert_eq!(lost.claim(attempt), None, "an earlier life had it");
+        let outlived = Tracked { cause: Some(Cause::Lease), ..lost };
+        assert_eq!(outlived.claim(attempt), Some(AttemptClaim { attempt, token: Token(1) }));
+        let told: Vec<_> = outlived.reports(attempt).into_iter().map(|report| (report.phase, report.gone)).collect();
+        assert_eq!(told, [(AttemptPhase::Lost, true)]);
+    }
 
     #[test]
     fn how_long_what_is_fenced_outlived_the_lease_counts_from_its_first_end_and_is_said_once() {

@@ -30,6 +30,7 @@ fn assignment(word: &str) -> Assignment {
         on_node_loss: OnNodeLoss::AtLeastOnce,
         stop: word.ends_with('!'),
         count: 1,
+        silent_max: None,
     }
 }
 

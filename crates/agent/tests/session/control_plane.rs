@@ -184,6 +184,7 @@ pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
         stop: false,
         count: 1,
+        silent_timeout_ms: None,
     }
 }
 

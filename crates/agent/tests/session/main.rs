@@ -2,6 +2,7 @@
 
 mod control_plane;
 mod sets;
+mod silence;
 mod usage;
 
 use std::collections::BTreeMap;

@@ -19,7 +19,7 @@ async fn what_an_attempt_uses_is_said_while_it_runs_and_not_after_its_end() {
     let usage = loop {
         let FromAgent::Usage(usage) = session.hear().await else { panic!("nothing else is new") };
         assert_eq!(usage.reports.len(), 1);
-        let v1::UsageReport { attempt: named, token, usage: Some(usage) } = usage.reports[0].clone() else {
+        let v1::UsageReport { attempt: named, token, usage: Some(usage), .. } = usage.reports[0].clone() else {
             panic!("it says what it uses: {usage:?}")
         };
         assert_eq!((named, token), (Some(attempt(0)), 50));

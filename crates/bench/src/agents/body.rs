@@ -298,6 +298,8 @@ fn report(held: &Held, over: Option<Over>) -> v1::AttemptReport {
         message: String::new(),
         usage: None,
         stopped: over.is_some_and(|over| over != Over::Succeeded),
+        outcome: None,
+        silent: false,
     }
 }
 

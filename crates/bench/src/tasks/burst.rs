@@ -128,7 +128,10 @@ pub(super) async fn submit_and_watch(
                 Some(
                     v1::run_event::Event::Run(_)
                     | v1::run_event::Event::Attempt(_)
-                    | v1::run_event::Event::Annotated(_),
+                    | v1::run_event::Event::Annotated(_)
+                    | v1::run_event::Event::Paused(_)
+                    | v1::run_event::Event::Resumed(_)
+                    | v1::run_event::Event::PrioritySet(_),
                 )
                 | None => Vec::new(),
             },

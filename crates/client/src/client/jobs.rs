@@ -23,6 +23,46 @@ impl Client {
         Ok(answer)
     }
 
+    /// Submits a job if its newest version is the one that is named. An empty `request_id` is filled in.
+    pub async fn submit_job_at(&self, mut request: v1::SubmitJobAtRequest) -> Result<v1::SubmitJobResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { jobs(channel).submit_job_at(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Submits the spec of an earlier version once more. An empty `request_id` is filled in.
+    pub async fn revert_job(&self, mut request: v1::RevertJobRequest) -> Result<v1::SubmitJobResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { jobs(channel).revert_job(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Hides a job until its name is submitted again. An empty `request_id` is filled in.
+    pub async fn delete_job(&self, mut request: v1::DeleteJobRequest) -> Result<v1::DeleteJobResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { jobs(channel).delete_job(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// The versions of a job, the newest first, a page of them.
+    pub async fn list_job_versions(
+        &self,
+        request: v1::ListJobVersionsRequest,
+    ) -> Result<v1::ListJobVersionsResponse, Error> {
+        self.read(request, |channel, request| async move { jobs(channel).list_job_versions(request).await }).await
+    }
+
+    /// How one version of a job differs from another.
+    pub async fn diff_job_versions(
+        &self,
+        request: v1::DiffJobVersionsRequest,
+    ) -> Result<v1::DiffJobVersionsResponse, Error> {
+        self.read(request, |channel, request| async move { jobs(channel).diff_job_versions(request).await }).await
+    }
+
     /// What submitting the job would do; changes nothing.
     pub async fn plan_job(&self, request: v1::PlanJobRequest) -> Result<v1::PlanJobResponse, Error> {
         self.read(request, |channel, request| async move { jobs(channel).plan_job(request).await }).await

@@ -46,11 +46,54 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Cancels the runs of a page that fit. An empty `request_id` is filled in.
+    pub async fn cancel_runs(&self, mut request: v1::CancelRunsRequest) -> Result<v1::CancelRunsResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).cancel_runs(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Places nothing more of a run until it is resumed. An empty `request_id` is filled in.
+    pub async fn pause_run(&self, mut request: v1::PauseRunRequest) -> Result<v1::PauseRunResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).pause_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Places tasks of a run again. An empty `request_id` is filled in.
+    pub async fn resume_run(&self, mut request: v1::ResumeRunRequest) -> Result<v1::ResumeRunResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).resume_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Says where the tasks of a run stand in the queue. An empty `request_id` is filled in.
+    pub async fn set_run_priority(
+        &self,
+        mut request: v1::SetRunPriorityRequest,
+    ) -> Result<v1::SetRunPriorityResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).set_run_priority(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Leaves a word at a run. An empty `request_id` is filled in.
     pub async fn annotate_run(&self, mut request: v1::AnnotateRunRequest) -> Result<v1::AnnotateRunResponse, Error> {
         self.mint_if_empty(&mut request.request_id);
         let request_id = request.request_id.clone();
         let send = |channel, request| async move { runs(channel).annotate_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Takes a task out of its quarantine. An empty `request_id` is filled in.
+    pub async fn release_task(&self, mut request: v1::ReleaseTaskRequest) -> Result<v1::ReleaseTaskResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).release_task(request).await };
         self.change(request, request_id, send).await
     }
 

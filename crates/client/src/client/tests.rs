@@ -14,12 +14,13 @@ use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::Streaming;
 use v1::agents_server::{Agents, AgentsServer};
-use v1::jobs_server::{Jobs, JobsServer};
+use v1::jobs_server::JobsServer;
 use v1::runs_server::{Runs, RunsServer};
 use v1::watch_run_response::Item;
 
 use super::*;
 
+mod jobs;
 mod logs;
 
 /// What a replica does with the next request.
@@ -75,37 +76,6 @@ impl Script {
 
 fn no<T>() -> Result<Response<T>, Status> {
     Err(Status::unimplemented("not in this test"))
-}
-
-#[tonic::async_trait]
-impl Jobs for Script {
-    async fn submit_job(
-        &self,
-        request: Request<v1::SubmitJobRequest>,
-    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
-        self.next(request.into_inner().request_id).await?;
-        Ok(Response::new(v1::SubmitJobResponse { run_id: "run".into(), ..Default::default() }))
-    }
-
-    async fn plan_job(&self, _: Request<v1::PlanJobRequest>) -> Result<Response<v1::PlanJobResponse>, Status> {
-        no()
-    }
-
-    async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
-        let tolerance = Tolerance::of(request.metadata()).expect("the client asks for what there is");
-        let asked = match tolerance {
-            None => "list".to_owned(),
-            Some(tolerance) => format!("list {tolerance:?}"),
-        };
-        self.next(asked).await?;
-        let mut answer = Response::new(v1::ListJobsResponse::default());
-        if tolerance.is_some() {
-            let asked = self.asked().len() as u64;
-            let staleness = Staleness { revision: quorate_state::Revision(100 - asked), age_ms: Some(10 * asked) };
-            staleness.write(answer.metadata_mut());
-        }
-        Ok(answer)
-    }
 }
 
 fn messages<T: Send + 'static>(
@@ -166,6 +136,25 @@ impl Runs for Script {
         Ok(Response::new(v1::ListAttemptsResponse { attempts: vec![attempt(1), attempt(2)], ..Default::default() }))
     }
 
+    async fn cancel_runs(&self, _: Request<v1::CancelRunsRequest>) -> Result<Response<v1::CancelRunsResponse>, Status> {
+        no()
+    }
+
+    async fn pause_run(&self, _: Request<v1::PauseRunRequest>) -> Result<Response<v1::PauseRunResponse>, Status> {
+        no()
+    }
+
+    async fn resume_run(&self, _: Request<v1::ResumeRunRequest>) -> Result<Response<v1::ResumeRunResponse>, Status> {
+        no()
+    }
+
+    async fn set_run_priority(
+        &self,
+        _: Request<v1::SetRunPriorityRequest>,
+    ) -> Result<Response<v1::SetRunPriorityResponse>, Status> {
+        no()
+    }
+
     async fn list_run_events(
         &self,
         _: Request<v1::ListRunEventsRequest>,
@@ -193,6 +182,13 @@ impl Runs for Script {
         &self,
         _: Request<v1::AnnotateRunRequest>,
     ) -> Result<Response<v1::AnnotateRunResponse>, Status> {
+        no()
+    }
+
+    async fn release_task(
+        &self,
+        _: Request<v1::ReleaseTaskRequest>,
+    ) -> Result<Response<v1::ReleaseTaskResponse>, Status> {
         no()
     }
 
@@ -255,9 +251,12 @@ fn what(message: v1::WatchRunResponse) -> (u64, What) {
         Item::Bookmark(_) => What::Bookmark,
         Item::Event(event) => match event.event.expect("every event has one") {
             v1::run_event::Event::Task(task) => What::Task(task.index),
-            v1::run_event::Event::Run(_) | v1::run_event::Event::Attempt(_) | v1::run_event::Event::Annotated(_) => {
-                What::RunEnds
-            }
+            v1::run_event::Event::Run(_)
+            | v1::run_event::Event::Attempt(_)
+            | v1::run_event::Event::Annotated(_)
+            | v1::run_event::Event::Paused(_)
+            | v1::run_event::Event::Resumed(_)
+            | v1::run_event::Event::PrioritySet(_) => What::RunEnds,
         },
     };
     (message.revision, what)

@@ -26,6 +26,9 @@ pub fn render_toml(spec: &JobSpec) -> String {
         };
         out.line("on_failure", &text(word));
     }
+    if let Some(millis) = spec.timeout_ms {
+        out.line("timeout", &text(&duration_text(millis)));
+    }
     if !spec.labels.is_empty() {
         out.line("labels", &text_map(&spec.labels));
     }
@@ -71,8 +74,13 @@ impl Lines {
         if task.retry != Retry::default() {
             self.line("retry", &retry(&task.retry));
         }
-        if let Some(millis) = task.run_timeout_ms {
-            self.line("timeouts", &format!("{{ run = {} }}", text(&duration_text(millis))));
+        let timeouts =
+            [("run", task.run_timeout_ms), ("queued", task.queued_timeout_ms), ("silent", task.silent_timeout_ms)];
+        let timeouts = timeouts.into_iter().filter_map(|(name, millis)| Some((name, millis?)));
+        let timeouts: Vec<String> =
+            timeouts.map(|(name, millis)| format!("{name} = {}", text(&duration_text(millis)))).collect();
+        if !timeouts.is_empty() {
+            self.line("timeouts", &format!("{{ {} }}", timeouts.join(", ")));
         }
         if task.place != Place::default() {
             self.line("place", &place(&task.place));
@@ -89,6 +97,8 @@ impl Lines {
 }
 
 fn retry(retry: &Retry) -> String {
+    let codes = retry.never.iter().map(i32::to_string);
+    let errors = retry.never_errors.iter().map(|error| text(error.as_str()));
     format!(
         "{{ attempts = {}, first = {}, factor = {}, cap = {}, jitter = {}, never = {} }}",
         retry.attempts,
@@ -96,7 +106,7 @@ fn retry(retry: &Retry) -> String {
         thousandths_text(retry.factor_milli),
         text(&duration_text(retry.cap_ms)),
         thousandths_text(retry.jitter_milli),
-        list(retry.never.iter().map(i32::to_string)),
+        list(codes.chain(errors)),
     )
 }
 

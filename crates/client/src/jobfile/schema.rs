@@ -54,8 +54,8 @@ pub enum Kind {
     Names,
     /// A list of texts.
     Texts,
-    /// A list of exit codes.
-    ExitCodes,
+    /// A list of exit codes and error types.
+    Ends,
     /// Texts under keys of the user's choice.
     TextMap,
     /// A table with known keys.
@@ -97,7 +97,7 @@ impl fmt::Display for Kind {
             }
             Self::Names => f.write_str("a list of names"),
             Self::Texts => f.write_str("a list of texts"),
-            Self::ExitCodes => f.write_str("a list of exit codes (whole numbers)"),
+            Self::Ends => f.write_str("a list of exit codes (whole numbers) and error types (names)"),
             Self::TextMap => f.write_str("a table of texts"),
             Self::Table => f.write_str("a table"),
             Self::NamedTables => f.write_str("tables by name"),
@@ -168,6 +168,7 @@ const KEYS: &[KeyDoc] = &[
         "\"at_least_once\"",
         "The promise about copies of a task whose node is lost; each task may set its own.",
     ),
+    key("timeout", Kind::Duration, "", "A run that takes longer, from its submit on, is cancelled and has failed."),
     key("retry", Kind::NamedTables, "", "Retry policies, named once and used by any task."),
     key(
         "retry.NAME",
@@ -190,7 +191,12 @@ const KEYS: &[KeyDoc] = &[
         "0.2",
         "Spread of the delay, as a part of itself, so that many tasks do not come back at once.",
     ),
-    key("retry.NAME.never", Kind::ExitCodes, "[]", "Exit codes that are not tried again."),
+    key(
+        "retry.NAME.never",
+        Kind::Ends,
+        "[]",
+        "Exit codes, and error types that a process reports, that are not tried again.",
+    ),
     key("task", Kind::NamedTables, "required", "The tasks: the nodes of the job's graph."),
     key("task.NAME", Kind::Table, "", "One task, or `count` equal ones."),
     key("task.NAME.run", Kind::Texts, "required", "Program and arguments."),
@@ -209,6 +215,18 @@ const KEYS: &[KeyDoc] = &[
     key("task.NAME.retry", Kind::RetryPolicy, "{}", "When a failed attempt is tried again."),
     key("task.NAME.timeouts", Kind::Table, "", "How long its phases may take."),
     key("task.NAME.timeouts.run", Kind::Duration, "", "An attempt that runs longer is stopped and counts as failed."),
+    key(
+        "task.NAME.timeouts.queued",
+        Kind::Duration,
+        "",
+        "A task that is ready for longer, each time anew, and is not placed fails for good.",
+    ),
+    key(
+        "task.NAME.timeouts.silent",
+        Kind::Duration,
+        "",
+        "An attempt that writes nothing to its report for longer is stopped and counts as failed; at least 1s.",
+    ),
     key("task.NAME.place", Kind::Table, "", "Where it may run."),
     key("task.NAME.place.regions", Kind::Names, "[]", "Allowed regions; an empty list allows all."),
     key("task.NAME.place.clusters", Kind::Names, "[]", "Allowed clusters; an empty list allows all."),
@@ -240,8 +258,6 @@ const KEYS: &[KeyDoc] = &[
     later("task.NAME.finally", "What runs after it, whatever happened."),
     later("task.NAME.resources.gpu", "GPUs."),
     later("task.NAME.resources.disk", "Disk space."),
-    later("task.NAME.timeouts.queued", "How long it may wait for a place."),
-    later("task.NAME.timeouts.silent", "How long it may run without a sign of progress."),
     later("task.NAME.place.near", "Prefers the place of its input."),
 ];
 

@@ -11,7 +11,7 @@ use super::problem::{Finding, Findings};
 use super::schema::Kind;
 use super::trail::Trail;
 use super::tree::{Node, Value};
-use super::walk::{Field, Walk, nearest};
+use super::walk::{End, Field, Walk, nearest};
 
 /// Where a job lives that names no namespace.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -56,6 +56,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
             .unwrap_or(DEFAULT_PRIORITY),
         labels: walk.text_map(fields.get("labels"), trail),
         on_failure: walk.choice(fields.get("on_failure"), trail).map(failure).unwrap_or_default(),
+        timeout_ms: walk.amount(fields.get("timeout"), trail),
         tasks: Vec::new(),
     };
     let trail = trail.key("task");
@@ -96,6 +97,8 @@ fn task(
         resources: DEFAULT_RESOURCES,
         retry: Retry::default(),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: job_on_node_loss,
     };
@@ -130,6 +133,8 @@ fn task(
         let trail = trail.key("timeouts");
         if let Some(fields) = walk.fields(&field.member.node, "task.NAME.timeouts", &trail) {
             spec.run_timeout_ms = walk.amount(fields.get("run"), &trail);
+            spec.queued_timeout_ms = walk.amount(fields.get("queued"), &trail);
+            spec.silent_timeout_ms = walk.amount(fields.get("silent"), &trail);
         }
     }
     if let Some(field) = fields.get("place") {
@@ -214,7 +219,12 @@ fn retry(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Retry {
     if let Some(jitter) = walk.thousandths(fields.get("jitter"), trail) {
         policy.jitter_milli = jitter;
     }
-    policy.never = walk.exit_codes(fields.get("never"), trail);
+    for end in walk.ends(fields.get("never"), trail) {
+        match end {
+            End::Code(code) => policy.never.push(code),
+            End::Error(error) => policy.never_errors.push(error),
+        }
+    }
     policy
 }
 

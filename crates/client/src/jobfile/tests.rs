@@ -13,6 +13,7 @@ namespace = "acme"
 priority = 60
 labels = { team = "claims", "a.b" = "ä" }
 on_failure = "cancel"
+timeout = "6h"
 on_node_loss = "fenced"
 
 [retry.io]
@@ -21,13 +22,13 @@ factor = 2.5
 cap = "100s"
 jitter = 0.2
 attempts = 6
-never = [64, -1]
+never = [64, "BadInput", -1]
 
 [task.split]
 run = ["./split", "--day", "today \"quoted\""]
 resources = { cpu = "500m", memory = "256Mi" }
 retry = "io"
-timeouts = { run = "10m" }
+timeouts = { run = "10m", queued = "1h", silent = "20s" }
 env = { MODE = "fast" }
 
 [task.score]
@@ -50,15 +51,16 @@ namespace: acme
 priority: 60
 labels: {team: claims, a.b: ä}
 on_failure: cancel
+timeout: 360m
 on_node_loss: fenced
 retry:
-  io: {first: 1s, factor: 2.5, cap: 100s, jitter: 0.2, attempts: 6, never: [64, -1]}
+  io: {first: 1s, factor: 2.5, cap: 100s, jitter: 0.2, attempts: 6, never: [64, BadInput, -1]}
 task:
   split:
     run: [./split, --day, 'today "quoted"']
     resources: {cpu: 500m, memory: 256Mi}
     retry: io
-    timeouts: {run: 10m}
+    timeouts: {run: 10m, queued: 60m, silent: 20s}
     env: {MODE: fast}
   score:
     needs: [split]
@@ -77,13 +79,14 @@ task:
 const JSON: &str = r#"{
   "name": "claims-nightly", "namespace": "acme", "priority": 60,
   "labels": {"team": "claims", "a.b": "\u00e4"},
-  "on_failure": "cancel", "on_node_loss": "fenced",
-  "retry": {"io": {"first": "1s", "factor": 25e-1, "cap": "100s", "jitter": 0.2, "attempts": 6, "never": [64, -1]}},
+  "on_failure": "cancel", "timeout": "6h", "on_node_loss": "fenced",
+  "retry": {"io": {"first": "1s", "factor": 25e-1, "cap": "100s", "jitter": 0.2, "attempts": 6,
+    "never": [64, "BadInput", -1]}},
   "task": {
     "split": {
       "run": ["./split", "--day", "today \"quoted\""],
       "resources": {"cpu": 0.5, "memory": 268435456},
-      "retry": "io", "timeouts": {"run": "600s"}, "env": {"MODE": "fast"}
+      "retry": "io", "timeouts": {"run": "600s", "queued": "3600s", "silent": "20000ms"}, "env": {"MODE": "fast"}
     },
     "score": {
       "needs": ["split"], "run": ["./score"], "count": 16, "resources": {"cpu": "2"}, "retry": {"attempts": 3},
@@ -132,9 +135,12 @@ fn three_spellings_of_a_job_are_one_job() {
         cap_ms: 100_000,
         jitter_milli: 200,
         never: vec![64, -1],
+        never_errors: vec!["BadInput".parse().unwrap()],
     };
     assert_eq!(split.retry, io);
-    assert_eq!(split.run_timeout_ms, Some(600_000));
+    assert_eq!((split.run_timeout_ms, split.queued_timeout_ms), (Some(600_000), Some(3_600_000)));
+    assert_eq!(split.silent_timeout_ms, Some(20_000));
+    assert_eq!(toml.timeout_ms, Some(21_600_000));
     assert_eq!(split.on_node_loss, OnNodeLoss::Fenced, "the job's default");
     assert_eq!(score.on_node_loss, OnNodeLoss::AtLeastOnce, "its own");
     assert_eq!(score.resources, Resources { cpu_milli: 2_000, memory_bytes: 64 << 20 });
@@ -227,7 +233,7 @@ labels = { a = 1 }
 attempts = 0
 factor = 0.5
 first = 5
-never = [1, "BadInput", 3000000000]
+never = [1, "Bad Input", 3000000000]
 
 [task.a]
 run = []
@@ -255,8 +261,8 @@ run = "x"
             "8:12: retry.io.attempts: expected a whole number from 1 to 1000, found the number 0",
             "9:10: retry.io.factor: expected a number from 1 to 100, found the number 0.5",
             "10:9: retry.io.first: expected a duration such as",
-            "11:13: retry.io.never[1]: error types are not supported yet",
-            "11:25: retry.io.never[2]: expected an exit code",
+            "11:13: retry.io.never[1]: error type \"Bad Input\" contains ' '",
+            "11:26: retry.io.never[2]: expected an exit code (a whole number) or an error type (a name)",
             "14:7: task.a.run: a program is needed",
             "15:9: task.a.count: expected a whole number from 1 to 4294967295, found the number 4294967296",
             "16:15: task.a.needs[1]: no task is called \"c\"",
@@ -372,6 +378,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
         5_000..900_000_u64,
         0..=1_000_u32,
         proptest::collection::vec(any::<i32>(), 0..3),
+        proptest::collection::vec("[A-Z][a-z.]{0,8}", 0..3),
     );
     let labels = proptest::collection::btree_map(any_text(), any_text(), 0..3);
     let place = (any::<bool>(), any::<bool>(), 0..3_usize, labels);
@@ -385,7 +392,8 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
         any::<bool>(),
     )
         .prop_map(move |(argv, env, (count, cpu_milli, memory_bytes, timeout), retry, place, loss, noop)| {
-            let (attempts, first_ms, factor_milli, cap_ms, jitter_milli, never) = retry;
+            let (attempts, first_ms, factor_milli, cap_ms, jitter_milli, never, errors) = retry;
+            let never_errors = errors.iter().map(|error| error.parse().expect("a name")).collect();
             let on_node_loss = [OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce][loss];
             let attempts = if on_node_loss == OnNodeLoss::AtMostOnce { 1 } else { attempts };
             TaskSpec {
@@ -396,8 +404,10 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 needs: (0..index).map(|need| format!("t.{need}").parse().expect("a name")).collect(),
                 count,
                 resources: Resources { cpu_milli, memory_bytes },
-                retry: Retry { attempts, first_ms, factor_milli, cap_ms, jitter_milli, never },
+                retry: Retry { attempts, first_ms, factor_milli, cap_ms, jitter_milli, never, never_errors },
                 run_timeout_ms: timeout,
+                queued_timeout_ms: timeout.map(|timeout| timeout + 1),
+                silent_timeout_ms: timeout.map(|timeout| timeout + 1_000),
                 place: Place {
                     regions: if place.0 { vec!["eu".parse().expect("a name")] } else { Vec::new() },
                     clusters: if place.1 { vec!["eu-1".parse().expect("a name")] } else { Vec::new() },
@@ -425,6 +435,7 @@ proptest! {
             priority,
             labels: labels.into_iter().collect::<BTreeMap<_, _>>(),
             on_failure: if cancel { OnFailure::Cancel } else { OnFailure::Finish },
+            timeout_ms: cancel.then_some(90_061_001),
             tasks: vec![tasks.0, tasks.1, tasks.2],
         };
         prop_assume!(spec.check(&Settings::default()).is_ok());

@@ -4,6 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
 
+use quorate_state::ErrorType;
+
 use super::problem::{Finding, Findings};
 use super::quantity::{self, Flaw};
 use super::schema::{self, KeyDoc, Kind};
@@ -39,6 +41,15 @@ impl<'t> Fields<'t> {
             schema::find(self.prefix, key).unwrap_or_else(|| panic!("{}.{key} is not in the schema", self.prefix));
         self.node.get(key).map(|member| Field { member, doc })
     }
+}
+
+/// How an attempt can end.
+#[derive(Clone, Debug)]
+pub(super) enum End {
+    /// With this exit code.
+    Code(i32),
+    /// With this word for what went wrong.
+    Error(ErrorType),
 }
 
 /// Notes what is wrong while values are read.
@@ -220,16 +231,16 @@ impl Walk {
         self.list(field, trail, Self::text)
     }
 
-    /// A list of exit codes; what is none is left out.
-    pub(super) fn exit_codes(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Vec<i32> {
+    /// A list of exit codes and error types; what is neither is left out.
+    pub(super) fn ends(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Vec<End> {
         self.list(field, trail, |walk, node, trail| {
             if let Value::Whole(code) = node.value
                 && let Ok(code) = i32::try_from(code)
             {
-                return Some(code);
+                return Some(End::Code(code));
             }
             match node.value {
-                Value::Text(_) => walk.complain(node.at, trail, "error types are not supported yet, exit codes are"),
+                Value::Text(_) => walk.parse(node, trail, Kind::Name).map(End::Error),
                 Value::Null
                 | Value::Bool(_)
                 | Value::Whole(_)
@@ -237,10 +248,10 @@ impl Walk {
                 | Value::Date
                 | Value::List(_)
                 | Value::Table(_) => {
-                    walk.expected(node, trail, "an exit code (a whole number)");
+                    walk.expected(node, trail, "an exit code (a whole number) or an error type (a name)");
+                    None
                 }
             }
-            None
         })
     }
 

@@ -1,5 +1,7 @@
 //! What agents say and are told.
 
+use std::sync::Arc;
+
 use quorate_state::{
     Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Registration, Resources, Revision, Run, RunId,
     TaskId, Token, Usage, Violation,
@@ -9,7 +11,7 @@ use super::Found;
 use super::job::{
     driver_to_wire, labels_from_wire, labels_to_wire, on_node_loss_to_wire, resources_from_wire, resources_to_wire,
 };
-use super::run::{exit_from_wire, exit_to_wire, usage_from_wire, usage_to_wire};
+use super::run::{exit_from_wire, exit_to_wire, outcome_from_wire, outcome_to_wire, usage_from_wire, usage_to_wire};
 use crate::v1;
 
 /// The name of an attempt, as sent.
@@ -105,6 +107,8 @@ pub fn report_to_wire(report: &AttemptReport) -> v1::AttemptReport {
         message: report.message.as_deref().unwrap_or_default().to_owned(),
         usage: Some(usage_to_wire(report.usage)),
         stopped: report.stopped,
+        outcome: report.outcome.as_deref().map(outcome_to_wire),
+        silent: report.silent,
     }
 }
 
@@ -129,6 +133,10 @@ pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<
         }
         None => None,
     };
+    let outcome = report.outcome.map(outcome_from_wire).transpose();
+    if let Err(why) = &outcome {
+        found.add("outcome", why);
+    }
     let report = (|| {
         Some(AttemptReport {
             attempt: attempt?,
@@ -139,6 +147,8 @@ pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<
             message: (!report.message.is_empty()).then(|| report.message.into()),
             usage: report.usage.map_or_else(Usage::default, usage_from_wire),
             stopped: report.stopped,
+            outcome: outcome.ok()?.map(Arc::new),
+            silent: report.silent,
         })
     })();
     found.finish(report)
@@ -183,6 +193,7 @@ pub fn assignment_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::Assignment
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
         stop: attempt.stop.is_some(),
         count: task.count,
+        silent_timeout_ms: task.silent_timeout_ms,
     })
 }
 
@@ -236,8 +247,9 @@ mod tests {
         report.phase = 0;
         report.attempt = None;
         report.exit = Some(v1::Exit { exit: None });
+        report.outcome = Some(v1::Outcome { outcome: Some(v1::outcome::Outcome::Error("no name".into())) });
         let fields: Vec<String> = report_from_wire(report).unwrap_err().into_iter().map(|found| found.field).collect();
-        assert_eq!(fields, ["attempt", "phase", "exit"]);
+        assert_eq!(fields, ["attempt", "phase", "exit", "outcome"]);
     }
 
     #[test]

@@ -20,6 +20,7 @@ pub fn spec_to_wire(spec: &JobSpec) -> v1::JobSpec {
         priority: u32::from(spec.priority),
         labels: labels_to_wire(&spec.labels),
         on_failure: on_failure_to_wire(spec.on_failure).into(),
+        timeout_ms: spec.timeout_ms,
         tasks: spec.tasks.iter().map(task_spec_to_wire).collect(),
     }
 }
@@ -52,6 +53,7 @@ pub fn spec_from_wire(spec: v1::JobSpec) -> Result<JobSpec, Vec<Violation>> {
             priority: priority?,
             labels,
             on_failure: on_failure?,
+            timeout_ms: spec.timeout_ms,
             tasks: tasks.into_iter().collect::<Option<_>>()?,
         })
     })();
@@ -157,8 +159,11 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
             cap_ms: task.retry.cap_ms,
             jitter_milli: task.retry.jitter_milli,
             never: task.retry.never.clone(),
+            never_errors: task.retry.never_errors.iter().map(ToString::to_string).collect(),
         }),
         run_timeout_ms: task.run_timeout_ms,
+        queued_timeout_ms: task.queued_timeout_ms,
+        silent_timeout_ms: task.silent_timeout_ms,
         place: Some(v1::Place {
             regions: task.place.regions.iter().map(ToString::to_string).collect(),
             clusters: task.place.clusters.iter().map(ToString::to_string).collect(),
@@ -181,6 +186,8 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let spread = found.number(|| at("place.spread"), place.spread).map(spread_from_wire);
     let labels = labels_from_wire(&at("place.labels"), place.labels, found);
     let on_node_loss = found.number(|| at("on_node_loss"), task.on_node_loss).map(on_node_loss_from_wire);
+    let never_errors = task.retry.as_ref().map(|retry| retry.never_errors.as_slice()).unwrap_or_default();
+    let never_errors = names(&|position| at(&format!("retry.never_errors[{position}]")), never_errors, found);
     Some(TaskSpec {
         name: name?,
         driver: driver?,
@@ -189,15 +196,21 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         needs: needs?,
         count: task.count,
         resources: task.resources.map_or(Resources::ZERO, resources_from_wire),
-        retry: task.retry.map_or_else(Retry::default, |retry| Retry {
-            attempts: retry.attempts,
-            first_ms: retry.first_ms,
-            factor_milli: retry.factor_milli,
-            cap_ms: retry.cap_ms,
-            jitter_milli: retry.jitter_milli,
-            never: retry.never,
-        }),
+        retry: match task.retry {
+            None => Retry::default(),
+            Some(retry) => Retry {
+                attempts: retry.attempts,
+                first_ms: retry.first_ms,
+                factor_milli: retry.factor_milli,
+                cap_ms: retry.cap_ms,
+                jitter_milli: retry.jitter_milli,
+                never: retry.never,
+                never_errors: never_errors?,
+            },
+        },
         run_timeout_ms: task.run_timeout_ms,
+        queued_timeout_ms: task.queued_timeout_ms,
+        silent_timeout_ms: task.silent_timeout_ms,
         place: Place { regions: regions?, clusters: clusters?, labels, spread: spread? },
         on_node_loss: on_node_loss?,
     })

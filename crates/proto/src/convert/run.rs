@@ -1,8 +1,9 @@
 //! Runs, their tasks and attempts.
 
+use bytes::Bytes;
 use quorate_state::{
-    Annotation, Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Run,
-    RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+    Annotation, Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Outcome,
+    Pause, Run, RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
 use super::job::labels_to_wire;
@@ -23,9 +24,16 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         submitted_revision: run.submitted_revision.0,
         counts: Some(counts_to_wire(counts)),
         principal: run.principal.to_string(),
-        priority: u32::from(run.spec.priority),
+        priority: u32::from(run.priority()),
         labels: labels_to_wire(&run.spec.labels),
+        timed_out: run.timed_out,
+        paused: run.paused.as_deref().map(pause_to_wire),
     }
+}
+
+/// Who paused a run.
+pub fn pause_to_wire(pause: &Pause) -> v1::Pause {
+    v1::Pause { by: pause.by.to_string(), at_ms: pause.at.0, reason: pause.reason.to_string() }
 }
 
 /// A word left at a run.
@@ -71,8 +79,16 @@ pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -
         exit: attempt.exit.map(exit_to_wire),
         message: attempt.message.as_deref().unwrap_or_default().to_owned(),
         usage: Some(usage_to_wire(attempt.usage)),
+        outcome: attempt.outcome.as_deref().map(outcome_to_wire),
+        result_bytes: attempt.outcome.as_deref().map_or(0, result_bytes),
         ..named_attempt(attempt.id, &attempt.node, attempt.token, spec, node)
     }
+}
+
+/// The same for those who watch: without its result, which may be large, and of which there may be many.
+pub fn watched_attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
+    let outcome = attempt.outcome.as_deref().and_then(error_to_wire);
+    v1::Attempt { outcome, ..attempt_to_wire(attempt, spec, node) }
 }
 
 /// What an event says to those who watch its run; none when it is not about a run that `view` knows.
@@ -91,6 +107,11 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
             moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
         }
         Event::RunAnnotated { key, .. } => v1::run_event::Event::Annotated(v1::RunAnnotated { key: key.to_string() }),
+        Event::RunPaused { by, .. } => v1::run_event::Event::Paused(v1::RunPaused { by: by.to_string() }),
+        Event::RunResumed { by, .. } => v1::run_event::Event::Resumed(v1::RunResumed { by: by.to_string() }),
+        Event::RunPrioritySet { priority, by, .. } => {
+            v1::run_event::Event::PrioritySet(v1::RunPrioritySet { priority: u32::from(*priority), by: by.to_string() })
+        }
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task: id, state } => {
             let now = view.task(*id);
@@ -133,6 +154,11 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                     .unwrap_or_default()
                     .to_owned(),
                 usage: now.filter(|_| ended).map(|attempt| usage_to_wire(attempt.usage)),
+                outcome: now.filter(|_| ended).and_then(|attempt| error_to_wire(attempt.outcome.as_deref()?)),
+                result_bytes: now
+                    .filter(|_| ended)
+                    .and_then(|attempt| attempt.outcome.as_deref())
+                    .map_or(0, result_bytes),
                 ..named_attempt(*id, node, *token, &run.spec, view.node(node).map(AsRef::as_ref))
             })
         }
@@ -161,6 +187,7 @@ pub fn counts_to_wire(counts: StepCounts) -> v1::TaskCounts {
         failed: counts.failed,
         cancelled: counts.cancelled,
         skipped: counts.skipped,
+        quarantined: counts.quarantined,
     }
 }
 
@@ -207,10 +234,13 @@ pub fn reason_to_wire(state: &TaskState) -> &'static str {
         TaskState::Waiting(Wait::Needs) => "NEEDS",
         TaskState::Waiting(Wait::Backoff { until: _ }) => "BACKOFF",
         TaskState::Waiting(Wait::Fence { until: _ }) => "FENCE",
+        TaskState::Waiting(Wait::Quarantine) => "QUARANTINE",
         TaskState::Failed(FailReason::Failed) => "FAILED",
         TaskState::Failed(FailReason::TimedOut) => "TIMED_OUT",
         TaskState::Failed(FailReason::Lost) => "LOST",
         TaskState::Failed(FailReason::NodeLosses) => "NODE_LOSSES",
+        TaskState::Failed(FailReason::Queued) => "QUEUED",
+        TaskState::Failed(FailReason::Silent) => "SILENT",
         TaskState::Ready
         | TaskState::Placed
         | TaskState::Running
@@ -270,6 +300,44 @@ pub fn exit_from_wire(exit: v1::Exit) -> Option<Exit> {
         Some(v1::exit::Exit::Code(code)) => Some(Exit::Code(code)),
         Some(v1::exit::Exit::Signal(signal)) => Some(Exit::Signal(signal)),
         None => None,
+    }
+}
+
+/// What a process said of its end, as sent.
+pub fn outcome_to_wire(outcome: &Outcome) -> v1::Outcome {
+    let outcome = match outcome {
+        Outcome::Result(result) => v1::outcome::Outcome::Result(Bytes::copy_from_slice(result)),
+        Outcome::Error(error) => v1::outcome::Outcome::Error(error.to_string()),
+    };
+    v1::Outcome { outcome: Some(outcome) }
+}
+
+/// What a process said of its end.
+///
+/// # Errors
+/// In words: the message says nothing that this version knows, or the error type is none.
+pub fn outcome_from_wire(outcome: v1::Outcome) -> Result<Outcome, String> {
+    match outcome.outcome {
+        Some(v1::outcome::Outcome::Result(result)) => Ok(Outcome::Result(result.as_ref().into())),
+        Some(v1::outcome::Outcome::Error(error)) => match error.parse() {
+            Ok(error) => Ok(Outcome::Error(error)),
+            Err(why) => Err(format!("is not understood: {why}")),
+        },
+        None => Err("is empty or of a kind that this version does not know".to_owned()),
+    }
+}
+
+fn error_to_wire(outcome: &Outcome) -> Option<v1::Outcome> {
+    match outcome {
+        Outcome::Result(_) => None,
+        Outcome::Error(_) => Some(outcome_to_wire(outcome)),
+    }
+}
+
+fn result_bytes(outcome: &Outcome) -> u32 {
+    match outcome {
+        Outcome::Result(result) => u32::try_from(result.len()).unwrap_or(u32::MAX),
+        Outcome::Error(_) => 0,
     }
 }
 
@@ -333,6 +401,9 @@ mod tests {
                 assert_eq!(exit_from_wire(exit_to_wire(exit)), Some(exit));
             }
             assert_eq!(usage_from_wire(usage_to_wire(attempt.usage)), attempt.usage);
+            if let Some(outcome) = attempt.outcome.as_deref() {
+                assert_eq!(outcome_from_wire(outcome_to_wire(outcome)).as_ref(), Ok(outcome));
+            }
         }
     }
 
@@ -348,6 +419,21 @@ mod tests {
             let has_reason = state.ends_with("_WAITING") || state.ends_with("_FAILED");
             assert_eq!(!reason.is_empty(), has_reason, "{state} {reason}");
         }
+    }
+
+    #[test]
+    fn those_who_watch_hear_that_there_is_a_result_and_not_what_it_is() {
+        let spec = &samples::specs()[0];
+        let mut attempt = samples::attempts().remove(5);
+        attempt.outcome = Some(std::sync::Arc::new(Outcome::Result(b"[1, 2]".as_slice().into())));
+        let whole = attempt_to_wire(&attempt, spec, None);
+        assert_eq!((whole.outcome, whole.result_bytes), (attempt.outcome.as_deref().map(outcome_to_wire), 6));
+        let watched = watched_attempt_to_wire(&attempt, spec, None);
+        assert_eq!((watched.outcome, watched.result_bytes), (None, 6));
+        attempt.outcome = Some(std::sync::Arc::new(Outcome::Error("BadInput".parse().unwrap())));
+        let watched = watched_attempt_to_wire(&attempt, spec, None);
+        assert_eq!(watched.outcome, attempt.outcome.as_deref().map(outcome_to_wire));
+        assert!(outcome_from_wire(v1::Outcome { outcome: None }).is_err());
     }
 
     #[test]

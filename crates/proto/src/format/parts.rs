@@ -7,13 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Resources, RunId, Settings, TaskId,
-    Usage, Uuid,
+    AttemptId, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, RunId, Settings,
+    TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
-use crate::convert::run::{exit_from_wire, usage_from_wire};
+use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
 use crate::log::v1 as pb;
 use crate::v1;
@@ -34,6 +34,11 @@ pub(crate) fn numbered<T: TryFrom<i32>>(field: &'static str, number: i32) -> Res
 /// The feature of a number.
 pub(crate) fn feature_from(number: u32) -> Result<Feature, FormatError> {
     Feature::of(number).ok_or(FormatError::Feature { number })
+}
+
+/// The priority of a run. Whether it is one that may be is for `apply` to say.
+pub(crate) fn priority_from(number: u32) -> Result<u8, FormatError> {
+    u8::try_from(number).map_err(|_| FormatError::Field { field: "priority", why: format!("{number} is above 255") })
 }
 
 pub(crate) fn uuid_to(uuid: Uuid) -> Bytes {
@@ -91,6 +96,11 @@ pub(crate) fn exit_from(exit: Option<v1::Exit>) -> Result<Option<quorate_state::
     exit.map(|exit| required("exit", exit_from_wire(exit))).transpose()
 }
 
+pub(crate) fn outcome_from(outcome: Option<v1::Outcome>) -> Result<Option<Arc<Outcome>>, FormatError> {
+    let wrong = |why| FormatError::Field { field: "outcome", why };
+    outcome.map(|outcome| outcome_from_wire(outcome).map(Arc::new).map_err(wrong)).transpose()
+}
+
 pub(crate) fn labels_from(labels: Vec<v1::Label>) -> Result<BTreeMap<String, String>, FormatError> {
     let mut found = Found::default();
     let labels = labels_from_wire("labels", labels, &mut found);
@@ -133,6 +143,8 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         annotations_per_run_max: settings.annotations_per_run_max,
         annotation_value_bytes_max: settings.annotation_value_bytes_max,
         node_admission: admission_to(settings.node_admission).into(),
+        result_bytes_max: settings.result_bytes_max,
+        suspect_nodes_max: settings.suspect_nodes_max,
     }
 }
 
@@ -152,6 +164,8 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         annotations_per_run_max: settings.annotations_per_run_max,
         annotation_value_bytes_max: settings.annotation_value_bytes_max,
         node_admission: admission_from(settings.node_admission)?,
+        result_bytes_max: settings.result_bytes_max,
+        suspect_nodes_max: settings.suspect_nodes_max,
     })
 }
 

@@ -3,20 +3,20 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Epoch, JoinTokenId, NodeName, Placement, Registration,
-    Revision, RunId, Served, Timer, Token,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, Epoch, JobSpec, JoinTokenId, NodeName, Placement,
+    Registration, Revision, RunId, Served, Timer, Token,
 };
 
 use super::v1 as pb;
 use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
-use crate::convert::run::{exit_to_wire, usage_to_wire};
+use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, feature_from,
-    labels_from, numbered, parsed, required, resources_from, settings_from, settings_to, spec_from, task_id_from,
-    task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
+    labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from, settings_from, settings_to,
+    spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -29,15 +29,26 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::CreateNamespace { namespace } => {
             Wire::CreateNamespace(pb::CreateNamespace { namespace: namespace.to_string() })
         }
-        Command::SubmitJob { run, spec, spec_digest } => Wire::SubmitJob(pb::SubmitJob {
-            run: run.0,
-            spec_digest: digest_to(*spec_digest),
-            spec: Some(spec_to_wire(spec)),
-            spec_ref: None,
-        }),
+        Command::SubmitJob { run, spec, spec_digest } => Wire::SubmitJob(submit_to(*run, spec, *spec_digest)),
+        Command::SubmitJobAt { run, spec, spec_digest, version } => {
+            let submit = Some(submit_to(*run, spec, *spec_digest));
+            Wire::SubmitJobAt(pb::SubmitJobAt { submit, version: *version })
+        }
+        Command::DeleteJob { namespace, job } => {
+            Wire::DeleteJob(pb::DeleteJob { namespace: namespace.to_string(), job: job.to_string() })
+        }
         Command::CancelRun { run } => Wire::CancelRun(pb::CancelRun { run: run.0 }),
+        Command::CancelRuns { runs } => {
+            Wire::CancelRuns(pb::CancelRuns { runs: runs.iter().map(|run| run.0).collect() })
+        }
         Command::AnnotateRun { run, key, value } => {
             Wire::AnnotateRun(pb::AnnotateRun { run: run.0, key: key.to_string(), value: value.to_string() })
+        }
+        Command::ReleaseTask { task } => Wire::ReleaseTask(pb::ReleaseTask { task: Some(task_id_to(*task)) }),
+        Command::PauseRun { run, reason } => Wire::PauseRun(pb::PauseRun { run: run.0, reason: reason.to_string() }),
+        Command::ResumeRun { run } => Wire::ResumeRun(pb::ResumeRun { run: run.0 }),
+        Command::SetRunPriority { run, priority } => {
+            Wire::SetRunPriority(pb::SetRunPriority { run: run.0, priority: u32::from(*priority) })
         }
         Command::AdvanceStep { run, step, limit } => {
             Wire::AdvanceStep(pb::AdvanceStep { run: run.0, step: *step, limit: *limit })
@@ -113,17 +124,30 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::CreateNamespace(create) => {
             Command::CreateNamespace { namespace: parsed("namespace", &create.namespace)? }
         }
-        Wire::SubmitJob(submit) => Command::SubmitJob {
-            run: RunId(submit.run),
-            spec: Arc::new(spec_from(submit.spec)?),
-            spec_digest: digest_from("spec_digest", &submit.spec_digest)?,
-        },
+        Wire::SubmitJob(submit) => {
+            let (run, spec, spec_digest) = submit_from(submit)?;
+            Command::SubmitJob { run, spec, spec_digest }
+        }
+        Wire::SubmitJobAt(at) => {
+            let (run, spec, spec_digest) = submit_from(required("submit", at.submit)?)?;
+            Command::SubmitJobAt { run, spec, spec_digest, version: at.version }
+        }
+        Wire::DeleteJob(delete) => {
+            Command::DeleteJob { namespace: parsed("namespace", &delete.namespace)?, job: parsed("job", &delete.job)? }
+        }
         Wire::CancelRun(cancel) => Command::CancelRun { run: RunId(cancel.run) },
+        Wire::CancelRuns(cancel) => Command::CancelRuns { runs: cancel.runs.into_iter().map(RunId).collect() },
         Wire::AnnotateRun(annotate) => Command::AnnotateRun {
             run: RunId(annotate.run),
             key: parsed("key", &annotate.key)?,
             value: annotate.value.into(),
         },
+        Wire::ReleaseTask(release) => Command::ReleaseTask { task: task_id_from("task", release.task)? },
+        Wire::PauseRun(pause) => Command::PauseRun { run: RunId(pause.run), reason: pause.reason.into() },
+        Wire::ResumeRun(resume) => Command::ResumeRun { run: RunId(resume.run) },
+        Wire::SetRunPriority(set) => {
+            Command::SetRunPriority { run: RunId(set.run), priority: priority_from(set.priority)? }
+        }
         Wire::AdvanceStep(advance) => {
             Command::AdvanceStep { run: RunId(advance.run), step: advance.step, limit: advance.limit }
         }
@@ -181,6 +205,15 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
 
 fn all<W, T>(messages: Vec<W>, from: impl Fn(W) -> Result<T, FormatError>) -> Result<Vec<T>, FormatError> {
     messages.into_iter().map(from).collect()
+}
+
+fn submit_to(run: RunId, spec: &JobSpec, digest: Digest) -> pb::SubmitJob {
+    pb::SubmitJob { run: run.0, spec_digest: digest_to(digest), spec: Some(spec_to_wire(spec)), spec_ref: None }
+}
+
+fn submit_from(submit: pb::SubmitJob) -> Result<(RunId, Arc<JobSpec>, Digest), FormatError> {
+    let spec = Arc::new(spec_from(submit.spec)?);
+    Ok((RunId(submit.run), spec, digest_from("spec_digest", &submit.spec_digest)?))
 }
 
 fn placement_to(placement: &Placement) -> pb::Placement {
@@ -251,6 +284,8 @@ fn report_to(report: &AttemptReport) -> pb::AttemptReport {
         usage: Some(usage_to_wire(report.usage)),
         outputs: Vec::new(),
         stopped: report.stopped,
+        outcome: report.outcome.as_deref().map(outcome_to_wire),
+        silent: report.silent,
     }
 }
 
@@ -265,6 +300,8 @@ fn report_from(report: pb::AttemptReport) -> Result<AttemptReport, FormatError> 
         message: report.message.map(Into::into),
         usage: usage_from(report.usage)?,
         stopped: report.stopped,
+        outcome: outcome_from(report.outcome)?,
+        silent: report.silent,
     })
 }
 
@@ -280,6 +317,8 @@ fn timer_to(timer: &Timer) -> pb::Timer {
         }
         Timer::RunTimeout { attempt, due } => (due, Kind::RunTimeout(attempt_id_to(*attempt))),
         Timer::UnknownTooLong { attempt, due } => (due, Kind::UnknownTooLong(attempt_id_to(*attempt))),
+        Timer::QueueTimeout { task, due } => (due, Kind::QueueTimeout(task_id_to(*task))),
+        Timer::RunDeadline { run, due } => (due, Kind::RunDeadline(run.0)),
     };
     pb::Timer { due: due.0, timer: Some(kind) }
 }
@@ -294,6 +333,8 @@ fn timer_from(timer: pb::Timer) -> Result<Timer, FormatError> {
         Kind::RunTimeout(attempt) => {
             Timer::RunTimeout { attempt: attempt_id_from("timer.attempt", Some(attempt))?, due }
         }
+        Kind::QueueTimeout(task) => Timer::QueueTimeout { task: task_id_from("timer.task", Some(task))?, due },
+        Kind::RunDeadline(run) => Timer::RunDeadline { run: RunId(run), due },
         Kind::UnknownTooLong(attempt) => {
             Timer::UnknownTooLong { attempt: attempt_id_from("timer.attempt", Some(attempt))?, due }
         }

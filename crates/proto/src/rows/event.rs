@@ -9,8 +9,8 @@ use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    admission_from, admission_to, attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed, required,
-    task_id_from, task_id_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed,
+    priority_from, required, task_id_from, task_id_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::event_row::Event as Wire;
@@ -66,6 +66,11 @@ fn event_to(event: &Event) -> Wire {
         Event::RunStarted { run } => Wire::RunStarted(pb::RunStarted { run: run.0 }),
         Event::RunCancelRequested { run } => Wire::RunCancelRequested(pb::RunCancelRequested { run: run.0 }),
         Event::RunAnnotated { run, key } => Wire::RunAnnotated(pb::RunAnnotated { run: run.0, key: key.to_string() }),
+        Event::RunPaused { run, by } => Wire::RunPaused(pb::RunPaused { run: run.0, by: by.to_string() }),
+        Event::RunResumed { run, by } => Wire::RunResumed(pb::RunResumed { run: run.0, by: by.to_string() }),
+        Event::RunPrioritySet { run, priority, by } => {
+            Wire::RunPrioritySet(pb::RunPrioritySet { run: run.0, priority: u32::from(*priority), by: by.to_string() })
+        }
         Event::RunEnded { run, state } => {
             Wire::RunEnded(pb::RunEnded { run: run.0, state: run_state_to_wire(*state).into() })
         }
@@ -117,6 +122,13 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         Wire::RunStarted(event) => Event::RunStarted { run: RunId(event.run) },
         Wire::RunCancelRequested(event) => Event::RunCancelRequested { run: RunId(event.run) },
         Wire::RunAnnotated(event) => Event::RunAnnotated { run: RunId(event.run), key: parsed("key", &event.key)? },
+        Wire::RunPaused(event) => Event::RunPaused { run: RunId(event.run), by: Principal(event.by.into()) },
+        Wire::RunResumed(event) => Event::RunResumed { run: RunId(event.run), by: Principal(event.by.into()) },
+        Wire::RunPrioritySet(event) => Event::RunPrioritySet {
+            run: RunId(event.run),
+            priority: priority_from(event.priority)?,
+            by: Principal(event.by.into()),
+        },
         Wire::RunEnded(event) => Event::RunEnded {
             run: RunId(event.run),
             state: required("run.state", run_state_from_wire(numbered("run.state", event.state)?))?,

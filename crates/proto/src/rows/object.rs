@@ -4,16 +4,16 @@ use std::sync::Arc;
 
 use quorate_state::{
     Admission, Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName,
-    JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Principal, Revision, Run, RunId,
-    Served, Withdrawal,
+    JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Pause, Principal, Revision, Run,
+    RunId, Served, Withdrawal,
 };
 
 use super::SpecCache;
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
-    digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, required, resources_from, spec_from,
-    terms_from, terms_to, uuid_from, uuid_to,
+    digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, priority_from, required,
+    resources_from, spec_from, terms_from, terms_to, uuid_from, uuid_to,
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
@@ -173,6 +173,7 @@ pub(super) fn job_to(job: &Job) -> pb::JobRow {
         latest_run: job.latest_run.0,
         submitted_at_ms: job.submitted_at.0,
         submitted_revision: job.submitted_revision.0,
+        deleted: job.deleted,
     }
 }
 
@@ -193,6 +194,7 @@ pub(super) fn job_from(
         latest_run: RunId(row.latest_run),
         submitted_at: Millis(row.submitted_at_ms),
         submitted_revision: Revision(row.submitted_revision),
+        deleted: row.deleted,
     })
 }
 
@@ -208,6 +210,14 @@ pub(super) fn run_to(run: &Run) -> pb::RunRow {
         submitted_item: run.submitted_item,
         started_at_ms: run.started_at.map(|at| at.0),
         ended_at_ms: run.ended_at.map(|at| at.0),
+        deadline_served_ms: run.deadline.map(|deadline| deadline.0),
+        timed_out: run.timed_out,
+        paused: run.paused.as_deref().map(|pause| pb::Pause {
+            by: pause.by.to_string(),
+            at_ms: pause.at.0,
+            reason: pause.reason.to_string(),
+        }),
+        priority_set: run.priority_set.map(u32::from),
     }
 }
 
@@ -226,11 +236,18 @@ pub(super) fn run_from(id: RunId, row: pb::RunRow, specs: &SpecCache) -> Result<
         principal: Principal(row.principal.into()),
         state: required("run.state", run_state_from_wire(numbered("run.state", row.state)?))?,
         cancelling: row.cancelling,
+        paused: row.paused.map(|pause| {
+            let by = Principal(pause.by.into());
+            Arc::new(Pause { by, at: Millis(pause.at_ms), reason: pause.reason.into() })
+        }),
+        priority_set: row.priority_set.map(priority_from).transpose()?,
         submitted_at: Millis(row.submitted_at_ms),
         submitted_revision: Revision(row.submitted_revision),
         submitted_item: row.submitted_item,
         started_at: row.started_at_ms.map(Millis),
         ended_at: row.ended_at_ms.map(Millis),
+        deadline: row.deadline_served_ms.map(Served),
+        timed_out: row.timed_out,
     })
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use quorate_state::{
-    DedupKey, Epoch, Infeasible, JoinTokenId, PlacementOutcome, Rejection, Reply, ReportOutcome, RequestRow, Revision,
-    RunId, Served, Shortfall, Token, TokenFlaw, Violation,
+    DedupKey, Epoch, Infeasible, JobName, JoinTokenId, Namespace, PlacementOutcome, Rejection, Reply, ReportOutcome,
+    RequestRow, Revision, RunId, Served, Shortfall, Token, TokenFlaw, Violation,
 };
 
 use crate::format::FormatError;
@@ -55,6 +55,7 @@ fn reply_to(reply: &Reply) -> Wire {
             Wire::Cancelling(pb::CancellingReply { ended_before: *ended_before, revision: revision.0 })
         }
         Reply::Annotated { revision } => Wire::Annotated(pb::Annotated { revision: revision.0 }),
+        Reply::Controlled { revision } => Wire::Controlled(pb::Controlled { revision: revision.0 }),
         Reply::Registered { epoch, lease } => {
             Wire::Registered(pb::Registered { epoch: epoch.0, lease: Some(lease_to(*lease)) })
         }
@@ -87,6 +88,7 @@ fn reply_from(reply: Wire) -> Result<Reply, FormatError> {
             Reply::Cancelling { ended_before: cancelling.ended_before, revision: Revision(cancelling.revision) }
         }
         Wire::Annotated(annotated) => Reply::Annotated { revision: Revision(annotated.revision) },
+        Wire::Controlled(controlled) => Reply::Controlled { revision: Revision(controlled.revision) },
         Wire::Registered(registered) => {
             Reply::Registered { epoch: Epoch(registered.epoch), lease: lease_from(registered.lease)? }
         }
@@ -133,6 +135,16 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
         Rejection::UnknownNamespace(namespace) => Refusal::UnknownNamespace(namespace.to_string()),
         Rejection::NamespaceExists(namespace) => Refusal::NamespaceExists(namespace.to_string()),
         Rejection::UnknownRun(run) => Refusal::UnknownRun(run.0),
+        Rejection::UnknownJob(namespace, job) => Refusal::UnknownJob(job_to(namespace, job)),
+        Rejection::JobMovedOn { namespace, job, checked, newest } => Refusal::JobMovedOn(pb::JobMovedOn {
+            job: Some(job_to(namespace, job)),
+            checked: *checked,
+            newest: *newest,
+        }),
+        Rejection::JobRuns { namespace, job, unfinished } => {
+            Refusal::JobRuns(pb::JobRuns { job: Some(job_to(namespace, job)), unfinished: *unfinished })
+        }
+        Rejection::RunOver(run) => Refusal::RunOver(run.0),
         Rejection::RunIdTaken(run) => Refusal::RunIdTaken(run.0),
         Rejection::Invalid(violations) => Refusal::Invalid(pb::Violations {
             violations: violations
@@ -183,6 +195,19 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         Refusal::UnknownNamespace(namespace) => Rejection::UnknownNamespace(parsed("namespace", &namespace)?),
         Refusal::NamespaceExists(namespace) => Rejection::NamespaceExists(parsed("namespace", &namespace)?),
         Refusal::UnknownRun(run) => Rejection::UnknownRun(RunId(run)),
+        Refusal::UnknownJob(job) => {
+            let (namespace, job) = job_from(Some(job))?;
+            Rejection::UnknownJob(namespace, job)
+        }
+        Refusal::JobMovedOn(moved) => {
+            let (namespace, job) = job_from(moved.job)?;
+            Rejection::JobMovedOn { namespace, job, checked: moved.checked, newest: moved.newest }
+        }
+        Refusal::JobRuns(runs) => {
+            let (namespace, job) = job_from(runs.job)?;
+            Rejection::JobRuns { namespace, job, unfinished: runs.unfinished }
+        }
+        Refusal::RunOver(run) => Rejection::RunOver(RunId(run)),
         Refusal::RunIdTaken(run) => Rejection::RunIdTaken(RunId(run)),
         Refusal::Invalid(pb::Violations { violations }) => Rejection::Invalid(
             violations.into_iter().map(|pb::Violation { field, message }| Violation { field, message }).collect(),
@@ -220,6 +245,15 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         }
         Refusal::Invariant(why) => Rejection::Invariant(why),
     })
+}
+
+fn job_to(namespace: &Namespace, job: &JobName) -> pb::JobNamed {
+    pb::JobNamed { namespace: namespace.to_string(), job: job.to_string() }
+}
+
+fn job_from(named: Option<pb::JobNamed>) -> Result<(Namespace, JobName), FormatError> {
+    let pb::JobNamed { namespace, job } = required("job", named)?;
+    Ok((parsed("namespace", &namespace)?, parsed("job", &job)?))
 }
 
 fn flaw_to(why: &TokenFlaw) -> Flaw {

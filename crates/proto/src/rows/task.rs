@@ -7,10 +7,10 @@ use quorate_state::{
 
 use crate::convert::job::resources_to_wire;
 use crate::convert::run::{
-    attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, task_state_to_wire, usage_to_wire,
+    attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, outcome_to_wire, task_state_to_wire, usage_to_wire,
 };
 use crate::format::FormatError;
-use crate::format::parts::{exit_from, numbered, parsed, required, resources_from, usage_from};
+use crate::format::parts::{exit_from, numbered, outcome_from, parsed, required, resources_from, usage_from};
 use crate::log::v1 as pb;
 use crate::v1;
 
@@ -21,6 +21,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         attempts: task.attempts,
         tries: task.tries,
         losses: task.losses,
+        queue_deadline_served_ms: task.queue_deadline.map(|deadline| deadline.0),
     }
 }
 
@@ -32,6 +33,7 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         attempts: row.attempts,
         tries: row.tries,
         losses: row.losses,
+        queue_deadline: row.queue_deadline_served_ms.map(Served),
     })
 }
 
@@ -41,6 +43,7 @@ pub(super) fn state_to(state: &TaskState) -> pb::TaskState {
         TaskState::Waiting(Wait::Needs) => (Some(Kind::Needs(pb::Needs {})), None),
         TaskState::Waiting(Wait::Backoff { until }) => (Some(Kind::BackoffUntilMs(until.0)), None),
         TaskState::Waiting(Wait::Fence { until }) => (Some(Kind::FenceUntilMs(until.0)), None),
+        TaskState::Waiting(Wait::Quarantine) => (Some(Kind::Quarantine(pb::Quarantine {})), None),
         TaskState::Failed(reason) => (None, Some(reason_to(*reason))),
         TaskState::Ready
         | TaskState::Placed
@@ -66,6 +69,7 @@ pub(super) fn state_from(state: Option<pb::TaskState>) -> Result<TaskState, Form
                 Kind::Needs(pb::Needs {}) => Wait::Needs,
                 Kind::BackoffUntilMs(until) => Wait::Backoff { until: Served(until) },
                 Kind::FenceUntilMs(until) => Wait::Fence { until: Served(until) },
+                Kind::Quarantine(pb::Quarantine {}) => Wait::Quarantine,
             })
         }
         v1::TaskState::Ready => TaskState::Ready,
@@ -96,6 +100,8 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         message: attempt.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(attempt.usage)),
         outputs: Vec::new(),
+        outcome: attempt.outcome.as_deref().map(outcome_to_wire),
+        suspect: attempt.suspect,
     }
 }
 
@@ -116,6 +122,8 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         unknown_deadline: row.unknown_deadline_served_ms.map(Served),
         exit: exit_from(row.exit)?,
         message: row.message.map(Into::into),
+        outcome: outcome_from(row.outcome)?,
+        suspect: row.suspect,
         usage: usage_from(row.usage)?,
     })
 }
@@ -130,6 +138,8 @@ fn reason_to(reason: FailReason) -> pb::FailReason {
         FailReason::TimedOut => pb::FailReason::TimedOut,
         FailReason::Lost => pb::FailReason::Lost,
         FailReason::NodeLosses => pb::FailReason::NodeLosses,
+        FailReason::Queued => pb::FailReason::Queued,
+        FailReason::Silent => pb::FailReason::Silent,
     }
 }
 
@@ -140,6 +150,8 @@ fn reason_from(reason: pb::FailReason) -> Result<FailReason, FormatError> {
         pb::FailReason::TimedOut => Ok(FailReason::TimedOut),
         pb::FailReason::Lost => Ok(FailReason::Lost),
         pb::FailReason::NodeLosses => Ok(FailReason::NodeLosses),
+        pb::FailReason::Queued => Ok(FailReason::Queued),
+        pb::FailReason::Silent => Ok(FailReason::Silent),
     }
 }
 
@@ -149,6 +161,7 @@ fn stop_to(stop: StopReason) -> pb::StopReason {
         StopReason::TimedOut => pb::StopReason::TimedOut,
         StopReason::Preempted => pb::StopReason::Preempted,
         StopReason::Drained => pb::StopReason::Drained,
+        StopReason::Silent => pb::StopReason::Silent,
     }
 }
 
@@ -159,5 +172,6 @@ fn stop_from(stop: pb::StopReason) -> Option<StopReason> {
         pb::StopReason::TimedOut => Some(StopReason::TimedOut),
         pb::StopReason::Preempted => Some(StopReason::Preempted),
         pb::StopReason::Drained => Some(StopReason::Drained),
+        pb::StopReason::Silent => Some(StopReason::Silent),
     }
 }

@@ -4,15 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event, EventRow, Exit, Feature,
-    FeatureRow, Infeasible, Item, Job, JobSpec, JoinTokenId, Meta, Millis, Namespace, NodeAdmission, Placement,
-    PlacementOutcome, Principal, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision,
-    RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation,
+    Annotation, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event,
+    EventRow, Exit, FailReason, Feature, FeatureRow, Infeasible, Item, Job, JobSpec, JoinTokenId, Meta, Millis,
+    Namespace, NodeAdmission, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome, RequestId,
+    RequestKey, RequestRow, Revision, RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token,
+    TokenFlaw, Uuid, Violation, Wait,
 };
 
 use super::{
-    RUN, attempt_ids, attempts, join_tokens, lease, nodes, registration, reports, runs, specs, task_id, task_states,
-    tasks, walk,
+    RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
+    specs, task_id, task_states, tasks, walk,
 };
 use crate::convert::job::spec_digest;
 
@@ -21,7 +22,8 @@ pub(crate) fn timers() -> Vec<Timer> {
     walk(Timer::TaskWait { task: task_id(), generation: 4, due }, |timer| match timer {
         Timer::TaskWait { .. } => Some(Timer::RunTimeout { attempt: attempt_ids()[0], due }),
         Timer::RunTimeout { .. } => Some(Timer::UnknownTooLong { attempt: attempt_ids()[0], due: Served(0) }),
-        Timer::UnknownTooLong { .. } => None,
+        // What came later is in commands of its own.
+        Timer::UnknownTooLong { .. } | Timer::QueueTimeout { .. } | Timer::RunDeadline { .. } => None,
     })
 }
 
@@ -81,12 +83,51 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::MaintainNode { .. } => {
             Some(Command::EndDrains { drains: vec![("eu-1-a".parse().unwrap(), Served(7_290_000))] })
         }
-        Command::EndDrains { .. } => None,
+        // What came later is below, behind what was frozen before.
+        Command::EndDrains { .. }
+        | Command::ReleaseTask { .. }
+        | Command::PauseRun { .. }
+        | Command::ResumeRun { .. }
+        | Command::SetRunPriority { .. }
+        | Command::SubmitJobAt { .. }
+        | Command::DeleteJob { .. }
+        | Command::CancelRuns { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
         BTreeMap::from([("disk".into(), "ssd".into()), ("quorate.dev/arch".into(), "*".into())]);
     all.push(Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) });
+    let mut knowing = specs().remove(1);
+    knowing.tasks[0].retry.never_errors = vec!["BadInput".parse().unwrap(), "a.b-c_1".parse().unwrap()];
+    all.push(Command::SubmitJob { run: RUN, spec_digest: spec_digest(&knowing), spec: Arc::new(knowing) });
+    let telling = outcomes().into_iter().map(|outcome| AttemptReport {
+        phase: AttemptPhase::Ended,
+        gone: true,
+        exit: Some(Exit::Code(0)),
+        outcome: Some(Arc::new(outcome)),
+        ..reports().remove(0)
+    });
+    let silent = AttemptReport { phase: AttemptPhase::Running, silent: true, ..reports().remove(0) };
+    let reports = telling.chain([silent]).collect();
+    all.push(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports });
+    let settings = Box::new(Settings { result_bytes_max: 8_192, suspect_nodes_max: 3, ..Settings::default() });
+    all.push(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings });
+    all.push(Command::ReleaseTask { task: task_id() });
+    let due = Served(1_000);
+    let timers = vec![Timer::QueueTimeout { task: task_id(), due }, Timer::RunDeadline { run: RUN, due }];
+    all.push(Command::FireTimers { timers });
+    let mut timed = specs().remove(1);
+    timed.timeout_ms = Some(3_600_000);
+    timed.tasks[0].queued_timeout_ms = Some(60_000);
+    timed.tasks[0].silent_timeout_ms = Some(20_000);
+    all.push(Command::SubmitJob { run: RUN, spec_digest: spec_digest(&timed), spec: Arc::new(timed) });
+    all.push(Command::PauseRun { run: RUN, reason: "the disk is full".into() });
+    all.push(Command::ResumeRun { run: RUN });
+    all.push(Command::SetRunPriority { run: RUN, priority: 90 });
+    let spec = Arc::new(specs().remove(1));
+    all.push(Command::SubmitJobAt { run: RUN, spec_digest: spec_digest(&spec), spec, version: 2 });
+    all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
+    all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
     all
 }
 
@@ -172,7 +213,16 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                 let next = |why| Rejection::JoinTokenRefused { node: node.clone(), why };
                 why.map_or(Rejection::UnknownJoinToken(JoinTokenId(7)), next)
             }
-            Rejection::UnknownJoinToken(_) => return None,
+            Rejection::UnknownJoinToken(_) => Rejection::RunOver(RUN),
+            Rejection::RunOver(_) => Rejection::UnknownJob("a".parse().unwrap(), "j".parse().unwrap()),
+            Rejection::UnknownJob(namespace, job) => {
+                let (namespace, job) = (namespace.clone(), job.clone());
+                Rejection::JobMovedOn { namespace, job, checked: 0, newest: 3 }
+            }
+            Rejection::JobMovedOn { namespace, job, .. } => {
+                Rejection::JobRuns { namespace: namespace.clone(), job: job.clone(), unfinished: 2 }
+            }
+            Rejection::JobRuns { .. } => return None,
         })
     })
 }
@@ -190,7 +240,8 @@ pub(crate) fn replies() -> Vec<Reply> {
             Reply::PlanCommitted(_) => Reply::Reported(vec![ReportOutcome::Accepted, ReportOutcome::Refused]),
             Reply::Reported(_) => Reply::Counted(0),
             Reply::Counted(_) => Reply::Annotated { revision: Revision(6) },
-            Reply::Annotated { .. } => return None,
+            Reply::Annotated { .. } => Reply::Controlled { revision: Revision(7) },
+            Reply::Controlled { .. } => return None,
         })
     })
 }
@@ -249,13 +300,21 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::JoinTokenUsed { .. } => {
                 Event::JoinTokenRevoked { token: JoinTokenId(7), by: Principal::anonymous_local() }
             }
-            Event::JoinTokenRevoked { .. } => return None,
+            Event::JoinTokenRevoked { .. } => Event::RunPaused { run: RUN, by: Principal::anonymous_local() },
+            Event::RunPaused { .. } => Event::RunResumed { run: RUN, by: Principal::anonymous_local() },
+            Event::RunResumed { .. } => {
+                Event::RunPrioritySet { run: RUN, priority: 0, by: Principal::anonymous_local() }
+            }
+            Event::RunPrioritySet { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
     let since_features = all.split_off(10);
-    all.extend(task_states().into_iter().map(|state| Event::TaskMoved { task: task_id(), state }));
+    let (earlier, later): (Vec<_>, Vec<_>) = task_states().into_iter().partition(|state| !is_later(state));
+    let moved = |state| Event::TaskMoved { task: task_id(), state };
+    all.extend(earlier.into_iter().map(moved));
     all.extend(since_features);
+    all.extend(later.into_iter().map(moved));
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -265,6 +324,11 @@ pub(crate) fn events() -> Vec<EventRow> {
             event,
         })
         .collect()
+}
+
+/// It came when others were frozen.
+fn is_later(state: &TaskState) -> bool {
+    matches!(state, TaskState::Waiting(Wait::Quarantine) | TaskState::Failed(FailReason::Queued | FailReason::Silent))
 }
 
 /// Every kind of change, in the order of loading.
@@ -322,7 +386,14 @@ pub(crate) fn changes() -> Vec<Change> {
         };
         Some(next)
     });
-    kinds.into_iter().flatten().collect()
+    let run = controlled_run();
+    let gone = Job { name: "gone".parse().unwrap(), deleted: true, ..job(specs().remove(0)) };
+    let of_control = [
+        Change::Spec(run.id, run.spec_digest, run.spec.clone()),
+        Change::Run(Arc::new(run)),
+        Change::Job(Arc::new(gone)),
+    ];
+    kinds.into_iter().flatten().chain(of_control).collect()
 }
 
 fn job(spec: JobSpec) -> Job {
@@ -335,6 +406,7 @@ fn job(spec: JobSpec) -> Job {
         latest_run: RUN,
         submitted_at: Millis(100),
         submitted_revision: Revision(4),
+        deleted: false,
     }
 }
 

@@ -107,6 +107,10 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "JoinTokenNeeded PermissionDenied",
         "JoinTokenRefused PermissionDenied",
         "UnknownJoinToken NotFound",
+        "RunOver FailedPrecondition",
+        "UnknownJob NotFound",
+        "JobMovedOn Aborted",
+        "JobRuns FailedPrecondition",
     ];
     assert_eq!(found, expected);
 }

@@ -1,4 +1,6 @@
-//! `quorate job`: submit, plan, validate and list jobs.
+//! `quorate job`: submit, plan, validate and list jobs, and look at their versions.
+
+mod versions;
 
 use std::path::{Path, PathBuf};
 
@@ -15,6 +17,7 @@ use crate::exit::{Code, Error};
 use crate::render::job::{JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use crate::render::run::RunStatus;
 use crate::settings;
+use versions::{Delete, Diff, History, Revert};
 
 /// `quorate job`.
 #[derive(Args, Debug)]
@@ -33,6 +36,14 @@ enum Verb {
     Validate(Validate),
     /// List jobs
     List(List),
+    /// List the versions of a job, the newest first
+    History(History),
+    /// Say how one version of a job differs from another
+    Diff(Diff),
+    /// Submit what an earlier version was once more: a new version, and a run of it
+    Revert(Revert),
+    /// Hide a job of which nothing runs; its runs stay, and its name can be submitted again
+    Delete(Delete),
 }
 
 #[derive(Args, Debug)]
@@ -45,6 +56,9 @@ struct RunJob {
     /// With --wait: give up waiting after this time, such as 10m; the run goes on
     #[arg(long, value_name = "TIME", requires = "wait", value_parser = settings::timeout)]
     timeout: Option<std::time::Duration>,
+    /// Refuse when the newest version of the job is not this one (0: when there is such a job); 'job plan' shows it
+    #[arg(long, value_name = "VERSION")]
+    check_generation: Option<u32>,
     /// Name of this request: the same name with the same file gives the same run, however often it is sent
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
@@ -94,6 +108,10 @@ impl Job {
             Verb::Plan(plan) => plan.execute(context).await,
             Verb::Validate(validate) => validate.execute(context),
             Verb::List(list) => list.execute(context).await,
+            Verb::History(history) => history.execute(context).await,
+            Verb::Diff(diff) => diff.execute(context).await,
+            Verb::Revert(revert) => revert.execute(context).await,
+            Verb::Delete(delete) => delete.execute(context).await,
         }
     }
 }
@@ -104,9 +122,11 @@ impl RunJob {
         let (namespace, name) = (spec.namespace.to_string(), spec.name.to_string());
         let client = context.client()?;
         let request_id = self.request_id.unwrap_or_else(|| client.mint_request_id());
-        let request =
-            v1::SubmitJobRequest { spec: Some(convert::job::spec_to_wire(&spec)), request_id: request_id.clone() };
-        let response = client.submit_job(request).await?;
+        let (spec, id) = (Some(convert::job::spec_to_wire(&spec)), request_id.clone());
+        let response = match self.check_generation {
+            None => client.submit_job(v1::SubmitJobRequest { spec, request_id: id }).await?,
+            Some(version) => client.submit_job_at(v1::SubmitJobAtRequest { spec, version, request_id: id }).await?,
+        };
         let run_id = response.run_id.clone();
         let submitted = JobSubmitted::new(&namespace, &name, &request_id, response);
         if !self.wait {
@@ -123,7 +143,7 @@ impl RunJob {
                 let code = wait::code(&client, &ended.run.clone().unwrap_or_default()).await?;
                 context.output.show(&RunStatus::from(ended))?;
                 if code != Code::Ok {
-                    context.output.hint(&format!("see what happened with 'quorate run status {run_id} --attempts'"));
+                    context.output.hint(&format!("see what happened with 'quorate run events {run_id}'"));
                 }
                 Ok(code)
             }

@@ -1,5 +1,7 @@
-//! `quorate run`: look at runs, wait for them, cancel them, leave a word at them, read their output.
+//! `quorate run`: look at runs, wait for them, cancel them, pause them and put them first, leave a word at them, read
+//! their output.
 
+mod control;
 mod events;
 mod logs;
 mod timeline;
@@ -17,8 +19,10 @@ use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::attempt::AttemptList;
 use crate::render::canvas::Canvas;
+use crate::render::control::RunsCancelled;
 use crate::render::run::{Drawing, RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
 use crate::settings;
+use control::{Pause, Priority, Resume};
 use events::ReadEvents;
 use logs::ReadLogs;
 use timeline::ShowTimeline;
@@ -37,8 +41,14 @@ enum Verb {
     /// Show where a run and its tasks stand
     #[command(visible_alias = "show")]
     Status(Status),
-    /// End a run: nothing of it is placed any more, what runs is stopped
+    /// End a run, or all that fit: nothing of them is placed any more, what runs is stopped
     Cancel(Cancel),
+    /// Place nothing more of a run until it is resumed; what runs goes on
+    Pause(Pause),
+    /// End a pause: tasks are placed again, and have kept their place in the queue
+    Resume(Resume),
+    /// Put a run elsewhere in the queue, whatever its job's priority; what runs goes on
+    Priority(Priority),
     /// Leave a word at a run, also at one that has ended; it decides nothing
     Annotate(Annotate),
     /// Print what has happened to a run, an event per line
@@ -97,10 +107,30 @@ struct Status {
     stale: Stale,
 }
 
+/// What `run cancel --help` ends with.
+const CANCEL_EXAMPLES: &str = "\
+Examples:
+  quorate run cancel nightly                          the latest run of a job
+  quorate run cancel -l team=risk --dry-run           what would be cancelled
+  quorate run cancel -l team=risk --state pending -A  in all namespaces, what has not begun";
+
 #[derive(Args, Debug)]
+#[command(after_help = CANCEL_EXAMPLES)]
 struct Cancel {
     /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
-    run: String,
+    #[arg(required_unless_present_any = ["job", "state", "labels", "since", "until"])]
+    run: Option<String>,
+    /// All runs of this job that have not ended
+    #[arg(long, conflicts_with = "run")]
+    job: Option<String>,
+    #[command(flatten)]
+    select: Select,
+    /// Runs of all namespaces
+    #[arg(long, short = 'A', conflicts_with = "run")]
+    all_namespaces: bool,
+    /// Say which runs fit, and cancel nothing
+    #[arg(long, conflicts_with = "run")]
+    dry_run: bool,
 }
 
 #[derive(Args, Debug)]
@@ -132,6 +162,9 @@ impl Run {
             Verb::List(list) => list.execute(context).await,
             Verb::Status(status) => status.execute(context).await,
             Verb::Cancel(cancel) => cancel.execute(context).await,
+            Verb::Pause(pause) => pause.execute(context).await,
+            Verb::Resume(resume) => resume.execute(context).await,
+            Verb::Priority(priority) => priority.execute(context).await,
             Verb::Annotate(annotate) => annotate.execute(context).await,
             Verb::Events(events) => events.execute(context).await,
             Verb::Timeline(timeline) => timeline.execute(context).await,
@@ -207,7 +240,8 @@ impl Status {
 impl Cancel {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let client = context.client()?;
-        let id = reference::resolve(context, &client, &self.run).await?.run.unwrap_or_default().id;
+        let Some(run) = &self.run else { return self.all(context, &client).await };
+        let id = reference::resolve(context, &client, run).await?.run.unwrap_or_default().id;
         let request = v1::CancelRunRequest { run: reference::by_id(&id), request_id: String::new() };
         let cancelled = client.cancel_run(request).await?;
         let running = !cancelled.ended_before;
@@ -215,6 +249,38 @@ impl Cancel {
         if running {
             context.output.hint(&format!("what still runs is being stopped: 'quorate run wait {id}'"));
         }
+        Ok(Code::Ok)
+    }
+}
+
+impl Cancel {
+    /// Page by page: what was cancelled before an error stays so, and the same command goes on.
+    async fn all(&self, context: &Context, client: &Client) -> Result<Code, Error> {
+        let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
+        let selected = self.select.selected();
+        let mut all = RunsCancelled { dry_run: self.dry_run, run_ids: Vec::new(), cancelled: 0 };
+        let mut page_token = self.select.page_token.clone();
+        loop {
+            let request = v1::CancelRunsRequest {
+                namespace: namespace.clone(),
+                job: self.job.clone().unwrap_or_default(),
+                states: selected.states.clone(),
+                labels: selected.labels.clone(),
+                submitted_since_ms: selected.since_ms,
+                submitted_until_ms: selected.until_ms,
+                dry_run: self.dry_run,
+                page_token,
+                request_id: String::new(),
+            };
+            let page = client.cancel_runs(request).await?;
+            all.run_ids.extend(page.run_ids);
+            all.cancelled += page.cancelled;
+            page_token = page.next_page_token;
+            if page_token.is_empty() {
+                break;
+            }
+        }
+        context.output.show(&all)?;
         Ok(Code::Ok)
     }
 }
@@ -248,7 +314,7 @@ impl Wait {
                 let code = wait::code(&client, &run).await?;
                 context.output.show(&RunStatus::from(ended))?;
                 if code != Code::Ok {
-                    context.output.hint(&format!("see what happened with 'quorate run status {id} --attempts'"));
+                    context.output.hint(&format!("see what happened with 'quorate run events {id}'"));
                 }
                 Ok(code)
             }

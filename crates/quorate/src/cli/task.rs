@@ -1,13 +1,14 @@
 //! `quorate task`: questions about one task.
 
 use clap::{Args, Subcommand};
-use quorate_proto::v1;
+use quorate_proto::{ApiError, v1};
 
-use super::Context;
 use super::reference::{self, TaskArg};
 use super::stale::Stale;
+use super::{Context, PAGE_ROWS};
 use crate::exit::{Code, Error};
-use crate::render::task::TaskWhy;
+use crate::render::attempt::attempt_word;
+use crate::render::task::{TaskReleased, TaskResult, TaskWhy, task_name};
 
 /// `quorate task`.
 #[derive(Args, Debug)]
@@ -27,16 +28,88 @@ enum Verb {
         #[command(flatten)]
         stale: Stale,
     },
+    /// Let a task run again that is in quarantine, because nodes went away under it
+    Release {
+        /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
+        run: String,
+        /// The task: name, or name[index]
+        task: TaskArg,
+    },
+    /// Print what came out of a task, as its process wrote it
+    Result {
+        /// A run's id or a unique prefix of it (at least 4 characters), or [namespace/]job for that job's latest run
+        run: String,
+        /// The task: name, or name[index]
+        task: TaskArg,
+        #[command(flatten)]
+        stale: Stale,
+    },
 }
 
 impl Task {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Verb::Why { run, task, stale } = self.verb;
-        let client = stale.client(context)?;
-        let id = reference::resolve(context, &client, &run).await?.run.unwrap_or_default().id;
-        let request = v1::ExplainTaskRequest { run: reference::by_id(&id), task: task.name, index: task.index };
-        let response = client.explain_task(request).await?;
-        context.output.show_read(&TaskWhy::new(&id, response), client.staleness())?;
-        Ok(Code::Ok)
+        match self.verb {
+            Verb::Why { run, task, stale } => why(context, &run, task, &stale).await,
+            Verb::Release { run, task } => release(context, &run, task).await,
+            Verb::Result { run, task, stale } => result(context, &run, task, &stale).await,
+        }
     }
+}
+
+async fn why(context: &Context, run: &str, task: TaskArg, stale: &Stale) -> Result<Code, Error> {
+    let client = stale.client(context)?;
+    let id = reference::resolve(context, &client, run).await?.run.unwrap_or_default().id;
+    let request = v1::ExplainTaskRequest { run: reference::by_id(&id), task: task.name, index: task.index };
+    let response = client.explain_task(request).await?;
+    context.output.show_read(&TaskWhy::new(&id, response), client.staleness())?;
+    Ok(Code::Ok)
+}
+
+async fn release(context: &Context, run: &str, task: TaskArg) -> Result<Code, Error> {
+    let client = context.client()?;
+    let id = reference::resolve(context, &client, run).await?.run.unwrap_or_default().id;
+    let (name, index) = (task.name, task.index);
+    let request =
+        v1::ReleaseTaskRequest { run: reference::by_id(&id), task: name.clone(), index, request_id: String::new() };
+    let answer = client.release_task(request).await?;
+    context.output.show(&TaskReleased { run_id: answer.run_id, task: name, index, released: answer.released })?;
+    Ok(Code::Ok)
+}
+
+async fn result(context: &Context, run: &str, task: TaskArg, stale: &Stale) -> Result<Code, Error> {
+    let client = stale.client(context)?;
+    let response = reference::resolve(context, &client, run).await?;
+    let id = response.run.unwrap_or_default().id;
+    let step = response.steps.iter().find(|step| step.task == task.name);
+    if step.is_some_and(|step| task.index >= step.count) {
+        let name = format!("{}[{}] of run {id}", task.name, task.index);
+        return Err(quorate_client::Error::Api(ApiError::NotFound { kind: "task".into(), name }).into());
+    }
+    let mut newest = None;
+    let mut page_token = String::new();
+    loop {
+        let request = v1::ListAttemptsRequest {
+            run: reference::by_id(&id),
+            task: task.name.clone(),
+            index: Some(task.index),
+            page_size: PAGE_ROWS,
+            page_token,
+        };
+        let page = client.list_attempts(request).await?;
+        newest = page.attempts.into_iter().next_back().or(newest);
+        if page.next_page_token.is_empty() {
+            break;
+        }
+        page_token = page.next_page_token;
+    }
+    let name = task_name(&task.name, task.index, step.is_some_and(|step| step.count > 1));
+    let missing = |why: &str| Error::Missing(format!("{name} of run {id} has no result: {why}"));
+    let attempt = newest.ok_or_else(|| missing("it was never started"))?;
+    let found = TaskResult::new(&attempt).ok_or_else(|| match attempt.ended_at_ms {
+        None => missing(&format!("its newest attempt is {}", attempt_word(attempt.state))),
+        Some(_) if attempt.state() == v1::AttemptState::Succeeded => missing("it reported none"),
+        Some(_) => missing("its newest attempt has not succeeded"),
+    })?;
+    context.output.show_read(&found, client.staleness())?;
+    Ok(Code::Ok)
 }

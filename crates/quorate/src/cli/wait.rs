@@ -37,7 +37,10 @@ async fn watch(client: &Client, id: &str) -> Result<(), Error> {
                 Some(
                     v1::run_event::Event::Task(_)
                     | v1::run_event::Event::Attempt(_)
-                    | v1::run_event::Event::Annotated(_),
+                    | v1::run_event::Event::Annotated(_)
+                    | v1::run_event::Event::Paused(_)
+                    | v1::run_event::Event::Resumed(_)
+                    | v1::run_event::Event::PrioritySet(_),
                 )
                 | None => None,
             },
@@ -55,6 +58,7 @@ pub(crate) async fn code(client: &Client, run: &v1::Run) -> Result<Code, Error> 
     match run.state() {
         v1::RunState::Succeeded => Ok(Code::Ok),
         v1::RunState::Cancelled => Ok(Code::RunCancelled),
+        v1::RunState::Failed if run.timed_out => Ok(Code::RunTimedOut),
         v1::RunState::Failed => failure(client, &run.id).await,
         v1::RunState::Unspecified | v1::RunState::Pending | v1::RunState::Running => Ok(Code::WaitTimedOut),
     }
@@ -69,7 +73,7 @@ async fn failure(client: &Client, id: &str) -> Result<Code, Error> {
         let request = v1::ListTasksRequest { run, task: String::new(), page_size: PAGE_ROWS, page_token };
         let page = client.list_tasks(request).await?;
         for task in page.tasks.iter().filter(|task| task.state() == v1::TaskState::Failed) {
-            if task.reason != "TIMED_OUT" {
+            if !matches!(task.reason.as_str(), "TIMED_OUT" | "QUEUED" | "SILENT") {
                 return Ok(Code::RunFailed);
             }
             timed_out = true;

@@ -83,7 +83,13 @@ impl Board {
                 Some(v1::run_event::Event::Run(moved)) => self.run_state = moved.state,
                 Some(v1::run_event::Event::Task(task)) => self.task(&task),
                 Some(v1::run_event::Event::Attempt(attempt)) => moves.extend(self.attempt(attempt)),
-                Some(v1::run_event::Event::Annotated(_)) | None => {}
+                Some(
+                    v1::run_event::Event::Annotated(_)
+                    | v1::run_event::Event::Paused(_)
+                    | v1::run_event::Event::Resumed(_)
+                    | v1::run_event::Event::PrioritySet(_),
+                )
+                | None => {}
             },
             Some(v1::watch_run_response::Item::Bookmark(_)) | None => {}
         }

@@ -4,12 +4,13 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::v1;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
 use super::run::Run;
 use super::table::{Rows, entry, faint, state, word};
 use super::task::task_name;
 use super::usage::{Usage, cpu_time, or_dash};
-use super::{Paint, View, time};
+use super::{Paint, View, plain, time};
 
 /// One attempt.
 #[derive(Debug, Serialize)]
@@ -28,18 +29,49 @@ pub(crate) struct Attempt {
     pub(super) exit_code: Option<i32>,
     pub(super) exit_signal: Option<i32>,
     message: String,
+    /// What went wrong, by its own word.
+    error: Option<String>,
+    /// What came out of it, as its process wrote it.
+    result: Option<Box<RawValue>>,
     cpu_us: Option<u64>,
     memory_peak_bytes: Option<u64>,
     read_bytes: Option<u64>,
     written_bytes: Option<u64>,
     /// What it uses while it runs, if that is known.
     pub(crate) live: Option<Usage>,
+    /// How far it is by its own words, while it runs.
+    progress: Option<Progress>,
+}
+
+/// How far an attempt is by its own words.
+#[derive(Debug, Serialize)]
+pub(crate) struct Progress {
+    done_milli: Option<u32>,
+    words: String,
+    metrics: BTreeMap<String, f64>,
+}
+
+impl From<v1::Progress> for Progress {
+    fn from(progress: v1::Progress) -> Self {
+        let v1::Progress { done_milli, words, metrics } = progress;
+        let metrics = metrics.into_iter().map(|metric| (metric.name, metric.value)).collect();
+        Self { done_milli, words, metrics }
+    }
+}
+
+impl Progress {
+    /// `40% counting`.
+    fn words(&self) -> String {
+        let done = self.done_milli.map(|milli| format!("{}%", milli / 10)).unwrap_or_default();
+        format!("{done} {}", plain(&self.words)).trim().to_owned()
+    }
 }
 
 impl From<v1::Attempt> for Attempt {
     fn from(attempt: v1::Attempt) -> Self {
         let exit = attempt.exit.and_then(|exit| exit.exit);
         let usage = attempt.usage;
+        let said = attempt.outcome.and_then(|outcome| outcome.outcome);
         Self {
             state: attempt_word(attempt.state),
             task: attempt.task,
@@ -61,12 +93,31 @@ impl From<v1::Attempt> for Attempt {
                 Some(v1::exit::Exit::Code(_)) | None => None,
             },
             message: attempt.message,
+            error: said.as_ref().and_then(error_type),
+            result: said.as_ref().and_then(result),
             cpu_us: usage.as_ref().map(|usage| usage.cpu_us),
             memory_peak_bytes: usage.as_ref().map(|usage| usage.memory_peak_bytes),
             read_bytes: usage.as_ref().map(|usage| usage.read_bytes),
             written_bytes: usage.as_ref().map(|usage| usage.written_bytes),
             live: None,
+            progress: None,
         }
+    }
+}
+
+/// What went wrong, by the process's own word.
+pub(super) fn error_type(said: &v1::outcome::Outcome) -> Option<String> {
+    match said {
+        v1::outcome::Outcome::Error(error) => Some(error.clone()),
+        v1::outcome::Outcome::Result(_) => None,
+    }
+}
+
+/// The result among what a process said of its end. Whoever took it has seen that it is JSON.
+pub(crate) fn result(said: &v1::outcome::Outcome) -> Option<Box<RawValue>> {
+    match said {
+        v1::outcome::Outcome::Result(result) => serde_json::from_slice(result).ok(),
+        v1::outcome::Outcome::Error(_) => None,
     }
 }
 
@@ -77,6 +128,14 @@ impl Attempt {
             (None, Some(signal)) => format!("signal {signal}"),
             (None, None) => "-".to_owned(),
         }
+    }
+
+    /// What went wrong, how far it is, or what its agent has to say.
+    fn remark(&self) -> String {
+        let progress = self.progress.as_ref().map(Progress::words);
+        let words = [self.error.clone(), progress, Some(self.message.clone())];
+        let words: Vec<String> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
+        words.join(": ")
     }
 }
 
@@ -98,6 +157,9 @@ impl View for AttemptList {
     const SCHEMA: &'static str = "quorate.v1.attempt_list/1";
 
     fn human(&self, paint: Paint) -> String {
+        if self.attempts.is_empty() {
+            return "No attempts: nothing of it was ever placed. 'quorate task why RUN TASK' says why.".to_owned();
+        }
         if self.of_usage {
             return self.usage(paint);
         }
@@ -115,7 +177,7 @@ impl View for AttemptList {
                 faint(attempt.started_at_ms.map_or("-".to_owned(), time::instant)),
                 faint(time::between(attempt.started_at_ms, attempt.ended_at_ms)),
                 entry(attempt.exit()),
-                faint(&attempt.message),
+                faint(attempt.remark()),
             ]);
         }
         rows.text()
@@ -127,9 +189,12 @@ impl AttemptList {
     pub(crate) fn take(&mut self, usages: Vec<v1::AttemptUsage>) {
         let name = |task: &str, index, number| (task.to_owned(), index, number);
         let mut known: BTreeMap<_, _> =
-            usages.into_iter().filter_map(|one| Some((name(&one.task, one.index, one.number), one.usage?))).collect();
+            usages.into_iter().map(|one| (name(&one.task, one.index, one.number), one)).collect();
         for attempt in self.attempts.iter_mut().filter(|attempt| attempt.ended_at_ms.is_none()) {
-            attempt.live = known.remove(&name(&attempt.task, attempt.index, attempt.number)).map(Into::into);
+            if let Some(told) = known.remove(&name(&attempt.task, attempt.index, attempt.number)) {
+                attempt.live = told.usage.map(Into::into);
+                attempt.progress = told.progress.map(Into::into);
+            }
         }
     }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use quorate_proto::v1;
 use serde::Serialize;
 
-use super::attempt::attempt_word;
+use super::attempt::{attempt_word, error_type};
 use super::ink::{heading, ink};
 use super::run::{Run, run_word};
 use super::table::{Tone, tone};
@@ -27,7 +27,7 @@ pub(crate) struct RunEvent {
     run_id: String,
     revision: u64,
     at_ms: u64,
-    /// `run`, `task`, `attempt` or `annotation`.
+    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed` or `priority`.
     kind: &'static str,
     /// The state of run, task or attempt since then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -50,12 +50,21 @@ pub(crate) struct RunEvent {
     /// A word of the agent's.
     #[serde(skip_serializing_if = "Option::is_none")]
     message: Option<String>,
+    /// What went wrong, by the process's own word.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
     /// A machine-readable word for why a task waits or has failed.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
     /// Key of the annotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
+    /// Who paused the run, resumed it or gave it another priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    by: Option<String>,
+    /// That priority.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u32>,
     /// All of it as a sentence.
     text: String,
     /// The task has more than one element.
@@ -69,6 +78,8 @@ pub(crate) struct OfRun {
     id: String,
     submitted_at_ms: u64,
     submitted_by: String,
+    /// It took longer than its job's timeout.
+    timed_out: bool,
     /// Tasks with more than one element.
     arrays: BTreeSet<String>,
     task_chars: usize,
@@ -84,6 +95,7 @@ impl OfRun {
             id: run.id.clone(),
             submitted_at_ms: run.submitted_at_ms,
             submitted_by: format!("submitted by {}, version {} of {}", run.principal, run.version, run.job),
+            timed_out: run.timed_out,
             arrays: steps.iter().filter(|step| step.count > 1).map(|step| step.task.clone()).collect(),
             task_chars: widest.clamp("TASK".len(), TASK_CHARS_MAX),
             revision_chars: revision.to_string().len().max(REVISION_CHARS_MIN),
@@ -107,8 +119,11 @@ impl OfRun {
             exit_code: None,
             exit_signal: None,
             message: None,
+            error: None,
             reason: None,
             key: None,
+            by: None,
+            priority: None,
             text,
             is_array: false,
         };
@@ -120,6 +135,18 @@ impl OfRun {
                 let text = format!("annotation {} set", annotated.key);
                 RunEvent { key: Some(annotated.key), ..blank("annotation", text) }
             }
+            v1::run_event::Event::Paused(v1::RunPaused { by }) => {
+                let text = format!("run paused by {by}");
+                RunEvent { by: Some(by), ..blank("paused", text) }
+            }
+            v1::run_event::Event::Resumed(v1::RunResumed { by }) => {
+                let text = format!("run resumed by {by}");
+                RunEvent { by: Some(by), ..blank("resumed", text) }
+            }
+            v1::run_event::Event::PrioritySet(v1::RunPrioritySet { priority, by }) => {
+                let text = format!("run given priority {priority} by {by}");
+                RunEvent { by: Some(by), priority: Some(priority), ..blank("priority", text) }
+            }
             v1::run_event::Event::Task(task) => RunEvent {
                 state: Some(task_word(task.state)),
                 is_array: self.arrays.contains(&task.task),
@@ -128,7 +155,8 @@ impl OfRun {
                 ..RunEvent { task: Some(task.task.clone()), ..blank("task", task_text(&task)) }
             },
             v1::run_event::Event::Attempt(attempt) => {
-                let text = attempt_text(&attempt);
+                let error = attempt.outcome.as_ref().and_then(|said| error_type(said.outcome.as_ref()?));
+                let text = attempt_text(&attempt, error.as_deref());
                 let exit = attempt.exit.and_then(|exit| exit.exit);
                 RunEvent {
                     state: Some(attempt_word(attempt.state)),
@@ -147,6 +175,7 @@ impl OfRun {
                         Some(v1::exit::Exit::Code(_)) | None => None,
                     },
                     message: Some(attempt.message).filter(|message| !message.is_empty()),
+                    error,
                     ..blank("attempt", text)
                 }
             }
@@ -189,9 +218,13 @@ impl OfRun {
 
     fn run_text(&self, moved: &v1::RunMoved) -> String {
         match moved.state() {
+            v1::RunState::Pending | v1::RunState::Running if moved.cancelling && self.timed_out => {
+                "run took longer than its job's timeout: it is to be cancelled".to_owned()
+            }
             v1::RunState::Pending | v1::RunState::Running if moved.cancelling => "run is to be cancelled".to_owned(),
             v1::RunState::Pending => format!("run {}", self.submitted_by),
             v1::RunState::Running => "run started: its first task is placed".to_owned(),
+            v1::RunState::Failed if self.timed_out => "run ended: failed (timed out)".to_owned(),
             v1::RunState::Succeeded | v1::RunState::Failed | v1::RunState::Cancelled | v1::RunState::Unspecified => {
                 format!("run ended: {}", run_word(moved.state))
             }
@@ -207,15 +240,18 @@ fn task_text(task: &v1::Task) -> String {
         "NEEDS" => format!("{word} for what it needs"),
         "BACKOFF" => format!("{word} before its next try"),
         "FENCE" => format!("{word} until its last copy is certainly gone"),
-        "FAILED" => format!("{word} for good: no try is left"),
+        "FAILED" => format!("{word} for good: no try is left, or its end is one of retry.never"),
         "TIMED_OUT" => format!("{word} for good: it ran out of time"),
         "LOST" => format!("{word} for good: its only copy was lost"),
         "NODE_LOSSES" => format!("{word} for good: it lost too many nodes"),
+        "QUEUED" => format!("{word} for good: nobody could place it in its time"),
+        "SILENT" => format!("{word} for good: it said nothing for too long"),
+        "QUARANTINE" => format!("{word} in quarantine: nodes went away while it ran there"),
         other => format!("{word}: {other}"),
     }
 }
 
-fn attempt_text(attempt: &v1::Attempt) -> String {
+fn attempt_text(attempt: &v1::Attempt, error: Option<&str>) -> String {
     let (number, node) = (attempt.number, &attempt.node);
     let mut text = match attempt.state() {
         v1::AttemptState::Assigned => format!("attempt {number} placed on {node}, token {}", attempt.token),
@@ -238,8 +274,9 @@ fn attempt_text(attempt: &v1::Attempt) -> String {
         Some(v1::exit::Exit::Signal(signal)) => text += &format!(", ended by signal {signal}"),
         None => {}
     }
-    if !attempt.message.is_empty() {
-        text += &format!(": {}", attempt.message);
+    let said = [error.unwrap_or_default(), &*attempt.message];
+    for words in said.into_iter().filter(|words| !words.is_empty()) {
+        text += &format!(": {words}");
     }
     text
 }

@@ -3,14 +3,17 @@
 //! A difference is a change of the interface: an added field is fine within a schema's version, a
 //! field that went or means something else raises it. `QUORATE_BLESS=1` writes the files anew.
 
+mod jobs;
 mod nodes;
 mod runs;
+mod tasks;
 
 use quorate_proto::v1;
 use serde_json::Value;
 
 use super::attempt::AttemptList;
 use super::cert::Certificate;
+use super::control::{RunPaused, RunPrioritySet, RunResumed, RunsCancelled};
 use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use super::namespace::{NamespaceCreated, NamespaceList};
@@ -18,8 +21,8 @@ use super::node::ClusterList;
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{LogLine, Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
 use super::snapshot::{ServerRecovered, SnapshotInspected, SnapshotRestored, SnapshotSaved};
-use super::task::TaskWhy;
 use super::{Paint, View};
+use tasks::{no_node_fits, pause};
 
 /// Compares a view's JSON with the file of its name, and renders it for people without and with colours.
 fn check<T: View>(name: &str, view: &T) {
@@ -50,6 +53,7 @@ fn run() -> v1::Run {
         job: "claims-nightly".into(),
         version: 3,
         state: v1::RunState::Running.into(),
+        timed_out: false,
         cancelling: false,
         submitted_at_ms: 1_700_000_000_000,
         started_at_ms: Some(1_700_000_000_250),
@@ -59,6 +63,7 @@ fn run() -> v1::Run {
         principal: "anonymous-local".into(),
         priority: 60,
         labels: labels(),
+        paused: None,
     }
 }
 
@@ -113,6 +118,8 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
             read_bytes: 4096,
             written_bytes: 512,
         }),
+        outcome: None,
+        result_bytes: 0,
     }
 }
 
@@ -160,6 +167,21 @@ fn run_status() {
 }
 
 #[test]
+fn run_paused() {
+    let mut paused = get_run();
+    paused.run = paused.run.map(|run| v1::Run { paused: Some(pause("the disk\nis full")), ..run });
+    let text = RunStatus::from(paused).human(Paint::Never);
+    let lines: Vec<&str> = text.lines().skip(1).take(3).collect();
+    let since = "Paused     since 2023-11-14T22:13:20Z by anonymous-local: the disk is full";
+    assert_eq!(lines, ["State      running (paused)", since, "Priority   60"]);
+    check("run_paused", &RunPaused { run_id: "0123456789abc".into(), revision: 58 });
+    check("run_resumed", &RunResumed { run_id: "0123456789abc".into(), revision: 59 });
+    let run_ids = vec!["0123456789abc".into()];
+    check("runs_cancelled", &RunsCancelled { dry_run: false, run_ids, cancelled: 1 });
+    check("run_priority_set", &RunPrioritySet { run_id: "0123456789abc".into(), priority: 90, revision: 60 });
+}
+
+#[test]
 fn attempt_list() {
     let mut killed = attempt(1, v1::AttemptState::Failed);
     killed.exit = Some(v1::Exit { exit: Some(v1::exit::Exit::Signal(9)) });
@@ -168,13 +190,34 @@ fn attempt_list() {
     (placed.started_at_ms, placed.ended_at_ms, placed.exit, placed.usage) = (None, None, None, None);
     let mut runs = attempt(3, v1::AttemptState::Running);
     (runs.ended_at_ms, runs.exit, runs.usage) = (None, None, Some(v1::UsageSummary::default()));
-    let attempts = [attempt(0, v1::AttemptState::Succeeded), killed, placed, runs];
+    let outcome = v1::outcome::Outcome::Result(b"{\"parts\": [1, 2.0]}".as_slice().into());
+    let mut succeeded = attempt(0, v1::AttemptState::Succeeded);
+    (succeeded.outcome, succeeded.result_bytes) = (Some(v1::Outcome { outcome: Some(outcome) }), 19);
+    killed.outcome = Some(v1::Outcome { outcome: Some(v1::outcome::Outcome::Error("BadInput".into())) });
+    let attempts = [succeeded, killed, placed, runs];
     let attempts = attempts.into_iter().map(Into::into).collect();
     let mut list = AttemptList { run: run().into(), attempts, revision: 57, of_usage: false };
-    let of =
-        |index| v1::AttemptUsage { task: "score".into(), index, number: 1, node: "eu-a-1".into(), usage: Some(live()) };
+    let progress = v1::Progress {
+        done_milli: Some(425),
+        words: "counting".into(),
+        metrics: vec![v1::Metric { name: "rows".into(), value: 12.5 }],
+    };
+    let of = |index| v1::AttemptUsage {
+        task: "score".into(),
+        index,
+        number: 1,
+        node: "eu-a-1".into(),
+        usage: Some(live()),
+        progress: Some(progress.clone()),
+    };
     list.take(vec![of(0), of(3)]);
     check("attempt_list", &list);
+    let none = AttemptList { run: run().into(), attempts: Vec::new(), revision: 57, of_usage: false };
+    assert!(none.human(Paint::Never).starts_with("No attempts: nothing of it was ever placed."));
+    let text = list.human(Paint::Never);
+    let remarks: Vec<&str> = text.lines().map(str::trim_end).collect();
+    assert!(remarks[2].ends_with("BadInput: out of memory"), "{text}");
+    assert!(remarks[4].ends_with("42% counting"), "{text}");
     list.of_usage = true;
     let text = list.human(Paint::Never);
     let rows: Vec<Vec<&str>> = text.lines().map(|line| line.split_whitespace().collect()).collect();
@@ -291,58 +334,6 @@ fn job_imported() {
         toml: "name = \"flow\"\n".into(),
     };
     check("job_imported", &imported);
-}
-
-#[test]
-fn task_why() {
-    let task = v1::Task {
-        task: "score".into(),
-        index: 2,
-        state: v1::TaskState::Ready.into(),
-        attempts: 1,
-        tries: 1,
-        losses: 0,
-        reason: String::new(),
-        count: 6,
-    };
-    let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
-    check("task_why", &TaskWhy::new("0123456789abc", response));
-}
-
-#[test]
-fn every_reason_has_a_kind() {
-    use v1::wait_reason::Reason;
-    let node = || "n1".to_owned();
-    for reason in [
-        Reason::NotWaiting(v1::NotWaiting {}),
-        Reason::Needs(v1::NeedsUnmet { tasks: vec!["a".into()] }),
-        Reason::Backoff(v1::Backoff { remaining_ms: 5 }),
-        Reason::Fence(v1::FenceWait { node: node(), remaining_ms: 5 }),
-        Reason::Queued(v1::Queued { position: 2 }),
-        Reason::Cancelling(v1::Cancelling {}),
-        Reason::FitsNow(v1::FitsNow { node: node() }),
-        Reason::Unknown(v1::Unknown { node: node(), remaining_ms: 5 }),
-        Reason::Held(v1::Held {}),
-    ] {
-        let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
-        let json = serde_json::to_value(super::task::Reason::from(wire.clone())).unwrap();
-        assert!(json["kind"].as_str().is_some_and(|kind| kind != "unspecified"), "{wire:?}");
-        assert_eq!(json["text"], "so it is");
-    }
-}
-
-fn no_node_fits() -> v1::WaitReason {
-    let none = v1::NoNodeFits {
-        checks: vec![v1::FailedCheck { check: "TOO_SMALL".into(), nodes: 4 }],
-        nearest: Some(v1::NearestMiss {
-            node: "eu-a-1".into(),
-            check: "TOO_SMALL".into(),
-            missing_cpu_milli: 56_000,
-            missing_memory_bytes: 0,
-        }),
-        never: true,
-    };
-    v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
 }
 
 #[test]

@@ -22,6 +22,8 @@ pub(crate) struct Counts {
     pub(super) failed: u32,
     pub(super) cancelled: u32,
     pub(super) skipped: u32,
+    /// Those of the waiting that are in quarantine.
+    pub(super) quarantined: u32,
 }
 
 impl From<v1::TaskCounts> for Counts {
@@ -35,6 +37,7 @@ impl From<v1::TaskCounts> for Counts {
             failed: counts.failed,
             cancelled: counts.cancelled,
             skipped: counts.skipped,
+            quarantined: counts.quarantined,
         }
     }
 }
@@ -69,7 +72,8 @@ impl Counts {
             .filter(|(_, count)| *count > 0)
             .map(|(name, count)| format!("{count} {name}"))
             .collect();
-        if parts.is_empty() { "none".to_owned() } else { parts.join(", ") }
+        let words = if parts.is_empty() { "none".to_owned() } else { parts.join(", ") };
+        if self.quarantined > 0 { format!("{words} ({} in quarantine)", self.quarantined) } else { words }
     }
 }
 
@@ -84,6 +88,10 @@ pub(crate) struct Run {
     /// A word.
     pub(crate) state: String,
     cancelling: bool,
+    /// It took longer than its job's timeout.
+    timed_out: bool,
+    /// While it is paused.
+    paused: Option<Pause>,
     priority: u32,
     submitted_at_ms: u64,
     started_at_ms: Option<u64>,
@@ -105,6 +113,8 @@ impl From<v1::Run> for Run {
             job: run.job,
             version: run.version,
             cancelling: run.cancelling,
+            timed_out: run.timed_out,
+            paused: run.paused.map(Into::into),
             priority: run.priority,
             submitted_at_ms: run.submitted_at_ms,
             started_at_ms: run.started_at_ms,
@@ -123,10 +133,43 @@ impl Run {
         format!("Run {} of {}/{} version {}", self.id, self.namespace, self.job, self.version)
     }
 
-    /// The state as people read it; a run that is being cancelled says so.
+    /// The state as people read it; a run that is being cancelled, or paused, says so.
     pub(super) fn state_word(&self) -> String {
-        let ends = matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled");
-        if self.cancelling && !ends { format!("{} (cancelling)", self.state) } else { self.state.clone() }
+        let has_ended = matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled");
+        if self.timed_out {
+            format!("{} (timed out)", self.state)
+        } else if self.cancelling && !has_ended {
+            format!("{} (cancelling)", self.state)
+        } else if self.paused.is_some() {
+            format!("{} (paused)", self.state)
+        } else {
+            self.state.clone()
+        }
+    }
+}
+
+/// Who paused a run, since when and why.
+#[derive(Debug, Serialize)]
+pub(crate) struct Pause {
+    by: String,
+    at_ms: u64,
+    reason: String,
+}
+
+impl From<v1::Pause> for Pause {
+    fn from(pause: v1::Pause) -> Self {
+        let v1::Pause { by, at_ms, reason } = pause;
+        Self { by, at_ms, reason }
+    }
+}
+
+impl Pause {
+    /// `since … by …: …`, on one line whatever the reason is.
+    pub(super) fn words(&self) -> String {
+        let reason = if self.reason.is_empty() { String::new() } else { format!(": {}", self.reason) };
+        let words = format!("since {} by {}{reason}", time::instant(self.at_ms), self.by);
+        let breaks = |c: char| c.is_control() || matches!(c, '\u{2028}' | '\u{2029}');
+        words.chars().map(|c| if breaks(c) { ' ' } else { c }).collect()
     }
 }
 
@@ -178,6 +221,7 @@ impl Step {
     /// Where its tasks stand: a step of one task has one state.
     pub(super) fn state_words(&self) -> String {
         match self.tasks.named().iter().find(|(_, count)| *count == 1 && self.count == 1) {
+            Some(_) if self.tasks.quarantined > 0 => "waiting (quarantined)".to_owned(),
             Some((name, _)) => (*name).to_owned(),
             None => self.tasks.words(),
         }
@@ -288,6 +332,10 @@ impl View for RunStatus {
         let run = &self.run;
         let mut text = run.title() + "\n";
         text += &format!("State      {}\n", run.state_word());
+        if let Some(pause) = run.paused.as_ref().filter(|_| !run.cancelling) {
+            text += &format!("Paused     {}\n", pause.words());
+        }
+        text += &format!("Priority   {}\n", run.priority);
         text += &format!("Tasks      {}\n", run.tasks.words());
         text += &format!("Submitted  {} by {}\n", time::instant(run.submitted_at_ms), run.principal);
         if !run.labels.is_empty() {

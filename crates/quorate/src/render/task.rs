@@ -2,7 +2,10 @@
 
 use quorate_proto::v1;
 use serde::Serialize;
+use serde_json::value::RawValue;
 
+use super::attempt::result;
+use super::run::Pause;
 use super::table::word;
 use super::{Paint, View, plain, time};
 
@@ -32,10 +35,14 @@ pub(crate) struct Reason {
     needs: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     node: Option<String>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    nodes: Vec<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     remaining_ms: Option<u64>,
     #[serde(skip_serializing_if = "Option::is_none")]
     position: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    paused: Option<Pause>,
     #[serde(skip_serializing_if = "Option::is_none")]
     never: Option<bool>,
     #[serde(skip_serializing_if = "Vec::is_empty")]
@@ -58,7 +65,9 @@ impl From<v1::WaitReason> for Reason {
             }
             Some(Wire::Queued(queued)) => Self { kind: "queued", position: Some(queued.position), ..base },
             Some(Wire::Cancelling(_)) => Self { kind: "cancelling", ..base },
+            Some(Wire::Paused(pause)) => Self { kind: "paused", paused: Some(pause.into()), ..base },
             Some(Wire::Held(_)) => Self { kind: "held", ..base },
+            Some(Wire::Quarantined(quarantined)) => Self { kind: "quarantined", nodes: quarantined.nodes, ..base },
             Some(Wire::FitsNow(fits)) => Self { kind: "fits_now", node: Some(fits.node), ..base },
             Some(Wire::Unknown(lost)) => {
                 Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }
@@ -124,6 +133,9 @@ impl View for TaskWhy {
     fn human(&self, _: Paint) -> String {
         let name = task_name(&self.task, self.index, self.is_array);
         let mut text = format!("{name} of run {} is {}: {}\n", self.run_id, self.state, plain(&self.reason.text));
+        if let Some(pause) = &self.reason.paused {
+            text += &format!("  paused {}\n", pause.words());
+        }
         for check in &self.reason.checks {
             text += &format!("  {} on {}\n", check.check, time::count(check.nodes.into(), "node"));
         }
@@ -138,6 +150,62 @@ impl View for TaskWhy {
             text.push('\n');
         }
         text
+    }
+}
+
+/// `task release`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskReleased {
+    pub(crate) run_id: String,
+    pub(crate) task: String,
+    pub(crate) index: u32,
+    /// False: it was not in quarantine.
+    pub(crate) released: bool,
+}
+
+impl View for TaskReleased {
+    const SCHEMA: &'static str = "quorate.v1.task_released/1";
+
+    fn human(&self, _: Paint) -> String {
+        let name = format!("{}[{}] of run {}", self.task, self.index, self.run_id);
+        if self.released {
+            format!("{name} is out of quarantine: it may be placed again, and what spoke against it is forgotten")
+        } else {
+            format!("{name} is not in quarantine")
+        }
+    }
+}
+
+/// `task result`.
+#[derive(Debug, Serialize)]
+pub(crate) struct TaskResult {
+    run_id: String,
+    task: String,
+    index: u32,
+    /// Number of the attempt that it is of.
+    attempt: u32,
+    result: Box<RawValue>,
+}
+
+impl TaskResult {
+    /// The result of an attempt; none when it has none.
+    pub(crate) fn new(attempt: &v1::Attempt) -> Option<Self> {
+        let said = attempt.outcome.as_ref()?.outcome.as_ref()?;
+        Some(Self {
+            run_id: attempt.run_id.clone(),
+            task: attempt.task.clone(),
+            index: attempt.index,
+            attempt: attempt.number,
+            result: result(said)?,
+        })
+    }
+}
+
+impl View for TaskResult {
+    const SCHEMA: &'static str = "quorate.v1.task_result/1";
+
+    fn human(&self, _: Paint) -> String {
+        plain(self.result.get())
     }
 }
 

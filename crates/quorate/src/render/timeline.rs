@@ -45,7 +45,7 @@ pub(crate) struct Bar {
     queued_at_ms: Option<u64>,
     placed_at_ms: Option<u64>,
     started_at_ms: Option<u64>,
-    /// Since when its node is silent.
+    /// Since when its node's lease is over.
     unknown_at_ms: Option<u64>,
     ended_at_ms: Option<u64>,
     exit_code: Option<i32>,
@@ -88,7 +88,7 @@ pub(crate) struct RunTimeline {
     attempts: Vec<Bar>,
     /// How many attempts are not shown.
     left_out: usize,
-    /// When each attempt came into the queue, and when its node was silent, is known.
+    /// When each attempt came into the queue, and when its node's lease was over, is known.
     complete: bool,
     revision: u64,
     /// What is not shown, by state.
@@ -105,7 +105,7 @@ struct Seen {
     ready: BTreeMap<(String, u32), u64>,
     /// When an attempt had come into the queue.
     queued: BTreeMap<(String, u32, u32), u64>,
-    /// Since when an attempt's node is silent.
+    /// Since when the lease of an attempt's node is over.
     unknown: BTreeMap<(String, u32, u32), u64>,
 }
 
@@ -120,7 +120,14 @@ impl Seen {
             match event {
                 Some(v1::run_event::Event::Task(task)) => seen.task(at_ms, task),
                 Some(v1::run_event::Event::Attempt(attempt)) => seen.attempt(at_ms, attempt),
-                Some(v1::run_event::Event::Run(_) | v1::run_event::Event::Annotated(_)) | None => {}
+                Some(
+                    v1::run_event::Event::Run(_)
+                    | v1::run_event::Event::Annotated(_)
+                    | v1::run_event::Event::Paused(_)
+                    | v1::run_event::Event::Resumed(_)
+                    | v1::run_event::Event::PrioritySet(_),
+                )
+                | None => {}
             }
         }
         seen

@@ -48,9 +48,14 @@ impl Lane {
             | Command::TrimEvents { .. }
             | Command::EnableFeature { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
-            // A cordon or a drain keeps work off a node, a revocation machines out of the cluster: like a cancel, they must
-            // get past a flood of submits.
+            // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
+            // another priority makes room for what is urgent: like a cancel, they must get past a flood of submits.
+            // What takes something back must not overtake it.
             Command::CancelRun { .. }
+            | Command::CancelRuns { .. }
+            | Command::PauseRun { .. }
+            | Command::ResumeRun { .. }
+            | Command::SetRunPriority { .. }
             | Command::SetNodeAdmission { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
@@ -58,7 +63,10 @@ impl Lane {
             | Command::MaintainNode { .. }
             | Command::ForgetNode { .. } => Self::Cancels,
             Command::SubmitJob { .. }
+            | Command::SubmitJobAt { .. }
+            | Command::DeleteJob { .. }
             | Command::AnnotateRun { .. }
+            | Command::ReleaseTask { .. }
             | Command::CreateJoinToken { .. }
             | Command::CreateNamespace { .. } => Self::Submits,
         }

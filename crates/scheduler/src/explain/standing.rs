@@ -46,6 +46,8 @@ fn failed(reason: FailReason, task: &Task, newest: Option<&Attempt>) -> String {
         FailReason::Failed => format!("failed for good after {} of its tries{last}", task.tries),
         FailReason::TimedOut => "its last try ran out of time".into(),
         FailReason::Lost => format!("its one start was lost with its node{last}"),
+        FailReason::Queued => "it was ready for the whole of its timeouts.queued, and nobody could place it".into(),
+        FailReason::Silent => "its last try said nothing for the whole of its timeouts.silent".into(),
         FailReason::NodeLosses => format!("it lost {} nodes, over node_losses_max{last}", task.losses),
     }
 }

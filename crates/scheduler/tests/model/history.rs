@@ -213,6 +213,7 @@ impl JobShape {
             priority: 40 + self.priority * 10,
             labels: BTreeMap::new(),
             on_failure: if self.cancels { OnFailure::Cancel } else { OnFailure::Finish },
+            timeout_ms: None,
             tasks,
         }
     }
@@ -248,6 +249,8 @@ impl TaskShape {
             resources: Resources { cpu_milli: u64::from(1 + self.cpu % 8) * 200, memory_bytes: 1 << 20 },
             retry: Retry { attempts, first_ms: 1_000, never: vec![NEVER_RETRIED], ..Retry::default() },
             run_timeout_ms: self.timeout.is_multiple_of(4).then_some(5_000),
+            queued_timeout_ms: None,
+            silent_timeout_ms: None,
             place,
             on_node_loss: promise,
         }

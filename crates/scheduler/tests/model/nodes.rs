@@ -283,6 +283,8 @@ impl Agent {
                 message: None,
                 usage: Usage::default(),
                 stopped: false,
+                outcome: None,
+                silent: false,
             };
             if copy.ran && !copy.running_told {
                 copy.running_told = true;

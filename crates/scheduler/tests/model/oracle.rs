@@ -111,12 +111,15 @@ fn may_move(from: &TaskState, to: &TaskState) -> bool {
         (_, Cancelled) => true,
         (Waiting(Wait::Needs), Ready | Skipped) => true,
         (Waiting(Wait::Needs), _) | (_, Skipped) => false,
-        (Waiting(Wait::Backoff { .. }), Ready) => true,
+        (Waiting(Wait::Backoff { .. }), Ready | Waiting(Wait::Quarantine)) => true,
         (Waiting(Wait::Backoff { .. }), _) => false,
         // Its copy came back, was proven lost, or has ended and is gone: never anything else, for
         // the copy is not heard before its node has a lease again.
         (Waiting(Wait::Fence { .. }), Ready | Placed | Running | Waiting(_) | Failed(_)) => true,
         (Waiting(Wait::Fence { .. }), Succeeded) => false,
+        // Somebody let it go, or the same of its copies as from behind a fence.
+        (Waiting(Wait::Quarantine), Ready | Placed | Running | Waiting(_) | Failed(_)) => true,
+        (Waiting(Wait::Quarantine), Succeeded) => false,
         (Ready, Placed | Running | Ready | Waiting(_) | Failed(_)) => true,
         (Ready, Succeeded) => false,
         (Placed, Placed) | (Running, Placed | Running) => false,

@@ -45,6 +45,8 @@ fn stop_all(world: &mut World) {
             message: None,
             usage: Usage::default(),
             stopped: true,
+            outcome: None,
+            silent: false,
         });
         let reports = reports.collect();
         world.apply(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports });
@@ -98,6 +100,19 @@ fn of_a_wide_step_a_tenth_is_moved_at_a_time_the_youngest_first() {
     world.flag("a", "draining");
     let decision = world.step_within("drain", Budget { steps: 1 });
     assert_eq!(moved(&world, &decision), ["j/old[0]"], "any budget makes progress");
+}
+
+#[test]
+fn what_waits_in_a_paused_run_is_on_the_move_until_it_goes_on() {
+    let mut world = full("task x 1000m 1Gi count=3", "16000m");
+    let run = world.find("j/x[0]").run;
+    world.control(Command::PauseRun { run, reason: "why".into() });
+    assert_eq!(drive(&mut world).len(), 1);
+    stop_all(&mut world);
+    assert_eq!(drive(&mut world), [""; 0], "nobody has taken its place");
+    world.control(Command::ResumeRun { run });
+    run_all(&mut world);
+    assert_eq!(drive(&mut world).len(), 1);
 }
 
 #[test]

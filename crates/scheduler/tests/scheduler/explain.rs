@@ -103,6 +103,25 @@ fn a_task_of_a_cancelled_run_says_so() {
 }
 
 #[test]
+fn a_task_of_a_paused_run_says_who_paused_it_and_why() {
+    let mut world = World::of(
+        "
+        node a eu/eu-1 1000m 8Gi
+        job  j
+        task x 1000m 1Gi
+        task y 1000m 1Gi needs=x
+    ",
+    );
+    let run = world.find("j/x[0]").run;
+    world.control(Command::PauseRun { run, reason: "the disk is full".into() });
+    check(&world, "j/x[0]", "its run is paused");
+    let Explanation::Paused(pause) = why(&world, "j/x[0]") else { panic!("it is paused") };
+    assert_eq!(&*pause.reason, "the disk is full");
+    assert_eq!(Some(&pause), world.state.run(run).unwrap().paused.as_ref());
+    check(&world, "j/y[0]", "waiting for x to succeed");
+}
+
+#[test]
 fn a_task_behind_others_knows_its_position() {
     let world = World::of(
         "

@@ -360,6 +360,41 @@ fn a_run_that_is_cancelled_gets_nothing() {
 }
 
 #[test]
+fn a_run_that_is_paused_gets_nothing_and_costs_a_plan_nothing() {
+    let mut world = World::of(
+        "
+        node a eu/eu-1 4000m 8Gi
+        job  j priority=90
+        task x 1000m 1Gi count=3
+        job  k
+        task x 1000m 1Gi
+    ",
+    );
+    let run = world.find("j/x[0]").run;
+    world.control(Command::PauseRun { run, reason: "why".into() });
+    assert_eq!(world.state.ready_count(), 1);
+    assert_eq!(world.render(&world.plan()), "k/x[0] -> a");
+    world.control(Command::ResumeRun { run });
+    assert_eq!(world.render(&world.plan()), "j/x[0] -> a\nj/x[1] -> a\nj/x[2] -> a\nk/x[0] -> a");
+}
+
+#[test]
+fn a_run_that_is_given_another_priority_is_served_by_that() {
+    let mut world = World::of(
+        "
+        node a eu/eu-1 1000m 8Gi
+        job  j
+        task x 1000m 1Gi
+        job  k
+        task x 1000m 1Gi
+    ",
+    );
+    let run = world.find("k/x[0]").run;
+    world.control(Command::SetRunPriority { run, priority: 51 });
+    assert_eq!(world.render(&world.plan()), "k/x[0] -> a\nj/x[0] waits with 0");
+}
+
+#[test]
 fn an_attempt_that_ended_holds_its_room_until_it_is_gone() {
     let mut world = World::of(
         "
@@ -380,6 +415,8 @@ fn an_attempt_that_ended_holds_its_room_until_it_is_gone() {
         message: None,
         usage: quorate_state::Usage::default(),
         stopped: false,
+        outcome: None,
+        silent: false,
     };
     let node = world.get("a");
     let say = |report: &quorate_state::AttemptReport| Command::ReportAttempts {

@@ -98,6 +98,13 @@ impl World {
         applied.replies.into_iter().next().expect("one reply").unwrap_or_else(|why| panic!("{command:?}: {why}"))
     }
 
+    /// The same of what the control of runs allows.
+    pub(crate) fn control(&mut self, command: Command) -> Reply {
+        let row = FeatureRow { feature: Feature::RunControl, revision: Revision(0), at: Millis(0) };
+        self.state.commit(&Change::Feature(row));
+        self.apply(command)
+    }
+
     pub(crate) fn now(&self) -> LogNow {
         LogNow { served: self.served, now: quorate_state::Millis(1_700_000_000_000 + self.served.0) }
     }
@@ -270,6 +277,8 @@ impl World {
             message: None,
             usage: Usage::default(),
             stopped: false,
+            outcome: None,
+            silent: false,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
     }
@@ -328,6 +337,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
         priority: 50,
         labels: BTreeMap::new(),
         on_failure: OnFailure::Finish,
+        timeout_ms: None,
         tasks: Vec::new(),
     };
     for option in options {
@@ -351,6 +361,8 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         resources,
         retry: Retry::default(),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
     };

@@ -10,10 +10,16 @@ use quorate_tls::{Peer, Role};
 pub(crate) enum Action<'a> {
     /// Submit a job.
     Submit(&'a Namespace),
+    /// Hide a job.
+    DeleteJob(&'a Namespace),
     /// End a run.
     Cancel(&'a Namespace),
+    /// Pause and resume a run, and say where it stands in the queue.
+    Control(&'a Namespace),
     /// Leave a word at a run.
     Annotate(&'a Namespace),
+    /// Let a task run again that may have taken nodes down.
+    ReleaseTask(&'a Namespace),
     /// Read jobs and runs of a namespace; `None`: of all.
     Read(Option<&'a Namespace>),
     /// Read an attempt's output, which may hold more than its author meant to show.
@@ -40,8 +46,11 @@ pub(crate) enum Action<'a> {
 pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(), ApiError> {
     let (verb, namespace) = match action {
         Action::Submit(namespace) => ("submit", Some(namespace)),
+        Action::DeleteJob(namespace) => ("delete jobs", Some(namespace)),
         Action::Cancel(namespace) => ("cancel", Some(namespace)),
+        Action::Control(namespace) => ("control runs", Some(namespace)),
         Action::Annotate(namespace) => ("annotate", Some(namespace)),
+        Action::ReleaseTask(namespace) => ("release tasks", Some(namespace)),
         Action::Read(namespace) => ("read", namespace),
         Action::ReadLogs(namespace) => ("read logs", Some(namespace)),
         Action::Inspect => ("inspect", None),
@@ -92,12 +101,15 @@ pub(crate) fn speaks_for(principal: &Principal, node: &str, relayed: bool) -> Re
 fn allowed(action: Action<'_>) -> &'static [Role] {
     match action {
         Action::Submit(_)
+        | Action::DeleteJob(_)
         | Action::Cancel(_)
+        | Action::Control(_)
         | Action::Annotate(_)
         | Action::Read(_)
         | Action::ReadLogs(_)
         | Action::Inspect => &[Role::User, Role::Operator],
         Action::ChangeReplicas
+        | Action::ReleaseTask(_)
         | Action::CordonNode
         | Action::AdmitNodes
         | Action::Backup

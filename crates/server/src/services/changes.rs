@@ -59,14 +59,30 @@ fn job_fields(job: &JobSpec) -> Fields {
     let mut fields = Fields::new();
     fields.insert("priority".into(), job.priority.to_string());
     fields.insert("on_failure".into(), on_failure.into());
+    if let Some(timeout) = job.timeout_ms {
+        fields.insert("timeout".into(), format!("{timeout} ms"));
+    }
     fields.extend(job.labels.iter().map(|(key, value)| (format!("labels.{key}"), format!("{value:?}"))));
     fields
 }
 
 /// Fields under the names that they have in a job file.
 fn task_fields(task: &TaskSpec) -> Fields {
-    let TaskSpec { name: _, driver, argv, env, needs, count, resources, retry, run_timeout_ms, place, on_node_loss } =
-        task;
+    let TaskSpec {
+        name: _,
+        driver,
+        argv,
+        env,
+        needs,
+        count,
+        resources,
+        retry,
+        run_timeout_ms,
+        queued_timeout_ms,
+        silent_timeout_ms,
+        place,
+        on_node_loss,
+    } = task;
     let driver = match driver {
         Driver::Process => "process",
         Driver::Noop => "noop",
@@ -100,9 +116,17 @@ fn task_fields(task: &TaskSpec) -> Fields {
             thousandths(retry.jitter_milli)
         ),
     );
-    put("retry.never", list(&retry.never));
+    let codes = retry.never.iter().map(ToString::to_string);
+    let never: Vec<String> = codes.chain(retry.never_errors.iter().map(ToString::to_string)).collect();
+    put("retry.never", list(&never));
     if let Some(timeout) = run_timeout_ms {
         put("timeouts.run", format!("{timeout} ms"));
+    }
+    if let Some(timeout) = queued_timeout_ms {
+        put("timeouts.queued", format!("{timeout} ms"));
+    }
+    if let Some(timeout) = silent_timeout_ms {
+        put("timeouts.silent", format!("{timeout} ms"));
     }
     put("place.regions", list(&place.regions));
     put("place.clusters", list(&place.clusters));
@@ -147,6 +171,8 @@ mod tests {
             resources: Resources { cpu_milli, memory_bytes: 64 * MIB },
             retry: Retry::default(),
             run_timeout_ms: None,
+            queued_timeout_ms: None,
+            silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
         }
@@ -159,6 +185,7 @@ mod tests {
             priority: 50,
             labels: BTreeMap::new(),
             on_failure: OnFailure::Finish,
+            timeout_ms: None,
             tasks,
         }
     }

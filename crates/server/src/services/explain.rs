@@ -1,5 +1,6 @@
 //! The scheduler's explanations as the API says them.
 
+use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
 use quorate_scheduler::explain::{Explanation, NoNodeFits, PlannedStep};
@@ -19,8 +20,12 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
         Explanation::Queued { position } => Reason::Queued(v1::Queued { position: *position }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
+        Explanation::Paused(pause) => Reason::Paused(pause_to_wire(pause)),
         Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),
         Explanation::Held => Reason::Held(v1::Held {}),
+        Explanation::Quarantined { nodes } => {
+            Reason::Quarantined(v1::Quarantined { nodes: nodes.iter().map(ToString::to_string).collect() })
+        }
         Explanation::Unknown { node, remaining_ms } => {
             Reason::Unknown(v1::Unknown { node: node.to_string(), remaining_ms: *remaining_ms })
         }

@@ -1,18 +1,20 @@
-//! The service Jobs: accept a job, say what accepting it would do, list jobs.
+//! The service Jobs: accept a job, say what accepting it would do, list jobs. Their versions are in `versions`.
 
 use std::sync::Arc;
 
 use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{Command, Job, JobName, JobSpec, Namespace, Rejection, Reply, RunId, State};
+use quorate_state::{
+    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, State,
+};
 use tonic::{Request, Response, Status};
 
 use super::changes::changes;
 use super::explain::planned_task;
 use super::page::{Cursor, Pages};
 use super::select::Select;
-use super::{optional_name, request_key, violation};
+use super::{optional_name, request_key, versions, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::reading::Reading;
@@ -37,6 +39,43 @@ impl v1::jobs_server::Jobs for JobsService {
         reading.answer("PlanJob", plan(&reading, request)).await
     }
 
+    async fn submit_job_at(
+        &self,
+        request: Request<v1::SubmitJobAtRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        self.0.answer("SubmitJobAt", submit_at(&self.0, request)).await
+    }
+
+    async fn list_job_versions(
+        &self,
+        request: Request<v1::ListJobVersionsRequest>,
+    ) -> Result<Response<v1::ListJobVersionsResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListJobVersions", versions::list(&reading, request)).await
+    }
+
+    async fn diff_job_versions(
+        &self,
+        request: Request<v1::DiffJobVersionsRequest>,
+    ) -> Result<Response<v1::DiffJobVersionsResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("DiffJobVersions", versions::diff(&reading, request)).await
+    }
+
+    async fn revert_job(
+        &self,
+        request: Request<v1::RevertJobRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        self.0.answer("RevertJob", versions::revert(&self.0, request)).await
+    }
+
+    async fn delete_job(
+        &self,
+        request: Request<v1::DeleteJobRequest>,
+    ) -> Result<Response<v1::DeleteJobResponse>, Status> {
+        self.0.answer("DeleteJob", versions::delete(&self.0, request)).await
+    }
+
     async fn list_jobs(&self, request: Request<v1::ListJobsRequest>) -> Result<Response<v1::ListJobsResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
         reading.answer("ListJobs", list(&reading, request)).await
@@ -58,7 +97,37 @@ pub(super) async fn submit(
 
     let digest = spec_digest(&spec);
     let key = request_key("SubmitJob", &request_id, Some(spec.namespace.clone()), &digest.0)?;
-    let spec = Arc::new(spec);
+    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, over: None }).await
+}
+
+async fn submit_at(core: &Core, request: Request<v1::SubmitJobAtRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::SubmitJobAtRequest { spec, version, request_id } = request.into_inner();
+    let spec = converted(spec)?;
+    authorize(&principal, Action::Submit(&spec.namespace))?;
+    let digest = spec_digest(&spec);
+    let mut body = digest.0.to_vec();
+    body.extend(version.to_be_bytes());
+    let key = request_key("SubmitJobAt", &request_id, Some(spec.namespace.clone()), &body)?;
+    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, over: Some(version) }).await
+}
+
+/// What is submitted.
+pub(super) struct Submit {
+    pub(super) spec: Arc<JobSpec>,
+    pub(super) digest: Digest,
+    /// The version that is to be the job's newest; none: whichever that is.
+    pub(super) over: Option<u32>,
+}
+
+/// Proposes a submit, under a run id that is minted here.
+pub(super) async fn propose(
+    core: &Core,
+    principal: Principal,
+    key: Option<RequestKey>,
+    submit: Submit,
+) -> Result<v1::SubmitJobResponse, ApiError> {
+    let Submit { spec, digest, over } = submit;
     core.admit_new_work()?;
     let _permit = core.submits.try_acquire().map_err(|_| ApiError::Overloaded {
         limit: "SUBMITS_WAITING_MAX".into(),
@@ -67,7 +136,11 @@ pub(super) async fn submit(
     })?;
     for _ in 0..RUN_IDS_TRIED_MAX {
         let run = RunId(core.seams.entropy.u64());
-        let command = Command::SubmitJob { run, spec: spec.clone(), spec_digest: digest };
+        let (proposed, spec_digest) = (spec.clone(), digest);
+        let command = match over {
+            None => Command::SubmitJob { run, spec: proposed, spec_digest },
+            Some(version) => Command::SubmitJobAt { run, spec: proposed, spec_digest, version },
+        };
         let reply = match core.propose(principal.clone(), key.clone(), command).await {
             Err(ApiError::Exists { kind, .. }) if kind == "run" => continue,
             reply => reply?,
@@ -132,7 +205,7 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListJobsRequest>) -> R
             && select.takes_since(job.submitted_at)
             && view.run(job.latest_run).is_some_and(|run| select.takes(job.submitted_at, run.state, &job.spec.labels))
     };
-    let rest = view.jobs_after(after);
+    let rest = view.jobs_after(after).filter(|job| !job.deleted);
     let rest = rest.take_while(|job| namespace.as_ref().is_none_or(|namespace| job.namespace <= *namespace));
     let cursor = |job: &&Arc<Job>| Cursor::from([job.namespace.to_string(), job.name.to_string()]);
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);

@@ -13,6 +13,8 @@ use super::violation;
 const PAGE_SIZE_DEFAULT: u32 = 100;
 /// Rows of a page at most.
 const PAGE_SIZE_MAX: u32 = 1_000;
+/// Bytes of what is large in the rows of a page: the one that brings them here is its last.
+const PAGE_BYTES_MAX: usize = 1 << 20;
 /// Rows looked at for one page; a page may be short, or empty, because its filters fit few.
 pub(crate) const ROWS_LOOKED_AT_MAX: usize = 20_000;
 /// Version of the token's form.
@@ -66,8 +68,24 @@ impl Pages {
 
     /// The page out of the rows after the cursor, and the token of the next one (empty: no more).
     pub(crate) fn take<T>(&self, rows: impl Iterator<Item = T>, cursor: impl Fn(&T) -> Cursor) -> (Vec<T>, String) {
+        self.take_weighed(rows, cursor, |_| 0)
+    }
+
+    /// Like [`Self::take`] for rows of which some are large: with so many bytes of them a page ends sooner.
+    pub(crate) fn take_weighed<T>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        cursor: impl Fn(&T) -> Cursor,
+        bytes: impl Fn(&T) -> usize,
+    ) -> (Vec<T>, String) {
         let mut rows = rows;
-        let page: Vec<T> = rows.by_ref().take(self.size).collect();
+        let mut page: Vec<T> = Vec::new();
+        let mut weight = 0;
+        while page.len() < self.size && weight < PAGE_BYTES_MAX {
+            let Some(row) = rows.next() else { break };
+            weight += bytes(&row);
+            page.push(row);
+        }
         let next = match (page.last(), rows.next()) {
             (Some(_), Some(next)) if quorate_planted::is(Bug::PageSkipsRow) => self.token(&cursor(&next)),
             (Some(last), Some(_)) => self.token(&cursor(last)),

@@ -1,12 +1,13 @@
 //! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits. What they use is in
-//! `usage`, what happened to them in `events`.
+//! `usage`, what happened to them in `events`, and how they are paused and put first in `control`.
 
 use quorate_planted::Bug;
 use quorate_proto::convert::run::{annotation_to_wire, attempt_to_wire, run_to_wire, step_to_wire, task_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
-    AnnotationKey, AttemptId, Command, JobName, Namespace, Reply, Revision, Run, RunId, State, Task, TaskId,
+    AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State, Task,
+    TaskId,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -15,7 +16,7 @@ use tonic::{Request, Response, Status};
 use super::explain::wait_reason;
 use super::page::{Cursor, Pages};
 use super::select::Select;
-use super::{events, logs, name, optional_name, refs, request_key, usage, violation};
+use super::{control, events, logs, name, optional_name, refs, request_key, usage, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -64,6 +65,38 @@ impl v1::runs_server::Runs for RunsService {
         request: Request<v1::AnnotateRunRequest>,
     ) -> Result<Response<v1::AnnotateRunResponse>, Status> {
         self.0.answer("AnnotateRun", annotate(&self.0, request)).await
+    }
+
+    async fn release_task(
+        &self,
+        request: Request<v1::ReleaseTaskRequest>,
+    ) -> Result<Response<v1::ReleaseTaskResponse>, Status> {
+        self.0.answer("ReleaseTask", release(&self.0, request)).await
+    }
+
+    async fn cancel_runs(
+        &self,
+        request: Request<v1::CancelRunsRequest>,
+    ) -> Result<Response<v1::CancelRunsResponse>, Status> {
+        self.0.answer("CancelRuns", control::cancel_all(&self.0, request)).await
+    }
+
+    async fn pause_run(&self, request: Request<v1::PauseRunRequest>) -> Result<Response<v1::PauseRunResponse>, Status> {
+        self.0.answer("PauseRun", control::pause(&self.0, request)).await
+    }
+
+    async fn resume_run(
+        &self,
+        request: Request<v1::ResumeRunRequest>,
+    ) -> Result<Response<v1::ResumeRunResponse>, Status> {
+        self.0.answer("ResumeRun", control::resume(&self.0, request)).await
+    }
+
+    async fn set_run_priority(
+        &self,
+        request: Request<v1::SetRunPriorityRequest>,
+    ) -> Result<Response<v1::SetRunPriorityResponse>, Status> {
+        self.0.answer("SetRunPriority", control::set_priority(&self.0, request)).await
     }
 
     type WatchRunStream = ReceiverStream<Result<v1::WatchRunResponse, Status>>;
@@ -149,11 +182,11 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
 }
 
 /// The submit order.
-fn order(run: &Run) -> (Revision, u32, RunId) {
+pub(super) fn order(run: &Run) -> (Revision, u32, RunId) {
     (run.submitted_revision, run.submitted_item, run.id)
 }
 
-fn run_cursor(cursor: &Cursor) -> Result<(Revision, u32, RunId), ApiError> {
+pub(super) fn run_cursor(cursor: &Cursor) -> Result<(Revision, u32, RunId), ApiError> {
     Ok((Revision(cursor.part(0)?), cursor.part(1)?, cursor.part(2)?))
 }
 
@@ -217,10 +250,15 @@ async fn list_attempts(
             && only.is_none_or(|step| task.step == step)
             && request.index.is_none_or(|index| task.index == index)
     });
-    let (page, next_page_token) = pages.take(attempts, |attempt| {
+    let cursor = |attempt: &&std::sync::Arc<Attempt>| {
         let AttemptId { task, number } = attempt.id;
         Cursor::from([task.step.to_string(), task.index.to_string(), number.to_string()])
-    });
+    };
+    let result_bytes = |attempt: &&std::sync::Arc<Attempt>| match attempt.outcome.as_deref() {
+        Some(Outcome::Result(result)) => result.len(),
+        Some(Outcome::Error(_)) | None => 0,
+    };
+    let (page, next_page_token) = pages.take_weighed(attempts, cursor, result_bytes);
     let attempts = page
         .into_iter()
         .map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
@@ -275,6 +313,25 @@ pub(super) async fn annotate(
     match core.propose(principal, request, command).await? {
         Reply::Annotated { revision } => Ok(v1::AnnotateRunResponse { run_id: run.to_string(), revision: revision.0 }),
         other => Err(core.internal(&format!("an annotation was answered with {other:?}"))),
+    }
+}
+
+async fn release(core: &Core, request: Request<v1::ReleaseTaskRequest>) -> Result<v1::ReleaseTaskResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::ReleaseTaskRequest { run, task: name, index, request_id } = request.into_inner();
+    let view = core.read().await?;
+    let run = refs::resolve(&view, run.as_ref())?;
+    let (id, namespace) = (run.id, run.spec.namespace.clone());
+    authorize(&principal, Action::ReleaseTask(&namespace))?;
+    let task = refs::task(&view, run, &name, index)?;
+    let body = [&id.0.to_be_bytes()[..], &task.step.to_be_bytes()[..], &task.index.to_be_bytes()[..]].concat();
+    let key = request_key("ReleaseTask", &request_id, Some(namespace), &body)?;
+    match core.propose(principal.clone(), key, Command::ReleaseTask { task }).await? {
+        Reply::Counted(count) => {
+            tracing::info!(run = %id, task = name, index, %principal, released = count > 0, "task released");
+            Ok(v1::ReleaseTaskResponse { run_id: id.to_string(), released: count > 0 })
+        }
+        other => Err(core.internal(&format!("a release was answered with {other:?}"))),
     }
 }
 

@@ -26,16 +26,17 @@ pub(super) async fn get(
     let known = core.sessions.usages.of_run(&view, run.id, core.seams.clock.boot());
     let steps = known.chunk_by(|(one, _), (next, _)| one.task.step == next.task.step).filter_map(|step| {
         let (first, _) = step.first()?;
-        Some(v1::StepUsage { task: task_name(run, *first)?, usage: sum(step.iter().map(|(_, usage)| usage)) })
+        Some(v1::StepUsage { task: task_name(run, *first)?, usage: sum(step.iter().map(|(_, told)| &told.usage)) })
     });
     let steps = steps.collect();
-    let attempts = known.iter().take(USAGES_PER_ANSWER_MAX).filter_map(|(attempt, usage)| {
+    let attempts = known.iter().take(USAGES_PER_ANSWER_MAX).filter_map(|(attempt, told)| {
         Some(v1::AttemptUsage {
             task: task_name(run, *attempt)?,
             index: attempt.task.index,
             number: attempt.number,
             node: view.attempt(*attempt)?.node.to_string(),
-            usage: Some(*usage),
+            usage: Some(told.usage),
+            progress: told.progress.as_deref().cloned(),
         })
     });
     Ok(v1::GetUsageResponse { attempts: attempts.collect(), steps, revision: view.revision().0 })

@@ -16,6 +16,10 @@ const REPORTS_PER_MESSAGE_MAX: usize = 4_096;
 const USAGES_PER_MESSAGE_MAX: usize = 1_024;
 /// Renewals in one message of a replica that passes sessions on.
 pub(super) const RENEWALS_PER_MESSAGE_MAX: usize = 4_096;
+/// Bytes of the words of a process about its progress; more are cut off.
+const PROGRESS_WORDS_BYTES_MAX: usize = 256;
+/// Metrics of one attempt; more are left out.
+const METRICS_MAX: usize = 16;
 /// Bytes of the words in a report; more are cut off.
 const REPORT_WORDS_BYTES_MAX: usize = 1_024;
 
@@ -48,14 +52,20 @@ pub(super) fn check_hello(hello: &v1::Hello) -> Result<(), ApiError> {
 pub(super) fn bound_reports(reports: &mut v1::Reports) -> Result<(), ApiError> {
     let count = reports.reports.len();
     none(too_many("reports", count, "REPORTS_PER_MESSAGE_MAX", REPORTS_PER_MESSAGE_MAX).into_iter().collect())?;
-    reports.reports.iter_mut().for_each(|report| cut(&mut report.message));
+    reports.reports.iter_mut().for_each(|report| cut_to(&mut report.message, REPORT_WORDS_BYTES_MAX));
     Ok(())
 }
 
-/// Refuses a message that says of too many attempts what they use.
-pub(super) fn check_usages(usages: &v1::UsageReports) -> Result<(), ApiError> {
+/// Refuses a message that says of too many attempts what they use, and cuts what they say of their progress.
+pub(super) fn bound_usages(usages: &mut v1::UsageReports) -> Result<(), ApiError> {
     let count = usages.reports.len();
-    none(too_many("reports", count, "USAGES_PER_MESSAGE_MAX", USAGES_PER_MESSAGE_MAX).into_iter().collect())
+    none(too_many("reports", count, "USAGES_PER_MESSAGE_MAX", USAGES_PER_MESSAGE_MAX).into_iter().collect())?;
+    for progress in usages.reports.iter_mut().filter_map(|report| report.progress.as_mut()) {
+        cut_to(&mut progress.words, PROGRESS_WORDS_BYTES_MAX);
+        progress.metrics.truncate(METRICS_MAX);
+        progress.metrics.iter_mut().for_each(|metric| cut_to(&mut metric.name, TEXT_BYTES_MAX));
+    }
+    Ok(())
 }
 
 /// Refuses a message of too many renewals.
@@ -73,9 +83,9 @@ fn none(violations: Vec<Violation>) -> Result<(), ApiError> {
     if violations.is_empty() { Ok(()) } else { Err(ApiError::Invalid(violations)) }
 }
 
-fn cut(words: &mut String) {
-    if words.len() > REPORT_WORDS_BYTES_MAX {
-        let end = (0..=REPORT_WORDS_BYTES_MAX).rev().find(|at| words.is_char_boundary(*at));
+fn cut_to(words: &mut String, bytes_max: usize) {
+    if words.len() > bytes_max {
+        let end = (0..=bytes_max).rev().find(|at| words.is_char_boundary(*at));
         words.truncate(end.unwrap_or(0));
     }
 }
@@ -142,9 +152,13 @@ mod tests {
     #[test]
     fn usage_is_taken_up_to_its_limit() {
         let mut usages = v1::UsageReports { reports: vec![v1::UsageReport::default(); USAGES_PER_MESSAGE_MAX] };
-        check_usages(&usages).unwrap();
+        let words = v1::Progress { words: "w".repeat(TEXT_BYTES_MAX * 2), ..v1::Progress::default() };
+        usages.reports[0].progress = Some(words);
+        bound_usages(&mut usages).unwrap();
+        let kept = usages.reports[0].progress.as_ref().map(|progress| progress.words.len());
+        assert_eq!(kept, Some(PROGRESS_WORDS_BYTES_MAX));
         usages.reports.push(v1::UsageReport::default());
-        let Err(ApiError::Invalid(found)) = check_usages(&usages) else { panic!("one too many") };
+        let Err(ApiError::Invalid(found)) = bound_usages(&mut usages) else { panic!("one too many") };
         assert!(found[0].message.contains("USAGES_PER_MESSAGE_MAX"), "{found:?}");
     }
 

@@ -9,7 +9,8 @@ use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::ProposeError;
 use quorate_state::{
-    AttemptId, AttemptReport, Command, Epoch, Item, NodeName, Principal, Reply, ReportOutcome, Violation,
+    AttemptId, AttemptReport, Command, Epoch, Feature, Item, NodeName, Outcome, Principal, Reply, ReportOutcome,
+    Violation,
 };
 use tokio::sync::mpsc;
 
@@ -40,7 +41,7 @@ pub(crate) async fn propose_reports(
         let mut rest = waiting.drain(..).peekable();
         while let Some(batch) = rest.next() {
             let sequence = batch.sequence;
-            reports.extend(converted(batch)?);
+            reports.extend(converted(batch)?.into_iter().map(|report| without_early_word(core, report)));
             ends.push((sequence, reports.len()));
             let next = rest.peek().map_or(0, |batch| batch.reports.len());
             if rest.peek().is_none() || reports.len() + next > REPORTS_PER_COMMAND_MAX {
@@ -76,6 +77,26 @@ fn converted(batch: v1::Reports) -> Result<Vec<AttemptReport>, ApiError> {
         }
     }
     if violations.is_empty() { Ok(reports) } else { Err(ApiError::Invalid(violations)) }
+}
+
+/// What a process said of its end is not kept before every replica can; its attempt then ends by its exit code alone,
+/// and says why.
+fn without_early_word(core: &Core, report: AttemptReport) -> AttemptReport {
+    let is_plain = report.outcome.is_none() && !report.silent;
+    if is_plain || core.replica.view().has_feature(Feature::TaskOutcomes) {
+        return report;
+    }
+    let report = AttemptReport { silent: false, ..report };
+    let dropped = match report.outcome.as_deref() {
+        Some(Outcome::Result(_)) => "its result".to_owned(),
+        Some(Outcome::Error(error)) => format!("its error {error}"),
+        None => return report,
+    };
+    let mut message = format!("{dropped} is not kept: feature {} is not enabled yet", Feature::TaskOutcomes);
+    if let Some(said) = &report.message {
+        message = format!("{said}; {message}");
+    }
+    AttemptReport { message: Some(message.into()), outcome: None, ..report }
 }
 
 /// The reports refused, by their place.

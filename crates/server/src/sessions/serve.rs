@@ -22,7 +22,7 @@ use tokio_stream::{Stream, StreamExt as _};
 use tonic::Status;
 use tracing::Instrument as _;
 
-use super::limits::{bound_reports, check_hello, check_usages};
+use super::limits::{bound_reports, bound_usages, check_hello};
 use super::reports::{BATCHES_WAITING_MAX, propose_reports};
 use super::speaker::{Outbound, SEND_DEADLINE, Speaker};
 use super::{Incoming, Order, Place};
@@ -280,8 +280,8 @@ impl Session<'_> {
                 room.send(reports);
                 Ok(())
             }
-            Some(Message::Usage(usage)) => {
-                check_usages(&usage)?;
+            Some(Message::Usage(mut usage)) => {
+                bound_usages(&mut usage)?;
                 let (view, now) = (self.core.replica.view(), self.core.seams.clock.boot());
                 self.core.sessions.usages.take(&view, self.node, usage.reports, now);
                 Ok(())

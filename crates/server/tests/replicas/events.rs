@@ -33,6 +33,9 @@ fn words(events: &[v1::PastEvent]) -> Vec<String> {
             Some(format!("{} on {} {:?}", attempt.task, attempt.node, attempt.state()))
         }
         v1::run_event::Event::Annotated(annotated) => Some(format!("annotated {}", annotated.key)),
+        v1::run_event::Event::Paused(_) => Some("paused".into()),
+        v1::run_event::Event::Resumed(_) => Some("resumed".into()),
+        v1::run_event::Event::PrioritySet(set) => Some(format!("priority {}", set.priority)),
     };
     events.iter().filter_map(word).collect()
 }

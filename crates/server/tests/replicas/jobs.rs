@@ -12,6 +12,7 @@ pub(crate) fn chain(name: &str, tasks: &[&str]) -> v1::JobSpec {
         priority: 50,
         labels: vec![],
         on_failure: v1::OnFailure::Finish.into(),
+        timeout_ms: None,
         tasks: tasks.collect(),
     }
 }
@@ -33,8 +34,11 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
             cap_ms: 10_000,
             jitter_milli: 0,
             never: vec![],
+            never_errors: vec![],
         }),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Some(v1::Place { spread: v1::Spread::Pack.into(), ..v1::Place::default() }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
     }

@@ -10,6 +10,7 @@ mod annotations;
 mod batches;
 mod certificates;
 mod consensus;
+mod control;
 mod events;
 mod features;
 mod logs;
@@ -19,6 +20,7 @@ mod requests;
 mod sessions;
 mod space;
 mod usage;
+mod versions;
 mod watches;
 
 mod startup;

@@ -9,7 +9,9 @@ use crate::jobs::{chain, run, submit};
 
 fn usage(assignment: &v1::Assignment, memory_bytes: u64) -> Up {
     let usage = v1::LiveUsage { cpu_us: 3_000_000, cpu_milli: Some(750), memory_bytes, ..v1::LiveUsage::default() };
-    let report = v1::UsageReport { attempt: assignment.attempt.clone(), token: assignment.token, usage: Some(usage) };
+    let progress = Some(v1::Progress { done_milli: Some(500), words: "half".into(), ..v1::Progress::default() });
+    let (attempt, token, usage) = (assignment.attempt.clone(), assignment.token, Some(usage));
+    let report = v1::UsageReport { attempt, token, usage, progress };
     Up::Usage(v1::UsageReports { reports: vec![report] })
 }
 

@@ -27,6 +27,9 @@ fn words(message: &v1::WatchRunResponse) -> Option<String> {
             v1::run_event::Event::Task(task) => Some(format!("task {} {:?}", task.task, task.state())),
             v1::run_event::Event::Attempt(attempt) => Some(format!("attempt {:?}", attempt.state())),
             v1::run_event::Event::Annotated(annotated) => Some(format!("annotated {}", annotated.key)),
+            v1::run_event::Event::Paused(_) => Some("paused".into()),
+            v1::run_event::Event::Resumed(_) => Some("resumed".into()),
+            v1::run_event::Event::PrioritySet(set) => Some(format!("priority {}", set.priority)),
         },
     }
 }

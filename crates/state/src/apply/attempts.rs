@@ -1,12 +1,14 @@
 //! What agents saw happen: idempotent, and only from the node and with the token that the attempt has.
 
+use std::sync::Arc;
+
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use super::settle;
 use crate::{
-    Attempt, AttemptPhase, AttemptReport, AttemptState, Epoch, Exit, NodeName, NodeStatus, Rejection, Reply,
-    ReportOutcome, StopReason, TaskState,
+    Attempt, AttemptId, AttemptPhase, AttemptReport, AttemptState, Epoch, ErrorType, Exit, NodeName, NodeStatus,
+    Outcome, RESULT_TOO_LARGE, Rejection, Reply, ReportOutcome, StopReason, TaskSpec, TaskState,
 };
 
 pub(super) fn report(
@@ -15,21 +17,43 @@ pub(super) fn report(
     epoch: Epoch,
     reports: &[AttemptReport],
 ) -> Result<Reply, Rejection> {
-    overlay.settings()?;
+    let result_bytes_max = overlay.settings()?.result_bytes_max;
     let current = overlay.state().node(node).is_some_and(|row| row.epoch == epoch && row.status == NodeStatus::Up);
     if !current {
         return Err(Rejection::EpochOver { node: node.clone(), epoch });
     }
-    Ok(Reply::Reported(reports.iter().map(|report| take_in(overlay, node, epoch, report)).collect()))
+    let outcomes = reports.iter().map(|report| match too_large(report, result_bytes_max) {
+        Some(failed) => take_in(overlay, node, epoch, &failed),
+        None => take_in(overlay, node, epoch, report),
+    });
+    Ok(Reply::Reported(outcomes.collect()))
+}
+
+/// What a report with a result over the limit counts as: whoever reads a result must be able to rely on all of it.
+fn too_large(report: &AttemptReport, bytes_max: u32) -> Option<AttemptReport> {
+    let Some(Outcome::Result(result)) = report.outcome.as_deref() else { return None };
+    if result.len() as u64 <= u64::from(bytes_max) || quorate_planted::is(Bug::ResultUnmeasured) {
+        return None;
+    }
+    let message = format!("its result has {} bytes, result_bytes_max is {bytes_max}", result.len());
+    let error = ErrorType::new(RESULT_TOO_LARGE).ok()?;
+    Some(AttemptReport {
+        message: Some(message.into()),
+        outcome: Some(Arc::new(Outcome::Error(error))),
+        ..report.clone()
+    })
 }
 
 fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &AttemptReport) -> ReportOutcome {
-    let Some(attempt) = overlay.state().attempt(report.attempt).cloned() else { return ReportOutcome::Refused };
-    if attempt.node != *node || attempt.token != report.token {
+    let is_stale = quorate_planted::is(Bug::StaleResultCounts) && report.outcome.is_some();
+    let newest = overlay.state().task(report.attempt.task).and_then(|task| task.newest_attempt());
+    let id = newest.filter(|_| is_stale).unwrap_or(report.attempt);
+    let Some(attempt) = overlay.state().attempt(id).cloned() else { return ReportOutcome::Refused };
+    if (attempt.node != *node || attempt.token != report.token) && !is_stale {
         return ReportOutcome::Refused;
     }
     // Given up when this agent came without the journal that had it: its word proves nothing.
-    if attempt.epoch != epoch && !attempt.gone {
+    if attempt.epoch != epoch && !attempt.gone && !is_stale {
         return ReportOutcome::Refused;
     }
     let to = target(&attempt, report);
@@ -37,11 +61,14 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &Attemp
         || (quorate_planted::is(Bug::TerminalLeft) && attempt.state.is_terminal() && attempt.state != to)
         || (quorate_planted::is(Bug::ReplacedCopyCounts) && attempt.state == AttemptState::Lost && to.is_terminal());
     if moves {
-        overlay.move_attempt(&attempt, to, |next| record(next, report));
+        overlay.move_attempt(&attempt, to, |next| {
+            record(next, report);
+            next.outcome = outcome(to, report);
+        });
         if to == AttemptState::Running {
             start_running(overlay, &attempt);
         } else if to.is_terminal() {
-            settle::attempt_ended(overlay, report.attempt);
+            settle::attempt_ended(overlay, id);
         }
     } else {
         let mut next = (*attempt).clone();
@@ -50,8 +77,11 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &Attemp
             overlay.put_attempt(next);
         }
     }
+    if report.silent {
+        stop_silent(overlay, id);
+    }
     if report.gone {
-        settle::lift_fence(overlay, report.attempt);
+        settle::lift_fence(overlay, id);
     }
     ReportOutcome::Accepted
 }
@@ -67,13 +97,23 @@ fn target(attempt: &Attempt, report: &AttemptReport) -> AttemptState {
         AttemptPhase::Ended => {
             match attempt.stop.filter(|_| report.stopped || quorate_planted::is(Bug::StopRewritesOutcome)) {
                 Some(StopReason::Cancelled) => AttemptState::Cancelled,
-                Some(StopReason::TimedOut) => AttemptState::TimedOut,
+                Some(StopReason::TimedOut | StopReason::Silent) => AttemptState::TimedOut,
                 Some(StopReason::Preempted | StopReason::Drained) => AttemptState::Preempted,
-                None if report.exit == Some(Exit::Code(0)) => AttemptState::Succeeded,
+                None if report.exit == Some(Exit::Code(0)) && !says_error(report) => AttemptState::Succeeded,
                 None => AttemptState::Failed,
             }
         }
     }
+}
+
+fn says_error(report: &AttemptReport) -> bool {
+    matches!(report.outcome.as_deref(), Some(Outcome::Error(_)))
+}
+
+/// What is kept of what its process said: the result of an attempt that succeeded, or the error of one that did not.
+fn outcome(to: AttemptState, report: &AttemptReport) -> Option<Arc<Outcome>> {
+    let counts = to.is_terminal() && (to == AttemptState::Succeeded) != says_error(report);
+    report.outcome.clone().filter(|_| counts)
 }
 
 fn record(next: &mut Attempt, report: &AttemptReport) {
@@ -90,13 +130,24 @@ fn record(next: &mut Attempt, report: &AttemptReport) {
     next.gone |= report.gone;
 }
 
+/// An attempt that runs has said nothing for too long, by its agent's clock, which alone can tell. What is being stopped
+/// already has its reason, so this counts once.
+fn stop_silent(overlay: &mut Overlay, id: AttemptId) {
+    let Some(attempt) = overlay.state().attempt(id).cloned() else { return };
+    let is_timed = spec_of(overlay, id).is_some_and(|spec| spec.silent_timeout_ms.is_some());
+    if is_timed && attempt.state == AttemptState::Running && attempt.stop.is_none() {
+        overlay.put_attempt(Attempt { stop: Some(StopReason::Silent), ..(*attempt).clone() });
+    }
+}
+
+fn spec_of(overlay: &Overlay, id: AttemptId) -> Option<&TaskSpec> {
+    overlay.state().run(id.task.run)?.spec.tasks.get(id.task.step as usize)
+}
+
 fn start_running(overlay: &mut Overlay, before: &Attempt) {
     let state = overlay.state();
     let Some(task) = state.task(before.id.task).cloned() else { return };
-    let timeout = state
-        .run(task.id.run)
-        .and_then(|run| run.spec.tasks.get(task.id.step as usize))
-        .and_then(|spec| spec.run_timeout_ms);
+    let timeout = spec_of(overlay, before.id).and_then(|spec| spec.run_timeout_ms);
     if let Some(attempt) = state.attempt(before.id).cloned() {
         let run_deadline = timeout.map(|timeout| overlay.served().plus(timeout));
         overlay.put_attempt(Attempt { started_at: Some(overlay.now()), run_deadline, ..(*attempt).clone() });

@@ -1,12 +1,15 @@
 //! Features: enabled once, for good.
 
+use std::sync::Arc;
+
 use super::overlay::Overlay;
-use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply};
+use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST};
+use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply, Settings};
 
 /// Enables a feature. Whoever proposed it had asked every member in `term`, and who may become one is
 /// decided by that term's leader alone: from another leader's hand the answers may be out of date.
 pub(super) fn enable(overlay: &mut Overlay, feature: Feature, term: u64) -> Result<Reply, Rejection> {
-    overlay.settings()?;
+    let settings = overlay.settings()?;
     if overlay.state().has_feature(feature) {
         return Ok(Reply::Counted(0));
     }
@@ -14,8 +17,29 @@ pub(super) fn enable(overlay: &mut Overlay, feature: Feature, term: u64) -> Resu
         return Err(Rejection::Stale("the members were asked in another term"));
     }
     overlay.put(Change::Feature(FeatureRow { feature, revision: overlay.revision(), at: overlay.now() }));
+    if let Some(settings) = begun(feature, &settings) {
+        overlay.put(Change::Settings(Arc::new(settings)));
+    }
     overlay.emit(Event::FeatureEnabled { feature });
     Ok(Reply::Counted(1))
+}
+
+/// The limits with which a feature begins, where older versions know none.
+fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
+    match feature {
+        Feature::TaskOutcomes => Some(Settings {
+            result_bytes_max: RESULT_BYTES_FIRST,
+            suspect_nodes_max: SUSPECT_NODES_FIRST,
+            ..settings.clone()
+        }),
+        Feature::NodeCordon
+        | Feature::NodeDrain
+        | Feature::NodeForget
+        | Feature::PlaceLabels
+        | Feature::JoinTokens
+        | Feature::NodeMaintenance
+        | Feature::RunControl => None,
+    }
 }
 
 /// Refuses what a feature that is not enabled would allow.

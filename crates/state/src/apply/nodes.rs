@@ -114,7 +114,11 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
             overlay.put_attempt(Attempt { gone: true, ..(*attempt).clone() });
             settle::lift_fence(overlay, attempt.id);
         } else if proves {
-            overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| attempt.gone = true);
+            let suspect = settle::may_be_to_blame(overlay, &attempt);
+            overlay.move_attempt(&attempt, AttemptState::Lost, |attempt| {
+                attempt.gone = true;
+                attempt.suspect = suspect;
+            });
             settle::attempt_ended(overlay, attempt.id);
         } else if !given_up {
             give_up(overlay, &attempt, before);
@@ -134,21 +138,26 @@ fn give_up(overlay: &mut Overlay, attempt: &Attempt, before: &Node) {
     if attempt.state.is_terminal() {
         overlay.put_attempt(Attempt { unknown_deadline: Some(until), ..attempt.clone() });
     } else {
-        overlay.move_attempt(attempt, AttemptState::Lost, |attempt| attempt.unknown_deadline = Some(until));
+        let suspect = settle::may_be_to_blame(overlay, attempt);
+        overlay.move_attempt(attempt, AttemptState::Lost, |attempt| {
+            attempt.unknown_deadline = Some(until);
+            attempt.suspect = suspect;
+        });
         settle::attempt_ended(overlay, attempt.id);
     }
     settle::fence_ends(overlay, attempt.id, until);
 }
 
 /// The node came back with the current token: the attempt is again what it was. What its task no
-/// longer needs is asked to stop.
+/// longer needs is asked to stop. Whatever made the node silent, it was not this attempt.
 fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
     let task = overlay.state().task(attempt.id.task).cloned();
     let is_unwanted = task.as_ref().is_none_or(|task| task.state.is_terminal());
     let stop = attempt.stop.or(is_unwanted.then_some(StopReason::Cancelled));
     if attempt.state != AttemptState::Unknown {
-        overlay.put_attempt(Attempt { epoch, stop, unknown_deadline: None, ..attempt.clone() });
+        overlay.put_attempt(Attempt { epoch, stop, suspect: false, unknown_deadline: None, ..attempt.clone() });
         settle::fence_holds(overlay, attempt.id);
+        settle::lift_quarantine(overlay, attempt.id.task);
         return;
     }
     let (state, task_state) = match attempt.started_at {
@@ -158,6 +167,7 @@ fn keep(overlay: &mut Overlay, attempt: &Attempt, epoch: Epoch) {
     overlay.move_attempt(attempt, state, |attempt| {
         attempt.epoch = epoch;
         attempt.stop = stop;
+        attempt.suspect = false;
         attempt.unknown_deadline = None;
     });
     if let Some(task) = task

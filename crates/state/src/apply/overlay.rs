@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::Applied;
 use crate::{
     Attempt, AttemptState, Change, Event, EventRow, Meta, Millis, Rejection, Reply, Revision, Run, RunId, Served,
-    Settings, State, Task, TaskState,
+    Settings, State, Task, TaskId, TaskState,
 };
 
 pub(super) struct Overlay {
@@ -108,10 +108,18 @@ impl Overlay {
 
     /// Moves a task; its generation rises, so that whatever was planned on the old state is refused.
     pub(super) fn move_task(&mut self, task: &Task, state: TaskState, edit: impl FnOnce(&mut Task)) {
-        let mut next = Task { state: state.clone(), generation: task.generation.saturating_add(1), ..task.clone() };
+        let queue_deadline = if state == TaskState::Ready { self.queue_deadline(task.id) } else { None };
+        let generation = task.generation.saturating_add(1);
+        let mut next = Task { state: state.clone(), generation, queue_deadline, ..task.clone() };
         edit(&mut next);
         self.put(Change::Task(Arc::new(next)));
         self.emit(Event::TaskMoved { task: task.id, state });
+    }
+
+    /// When a task that becomes ready now has waited long enough, if its job says so.
+    pub(super) fn queue_deadline(&self, task: TaskId) -> Option<Served> {
+        let spec = self.state.run(task.run)?.spec.tasks.get(task.step as usize)?;
+        spec.queued_timeout_ms.map(|timeout| self.served().plus(timeout))
     }
 
     /// Moves an attempt, and stamps its end.

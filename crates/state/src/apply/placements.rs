@@ -33,6 +33,9 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     if (run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel)) || run.state.is_terminal() {
         return Err(Rejection::Stale("the run is ending"));
     }
+    if run.paused.is_some() && !quorate_planted::is(Bug::PauseIgnored) {
+        return Err(Rejection::Stale("the run is paused"));
+    }
     let node = state.node(&placement.node).cloned().ok_or(Rejection::Stale("the node does not exist"))?;
     if node.epoch != placement.epoch {
         return Err(Rejection::Stale("the node has a new lease"));
@@ -88,6 +91,8 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         unknown_deadline: None,
         exit: None,
         message: None,
+        outcome: None,
+        suspect: false,
         usage: Usage::default(),
     };
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });

@@ -79,6 +79,8 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName) -> Attempt 
         unknown_deadline: None,
         exit: None,
         message: None,
+        outcome: None,
+        suspect: false,
         usage: Usage::default(),
     }
 }

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
+use super::settle;
 use crate::{
-    Annotation, AnnotationKey, Change, Event, Principal, Rejection, Reply, Run, RunId, RunState, StepCounts,
-    StepVerdict, StopReason, Task, TaskState, Violation, Wait, step_verdict,
+    Annotation, AnnotationKey, Attempt, Change, Event, Principal, Rejection, Reply, Run, RunId, RunState, Served,
+    StepCounts, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait, step_verdict,
 };
 
 pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
@@ -16,18 +17,61 @@ pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejecti
     let ended_before = run.state.is_terminal();
     assert!(!(ended_before && quorate_planted::is(Bug::CancelPanics)), "planted");
     if !ended_before {
-        begin_cancelling(overlay, &run);
+        begin_cancelling(overlay, &run, false);
     }
     Ok(Reply::Cancelling { ended_before, revision: overlay.revision() })
 }
 
+/// How many of them begin to end with this.
+pub(super) fn cancel_all(overlay: &mut Overlay, runs: &[RunId]) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let mut begun = 0_u32;
+    for run in runs {
+        let open = overlay.state().run(*run).cloned().filter(|run| !run.state.is_terminal() && !run.cancelling);
+        if let Some(run) = open {
+            begin_cancelling(overlay, &run, false);
+            begun = begun.saturating_add(1);
+        }
+    }
+    Ok(Reply::Counted(begun))
+}
+
 /// From here on nothing of the run is placed; the workflow controller ends what is left, in bounded steps.
-pub(super) fn begin_cancelling(overlay: &mut Overlay, run: &Run) {
+pub(super) fn begin_cancelling(overlay: &mut Overlay, run: &Run, timed_out: bool) {
     if run.cancelling {
         return;
     }
-    overlay.put_run(Run { cancelling: true, ..run.clone() });
+    overlay.put_run(Run { cancelling: true, timed_out, ..run.clone() });
     overlay.emit(Event::RunCancelRequested { run: run.id });
+}
+
+/// Asked for again, or of a task that is in no quarantine, it changes nothing.
+pub(super) fn release(overlay: &mut Overlay, task: TaskId) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let row = overlay.state().task(task).cloned().ok_or(Rejection::Stale("the task does not exist"))?;
+    if row.state != TaskState::Waiting(Wait::Quarantine) {
+        return Ok(Reply::Counted(0));
+    }
+    let suspects: Vec<Arc<Attempt>> =
+        overlay.state().attempts_of(task).filter(|attempt| attempt.suspect).cloned().collect();
+    for attempt in suspects {
+        overlay.put_attempt(Attempt { suspect: false, ..(*attempt).clone() });
+    }
+    let to = settle::queued(overlay, task);
+    overlay.move_task(&row, to, |_| {});
+    Ok(Reply::Counted(1))
+}
+
+/// A run has taken as long as its job lets it. False: it has ended, is ending for another reason, or has nothing left to
+/// do.
+pub(super) fn took_too_long(overlay: &mut Overlay, run: RunId, due: Served) -> bool {
+    let Some(run) = overlay.state().run(run).cloned() else { return false };
+    let is_open = !run.state.is_terminal() && !run.cancelling && overlay.state().run_counts(run.id).unfinished() > 0;
+    let is_due = is_open && run.deadline == Some(due);
+    if is_due {
+        begin_cancelling(overlay, &run, true);
+    }
+    is_due
 }
 
 /// Also of a run that has ended: people write down what they found out later.
@@ -80,7 +124,7 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
             step,
             limit,
             |task| task.state == TaskState::Waiting(Wait::Needs),
-            &TaskState::Ready,
+            settle::queued,
         ),
         StepVerdict::Skip => move_waiting(
             overlay,
@@ -88,13 +132,13 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
             step,
             limit,
             |task| task.state == TaskState::Waiting(Wait::Needs),
-            &TaskState::Skipped,
+            |_, _| TaskState::Skipped,
         ),
         StepVerdict::Cancel => {
             // First the copies, so that none is left to come back under a task that has ended.
             let stopped =
                 if quorate_planted::is(Bug::CancelLeavesRunning) { 0 } else { stop_live(overlay, run, step, limit) };
-            let idle = move_waiting(overlay, run, step, limit, is_idle, &TaskState::Cancelled);
+            let idle = move_waiting(overlay, run, step, limit, is_idle, |_, _| TaskState::Cancelled);
             stopped.max(idle)
         }
     };
@@ -120,13 +164,14 @@ fn move_waiting(
     step: u32,
     limit: u32,
     which: impl Fn(&Task) -> bool,
-    to: &TaskState,
+    to: impl Fn(&Overlay, TaskId) -> TaskState,
 ) -> u32 {
     let tasks: Vec<Arc<Task>> =
         overlay.state().tasks_of_step(run, step).filter(|task| which(task)).take(limit as usize).cloned().collect();
     let mut moved = 0_u32;
     for task in tasks {
-        overlay.move_task(&task, to.clone(), |_| {});
+        let to = to(overlay, task.id);
+        overlay.move_task(&task, to, |_| {});
         moved = moved.saturating_add(1);
     }
     moved
@@ -144,7 +189,7 @@ fn stop_live(overlay: &mut Overlay, run: RunId, step: u32, limit: u32) -> u32 {
         .collect();
     let mut stopped = 0_u32;
     for attempt in live {
-        overlay.put_attempt(crate::Attempt { stop: Some(StopReason::Cancelled), ..(*attempt).clone() });
+        overlay.put_attempt(Attempt { stop: Some(StopReason::Cancelled), ..(*attempt).clone() });
         stopped = stopped.saturating_add(1);
     }
     stopped
@@ -157,8 +202,10 @@ pub(super) fn finish(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejecti
     if row.state.is_terminal() || counts.unfinished() > 0 {
         return Ok(Reply::Counted(0));
     }
-    let state = outcome(counts);
-    overlay.put_run(Run { state, ended_at: Some(overlay.now()), ..(*row).clone() });
+    // What was under way may have succeeded all the same.
+    let timed_out = row.timed_out && outcome(counts) != RunState::Succeeded;
+    let state = if timed_out { RunState::Failed } else { outcome(counts) };
+    overlay.put_run(Run { state, timed_out, paused: None, ended_at: Some(overlay.now()), ..(*row).clone() });
     overlay.emit(Event::RunEnded { run, state });
     Ok(Reply::Counted(1))
 }

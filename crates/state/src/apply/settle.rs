@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
-    Attempt, AttemptId, AttemptState, Exit, FailReason, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served,
-    StepVerdict, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
+    Attempt, AttemptId, AttemptState, FailReason, Feature, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served,
+    StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -48,6 +48,9 @@ pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
         }
         AttemptState::Preempted => requeue(overlay, &around, 0),
         AttemptState::Failed => failed(overlay, &around, FailReason::Failed),
+        AttemptState::TimedOut if around.attempt.stop == Some(StopReason::Silent) => {
+            failed(overlay, &around, FailReason::Silent)
+        }
         AttemptState::TimedOut => failed(overlay, &around, FailReason::TimedOut),
         AttemptState::Lost => lost(overlay, &around),
         AttemptState::Assigned
@@ -62,23 +65,42 @@ pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
 pub(super) fn attempt_unknown(overlay: &mut Overlay, id: AttemptId, fence: Served, unknown_until: Served) {
     let Some(around) = Around::of(overlay, id) else { return };
     let Some(promise) = around.spec().map(|spec| spec.on_node_loss) else { return };
+    let suspect = may_be_to_blame(overlay, &around.attempt);
     match promise {
         // Its one start may still succeed: wait for the node, but not for ever.
         OnNodeLoss::AtMostOnce => overlay.move_attempt(&around.attempt, AttemptState::Unknown, |attempt| {
             attempt.unknown_deadline = Some(unknown_until)
         }),
         OnNodeLoss::AtLeastOnce | OnNodeLoss::Fenced if ends_with(overlay, &around) => {
-            overlay.move_attempt(&around.attempt, AttemptState::Lost, |_| {});
+            overlay.move_attempt(&around.attempt, AttemptState::Lost, |attempt| attempt.suspect = suspect);
             attempt_ended(overlay, id);
         }
         OnNodeLoss::AtLeastOnce => {
-            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
+            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |attempt| attempt.suspect = suspect);
             overlay.move_task(&around.task, queued(overlay, id.task), |_| {});
         }
         OnNodeLoss::Fenced => {
-            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |_| {});
+            overlay.move_attempt(&around.attempt, AttemptState::Unknown, |attempt| attempt.suspect = suspect);
             overlay.move_task(&around.task, TaskState::Waiting(Wait::Fence { until: fence }), |_| {});
         }
+    }
+}
+
+/// Whether an attempt whose node has gone away may be the reason for that: it ran there. Whoever only waited to run is
+/// not to blame, and nobody is twice for the same loss: what was said of one that is out of sight stands.
+pub(super) fn may_be_to_blame(overlay: &Overlay, attempt: &Attempt) -> bool {
+    if attempt.state == AttemptState::Unknown {
+        return attempt.suspect;
+    }
+    attempt.started_at.is_some() && overlay.state().has_feature(Feature::TaskOutcomes)
+}
+
+/// Less speaks against a task than before: perhaps it may go on by itself.
+pub(super) fn lift_quarantine(overlay: &mut Overlay, task: TaskId) {
+    let Some(row) = overlay.state().task(task).cloned() else { return };
+    if row.state == TaskState::Waiting(Wait::Quarantine) && !overlay.state().is_suspected(task) {
+        let to = queued(overlay, task);
+        overlay.move_task(&row, to, |_| {});
     }
 }
 
@@ -129,6 +151,7 @@ pub(super) fn queued(overlay: &Overlay, task: TaskId) -> TaskState {
     match step_verdict(overlay.state(), task.run, task.step) {
         StepVerdict::Wait | StepVerdict::Skip if quorate_planted::is(Bug::RestoreForgetsNeeds) => TaskState::Ready,
         StepVerdict::Wait | StepVerdict::Skip => TaskState::Waiting(Wait::Needs),
+        StepVerdict::Release if overlay.state().is_suspected(task) => TaskState::Waiting(Wait::Quarantine),
         StepVerdict::Release | StepVerdict::Cancel => TaskState::Ready,
     }
 }
@@ -170,7 +193,7 @@ pub(super) fn lift_fence(overlay: &mut Overlay, id: AttemptId) {
     let Some(around) = Around::of(overlay, id) else { return };
     let is_fenced = match around.task.state {
         TaskState::Waiting(Wait::Fence { .. }) => around.attempt.state.is_terminal(),
-        TaskState::Waiting(Wait::Needs | Wait::Backoff { .. })
+        TaskState::Waiting(Wait::Needs | Wait::Backoff { .. } | Wait::Quarantine)
         | TaskState::Ready
         | TaskState::Placed
         | TaskState::Running
@@ -213,10 +236,7 @@ fn after_backoff(overlay: &Overlay, around: &Around) -> TaskState {
 fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
     let Some(retry) = around.spec().map(|spec| &spec.retry) else { return };
     let tries = around.task.tries.saturating_add(1);
-    let never = match around.attempt.exit {
-        Some(Exit::Code(code)) => retry.never.contains(&code),
-        Some(Exit::Signal(_)) | None => false,
-    };
+    let never = retry.rules_out(around.attempt.exit, around.attempt.outcome.as_deref());
     if around.run.cancelling {
         overlay.move_task(&around.task, TaskState::Cancelled, |task| task.tries = tries);
     } else if tries >= retry.attempts || never {
@@ -235,11 +255,28 @@ fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
 
 fn fail(overlay: &mut Overlay, around: &Around, reason: FailReason, tries: u32) {
     overlay.move_task(&around.task, TaskState::Failed(reason), |task| task.tries = task.tries.saturating_add(tries));
-    match around.run.spec.on_failure {
+    task_failed(overlay, &around.run);
+}
+
+/// What a task that failed for good means for the rest of its run.
+fn task_failed(overlay: &mut Overlay, run: &Run) {
+    match run.spec.on_failure {
         OnFailure::Cancel if quorate_planted::is(Bug::OnFailureIgnored) => {}
         OnFailure::Finish => {}
-        OnFailure::Cancel => begin_cancelling(overlay, &around.run),
+        OnFailure::Cancel => begin_cancelling(overlay, run, false),
     }
+}
+
+/// A task was ready for as long as its job lets it. False: it is not any more, or its run is ending anyway.
+pub(super) fn queued_too_long(overlay: &mut Overlay, id: TaskId, due: Served) -> bool {
+    let state = overlay.state();
+    let (Some(task), Some(run)) = (state.task(id).cloned(), state.run(id.run).cloned()) else { return false };
+    let is_due = task.state == TaskState::Ready && task.queue_deadline == Some(due) && !run.cancelling;
+    if is_due {
+        overlay.move_task(&task, TaskState::Failed(FailReason::Queued), |_| {});
+        task_failed(overlay, &run);
+    }
+    is_due
 }
 
 /// The same on every replica: taken from what the log knows, not from a generator.

@@ -10,11 +10,13 @@ use crate::{Settings, TaskName};
 pub const ATTEMPTS_MAX: u32 = 1_000;
 /// The longest duration in a spec: ten years, in milliseconds.
 pub const DURATION_MS_MAX: u64 = 10 * 366 * 24 * 3_600_000;
+/// Shortest silence that ends an attempt: an agent listens once a second.
+const SILENT_MS_MIN: u64 = 1_000;
 /// CPU of one task, in thousandths of a core: a million cores.
 pub const CPU_MILLI_MAX: u64 = 1_000_000_000;
 /// Memory of one task: one exbibyte.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 60;
-/// Labels of a job, regions, clusters or labels that a task demands, and exit codes never retried.
+/// Labels of a job, regions, clusters or labels that a task demands, and what is never retried.
 pub const LIST_MAX: usize = 64;
 /// Bytes of a label's key or value.
 pub const LABEL_BYTES_MAX: usize = 256;
@@ -30,6 +32,11 @@ impl JobSpec {
             found.add("priority", format!("{} is above 100, the highest", self.priority));
         }
         check_labels("labels", &self.labels, &mut found);
+        if let Some(timeout) = self.timeout_ms
+            && !(1..=DURATION_MS_MAX).contains(&timeout)
+        {
+            found.add("timeout", "is not between 1 ms and 10 years".into());
+        }
         let steps = self.tasks.len();
         if steps == 0 {
             found.add("task", "a job has at least one task".into());
@@ -153,6 +160,16 @@ impl TaskSpec {
         {
             found.add(&at("timeouts.run"), "is not between 1 ms and 10 years".into());
         }
+        if let Some(timeout) = self.queued_timeout_ms
+            && !(1..=DURATION_MS_MAX).contains(&timeout)
+        {
+            found.add(&at("timeouts.queued"), "is not between 1 ms and 10 years".into());
+        }
+        if let Some(timeout) = self.silent_timeout_ms
+            && !(SILENT_MS_MIN..=DURATION_MS_MAX).contains(&timeout)
+        {
+            found.add(&at("timeouts.silent"), "is not between 1 second and 10 years".into());
+        }
         if self.place.regions.len() > LIST_MAX {
             found.add(&at("place.regions"), format!("more than {LIST_MAX} regions"));
         }
@@ -232,8 +249,8 @@ fn check_retry(retry: &Retry, field: &str, found: &mut Found) {
     if retry.first_ms > retry.cap_ms {
         found.add(&at("first"), format!("{} ms is over cap ({} ms)", retry.first_ms, retry.cap_ms));
     }
-    if retry.never.len() > LIST_MAX {
-        found.add(&at("never"), format!("more than {LIST_MAX} exit codes"));
+    if retry.never.len() + retry.never_errors.len() > LIST_MAX {
+        found.add(&at("never"), format!("more than {LIST_MAX} exit codes and error types"));
     }
 }
 

@@ -11,6 +11,13 @@ use quorate_state::{
 use crate::World;
 
 impl World {
+    pub(super) fn cordon(&mut self, node: &NodeName, cordoned: bool) {
+        let may = self.state.has_feature(Feature::NodeCordon) && self.state.node(node).is_some();
+        let result = self.run(None, Command::CordonNode { node: node.clone(), cordoned });
+        assert_eq!(result.is_ok(), may, "{result:?}");
+        assert!(!may || self.state.node(node).unwrap().cordoned == cordoned);
+    }
+
     pub(super) fn drain(&mut self, node: &NodeName, wait_ms: u64) {
         let may = self.state.has_feature(Feature::NodeDrain) && self.state.node(node).is_some();
         let result = self.run(None, Command::DrainNode { node: node.clone(), wait_ms, reason: "why".into() });

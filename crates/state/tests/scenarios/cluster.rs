@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Item, JobSpec, Millis,
-    OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration, Rejection, Reply,
-    ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId, Served, Settings, Stamp, State, TaskId,
-    TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Feature, Item,
+    JobSpec, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
+    Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId, Served, Settings, Stamp,
+    State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
 };
 
 pub(crate) struct Cluster {
@@ -24,6 +24,14 @@ impl Cluster {
         cluster.run(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
         cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();
         cluster
+    }
+
+    pub(crate) fn enable(&mut self, feature: Feature) {
+        assert_eq!(self.run(Command::EnableFeature { feature, term: 1 }), Ok(Reply::Counted(1)));
+    }
+
+    pub(crate) fn claim(&self, attempt: AttemptId) -> AttemptClaim {
+        AttemptClaim { attempt, token: self.state.attempt(attempt).unwrap().token }
     }
 
     pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Rejection> {
@@ -167,7 +175,32 @@ impl Cluster {
             message: None,
             usage: Usage::default(),
             stopped,
+            outcome: None,
+            silent: false,
         };
+        self.tell(&node, report)
+    }
+
+    /// The agent of a task's newest attempt says that it runs, and has said nothing for too long.
+    pub(crate) fn say_silent(&mut self, task: TaskId) {
+        let row = self.attempt(task);
+        let node = self.state.node(&row.node).unwrap().clone();
+        let report = AttemptReport {
+            attempt: row.id,
+            token: row.token,
+            phase: AttemptPhase::Running,
+            gone: false,
+            exit: None,
+            message: None,
+            usage: Usage::default(),
+            stopped: false,
+            outcome: None,
+            silent: true,
+        };
+        self.tell(&node, report);
+    }
+
+    fn tell(&mut self, node: &Node, report: AttemptReport) -> ReportOutcome {
         let command = Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] };
         match self.run(command).unwrap() {
             Reply::Reported(outcomes) => outcomes[0],
@@ -182,7 +215,11 @@ impl Cluster {
 
 fn due(timer: &Timer) -> Served {
     match timer {
-        Timer::TaskWait { due, .. } | Timer::RunTimeout { due, .. } | Timer::UnknownTooLong { due, .. } => *due,
+        Timer::TaskWait { due, .. }
+        | Timer::RunTimeout { due, .. }
+        | Timer::UnknownTooLong { due, .. }
+        | Timer::QueueTimeout { due, .. }
+        | Timer::RunDeadline { due, .. } => *due,
     }
 }
 
@@ -197,6 +234,8 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         resources: Resources { cpu_milli: 500, memory_bytes: 0 },
         retry: Retry::default(),
         run_timeout_ms: None,
+        queued_timeout_ms: None,
+        silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
     }
@@ -209,6 +248,7 @@ pub(crate) fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         priority: 50,
         labels: BTreeMap::new(),
         on_failure: OnFailure::Finish,
+        timeout_ms: None,
         tasks,
     }
 }

@@ -3,9 +3,13 @@
 
 mod admission;
 mod cluster;
+mod control;
 mod drain;
 mod features;
+mod jobs;
 mod leases;
+mod outcomes;
+mod quarantine;
 mod refusals;
 mod returns;
 mod work;

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptPhase, AttemptReport, Command, Digest, Entry, Exit, FailReason, JobSpec, Millis, OnNodeLoss, Rejection,
-    Reply, Resources, Retry, Revision, RunId, RunState, Settings, Stamp, State, StopReason, TaskSpec, TaskState, Usage,
-    Uuid, Wait, apply,
+    AttemptPhase, AttemptReport, AttemptState, Command, Digest, Entry, Exit, FailReason, Feature, Item, JobSpec,
+    Millis, OnNodeLoss, Principal, Rejection, Reply, Resources, Retry, Revision, RunId, RunState, Settings, Stamp,
+    State, StopReason, TaskId, TaskSpec, TaskState, Timer, Usage, Uuid, Wait, apply,
 };
 
 use crate::cluster::{Cluster, id, job, request, task};
@@ -75,6 +75,143 @@ fn a_run_timeout_stops_the_attempt_and_counts_as_a_try() {
     assert_eq!(cluster.state.timers().count(), 0, "a timeout fires once");
     cluster.report(id(0), AttemptPhase::Ended, Some(Exit::Signal(15)));
     assert_eq!(cluster.task(id(0)), TaskState::Failed(FailReason::TimedOut));
+}
+
+/// A cluster whose replicas know all timeouts.
+fn cluster() -> Cluster {
+    let mut cluster = Cluster::new();
+    cluster.enable(Feature::TaskOutcomes);
+    cluster
+}
+
+#[test]
+fn a_task_that_nobody_can_place_fails_after_its_time_in_the_queue_and_only_then() {
+    let mut cluster = cluster();
+    let tasks = vec![TaskSpec { queued_timeout_ms: Some(5_000), ..task("a", &[]) }, task("b", &["a"])];
+    cluster.submit(1, job(tasks)).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.pass(4_000);
+    cluster.place(id(0), "n");
+    assert_eq!(cluster.state.timers().count(), 0, "it has found its place");
+    cluster.report_gone(id(0), AttemptPhase::Lost, None, true);
+    cluster.pass(4_999);
+    assert_eq!(cluster.task(id(0)), TaskState::Ready, "each time in the queue counts for itself");
+    cluster.pass(1);
+    assert_eq!(cluster.task(id(0)), TaskState::Failed(FailReason::Queued));
+    assert_eq!((cluster.state.timers().count(), cluster.state.ready_count()), (0, 0));
+    cluster.run(Command::AdvanceStep { run: RunId(1), step: 1, limit: 10 }).unwrap();
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Failed);
+}
+
+#[test]
+fn time_in_the_queue_stands_still_while_nobody_leads() {
+    let mut cluster = cluster();
+    cluster.submit(1, job(vec![TaskSpec { queued_timeout_ms: Some(5_000), ..task("a", &[]) }])).unwrap();
+    let timers: Vec<Timer> = cluster.state.timers().collect();
+    let stamp = Stamp { wall: Millis(99_000_000), term: 2, elapsed_ms: 4_999 };
+    let principal = Principal::anonymous_local();
+    let items = vec![Item { principal, request: None, command: Command::FireTimers { timers: timers.clone() } }];
+    let applied = apply(&cluster.state, Revision(100), &Entry { stamp, items });
+    assert_eq!((&applied.replies[..], applied.next.ready_count()), (&[Ok(Reply::Counted(0))][..], 1));
+    assert_eq!(applied.next.timers().collect::<Vec<_>>(), timers, "the next leader has it too");
+}
+
+#[test]
+fn a_run_that_takes_too_long_is_cancelled_and_has_failed() {
+    let mut cluster = cluster();
+    let spec = JobSpec { timeout_ms: Some(60_000), ..job(vec![task("a", &[]), task("b", &["a"])]) };
+    cluster.submit(1, spec.clone()).unwrap();
+    cluster.submit(2, spec).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    cluster.report(id(0), AttemptPhase::Running, None);
+    cluster.run(Command::CancelRun { run: RunId(2) }).unwrap();
+    cluster.pass(59_999);
+    assert!(!cluster.state.run(RunId(1)).unwrap().cancelling);
+    cluster.pass(1);
+    let run = cluster.state.run(RunId(1)).unwrap();
+    assert!(run.cancelling && run.timed_out);
+    assert!(!cluster.state.run(RunId(2)).unwrap().timed_out, "somebody was faster");
+    assert_eq!(cluster.state.timers().count(), 0, "a timeout fires once");
+    for step in [0, 1] {
+        cluster.run(Command::AdvanceStep { run: RunId(1), step, limit: 10 }).unwrap();
+    }
+    cluster.report(id(0), AttemptPhase::Ended, Some(Exit::Signal(15)));
+    assert_eq!(cluster.task(id(0)), TaskState::Cancelled);
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Failed);
+}
+
+#[test]
+fn a_run_that_succeeds_while_it_is_ended_for_its_timeout_has_succeeded() {
+    let mut cluster = cluster();
+    cluster.submit(1, JobSpec { timeout_ms: Some(60_000), ..job(vec![task("a", &[])]) }).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    cluster.report(id(0), AttemptPhase::Running, None);
+    cluster.pass(60_000);
+    assert!(cluster.state.run(RunId(1)).unwrap().timed_out);
+    cluster.report(id(0), AttemptPhase::Ended, Some(Exit::Code(0)));
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    let run = cluster.state.run(RunId(1)).unwrap();
+    assert_eq!((run.state, run.timed_out), (RunState::Succeeded, false));
+}
+
+#[test]
+fn a_run_of_which_nothing_is_left_does_not_time_out() {
+    let mut cluster = cluster();
+    cluster.submit(1, JobSpec { timeout_ms: Some(60_000), ..job(vec![task("a", &[])]) }).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    cluster.place(id(0), "n");
+    cluster.report(id(0), AttemptPhase::Running, None);
+    cluster.report(id(0), AttemptPhase::Ended, Some(Exit::Code(0)));
+    cluster.pass(60_000);
+    assert!(!cluster.state.run(RunId(1)).unwrap().cancelling);
+    cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
+    assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Succeeded);
+}
+
+#[test]
+fn an_attempt_that_says_nothing_for_too_long_is_stopped_once_and_counts_as_a_try() {
+    let mut cluster = cluster();
+    let retry = Retry { attempts: 2, first_ms: 100, ..Retry::default() };
+    let quiet = TaskSpec { silent_timeout_ms: Some(20_000), retry, ..task("a", &[]) };
+    cluster.submit(1, job(vec![quiet])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    for tries in 1..=2 {
+        cluster.place(id(0), "n");
+        cluster.report(id(0), AttemptPhase::Running, None);
+        cluster.say_silent(id(0));
+        let row = cluster.attempt(id(0));
+        assert_eq!((row.state, row.stop), (AttemptState::Running, Some(StopReason::Silent)));
+        cluster.say_silent(id(0));
+        assert_eq!(cluster.attempt(id(0)), row, "its agent repeats itself");
+        cluster.report(id(0), AttemptPhase::Ended, Some(Exit::Signal(15)));
+        assert_eq!(cluster.attempt(id(0)).state, AttemptState::TimedOut);
+        assert_eq!(cluster.state.task(id(0)).unwrap().tries, tries);
+        cluster.pass(1_000);
+    }
+    assert_eq!(cluster.task(id(0)), TaskState::Failed(FailReason::Silent));
+}
+
+#[test]
+fn silence_ends_nothing_that_may_be_silent_or_is_to_end_anyway() {
+    let mut cluster = cluster();
+    let quiet = TaskSpec { silent_timeout_ms: Some(20_000), ..task("b", &[]) };
+    cluster.submit(1, job(vec![task("a", &[]), quiet])).unwrap();
+    cluster.register("n", 1, "eu", "eu-a").unwrap();
+    let other = TaskId { step: 1, ..id(0) };
+    for one in [id(0), other] {
+        cluster.place(one, "n");
+        cluster.report(one, AttemptPhase::Running, None);
+    }
+    cluster.say_silent(id(0));
+    assert_eq!(cluster.attempt(id(0)).stop, None, "its job does not mind");
+    cluster.run(Command::CancelRun { run: RunId(1) }).unwrap();
+    cluster.run(Command::AdvanceStep { run: RunId(1), step: 1, limit: 10 }).unwrap();
+    cluster.say_silent(other);
+    assert_eq!(cluster.attempt(other).stop, Some(StopReason::Cancelled), "the first reason counts");
 }
 
 #[test]
@@ -179,6 +316,8 @@ fn a_task_that_ended_by_itself_before_it_heard_of_its_timeout_succeeded() {
         message: None,
         usage: Usage::default(),
         stopped: false,
+        outcome: None,
+        silent: false,
     };
     cluster.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] }).unwrap();
     assert_eq!(cluster.task(id(0)), TaskState::Succeeded);

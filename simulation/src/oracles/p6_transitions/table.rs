@@ -30,7 +30,7 @@ pub(super) fn attempt_may(before: &Attempt, to: AttemptState) -> bool {
 /// be tried again. A copy that comes back takes its task along from wherever that was put meanwhile.
 pub(super) fn task_may(before: &Task, after: &Task) -> bool {
     use TaskState::{Cancelled, Failed, Placed, Ready, Running, Skipped, Succeeded, Waiting};
-    use Wait::{Backoff, Fence, Needs};
+    use Wait::{Backoff, Fence, Needs, Quarantine};
     let lost_another = after.losses > before.losses;
     match (&before.state, &after.state) {
         (Succeeded | Failed(_) | Cancelled | Skipped, _) => false,
@@ -38,27 +38,32 @@ pub(super) fn task_may(before: &Task, after: &Task) -> bool {
         (Waiting(Needs), Waiting(_) | Placed | Running | Succeeded | Failed(_)) => false,
         (_, Waiting(Needs) | Skipped) => false,
         (_, Cancelled) => true,
-        (Waiting(Backoff { .. }), Ready) => true,
+        (Waiting(Backoff { .. }), Ready | Waiting(Quarantine)) => true,
+        // A word for it, or its copy comes back; until then more losses may be proven.
+        (Waiting(Quarantine), Ready | Placed | Running | Succeeded | Failed(_)) => true,
+        (Waiting(Quarantine), Waiting(Quarantine | Backoff { .. })) => lost_another,
+        (Waiting(Quarantine), Waiting(Fence { .. })) => false,
         (Waiting(Backoff { .. }), Waiting(_) | Placed | Running | Succeeded | Failed(_)) => false,
         // The fence gets its instant, or is followed by the delay that was due.
-        (Waiting(Fence { .. }), Waiting(Fence { .. } | Backoff { .. })) => true,
+        (Waiting(Fence { .. }), Waiting(Fence { .. } | Backoff { .. } | Quarantine)) => true,
         (Waiting(Fence { .. }), Ready | Placed | Running | Succeeded | Failed(_)) => true,
         (Ready, Placed | Running | Succeeded | Failed(_)) => true,
         // Its last copy, unknown so far, is proven lost.
         (Ready, Ready | Waiting(Backoff { .. })) => lost_another,
-        (Ready, Waiting(Fence { .. })) => false,
+        (Ready, Waiting(Fence { .. } | Quarantine)) => false,
         (Placed, Running) => true,
-        (Placed | Running, Ready | Waiting(Backoff { .. } | Fence { .. }) | Succeeded | Failed(_)) => true,
+        (Placed | Running, Ready | Waiting(Backoff { .. } | Fence { .. } | Quarantine) | Succeeded | Failed(_)) => true,
         (Placed, Placed) | (Running, Running | Placed) => false,
     }
 }
 
-/// A run starts with its first placement, so one that was never placed can only be cancelled.
+/// A run starts with its first placement, so one that was never placed can only be cancelled, or fail because it, or a task of
+/// it, waited for too long.
 pub(super) fn run_may(from: RunState, to: RunState) -> bool {
     match (from, to) {
-        (RunState::Pending, RunState::Running | RunState::Cancelled) => true,
+        (RunState::Pending, RunState::Running | RunState::Failed | RunState::Cancelled) => true,
         (RunState::Running, RunState::Succeeded | RunState::Failed | RunState::Cancelled) => true,
-        (RunState::Pending, RunState::Pending | RunState::Succeeded | RunState::Failed)
+        (RunState::Pending, RunState::Pending | RunState::Succeeded)
         | (RunState::Running, RunState::Pending | RunState::Running)
         | (RunState::Succeeded | RunState::Failed | RunState::Cancelled, _) => false,
     }

@@ -2,6 +2,7 @@
 
 use std::cell::OnceCell;
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 
@@ -11,6 +12,7 @@ use quorate_state::AttemptId;
 use super::proc;
 use crate::cgroup::Dial;
 use crate::driver::Meter;
+use crate::report::{LastWord, Reader};
 use crate::usage::Live;
 
 /// Processes of an attempt that are looked at one by one; of more, those are left out that come last.
@@ -56,11 +58,24 @@ pub(super) struct Gauge {
     memory_peak_bytes: AtomicU64,
     /// CPU time at the measurement before, and when that was.
     before: Mutex<Option<(BootInstant, u64)>>,
+    /// Where it may say something of itself, and what was read of that.
+    report: PathBuf,
+    reader: Mutex<Reader>,
 }
 
 impl Gauge {
-    pub(super) fn new(pid: u32, ticks: u64, dial: Option<Dial>) -> Self {
-        Self { pid, ticks, dial, memory_peak_bytes: AtomicU64::new(0), before: Mutex::default() }
+    pub(super) fn new(pid: u32, ticks: u64, dial: Option<Dial>, report: PathBuf) -> Self {
+        let (memory_peak_bytes, before, reader) = (AtomicU64::new(0), Mutex::default(), Mutex::default());
+        Self { pid, ticks, dial, memory_peak_bytes, before, report, reader }
+    }
+
+    /// What it has said of its end. Waits for the disk.
+    pub(super) fn last_word(&self) -> LastWord {
+        self.reader().last_word(&self.report)
+    }
+
+    fn reader(&self) -> MutexGuard<'_, Reader> {
+        self.reader.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     /// The most that any measurement has seen.
@@ -88,7 +103,8 @@ impl Gauge {
         let peak = memory_bytes.max(first_peak);
         let memory_peak_bytes = self.memory_peak_bytes.fetch_max(peak, Ordering::Relaxed).max(peak);
         let cpu_milli = self.rate(now, cpu_us);
-        Some(Live { cpu_us, cpu_milli, memory_bytes, memory_peak_bytes, read_bytes, written_bytes })
+        let progress = self.reader().look(&self.report);
+        Some(Live { cpu_us, cpu_milli, memory_bytes, memory_peak_bytes, read_bytes, written_bytes, progress })
     }
 
     fn rate(&self, now: BootInstant, cpu_us: u64) -> Option<u64> {
@@ -124,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_rate_is_that_of_the_time_since_the_measurement_before() {
-        let gauge = Gauge::new(1, 1, None);
+        let gauge = Gauge::new(1, 1, None, PathBuf::new());
         let at = |seconds: u64| BootInstant::from_millis(seconds * 1_000);
         assert_eq!(gauge.rate(at(0), 7_000_000), None);
         assert_eq!(gauge.rate(at(2), 10_000_000), Some(1_500));
@@ -137,8 +153,8 @@ mod tests {
         let own = std::process::id();
         let ticks = proc::stat(own).unwrap().ticks;
         let (groups, now) = (Groups::default(), BootInstant::from_millis(1));
-        assert_eq!(Gauge::new(own, ticks + 1, None).read(&groups, now), None);
-        let live = Gauge::new(own, ticks, None).read(&groups, now).unwrap();
+        assert_eq!(Gauge::new(own, ticks + 1, None, PathBuf::new()).read(&groups, now), None);
+        let live = Gauge::new(own, ticks, None, PathBuf::new()).read(&groups, now).unwrap();
         assert!(live.memory_peak_bytes >= live.memory_bytes, "{live:?}");
     }
 }

@@ -2,6 +2,7 @@
 
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -14,9 +15,10 @@ use tokio::io::unix::AsyncFd;
 use super::gauge::Gauge;
 use super::records::Record;
 use super::shim::{self, Begun, Ended, OnExit};
-use super::{pause, proc, recover, sys};
+use super::{pause, proc, recover, sys, word};
 use crate::cgroup::{Cell, Shortage};
-use crate::driver::{Ending, Event, Execution, Leftover};
+use crate::driver::{Ending, Event, Execution, Leftover, Pulse};
+use crate::report::{Ear, LastWord};
 use crate::tidy::{Slot, Tidier};
 use crate::workspace::Workspace;
 
@@ -73,6 +75,10 @@ impl Files {
     pub(super) fn new(attempt: AttemptId, tidier: Arc<Tidier>, slot: Slot, workspace: Workspace) -> Self {
         Self { attempt, tidier, left: Some((slot, workspace)), gone: false }
     }
+
+    fn report(&self) -> PathBuf {
+        self.left.as_ref().map(|(_, workspace)| workspace.report()).unwrap_or_default()
+    }
 }
 
 impl Drop for Files {
@@ -95,7 +101,7 @@ impl Process {
             orphaned = true;
         }
         let shim = watched.ok().flatten();
-        let gauge = Arc::new(Gauge::new(begun.pid, begun.ticks, cell.as_ref().map(Cell::dial)));
+        let gauge = Arc::new(Gauge::new(begun.pid, begun.ticks, cell.as_ref().map(Cell::dial), files.report()));
         Self { attempt, begun, shim, record, cell, gauge, on_exit, files, ended: false, orphaned }
     }
 
@@ -155,18 +161,38 @@ impl Process {
         ended.filter(|_| begun.shim == self.begun.shim && begun.shim_ticks == self.begun.shim_ticks)
     }
 
+    /// What it has said of its end by itself.
+    async fn last_word(&self, ended: &Ended) -> LastWord {
+        if !ended.reported {
+            return LastWord::default();
+        }
+        let (gauge, record, begun) = (self.gauge.clone(), self.record.clone(), self.begun.clone());
+        let read = move || {
+            word::kept(record.path(), &begun).unwrap_or_else(|| {
+                let said = gauge.last_word();
+                if let Err(error) = word::keep(record.path(), &begun, &said) {
+                    tracing::warn!(path = %record.path().display(), %error, "what an attempt has said cannot be kept");
+                }
+                said
+            })
+        };
+        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+    }
+
     /// What is to be said of its end beside its exit.
-    fn ending(&self, ended: &Ended) -> Ending {
+    fn ending(&self, ended: &Ended, word: LastWord) -> Ending {
         let (exit, mut usage) = (ended.exit(), ended.usage());
         usage.memory_peak_bytes = usage.memory_peak_bytes.max(self.gauge.memory_peak_bytes());
-        let told = Ending { exit, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
-        let Some(cell) = &self.cell else { return Ending { usage, ..told } };
+        let LastWord { outcome, words } = word;
+        let words: Option<Arc<str>> = words.map(Into::into);
+        let told = Ending { exit, outcome, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
+        let Some(cell) = &self.cell else { return Ending { message: words, usage, ..told } };
         usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
         let shortage = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };
         if let Some(Shortage::Own(bytes)) = shortage {
             usage.memory_peak_bytes = usage.memory_peak_bytes.max(bytes);
         }
-        let message = shortage.map(|shortage| starved(shortage).into());
+        let message = shortage.map(|shortage| starved(shortage).into()).or(words);
         Ending { message, usage, ..told }
     }
 }
@@ -191,7 +217,8 @@ impl Execution for Process {
                         if let Some(cell) = left {
                             cell.kill();
                         }
-                        break (self.ending(&ended), gone && !self.orphaned && left.is_none());
+                        let gone = gone && !self.orphaned && left.is_none();
+                        break (self.ending(&ended, self.last_word(&ended).await), gone);
                     }
                     None if gone => {
                         self.note_kill(None);
@@ -235,6 +262,11 @@ impl Execution for Process {
         let hears = !self.has_ended();
         self.kill_all();
         hears
+    }
+
+    fn pulse(&self) -> Option<(Arc<dyn Pulse>, Duration)> {
+        let silent_max = self.begun.silent_max()?;
+        Some((Arc::new(Ear(self.files.report())), silent_max))
     }
 
     fn tend(&mut self) {

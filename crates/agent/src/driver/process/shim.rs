@@ -82,7 +82,7 @@ pub(super) struct Host {
 #[derive(Debug)]
 pub(super) enum Answer {
     /// The shim's word.
-    Reply(Reply),
+    Reply(Box<Reply>),
     /// The host has ended, and so has the shim, or it has written down what it started.
     HostEnded,
 }
@@ -108,7 +108,7 @@ impl Host {
         let _ = stream.set_read_timeout(Some(ANSWER_MAX)).and_then(|()| wire::send(stream, request));
         loop {
             match wire::receive(stream) {
-                Ok(reply) => return Answer::Reply(reply),
+                Ok(reply) => return Answer::Reply(Box::new(reply)),
                 Err(error) if matches!(error.kind(), io::ErrorKind::WouldBlock | io::ErrorKind::TimedOut) => {
                     tracing::error!("a start is not answered: ending the host of the shims");
                     // What is left of the line is in the shim's hands alone: its word comes, or the line ends.

@@ -90,12 +90,14 @@ fn ask(
         entrances: cell.map(Cell::entrances).unwrap_or_default().iter().map(|path| bytes(path)).collect(),
         group: cell.and_then(Cell::group).map(|path| bytes(&path)),
         record: bytes(record.path()),
+        report: bytes(&workspace.report()),
         begun: Begun {
             promise: promise(assignment.on_node_loss),
             workspace: workspace.name(),
             cell: cell.and_then(Cell::held),
             boot_id: shims.boot_id.clone(),
             attempt: name(assignment.attempt, assignment.token),
+            silent_ms_max: assignment.silent_max.map(|max| u64::try_from(max.as_millis()).unwrap_or(u64::MAX)),
             ..Begun::default()
         },
         lease: fenced
@@ -116,9 +118,13 @@ fn ask(
             return Err(NotStarted::Withdrawn);
         }
         match running.ask(&request) {
-            Answer::Reply(Reply { begun: Some(begun), .. }) => return Ok(begun),
-            Answer::Reply(Reply { why, is_job: true, .. }) => return Err(NotStarted::Job(why)),
-            Answer::Reply(Reply { why, .. }) => return Err(NotStarted::Node(why)),
+            Answer::Reply(reply) => {
+                return match *reply {
+                    Reply { begun: Some(begun), .. } => Ok(begun),
+                    Reply { why, is_job: true, .. } => Err(NotStarted::Job(why)),
+                    Reply { why, .. } => Err(NotStarted::Node(why)),
+                };
+            }
             Answer::HostEnded => {
                 *host = None;
                 // Somebody killed the host, perhaps after it had done what it was asked for.
@@ -141,6 +147,7 @@ fn environment(start: &Start, workspace: &Workspace) -> Vec<Variable> {
     // The job's words come after the machine's and before ours: it may choose its PATH, not its token.
     all.extend(start.assignment.env.iter().map(|(name, value)| variable(name.as_bytes(), value.as_bytes())));
     all.extend(identity(start).iter().map(|(name, value)| variable(name.as_bytes(), value.as_bytes())));
+    all.push(variable(b"QUORATE_REPORT", &bytes(&workspace.report())));
     all.push(variable(b"PWD", &bytes(workspace.path())));
     all
 }

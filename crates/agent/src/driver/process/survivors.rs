@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -15,7 +16,7 @@ use rustix::process::{Signal, pidfd_send_signal};
 use super::records::Record;
 use super::running::{self, Started};
 use super::shim::{self, Begun, OnExit};
-use super::{Shims, pause, recover};
+use super::{Shims, pause, recover, word};
 use crate::cgroup::Cell;
 use crate::driver::Leftover;
 
@@ -73,7 +74,7 @@ async fn look(shims: &Shims, known: Vec<Leftover>) -> io::Result<BTreeMap<Attemp
         let said = said.and_then(|(begun, ended)| Some((shim::parse_name(&begun.attempt)?, begun, ended)));
         let Some((name, begun, ended)) = said else {
             // Nothing survives a boot, and what was not written whole was not left running.
-            fs::remove_file(record)?;
+            remove(&record)?;
             continue;
         };
         let attempt = name.0;
@@ -93,7 +94,7 @@ async fn look(shims: &Shims, known: Vec<Leftover>) -> io::Result<BTreeMap<Attemp
             found.insert(attempt, Found { begun, shim, record, orphaned: false });
         } else {
             strangers.extend(shim.map(|shim| (attempt, begun, shim)));
-            fs::remove_file(record)?;
+            remove(&record)?;
         }
     }
     if found.values().all(|found| found.shim.is_none()) {
@@ -109,6 +110,15 @@ async fn look(shims: &Shims, known: Vec<Leftover>) -> io::Result<BTreeMap<Attemp
         }
     }
     Ok(found)
+}
+
+/// The file of a shim, and what its attempt has said.
+fn remove(record: &Path) -> io::Result<()> {
+    match fs::remove_file(word::path_of(record)) {
+        Err(error) if error.kind() != io::ErrorKind::NotFound => return Err(error),
+        Ok(()) | Err(_) => {}
+    }
+    fs::remove_file(record)
 }
 
 /// Waits until nothing that an earlier life asked for can still begin.

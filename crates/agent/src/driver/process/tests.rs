@@ -6,7 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quorate_state::{
-    ClusterName, JobName, Namespace, NodeName, OnNodeLoss, RegionName, Resources, RunId, TaskId, TaskName, Token,
+    ClusterName, JobName, Namespace, NodeName, OnNodeLoss, Outcome, RegionName, Resources, RunId, TaskId, TaskName,
+    Token,
 };
 use tokio::sync::watch;
 
@@ -116,6 +117,7 @@ impl Bench {
             on_node_loss: OnNodeLoss::AtLeastOnce,
             stop: false,
             count: 9,
+            silent_max: None,
         };
         let place = Place {
             node: NodeName::new("n1").unwrap(),
@@ -252,6 +254,54 @@ async fn a_task_gets_its_identity_its_own_directory_and_nothing_else_of_ours() {
         }
     };
     tokio::time::timeout(PATIENCE, tidied).await.expect("what it left there goes");
+}
+
+#[tokio::test]
+async fn what_a_task_reports_is_read_while_it_runs_and_at_its_end() {
+    let mut bench = Bench::new();
+    let go = bench.path("go");
+    let script = format!(
+        "echo '{{\"progress\": 0.5, \"message\": \"half\"}}' >> $QUORATE_REPORT; echo $QUORATE_REPORT; \
+         while ! [ -e {} ]; do sleep 0.01; done; echo '{{\"result\": [1, 2]}}' >> $QUORATE_REPORT",
+        go.display()
+    );
+    let mut execution = bench.sh(&script).await;
+    let attempt = bench.leftover(None).attempt;
+    let meter = bench.driver.meter().unwrap();
+    let half = async {
+        loop {
+            let measured = meter.measure(&[attempt], BootInstant::from_millis(1));
+            match measured.into_iter().next().and_then(|(_, live)| live.progress) {
+                Some(progress) => return progress,
+                None => tokio::time::sleep(Duration::from_millis(2)).await,
+            }
+        }
+    };
+    let progress = tokio::time::timeout(PATIENCE, half).await.expect("it says how far it is");
+    assert_eq!((progress.done_milli, progress.words.as_str()), (Some(500), "half"));
+    std::fs::write(&go, "").unwrap();
+    let said = ending(&mut execution).await.0;
+    assert_eq!(said.outcome, Some(Arc::new(Outcome::Result(b"[1, 2]".as_slice().into()))));
+    assert!(bench.output(STDOUT).starts_with(bench.path("work").to_str().unwrap()));
+
+    for (script, outcome, words) in [
+        ("exit 0", None, None),
+        (
+            "echo '{\"error\": \"BadInput\", \"message\": \"no rows\"}' > $QUORATE_REPORT; exit 3",
+            Some("BadInput"),
+            Some("no rows"),
+        ),
+        ("echo nonsense > $QUORATE_REPORT", Some("BadReport"), Some("line 1 of its report is not understood")),
+        ("mkfifo $QUORATE_REPORT", None, None),
+        ("mkdir $QUORATE_REPORT", Some("BadReport"), Some("its report cannot be read")),
+    ] {
+        let mut execution = bench.sh(script).await;
+        let said = ending(&mut execution).await.0;
+        let outcome = outcome.map(|error| Arc::new(Outcome::Error(error.parse().unwrap())));
+        assert_eq!(said.outcome, outcome, "{script}");
+        let message = said.message.as_deref().unwrap_or_default();
+        assert!(message.starts_with(words.unwrap_or_default()) && (words.is_some() || message.is_empty()), "{message}");
+    }
 }
 
 #[tokio::test]

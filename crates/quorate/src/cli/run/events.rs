@@ -148,7 +148,14 @@ impl ReadEvents {
         match &event.event {
             Some(v1::run_event::Event::Task(moved)) => is(&moved.task, moved.index),
             Some(v1::run_event::Event::Attempt(moved)) => is(&moved.task, moved.index),
-            Some(v1::run_event::Event::Run(_) | v1::run_event::Event::Annotated(_)) | None => false,
+            Some(
+                v1::run_event::Event::Run(_)
+                | v1::run_event::Event::Annotated(_)
+                | v1::run_event::Event::Paused(_)
+                | v1::run_event::Event::Resumed(_)
+                | v1::run_event::Event::PrioritySet(_),
+            )
+            | None => false,
         }
     }
 }

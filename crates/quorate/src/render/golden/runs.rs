@@ -53,6 +53,7 @@ fn events() -> Vec<v1::RunEvent> {
     if let Some(v1::run_event::Event::Attempt(failed)) = &mut failed.event {
         failed.exit = Some(v1::Exit { exit: Some(v1::exit::Exit::Code(3)) });
         failed.message = "no \u{1b}such file".into();
+        failed.outcome = Some(v1::Outcome { outcome: Some(v1::outcome::Outcome::Error("BadInput".into())) });
     }
     vec![
         run_moved(0, R::Pending, false),
@@ -72,6 +73,9 @@ fn events() -> Vec<v1::RunEvent> {
         failed,
         task_moved(9_000, 3, T::Waiting, "BACKOFF"),
         event(9_500, v1::run_event::Event::Annotated(v1::RunAnnotated { key: "ticket".into() })),
+        event(9_510, v1::run_event::Event::Paused(v1::RunPaused { by: "user:ann".into() })),
+        event(9_520, v1::run_event::Event::PrioritySet(v1::RunPrioritySet { priority: 90, by: "user:ann".into() })),
+        event(9_530, v1::run_event::Event::Resumed(v1::RunResumed { by: "user:bob".into() })),
         run_moved(9_600, R::Running, true),
         task_moved(9_700, 3, T::Cancelled, ""),
         run_moved(9_800, R::Cancelled, true),
@@ -118,14 +122,38 @@ fn run_event_list() {
             "score[3]  attempt 2 placed on eu-a-2, token 42",
             "score[3]  placed",
             "score[3]  attempt 2 running on eu-a-2",
-            "score[3]  attempt 2 failed on eu-a-2, exit code 3: no \u{fffd}such file",
+            "score[3]  attempt 2 failed on eu-a-2, exit code 3: BadInput: no \u{fffd}such file",
             "score[3]  waiting before its next try",
             "-         annotation ticket set",
+            "-         run paused by user:ann",
+            "-         run given priority 90 by user:ann",
+            "-         run resumed by user:bob",
             "-         run is to be cancelled",
             "score[3]  cancelled",
             "-         run ended: cancelled",
         ]
     );
+}
+
+#[test]
+fn a_run_that_took_longer_than_its_timeout_says_so() {
+    use v1::RunState as R;
+    for (timed_out, texts) in [
+        (false, ["run is to be cancelled", "run ended: failed"]),
+        (true, ["run took longer than its job's timeout: it is to be cancelled", "run ended: failed (timed out)"]),
+    ] {
+        let of = OfRun::new(&v1::Run { timed_out, ..run() }, &[], 57);
+        let moves = [run_moved(0, R::Running, true), run_moved(0, R::Failed, true)];
+        let said = moves.map(|moved| of.event(57, moved).unwrap().human(Paint::Never));
+        assert_eq!(said, texts);
+    }
+}
+
+#[test]
+fn a_task_that_failed_for_good_says_what_may_be_the_reason() {
+    let failed = of_run().event(57, task_moved(0, 3, v1::TaskState::Failed, "FAILED")).unwrap();
+    let text = "failed for good: no try is left, or its end is one of retry.never";
+    assert_eq!(failed.human(Paint::Never), text);
 }
 
 #[test]
@@ -174,7 +202,7 @@ score[1]     eu-a-1   █████                                           
 score[2]     eu-a-1                                                ░░░░░░░░░░░░  assigned 2.0s
 score[4]     -                                                            ·····  queued 800ms
 
-· queued   ░ placed, starting   █ running   ? node silent";
+· queued   ░ placed, starting   █ running   ? node unknown";
     let text = timeline.human(Paint::Never);
     assert_eq!(text, expected, "\n{text}");
 }

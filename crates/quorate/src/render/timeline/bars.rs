@@ -32,7 +32,7 @@ impl Phase {
         (Self::Queued, "queued"),
         (Self::Starting, "placed, starting"),
         (Self::Running, "running"),
-        (Self::Unknown, "node silent"),
+        (Self::Unknown, "node unknown"),
     ];
 
     pub(super) fn character(self, is_unicode: bool) -> char {

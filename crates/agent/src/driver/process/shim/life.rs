@@ -66,6 +66,7 @@ struct Shim {
     signals: File,
     lease: Option<Deadline>,
     record: File,
+    report: PathBuf,
     output: Output,
     asked: bool,
     killed: bool,
@@ -136,9 +137,23 @@ impl Shim {
         if killed {
             group.kill();
         }
+        let report = wire::path(&request.report).to_owned();
         let (asked, fenced, room_killed) = (false, false, false);
-        let shim =
-            Self { host, leader, group, room, signals, lease, record, output, asked, killed, fenced, room_killed };
+        let shim = Self {
+            host,
+            leader,
+            group,
+            room,
+            signals,
+            lease,
+            record,
+            report,
+            output,
+            asked,
+            killed,
+            fenced,
+            room_killed,
+        };
         Ok((shim, begun))
     }
 
@@ -170,6 +185,7 @@ impl Shim {
             Ok(None) | Err(_) => Ended { ended: true, ..Ended::default() },
         };
         ended.room_killed = self.room_killed;
+        ended.reported = std::fs::symlink_metadata(&self.report).is_ok_and(|metadata| metadata.len() > 0);
         // Its room was taken when it was made. If it fails all the same, the agent finds no word of how it ended.
         let _ = record::end(&self.record, &ended);
         while sys::reap_others(None) {

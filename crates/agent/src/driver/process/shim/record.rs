@@ -12,11 +12,13 @@
 //! |---|---|
 //! | 0.1.0 | first |
 //! | 0.1.0 | `Held.limit_reached`, `Ended.room_killed` |
+//! | 0.1.0 | `Ended.reported`, `Begun.silent_ms_max` |
 
 use std::fs::{File, OpenOptions};
 use std::io::{self, IoSliceMut};
 use std::os::unix::fs::FileExt as _;
 use std::path::Path;
+use std::time::Duration;
 
 use prost::Message;
 use quorate_state::{AttemptId, Exit, OnNodeLoss, RunId, TaskId, Token, Usage};
@@ -54,6 +56,15 @@ pub(in super::super) struct Begun {
     /// Whose file it is, as [`name`] calls it.
     #[prost(string, tag = "9")]
     pub(in super::super) attempt: String,
+    /// How long it may say nothing. Absent, as long as it likes.
+    #[prost(uint64, optional, tag = "10")]
+    pub(in super::super) silent_ms_max: Option<u64>,
+}
+
+impl Begun {
+    pub(in super::super) fn silent_max(&self) -> Option<Duration> {
+        self.silent_ms_max.map(Duration::from_millis)
+    }
 }
 
 /// The control groups of an attempt.
@@ -102,6 +113,9 @@ pub(in super::super) struct Ended {
     /// It killed all in the control group at one stroke, or is about to. Absent, it did not.
     #[prost(bool, tag = "10")]
     pub(in super::super) room_killed: bool,
+    /// It has left a report, which is worth a look at the disk. Absent, it has not.
+    #[prost(bool, tag = "11")]
+    pub(in super::super) reported: bool,
 }
 
 impl Ended {
@@ -112,7 +126,7 @@ impl Ended {
             Some(Exit::Signal(signal)) => (None, Some(signal)),
         };
         let Usage { cpu_us, memory_peak_bytes, read_bytes, written_bytes } = usage;
-        let room_killed = false;
+        let (room_killed, reported) = (false, false);
         Self {
             ended: true,
             code,
@@ -124,6 +138,7 @@ impl Ended {
             asked,
             fenced,
             room_killed,
+            reported,
         }
     }
 

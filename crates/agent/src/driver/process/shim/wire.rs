@@ -49,6 +49,9 @@ pub(in super::super) struct Request {
     /// Bytes kept of each stream of its output.
     #[prost(uint64, tag = "12")]
     pub(in super::super) log_bytes_max: u64,
+    /// Where the attempt may say something of itself.
+    #[prost(bytes = "vec", tag = "13")]
+    pub(in super::super) report: Vec<u8>,
 }
 
 #[derive(Clone, PartialEq, Message)]

@@ -49,7 +49,11 @@ fn kill_9(pid: u32) {
 async fn an_attempt_goes_on_without_its_agent_and_the_next_one_takes_it_over() {
     let mut bench = Bench::of(OnExit::Leave);
     let go = bench.path("go");
-    let script = format!("echo before; while ! [ -e {} ]; do sleep 0.01; done; echo after; exit 7", go.display());
+    let script = format!(
+        "echo before; while ! [ -e {} ]; do sleep 0.01; done; echo after; \
+         echo '{{\"error\": \"Late\"}}' >> $QUORATE_REPORT; exit 7",
+        go.display()
+    );
     let execution = bench.sh(&script).await;
     let process = execution.process();
     drop(execution);
@@ -66,13 +70,16 @@ async fn an_attempt_goes_on_without_its_agent_and_the_next_one_takes_it_over() {
     let (ending, gone) = ending(&mut execution).await;
     assert_eq!((ending.exit, gone, ending.asked, ending.fenced), (Some(Exit::Code(7)), true, false, false));
     assert!(ending.usage.memory_peak_bytes > 100_000, "{:?}", ending.usage);
+    assert_eq!(ending.outcome, Some(Arc::new(Outcome::Error("Late".parse().unwrap()))));
     assert_eq!(bench.output(STDOUT), "before\nafter\n");
     drop(execution);
 
     // Told of and not yet forgotten, it is told of again; afterwards there is nothing to find.
     assert_eq!(bench.restart(vec![leftover.clone()]).await.len(), 1);
     let mut execution = bench.resume(attempt).await;
-    assert_eq!(self::ending(&mut execution).await.0.exit, Some(Exit::Code(7)));
+    let again = self::ending(&mut execution).await.0;
+    assert_eq!(again.exit, Some(Exit::Code(7)));
+    assert_eq!(again.outcome, Some(Arc::new(Outcome::Error("Late".parse().unwrap()))), "its report is gone since");
     drop(execution);
     bench.driver.forget(attempt, leftover.token);
     let mut next = bench.sh("exit 3").await;

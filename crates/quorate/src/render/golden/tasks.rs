@@ -1,0 +1,96 @@
+//! What is said of single tasks.
+
+use quorate_proto::v1;
+
+use super::{attempt, check};
+use crate::render::task::{TaskReleased, TaskResult, TaskWhy};
+use crate::render::{Paint, View as _, task};
+
+#[test]
+fn task_result() {
+    let outcome = v1::outcome::Outcome::Result(b"{\"parts\": [1, 2.0]}".as_slice().into());
+    let mut succeeded = attempt(0, v1::AttemptState::Succeeded);
+    assert!(TaskResult::new(&succeeded).is_none());
+    succeeded.outcome = Some(v1::Outcome { outcome: Some(outcome) });
+    let result = TaskResult::new(&succeeded).unwrap();
+    assert_eq!(result.human(Paint::Never), "{\"parts\": [1, 2.0]}");
+    check("task_result", &result);
+}
+
+#[test]
+fn task_released() {
+    let released = |released| TaskReleased { run_id: "0123456789abc".into(), task: "score".into(), index: 2, released };
+    assert_eq!(released(false).human(Paint::Never), "score[2] of run 0123456789abc is not in quarantine");
+    check("task_released", &released(true));
+}
+
+#[test]
+fn task_why() {
+    let task = v1::Task {
+        task: "score".into(),
+        index: 2,
+        state: v1::TaskState::Ready.into(),
+        attempts: 1,
+        tries: 1,
+        losses: 0,
+        reason: String::new(),
+        count: 6,
+    };
+    let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
+    check("task_why", &TaskWhy::new("0123456789abc", response));
+}
+
+#[test]
+fn every_reason_has_a_kind() {
+    use v1::wait_reason::Reason;
+    let node = || "n1".to_owned();
+    for reason in [
+        Reason::NotWaiting(v1::NotWaiting {}),
+        Reason::Needs(v1::NeedsUnmet { tasks: vec!["a".into()] }),
+        Reason::Backoff(v1::Backoff { remaining_ms: 5 }),
+        Reason::Fence(v1::FenceWait { node: node(), remaining_ms: 5 }),
+        Reason::Queued(v1::Queued { position: 2 }),
+        Reason::Cancelling(v1::Cancelling {}),
+        Reason::FitsNow(v1::FitsNow { node: node() }),
+        Reason::Unknown(v1::Unknown { node: node(), remaining_ms: 5 }),
+        Reason::Held(v1::Held {}),
+        Reason::Quarantined(v1::Quarantined { nodes: vec![node()] }),
+        Reason::Paused(pause("the disk is full")),
+    ] {
+        let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
+        let json = serde_json::to_value(task::Reason::from(wire.clone())).unwrap();
+        assert!(json["kind"].as_str().is_some_and(|kind| kind != "unspecified"), "{wire:?}");
+        assert_eq!(json["text"], "so it is");
+    }
+}
+
+#[test]
+fn a_pause_is_said_once_and_on_one_line() {
+    let reason = Some(v1::wait_reason::Reason::Paused(pause("the disk\nis\u{1b}full")));
+    let reason = Some(v1::WaitReason { text: "its run is paused".into(), reason });
+    let task = v1::Task { task: "score".into(), state: v1::TaskState::Ready.into(), count: 1, ..v1::Task::default() };
+    let response = v1::ExplainTaskResponse { task: Some(task), reason, revision: 57 };
+    let expected = "\
+score of run 0123456789abc is ready: its run is paused
+  paused since 2023-11-14T22:13:20Z by anonymous-local: the disk is full
+";
+    assert_eq!(TaskWhy::new("0123456789abc", response).human(Paint::Never), expected);
+}
+
+pub(super) fn pause(reason: &str) -> v1::Pause {
+    v1::Pause { by: "anonymous-local".into(), at_ms: 1_700_000_000_400, reason: reason.into() }
+}
+
+pub(super) fn no_node_fits() -> v1::WaitReason {
+    let none = v1::NoNodeFits {
+        checks: vec![v1::FailedCheck { check: "TOO_SMALL".into(), nodes: 4 }],
+        nearest: Some(v1::NearestMiss {
+            node: "eu-a-1".into(),
+            check: "TOO_SMALL".into(),
+            missing_cpu_milli: 56_000,
+            missing_memory_bytes: 0,
+        }),
+        never: true,
+    };
+    v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
+}
