@@ -108,7 +108,7 @@ pub enum Rejection {
         newest: u32,
     },
     /// It cannot be deleted.
-    #[error("{unfinished} runs of job {namespace}/{job} have not ended: cancel them, or wait")]
+    #[error("job {namespace}/{job} has runs that have not ended ({unfinished}): cancel them, or wait")]
     JobRuns {
         /// Its namespace.
         namespace: Namespace,

@@ -177,11 +177,14 @@ async fn plan(reading: &Reading<'_>, request: Request<v1::PlanJobRequest>) -> Re
 fn planned(view: &State, spec: &JobSpec) -> v1::PlanJobResponse {
     let current = view.job(&spec.namespace, &spec.name);
     let current_version = current.map_or(0, |job| job.version);
-    let same = current.is_some_and(|job| job.spec_digest == spec_digest(spec));
+    // Versions go on counting when a job was deleted.
+    let ever = view.job_ever(&spec.namespace, &spec.name);
+    let newest = ever.map_or(0, |job| job.version);
+    let same = ever.is_some_and(|job| job.spec_digest == spec_digest(spec));
     let tasks = quorate_scheduler::explain::preview(view, spec);
     v1::PlanJobResponse {
         revision: view.revision().0,
-        version: if same { current_version } else { current_version.saturating_add(1) },
+        version: if same { newest } else { newest.saturating_add(1) },
         current_version,
         changes: changes(current.map(|job| &*job.spec), spec),
         tasks: tasks.into_iter().map(planned_task).collect(),
@@ -201,11 +204,12 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListJobsRequest>) -> R
     let after = pages.after.as_ref().map(job_cursor).transpose()?;
 
     let wanted = |job: &&Arc<Job>| {
-        namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace)
+        !job.deleted
+            && namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace)
             && select.takes_since(job.submitted_at)
             && view.run(job.latest_run).is_some_and(|run| select.takes(job.submitted_at, run.state, &job.spec.labels))
     };
-    let rest = view.jobs_after(after).filter(|job| !job.deleted);
+    let rest = view.jobs_after(after);
     let rest = rest.take_while(|job| namespace.as_ref().is_none_or(|namespace| job.namespace <= *namespace));
     let cursor = |job: &&Arc<Job>| Cursor::from([job.namespace.to_string(), job.name.to_string()]);
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);

@@ -111,6 +111,17 @@ async fn what_fits_is_cancelled_page_by_page() {
         }
     }
     assert_eq!(found, (240, 120), "a dry run cancels nothing, and nothing is cancelled twice");
+
+    // The same request again, as of somebody who has not heard the answer, goes on with what is left.
+    for number in 0..120 {
+        client.submit_job(submit(chain(&format!("again-{number}"), &["one"]), "")).await.unwrap();
+    }
+    let mut cancelled = vec![];
+    for _ in 0..3 {
+        let again = v1::CancelRunsRequest { request_id: "same".into(), ..request(String::new(), false) };
+        cancelled.push(client.cancel_runs(again).await.unwrap().cancelled);
+    }
+    assert_eq!(cancelled, [100, 20, 0]);
     let refused = client.cancel_runs(v1::CancelRunsRequest::default()).await.unwrap_err();
     assert!(matches!(refused, Error::Api(ApiError::Invalid(_))), "{refused:?}");
 }

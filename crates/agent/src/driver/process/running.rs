@@ -162,21 +162,27 @@ impl Process {
     }
 
     /// What it has said of its end by itself.
-    async fn last_word(&self, ended: &Ended) -> LastWord {
+    async fn last_word(&mut self, ended: &Ended) -> LastWord {
         if !ended.reported {
             return LastWord::default();
         }
         let (gauge, record, begun) = (self.gauge.clone(), self.record.clone(), self.begun.clone());
         let read = move || {
-            word::kept(record.path(), &begun).unwrap_or_else(|| {
-                let said = gauge.last_word();
-                if let Err(error) = word::keep(record.path(), &begun, &said) {
-                    tracing::warn!(path = %record.path().display(), %error, "what an attempt has said cannot be kept");
-                }
-                said
-            })
+            if let Some(said) = word::kept(record.path(), &begun) {
+                return (said, true);
+            }
+            let said = gauge.last_word();
+            let kept = word::keep(record.path(), &begun, &said).inspect_err(|error| {
+                tracing::warn!(path = %record.path().display(), %error, "what an attempt has said cannot be kept");
+            });
+            (said, kept.is_ok())
         };
-        tokio::task::spawn_blocking(read).await.unwrap_or_default()
+        let (said, is_kept) = tokio::task::spawn_blocking(read).await.unwrap_or_default();
+        if !is_kept {
+            // The report stays where it is, for the next life.
+            self.files.left = None;
+        }
+        said
     }
 
     /// What is to be said of its end beside its exit.
@@ -218,7 +224,8 @@ impl Execution for Process {
                             cell.kill();
                         }
                         let gone = gone && !self.orphaned && left.is_none();
-                        break (self.ending(&ended, self.last_word(&ended).await), gone);
+                        let word = self.last_word(&ended).await;
+                        break (self.ending(&ended, word), gone);
                     }
                     None if gone => {
                         self.note_kill(None);
