@@ -188,7 +188,7 @@ impl Driver for ProcessDriver {
         let (reply, answer) = oneshot::channel();
         self.spawners.send(Request { start, reply }).await.map_err(|_| stopped())?;
         let Spawned { started, workspace } = answer.await.map_err(|_| stopped())??;
-        let files = Files::new(attempt, tidier, slot, workspace);
+        let files = Files::new(attempt, tidier, Some((slot, workspace)));
         Ok(Box::new(self.watched(attempt, started, files)))
     }
 
@@ -224,11 +224,14 @@ impl Driver for ProcessDriver {
         tidier: &Arc<Tidier>,
     ) -> Option<Box<dyn Execution>> {
         let found = self.found.lock().unwrap_or_else(PoisonError::into_inner).remove(&attempt)?;
-        let workspace = workspaces.adopt(&found.begun.workspace);
+        let workspace = found.has_workspace.then(|| workspaces.adopt(&found.begun.workspace));
         let groups = self.opened_groups().await;
         let cell = found.begun.cell.as_ref().and_then(|held| Some(groups?.adopt(held)));
-        let slot = tidier.slot().await?;
-        let files = Files::new(attempt, tidier.clone(), slot, workspace);
+        let left = match workspace {
+            Some(workspace) => Some((tidier.slot().await?, workspace)),
+            None => None,
+        };
+        let files = Files::new(attempt, tidier.clone(), left);
         let started = found.started(cell, self.shims.options.on_exit);
         Some(Box::new(self.watched(attempt, started, files)))
     }

@@ -72,8 +72,9 @@ pub(super) struct Files {
 }
 
 impl Files {
-    pub(super) fn new(attempt: AttemptId, tidier: Arc<Tidier>, slot: Slot, workspace: Workspace) -> Self {
-        Self { attempt, tidier, left: Some((slot, workspace)), gone: false }
+    /// `left`: its directory, and the room to give that back; none if it has none any more.
+    pub(super) fn new(attempt: AttemptId, tidier: Arc<Tidier>, left: Option<(Slot, Workspace)>) -> Self {
+        Self { attempt, tidier, left, gone: false }
     }
 
     fn report(&self) -> PathBuf {

@@ -1,7 +1,7 @@
 //! After a restart: finds the attempts that have outlived the agent, by the files of their shims, and ends those that
 //! nobody knows.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, TryLockError};
 use std::io;
 use std::os::fd::OwnedFd;
@@ -32,11 +32,13 @@ pub(super) struct Found {
     shim: Option<OwnedFd>,
     record: Arc<Record>,
     orphaned: bool,
+    /// Its working directory is not another's by now.
+    pub(super) has_workspace: bool,
 }
 
 impl Found {
     pub(super) fn started(self, cell: Option<Cell>, on_exit: OnExit) -> Started {
-        let Self { begun, shim, record, orphaned } = self;
+        let Self { begun, shim, record, orphaned, has_workspace: _ } = self;
         Started { begun, shim, record, cell, on_exit, orphaned }
     }
 }
@@ -91,7 +93,7 @@ async fn look(shims: &Shims, known: Vec<Leftover>) -> io::Result<BTreeMap<Attemp
             }
             let record = shims.records.record(record);
             shims.records.keep(attempt, name.1, record.clone());
-            found.insert(attempt, Found { begun, shim, record, orphaned: false });
+            found.insert(attempt, Found { begun, shim, record, orphaned: false, has_workspace: true });
         } else {
             strangers.extend(shim.map(|shim| (attempt, begun, shim)));
             remove(&record)?;
@@ -109,7 +111,33 @@ async fn look(shims: &Shims, known: Vec<Leftover>) -> io::Result<BTreeMap<Attemp
             found.orphaned = true;
         }
     }
+    share_out(&mut found);
     Ok(found)
+}
+
+/// What an attempt had may be another's by now, where the agent was killed before its journal knew of the end of the
+/// first: then it is that of the one that lives, or began last. Cleaning up after the other must not meet it.
+fn share_out(found: &mut BTreeMap<AttemptId, Found>) {
+    let in_workspaces = owners(found, |one| Some(&one.begun.workspace));
+    let in_cells = owners(found, |one| one.begun.cell.as_ref().map(|held| &held.name));
+    for (attempt, one) in found {
+        one.has_workspace = in_workspaces.contains(attempt);
+        if !in_cells.contains(attempt) {
+            one.begun.cell = None;
+        }
+    }
+}
+
+/// Whose each of these is.
+fn owners(found: &BTreeMap<AttemptId, Found>, what: fn(&Found) -> Option<&String>) -> BTreeSet<AttemptId> {
+    let mut last: BTreeMap<&String, (bool, u64, AttemptId)> = BTreeMap::new();
+    for (attempt, one) in found {
+        let Some(name) = what(one) else { continue };
+        let claim = (one.shim.is_some(), one.begun.shim_ticks, *attempt);
+        let best = last.entry(name).or_insert(claim);
+        *best = claim.max(*best);
+    }
+    last.into_values().map(|(.., attempt)| attempt).collect()
 }
 
 /// The file of a shim, and what its attempt has said.

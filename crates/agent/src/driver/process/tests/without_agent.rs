@@ -106,6 +106,48 @@ async fn an_end_without_an_agent_is_told_by_the_next_one() {
     assert_eq!(bench.output(STDOUT), "all\n");
 }
 
+/// Its agent was killed when it had given back what the first had, and before the journal knew that it had ended.
+#[tokio::test]
+async fn what_has_ended_does_not_clean_up_after_whoever_has_its_place_now() {
+    let mut bench = Bench::of(OnExit::Leave);
+    let mut execution = bench.sh("pwd").await;
+    let first = bench.leftover(execution.process());
+    assert_eq!(ending(&mut execution).await.0.exit, Some(Exit::Code(0)));
+    drop(execution);
+    let place = bench.output(STDOUT);
+    // Until the directory is in use again, which is given back by another thread.
+    let mut tries = 0..100;
+    let (execution, second) = loop {
+        tries.next().expect("directories are used again");
+        let mut execution = bench.sh("pwd; exec sleep 1000").await;
+        let second = bench.leftover(execution.process());
+        while bench.output(STDOUT).is_empty() {
+            tokio::time::sleep(Duration::from_millis(2)).await;
+        }
+        if bench.output(STDOUT) == place {
+            break (execution, second);
+        }
+        execution.kill();
+        ending(&mut execution).await;
+        drop(execution);
+        bench.driver.forget(second.attempt, second.token);
+    };
+    let process = execution.process();
+    drop(execution);
+    assert_eq!(bench.restart(vec![first.clone(), second.clone()]).await.len(), 2);
+    let mut ended = bench.resume(first.attempt).await;
+    let mut living = bench.resume(second.attempt).await;
+    assert_eq!(ending(&mut ended).await.0.exit, Some(Exit::Code(0)));
+    drop(ended);
+    // A third is tidied after the first would have been.
+    let mut third = bench.sh("exit 0").await;
+    ending(&mut third).await;
+    drop(third);
+    assert!(lives(process.unwrap().0) && std::path::Path::new(place.trim()).is_dir());
+    living.kill();
+    ending(&mut living).await;
+}
+
 #[tokio::test]
 async fn a_kill_that_its_agent_did_not_live_to_tell_of_is_no_outcome_of_the_attempts_own() {
     let mut bench = Bench::of(OnExit::Leave);
