@@ -124,10 +124,10 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
     })
 }
 
-/// True of a command that does harm when it is carried out twice: a second submit is a second run, and
-/// a job that was deleted may have been submitted again, an annotation, a pause, a priority, a cordon or a drain that comes late takes back what was said since, a task that
-/// was released may be in its next quarantine, a forgotten name may be another node's by then, and a token may have
-/// been revoked.
+/// True of a command that does harm when it is carried out twice: a second submit is a second run, a job that was deleted
+/// may have been submitted again, an annotation, a pause, a priority, a cordon or a drain that comes late takes back what
+/// was said since, a task that was released may be in its next quarantine, a forgotten name may be another node's by
+/// then, and a token may have been revoked.
 fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }

@@ -29,8 +29,9 @@ pub enum Feature {
     /// Nodes can be drained for a time: [`Command::MaintainNode`], [`Command::EndDrains`].
     NodeMaintenance = 6,
     /// What processes say of their end is kept, and decides: [`crate::Outcome`] in [`Command::ReportAttempts`],
-    /// `Retry::never_errors`, `queued_timeout_ms`, `silent_timeout_ms` and `timeout_ms` in the specs of [`Command::SubmitJob`]. Tasks that take down the nodes that they run on
-    /// are quarantined, until [`Command::ReleaseTask`].
+    /// `Retry::never_errors`, `queued_timeout_ms`, `silent_timeout_ms` and `timeout_ms` in the specs of
+    /// [`Command::SubmitJob`]. Tasks that take down the nodes that they run on are quarantined, until
+    /// [`Command::ReleaseTask`].
     TaskOutcomes = 7,
     /// Runs can be paused, and get another priority: [`Command::PauseRun`], [`Command::ResumeRun`],
     /// [`Command::SetRunPriority`]. Jobs can be submitted over a version that is checked, and deleted:
