@@ -67,13 +67,15 @@ pub(crate) struct Tries {
     /// Set for requests that change something.
     request_id: Option<String>,
     may_be_done: bool,
+    /// The last failure that says more than that time ran out.
+    telling: Option<ApiError>,
 }
 
 impl Tries {
     /// Tries for at most `patience`. `request_id` names a request that changes something.
     pub(crate) fn new(patience: Duration, request_id: Option<String>) -> Self {
         let began = Instant::now();
-        Self { began, until: began + patience, pause: BACKOFF_MIN, hops: 0, request_id, may_be_done: false }
+        Self { began, until: began + patience, pause: BACKOFF_MIN, hops: 0, request_id, may_be_done: false, telling: None }
     }
 
     /// How long the next try may take, at most `longest`.
@@ -116,7 +118,10 @@ impl Tries {
         let pause = jittered(self.pause, shared.entropy.u64());
         self.pause = (self.pause * 2).min(BACKOFF_MAX);
         if Instant::now() + pause >= self.until {
-            return Err(self.give_up(shared, failure.error));
+            return Err(self.give_up(shared, with_telling(failure.error, self.telling.as_ref())));
+        }
+        if !matches!(failure.error, ApiError::DeadlineExceeded(_)) {
+            self.telling = Some(failure.error);
         }
         tokio::time::sleep(pause).await;
         Ok(())
@@ -130,6 +135,17 @@ impl Tries {
             }
             Some(_) | None => Error::Unavailable { addresses: shared.targets.all(), waited, last },
         }
+    }
+}
+
+/// The last failure; where it is only that time ran out, also what an earlier try found: the last one may have had a
+/// millisecond.
+fn with_telling(last: ApiError, telling: Option<&ApiError>) -> ApiError {
+    match (last, telling) {
+        (ApiError::DeadlineExceeded(text), Some(telling)) => {
+            ApiError::DeadlineExceeded(format!("{text}; an earlier try ended so: {telling}"))
+        }
+        (last, _) => last,
     }
 }
 
@@ -165,6 +181,17 @@ mod tests {
     fn a_refused_connection_leaves_no_doubt() {
         let failure = Failure { error: ApiError::Transport("refused".into()), is_unsent: true };
         assert_eq!(judge(&failure), Verdict::Undone);
+    }
+
+    #[test]
+    fn a_last_try_that_had_no_time_does_not_hide_what_the_others_found() {
+        let late = || ApiError::DeadlineExceeded("no answer within 0.001 s".into());
+        let refused = ApiError::Transport("the certificate was not issued by a CA in tls.ca".into());
+        let said = with_telling(late(), Some(&refused)).to_string();
+        assert!(said.contains("no answer within 0.001 s") && said.contains("not issued by a CA in tls.ca"), "{said}");
+        assert_eq!(with_telling(late(), None), late());
+        let other = ApiError::Unavailable("no leader".into());
+        assert_eq!(with_telling(other.clone(), Some(&refused)), other);
     }
 
     #[test]
