@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use crate::support::memory_disk::MemoryDisk;
 use crate::support::{
-    Node, cluster, eventually, has, leader, leads, learner, namespace, propose, start, try_start, try_start_as,
+    Node, cluster, eventually, has, leader, leads, learner, namespace, propose, start, try_start, try_start_as, tuning,
 };
 use quorate_raft::{Error, Formation, MemberChange, MemberError, Role, StopReason};
 
@@ -114,11 +114,10 @@ async fn a_removal_that_would_cost_the_quorum_is_refused() {
     dead.replica.stop().await;
     let at = leader(&nodes).await;
     let alive = id(&nodes[1 - at]);
+    let long = Duration::from_millis(tuning().election_ms_max + 100);
     eventually("its silence is noticed", || {
         let members = nodes[at].replica.members().replicas;
-        members
-            .iter()
-            .any(|member| member.id == silent && member.silent.is_none_or(|silent| silent > Duration::from_millis(700)))
+        members.iter().any(|member| member.id == silent && member.silent.is_none_or(|silent| silent > long))
     })
     .await;
     let refused = change(&nodes, MemberChange::Remove(alive)).await;

@@ -17,10 +17,11 @@ use quorate_state::{Command, Item, Namespace, Principal, RegionName, Rejection, 
 const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(crate) fn tuning() -> Tuning {
+    // Leadership stays where it is while this machine does something else for a while.
     Tuning {
-        heartbeat_ms: 50,
-        election_ms_min: 300,
-        election_ms_max: 600,
+        heartbeat_ms: 100,
+        election_ms_min: 1_000,
+        election_ms_max: 2_000,
         snapshot_entries: 50,
         keep_entries: 0,
         digest_every: 10,

@@ -171,10 +171,11 @@ impl Drop for Cluster {
 pub(crate) fn config(formation: Formation, settings: &Settings) -> Config {
     let any = || "127.0.0.1:0".to_owned();
     let listen = Listeners { api: any(), agent: any(), raft: any(), ops: Some(any()) };
+    // Leadership stays where it is while this machine does something else for a while: most tests count on that.
     let tuning = Tuning {
-        heartbeat_ms: 50,
-        election_ms_min: 200,
-        election_ms_max: 400,
+        heartbeat_ms: 100,
+        election_ms_min: 1_000,
+        election_ms_max: 2_000,
         snapshot_entries: 50,
         keep_entries: 0,
         ..Tuning::default()

@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use futures_util::future::join_all;
 use quorate_client::{Error, LogReader};
 use quorate_proto::ApiError;
 use quorate_proto::v1;
@@ -97,24 +98,24 @@ async fn nothing_is_fetched_for_a_reader_who_does_not_read() {
 #[tokio::test]
 async fn one_reader_too_many_of_a_node_is_told_the_limit_at_once() {
     let mut world = world().await;
-    let mut readers = Vec::new();
-    for _ in 0..96 {
-        let mut logs = world.follow();
-        let (begun, request) = tokio::join!(logs.begin(), async {
+    // All at once: who has begun waits for this agent, and not for ever.
+    let client = world.cluster.client();
+    let mut readers: Vec<_> = (0..96).map(|_| client.read_logs(world.request())).collect();
+    let answering = async {
+        let mut answered = 0;
+        while answered < 96 {
+            let request = world.asked().await;
             // Those who read already ask with patience.
-            let request = loop {
-                let request = world.asked().await;
-                if request.wait_ms == 0 {
-                    break request;
-                }
-            };
-            world.answer(v1::LogChunk { id: request.id, ..Default::default() }).await;
-        });
-        let ((), begun) = (request, begun.unwrap());
-        assert_eq!(begun, Some(1));
-        readers.push(logs);
-    }
-    let Err(Error::Api(ApiError::Overloaded { limit, max, advice })) = world.follow().begin().await else {
+            if request.wait_ms == 0 {
+                world.answer(v1::LogChunk { id: request.id, ..Default::default() }).await;
+                answered += 1;
+            }
+        }
+    };
+    let (begun, ()) = tokio::join!(join_all(readers.iter_mut().map(LogReader::begin)), answering);
+    begun.into_iter().for_each(|begun| assert_eq!(begun.unwrap(), Some(1)));
+    let Err(Error::Api(ApiError::Overloaded { limit, max, advice })) = client.read_logs(world.request()).begin().await
+    else {
         panic!("one more than the limit");
     };
     assert_eq!((limit.as_str(), max), ("LOG_STREAMS_PER_NODE_MAX", 96));
