@@ -30,7 +30,7 @@ pub fn binary() -> PathBuf {
 
 /// Terms of the leases: short enough that a test can wait for one to end, long enough that a machine on which two
 /// processors are shared by a dozen unoptimised processes seldom loses one unasked. Tests count on no such luck: they
-/// assert what holds when it does.
+/// assert what holds when it does, or have the product's leases ([`steady`]) where they wait for no end of one.
 pub const LEASE: LeaseOptions = LeaseOptions {
     server: Duration::from_millis(8_000),
     agent: Duration::from_millis(5_000),
@@ -44,7 +44,12 @@ pub fn options(replicas: usize) -> Options {
     options_of(binary(), replicas)
 }
 
-/// The same of another binary.
+/// The same with the product's leases, for tests that assert that no node was lost.
+pub fn steady(replicas: usize) -> Options {
+    Options { lease: None, ..options(replicas) }
+}
+
+/// The same as [`options`] of another binary.
 pub fn options_of(binary: PathBuf, replicas: usize) -> Options {
     let agent = |number: usize, region: &str, cluster: &str| AgentOptions {
         node: format!("node-{number}"),
@@ -190,11 +195,25 @@ impl Ledger {
 
     /// The argv of a task that records its start, sleeps, and records its end.
     pub fn task(&self, seconds: &str) -> String {
+        self.recorded(&format!("sleep {seconds}"))
+    }
+
+    /// The argv of a task that records its start, waits until this gate is open, and records its end.
+    pub fn task_until(&self, gate: &str) -> String {
+        self.recorded(&format!("while ! [ -e {} ]; do sleep 0.05; done", self.gate(gate).display()))
+    }
+
+    /// Opens a gate, for good.
+    pub fn open(&self, gate: &str) {
+        std::fs::write(self.gate(gate), "").expect("the directory can be written");
+    }
+
+    fn recorded(&self, meanwhile: &str) -> String {
         let path = self.path();
         let line = |what: &str| {
             format!("echo {what} $QUORATE_TASK $QUORATE_TASK_INDEX $QUORATE_ATTEMPT >> {}", path.display())
         };
-        let script = format!("{}; sleep {seconds}; {}", line("start"), line("end"));
+        let script = format!("{}; {meanwhile}; {}", line("start"), line("end"));
         format!("[\"sh\", \"-c\", \"{script}\"]")
     }
 
@@ -206,6 +225,10 @@ impl Ledger {
 
     fn path(&self) -> PathBuf {
         self.directory.path().join("ledger")
+    }
+
+    fn gate(&self, name: &str) -> PathBuf {
+        self.directory.path().join(format!("{name}.open"))
     }
 }
 

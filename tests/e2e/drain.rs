@@ -1,7 +1,10 @@
 //! Nodes are taken out of service: drained while they live, forgotten when they will not be back.
 
+use std::io::{BufRead as _, BufReader};
+use std::process::{Command, Stdio};
+
 use quorate_proto::v1;
-use quorate_tests::{Ledger, attempts, options, quorate, run_end, start, submit, until};
+use quorate_tests::{Ledger, attempts, binary, options, quorate, run_end, start, steady, submit, until};
 
 /// The node of an attempt that runs, once all of so many do.
 async fn a_busy_node(client: &quorate_client::Client, run: &str, running: usize) -> String {
@@ -16,27 +19,36 @@ async fn a_busy_node(client: &quorate_client::Client, run: &str, running: usize)
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_runs_on_a_drained_node_runs_elsewhere_and_what_is_started_once_is_waited_for() {
-    let cluster = start(options(1)).await;
+    let cluster = start(steady(1)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
     let directory = tempfile::tempdir().unwrap();
     let ask = |arguments: &[&str]| quorate(cluster.api_addresses(), directory.path(), arguments);
-    let job = |name: &str, promise: &str, count: u32, seconds: &str| {
+    let job = |name: &str, promise: &str, count: u32| {
         let place = "place = { clusters = [\"eu-a\", \"eu-b\"], spread = \"pack\" }";
-        let run = ledger.task(seconds);
+        let run = ledger.task_until(name);
         format!("name = \"{name}\"\non_node_loss = \"{promise}\"\n[task.t]\ncount = {count}\n{place}\nrun = {run}\n")
     };
     // Packed: what comes later goes where the first has gone.
-    let once = submit(&client, &job("once", "at_most_once", 1, "8")).await;
+    let once = submit(&client, &job("once", "at_most_once", 1)).await;
     let node = a_busy_node(&client, &once, 1).await;
-    let moved = submit(&client, &job("moved", "fenced", 2, "60")).await;
+    let moved = submit(&client, &job("moved", "fenced", 2)).await;
     assert_eq!(a_busy_node(&client, &moved, 2).await, node);
 
     let status = ask(&["node", "status", &node]);
     assert!(status.out.contains("moved/t[1]") && status.out.contains("it is at_most_once"), "{status:?}");
-    let drained = ask(&["node", "drain", &node, "--reason", "a new disk", "--wait"]);
-    assert_eq!(drained.code, 0, "{drained:?}");
-    assert!(drained.err.contains("1: it is at_most_once"), "{drained:?}");
+    let mut drain = Command::new(binary());
+    drain.args(["node", "drain", &node, "--reason", "a new disk", "--wait"]).current_dir(directory.path());
+    drain.env("QUORATE_SERVERS", cluster.api_addresses().join(",")).stdin(Stdio::null()).stdout(Stdio::null());
+    let mut drain = drain.stderr(Stdio::piped()).spawn().unwrap();
+    let mut says = BufReader::new(drain.stderr.take().unwrap()).lines();
+    assert!(
+        says.any(|line| line.unwrap().contains("1 attempt left (1: it is at_most_once)")),
+        "it does not wait for it"
+    );
+    ledger.open("once");
+    let more: Vec<_> = says.collect();
+    assert_eq!(drain.wait().unwrap().code(), Some(0), "{more:?}");
     assert_eq!(run_end(&client, &once).await.state(), v1::RunState::Succeeded);
     assert_eq!(attempts(&client, &once).await.len(), 1);
 
@@ -44,9 +56,14 @@ async fn what_runs_on_a_drained_node_runs_elsewhere_and_what_is_started_once_is_
     let first: Vec<_> = tries.iter().filter(|attempt| attempt.node == node).collect();
     assert!(first.iter().all(|attempt| attempt.state() == v1::AttemptState::Preempted), "{tries:?}");
     assert_eq!(first.len(), 2, "{tries:?}");
-    let tasks = v1::ListTasksRequest { run: quorate_tests::run_ref(&moved), page_size: 10, ..Default::default() };
-    let tasks = client.list_tasks(tasks).await.unwrap().tasks;
-    assert!(tasks.iter().all(|task| (task.state(), task.tries) == (v1::TaskState::Running, 0)), "{tasks:?}");
+    let tasks = until("both to run elsewhere", || async {
+        let tasks = v1::ListTasksRequest { run: quorate_tests::run_ref(&moved), page_size: 10, ..Default::default() };
+        let tasks = client.list_tasks(tasks).await.map_err(|error| error.to_string())?.tasks;
+        let run = tasks.iter().all(|task| task.state() == v1::TaskState::Running);
+        if run { Ok(tasks) } else { Err(format!("{tasks:?}")) }
+    })
+    .await;
+    assert!(tasks.iter().all(|task| task.tries == 0), "{tasks:?}");
     // Being moved is no loss.
     let lost = tries.iter().filter(|attempt| attempt.state() == v1::AttemptState::Lost).count();
     assert_eq!(tasks.iter().map(|task| task.losses as usize).sum::<usize>(), lost, "{tasks:?} {tries:?}");
@@ -64,7 +81,7 @@ async fn what_runs_on_a_drained_node_runs_elsewhere_and_what_is_started_once_is_
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
-    let cluster = start(options(1)).await;
+    let cluster = start(steady(1)).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let ask = |arguments: &[&str]| quorate(cluster.api_addresses(), directory.path(), arguments);
@@ -80,8 +97,8 @@ async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
     let node = a_busy_node(&client, &run, 1).await;
     let wrong = ask(&["node", "drain", &node, "--for", "5s", "--after", "5s"]);
     assert!(wrong.code == 1 && wrong.err.contains("is not longer"), "{wrong:?}");
-    let drained = ask(&["node", "drain", &node, "--for", "6s", "--wait"]);
-    assert!(drained.code == 0 && drained.out.contains("takes nothing new for 6.0s"), "{drained:?}");
+    let drained = ask(&["node", "drain", &node, "--for", "1h", "--wait"]);
+    assert!(drained.code == 0 && drained.out.contains("takes nothing new for 1h00m"), "{drained:?}");
     let status = ask(&["node", "status", &node]);
     assert!(
         status.out.contains("up, drained for another ") && status.out.contains("takes work again by itself"),
@@ -89,7 +106,11 @@ async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
     );
     let list = ask(&["node", "list", "--json"]).json();
     let row = list["nodes"].as_array().unwrap().iter().find(|row| row["name"] == node.as_str()).unwrap().clone();
-    assert!(row["withdrawal"]["ends_in_ms"].as_u64().is_some_and(|left| left <= 6_000), "{row}");
+    assert!(row["withdrawal"]["ends_in_ms"].as_u64().is_some_and(|left| left <= 3_600_000), "{row}");
+    assert_eq!(ask(&["node", "undrain", &node]).code, 0);
+    assert!(ask(&["node", "status", &node, "--json"]).json()["withdrawal"].is_null());
+
+    assert_eq!(ask(&["node", "drain", &node, "--for", "2s"]).code, 0);
     until("the drain to end", || async {
         let status = ask(&["node", "status", &node, "--json"]).json();
         let is_over = status["cordoned"] == false && status["withdrawal"].is_null();
@@ -97,10 +118,6 @@ async fn a_drain_for_a_time_moves_what_runs_and_ends_by_itself() {
     })
     .await;
     assert!(!ask(&["node", "list"]).out.contains("drain"));
-
-    assert_eq!(ask(&["node", "drain", &node, "--for", "1h"]).code, 0);
-    assert_eq!(ask(&["node", "undrain", &node]).code, 0);
-    assert!(ask(&["node", "status", &node, "--json"]).json()["withdrawal"].is_null());
     assert_eq!(ask(&["run", "cancel", "moved"]).code, 0);
 }
 

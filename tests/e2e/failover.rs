@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use quorate_proto::v1;
-use quorate_tests::{Ledger, attempts, get_run, options, run_end, start, submit, until};
+use quorate_tests::{Ledger, attempts, get_run, run_end, start, steady, submit, until};
 
 const KILLS: usize = 5;
 const LAYERS: usize = 12;
@@ -26,7 +26,7 @@ fn layered(ledger: &Ledger) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_run_survives_the_leader_being_killed_five_times() {
-    let mut cluster = start(options(3)).await;
+    let mut cluster = start(steady(3)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
     let run = submit(&client, &layered(&ledger)).await;

@@ -23,10 +23,17 @@ async fn tasks_of_a_dead_node_run_elsewhere() {
     let client = cluster.client();
     let ledger = Ledger::new();
     for promise in ["at_least_once", "fenced"] {
-        let job = format!("name = \"{promise}\"\non_node_loss = \"{promise}\"\n[task.t]\nrun = {}\n", ledger.task("4"));
+        let task = ledger.task_until(promise);
+        let job = format!("name = \"{promise}\"\non_node_loss = \"{promise}\"\n[task.t]\nrun = {task}\n");
         let run = submit(&client, &job).await;
         let node = node_of_running(&client, &run).await;
         cluster.kill9_agent(position(&node));
+        until("the loss", || async {
+            let attempts = attempts(&client, &run).await;
+            if attempts[0].state() == v1::AttemptState::Lost { Ok(()) } else { Err(format!("{attempts:?}")) }
+        })
+        .await;
+        ledger.open(promise);
         assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Succeeded);
         let attempts = attempts(&client, &run).await;
         assert!(attempts.len() >= 2, "{attempts:?}");
@@ -44,7 +51,7 @@ async fn tasks_of_a_dead_node_run_elsewhere() {
         })
         .await;
     }
-    // The tasks died with their agents: no first attempt saw its end.
+    // The tasks died with their agents: no first attempt saw that it might end.
     let ends = ledger.lines("end");
     assert!(ends.len() >= 2 && !ends.contains(&"t 0 1".to_owned()), "{ends:?}");
 }
@@ -54,7 +61,7 @@ async fn an_at_most_once_task_is_not_started_twice() {
     let mut cluster = start(options(1)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
-    let job = format!("name = \"once\"\non_node_loss = \"at_most_once\"\n[task.t]\nrun = {}\n", ledger.task("60"));
+    let job = format!("name = \"once\"\non_node_loss = \"at_most_once\"\n[task.t]\nrun = {}\n", ledger.task("600"));
     let run = submit(&client, &job).await;
     let node = node_of_running(&client, &run).await;
     cluster.kill9_agent(position(&node));
@@ -94,12 +101,13 @@ async fn a_fenced_task_is_killed_when_its_agent_is_cut_off() {
     let mut cluster = start(options(1)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
-    let job = format!("name = \"cut\"\non_node_loss = \"fenced\"\n[task.t]\nrun = {}\n", ledger.task("12"));
+    let job = format!("name = \"cut\"\non_node_loss = \"fenced\"\n[task.t]\nrun = {}\n", ledger.task_until("back"));
     let run = submit(&client, &job).await;
     node_of_running(&client, &run).await;
     cluster.kill9(0);
-    // Past the agent's deadline and the kill bound, well before the task's own end.
+    // Past the agent's deadline and the kill bound: whatever ends from here on is another copy.
     tokio::time::sleep(LEASE.agent + LEASE.kill).await;
+    ledger.open("back");
     cluster.restart(0).unwrap();
     let end = run_end(&client, &run).await.state();
     assert_eq!(end, v1::RunState::Succeeded, "{:?}", attempts(&client, &run).await);

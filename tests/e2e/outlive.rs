@@ -5,13 +5,12 @@ use std::path::Path;
 use quorate_bench::local::{LocalCluster, Options};
 use quorate_client::Client;
 use quorate_proto::v1;
-use quorate_tests::{attempts, options, quorate, run_end, said, start, submit, until};
+use quorate_tests::{attempts, options, quorate, run_end, said, start, steady, submit, until};
 
 use super::logs::{ended, following};
 
 /// One replica and one agent whose tasks outlive it.
-async fn cluster() -> LocalCluster {
-    let options = options(1);
+async fn cluster(options: Options) -> LocalCluster {
     let agents = options.agents.iter().take(1).cloned().collect();
     start(Options { agents, tasks_outlive: true, ..options }).await
 }
@@ -48,7 +47,7 @@ fn output(cluster: &LocalCluster, directory: &Path, run: &str) -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_goes_on_while_its_agent_is_killed_stopped_and_started_again() {
-    let mut cluster = cluster().await;
+    let mut cluster = cluster(steady(1)).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let (pid, go) = (directory.path().join("pid"), directory.path().join("go"));
@@ -96,7 +95,7 @@ async fn a_task_goes_on_while_its_agent_is_killed_stopped_and_started_again() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_end_that_no_agent_saw_is_reported_by_the_next_one() {
-    let mut cluster = cluster().await;
+    let mut cluster = cluster(steady(1)).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let (go, ended) = (directory.path().join("go"), directory.path().join("ended"));
@@ -121,7 +120,7 @@ async fn an_end_that_no_agent_saw_is_reported_by_the_next_one() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_at_most_once_task_is_not_lost_with_the_lease_of_its_node() {
-    let mut cluster = cluster().await;
+    let mut cluster = cluster(options(1)).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let go = directory.path().join("go");
@@ -199,9 +198,11 @@ async fn a_fenced_task_is_dead_before_its_next_copy_runs(agent_is: &str) {
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let clock = directory.path().join("clock");
-    // Each copy says that it lives, every hundredth of a second, with the time since boot, for longer than a lease.
+    // Each copy says that it lives, every hundredth of a second, with the time since boot: the first one for as long as
+    // it lives, the others long enough to be seen beside it.
     let script = format!(
-        "i=0; while [ $i -lt 900 ]; do read up idle < /proc/uptime; echo $QUORATE_ATTEMPT $up >> {}; i=$((i+1)); sleep 0.01; done",
+        "i=0; while [ $QUORATE_ATTEMPT -eq 1 -o $i -lt 100 ]; do read up idle < /proc/uptime; \
+         echo $QUORATE_ATTEMPT $up >> {}; i=$((i+1)); sleep 0.01; done",
         clock.display()
     );
     let job =
@@ -223,7 +224,7 @@ async fn a_fenced_task_is_dead_before_its_next_copy_runs(agent_is: &str) {
     };
     let (first, second) = (times("1 "), times("2 "));
     let died = *first.last().unwrap();
-    assert!(!second.is_empty() && first.len() < 900, "the first copy did not run to its end");
+    assert!(!second.is_empty(), "another copy did run");
     assert!(died < second[0], "the first copy lived at {died}, the second one at {}", second[0]);
     let before = states(&client, &run).await;
     match agent_is {

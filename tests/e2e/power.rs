@@ -3,11 +3,11 @@
 use std::collections::BTreeSet;
 
 use quorate_proto::v1;
-use quorate_tests::{Ledger, get_run, options, run_end, start, submit, until};
+use quorate_tests::{Ledger, get_run, run_end, start, steady, submit, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn accepted_jobs_survive_the_death_of_all_replicas_at_once() {
-    let mut cluster = start(options(3)).await;
+    let mut cluster = start(steady(3)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
     let job = format!(

@@ -1,11 +1,11 @@
 //! The last survivor of a cluster goes on alone, but only when a person has named all that is lost.
 
 use quorate_proto::v1;
-use quorate_tests::{Ledger, options, quorate, run_end, start, submit, until};
+use quorate_tests::{Ledger, quorate, run_end, start, steady, submit, until};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_survivor_goes_on_alone_once_the_others_are_named_as_destroyed() {
-    let mut cluster = start(options(3)).await;
+    let mut cluster = start(steady(3)).await;
     let client = cluster.client();
     let ledger = Ledger::new();
     let long = submit(&client, &format!("name = \"long\"\n[task.t]\nrun = {}\n", ledger.task("8"))).await;

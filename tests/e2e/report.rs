@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use quorate_proto::v1;
-use quorate_tests::{attempts, options, quorate, run_end, start, submit, until};
+use quorate_tests::{attempts, quorate, run_end, start, steady, submit, until};
 
 /// The helper of the example.
 fn helper() -> String {
@@ -13,7 +13,7 @@ fn helper() -> String {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_task_reports_what_it_does_and_what_came_out_of_it() {
-    let cluster = start(options(3)).await;
+    let cluster = start(steady(3)).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     let ask = |at: usize, arguments: &[&str]| quorate(&cluster.api_addresses()[at..=at], directory.path(), arguments);
@@ -29,13 +29,13 @@ async fn a_task_reports_what_it_does_and_what_came_out_of_it() {
         go.display()
     );
     let check = format!("{report} error BadInput 'nothing to count'");
-    let beat = "for beat in 1 2 3 4 5 6 7; do touch $QUORATE_REPORT; sleep 0.5; done";
+    let beat = "beat=0; while [ $beat -lt 24 ]; do touch $QUORATE_REPORT; sleep 0.5; beat=$((beat+1)); done";
     let job = format!(
         "name = \"report\"\n[retry.input]\nattempts = 3\nfirst = \"10ms\"\nnever = [\"BadInput\"]\n\
          [task.count]\nrun = [\"sh\", \"-c\", \"{count}\"]\n\
          [task.check]\nretry = \"input\"\nrun = [\"sh\", \"-c\", \"{check}\"]\n\
          [task.hang]\ntimeouts = {{ silent = \"1s\" }}\nrun = [\"sh\", \"-c\", \"{report} progress 0.1; sleep 600\"]\n\
-         [task.beat]\ntimeouts = {{ silent = \"2s\" }}\nrun = [\"sh\", \"-c\", \"{beat}\"]\n"
+         [task.beat]\ntimeouts = {{ silent = \"10s\" }}\nrun = [\"sh\", \"-c\", \"{beat}\"]\n"
     );
     let run = submit(&client, &job).await;
     until("progress to be heard of", || async {

@@ -191,14 +191,14 @@ async fn a_cluster_on_certificates_knows_who_is_who_and_takes_new_ones_while_it_
     let next = Certificates::new();
     next.issue("replica", "1");
     next.issue("user", "bob");
-    let stranger = ask(&next, "user-bob", &["run", "list", "--deadline", "2s"]);
+    let stranger = ask(&next, "user-bob", &["run", "list", "--deadline", "10s"]);
     assert_eq!(stranger.code, 6, "{stranger:?}");
     assert!(stranger.err.contains("was not issued by a CA in tls.ca"), "{stranger:?}");
     let both = [&certificates, &next].map(|authority| std::fs::read_to_string(authority.path("ca.pem")).unwrap());
     std::fs::write(certificates.path("ca.pem"), both.concat()).unwrap();
     std::fs::write(next.path("ca.pem"), both.concat()).unwrap();
     until("the new authority is trusted", || async {
-        let said = ask(&next, "user-bob", &["run", "list", "--deadline", "2s"]);
+        let said = ask(&next, "user-bob", &["run", "list", "--deadline", "10s"]);
         if said.code == 0 { Ok(()) } else { Err(format!("{said:?}")) }
     })
     .await;

@@ -3,7 +3,7 @@
 use super::*;
 
 fn quiet(step: u32, token: u64, script: &str) -> v1::Assignment {
-    v1::Assignment { silent_timeout_ms: Some(1_500), ..assignment(step, token, &["sh", "-c", script]) }
+    v1::Assignment { silent_timeout_ms: Some(5_000), ..assignment(step, token, &["sh", "-c", script]) }
 }
 
 fn is_silent(report: &v1::AttemptReport) -> bool {
@@ -47,7 +47,7 @@ async fn silence_is_reported_by_whichever_agent_is_there_and_ends_nothing_by_its
         }
     }
     let words = |step: u32| ended[&step].as_str();
-    assert_eq!((words(0), words(1), words(2)), ("", "stopped: it said nothing for 1.5 s", ""));
+    assert_eq!((words(0), words(1), words(2)), ("", "stopped: it said nothing for 5 s", ""));
     agent.handle.request();
     agent.end().await.unwrap();
 }

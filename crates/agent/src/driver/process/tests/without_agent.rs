@@ -269,16 +269,18 @@ async fn a_fenced_attempt_ends_with_the_lease_although_its_agent_does_nothing() 
     let refused = bench.driver.start(start).await;
     assert!(matches!(refused.err(), Some(NotStarted::Node(why)) if why.contains("lease")), "there is no lease");
 
-    let lease = Duration::from_millis(400);
+    // An attempt must have begun before it ends.
+    let lease = Duration::from_secs(3);
     let began = now();
     bench.driver.lease(began + lease);
     let (_wish, start) = fenced(&mut bench);
     let mut execution = bench.driver.start(start).await.unwrap();
     // Nothing is done from here on but to renew once: the attempt lives as long as that says.
-    bench.driver.lease(began + 2 * lease);
+    let renewed = lease + Duration::from_millis(500);
+    bench.driver.lease(began + renewed);
     let (ending, _) = ending(&mut execution).await;
     let lived = now().since(began);
-    assert!(lived >= 2 * lease, "it was killed after {lived:?}");
+    assert!(lived >= renewed, "it was killed after {lived:?}");
     assert!(ending.fenced && ending.exit == Some(Exit::Signal(libc::SIGKILL)), "{ending:?}");
 
     // The same, with the agent gone: the next one learns that it has no outcome.
@@ -375,7 +377,7 @@ async fn room_of(bench: &Bench, pid: u32) -> Option<std::path::PathBuf> {
 async fn at_the_leases_end_whatever_stands_in_the_attempts_group_is_killed_without_an_agent() {
     let mut bench = Bench::of(OnExit::Leave);
     let now = || quorate_seams::Clock::boot(&quorate_seams::SystemClock);
-    let lease = Duration::from_secs(2);
+    let lease = Duration::from_secs(3);
     bench.driver.lease(now() + lease);
     let file = bench.path("escaped");
     let script = format!("setsid sh -c 'echo $$ > {0}.new; mv {0}.new {0}; exec sleep 1000' & wait", file.display());
@@ -420,7 +422,7 @@ async fn at_the_leases_end_whatever_stands_in_the_attempts_group_is_killed_witho
 #[tokio::test]
 async fn what_a_shim_has_killed_at_the_leases_end_takes_nobody_along() {
     let mut bench = Bench::of(OnExit::Leave);
-    let lease = Duration::from_millis(400);
+    let lease = Duration::from_secs(3);
     bench.driver.lease(quorate_seams::Clock::boot(&quorate_seams::SystemClock) + lease);
     let (_wish, mut start) = bench.start_of(&["sleep", "1000"]);
     Arc::make_mut(&mut start.assignment).on_node_loss = OnNodeLoss::Fenced;
