@@ -10,7 +10,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use control_plane::{CLUSTER, ControlPlane, PATIENCE, assignment, attempt, full, says};
+use control_plane::{CLUSTER, ControlPlane, Conversation, PATIENCE, assignment, attempt, full, says};
 use quorate_agent::driver::shim::{self, OnExit};
 use quorate_agent::{Config, Error, Limits, Seams, cgroup};
 use quorate_proto::v1;
@@ -105,6 +105,22 @@ impl Agent {
     async fn crash(self) {
         self.task.abort();
         let _ = self.task.await;
+    }
+}
+
+/// An address that is free, and stays so until it is asked for by number: no connection goes out from this host.
+fn free_address() -> String {
+    std::net::TcpListener::bind("127.0.0.2:0").unwrap().local_addr().unwrap().to_string()
+}
+
+/// Answers renewals until that has ended.
+async fn renewed<T>(session: &mut Conversation, until: impl Future<Output = T>) -> T {
+    let mut until = std::pin::pin!(until);
+    loop {
+        tokio::select! {
+            value = &mut until => return value,
+            _ = session.reports() => {}
+        }
     }
 }
 
@@ -232,8 +248,7 @@ async fn a_lost_session_kills_nothing_and_its_unanswered_reports_come_again() {
 async fn at_the_leases_end_only_what_is_fenced_is_killed() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::new().await;
-    // A port that was free a moment ago.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().to_string();
+    let free = free_address();
     let ops = Some(free.clone());
     let _agent = Agent::start(Config { ops, ..config(&[plane.address.to_string()], directory.path()) });
     let script = |name: &str| {
@@ -251,16 +266,11 @@ async fn at_the_leases_end_only_what_is_fenced_is_killed() {
     ];
     let lease = Duration::from_secs(3);
     let mut session = plane.welcomed(10, lease.as_millis() as u64, set.clone()).await;
-    let [fenced, often, once] = [
-        written(&directory.path().join("fenced")).await,
-        written(&directory.path().join("often")).await,
-        written(&directory.path().join("once")).await,
-    ];
+    let paths = ["fenced", "often", "once"].map(|name| directory.path().join(name));
+    let begun = async { (written(&paths[0]).await, written(&paths[1]).await, written(&paths[2]).await) };
+    let (fenced, often, once) = renewed(&mut session, begun).await;
     // Longer than one lease, renewed: everything runs on.
-    let renewed_until = tokio::time::Instant::now() + lease * 3 / 2;
-    while tokio::time::Instant::now() < renewed_until {
-        let _ = tokio::time::timeout(Duration::from_millis(50), session.reports()).await;
-    }
+    renewed(&mut session, tokio::time::sleep(lease * 3 / 2)).await;
     for pid in [fenced, often, once] {
         assert!(Path::new(&format!("/proc/{pid}")).exists());
     }
@@ -436,13 +446,13 @@ async fn a_data_directory_serves_one_agent_and_one_cluster() {
 async fn operators_see_whether_it_is_ready_and_what_it_counts() {
     let directory = tempfile::tempdir().unwrap();
     let mut plane = ControlPlane::new().await;
-    // A port that was free a moment ago; asked for by number, as an operator would.
-    let free = std::net::TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
-    let ops = Some(free.to_string());
+    // Asked for by number, as an operator would.
+    let free = free_address();
+    let ops = Some(free.clone());
     let agent = Agent::start(Config { ops: ops.clone(), ..config(&[plane.address.to_string()], directory.path()) });
     let session = plane.session().await;
-    assert!(get(&free.to_string(), "/healthz").await.starts_with("HTTP/1.1 200"));
-    let ready = get(&free.to_string(), "/readyz").await;
+    assert!(get(&free, "/healthz").await.starts_with("HTTP/1.1 200"));
+    let ready = get(&free, "/readyz").await;
     assert!(ready.starts_with("HTTP/1.1 503") && ready.contains("no session"), "{ready}");
     let mut session = session;
     session.welcome(10, LEASE_MS).await;
@@ -450,8 +460,8 @@ async fn operators_see_whether_it_is_ready_and_what_it_counts() {
     session.renews = true;
     session.say(full(vec![assignment(0, 50, &["true"])])).await;
     session.until(says(0, Ended, true)).await;
-    assert!(get(&free.to_string(), "/readyz").await.starts_with("HTTP/1.1 200"));
-    let metrics = get(&free.to_string(), "/metrics").await;
+    assert!(get(&free, "/readyz").await.starts_with("HTTP/1.1 200"));
+    let metrics = get(&free, "/metrics").await;
     assert!(metrics.contains("quorate_agent_attempts_started_total 1"), "{metrics}");
 
     let other = tempfile::tempdir().unwrap();

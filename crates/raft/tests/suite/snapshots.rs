@@ -60,9 +60,9 @@ async fn start(network: &BreakingNetwork, formation: Formation, disk: &MemoryDis
     try_start_with(tuning(), network, formation, disk.clone(), address, true).await.unwrap()
 }
 
-/// An address that nobody listens on.
+/// An address that nobody listens on, of a host that no connection goes out from: none takes its port meanwhile.
 async fn free_address() -> String {
-    TcpNetwork.bind("127.0.0.1:0").await.unwrap().local_addr().to_string()
+    TcpNetwork.bind("127.0.0.2:0").await.unwrap().local_addr().to_string()
 }
 
 /// One replica with many rows, how many bytes a learner of it was sent, and a second learner that has about
