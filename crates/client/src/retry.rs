@@ -75,7 +75,15 @@ impl Tries {
     /// Tries for at most `patience`. `request_id` names a request that changes something.
     pub(crate) fn new(patience: Duration, request_id: Option<String>) -> Self {
         let began = Instant::now();
-        Self { began, until: began + patience, pause: BACKOFF_MIN, hops: 0, request_id, may_be_done: false, telling: None }
+        Self {
+            began,
+            until: began + patience,
+            pause: BACKOFF_MIN,
+            hops: 0,
+            request_id,
+            may_be_done: false,
+            telling: None,
+        }
     }
 
     /// How long the next try may take, at most `longest`.
