@@ -6,6 +6,7 @@ mod command_line;
 mod drain;
 mod failover;
 mod fencing_sink;
+mod flow;
 mod golden;
 mod logs;
 mod node_loss;

@@ -42,6 +42,8 @@ pub(crate) struct Behaviour {
     pub(crate) says: Option<Says>,
     /// What it says while it runs, where that matters.
     pub(crate) speech: Option<Speech>,
+    /// Only these elements of its step fail, a bit for each.
+    pub(crate) failing: Option<u32>,
 }
 
 /// The error type that attempts report which are to fail.
@@ -54,6 +56,20 @@ pub(crate) fn result_of(token: Token, bytes: u32) -> String {
     format!("\"{number}-{}\"", "x".repeat(rest))
 }
 
+/// A few values that an attempt with this token says came out of it, where it says so. Each says who it is.
+pub(crate) fn values_of(token: Token, go: Option<bool>, n: u32, many: u32) -> String {
+    let go = go.map_or_else(String::new, |go| format!("\"go\":{go},"));
+    let list: Vec<String> = (n..n.saturating_add(many)).map(|number| number.to_string()).collect();
+    format!("{{\"by\":\"{token}\",{go}\"n\":{n},\"list\":[{}]}}", list.join(","))
+}
+
+/// How arguments begin: by which an attempt is told to speak, what values it says came out of it, which elements of its
+/// step fail, and what else its command says.
+const SPEAKS: &str = "speaks/";
+const VALUES: &str = "values/";
+const FAILING: &str = "failing/";
+const WORDS: &str = "words/";
+
 impl Behaviour {
     /// The argv of a task that behaves so.
     pub(crate) fn to_argv(self) -> Vec<String> {
@@ -62,44 +78,80 @@ impl Behaviour {
         let mut argv = vec!["simulated".into(), millis, self.fails.to_string(), flag(self.stubborn), flag(self.poison)];
         argv.extend(self.says.map(|says| match says {
             Says::Result { bytes } => bytes.to_string(),
+            Says::Values { go, n, many } => {
+                let go = go.map_or_else(|| "-".to_owned(), |go| go.to_string());
+                format!("{VALUES}{go}/{n}/{many}")
+            }
             Says::Error { .. } => UNLUCKY.to_owned(),
         }));
         argv.extend(
             self.speech
                 .map(|Speech { silent_ms, every_ms, hangs_ms }| format!("{SPEAKS}{silent_ms}/{every_ms}/{hangs_ms}")),
         );
+        argv.extend(self.failing.map(|failing| format!("{FAILING}{failing}")));
         argv
     }
 
     /// How a task with this argv behaves, as far as it matters to its executor; none: nobody's task.
     pub(crate) fn from_argv(argv: &[String]) -> Option<Self> {
         let [_, runs, fails, stubborn, poison, rest @ ..] = argv else { return None };
-        let (speech, rest) = match rest {
-            [rest @ .., word] if word.starts_with(SPEAKS) => (Some(speech(word)?), rest),
-            rest => (None, rest),
-        };
-        let says = match rest {
-            [] => None,
-            [word] if word == UNLUCKY => Some(Says::Error { never: false }),
-            [bytes] => Some(Says::Result { bytes: bytes.parse().ok()? }),
-            _ => return None,
-        };
-        Some(Self {
-            says,
-            speech,
+        let mut behaviour = Self {
             runs: Duration::from_millis(runs.parse().ok()?),
             fails: fails.parse().ok()?,
             stubborn: stubborn == "1",
             poison: poison == "1",
-        })
+            says: None,
+            speech: None,
+            failing: None,
+        };
+        for word in rest {
+            if let Some(numbers) = word.strip_prefix(SPEAKS) {
+                behaviour.speech = Some(speech(numbers)?);
+            } else if let Some(elements) = word.strip_prefix(FAILING) {
+                behaviour.failing = Some(elements.parse().ok()?);
+            } else if !word.starts_with(WORDS) {
+                behaviour.says = Some(says(word)?);
+            }
+        }
+        Some(behaviour)
+    }
+
+    /// Whether this attempt fails.
+    fn fails(&self, attempt: AttemptId) -> bool {
+        let is_one = self.failing.is_none_or(|failing| (failing >> (attempt.task.index % u32::BITS)) & 1 == 1);
+        is_one && attempt.number <= self.fails
     }
 }
 
-/// How the argument begins by which an attempt is told to speak.
-const SPEAKS: &str = "speaks/";
+/// The argument that says `words`, which may hold references.
+pub(crate) fn with_words(words: &str) -> String {
+    format!("{WORDS}{words}")
+}
 
-fn speech(word: &str) -> Option<Speech> {
-    let mut numbers = word.strip_prefix(SPEAKS)?.split('/').map(|number| number.parse().ok());
+/// What a command says besides how its attempt behaves.
+pub(crate) fn words_of(argv: &[String]) -> Option<&str> {
+    argv.iter().find_map(|word| word.strip_prefix(WORDS))
+}
+
+fn says(word: &str) -> Option<Says> {
+    let Some(values) = word.strip_prefix(VALUES) else {
+        return if word == UNLUCKY {
+            Some(Says::Error { never: false })
+        } else {
+            Some(Says::Result { bytes: word.parse().ok()? })
+        };
+    };
+    let mut values = values.split('/');
+    let go = match values.next()? {
+        "-" => None,
+        go => Some(go.parse().ok()?),
+    };
+    let mut number = || values.next()?.parse().ok();
+    Some(Says::Values { go, n: number()?, many: number()? })
+}
+
+fn speech(numbers: &str) -> Option<Speech> {
+    let mut numbers = numbers.split('/').map(|number| number.parse().ok());
     let mut next = || numbers.next().flatten();
     Some(Speech { silent_ms: next()?, every_ms: next()?, hangs_ms: next()? })
 }
@@ -211,12 +263,13 @@ impl Driver for Executor {
             attempt: assignment.attempt,
             token: assignment.token,
             promise: assignment.on_node_loss,
+            words: words_of(&assignment.argv).map(Arc::from),
             what: Happening::Started,
         };
         self.0.record(&record, Happening::Started);
         self.0.lock().insert(assignment.attempt, record.clone());
         let now = Instant::now();
-        let fails = assignment.attempt.number <= behaviour.fails;
+        let fails = behaviour.fails(assignment.attempt);
         let hangs_after = behaviour.speech.filter(|_| fails).map(|speech| Duration::from_millis(speech.hangs_ms));
         let voice = behaviour.speech.map(|speech| Voice {
             began: now,
@@ -248,6 +301,9 @@ impl Running {
         let Exit::Code(code) = self.exit else { return None };
         match self.behaviour.says? {
             Says::Result { bytes } => Some(Outcome::Result(result_of(self.record.token, bytes).into_bytes().into())),
+            Says::Values { go, n, many } => {
+                Some(Outcome::Result(values_of(self.record.token, go, n, many).into_bytes().into()))
+            }
             Says::Error { .. } if code == 0 => None,
             Says::Error { .. } => UNLUCKY.parse().ok().map(Outcome::Error),
         }
@@ -321,5 +377,52 @@ impl Drop for Running {
         if self.shared.lock().remove(&self.record.attempt).is_some() {
             self.shared.record(&self.record, Happening::Ended { exit: None });
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use quorate_state::{RunId, TaskId};
+
+    use super::*;
+
+    #[test]
+    fn an_argv_says_how_its_task_behaves_whatever_else_it_says() {
+        let plain = Behaviour {
+            runs: Duration::from_millis(20),
+            fails: 2,
+            stubborn: true,
+            poison: false,
+            says: None,
+            speech: None,
+            failing: None,
+        };
+        let speech = Some(Speech { silent_ms: 3, every_ms: 2, hangs_ms: 1 });
+        for says in [
+            None,
+            Some(Says::Result { bytes: 9 }),
+            Some(Says::Values { go: None, n: 3, many: 0 }),
+            Some(Says::Values { go: Some(true), n: 0, many: 4 }),
+            Some(Says::Error { never: false }),
+        ] {
+            let behaviour = Behaviour { says, speech, failing: Some(5), ..plain };
+            let mut argv = behaviour.to_argv();
+            argv.push(with_words("a=1/2"));
+            assert_eq!(Behaviour::from_argv(&argv), Some(behaviour));
+            assert_eq!(words_of(&argv), Some("a=1/2"));
+        }
+        assert_eq!(Behaviour::from_argv(&["sleep".to_owned(), "1".to_owned()]), None);
+        let fails = |behaviour: Behaviour, index, number| {
+            behaviour.fails(AttemptId { task: TaskId { run: RunId(1), step: 0, index }, number })
+        };
+        assert!(fails(plain, 1, 2) && !fails(plain, 1, 3));
+        let first_and_third = Behaviour { failing: Some(0b101), ..plain };
+        assert!(fails(first_and_third, 2, 1) && !fails(first_and_third, 1, 1));
+    }
+
+    #[test]
+    fn values_are_json_and_say_whose_they_are() {
+        assert_eq!(values_of(Token(7), Some(false), 2, 3), r#"{"by":"7","go":false,"n":2,"list":[2,3,4]}"#);
+        assert_eq!(values_of(Token(7), None, 0, 0), r#"{"by":"7","n":0,"list":[]}"#);
     }
 }

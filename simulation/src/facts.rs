@@ -66,6 +66,8 @@ pub(crate) struct Execution {
     pub(crate) token: Token,
     /// What its job was promised.
     pub(crate) promise: OnNodeLoss,
+    /// What its command says besides how it behaves, if anything: references in it are replaced.
+    pub(crate) words: Option<Arc<str>>,
     /// What happened.
     pub(crate) what: Happening,
 }
@@ -102,10 +104,12 @@ pub(crate) struct Operation {
 /// What a client asks.
 #[derive(Clone, Debug)]
 pub(crate) enum Request {
-    /// Submit a job.
-    Submit { request_id: String, spec: Arc<v1::JobSpec> },
+    /// Submit a job; of one that has a flow, with what its run is told.
+    Submit { request_id: String, spec: Arc<v1::JobSpec>, args: Option<String> },
     /// Cancel a job's latest run. Jobs of one name are submitted once, or again with the same request id.
     Cancel { request_id: String, job: String },
+    /// Give up a job's latest run, with all that would come after its work.
+    Abandon { request_id: String, job: String },
     /// Pause or resume a job's latest run, or give it another priority.
     Control { request_id: String, job: String, what: Control },
     /// Read a job's latest run.
@@ -150,6 +154,7 @@ pub(crate) enum Outcome {
 pub(crate) enum Answer {
     Submitted(v1::SubmitJobResponse),
     Cancelled(v1::CancelRunResponse),
+    Abandoned(v1::AbandonRunResponse),
     /// The run, and since when it is so.
     Controlled {
         run_id: String,
@@ -173,7 +178,9 @@ impl Answer {
                 let row = |it: &v1::Attempt| attempt_row(&it.task, it.index, it.number);
                 (answer.attempts.last().map(row), &answer.next_page_token)
             }
-            Self::Submitted(_) | Self::Cancelled(_) | Self::Controlled { .. } | Self::Run(_) => return None,
+            Self::Submitted(_) | Self::Cancelled(_) | Self::Abandoned(_) | Self::Controlled { .. } | Self::Run(_) => {
+                return None;
+            }
         };
         Some((row?, token.clone())).filter(|(_, token)| !token.is_empty())
     }
@@ -183,6 +190,7 @@ impl Answer {
         match self {
             Self::Submitted(answer) => answer.revision,
             Self::Cancelled(answer) => answer.revision,
+            Self::Abandoned(answer) => answer.revision,
             Self::Controlled { revision, .. } => *revision,
             Self::Run(answer) => answer.revision,
             Self::Runs(answer) => answer.revision,

@@ -1,13 +1,17 @@
 //! The simulated hosts: each starts the production code through the production's own `run`.
 
 mod client;
+mod job;
 mod operator;
 mod rack;
 mod release;
 mod replica;
 mod upkeep;
 
-pub(crate) use client::{Common, a_job, start as start_client};
+pub(crate) use client::{Common, start as start_client};
+pub(crate) use job::a_job;
+#[cfg(test)]
+pub(crate) use job::spec;
 pub(crate) use operator::{Order, Wish};
 pub(crate) use rack::Rack;
 pub(crate) use replica::{Begin, Replica};

@@ -27,6 +27,7 @@ mod p22_forgotten;
 mod p23_reserve;
 mod p24_outcomes;
 mod p25_control;
+mod p26_flow;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -51,6 +52,7 @@ mod trial;
 
 mod calm;
 mod executions;
+pub(crate) mod flow;
 mod history;
 mod service;
 
@@ -185,6 +187,8 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p2_lease_over::LeaseOver::default()),
         Box::new(p3_capacity::Capacity::default()),
         Box::new(p4_conservation::Conservation::default()),
+        // Before the one after it, which notices too what is done once more after its end.
+        Box::new(p26_flow::Flows::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p8_cancel::Cancels::default()),
@@ -228,6 +232,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p21_drains::Drains::default()),
         Box::new(p24_outcomes::Outcomes::default()),
         Box::new(p25_control::Control::default()),
+        Box::new(p26_flow::Flows::default()),
         Box::new(plan::Plans::default()),
     ]
 }

@@ -10,6 +10,7 @@ mod disk_low;
 mod divergence;
 mod draw;
 mod faults;
+mod flow;
 mod membership;
 mod old_image;
 mod pages;
@@ -30,6 +31,7 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use draw::draw;
+pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use reports::{Says, Speech};
 pub(crate) use size::Size;
 
@@ -198,6 +200,10 @@ pub(crate) enum Ask {
     Cancel {
         job: String,
     },
+    /// The same, and nothing is undone or comes at its end.
+    Abandon {
+        job: String,
+    },
     /// A run is paused or resumed, or gets another priority. A resume is asked for until it is known what became of it.
     Control {
         job: String,
@@ -262,6 +268,9 @@ pub(crate) struct JobPlan {
     /// No run of it takes longer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) timeout_ms: Option<u64>,
+    /// What its run is told, as JSON; only of a job that has a flow, which can be told [`FLOW_PARAM`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) args: Option<String>,
     pub(crate) tasks: Vec<TaskPlan>,
 }
 
@@ -299,6 +308,9 @@ pub(crate) struct TaskPlan {
     /// It may say nothing for so long, and what it says while it runs.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) speech: Option<Speech>,
+    /// What it is in the flow of its job.
+    #[serde(default, skip_serializing_if = "FlowPlan::is_plain")]
+    pub(crate) flow: FlowPlan,
 }
 
 /// See `quorate_state::OnNodeLoss`.

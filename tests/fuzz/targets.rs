@@ -8,6 +8,7 @@
 //! Not here, because only replicas and agents that have shown a certificate can send it, or only the own disk holds it:
 //! consensus messages (`crates/raft/src/wire/tests.rs`), the journal of an agent, the record of a shim.
 
+mod expressions;
 mod files;
 mod messages;
 mod persisted;
@@ -34,6 +35,8 @@ pub const TARGETS: &[Target] = &[
     Target { name: "job-yaml", run: files::yaml, seeds: || files::seeds("yaml") },
     Target { name: "job-json", run: files::json, seeds: || files::seeds("json") },
     Target { name: "wfformat", run: files::wfformat, seeds: files::workflows },
+    Target { name: "template", run: expressions::template, seeds: expressions::templates },
+    Target { name: "condition", run: expressions::condition, seeds: expressions::conditions },
     Target { name: "submit", run: messages::submit, seeds: messages::specs },
     Target { name: "join-token", run: messages::join_token, seeds: messages::join_tokens },
     Target { name: "agent", run: messages::agent, seeds: messages::agents },

@@ -337,6 +337,11 @@ fn brief(event: &v1::RunEvent) -> String {
         Some(Event::Paused(pause)) => format!("{at} paused by {}", pause.by),
         Some(Event::Resumed(resume)) => format!("{at} resumed by {}", resume.by),
         Some(Event::PrioritySet(set)) => format!("{at} priority {} by {}", set.priority, set.by),
+        Some(Event::Abandoned(_)) => format!("{at} given up"),
+        Some(Event::Decided(one)) => format!("{at} {} {} {}", one.task, one.decided().as_str_name(), one.elements),
+        Some(Event::Rest(rest)) => {
+            format!("{at} {}[{}..] {} {}", rest.task, rest.first, rest.count, rest.state().as_str_name())
+        }
         None => format!("{at} nothing"),
     }
 }

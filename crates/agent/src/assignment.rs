@@ -36,6 +36,8 @@ pub struct Assignment {
     pub count: u32,
     /// Its process may say nothing for so long; none: for as long as it likes.
     pub silent_max: Option<Duration>,
+    /// Why there is no command: a reference in it points to nothing. It must not be started.
+    pub flaw: Option<String>,
 }
 
 /// An assignment that this version cannot read, such as one for a driver it does not have.
@@ -82,6 +84,7 @@ impl Assignment {
             stop: wire.stop,
             count: wire.count,
             silent_max: wire.silent_timeout_ms.map(Duration::from_millis),
+            flaw: wire.flaw,
         })
     }
 }

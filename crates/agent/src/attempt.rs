@@ -74,6 +74,10 @@ pub(crate) async fn live(
         return;
     }
     let wish = start.wish.clone();
+    if let Some(flaw) = start.assignment.flaw.clone() {
+        let why = if *wish.borrow() == Wish::Run { NotStarted::Flawed(flaw) } else { NotStarted::Withdrawn };
+        return line.tell(What::NeverStarted { why }).await;
+    }
     match driver.start(start).await {
         Err(why) => line.tell(What::NeverStarted { why }).await,
         Ok(execution) => {

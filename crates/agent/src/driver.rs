@@ -93,6 +93,8 @@ pub enum NotStarted {
     Withdrawn,
     /// The job asks for something that cannot be, such as a program that does not exist.
     Job(String),
+    /// Its command cannot be made: a reference in it points to nothing.
+    Flawed(String),
     /// This node cannot now; the job is not to blame.
     Node(String),
 }

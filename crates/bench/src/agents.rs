@@ -24,8 +24,10 @@ use crate::Error;
 use crate::jobs::{Work, job};
 use crate::local::{LocalCluster, Options};
 use crate::samples::{Spread, rounded};
+pub(crate) use body::Processes;
 pub use detection::{Detection, Silence};
-use fleet::{Fleet, connections};
+pub(crate) use fleet::Fleet;
+use fleet::connections;
 pub use idle::{Idle, Load};
 pub use storm::Storm;
 
@@ -120,7 +122,8 @@ impl AgentsBench {
             let options = Options { keep: self.keep, ..Options::new(self.binary.clone(), self.replicas, 0) };
             let mut cluster = LocalCluster::start(options).await?;
             let begun = SystemClock.boot();
-            let fleet = Fleet::start(cluster.agent_addresses(), agents, self.sessions_per_connection)?;
+            let addresses = cluster.agent_addresses();
+            let fleet = Fleet::start(addresses, agents, self.sessions_per_connection, Processes::Endless)?;
             fleet.all_registered(LONG).await?;
             register_s.push(seconds(begun, SystemClock.boot()));
             tell(&format!("all registered after {:.1} s; idle for {} s", register_s[round - 1], self.seconds));

@@ -37,15 +37,24 @@ fn ticks_of(stat: &str) -> Option<u64> {
 
 /// The sum of these metrics (all of one process, without labels).
 pub(crate) async fn metrics(address: &str, names: &[&str]) -> Result<f64, Error> {
-    let failed = |metric: &str, why: String| {
-        let (address, metric) = (address.to_owned(), metric.to_owned());
-        Error::Metric { address, metric, why }
-    };
+    let page = metrics_page(address, names[0]).await?;
+    names.iter().map(|name| metric_on(&page, address, name)).sum()
+}
+
+/// All that a process measures of itself, as text. What is `wanted` of it is named when it cannot be had.
+pub(crate) async fn metrics_page(address: &str, wanted: &str) -> Result<String, Error> {
     let page = tokio::time::timeout(PAGE_DEADLINE, page(address, "/metrics")).await;
-    let page = page.map_err(|_| failed(names[0], format!("no answer within {PAGE_DEADLINE:?}")))?;
-    let page = page.map_err(|error| failed(names[0], error.to_string()))?;
-    let value = |name: &&str| metric(&page, name).ok_or_else(|| failed(name, "it is not on the page".into()));
-    names.iter().map(value).sum()
+    let page = page.map_err(|_| no_metric(address, wanted, format!("no answer within {PAGE_DEADLINE:?}")))?;
+    page.map_err(|error| no_metric(address, wanted, error.to_string()))
+}
+
+/// A metric without labels on a page from there.
+pub(crate) fn metric_on(page: &str, address: &str, name: &str) -> Result<f64, Error> {
+    metric(page, name).ok_or_else(|| no_metric(address, name, "it is not on the page".to_owned()))
+}
+
+fn no_metric(address: &str, metric: &str, why: String) -> Error {
+    Error::Metric { address: address.to_owned(), metric: metric.to_owned(), why }
 }
 
 fn metric(page: &str, name: &str) -> Option<f64> {

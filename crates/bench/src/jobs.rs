@@ -18,12 +18,36 @@ pub(crate) struct Work {
 
 /// The job as it is submitted.
 pub(crate) fn job(work: Work) -> v1::JobSpec {
-    let task = v1::TaskSpec {
-        name: "task".to_owned(),
-        driver: work.driver.into(),
-        argv: work.argv,
-        count: work.count,
-        resources: Some(work.resources),
+    let Work { job, driver, argv, count, resources } = work;
+    job_of(job, vec![task("task".to_owned(), driver, argv, count, resources)])
+}
+
+/// A job of these tasks.
+pub(crate) fn job_of(name: String, tasks: Vec<v1::TaskSpec>) -> v1::JobSpec {
+    v1::JobSpec {
+        namespace: "default".to_owned(),
+        name,
+        priority: 50,
+        on_failure: v1::OnFailure::Finish.into(),
+        tasks,
+        ..v1::JobSpec::default()
+    }
+}
+
+/// A task of a job.
+pub(crate) fn task(
+    name: String,
+    driver: v1::Driver,
+    argv: Vec<String>,
+    count: u32,
+    resources: v1::Resources,
+) -> v1::TaskSpec {
+    v1::TaskSpec {
+        name,
+        driver: driver.into(),
+        argv,
+        count,
+        resources: Some(resources),
         retry: Some(v1::Retry {
             attempts: 1,
             first_ms: 1000,
@@ -36,14 +60,6 @@ pub(crate) fn job(work: Work) -> v1::JobSpec {
         place: Some(v1::Place { spread: v1::Spread::Node.into(), ..v1::Place::default() }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
         ..v1::TaskSpec::default()
-    };
-    v1::JobSpec {
-        namespace: "default".to_owned(),
-        name: work.job,
-        priority: 50,
-        on_failure: v1::OnFailure::Finish.into(),
-        tasks: vec![task],
-        ..v1::JobSpec::default()
     }
 }
 

@@ -21,6 +21,7 @@ mod quantity;
 mod trail;
 mod walk;
 
+mod flow;
 mod problem;
 mod spec;
 

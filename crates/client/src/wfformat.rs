@@ -7,8 +7,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::io::Read;
 
 use quorate_state::{
-    Driver, JobName, JobSpec, NAME_BYTES_MAX, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Settings,
-    TaskName, TaskSpec, Violation,
+    Driver, JobName, JobSpec, NAME_BYTES_MAX, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role,
+    Settings, TaskName, TaskSpec, Violation,
 };
 
 mod document;
@@ -181,6 +181,7 @@ impl Import<'_> {
             labels: BTreeMap::from([("imported-from".to_owned(), format!("wfformat-{WFFORMAT_VERSION}"))]),
             on_failure: OnFailure::Finish,
             timeout_ms: None,
+            params: BTreeMap::new(),
             tasks,
         }
     }
@@ -262,6 +263,11 @@ impl Import<'_> {
             silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
+            role: Role::Work,
+            templated: false,
+            when: None,
+            each: None,
+            accept_failed: 0,
         }
     }
 

@@ -54,6 +54,20 @@ bugs! {
         "The cancel of a run does not stop its attempts.";
     PauseIgnored, "pause-ignored",
         "Tasks of a paused run stay in the queue and are placed.";
+    ConditionIgnored, "condition-ignored",
+        "A task whose condition is false runs all the same.";
+    FanOutTwice, "fan-out-twice",
+        "What is decided of a step is decided anew when it is said again, and its elements double.";
+    FallbackLost, "fallback-lost",
+        "A fallback is skipped like everything else that waits for what has failed.";
+    UndoTwice, "undo-twice",
+        "What has been undone is not remembered, and is undone again.";
+    UndoForwards, "undo-forwards",
+        "What ended first is undone first.";
+    FinallyCancelled, "finally-cancelled",
+        "The cancel of a run also ends what would undo it, and what comes at its end in any case.";
+    RoomLeaks, "room-leaks",
+        "The room of what comes after the work of a run is not given back.";
     OnFailureIgnored, "on-failure-ignored",
         "A task that fails for good does not cancel its run, although `on_failure = cancel`.";
     AtMostOnceTwice, "at-most-once-twice",

@@ -1,6 +1,7 @@
 //! Conversions between the wire and the domain, one file per noun.
 
 pub mod agent;
+pub mod flow;
 pub mod job;
 pub mod join_token;
 pub mod node;

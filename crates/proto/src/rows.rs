@@ -98,6 +98,7 @@ pub fn encode_change(change: &Change) -> RowWrite {
             object::annotation_to(annotation).encode_to_vec(),
         ),
         Change::Task(task) => put(Key::of(Kind::Task).task(task.id), task::task_to(task).encode_to_vec()),
+        Change::Step(step) => put(Key::of(Kind::Step).step(step.run, step.step), task::step_to(step).encode_to_vec()),
         Change::Attempt(attempt) => {
             put(Key::of(Kind::Attempt).attempt(attempt.id), task::attempt_to(attempt).encode_to_vec())
         }
@@ -163,6 +164,7 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         }
         Kind::Run => Change::Run(Arc::new(object::run_from(parts.run()?, message("a run row", value)?, specs)?)),
         Kind::Task => Change::Task(Arc::new(task::task_from(parts.task()?, message("a task row", value)?)?)),
+        Kind::Step => Change::Step(Arc::new(task::step_from(parts.step()?, message("a step row", value)?)?)),
         Kind::Attempt => {
             Change::Attempt(Arc::new(task::attempt_from(parts.attempt()?, message("an attempt row", value)?)?))
         }

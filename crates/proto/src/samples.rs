@@ -1,8 +1,10 @@
 //! One of everything that is converted or persisted, for the tests of this crate. Enums are walked
 //! variant by variant with exhaustive matches: a new variant does not compile until it is here.
 
+mod flow;
 mod persisted;
 
+pub(crate) use flow::flow_spec;
 pub(crate) use persisted::*;
 
 use std::collections::BTreeMap;
@@ -11,8 +13,8 @@ use std::sync::Arc;
 use quorate_state::{
     Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
     Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
-    OnFailure, OnNodeLoss, Outcome, Pause, Place, Principal, Registration, Resources, Retry, Revision, Run, RunId,
-    RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait,
+    OnFailure, OnNodeLoss, Outcome, Pause, Place, Principal, Registration, Resources, Retry, Revision, Role, Run,
+    RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait,
     Withdrawal,
 };
 
@@ -46,6 +48,11 @@ pub(crate) fn specs() -> Vec<JobSpec> {
             ..Place::default()
         },
         on_node_loss: OnNodeLoss::Fenced,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     };
     let merge = TaskSpec {
         name: "merge".parse().unwrap(),
@@ -61,6 +68,11 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         silent_timeout_ms: None,
         place: Place { spread: Spread::Node, ..Place::default() },
         on_node_loss: OnNodeLoss::AtMostOnce,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -69,6 +81,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         labels: BTreeMap::from([("team".into(), "risk".into())]),
         on_failure: OnFailure::Cancel,
         timeout_ms: None,
+        params: BTreeMap::new(),
         tasks: vec![split, merge.clone()],
     };
     let bare = JobSpec {
@@ -78,6 +91,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         labels: BTreeMap::new(),
         on_failure: OnFailure::Finish,
         timeout_ms: None,
+        params: BTreeMap::new(),
         tasks: vec![TaskSpec {
             needs: vec![],
             place: Place { spread: Spread::Pack, ..Place::default() },
@@ -173,9 +187,12 @@ pub(crate) fn runs() -> Vec<Run> {
             graph: graph.clone(),
             spec_digest: spec_digest(&spec),
             job_version: 2,
+            restart_of: None,
+            args: "".into(),
             principal: Principal::anonymous_local(),
             state,
             cancelling: state == RunState::Cancelled,
+            abandoned: false,
             paused: None,
             priority_set: None,
             submitted_at: Millis(100),
@@ -198,9 +215,12 @@ fn late_run(spec: &Arc<JobSpec>, graph: &Arc<Graph>) -> Run {
         graph: graph.clone(),
         spec_digest: spec_digest(spec),
         job_version: 1,
+        restart_of: None,
+        args: "".into(),
         principal: Principal::anonymous_local(),
         state: RunState::Pending,
         cancelling: true,
+        abandoned: false,
         submitted_at: Millis(100),
         submitted_revision: Revision(5),
         submitted_item: 0,
@@ -238,7 +258,8 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Skipped => TaskState::Waiting(Wait::Quarantine),
             TaskState::Waiting(Wait::Quarantine) => TaskState::Failed(FailReason::Queued),
             TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
-            TaskState::Failed(FailReason::Silent) => return None,
+            // That is behind all the rest, with what came with it.
+            TaskState::Failed(FailReason::Silent | FailReason::Undecidable) => return None,
         })
     })
 }
@@ -259,6 +280,7 @@ pub(crate) fn tasks() -> Vec<Task> {
             // Behind what was frozen before there was one.
             queue_deadline: (index >= LATER).then_some(Served(77)),
             losses: index,
+            succeeded_at: None,
         })
         .collect()
 }

@@ -194,6 +194,8 @@ mod tests {
             "quorate agent --replicas a:1 --cluster eu-a --cpu 4 --memory 8Gi",
             "quorate job run job.toml --wait --request-id x -n acme",
             "quorate job run - --json",
+            "quorate job run job.toml --param day=2026-11-21 --param parts=4 --params-file params.json",
+            "quorate job plan job.toml --param day=2026-11-21",
             "quorate job plan job.toml --exit-code",
             "quorate job validate job.yaml",
             "quorate job list",
@@ -210,6 +212,7 @@ mod tests {
             "quorate run list --stale --json",
             "quorate task why x split[0] --max-stale 5s",
             "quorate run cancel 0123456789abc",
+            "quorate run cancel nightly --all",
             "quorate run logs -f 0123456789abc split[3] --attempt 2 --stream stderr",
             "quorate run logs x split --tail 10 --since 5m -f",
             "quorate run logs x --since 2026-11-21T15:04:05Z --json",
@@ -242,6 +245,7 @@ mod tests {
             "quorate bench tasks --tasks 1000,10000 --driver process,noop --rounds 5 --singles 100 --history 10000",
             "quorate bench tasks --hyperqueue /usr/bin/python3 --binary /usr/local/bin/quorate",
             "quorate bench flood --callers 64 --seconds 3 --json",
+            "quorate bench workflow --shape dag --size 50000 --seed 7 --replicas 3 --agents 40 --within 1h --json",
             "quorate completions bash",
         ] {
             if let Err(error) = parse(line) {
@@ -262,11 +266,14 @@ mod tests {
             "quorate run events x -f --stale",
             "quorate run status x --limit 9",
             "quorate job run",
+            "quorate job run job.toml --param day",
+            "quorate run cancel --job nightly --all",
             "quorate node drop",
             "quorate node token create --label gpu",
             "quorate cluster set node-admission=certificate",
             "quorate demo --speed",
             "quorate bench tasks --driver fast",
+            "quorate bench workflow",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -129,6 +129,12 @@ pub(crate) enum Error {
     /// There is no such thing, found out here rather than by a replica.
     #[error("{0}")]
     Missing(String),
+    /// A replica of a version that does not know it yet.
+    #[error("this control plane does not know {what} yet: upgrade all its replicas")]
+    Older {
+        /// What was asked for.
+        what: &'static str,
+    },
     /// There is no such node.
     #[error("node {node} does not exist{}", .near.as_ref().map_or(String::new(), |near| format!(": did you mean {near:?}?")))]
     UnknownNode {
@@ -251,6 +257,14 @@ impl From<quorate_agent::Error> for Error {
 }
 
 impl Error {
+    /// The error of a call that replicas before some version do not know, by `what` it is about.
+    pub(crate) fn of_older(error: quorate_client::Error, what: &'static str) -> Self {
+        match error {
+            quorate_client::Error::Api(ApiError::Unsupported(_)) => Self::Older { what },
+            error => error.into(),
+        }
+    }
+
     /// The code that the process ends with.
     pub(crate) fn code(&self) -> Code {
         match self {
@@ -272,7 +286,8 @@ impl Error {
             Self::Snapshot { source, .. } => restore_code(source),
             Self::Recover(error) => recover_code(error),
             Self::Bench(error) => error.client().map_or(Code::Error, client_code),
-            Self::JobFile { .. }
+            Self::Older { .. }
+            | Self::JobFile { .. }
             | Self::Workflow { .. }
             | Self::Read { .. }
             | Self::Write { .. }
@@ -441,6 +456,15 @@ mod tests {
         let error = Error::from(error);
         assert_eq!(error.code() as u8, 6);
         assert!(error.hint().unwrap().contains("--servers"));
+    }
+
+    #[test]
+    fn what_an_older_replica_does_not_know_is_said_so() {
+        let unknown = || quorate_client::Error::Api(ApiError::Unsupported("SubmitFlow".into()));
+        let error = Error::of_older(unknown(), "params");
+        assert_eq!(error.to_string(), "this control plane does not know params yet: upgrade all its replicas");
+        let other = quorate_client::Error::Api(ApiError::NotFound { kind: "run".into(), name: "x".into() });
+        assert_eq!(Error::of_older(other, "params").code(), Code::NotFound);
     }
 
     #[test]

@@ -22,6 +22,7 @@ pub(crate) mod replica;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod stale;
+pub(crate) mod step;
 pub(crate) mod table;
 pub(crate) mod task;
 pub(crate) mod time;

@@ -9,8 +9,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptState, Held, Infeasible, NodeName, Pause, ReadyKey, Served, Shortfall, State, Task, TaskId,
-    TaskName, TaskState, Wait,
+    Attempt, AttemptState, Held, Infeasible, NodeName, Pause, Phase, ReadyKey, Rest, Role, Run, Served, Shortfall,
+    State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
@@ -27,12 +27,22 @@ pub enum Explanation {
         /// Where it runs, or how it ended.
         standing: String,
     },
-    /// These tasks have not succeeded yet, all of their elements. When there are none, it enters the
-    /// queue at the leader's next step.
+    /// These tasks are not done yet. When there are none, it enters the queue at the leader's next step.
     Needs {
         /// Their names, in the order of the spec.
         tasks: Vec<TaskName>,
     },
+    /// It stands in for these tasks if one of them fails, and they have not ended yet.
+    Fallback {
+        /// Their names, in the order of the spec.
+        tasks: Vec<TaskName>,
+    },
+    /// Its needs are met, and the leader decides at its next step whether it runs, or for what.
+    Condition,
+    /// It runs when the work of its run has ended, and all that has to be has been undone.
+    AfterWork,
+    /// Enough of its step stands in the queue: it enters that when it is its turn.
+    InTurn,
     /// Its next try is delayed.
     Backoff {
         /// For so many milliseconds.
@@ -206,14 +216,15 @@ impl Checks {
 
 /// Why `task` is not running. Costs about one plan.
 pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> Explanation {
-    let (Some(run), Some(task)) = (view.run(task.run), view.task(task)) else {
+    let Some(run) = view.run(task.run) else {
         return Explanation::NotWaiting { standing: "it does not exist".into() };
     };
+    let Some(task) = view.task(task) else { return without_row(view, run, task) };
     let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt));
     let left = |until: Served| until.0.saturating_sub(now.served.0);
     // What comes back from a delay, or is ready, would go on if it were not for the pause.
     let would_go_on = matches!(task.state, TaskState::Waiting(Wait::Backoff { .. }) | TaskState::Ready);
-    if let Some(pause) = run.paused.as_ref().filter(|_| would_go_on && !run.cancelling) {
+    if let Some(pause) = run.paused.as_ref().filter(|_| would_go_on && !run.is_ending(task.id.step)) {
         return Explanation::Paused(pause.clone());
     }
     match &task.state {
@@ -221,8 +232,8 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
             Explanation::NotWaiting { standing: standing(view, task) }
         }
         TaskState::Placed | TaskState::Running => on_node(view, task, newest.map(AsRef::as_ref), left),
-        TaskState::Waiting(_) | TaskState::Ready if run.cancelling => Explanation::Cancelling,
-        TaskState::Waiting(Wait::Needs) => Explanation::Needs { tasks: unmet(view, task) },
+        TaskState::Waiting(_) | TaskState::Ready if run.is_ending(task.id.step) => Explanation::Cancelling,
+        TaskState::Waiting(Wait::Needs) => on_needs(view, run, task.id.step),
         TaskState::Waiting(Wait::Backoff { until }) => Explanation::Backoff { remaining_ms: left(*until) },
         TaskState::Waiting(Wait::Fence { until }) => {
             let remaining_ms = if *until == Served::NEVER { 0 } else { left(*until) };
@@ -245,14 +256,61 @@ fn on_node(view: &State, task: &Task, newest: Option<&Attempt>, left: impl Fn(Se
     }
 }
 
-fn unmet(view: &State, task: &Task) -> Vec<TaskName> {
-    let Some(run) = view.run(task.id.run) else { return Vec::new() };
-    let needs = run.graph.needs(task.id.step).iter();
-    needs
-        .filter_map(|need| run.spec.tasks.get(*need as usize).map(|spec| (need, spec)))
-        .filter(|(need, spec)| view.step_counts(run.id, **need).succeeded < spec.count)
-        .map(|(_, spec)| spec.name.clone())
-        .collect()
+/// Why an element that nothing has happened to is not running.
+fn without_row(view: &State, run: &Run, task: TaskId) -> Explanation {
+    let standing = |standing: &str| Explanation::NotWaiting { standing: standing.into() };
+    if let Some(undone) = run.graph.undoes(task.step).and_then(|undone| run.spec.tasks.get(undone as usize)) {
+        let of = format!("runs only if the work of its run ends without success, to undo what {} did", undone.name);
+        return Explanation::NotWaiting { standing: of };
+    }
+    if task.index >= view.elements(run.id, task.step) {
+        return standing("it does not exist");
+    }
+    match view.step(run.id, task.step).map(|step| step.rest) {
+        Some(Rest::Cancelled) => standing("it was cancelled"),
+        Some(Rest::Kept) => standing("it succeeded in the run of which this one is a second try"),
+        Some(Rest::Skipped) => standing("it was skipped with its step"),
+        Some(Rest::Waiting) if run.is_ending(task.step) => Explanation::Cancelling,
+        Some(Rest::Waiting) => on_needs(view, run, task.step),
+        None => standing("it does not exist"),
+    }
+}
+
+/// Why tasks of a step that wait for their needs are not in the queue.
+fn on_needs(view: &State, run: &Run, step: u32) -> Explanation {
+    let spec = run.spec.tasks.get(step as usize);
+    if spec.is_some_and(|spec| spec.role == Role::Finally) && view.phase(run) != Phase::Finally {
+        return Explanation::AfterWork;
+    }
+    let targets = run.graph.stands_for(step);
+    let is_open = |step: &u32| view.step_counts(run.id, *step).unfinished() > 0;
+    if targets.iter().any(is_open) {
+        return Explanation::Fallback { tasks: names(run, targets.iter().copied().filter(is_open)) };
+    }
+    match step_verdict(view, run.id, step) {
+        StepVerdict::Decide => Explanation::Condition,
+        StepVerdict::Release if view.waiting_rest(run.id, step) > 0 => Explanation::InTurn,
+        StepVerdict::Release
+        | StepVerdict::Wait
+        | StepVerdict::Skip
+        | StepVerdict::PassOver
+        | StepVerdict::Fail
+        | StepVerdict::Cancel => Explanation::Needs { tasks: unmet(view, run, step) },
+    }
+}
+
+fn unmet(view: &State, run: &Run, step: u32) -> Vec<TaskName> {
+    // In the place of one that has failed, what may still stand in for it.
+    let open = |need: u32| {
+        let fallbacks = run.graph.fallbacks(need);
+        let has_ended = view.step_counts(run.id, need).unfinished() == 0;
+        if has_ended && !fallbacks.is_empty() { fallbacks.to_vec() } else { vec![need] }
+    };
+    names(run, run.graph.needs(step).iter().copied().filter(|need| !view.is_done(run, *need)).flat_map(open))
+}
+
+fn names(run: &Run, steps: impl Iterator<Item = u32>) -> Vec<TaskName> {
+    steps.filter_map(|step| run.spec.tasks.get(step as usize)).map(|spec| spec.name.clone()).collect()
 }
 
 fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Explanation {
@@ -315,6 +373,13 @@ impl fmt::Display for Explanation {
                 let names: Vec<&str> = tasks.iter().map(TaskName::as_str).collect();
                 write!(f, "waiting for {} to succeed", names.join(", "))
             }
+            Self::Fallback { tasks } => {
+                let names: Vec<&str> = tasks.iter().map(TaskName::as_str).collect();
+                write!(f, "runs if one of {} fails, and waits until they have ended", names.join(", "))
+            }
+            Self::Condition => f.write_str("all it needs is done: whether it runs is about to be decided"),
+            Self::AfterWork => f.write_str("runs when the work of its run has ended, and what has to be was undone"),
+            Self::InTurn => f.write_str("enough of its step stands in the queue: it is queued when it is its turn"),
             Self::Backoff { remaining_ms } => write!(f, "tried again in {remaining_ms} ms"),
             Self::Fence { node: Some(node), remaining_ms: 0 } => {
                 write!(f, "waiting for node {node} to confirm that its last copy is gone")
@@ -327,7 +392,8 @@ impl fmt::Display for Explanation {
             }
             Self::Held => f.write_str(
                 "it may have been started after the backup was taken, and is started once: \
-                 look at what it did, then cancel its run and submit the job again if need be",
+                 look at what it did, then cancel its run (with --all, if this comes after its work) and submit the job again \
+                 if need be",
             ),
             Self::Quarantined { nodes } => {
                 let names: Vec<&str> = nodes.iter().map(NodeName::as_str).collect();

@@ -144,7 +144,7 @@ impl<'a> Pass<'a> {
                 return End::Budget;
             }
             // A cancelled run's tasks are taken out of the queue by the workflow controller.
-            let is_cancelled = group.run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel);
+            let is_cancelled = group.run.is_ending(group.step) && !quorate_planted::is(Bug::PlacedAfterCancel);
             if is_cancelled || self.is_held(&group) {
                 queue.pass(group.shape, self.view.step_counts(group.run.id, group.step).ready as usize);
                 budget.take(GROUP_STEPS);

@@ -1,8 +1,9 @@
-//! Moves runs on: tasks whose needs are settled, and runs all of whose tasks have ended.
+//! Moves runs on: tasks whose needs are settled, what must be decided or undone, and runs all of whose tasks have ended.
 
-use quorate_state::{Command, RunId, State, StepVerdict, step_verdict};
+use quorate_flow::Decision;
+use quorate_state::{Command, READY_AHEAD_MAX, RunId, State, StepVerdict, step_verdict};
 
-use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use crate::{self as scheduler, Budget, Controller, LogNow, Observed, Report};
 
 /// Tasks that one command moves. A step of more goes on at the next step, beside the other runs.
 pub(crate) const TASKS_PER_ADVANCE_MAX: u32 = 1_000;
@@ -12,6 +13,12 @@ pub(crate) const TASKS_PER_STEP_MAX: u32 = 4_000;
 
 /// Commands of one step; they are proposed together.
 const COMMANDS_PER_STEP_MAX: usize = 1_000;
+
+/// What the decisions of one step may cost, in the units of [`quorate_flow::Decision`]; the last one may go over it, by as much
+/// as one may cost.
+const DECISIONS_COST_MAX: u64 = 1_000;
+/// What each costs besides: it is a command of its own.
+const DECISION_COST: u64 = 5;
 
 /// Moves runs on.
 pub(crate) struct Workflow;
@@ -25,7 +32,7 @@ impl Controller for Workflow {
         false
     }
 
-    fn step(&self, view: &State, _: &Observed, _: LogNow, _seed: u64, budget: Budget) -> Decision {
+    fn step(&self, view: &State, _: &Observed, _: LogNow, _seed: u64, budget: Budget) -> scheduler::Decision {
         let mut left = budget.steps.min(TASKS_PER_STEP_MAX);
         let (mut moved, mut finished, mut truncated) = (0_u64, 0_u64, false);
         let mut commands = Vec::new();
@@ -37,6 +44,31 @@ impl Controller for Workflow {
             left -= 1;
             finished += 1;
             commands.push(Command::FinishRun { run });
+        }
+        // Half of it at most, so that very many that undo leave room for those that work.
+        let mut undoes = left / 2;
+        for run in view.runs_to_undo() {
+            if undoes == 0 || commands.len() >= COMMANDS_PER_STEP_MAX {
+                truncated = true;
+                break;
+            }
+            let limit = view.undo_next(run).take(TASKS_PER_ADVANCE_MAX.min(undoes) as usize).count();
+            let limit = u32::try_from(limit).unwrap_or(undoes).max(1);
+            undoes = undoes.saturating_sub(limit);
+            left = left.saturating_sub(limit);
+            commands.push(Command::UndoNext { run, limit });
+        }
+        let mut cost = 0_u64;
+        for (run, step) in view.steps_to_decide() {
+            if left == 0 || cost >= DECISIONS_COST_MAX || commands.len() >= COMMANDS_PER_STEP_MAX {
+                truncated = true;
+                break;
+            }
+            let Some(row) = view.run(run) else { continue };
+            left -= 1;
+            let Decision { decided, elements, cost: more } = quorate_flow::decide(view, row, step);
+            cost = cost.saturating_add(DECISION_COST).saturating_add(more);
+            commands.push(Command::DecideStep { run, step, decided, elements });
         }
         for (run, step) in view.steps_to_advance() {
             let Some(due) = tasks_due(view, run, step) else { continue };
@@ -52,7 +84,7 @@ impl Controller for Workflow {
         }
         let counts = vec![("tasks_moved_max", moved), ("runs_finished", finished)];
         // Nothing here becomes due by itself: only a change of the state brings work.
-        Decision { commands, wake_at: None, report: Report { counts, truncated, notes: Vec::new() } }
+        scheduler::Decision { commands, wake_at: None, report: Report { counts, truncated, notes: Vec::new() } }
     }
 }
 
@@ -64,9 +96,13 @@ fn tasks_due(view: &State, run: RunId, step: u32) -> Option<u32> {
         return None;
     }
     let counts = view.step_counts(run, step);
+    // Those without rows enter the queue in pieces, and end together.
+    let rest = view.waiting_rest(run, step);
+    let with_rows = counts.waiting.saturating_sub(rest);
     match step_verdict(view, run, step) {
-        StepVerdict::Wait => None,
-        StepVerdict::Release | StepVerdict::Skip => Some(counts.waiting),
-        StepVerdict::Cancel => Some(counts.unfinished()),
+        StepVerdict::Wait | StepVerdict::Decide => None,
+        StepVerdict::Release => Some(with_rows.saturating_add(rest.min(READY_AHEAD_MAX.saturating_sub(counts.ready)))),
+        StepVerdict::Skip | StepVerdict::PassOver | StepVerdict::Fail => Some(with_rows),
+        StepVerdict::Cancel => Some(counts.unfinished().saturating_sub(rest)),
     }
 }

@@ -18,7 +18,8 @@ use quorate_tls::Tls;
 use crate::core::Core;
 
 /// Upper bounds of latency buckets, in seconds: from a controller's step to a slow request.
-const LATENCY_BUCKETS: [f64; 12] = [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.5, 1.0, 5.0];
+const LATENCY_BUCKETS: [f64; 14] =
+    [0.0001, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0];
 
 /// The metrics of one replica.
 pub(crate) struct Telemetry {

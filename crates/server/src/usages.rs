@@ -207,7 +207,7 @@ mod tests {
         let old = v1::UsageReport { token: 1, ..report(&world, a, 10) };
         usages.take(&world.state, &one, vec![old, v1::UsageReport::default()], heard());
         usages.take(&world.state, &two, vec![report(&world, a, 10)], heard());
-        assert_eq!(memory(&usages, &world, run), []);
+        assert_eq!(memory(&usages, &world, run), [0_u64; 0]);
     }
 
     #[test]

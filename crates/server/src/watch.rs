@@ -325,11 +325,17 @@ impl Watch {
     }
 }
 
-/// A run with all its parts.
+/// A run of more tasks and attempts than this is told without them at the beginning of a watch: whoever wants them lists them.
+const SNAPSHOT_PARTS_MAX: usize = 100_000;
+
+/// A run with all its parts, if they are not too many for a message.
 fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {
-    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view.step_counts(run.id, step)));
-    let tasks = view.tasks_of(run.id).map(|task| task_to_wire(task, &run.spec));
-    let attempts = view.attempts_of_run(run.id);
+    let parts = view.tasks_of(run.id).take(SNAPSHOT_PARTS_MAX + 1).count()
+        + view.attempts_of_run(run.id).take(SNAPSHOT_PARTS_MAX + 1).count();
+    let parts_max = if parts > SNAPSHOT_PARTS_MAX { 0 } else { usize::MAX };
+    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view));
+    let tasks = view.tasks_of(run.id).take(parts_max).map(|task| task_to_wire(task, run, view));
+    let attempts = view.attempts_of_run(run.id).take(parts_max);
     let attempts = attempts
         .map(|attempt| watched_attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
     v1::RunSnapshot {
@@ -337,6 +343,7 @@ fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {
         steps: steps.collect(),
         tasks: tasks.collect(),
         attempts: attempts.collect(),
+        partial: parts > SNAPSHOT_PARTS_MAX,
     }
 }
 

@@ -78,6 +78,7 @@ impl World {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             tasks: tasks.iter().map(|name| task(name)).collect(),
+            params: std::collections::BTreeMap::new(),
         });
         self.apply(Command::SubmitJob { run, spec, spec_digest: Digest([1; 32]) });
         for step in 0..u32::try_from(tasks.len()).unwrap() {
@@ -150,5 +151,10 @@ fn task(name: &str) -> TaskSpec {
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
+        role: quorate_state::Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     }
 }

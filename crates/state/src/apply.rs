@@ -9,12 +9,14 @@ mod attempts;
 mod control;
 mod drain;
 mod features;
+mod flow;
 mod forget;
 mod jobs;
 mod namespaces;
 mod nodes;
 mod overlay;
 mod placements;
+mod restart;
 mod restored;
 mod runs;
 mod settle;
@@ -132,6 +134,8 @@ fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }
         | Command::SubmitJobAt { .. }
+        | Command::SubmitFlow { .. }
+        | Command::RestartRun { .. }
         | Command::DeleteJob { .. }
         | Command::AnnotateRun { .. }
         | Command::ReleaseTask { .. }
@@ -148,6 +152,9 @@ fn needs_memory(command: &Command) -> bool {
         | Command::CreateNamespace { .. }
         | Command::CancelRun { .. }
         | Command::CancelRuns { .. }
+        | Command::AbandonRun { .. }
+        | Command::DecideStep { .. }
+        | Command::UndoNext { .. }
         | Command::AdvanceStep { .. }
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
@@ -170,16 +177,32 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
         Command::CreateNamespace { namespace } => namespaces::create(overlay, namespace),
         Command::SubmitJob { run, spec, spec_digest } => {
-            // It may need two, and says the younger.
+            // It may need several, and says the youngest.
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
-            jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest)
+            features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
+            jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest, &Arc::from(""))
+        }
+        Command::SubmitFlow { run, spec, spec_digest, args, version } => {
+            flow::check_args(args)?;
+            if let Some(version) = version {
+                jobs::check_version(overlay, spec, *version)?;
+            }
+            // It may use what older features brought.
+            let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
+            features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
+            features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
+            jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest, args)
         }
         Command::SubmitJobAt { run, spec, spec_digest, version } => {
+            features::require(overlay, Some(Feature::RunControl))?;
             jobs::check_version(overlay, spec, *version)?;
             // It may wait for a feature of its own.
             let command = Command::SubmitJob { run: *run, spec: spec.clone(), spec_digest: *spec_digest };
             carry_out(overlay, number, &Item { command, ..item.clone() })
+        }
+        Command::RestartRun { run, of, from } => {
+            restart::restart(overlay, number, &item.principal, &restart::Restart { run: *run, of: *of, from })
         }
         Command::DeleteJob { namespace, job } => jobs::delete(overlay, namespace, job),
         Command::CancelRun { run } => runs::cancel(overlay, *run),
@@ -189,6 +212,9 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::PauseRun { run, reason } => control::pause(overlay, &item.principal, *run, reason),
         Command::ResumeRun { run } => control::resume(overlay, &item.principal, *run),
         Command::SetRunPriority { run, priority } => control::set_priority(overlay, &item.principal, *run, *priority),
+        Command::AbandonRun { run } => flow::abandon(overlay, *run),
+        Command::DecideStep { run, step, decided, elements } => flow::decide(overlay, *run, *step, decided, *elements),
+        Command::UndoNext { run, limit } => flow::undo_next(overlay, *run, *limit),
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),

@@ -156,6 +156,10 @@ pub enum Outcome {
 /// The error type of an attempt whose result has more than `result_bytes_max` bytes.
 pub const RESULT_TOO_LARGE: &str = "ResultTooLarge";
 
+/// The error type of an attempt whose command could not be made, because a reference in it points to nothing. It is never
+/// tried again: it would come to the same. Needs [`crate::Feature::TaskFlow`].
+pub const BAD_REFERENCE: &str = "BadReference";
+
 /// What an attempt used; zero where the platform does not tell.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Usage {

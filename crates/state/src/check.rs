@@ -37,6 +37,12 @@ impl State {
                 None => broken.push(format!("task {:?} has no run", task.id)),
             }
         }
+        for step in self.steps.values() {
+            match self.runs.get(&step.run) {
+                Some(run) => fresh.on_step(run, step),
+                None => broken.push(format!("step {} of run {} has no run", step.step, step.run)),
+            }
+        }
         for attempt in self.attempts.values() {
             fresh.on_attempt(self.runs.get(&attempt.id.task.run).map(|run| &**run), None, attempt);
         }
@@ -122,7 +128,7 @@ impl State {
             }
             let goes_on = matches!(task.state, TaskState::Ready | TaskState::Waiting(Wait::Quarantine));
             let is_quarantined = task.state == TaskState::Waiting(Wait::Quarantine);
-            let cancelling = self.runs.get(&task.id.run).is_some_and(|run| run.cancelling);
+            let cancelling = self.runs.get(&task.id.run).is_some_and(|run| run.is_ending(task.id.step));
             if goes_on && !cancelling && is_quarantined != self.is_suspected(task.id) {
                 let nodes = self.suspect_nodes(task.id);
                 broken.push(format!("task {:?} is {:?}, and {nodes:?} speak against it", task.id, task.state));
@@ -243,6 +249,14 @@ impl State {
         if let Some(job) = deleted.filter(|_| !self.has_feature(Feature::RunControl)) {
             broken.push(format!("job {} is deleted, and feature {} is not enabled", job.name, Feature::RunControl));
         }
+        let flows = self.runs.values().find(|run| run.spec.is_flow() || run.abandoned || !run.args.is_empty());
+        if let Some(run) = flows.filter(|_| !self.has_feature(Feature::TaskFlow)) {
+            broken.push(format!("run {} has a flow, and feature {} is not enabled", run.id, Feature::TaskFlow));
+        }
+        if let Some(step) = self.steps.values().next().filter(|_| !self.has_feature(Feature::TaskFlow)) {
+            let feature = Feature::TaskFlow;
+            broken.push(format!("step {} of {} has a row, and feature {feature} is not enabled", step.step, step.run));
+        }
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {
             broken.push(format!("something was drained, and feature {} is not enabled", Feature::NodeDrain));
@@ -253,7 +267,11 @@ impl State {
     fn check_runs(&self, broken: &mut Vec<String>) {
         for run in self.runs.values() {
             let counts = self.run_counts(run.id);
-            let expected: u32 = run.spec.tasks.iter().map(|task| task.count).sum();
+            let elements = |step: u32| match run.graph.undoes(step) {
+                Some(_) => self.rows(run.id, step),
+                None => self.elements(run.id, step),
+            };
+            let expected: u32 = (0..run.graph.steps()).map(elements).sum();
             if counts.total() != expected {
                 broken.push(format!("run {} has {} tasks, its spec {expected}", run.id, counts.total()));
             }
@@ -269,8 +287,12 @@ impl State {
                 let mut tasks = self.tasks_of_step(run.id, step);
                 let ran = tasks.any(|task| self.attempts_of(task.id).any(|attempt| is_of_this_life(attempt)));
                 let unmet = run.graph.needs(step).iter().find(|need| {
-                    let wanted = run.spec.tasks.get(**need as usize).map_or(0, |task| task.count);
-                    self.step_counts(run.id, **need).succeeded != wanted
+                    let accepted = run.spec.tasks.get(**need as usize).map_or(0, |task| task.accept_failed);
+                    let counts = self.step_counts(run.id, **need);
+                    let is_done = counts.succeeded + counts.failed.min(accepted) == self.elements(run.id, **need);
+                    let stands_in = !run.graph.fallbacks(**need).is_empty() && self.is_done(run, **need);
+                    let is_excused = self.is_passed_over(run.id, **need) || stands_in;
+                    !is_done && !is_excused
                 });
                 if let (true, Some(need)) = (ran, unmet) {
                     broken.push(format!("step {step} of run {} ran before step {need} succeeded", run.id));

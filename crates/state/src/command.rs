@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, Exit, Feature, JobName, JobSpec, JoinTerms,
-    JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources, Revision,
-    RunId, Served, Settings, Stamp, TaskId, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, JobName, JobSpec,
+    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources,
+    Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -51,10 +51,19 @@ pub enum Command {
     SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
     /// The same if the job's newest version is this one; zero: if there is no such job. Needs [`Feature::RunControl`].
     SubmitJobAt { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest, version: u32 },
+    /// The same as one of the two above with what the run is told, a JSON object ([`crate::Run::args`]); `version` as there,
+    /// if it is checked. Needs [`Feature::TaskFlow`].
+    SubmitFlow { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest, args: Arc<str>, version: Option<u32> },
+    /// A second try of a run that has ended: what succeeded there is kept, and run again is the rest, with these tasks and all
+    /// that waits for what is run again. Needs [`Feature::TaskFlow`].
+    RestartRun { run: RunId, of: RunId, from: Vec<TaskName> },
     /// Hides a job of which nothing runs, until its name is submitted again. Needs [`Feature::RunControl`].
     DeleteJob { namespace: Namespace, job: JobName },
     /// Wants a run to end. Nothing of it is placed after the revision of the reply.
     CancelRun { run: RunId },
+    /// The same, and nothing is undone or comes at its end in any case: what of that runs is stopped. Needs
+    /// [`Feature::TaskFlow`].
+    AbandonRun { run: RunId },
     /// Takes a task out of its quarantine: it is placed again, and what spoke against it is forgotten. Needs
     /// [`Feature::TaskOutcomes`].
     ReleaseTask { task: TaskId },
@@ -72,6 +81,12 @@ pub enum Command {
     /// Moves waiting tasks of a step on, at most `limit`: into the queue, or to skipped or cancelled,
     /// whichever [`crate::step_verdict`] says. From the workflow controller.
     AdvanceStep { run: RunId, step: u32, limit: u32 },
+    /// Says once of a step whose needs are met whether it runs, and how many elements it has if that was open. From the
+    /// workflow controller. Needs [`Feature::TaskFlow`].
+    DecideStep { run: RunId, step: u32, decided: Decided, elements: Option<u32> },
+    /// Undoes what ended last of what has not been undone, at most `limit` tasks. From the workflow controller. Needs
+    /// [`Feature::TaskFlow`].
+    UndoNext { run: RunId, limit: u32 },
     /// Ends a run all of whose tasks are terminal. From the workflow controller.
     FinishRun { run: RunId },
     /// Places tasks; each is checked again and refused singly. From the placement controller.

@@ -1,7 +1,7 @@
 //! Facts for watchers, in the past tense.
 
 use crate::{
-    AnnotationKey, AttemptId, AttemptState, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
+    AnnotationKey, AttemptId, AttemptState, Decided, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
     NodeAdmission, NodeName, Principal, Revision, RunId, RunState, TaskId, TaskState, Token,
 };
 
@@ -38,6 +38,12 @@ pub enum Event {
     RunResumed { run: RunId, by: Principal },
     /// Somebody gave it another priority.
     RunPrioritySet { run: RunId, priority: u8, by: Principal },
+    /// Somebody gave up what would undo it, and what comes at its end.
+    RunAbandoned { run: RunId },
+    /// It was decided whether a step runs, and how many elements it has.
+    StepDecided { run: RunId, step: u32, decided: Decided, elements: u32 },
+    /// Elements of a step that have no rows, from index `first` on, ended together.
+    RestEnded { run: RunId, step: u32, first: u32, count: u32, state: TaskState },
     /// It ended.
     RunEnded { run: RunId, state: RunState },
     /// A task moved.
@@ -75,6 +81,9 @@ impl Event {
             | Self::RunPaused { run, .. }
             | Self::RunResumed { run, .. }
             | Self::RunPrioritySet { run, .. }
+            | Self::RunAbandoned { run }
+            | Self::StepDecided { run, .. }
+            | Self::RestEnded { run, .. }
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
             Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),

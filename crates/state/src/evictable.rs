@@ -52,7 +52,7 @@ pub fn evictable(state: &State, attempt: &Attempt, served: Served) -> Result<(),
         | AttemptState::TimedOut => return Err(Stays::Ending),
     }
     let run = state.run(attempt.id.task.run);
-    if run.is_none_or(|run| run.cancelling) {
+    if run.is_none_or(|run| run.is_ending(attempt.id.task.step)) {
         // It is asked to stop for good.
         return Err(Stays::Ending);
     }

@@ -37,11 +37,14 @@ pub enum Feature {
     /// [`Command::SetRunPriority`]. Jobs can be submitted over a version that is checked, and deleted:
     /// [`Command::SubmitJobAt`], [`Command::DeleteJob`]. Many runs can be cancelled at once: [`Command::CancelRuns`].
     RunControl = 8,
+    /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
+    /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
+    TaskFlow = 9,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 9] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -50,6 +53,7 @@ impl Feature {
         Self::NodeMaintenance,
         Self::TaskOutcomes,
         Self::RunControl,
+        Self::TaskFlow,
     ];
 
     /// As it is stored and sent.
@@ -73,6 +77,7 @@ impl Feature {
             Self::NodeMaintenance => "node-maintenance",
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
+            Self::TaskFlow => "task-flow",
         }
     }
 }
@@ -134,14 +139,23 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJobAt { spec, .. } if spec.is_flow() => Some(Feature::TaskFlow),
             Self::PauseRun { .. }
             | Self::ResumeRun { .. }
             | Self::SetRunPriority { .. }
             | Self::CancelRuns { .. }
             | Self::SubmitJobAt { .. }
             | Self::DeleteJob { .. } => Some(Feature::RunControl),
+            Self::SubmitFlow { .. }
+            | Self::RestartRun { .. }
+            | Self::DecideStep { .. }
+            | Self::UndoNext { .. }
+            | Self::AbandonRun { .. } => Some(Feature::TaskFlow),
             Self::SubmitJob { spec, .. } => {
                 let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
+                if spec.is_flow() {
+                    return Some(Feature::TaskFlow);
+                }
                 spec.knows_outcomes().then_some(Feature::TaskOutcomes).or(demands.then_some(Feature::PlaceLabels))
             }
             Self::SetNodeAdmission { .. }
@@ -196,6 +210,7 @@ mod tests {
             (6, "node-maintenance"),
             (7, "task-outcomes"),
             (8, "run-control"),
+            (9, "task-flow"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

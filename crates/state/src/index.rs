@@ -1,17 +1,20 @@
 //! Indexes derived from the tables: every question that a controller asks often, answered without
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
-use quorate_planted::Bug;
+mod steps;
+
+pub(crate) use steps::Steps;
+
 use std::ops::Bound;
 
+use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::dedup::DedupKey;
-use crate::progress::StepProgress;
 use crate::ready::Ready;
 use crate::{
     Attempt, AttemptId, AttemptState, JobName, JobVersion, Namespace, Node, NodeName, RequestRow, Resources, Revision,
-    Run, RunId, Served, StepCounts, StepVerdict, Task, TaskState, Timer, Wait,
+    Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
@@ -20,10 +23,7 @@ pub(crate) struct Index {
     ready: Ready,
     nodes: Map<NodeName, NodeUse>,
     draining: Set<NodeName>,
-    steps: Map<(RunId, u32), StepProgress>,
-    runs: Map<RunId, StepCounts>,
-    advance: Set<(RunId, u32)>,
-    finish: Set<RunId>,
+    steps: Steps,
     unfinished: Set<RunId>,
     submitted: Set<(Revision, u32, RunId)>,
     jobs: Map<(Namespace, JobName), JobRuns>,
@@ -52,10 +52,6 @@ impl Index {
             ("ready", self.ready == other.ready),
             ("nodes", self.nodes == other.nodes),
             ("draining", self.draining == other.draining),
-            ("steps", self.steps == other.steps),
-            ("runs", self.runs == other.runs),
-            ("advance", self.advance == other.advance),
-            ("finish", self.finish == other.finish),
             ("unfinished", self.unfinished == other.unfinished),
             ("submitted", self.submitted == other.submitted),
             ("jobs", self.jobs == other.jobs),
@@ -64,16 +60,13 @@ impl Index {
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
+        .chain(self.steps.differences(&other.steps))
         .collect()
     }
 
     pub(crate) fn on_run(&mut self, old: Option<&Run>, new: &Run) {
         if old.is_none() {
             self.submitted.insert_mut((new.submitted_revision, new.submitted_item, new.id));
-            for step in 0..new.graph.steps() {
-                let progress = StepProgress::new(new.graph.needs(step).len());
-                self.steps.insert_mut((new.id, step), progress);
-            }
         }
         self.count_job(old, new);
         if new.state.is_terminal() {
@@ -88,28 +81,20 @@ impl Index {
             });
             new_timer.into_iter().for_each(|timer| self.timers.insert_mut(timer));
         }
-        let changes_verdicts = old.is_some_and(|old| old.cancelling != new.cancelling || old.state != new.state);
-        if changes_verdicts {
-            for step in 0..new.graph.steps() {
-                self.refresh_step(new, step);
-            }
-        }
+        self.steps.on_run(old, new);
         if let Some(old) = old {
             let Self { ready, steps, .. } = self;
-            let is_ready = |step: &u32| steps.get(&(new.id, *step)).is_some_and(|progress| progress.counts.ready > 0);
+            let is_ready = |step: &u32| steps.counts(new.id, *step).ready > 0;
             ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
         }
-        self.refresh_finish(new);
+    }
+
+    pub(crate) fn on_step(&mut self, run: &Run, new: &Step) {
+        self.steps.on_step(run, new);
     }
 
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
-        let step = new.id.step;
-        let mut progress = self.step(new.id.run, step);
-        let (was_done, was_broken) = (progress.is_done(run, step), progress.is_broken());
-        let mut counts = self.run_counts(new.id.run);
         if let Some(old) = old {
-            progress.count(&old.state, |count| *count = count.saturating_sub(1));
-            count(&mut counts, &old.state, |count| *count = count.saturating_sub(1));
             if old.state == TaskState::Ready {
                 self.ready.remove(run, old.id);
             }
@@ -117,27 +102,13 @@ impl Index {
                 self.timers.remove_mut(&timer);
             }
         }
-        progress.count(&new.state, |count| *count = count.saturating_add(1));
-        count(&mut counts, &new.state, |count| *count = count.saturating_add(1));
         if new.state == TaskState::Ready {
             self.ready.insert(run, new.id);
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
         }
-        let (is_done, is_broken) = (progress.is_done(run, step), progress.is_broken());
-        self.steps.insert_mut((new.id.run, step), progress);
-        self.runs.insert_mut(new.id.run, counts);
-        self.refresh_step(run, step);
-        if (was_done, was_broken) != (is_done, is_broken) {
-            for dependent in run.graph.dependents(step) {
-                let mut progress = self.step(run.id, *dependent);
-                progress.on_need((was_done, was_broken), (is_done, is_broken));
-                self.steps.insert_mut((run.id, *dependent), progress);
-                self.refresh_step(run, *dependent);
-            }
-        }
-        self.refresh_finish(run);
+        self.steps.on_task(run, old, new);
     }
 
     pub(crate) fn on_attempt(&mut self, run: Option<&Run>, old: Option<&Attempt>, new: &Attempt) {
@@ -148,7 +119,9 @@ impl Index {
             if holds {
                 node.used = node.used.checked_add(new.resources).unwrap_or(node.used);
                 node.attempts.insert_mut(new.id);
-            } else {
+            } else if !(quorate_planted::is(Bug::RoomLeaks)
+                && run.is_some_and(|run| run.graph.is_after(new.id.task.step)))
+            {
                 node.used = node.used.saturating_sub(new.resources);
                 node.attempts.remove_mut(&new.id);
             }
@@ -168,13 +141,7 @@ impl Index {
         }
         let (was, is) = (old.is_some_and(is_unstopped), is_unstopped(new));
         if was != is {
-            let (id, step) = (new.id.task.run, new.id.task.step);
-            let mut progress = self.step(id, step);
-            progress.on_unstopped(is);
-            self.steps.insert_mut((id, step), progress);
-            if let Some(run) = run {
-                self.refresh_step(run, step);
-            }
+            self.steps.on_unstopped(run, new.id.task, is);
         }
     }
 
@@ -257,24 +224,8 @@ impl Index {
         &self.ready
     }
 
-    pub(crate) fn step_counts(&self, run: RunId, step: u32) -> StepCounts {
-        self.step(run, step).counts
-    }
-
-    pub(crate) fn run_counts(&self, run: RunId) -> StepCounts {
-        self.runs.get(&run).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn step(&self, run: RunId, step: u32) -> StepProgress {
-        self.steps.get(&(run, step)).copied().unwrap_or_default()
-    }
-
-    pub(crate) fn steps_to_advance(&self) -> impl Iterator<Item = (RunId, u32)> {
-        self.advance.iter().copied()
-    }
-
-    pub(crate) fn runs_to_finish(&self) -> impl Iterator<Item = RunId> {
-        self.finish.iter().copied()
+    pub(crate) fn steps(&self) -> &Steps {
+        &self.steps
     }
 
     pub(crate) fn timers(&self) -> impl Iterator<Item = Timer> {
@@ -299,37 +250,6 @@ impl Index {
             runs.versions.insert_mut(new.job_version, (first.min(place), count.saturating_add(1)));
         }
         self.jobs.insert_mut(key, runs);
-    }
-
-    /// A step is worth the workflow controller's while when its tasks can move on.
-    fn refresh_step(&mut self, run: &Run, step: u32) {
-        let progress = self.step(run.id, step);
-        let due = !run.state.is_terminal()
-            && match progress.verdict(run) {
-                StepVerdict::Wait => false,
-                StepVerdict::Release | StepVerdict::Skip => progress.on_needs > 0,
-                StepVerdict::Cancel => progress.cancellable() > 0,
-            };
-        let key = (run.id, step);
-        match (due, self.advance.contains(&key)) {
-            (true, false) => self.advance.insert_mut(key),
-            (false, true) => {
-                self.advance.remove_mut(&key);
-            }
-            (true, true) | (false, false) => {}
-        }
-    }
-
-    fn refresh_finish(&mut self, run: &Run) {
-        let counts = self.run_counts(run.id);
-        let due = !run.state.is_terminal() && counts.unfinished() == 0 && counts.total() > 0;
-        match (due, self.finish.contains(&run.id)) {
-            (true, false) => self.finish.insert_mut(run.id),
-            (false, true) => {
-                self.finish.remove_mut(&run.id);
-            }
-            (true, true) | (false, false) => {}
-        }
     }
 }
 

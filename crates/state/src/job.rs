@@ -2,7 +2,10 @@
 
 mod check;
 
-pub use check::{ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX};
+pub use check::{
+    ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, LABEL_BYTES_MAX, LIST_MAX,
+    MEMORY_BYTES_MAX, PARAMS_MAX,
+};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -29,8 +32,21 @@ pub struct JobSpec {
     pub on_failure: OnFailure,
     /// A run that takes longer is cancelled, and has failed. Needs [`crate::Feature::TaskOutcomes`].
     pub timeout_ms: Option<u64>,
+    /// What a run of it can be told, by name. Needs [`crate::Feature::TaskFlow`].
+    pub params: BTreeMap<String, Param>,
     /// The tasks, in file order. `needs` may point forward.
     pub tasks: Vec<TaskSpec>,
+}
+
+/// Something that a run can be told. What its kinds and values mean is not for the state to know: it keeps them.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Param {
+    /// What its value is, such as `date`.
+    pub kind: String,
+    /// JSON of the value that it has when nobody gives one; without, every submit must give it.
+    pub default: Option<String>,
+    /// For people.
+    pub description: String,
 }
 
 /// One task of a job, or `count` equal ones.
@@ -63,9 +79,46 @@ pub struct TaskSpec {
     pub place: Place,
     /// What the loss of its node means.
     pub on_node_loss: OnNodeLoss,
+    /// What it is for in its run. Anything but [`Role::Work`] needs [`crate::Feature::TaskFlow`], as do the four below.
+    pub role: Role,
+    /// `argv` and the values of `env` hold references, which the leader puts in when an attempt is assigned.
+    pub templated: bool,
+    /// An expression that the leader asks once its needs are met: unless it is true, the task is passed over.
+    pub when: Option<String>,
+    /// What its elements are for; without, they are equal.
+    pub each: Option<Each>,
+    /// So many elements may fail, and it counts as done all the same.
+    pub accept_failed: u32,
 }
 
-/// How a task runs.
+/// What a task is for in its run.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub enum Role {
+    /// What the run is for.
+    #[default]
+    Work,
+    /// It runs when one of these has failed, once all of them have ended, and stands in for those that did not succeed;
+    /// otherwise it is passed over.
+    Fallback { of: Vec<TaskName> },
+    /// It takes back what an element of that task has done: one element of this for each of that that succeeded, when
+    /// the work of the run ended without success, in the reverse order of their ends.
+    Undo { of: TaskName },
+    /// It runs when the work has ended, however, and all that had to be has been undone.
+    Finally,
+}
+
+/// What the elements of a task are for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Each {
+    /// One for each of these values (JSON); `count` is their number.
+    Items(Vec<String>),
+    /// The first is for this number, each further one for the next.
+    Range { from: i64 },
+    /// One for each element of the list to which this reference points, or as many as the number there. It is decided
+    /// once the task's needs are met; `count` is 1, and until then one element stands for all.
+    Result(String),
+}
+
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Driver {
     /// A process on the node.
@@ -126,6 +179,28 @@ impl JobSpec {
             is_timed || !task.retry.never_errors.is_empty()
         };
         self.timeout_ms.is_some() || self.tasks.iter().any(knows)
+    }
+
+    /// True of one that replicas before [`crate::Feature::TaskFlow`] cannot read.
+    pub fn is_flow(&self) -> bool {
+        !self.params.is_empty() || self.tasks.iter().any(TaskSpec::is_flow)
+    }
+}
+
+impl TaskSpec {
+    fn is_flow(&self) -> bool {
+        let is_decided = self.when.is_some() || self.each.is_some();
+        self.role != Role::Work || self.templated || is_decided || self.accept_failed > 0
+    }
+
+    /// True of a task of which nobody knows yet how many elements it has.
+    pub fn has_open_count(&self) -> bool {
+        matches!(self.each, Some(Each::Result(_)))
+    }
+
+    /// True of a task of which something must be decided once its needs are met: whether it runs, or for what.
+    pub fn is_decided(&self) -> bool {
+        self.when.is_some() || self.has_open_count()
     }
 }
 

@@ -37,6 +37,8 @@ mod apply;
 mod check;
 mod dedup;
 mod feature;
+mod flow;
+mod graph;
 mod mix;
 mod progress;
 mod ready;
@@ -54,14 +56,15 @@ pub use admission::{
     Admission, JOIN_TOKENS_MAX, JOIN_TTL_MS_MAX, JOIN_USES_MAX, JoinTerms, JoinToken, NodeAdmission, TokenFlaw,
     labels_of,
 };
-pub use attempt::{Attempt, AttemptState, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
+pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
 pub use cluster::Cluster;
 pub use job::{
-    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, Job, JobSpec, JobVersion, LABEL_BYTES_MAX,
-    LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec, Violation,
+    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX,
+    Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX, Param,
+    Place, Retry, Role, Spread, TaskSpec, Violation,
 };
 pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
-pub use run::{Annotation, Pause, Run, RunState, StepCounts};
+pub use run::{ARGS_BYTES_MAX, Annotation, Decided, Pause, Rest, Run, RunState, Step, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};
 
@@ -76,8 +79,9 @@ pub use dedup::{DedupKey, RequestRow};
 pub use evictable::{Stays, evictable};
 pub use feasible::{Infeasible, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
+pub use graph::Graph;
 pub use mix::mix;
-pub use progress::{Graph, StepVerdict, step_verdict};
+pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, step_verdict};
 pub use ready::{Line, Shape};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

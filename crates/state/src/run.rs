@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served};
+use quorate_planted::Bug;
+
+use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served, TaskState, Wait};
 
 /// One execution of one version of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,12 +19,21 @@ pub struct Run {
     pub spec_digest: Digest,
     /// Version of the job at the time.
     pub job_version: u32,
+    /// The run of which it is a second try: what is not run again here has its results there. Needs
+    /// [`crate::Feature::TaskFlow`].
+    pub restart_of: Option<RunId>,
+    /// What it was told: a JSON object with a value for each of the spec's `params`; empty where there are none. At most
+    /// [`ARGS_BYTES_MAX`] bytes. Needs [`crate::Feature::TaskFlow`].
+    pub args: Arc<str>,
     /// Who submitted it.
     pub principal: Principal,
     /// Where it stands.
     pub state: RunState,
-    /// Set once: a user (or `on_failure = cancel`) wants it to end. Nothing is placed any more.
+    /// Set once: a user (or `on_failure = cancel`) wants it to end. Nothing of its work is placed any more.
     pub cancelling: bool,
+    /// Set once, with `cancelling`: what would undo its work, and what comes at its end in any case, is not placed any more
+    /// either. Needs [`crate::Feature::TaskFlow`].
+    pub abandoned: bool,
     /// Nothing more of it is placed, until somebody resumes it. Needs [`crate::Feature::RunControl`].
     pub paused: Option<Arc<Pause>>,
     /// What somebody said in the place of its spec's priority; read it with [`Run::priority`]. Needs
@@ -48,6 +59,68 @@ impl Run {
     /// 0 (last) to 100 (first): where its tasks stand in the queue.
     pub fn priority(&self) -> u8 {
         self.priority_set.unwrap_or(self.spec.priority)
+    }
+
+    /// True when what has not ended of a step is being cancelled: of its work by a cancel, of the rest only when all of
+    /// the run is given up.
+    pub fn is_ending(&self, step: u32) -> bool {
+        let spares = self.graph.is_after(step) && !self.abandoned && !quorate_planted::is(Bug::FinallyCancelled);
+        self.cancelling && !spares
+    }
+}
+
+/// Bytes of what a run can be told. Part of what feature `task-flow` means.
+pub const ARGS_BYTES_MAX: usize = 16 * 1024;
+
+/// What is known of a step of a run beyond its tasks; there is none of most.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Step {
+    /// The run.
+    pub run: RunId,
+    /// Its position in the spec.
+    pub step: u32,
+    /// What was decided of it.
+    pub decision: Option<Decided>,
+    /// How many elements it has. The first ones have rows, or, where the rest is kept, those that are run again; those that
+    /// nothing has happened to have none.
+    pub elements: u32,
+    /// Where those stand that have no rows.
+    pub rest: Rest,
+}
+
+/// What was decided of a step once its needs were met. It is never decided anew.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Decided {
+    /// It runs.
+    Run,
+    /// It is passed over: there is nothing to do. What needs it goes on as if it had succeeded.
+    PassOver,
+    /// It fails, because what it asks for cannot be found out; why, for people.
+    Fail(Arc<str>),
+}
+
+/// Where elements without rows stand.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// They wait for their needs, or their turn.
+    Waiting,
+    /// They were cancelled.
+    Cancelled,
+    /// They were skipped.
+    Skipped,
+    /// They succeeded in the run of which this one is a second try, and are not run again. Those that are have rows.
+    Kept,
+}
+
+impl Rest {
+    /// The state of each of them.
+    pub fn state(self) -> TaskState {
+        match self {
+            Self::Waiting => TaskState::Waiting(Wait::Needs),
+            Self::Cancelled => TaskState::Cancelled,
+            Self::Skipped => TaskState::Skipped,
+            Self::Kept => TaskState::Succeeded,
+        }
     }
 }
 
@@ -129,6 +202,30 @@ impl StepCounts {
     /// All of them.
     pub fn total(self) -> u32 {
         self.unfinished() + self.succeeded + self.failed + self.cancelled + self.skipped
+    }
+
+    /// With those of `other` as well.
+    pub(crate) fn more(self, other: Self) -> Self {
+        self.with(other, u32::saturating_add)
+    }
+
+    /// Without those of `other`.
+    pub(crate) fn less(self, other: Self) -> Self {
+        self.with(other, u32::saturating_sub)
+    }
+
+    fn with(self, other: Self, by: impl Fn(u32, u32) -> u32) -> Self {
+        Self {
+            waiting: by(self.waiting, other.waiting),
+            quarantined: by(self.quarantined, other.quarantined),
+            ready: by(self.ready, other.ready),
+            placed: by(self.placed, other.placed),
+            running: by(self.running, other.running),
+            succeeded: by(self.succeeded, other.succeeded),
+            failed: by(self.failed, other.failed),
+            cancelled: by(self.cancelled, other.cancelled),
+            skipped: by(self.skipped, other.skipped),
+        }
     }
 
     /// Those that are not terminal.

@@ -45,6 +45,10 @@ pub struct Settings {
 pub(crate) const RESULT_BYTES_FIRST: u32 = 8 * 1024;
 /// The same of `suspect_nodes_max`.
 pub(crate) const SUSPECT_NODES_FIRST: u32 = 3;
+/// What `tasks_per_run_max` is where every task has a row, and once those of a large step come when it is their turn.
+pub(crate) const TASKS_PER_RUN_BEFORE: u32 = 100_000;
+/// See above: part of what enabling `task-flow` means, for good.
+pub(crate) const TASKS_PER_RUN_FIRST: u32 = 2_000_000;
 
 impl Default for Settings {
     fn default() -> Self {
@@ -55,7 +59,7 @@ impl Default for Settings {
             request_expiries_max: 1_000,
             event_revisions_max: 1_000_000,
             steps_max: 50_000,
-            tasks_per_run_max: 100_000,
+            tasks_per_run_max: TASKS_PER_RUN_BEFORE,
             argv_bytes_max: 128 * 1024,
             runs_unfinished_max: 1_000_000,
             annotations_per_run_max: 64,

@@ -14,7 +14,7 @@ use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
     JobName, JobVersion, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow,
-    Resources, Revision, Run, RunId, Served, Settings, Shape, StepCounts, Task, TaskId,
+    Resources, Revision, Run, RunId, Served, Settings, Shape, Step, StepCounts, Task, TaskId,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -26,6 +26,7 @@ pub struct State {
     pub(crate) jobs: Map<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: Map<RunId, Arc<Run>>,
     pub(crate) annotations: Map<RunId, Map<AnnotationKey, Arc<Annotation>>>,
+    pub(crate) steps: Map<(RunId, u32), Arc<Step>>,
     pub(crate) tasks: Map<TaskId, Arc<Task>>,
     pub(crate) attempts: Map<AttemptId, Arc<Attempt>>,
     pub(crate) nodes: Map<NodeName, Arc<Node>>,
@@ -80,6 +81,8 @@ pub enum Change {
     Spec(RunId, Digest, Arc<crate::JobSpec>),
     /// A word left at a run.
     Annotation(Arc<Annotation>),
+    /// What is known of a step beyond its tasks.
+    Step(Arc<Step>),
     /// A task.
     Task(Arc<Task>),
     /// An attempt.
@@ -138,7 +141,7 @@ impl ReadyKey {
 
 impl State {
     /// Applies one change: the only way a table or an index changes, in `apply` and when rows are
-    /// loaded from disk (in key order, or any order that puts a run before its tasks).
+    /// loaded from disk (in key order, or any order that puts a run before its steps and tasks).
     pub fn commit(&mut self, change: &Change) {
         match change {
             Change::Meta(meta) => self.meta = meta.clone(),
@@ -159,6 +162,12 @@ impl State {
                     let first = Map::default().insert(annotation.key.clone(), annotation.clone());
                     self.annotations.insert_mut(annotation.run, first);
                 }
+            }
+            Change::Step(step) => {
+                if let Some(run) = self.runs.get(&step.run).cloned() {
+                    self.index.on_step(&run, step);
+                }
+                self.steps.insert_mut((step.run, step.step), step.clone());
             }
             Change::Task(task) => {
                 let old = self.tasks.get(&task.id).cloned();
@@ -363,6 +372,14 @@ impl State {
         self.attempts.range(from..=to).map(|(_, attempt)| attempt)
     }
 
+    /// The same after one of them (all, when none).
+    pub fn attempts_of_run_after(&self, run: RunId, after: Option<AttemptId>) -> impl Iterator<Item = &Arc<Attempt>> {
+        let first = AttemptId { task: TaskId { run, step: 0, index: 0 }, number: 0 };
+        let last = AttemptId { task: TaskId { run, step: u32::MAX, index: u32::MAX }, number: u32::MAX };
+        let start = after.map_or(Bound::Included(first), Bound::Excluded);
+        self.attempts.range((start, Bound::Included(last))).map(|(_, attempt)| attempt)
+    }
+
     /// The attempts on a node that are not confirmed gone, by id.
     pub fn attempts_on<'a>(&'a self, node: &'a NodeName) -> impl Iterator<Item = &'a Arc<Attempt>> {
         self.index.attempts_on(node).filter_map(|attempt| self.attempts.get(&attempt))
@@ -448,12 +465,12 @@ impl State {
 
     /// Where the tasks of a step stand.
     pub fn step_counts(&self, run: RunId, step: u32) -> StepCounts {
-        self.index.step_counts(run, step)
+        self.index.steps().counts(run, step)
     }
 
     /// Where the tasks of a run stand.
     pub fn run_counts(&self, run: RunId) -> StepCounts {
-        self.index.run_counts(run)
+        self.index.steps().run_counts(run)
     }
 
     /// How many runs are not terminal.
@@ -463,12 +480,12 @@ impl State {
 
     /// Steps whose waiting tasks can move on; what the workflow controller works off.
     pub fn steps_to_advance(&self) -> impl Iterator<Item = (RunId, u32)> {
-        self.index.steps_to_advance()
+        self.index.steps().to_advance()
     }
 
     /// Runs that are not terminal though all their tasks are.
     pub fn runs_to_finish(&self) -> impl Iterator<Item = RunId> {
-        self.index.runs_to_finish()
+        self.index.steps().to_finish()
     }
 
     /// Timers, the next due first.

@@ -1,6 +1,6 @@
 //! One unit of a run, and why it stands where it stands.
 
-use crate::{AttemptId, Served, TaskId};
+use crate::{AttemptId, Revision, Served, TaskId};
 
 /// One unit of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -19,9 +19,16 @@ pub struct Task {
     pub losses: u32,
     /// While it is ready: the instant at which `timeouts.queued` fails it.
     pub queue_deadline: Option<Served>,
+    /// When it succeeded, if its job says how to undo it. Needs [`crate::Feature::TaskFlow`].
+    pub succeeded_at: Option<Revision>,
 }
 
 impl Task {
+    /// One to which nothing has happened yet.
+    pub fn new(id: TaskId, state: TaskState) -> Self {
+        Self { id, state, generation: 0, attempts: 0, tries: 0, losses: 0, queue_deadline: None, succeeded_at: None }
+    }
+
     /// The newest attempt, if one was made.
     pub fn newest_attempt(&self) -> Option<AttemptId> {
         (self.attempts > 0).then_some(AttemptId { task: self.id, number: self.attempts })
@@ -89,4 +96,7 @@ pub enum FailReason {
     Queued,
     /// The process of its last try said nothing for the whole of `timeouts.silent`.
     Silent,
+    /// What it asks for before it runs (its condition, what it is for) cannot be found out; the step says why. Needs
+    /// [`crate::Feature::TaskFlow`].
+    Undecidable,
 }

@@ -38,6 +38,11 @@ impl Cluster {
             silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
+            role: quorate_state::Role::Work,
+            templated: false,
+            when: None,
+            each: None,
+            accept_failed: 0,
         };
         let spec = Arc::new(JobSpec {
             namespace: "acme".parse().unwrap(),
@@ -47,6 +52,7 @@ impl Cluster {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             tasks: vec![task],
+            params: std::collections::BTreeMap::new(),
         });
         cluster.run(Command::SubmitJob { run: RUN, spec, spec_digest: Digest([1; 32]) }).unwrap();
         cluster

@@ -19,8 +19,8 @@ use proptest::prelude::*;
 use quorate_state::{
     AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
     JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
-    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, RunId, Settings,
-    Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
+    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId,
+    Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -103,6 +103,11 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: promise,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     }
 }
 
@@ -127,6 +132,7 @@ fn spec(shape: usize) -> JobSpec {
         on_failure: if shape == 1 { OnFailure::Cancel } else { OnFailure::Finish },
         timeout_ms: None,
         tasks,
+        params: std::collections::BTreeMap::new(),
     }
 }
 
@@ -200,6 +206,9 @@ impl World {
                     {
                         assert_eq!(self.cancelled_at.get(&attempt.task.run), None, "placed after its cancel");
                     }
+                }
+                Event::RunAbandoned { .. } | Event::StepDecided { .. } | Event::RestEnded { .. } => {
+                    assert!(self.state.has_feature(Feature::TaskFlow), "{event:?} before it may be");
                 }
                 Event::NamespaceCreated { .. }
                 | Event::RunSubmitted { .. }

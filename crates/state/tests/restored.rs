@@ -57,6 +57,11 @@ impl World {
             queued_timeout_ms: None,
             silent_timeout_ms: None,
             on_node_loss,
+            role: quorate_state::Role::Work,
+            templated: false,
+            when: None,
+            each: None,
+            accept_failed: 0,
         };
         let tasks = STEPS.map(|step| task(step, &[])).into_iter();
         let spec = JobSpec {
@@ -67,6 +72,7 @@ impl World {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             tasks: tasks.chain([task(("after", OnNodeLoss::AtLeastOnce), &["often"])]).collect(),
+            params: std::collections::BTreeMap::new(),
         };
         self.run(Command::SubmitJob { run: RunId(run), spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
         for step in 0..3 {

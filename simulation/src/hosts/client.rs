@@ -11,16 +11,14 @@ use quorate_proto::v1;
 use tokio::sync::Notify;
 use turmoil::Sim;
 
+use super::job::{NAMESPACE, spec};
 use super::operator::{self, Desk};
 use super::release::{self, Releases};
 use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
-use crate::executor::{Behaviour, UNLUCKY};
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{
-    Ask, Class, Control, JobPlan, Listing, OperationPlan, POOL, Promise, Says, Scenario, TaskPlan, When,
-};
+use crate::scenario::{Ask, Class, Control, JobPlan, Listing, OperationPlan, Scenario, TaskPlan, When};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
@@ -29,8 +27,6 @@ pub(super) const DEADLINE: Duration = Duration::from_secs(6);
 pub(super) const ATTEMPT_TIMEOUT: Duration = Duration::from_secs(2);
 /// Rows on one page of a listing.
 pub(super) const PAGE: u32 = 50;
-/// The namespace that every cluster has.
-const NAMESPACE: &str = "default";
 /// A client that is told of an unknown outcome asks again after this, and this many times in all.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 const TRIES: u32 = 6;
@@ -87,6 +83,7 @@ impl Reserve {
                 priority: 50,
                 cancel_on_failure: false,
                 timeout_ms: None,
+                args: None,
                 tasks,
             };
             session.carry_out(&OperationPlan { at_ms: 0, what: Ask::Submit(job) }).await;
@@ -204,9 +201,11 @@ impl Session {
     async fn carry_out(&self, step: &OperationPlan) {
         let request = match &step.what {
             Ask::Submit(job) | Ask::Resubmit(job) => {
-                Request::Submit { request_id: format!("submit-{}", job.name), spec: Arc::new(spec(job)) }
+                let request_id = format!("submit-{}", job.name);
+                Request::Submit { request_id, spec: Arc::new(spec(job)), args: job.args.clone() }
             }
             Ask::Cancel { job } => Request::Cancel { request_id: format!("cancel-{job}"), job: job.clone() },
+            Ask::Abandon { job } => Request::Abandon { request_id: format!("abandon-{job}"), job: job.clone() },
             Ask::Control { job, what } => {
                 // Each is a request of its own, whatever was said before.
                 let request_id = format!("control-{job}-{}", step.at_ms);
@@ -223,7 +222,10 @@ impl Session {
                 return;
             }
         };
-        let is_write = matches!(request, Request::Submit { .. } | Request::Cancel { .. } | Request::Control { .. });
+        let is_write = matches!(
+            request,
+            Request::Submit { .. } | Request::Cancel { .. } | Request::Abandon { .. } | Request::Control { .. }
+        );
         // What is paused must not be forgotten.
         let tries = if let Ask::Control { what: Control::Resume, .. } = step.what { u32::MAX } else { TRIES };
         for attempt in 1.. {
@@ -266,13 +268,23 @@ impl Session {
     async fn send(&self, request: &Request) -> Result<Answer, Error> {
         let client = &self.client;
         match request {
-            Request::Submit { request_id, spec } => {
-                let request = v1::SubmitJobRequest { spec: Some((**spec).clone()), request_id: request_id.clone() };
-                client.submit_job(request).await.map(Answer::Submitted)
+            Request::Submit { request_id, spec, args } => {
+                let (spec, request_id) = (Some((**spec).clone()), request_id.clone());
+                let answer = match args.clone() {
+                    None => client.submit_job(v1::SubmitJobRequest { spec, request_id }).await,
+                    Some(args) => {
+                        client.submit_flow(v1::SubmitFlowRequest { spec, args, version: None, request_id }).await
+                    }
+                };
+                answer.map(Answer::Submitted)
             }
             Request::Cancel { request_id, job } => {
                 let request = v1::CancelRunRequest { run: by_job(job), request_id: request_id.clone() };
                 client.cancel_run(request).await.map(Answer::Cancelled)
+            }
+            Request::Abandon { request_id, job } => {
+                let request = v1::AbandonRunRequest { run: by_job(job), request_id: request_id.clone() };
+                client.abandon_run(request).await.map(Answer::Abandoned)
             }
             Request::Control { request_id, job, what } => {
                 let (run, request_id) = (by_job(job), request_id.clone());
@@ -379,75 +391,4 @@ impl Session {
 fn by_job(job: &str) -> Option<v1::RunRef> {
     let job = v1::JobRef { namespace: NAMESPACE.into(), name: job.into() };
     Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::Job(job)) })
-}
-
-/// A request for a job of one task that nobody may run.
-pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
-    let job = JobPlan {
-        name: name.into(),
-        priority: 50,
-        cancel_on_failure: false,
-        timeout_ms: None,
-        tasks: vec![TaskPlan::one()],
-    };
-    v1::SubmitJobRequest { spec: Some(spec(&job)), request_id: name.into() }
-}
-
-/// A job as a client sends it.
-fn spec(job: &JobPlan) -> v1::JobSpec {
-    let on_failure = if job.cancel_on_failure { v1::OnFailure::Cancel } else { v1::OnFailure::Finish };
-    v1::JobSpec {
-        namespace: NAMESPACE.into(),
-        name: job.name.clone(),
-        priority: job.priority.into(),
-        labels: vec![],
-        on_failure: on_failure.into(),
-        timeout_ms: job.timeout_ms,
-        tasks: job.tasks.iter().map(task).collect(),
-    }
-}
-
-fn task(plan: &TaskPlan) -> v1::TaskSpec {
-    let promise = match plan.promise {
-        Promise::AtLeastOnce => v1::OnNodeLoss::AtLeastOnce,
-        Promise::Fenced => v1::OnNodeLoss::Fenced,
-        Promise::AtMostOnce => v1::OnNodeLoss::AtMostOnce,
-    };
-    let behaviour = Behaviour {
-        runs: Duration::from_millis(plan.runs_ms),
-        fails: plan.fails,
-        stubborn: plan.stubborn,
-        poison: plan.poison,
-        says: plan.says,
-        speech: plan.speech,
-    };
-    let is_last = plan.says == Some(Says::Error { never: true });
-    v1::TaskSpec {
-        name: plan.name.clone(),
-        driver: v1::Driver::Process.into(),
-        argv: behaviour.to_argv(),
-        env: vec![],
-        needs: plan.needs.clone(),
-        count: plan.count,
-        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes }),
-        retry: Some(v1::Retry {
-            attempts: plan.attempts,
-            first_ms: plan.backoff_ms,
-            factor_milli: 2_000,
-            cap_ms: 4 * plan.backoff_ms,
-            jitter_milli: 200,
-            never: vec![],
-            never_errors: is_last.then(|| UNLUCKY.to_owned()).into_iter().collect(),
-        }),
-        run_timeout_ms: plan.timeout_ms,
-        queued_timeout_ms: plan.queued_ms,
-        silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
-        place: Some(v1::Place {
-            regions: plan.regions.clone(),
-            clusters: plan.clusters.clone(),
-            labels: plan.pool.iter().map(|pool| v1::Label { key: POOL.into(), value: pool.clone() }).collect(),
-            spread: v1::Spread::Pack.into(),
-        }),
-        on_node_loss: promise.into(),
-    }
 }

@@ -156,7 +156,7 @@ impl Witnesses {
         };
         let attempt = AttemptId { task: TaskId { run, step: ran.step, index: ran.index }, number: ran.number };
         let token = Token(ran.token);
-        let fact = |what| Fact::Execution(Execution { node: node.clone(), attempt, token, promise, what });
+        let fact = |what| Fact::Execution(Execution { node: node.clone(), attempt, token, promise, words: None, what });
         self.fact(ran.started_us, ran.token, fact(Happening::Started));
         if let Some(ended_us) = ran.ended_us {
             self.fact(ended_us, 0, fact(Happening::Ended { exit: ran.code.map(Exit::Code) }));
@@ -180,7 +180,7 @@ fn request(number: usize, ask: Ask) -> Request {
     match ask {
         Ask::Submit(job) => {
             let spec = Arc::new(v1::JobSpec { name: job.clone(), ..v1::JobSpec::default() });
-            Request::Submit { request_id: job, spec }
+            Request::Submit { request_id: job, spec, args: None }
         }
         Ask::Cancel(job) => Request::Cancel { request_id: format!("line {number}"), job },
         Ask::Get(job) => Request::Get { job },

@@ -23,6 +23,7 @@ pub(crate) struct Acked {
     /// Runs and their jobs' names.
     submitted: BTreeMap<RunId, String>,
     cancelled: BTreeSet<RunId>,
+    abandoned: BTreeSet<RunId>,
     /// The newest revision at which something was acknowledged.
     newest: Option<u64>,
 }
@@ -57,6 +58,13 @@ impl Oracle for Acked {
                 return Err(format!("the cancel of run {run} was acknowledged, in the end nothing is known of it"));
             }
         }
+        for run in &self.abandoned {
+            let row =
+                state.run(*run).ok_or_else(|| format!("run {run}, which was given up as acknowledged, is gone"))?;
+            if !row.abandoned && !row.state.is_terminal() {
+                return Err(format!("that run {run} is given up was acknowledged, in the end nothing is known of it"));
+            }
+        }
         let newest = known.ledger.steps().last().map_or(0, |step| step.index);
         for replica in known.ledger.voters_at(newest).iter().flatten() {
             let Some(position) = self.members.position(*replica, known.ledger) else { continue };
@@ -83,8 +91,15 @@ impl Acked {
                 self.submitted.insert(run, spec.name.clone());
             }
             (Request::Cancel { job, .. }, Answer::Cancelled(answer)) => {
-                let run = cancelled(job, answer, known);
+                let v1::CancelRunResponse { run_id, ended_before, revision } = answer;
+                let run = ended(job, (run_id, *ended_before, *revision), |row| row.cancelling, known);
                 self.cancelled.insert(run.map_err(|what| format!("the cancel of {job} was acknowledged, but {what}"))?);
+            }
+            (Request::Abandon { job, .. }, Answer::Abandoned(answer)) => {
+                let v1::AbandonRunResponse { run_id, ended_before, revision } = answer;
+                let run = ended(job, (run_id, *ended_before, *revision), |row| row.abandoned, known);
+                let run = run.map_err(|what| format!("that {job} is given up was acknowledged, but {what}"))?;
+                self.abandoned.insert(run);
             }
             (Request::Control { job, what, .. }, Answer::Controlled { run_id, revision }) => {
                 controlled(job, *what, run_id, *revision, known)
@@ -110,13 +125,17 @@ fn submitted(job: &str, answer: &v1::SubmitJobResponse, known: &Known<'_>) -> Re
     Ok(run)
 }
 
-/// The run that was cancelled, if it was.
-fn cancelled(job: &str, answer: &v1::CancelRunResponse, known: &Known<'_>) -> Result<RunId, String> {
-    let run: RunId = answer.run_id.parse().map_err(|_| format!("{:?} is no run id", answer.run_id))?;
-    let revision = answer.revision;
+/// The run that was cancelled or given up, if it was.
+fn ended(
+    job: &str,
+    (run_id, ended_before, revision): (&str, bool, u64),
+    is_to_end: impl Fn(&Run) -> bool,
+    known: &Known<'_>,
+) -> Result<RunId, String> {
+    let run: RunId = run_id.parse().map_err(|_| format!("{run_id:?} is no run id"))?;
     let step = known.ledger.at(revision).ok_or_else(|| format!("nobody has applied revision {revision}"))?;
     let row = is_there(&step.after, run, job)?;
-    let is_so = if answer.ended_before { row.state.is_terminal() } else { row.cancelling };
+    let is_so = if ended_before { row.state.is_terminal() } else { is_to_end(row) };
     if is_so { Ok(run) } else { Err(format!("run {run} is {:?} after revision {revision}", row.state)) }
 }
 

@@ -57,7 +57,7 @@ impl Oracle for AtMostOnce {
 
     fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
         let Fact::Operation(operation) = fact else { return Ok(()) };
-        let Request::Submit { request_id, spec } = &operation.request else { return Ok(()) };
+        let Request::Submit { request_id, spec, .. } = &operation.request else { return Ok(()) };
         let heard = self.heard.entry(spec.name.clone()).or_default();
         match &operation.outcome {
             Outcome::Refused(_) => heard.refused += 1,

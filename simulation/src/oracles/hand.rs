@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_state::{
     AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Item, JobSpec,
     LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal, Registration, Resources, Retry,
-    Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
+    Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
 };
 
 use super::{Known, Oracle, Verdict};
@@ -261,6 +261,7 @@ impl Hand {
             labels: BTreeMap::new(),
             on_failure: OnFailure::Finish,
             timeout_ms: None,
+            params: BTreeMap::new(),
             tasks: vec![],
         }
     }
@@ -321,7 +322,7 @@ impl Hand {
         let (node, token) = (row.node.clone(), row.token);
         let spec = &self.state.run(attempt.task.run).unwrap().spec;
         let promise = spec.tasks[attempt.task.step as usize].on_node_loss;
-        self.fact(Fact::Execution(Execution { node, attempt, token, promise, what }));
+        self.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, what }));
     }
 
     /// It runs, and that is known.
@@ -375,5 +376,10 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     }
 }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use quorate_state::{Attempt, Change, Command, Event, Run, RunId, State, TaskId, TaskState};
 
+use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
 use super::p12_place::asks_for;
 use super::{Known, Oracle, Verdict};
@@ -68,7 +69,7 @@ impl Urgency {
         }
         // A plan that knew of the one knew of all these.
         for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
-            let waits = view.run(other.run).filter(|waits| !waits.cancelling && waits.paused.is_none());
+            let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
             let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
             let Some(needs) = spec_of(view, *other) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);

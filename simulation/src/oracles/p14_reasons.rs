@@ -10,6 +10,7 @@ use std::time::Duration;
 use quorate_state::{NodeName, NodeStatus, OnNodeLoss, State};
 
 use super::calm::Calm;
+use super::flow::is_to_end;
 use super::history::attempt_name;
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
@@ -82,7 +83,7 @@ impl Reasons {
         let Some(row) = self.state.attempt(*attempt).filter(|row| row.node == *node && row.token == *token) else {
             return true;
         };
-        let cancelled = self.state.run(attempt.task.run).is_none_or(|run| run.cancelling);
+        let cancelled = self.state.run(attempt.task.run).is_none_or(|run| is_to_end(run, attempt.task.step));
         if row.stop.is_some() || row.state.is_terminal() || cancelled {
             return true;
         }

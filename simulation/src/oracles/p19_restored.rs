@@ -220,7 +220,7 @@ mod tests {
         let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
         let (attempt, token) = (AttemptId { task, number: 3 }, Token(5));
         let (node, promise) = ("n1".parse().unwrap(), OnNodeLoss::AtLeastOnce);
-        hand.fact(Fact::Execution(Execution { node, attempt, token, promise, what: Happening::Started }));
+        hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, what: Happening::Started }));
         hand.restore();
         hand.place(task, "n2");
         hand.register("n1", vec![AttemptClaim { attempt, token }]);

@@ -12,7 +12,8 @@ use quorate_state::{
     AttemptId, AttemptState, Change, Command, NodeName, OnNodeLoss, Revision, RunId, StopReason, TaskState,
 };
 
-use super::history::{attempt_name, promise_of, spec_of};
+use super::flow::elements_of;
+use super::history::{attempt_name, promise_of};
 use super::service::{Service, Terms, answered};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
@@ -118,7 +119,8 @@ impl Drains {
                     task.state == TaskState::Ready && newest.state == AttemptState::Preempted && asked_at.is_some();
                 moving += u32::from(stops || waits);
             }
-            let count = one.and_then(|task| spec_of(state, task)).map_or(0, |spec| spec.count);
+            let row = one.and_then(|task| state.run(task.run));
+            let count = row.map_or(0, |row| elements_of(state, row, number));
             let most = (count * SHARE_PERCENT / 100).max(1);
             if moving > most {
                 let at = step.revision;

@@ -12,9 +12,11 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Node, NodeName, NodeStatus, Outcome,
-    Rejection, Reply, ReportOutcome, Run, RunId, RunState, StopReason, Task, TaskId, TaskState, Token,
+    Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Step as StepRow, StopReason, Task, TaskId, TaskState,
+    Token,
 };
 
+use super::flow::{Flow, has_flow};
 use super::history::{attempt_name, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
@@ -94,6 +96,7 @@ impl Oracle for Transitions {
                 }
                 Change::Task(task) => rows.on_task(task)?,
                 Change::Run(run) => rows.on_run(run)?,
+                Change::Step(row) => rows.on_step(row)?,
                 Change::Node(node) => rows.on_node(node)?,
                 Change::NodeGone(node) => {
                     let epoch = step.before.node(node).map_or(Epoch(0), |before| before.epoch);
@@ -156,6 +159,7 @@ struct Rows<'a> {
     step: &'a Step,
     attempts: BTreeMap<AttemptId, &'a Arc<Attempt>>,
     tasks: BTreeMap<TaskId, &'a Arc<Task>>,
+    steps: BTreeMap<(RunId, u32), &'a Arc<StepRow>>,
     runs: BTreeMap<RunId, &'a Arc<Run>>,
     nodes: BTreeMap<&'a NodeName, &'a Arc<Node>>,
     /// What comes after that is another one.
@@ -169,6 +173,7 @@ impl<'a> Rows<'a> {
             step,
             attempts: BTreeMap::new(),
             tasks: BTreeMap::new(),
+            steps: BTreeMap::new(),
             runs: BTreeMap::new(),
             nodes: BTreeMap::new(),
             forgotten: BTreeSet::new(),
@@ -215,6 +220,10 @@ impl<'a> Rows<'a> {
         let name = task_name(row.id);
         let Some(before) = self.tasks.insert(row.id, row).or_else(|| self.step.before.task(row.id)) else {
             let begins = matches!(row.state, TaskState::Waiting(_) | TaskState::Ready);
+            // Those of a submit are told with it; others come when it is their turn.
+            if self.step.before.run(row.id.run).is_some() {
+                self.moves.push(Event::TaskMoved { task: row.id, state: row.state.clone() });
+            }
             return if begins { Ok(()) } else { Err(format!("{name} began as {:?}", row.state)) };
         };
         if !table::task_may(before, row) {
@@ -227,11 +236,34 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
+    /// What is decided of a step is told, and when all ends that has no rows.
+    fn on_step(&mut self, row: &'a Arc<StepRow>) -> Verdict {
+        let (run, step) = (row.run, row.step);
+        let before = self.steps.insert((run, step), row).or_else(|| self.step.before.step(run, step));
+        // What a second try of a run begins with was told of the first.
+        let is_new = self.step.before.run(run).is_some() && before.is_none_or(|before| before.decision.is_none());
+        if let Some(decided) = row.decision.clone().filter(|_| is_new) {
+            self.moves.push(Event::StepDecided { run, step, decided, elements: row.elements });
+        }
+        let Some(before) = before.filter(|before| before.rest != row.rest) else { return Ok(()) };
+        if before.rest != Rest::Waiting {
+            return Err(format!(
+                "what is left of step {step} of run {run} was {:?}, and is {:?}",
+                before.rest, row.rest
+            ));
+        }
+        let rows = self.step.after.tasks_of_step(run, step).count();
+        let first = u32::try_from(rows).unwrap_or(u32::MAX);
+        let (count, state) = (row.elements.saturating_sub(first), row.rest.state());
+        self.moves.push(Event::RestEnded { run, step, first, count, state });
+        Ok(())
+    }
+
     fn on_run(&mut self, row: &'a Arc<Run>) -> Verdict {
         let Some(before) = self.runs.insert(row.id, row).or_else(|| self.step.before.run(row.id)) else {
             let (namespace, job) = (row.spec.namespace.clone(), row.spec.name.clone());
             self.moves.push(Event::RunSubmitted { run: row.id, namespace, job });
-            let begins = row.state == RunState::Pending && !row.cancelling;
+            let begins = row.state == RunState::Pending && !row.cancelling && !row.abandoned;
             return if begins { Ok(()) } else { Err(format!("run {} began as {:?}", row.id, row.state)) };
         };
         if before.state.is_terminal() {
@@ -252,6 +284,9 @@ impl<'a> Rows<'a> {
             }
         }
         self.on_control(before, row)?;
+        if row.abandoned && !before.abandoned {
+            self.moves.push(Event::RunAbandoned { run: row.id });
+        }
         if row.cancelling && !before.cancelling {
             self.moves.push(Event::RunCancelRequested { run: row.id });
         }
@@ -285,20 +320,26 @@ impl<'a> Rows<'a> {
         Ok(())
     }
 
-    /// A run ends as its tasks did, which have all ended.
+    /// A run ends as its tasks did, which have all ended. What that is in one with a flow is P26.
     fn check_end(&self, run: &Run) -> Verdict {
-        let tasks: Vec<&TaskState> = self.step.after.tasks_of(run.id).map(|task| &task.state).collect();
-        let has = |which: fn(&TaskState) -> bool| tasks.iter().any(|state| which(state));
+        let flow = Flow::of(&self.step.after, run);
+        if has_flow(run) {
+            let open = flow.steps().find(|step| !flow.has_ended(*step));
+            return open.map_or(Ok(()), |step| Err(format!("run {} ended, step {step} has not", run.id)));
+        }
+        let rows = self.step.after.tasks_of(run.id).map(|task| task.state.clone());
+        let tasks: Vec<TaskState> = rows.chain(flow.steps().filter_map(|step| flow.rest(step))).collect();
+        let has = |which: fn(&TaskState) -> bool| tasks.iter().any(which);
         let failed = has(|state| matches!(state, TaskState::Failed(_)));
         let cancelled = has(|state| *state == TaskState::Cancelled);
-        let all_well = tasks.iter().all(|state| **state == TaskState::Succeeded);
+        let all_well = tasks.iter().all(|state| *state == TaskState::Succeeded);
         let is_right = match run.state {
             RunState::Succeeded => all_well,
             RunState::Cancelled => !failed && cancelled && run.cancelling,
             RunState::Failed => failed || run.timed_out,
             RunState::Pending | RunState::Running => false,
         };
-        if is_right && tasks.iter().all(|state| state.is_terminal()) {
+        if is_right && tasks.iter().all(TaskState::is_terminal) {
             return Ok(());
         }
         Err(format!("run {} ended as {:?}, its tasks are {tasks:?}", run.id, run.state))
@@ -395,6 +436,9 @@ fn kind(event: &Event) -> u8 {
         Event::JoinTokenCreated { .. } => 14,
         Event::JoinTokenUsed { .. } => 15,
         Event::JoinTokenRevoked { .. } => 16,
+        Event::RunAbandoned { .. } => 19,
+        Event::StepDecided { .. } => 20,
+        Event::RestEnded { .. } => 21,
     }
 }
 

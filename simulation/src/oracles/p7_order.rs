@@ -1,6 +1,9 @@
 //! P7: a task is placed only after everything it needs has succeeded at an earlier revision, succeeds at
 //! most once, and is skipped only for something that it needs; with `on_failure = "cancel"` nothing is
 //! placed once a task has failed for good, and without it nothing is cancelled that no user cancelled.
+//!
+//! In a job with a flow, what is needed may also have been passed over, be stood in for, or have failed as far as that is
+//! accepted, and a failure is one for good when nothing stands in. Who stands in for whom, and who is skipped for that, is P26.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -8,6 +11,7 @@ use std::time::Duration;
 
 use quorate_state::{Attempt, Change, Command, OnFailure, Revision, Run, RunId, State, Task, TaskId, TaskState, Timer};
 
+use super::flow::{Flow, Standing, comes_after, has_flow};
 use super::history::{attempt_name, placed, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
@@ -67,6 +71,9 @@ impl Order {
         let task = attempt.id.task;
         let name = attempt_name(attempt.id);
         let Some(run) = step.after.run(task.run) else { return Err(format!("{name} is of no run")) };
+        if has_flow(run) {
+            return on_placed_in_flow(run, task, &name, step);
+        }
         for need in needs(run, task.step) {
             let wanted = run.spec.tasks.get(need as usize).map_or(0, |spec| spec.count);
             let ends = self.ends(task.run, need);
@@ -107,7 +114,8 @@ impl Order {
             }
             TaskState::Skipped => {
                 let Some(run) = step.after.run(task.id.run) else { return Err(format!("{name} is of no run")) };
-                let is_due = needs(run, task.id.step).any(|need| self.ends(run.id, need).otherwise > 0);
+                let is_due =
+                    has_flow(run) || needs(run, task.id.step).any(|need| self.ends(run.id, need).otherwise > 0);
                 if !is_due || task.attempts > 0 {
                     return Err(format!("{name} was skipped, with {} attempts made", task.attempts));
                 }
@@ -128,7 +136,7 @@ impl Order {
         let items = step.entry.iter().flat_map(|entry| &entry.items);
         let mut asked = items.map(|item| &item.command);
         let by_word = asked.any(|command| match command {
-            Command::CancelRun { run: named } => *named == run.id,
+            Command::CancelRun { run: named } | Command::AbandonRun { run: named } => *named == run.id,
             Command::CancelRuns { runs } => runs.contains(&run.id),
             Command::FireTimers { timers } => {
                 let is_due = |timer: &Timer| matches!(timer, Timer::RunDeadline { run: named, .. } if *named == run.id);
@@ -137,7 +145,9 @@ impl Order {
             _ => false,
         });
         let fails = |change: &Change| matches!(change, Change::Task(task) if task.id.run == run.id && matches!(task.state, TaskState::Failed(_)));
-        let by_rule = run.spec.on_failure == OnFailure::Cancel && step.changes.iter().any(fails);
+        let has_failed =
+            if has_flow(run) { Flow::of(&step.after, run).has_failed_work() } else { step.changes.iter().any(fails) };
+        let by_rule = run.spec.on_failure == OnFailure::Cancel && has_failed;
         if by_word || by_rule {
             return Ok(());
         }
@@ -147,6 +157,28 @@ impl Order {
     fn ends(&self, run: RunId, step: u32) -> Ends {
         self.steps.get(&(run, step)).copied().unwrap_or_default()
     }
+}
+
+/// A task of a job with a flow is placed: by what its run was before this revision.
+fn on_placed_in_flow(run: &Run, task: TaskId, name: &str, step: &Step) -> Verdict {
+    let flow = Flow::of(&step.before, run);
+    for need in flow.needs(task.step) {
+        let (standing, tally) = (flow.standing(need), flow.tally(need));
+        if standing != Standing::Done {
+            let at = step.revision;
+            return Err(format!(
+                "{name} was placed at revision {at}, step {need}, which it needs, is {standing:?}: {tally:?}"
+            ));
+        }
+    }
+    let is_work = !comes_after(run, task.step);
+    if is_work && run.spec.on_failure == OnFailure::Cancel && flow.has_failed_work() {
+        return Err(format!(
+            "{name} was placed, and the work of its run had failed for good before revision {}",
+            step.revision
+        ));
+    }
+    Ok(())
 }
 
 /// Positions of what a step needs, from the names in the spec.

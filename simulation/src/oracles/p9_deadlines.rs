@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 
 use quorate_state::{Change, FailReason, Run, RunId, Served, Task, TaskId, TaskState};
 
+use super::flow::{Flow, is_to_end};
 use super::history::{spec_of, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
@@ -54,12 +55,15 @@ impl Oracle for Deadlines {
                 _ => {}
             }
         }
-        let late = self.runs.iter_mut().find_map(|(run, due)| due.is_missed(now).then_some((run, due.at)));
-        if let Some((run, due)) = late {
+        // What comes after the work takes the time that it takes.
+        let works = |run: &RunId| step.after.run(*run).is_some_and(|run| Flow::of(&step.after, run).has_open_work());
+        let late = |(run, due): (&RunId, &mut Due)| (due.is_missed(now) && works(run)).then_some((*run, due.at));
+        if let Some((run, due)) = self.runs.iter_mut().find_map(late) {
             return Err(format!("run {run} goes on at served time {now:?}, its time was over at {due:?}"));
         }
         // A run that is ending takes its tasks out of the queue in its own time.
-        let ends = |task: &TaskId| step.after.run(task.run).is_none_or(|run| run.cancelling || run.state.is_terminal());
+        let is_over = |run: &Run, step: u32| is_to_end(run, step) || run.state.is_terminal();
+        let ends = |task: &TaskId| step.after.run(task.run).is_none_or(|run| is_over(run, task.step));
         let late = |(task, due): (&TaskId, &mut Due)| (due.is_missed(now) && !ends(task)).then_some((*task, due.at));
         self.due.iter_mut().find_map(late).map_or(Ok(()), |(task, due)| {
             Err(format!(

@@ -1,11 +1,13 @@
 //! P9: no task is tried more often than its job says, nor sooner; attempts that ended with their node are
-//! not counted as tries but are bounded too, and an exit code that is never to be tried again is not.
+//! not counted as tries but are bounded too, and an exit code that is never to be tried again is not, nor what has no command.
 //!
 //! So a job that takes its agent down cannot kill agents for ever.
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, AttemptId, AttemptState, Change, Exit, Outcome, Retry, Served, Task, TaskId};
+use quorate_state::{
+    Attempt, AttemptId, AttemptState, BAD_REFERENCE, Change, Exit, Outcome, Retry, Served, Task, TaskId,
+};
 
 use super::history::{attempt_name, spec_of, task_name};
 use super::{Known, Oracle, Verdict};
@@ -87,7 +89,7 @@ impl Retries {
             if let Some(last) = step.before.attempt(last)
                 && last.state == AttemptState::Failed
                 && let Some(Outcome::Error(error)) = last.outcome.as_deref()
-                && retry.never_errors.contains(error)
+                && (retry.never_errors.contains(error) || spec.templated && error.as_str() == BAD_REFERENCE)
             {
                 return Err(format!("{name} follows one that reported {error}, which is never tried again"));
             }

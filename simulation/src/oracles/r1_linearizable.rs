@@ -7,6 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
+use quorate_proto::v1;
 use quorate_state::{Event, Reply, Run, RunId, State};
 
 use super::c9_at_most_once::submits_of;
@@ -117,12 +118,12 @@ impl Linearizable {
     /// True when another request with the same id may have been carried out before this one was called.
     fn is_repeat(&mut self, request: &Request, known: &Known<'_>) -> bool {
         match request {
-            Request::Submit { request_id, spec } => {
+            Request::Submit { request_id, spec, .. } => {
                 !self.requests.insert(request_id.clone()) || submits_of(known.scenario, &spec.name) > 1
             }
-            Request::Cancel { request_id, .. } | Request::Control { request_id, .. } => {
-                !self.requests.insert(request_id.clone())
-            }
+            Request::Cancel { request_id, .. }
+            | Request::Abandon { request_id, .. }
+            | Request::Control { request_id, .. } => !self.requests.insert(request_id.clone()),
             Request::Get { .. }
             | Request::List
             | Request::Tasks { .. }
@@ -149,10 +150,12 @@ impl Linearizable {
                 };
                 has_reply(step, is_reply)
             }
-            (Request::Cancel { .. }, Answer::Cancelled(answer)) => {
+            (Request::Cancel { .. }, Answer::Cancelled(v1::CancelRunResponse { ended_before, revision: at, .. }))
+            | (Request::Abandon { .. }, Answer::Abandoned(v1::AbandonRunResponse { ended_before, revision: at, .. })) =>
+            {
                 let is_reply = |reply: &Reply| {
-                    matches!(reply, Reply::Cancelling { ended_before, revision }
-                        if *ended_before == answer.ended_before && revision.0 == answer.revision)
+                    matches!(reply, Reply::Cancelling { ended_before: before, revision }
+                        if before == ended_before && revision.0 == *at)
                 };
                 has_reply(step, is_reply)
             }
@@ -224,6 +227,7 @@ fn job_read(request: &Request) -> Option<&str> {
         | Request::Tasks { job }
         | Request::Attempts { job }
         | Request::Cancel { job, .. }
+        | Request::Abandon { job, .. }
         | Request::Control { job, .. } => Some(job),
         Request::Page(page) => page.of.job(),
         Request::Submit { .. } | Request::List => None,
@@ -233,7 +237,6 @@ fn job_read(request: &Request) -> Option<&str> {
 #[cfg(test)]
 mod tests {
     use quorate_proto::convert::run as convert;
-    use quorate_proto::v1;
 
     use super::*;
     use crate::oracles::trial::Trial;

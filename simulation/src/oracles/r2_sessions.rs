@@ -32,7 +32,7 @@ impl Oracle for Sessions {
         let revision = answer.revision();
         match answer {
             // A request that was carried out before is answered with the revision of that.
-            Answer::Submitted(_) | Answer::Cancelled(_) | Answer::Controlled { .. } => {}
+            Answer::Submitted(_) | Answer::Cancelled(_) | Answer::Abandoned(_) | Answer::Controlled { .. } => {}
             Answer::Run(_) | Answer::Runs(_) | Answer::Tasks(_) | Answer::Attempts(_) => {
                 if revision < *seen {
                     let (session, request) = (operation.session, &operation.request);

@@ -166,7 +166,7 @@ impl Told {
             return Err(format!("the run was told once more, though events from revision {forgotten} on are kept"));
         }
         told::steps(&told.steps, row, state)?;
-        told::tasks(&told.tasks, true, None, row, state)?;
+        told::task_rows(&told.tasks, row, state)?;
         told::attempts(&told.attempts, true, None, row, state)?;
         self.complete = Some(step.revision.0);
         self.next = events.partition_point(|row| row.revision <= step.revision);
@@ -224,12 +224,13 @@ mod tests {
         fn snapshot(&self, revision: u64) -> Item {
             let state = &self.trial.ledger.at(revision).unwrap().after;
             let run = state.run(self.run).unwrap();
-            let steps = convert::step_to_wire(run, 0, state.step_counts(run.id, 0));
+            let steps = convert::step_to_wire(run, 0, state);
             Item::Snapshot(v1::RunSnapshot {
                 run: Some(convert::run_to_wire(run, state.run_counts(run.id))),
                 steps: steps.into_iter().collect(),
-                tasks: state.tasks_of(run.id).map(|task| convert::task_to_wire(task, &run.spec)).collect(),
+                tasks: state.tasks_of(run.id).map(|task| convert::task_to_wire(task, run, state)).collect(),
                 attempts: vec![],
+                partial: false,
             })
         }
 

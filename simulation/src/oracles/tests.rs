@@ -18,6 +18,7 @@ use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Reque
 use crate::scenario::Class;
 
 mod control;
+mod flow;
 mod outcomes;
 mod transitions;
 mod upkeep;
@@ -180,7 +181,8 @@ fn p2_copies_that_must_not_be_are_caught() {
     let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
     let attempt = hand.place(task, "n1");
     let (node, token): (NodeName, _) = ("n2".parse().unwrap(), row(&hand, attempt).token);
-    let execution = Execution { node, attempt, token, promise: OnNodeLoss::AtLeastOnce, what: Happening::Started };
+    let promise = OnNodeLoss::AtLeastOnce;
+    let execution = Execution { node, attempt, token, promise, words: None, what: Happening::Started };
     hand.fact(Fact::Execution(execution));
     caught(hand.judge(fresh()), "it was placed on n1");
 

@@ -2,14 +2,16 @@
 //! messages.
 
 use std::fmt::Debug;
+use std::sync::Arc;
 
 use quorate_proto::v1;
 use quorate_state::{
-    Attempt, AttemptState, Event, EventRow, Exit, FailReason, Run, RunId, RunState, State, StepCounts, Task, TaskId,
-    TaskState, Wait,
+    Attempt, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, Role, Run, RunId, RunState, State,
+    StepCounts, Task, TaskId, TaskState, Wait,
 };
 
 use super::Verdict;
+use super::flow::{Flow, elements_of};
 use crate::facts::{attempt_row, task_row};
 
 fn same<T: PartialEq + Debug>(what: &str, told: T, is: T) -> Verdict {
@@ -34,6 +36,9 @@ fn run_of(told: &v1::Run, run: &Run, counts: StepCounts) -> Verdict {
     same("version", told.version, run.job_version)?;
     same("state", told.state(), run_state(run.state))?;
     same("cancelling", told.cancelling, run.cancelling)?;
+    same("abandoned", told.abandoned, run.abandoned)?;
+    same("args", &*told.args, &*run.args)?;
+    same("restart_of", &*told.restart_of, &*run.restart_of.map_or_else(String::new, |of| of.to_string()))?;
     same("submitted_at", told.submitted_at_ms, run.submitted_at.0)?;
     same("started_at", told.started_at_ms, run.started_at.map(|at| at.0))?;
     same("ended_at", told.ended_at_ms, run.ended_at.map(|at| at.0))?;
@@ -54,15 +59,48 @@ fn counts_of(told: Option<&v1::TaskCounts>, counts: StepCounts) -> Verdict {
 /// All steps of a run.
 pub(super) fn steps(told: &[v1::Step], run: &Run, state: &State) -> Verdict {
     same("the number of steps", told.len(), run.spec.tasks.len())?;
+    let flow = Flow::of(state, run);
     for ((told, task), step) in told.iter().zip(&run.spec.tasks).zip(0..) {
+        let decision = flow.decision(step);
+        let is_open = matches!(task.each, Some(Each::Result(_))) && decision.is_none();
         same("a step's name", &*told.task, task.name.as_str())?;
-        same("a step's count", told.count, task.count)?;
+        same("a step's count", told.count, flow.tally(step).elements)?;
+        same("a step's role", told.role.as_ref(), role(&task.role).as_ref())?;
+        same("a step's condition", told.when.as_deref(), task.when.as_deref())?;
+        same("a step's accept", told.accept_failed, task.accept_failed)?;
+        same("whether a step is open", told.open, is_open)?;
+        same("what is kept of a step", told.kept, flow.kept(step))?;
+        decided(told.decided(), &told.decided_message, decision)?;
         let needs: Vec<&str> = task.needs.iter().map(|name| name.as_str()).collect();
         same("a step's needs", told.needs.iter().map(|name| &**name).collect(), needs)?;
         counts_of(told.counts.as_ref(), state.step_counts(run.id, step))
             .map_err(|what| format!("step {}: {what}", told.task))?;
     }
     Ok(())
+}
+
+/// The public form of a role.
+fn role(role: &Role) -> Option<v1::Role> {
+    let role = match role {
+        Role::Work => return None,
+        Role::Fallback { of } => {
+            v1::role::Role::Fallback(v1::Fallback { of: of.iter().map(ToString::to_string).collect() })
+        }
+        Role::Undo { of } => v1::role::Role::Undo(v1::Undo { of: of.to_string() }),
+        Role::Finally => v1::role::Role::Finally(v1::Finally {}),
+    };
+    Some(v1::Role { role: Some(role) })
+}
+
+/// What was decided of a step, and why it fails, if it does.
+fn decided(told: v1::Decision, message: &str, decided: Option<&Decided>) -> Verdict {
+    let is = match decided {
+        None => (v1::Decision::Unspecified, ""),
+        Some(Decided::Run) => (v1::Decision::Run, ""),
+        Some(Decided::PassOver) => (v1::Decision::PassOver, ""),
+        Some(Decided::Fail(why)) => (v1::Decision::Fail, &**why),
+    };
+    same("what was decided", (told, message), is)
 }
 
 /// The first of a list, or those that follow a row, and all of them unless more follow.
@@ -89,18 +127,46 @@ fn page<Told, Is>(
 
 /// The newest runs.
 pub(super) fn runs(told: &[v1::Run], is_all: bool, after: Option<&str>, state: &State) -> Verdict {
-    let row = |run: &&std::sync::Arc<Run>| run.id.to_string();
+    let row = |run: &&Arc<Run>| run.id.to_string();
     page(told, is_all, after, state.runs_newest_first(None), row, |told, run| {
         same("id", &*told.id, &*run.id.to_string())?;
-        run_of(told, run, state.run_counts(run.id))
+        // Lists leave out what a run was told.
+        same("args", &*told.args, "")?;
+        run_of(&v1::Run { args: run.args.to_string(), ..told.clone() }, run, state.run_counts(run.id))
     })
 }
 
-/// The tasks of a run.
+/// The tasks of a run, as a list has them: also those to which nothing has happened, which have no rows.
 pub(super) fn tasks(told: &[v1::Task], is_all: bool, after: Option<&str>, run: &Run, state: &State) -> Verdict {
-    let row = |task: &&std::sync::Arc<Task>| task_row(step_name(run, task.id), task.id.index);
-    page(told, is_all, after, state.tasks_of(run.id), row, |told, task: &&std::sync::Arc<Task>| {
-        named_task(told, task.id, run)?;
+    let elements = |step: u32| {
+        let known = state.step(run.id, step);
+        let rows = state.tasks_of_step(run.id, step).filter(move |_| known.is_none()).cloned();
+        let rest = known.into_iter().flat_map(move |known| {
+            let ids = (0..known.elements).map(move |index| TaskId { run: run.id, step, index });
+            ids.map(|id| state.task(id).cloned().unwrap_or_else(|| Arc::new(Task::new(id, known.rest.state()))))
+        });
+        rows.chain(rest)
+    };
+    let all = run.spec.tasks.iter().zip(0..).flat_map(|(_, step)| elements(step));
+    these_tasks(told, is_all, after, all, run, state)
+}
+
+/// The tasks of a run that have rows, as a watch begins with them.
+pub(super) fn task_rows(told: &[v1::Task], run: &Run, state: &State) -> Verdict {
+    these_tasks(told, true, None, state.tasks_of(run.id).cloned(), run, state)
+}
+
+fn these_tasks(
+    told: &[v1::Task],
+    is_all: bool,
+    after: Option<&str>,
+    tasks: impl Iterator<Item = Arc<Task>>,
+    run: &Run,
+    state: &State,
+) -> Verdict {
+    let row = |task: &Arc<Task>| task_row(step_name(run, task.id), task.id.index);
+    page(told, is_all, after, tasks, row, |told, task: &Arc<Task>| {
+        named_task(told, task.id, run, state)?;
         task_state_of(told, &task.state)?;
         same("attempts", told.attempts, task.attempts)?;
         same("tries", told.tries, task.tries)?;
@@ -110,8 +176,8 @@ pub(super) fn tasks(told: &[v1::Task], is_all: bool, after: Option<&str>, run: &
 
 /// The attempts of a run.
 pub(super) fn attempts(told: &[v1::Attempt], is_all: bool, after: Option<&str>, run: &Run, state: &State) -> Verdict {
-    let row = |it: &&std::sync::Arc<Attempt>| attempt_row(step_name(run, it.id.task), it.id.task.index, it.id.number);
-    page(told, is_all, after, state.attempts_of_run(run.id), row, |told, attempt: &&std::sync::Arc<Attempt>| {
+    let row = |it: &&Arc<Attempt>| attempt_row(step_name(run, it.id.task), it.id.task.index, it.id.number);
+    page(told, is_all, after, state.attempts_of_run(run.id), row, |told, attempt: &&Arc<Attempt>| {
         named_attempt(told, attempt.id.task, attempt.id.number, run)?;
         same("node", &*told.node, attempt.node.as_str())?;
         same("token", told.token, attempt.token.0)?;
@@ -159,10 +225,30 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
+        Event::RunAbandoned { .. } => match &told.event {
+            Some(Told::Abandoned(v1::RunAbandoned {})) => Ok(()),
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::StepDecided { step, decided: is, elements, .. } => match &told.event {
+            Some(Told::Decided(told)) => {
+                same("task", &*told.task, run.spec.tasks[*step as usize].name.as_str())?;
+                same("elements", told.elements, *elements)?;
+                decided(told.decided(), &told.message, Some(is))
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
+        Event::RestEnded { step, first, count, state, .. } => match &told.event {
+            Some(Told::Rest(told)) => {
+                same("task", &*told.task, run.spec.tasks[*step as usize].name.as_str())?;
+                same("elements", (told.first, told.count), (*first, *count))?;
+                same("state", (told.state(), ""), public_state(state))
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task, state } => match &told.event {
             Some(Told::Task(told)) => {
-                named_task(told, *task, run)?;
+                named_task(told, *task, run, after)?;
                 task_state_of(told, state)
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
@@ -195,11 +281,10 @@ fn step_name(run: &Run, id: TaskId) -> &str {
     run.spec.tasks[id.step as usize].name.as_str()
 }
 
-fn named_task(told: &v1::Task, id: TaskId, run: &Run) -> Verdict {
-    let spec = &run.spec.tasks[id.step as usize];
-    same("task", &*told.task, spec.name.as_str())?;
+fn named_task(told: &v1::Task, id: TaskId, run: &Run, state: &State) -> Verdict {
+    same("task", &*told.task, step_name(run, id))?;
     same("index", told.index, id.index)?;
-    same("count", told.count, spec.count)
+    same("count", told.count, elements_of(state, run, id.step))
 }
 
 fn named_attempt(told: &v1::Attempt, id: TaskId, number: u32, run: &Run) -> Verdict {
@@ -210,7 +295,12 @@ fn named_attempt(told: &v1::Attempt, id: TaskId, number: u32, run: &Run) -> Verd
 }
 
 fn task_state_of(told: &v1::Task, state: &TaskState) -> Verdict {
-    let (is, reason) = match state {
+    same("state", (told.state(), &*told.reason), public_state(state))
+}
+
+/// The public name of a task's state, and the word for why it is in it.
+fn public_state(state: &TaskState) -> (v1::TaskState, &'static str) {
+    match state {
         TaskState::Waiting(Wait::Needs) => (v1::TaskState::Waiting, "NEEDS"),
         TaskState::Waiting(Wait::Backoff { .. }) => (v1::TaskState::Waiting, "BACKOFF"),
         TaskState::Waiting(Wait::Fence { .. }) => (v1::TaskState::Waiting, "FENCE"),
@@ -225,10 +315,10 @@ fn task_state_of(told: &v1::Task, state: &TaskState) -> Verdict {
         TaskState::Failed(FailReason::NodeLosses) => (v1::TaskState::Failed, "NODE_LOSSES"),
         TaskState::Failed(FailReason::Queued) => (v1::TaskState::Failed, "QUEUED"),
         TaskState::Failed(FailReason::Silent) => (v1::TaskState::Failed, "SILENT"),
+        TaskState::Failed(FailReason::Undecidable) => (v1::TaskState::Failed, "UNDECIDABLE"),
         TaskState::Cancelled => (v1::TaskState::Cancelled, ""),
         TaskState::Skipped => (v1::TaskState::Skipped, ""),
-    };
-    same("state", (told.state(), &*told.reason), (is, reason))
+    }
 }
 
 /// The public name of a run's state.

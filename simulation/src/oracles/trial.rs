@@ -204,13 +204,19 @@ impl Trial {
 
     /// A client's submit of a job, with the job's name as the request id.
     pub(super) fn submits(job: &str) -> Request {
-        Request::Submit { request_id: job.into(), spec: Arc::new(spec(job)) }
+        Request::Submit { request_id: job.into(), spec: Arc::new(spec(job)), args: None }
     }
 
     /// The scenario has one session more, which submits this job.
     pub(super) fn plan_submit(&mut self, name: &str) {
-        let job =
-            JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, tasks: vec![] };
+        let job = JobPlan {
+            name: name.into(),
+            priority: 50,
+            cancel_on_failure: false,
+            timeout_ms: None,
+            args: None,
+            tasks: vec![],
+        };
         let steps = vec![OperationPlan { at_ms: 0, what: Ask::Submit(job) }];
         self.scenario.sessions.push(SessionPlan { host: 0, when: When::Always, steps });
     }

@@ -12,6 +12,7 @@ use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::hosts::Replica;
 use crate::ledger::{RaftRows as _, Step};
+use crate::oracles::flow::is_to_end;
 use crate::outcome::Stats;
 use crate::scenario::{Scenario, SessionPlan, When};
 
@@ -145,7 +146,10 @@ impl World {
         };
         for agent in self.racks.iter().flat_map(|rack| &rack.agents) {
             let running = state.attempts_on(&agent.node).filter(|attempt| undisturbed(attempt));
-            let of_itself = |attempt: &&Arc<Attempt>| state.run(attempt.id.task.run).is_some_and(|run| !run.cancelling);
+            let of_itself = |attempt: &&Arc<Attempt>| {
+                let task = attempt.id.task;
+                state.run(task.run).is_some_and(|run| !is_to_end(run, task.step))
+            };
             running.filter(of_itself).for_each(|attempt| agent.executor.hasten(attempt.id));
         }
     }

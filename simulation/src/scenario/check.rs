@@ -42,6 +42,10 @@ fn jobs(scenario: &Scenario) -> Result<(), String> {
         if let Some(missing) = job.tasks.iter().flat_map(|task| &task.needs).find(|name| !names.contains(name)) {
             return Err(format!("job {} has no task {missing}, which another needs", job.name));
         }
+        let mut stood_by = job.tasks.iter().flat_map(|task| task.flow.stands_by());
+        if let Some(missing) = stood_by.find(|name| !names.contains(name)) {
+            return Err(format!("job {} has no task {missing}, for which another is there", job.name));
+        }
     }
     Ok(())
 }

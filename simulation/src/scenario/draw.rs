@@ -2,7 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, control, disk_low,
-    divergence, faults, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep, workload,
+    divergence, faults, flow, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep,
+    workload,
 };
 use crate::seeded::Stream;
 
@@ -114,8 +115,9 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     divergence::draw(&mut Stream::of(seed, "divergence"), &mut scenario);
     reports::draw(&mut Stream::of(seed, "reports"), &mut scenario);
     timeouts::draw(&mut Stream::of(seed, "timeouts"), &mut scenario);
-    // Last: it looks at what kind of seed has come of it.
+    // These look at what kind of seed has come of it.
     control::draw(&mut Stream::of(seed, "control"), &mut scenario);
+    flow::draw(&mut Stream::of(seed, "flow"), &mut scenario);
     scenario
 }
 

@@ -37,6 +37,15 @@ pub(crate) enum Says {
         /// Bytes.
         bytes: u32,
     },
+    /// A few values that others in its job can ask for.
+    Values {
+        /// Whether to go on; without, that is not said.
+        go: Option<bool>,
+        /// A number.
+        n: u32,
+        /// A list of so many numbers, from that one on.
+        many: u32,
+    },
     /// An error type, if it fails.
     Error {
         /// Its job says that such an attempt is the last.
@@ -66,7 +75,14 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
     let jobs = dice.within(JOBS.0, JOBS.1);
     let speaking = dice.within(SPEAKING_JOBS.0, SPEAKING_JOBS.1);
     let mut submit = |name: String, task: &dyn Fn(&mut Stream) -> TaskPlan| {
-        let job = JobPlan { name, priority: 70, cancel_on_failure: false, timeout_ms: None, tasks: vec![task(dice)] };
+        let job = JobPlan {
+            name,
+            priority: 70,
+            cancel_on_failure: false,
+            timeout_ms: None,
+            args: None,
+            tasks: vec![task(dice)],
+        };
         OperationPlan { at_ms: dice.within(SETTLED_MS + 1_000, last_ms), what: Ask::Submit(job) }
     };
     let mut steps: Vec<OperationPlan> = (0..jobs).map(|number| submit(format!("report-{number}"), &task)).collect();
@@ -127,7 +143,10 @@ mod tests {
             check(&scenario).unwrap();
             let steps = scenario.sessions.iter().flat_map(|session| &session.steps);
             let says = |step: &&OperationPlan| match &step.what {
-                Ask::Submit(job) => job.tasks.iter().any(|task| task.says.is_some()),
+                // What flow jobs find out is drawn elsewhere.
+                Ask::Submit(job) => {
+                    job.tasks.iter().any(|task| task.says.is_some_and(|says| !matches!(says, Says::Values { .. })))
+                }
                 _ => false,
             };
             if steps.filter(says).count() > 0 {

@@ -1,8 +1,8 @@
 //! A small scenario for unit tests, with something of everything.
 
 use super::{
-    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, JobPlan, Kind, Network, OperationPlan, Promise, RackPlan,
-    ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
+    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, FlowPlan, JobPlan, Kind, Network, OperationPlan, Promise,
+    RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
 };
 
 /// Replicas 0, 1, 2; racks 3, 4; clients 5, 6.
@@ -121,12 +121,14 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         says: None,
         queued_ms: None,
         speech: None,
+        flow: FlowPlan::default(),
     };
     JobPlan {
         name: name.to_owned(),
         priority: 1,
         cancel_on_failure: false,
         timeout_ms: None,
+        args: None,
         tasks: (0..tasks).map(task).collect(),
     }
 }

@@ -10,7 +10,7 @@ mod renumber;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
-use super::{Ask, Class, FaultWhat, JobPlan, RackPlan, Scenario, TaskPlan, check};
+use super::{Ask, Class, FaultWhat, JobPlan, Part, RackPlan, Scenario, TaskPlan, check};
 use renumber::Kept;
 
 /// A way to make a scenario smaller. Ranges are positions among all parts of their sort.
@@ -80,7 +80,7 @@ impl Edit {
             Self::Sessions(range) => without(&mut smaller.sessions, range),
             Self::Jobs(range) => without_steps(&mut smaller, range, is_submit),
             Self::Tasks(range) => without_tasks(&mut smaller, range),
-            Self::OneCopy => each_task(&mut smaller, |task| task.count = task.count.min(1)),
+            Self::OneCopy => each_job(&mut smaller, one_copy),
             Self::Operations(range) => without_steps(&mut smaller, range, |ask| !is_submit(ask)),
             Self::Racks(range) => range.clone().for_each(|rack| kept.drop_rack(rack)),
             Self::Agents(range) => kept.drop_agents(range),
@@ -109,6 +109,7 @@ fn job_of(ask: &Ask) -> Option<&str> {
     match ask {
         Ask::Submit(job) | Ask::Resubmit(job) => Some(&job.name),
         Ask::Cancel { job }
+        | Ask::Abandon { job }
         | Ask::Control { job, .. }
         | Ask::Get { job }
         | Ask::Tasks { job }
@@ -124,6 +125,7 @@ fn submitted(scenario: &Scenario) -> impl Iterator<Item = &JobPlan> {
         Ask::Submit(job) => Some(job),
         Ask::Resubmit(_)
         | Ask::Cancel { .. }
+        | Ask::Abandon { .. }
         | Ask::Control { .. }
         | Ask::Get { .. }
         | Ask::List
@@ -143,8 +145,11 @@ fn each_job(scenario: &mut Scenario, mut change: impl FnMut(&mut JobPlan)) {
     }
 }
 
-fn each_task(scenario: &mut Scenario, mut change: impl FnMut(&mut TaskPlan)) {
-    each_job(scenario, |job| job.tasks.iter_mut().for_each(&mut change));
+/// What a job with a flow says of its tasks can hang on how many elements they have.
+fn one_copy(job: &mut JobPlan) {
+    if job.args.is_none() {
+        job.tasks.iter_mut().for_each(|task| task.count = task.count.min(1));
+    }
 }
 
 fn without<T>(parts: &mut Vec<T>, range: &Range<usize>) {
@@ -164,7 +169,7 @@ fn without_steps(scenario: &mut Scenario, range: &Range<usize>, counts: impl Fn(
     }
 }
 
-/// A job keeps its first task when all would go: without any it could not be submitted.
+/// A job keeps its first task when all would go: without any it could not be submitted. What undoes a task goes with it.
 fn without_tasks(scenario: &mut Scenario, range: &Range<usize>) {
     let mut going = BTreeSet::new();
     let mut number = 0;
@@ -177,8 +182,18 @@ fn without_tasks(scenario: &mut Scenario, range: &Range<usize>) {
     }
     each_job(scenario, |job| {
         let goes = |task: &String| going.contains(&(job.name.clone(), task.clone()));
-        job.tasks.retain(|task| !goes(&task.name));
-        job.tasks.iter_mut().for_each(|task| task.needs.retain(|need| !goes(need)));
+        let undoes_one = |task: &TaskPlan| matches!(&task.flow.part, Part::Undo { of } if goes(of));
+        let gone: Vec<String> = job
+            .tasks
+            .iter()
+            .filter(|task| goes(&task.name) || undoes_one(task))
+            .map(|task| task.name.clone())
+            .collect();
+        job.tasks.retain(|task| !gone.contains(&task.name));
+        for task in &mut job.tasks {
+            task.needs.retain(|need| !gone.contains(need));
+            gone.iter().for_each(|gone| task.flow.forget(gone));
+        }
     });
 }
 

@@ -33,13 +33,20 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
         let name = format!("timed-{number}");
         let timeout_ms = Some(dice.log_within(TIMEOUT_MS.0, TIMEOUT_MS.1));
         let tasks = vec![timed(dice)];
-        let job = JobPlan { name, priority: 70, cancel_on_failure: false, timeout_ms, tasks };
+        let job = JobPlan { name, priority: 70, cancel_on_failure: false, timeout_ms, args: None, tasks };
         steps.push(OperationPlan { at_ms: within(dice), what: Ask::Submit(job) });
     }
     if dice.chance(STUCK_PERCENT) {
         let queued_ms = Some(dice.log_within(QUEUED_MS.0, QUEUED_MS.1));
         let tasks = vec![TaskPlan { cpu_milli: STUCK_CPU_MILLI, queued_ms, ..TaskPlan::one() }];
-        let job = JobPlan { name: "stuck".into(), priority: 70, cancel_on_failure: false, timeout_ms: None, tasks };
+        let job = JobPlan {
+            name: "stuck".into(),
+            priority: 70,
+            cancel_on_failure: false,
+            timeout_ms: None,
+            args: None,
+            tasks,
+        };
         steps.push(OperationPlan { at_ms: within(dice), what: Ask::Submit(job) });
     }
     steps.sort_by_key(|step| step.at_ms);

@@ -122,8 +122,14 @@ fn pools(dice: &mut Stream, scenario: &mut Scenario) {
             ..TaskPlan::one()
         };
         let tasks = vec![task];
-        let job =
-            JobPlan { name: format!("pool-{number}"), priority: 60, cancel_on_failure: false, timeout_ms: None, tasks };
+        let job = JobPlan {
+            name: format!("pool-{number}"),
+            priority: 60,
+            cancel_on_failure: false,
+            timeout_ms: None,
+            args: None,
+            tasks,
+        };
         OperationPlan { at_ms: dice.within(SETTLED_MS, scenario.heal_ms - LAST_BEFORE_HEAL_MS), what: Ask::Submit(job) }
     });
     let mut steps: Vec<OperationPlan> = steps.collect();

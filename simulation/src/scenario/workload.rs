@@ -1,7 +1,7 @@
 //! What clients do: jobs of every shape, and requests about them.
 
 use super::draw::SETTLED_MS;
-use super::{Ask, Class, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When};
+use super::{Ask, Class, FlowPlan, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When};
 use crate::seeded::Stream;
 
 /// Tasks in all, at least: the floor of a valid run, and some.
@@ -105,7 +105,7 @@ fn reader(scenario: &Scenario) -> SessionPlan {
 /// A job of one short task.
 fn short(name: &str) -> JobPlan {
     let tasks = vec![TaskPlan { runs_ms: 50, ..plain("only") }];
-    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, tasks }
+    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, args: None, tasks }
 }
 
 /// A job that leaves a dozen entries in the log.
@@ -138,6 +138,7 @@ fn probe(scenario: &Scenario) -> SessionPlan {
         priority: 100,
         cancel_on_failure: false,
         timeout_ms: None,
+        args: None,
         tasks: promises.map(long).into(),
     };
     let cancel = Ask::Cancel { job: long.name.clone() };
@@ -184,6 +185,7 @@ fn plain(name: &str) -> TaskPlan {
         says: None,
         queued_ms: None,
         speech: None,
+        flow: FlowPlan::default(),
     }
 }
 
@@ -199,6 +201,7 @@ fn poison(dice: &mut Stream, number: usize) -> JobPlan {
         priority: 90,
         cancel_on_failure: false,
         timeout_ms: None,
+        args: None,
         tasks: vec![task],
     }
 }
@@ -214,7 +217,14 @@ fn guards(dice: &mut Stream, number: usize) -> JobPlan {
         ..plain(&format!("guard-{at}"))
     });
     let tasks = tasks.collect();
-    JobPlan { name: format!("job-{number}"), priority: 100, cancel_on_failure: false, timeout_ms: None, tasks }
+    JobPlan {
+        name: format!("job-{number}"),
+        priority: 100,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        args: None,
+        tasks,
+    }
 }
 
 fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
@@ -261,6 +271,7 @@ fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
         priority: u8::try_from(dice.within(0, 101)).unwrap_or(50),
         cancel_on_failure: dice.chance(25),
         timeout_ms: None,
+        args: None,
         tasks,
     }
 }

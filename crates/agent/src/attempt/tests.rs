@@ -144,12 +144,18 @@ struct Setup {
 
 /// Starts an attempt with the driver's switches set as given and the wish already at `wish`.
 fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
+    flawed(stubborn, refuses, wish, "")
+}
+
+/// The same of one whose command cannot be made, unless the words for that are empty.
+fn flawed(stubborn: bool, refuses: bool, wish: Wish, flaw: &str) -> Setup {
     let directory = tempfile::tempdir().unwrap();
     let log = Log::default();
     let ended = Arc::new((AtomicBool::new(false), Notify::new()));
     let words = Arc::default();
     let driver = Arc::new(Switches { log: log.clone(), began: Instant::now(), stubborn, refuses, ended, words });
     let attempt = AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 };
+    let flaw = (!flaw.is_empty()).then(|| flaw.to_owned());
     let assignment = Assignment {
         attempt,
         token: Token(5),
@@ -164,6 +170,7 @@ fn setup(stubborn: bool, refuses: bool, wish: Wish) -> Setup {
         stop: false,
         count: 1,
         silent_max: None,
+        flaw,
     };
     let place = Place {
         node: NodeName::new("n").unwrap(),
@@ -207,6 +214,14 @@ fn running() -> What {
 
 fn ended(stopped: bool) -> What {
     What::Ended { ending: Ending { exit: Some(Exit::Code(0)), ..Ending::default() }, gone: true, stopped }
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_has_no_command_is_not_started() {
+    let mut setup = flawed(false, false, Wish::Run, "`a.result.x`: has no key \"x\"");
+    let why = NotStarted::Flawed("`a.result.x`: has no key \"x\"".into());
+    assert_eq!(setup.next().await, What::NeverStarted { why });
+    assert_eq!(setup.done(), [""; 0], "the driver was not asked");
 }
 
 #[tokio::test(start_paused = true)]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_planted::Bug;
-use quorate_state::{AttemptId, Driver, Exit, OnNodeLoss, Outcome};
+use quorate_state::{AttemptId, BAD_REFERENCE, Driver, ErrorType, Exit, OnNodeLoss, Outcome};
 
 use super::tracked::{Cause, Standing, Tracked};
 use super::{Node, NotStarted};
@@ -201,8 +201,12 @@ fn silence(one: &Tracked, stopped: bool) -> Option<Arc<str>> {
 
 fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
     let stopped = why == NotStarted::Withdrawn;
+    let outcome = match why {
+        NotStarted::Flawed(_) => ErrorType::new(BAD_REFERENCE).ok().map(|error| Arc::new(Outcome::Error(error))),
+        NotStarted::Job(_) | NotStarted::Node(_) | NotStarted::Withdrawn => None,
+    };
     let (lost, message) = match why {
-        NotStarted::Job(message) => (false, message),
+        NotStarted::Job(message) | NotStarted::Flawed(message) => (false, message),
         NotStarted::Node(message) => (true, message),
         NotStarted::Withdrawn => match cause {
             Some(Cause::Lease) => (true, "not started: the node's lease ran out".to_owned()),
@@ -210,7 +214,7 @@ fn not_started(cause: Option<Cause>, why: NotStarted) -> Over {
             None | Some(Cause::Asked) => (false, "stopped before it started".to_owned()),
         },
     };
-    Over { lost, stopped, message: Some(message.into()), ..Over::default() }
+    Over { lost, stopped, message: Some(message.into()), outcome, ..Over::default() }
 }
 
 fn cut(message: Arc<str>) -> Arc<str> {
@@ -280,6 +284,9 @@ mod tests {
     fn a_missing_program_is_the_jobs_failure_and_a_full_node_is_not() {
         assert!(!not_started(None, NotStarted::Job("no such program".into())).lost);
         assert!(not_started(None, NotStarted::Node("no memory".into())).lost);
+        let flawed = not_started(None, NotStarted::Flawed("`a.result.x`: has no key \"x\"".into()));
+        let error = Outcome::Error(ErrorType::new(BAD_REFERENCE).unwrap());
+        assert_eq!((flawed.lost, flawed.outcome), (false, Some(Arc::new(error))));
         let withdrawn = not_started(Some(Cause::Asked), NotStarted::Withdrawn);
         assert!(!withdrawn.lost && withdrawn.stopped);
         assert!(not_started(Some(Cause::Lease), NotStarted::Withdrawn).lost);

@@ -31,6 +31,7 @@ fn assignment(word: &str) -> Assignment {
         stop: word.ends_with('!'),
         count: 1,
         silent_max: None,
+        flaw: None,
     }
 }
 

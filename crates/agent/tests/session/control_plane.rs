@@ -185,6 +185,7 @@ pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment
         stop: false,
         count: 1,
         silent_timeout_ms: None,
+        flaw: None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What one fake agent knows and says of its attempts: a node without a machine, as a value.
 //!
 //! A task of the noop driver ends as soon as it starts; one of the process driver goes on until it is asked to
-//! stop, or, when it is `fenced`, until the lease is over.
+//! stop, or, when it is `fenced`, until the lease is over. Where its processes answer, it ends at once as well, and the
+//! second word of its command is its result.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -9,8 +10,21 @@ use std::time::Duration;
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 
+/// Reports in one batch, and batches sent and not answered: as the product's agent.
+const REPORTS_PER_BATCH_MAX: usize = 512;
+const BATCHES_IN_FLIGHT_MAX: usize = 2;
+
 /// An attempt: run, step, index and number.
 pub(super) type Key = (String, u32, u32, u32);
+
+/// What becomes of a task of the process driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Processes {
+    /// It goes on until it is asked to stop.
+    Endless,
+    /// It succeeds at once, with the second word of its command as its result.
+    Answer,
+}
 
 /// What a node is, beside what runs on it.
 #[derive(Clone, Debug)]
@@ -31,6 +45,7 @@ pub(super) struct Happened {
 #[derive(Debug)]
 pub(super) struct Body {
     who: Who,
+    processes: Processes,
     /// Another one after each time that the machine was gone.
     boot: u32,
     lease: Option<Lease>,
@@ -42,6 +57,8 @@ pub(super) struct Body {
     attempts: BTreeMap<Key, Held>,
     /// A set whose other parts have not come yet.
     parts: Vec<v1::Assignment>,
+    /// What is to be said; some of it may be held no more.
+    news: BTreeSet<Key>,
     /// Batches without an acknowledgement, each with what it said had ended.
     unanswered: BTreeMap<u64, Vec<Key>>,
     sequence: u64,
@@ -62,20 +79,35 @@ struct Held {
     is_fenced: bool,
     /// None while it runs.
     over: Option<Over>,
+    /// What its process says of its end, or why there was none.
+    words: Option<String>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Succeeded,
     Stopped,
+    /// There was nothing to start: a reference in its command comes to nothing.
+    Flawed,
     /// It never ran here, or its lease was over.
     Lost,
 }
 
+impl Over {
+    /// True where something ran before.
+    fn is_after_start(self) -> bool {
+        match self {
+            Self::Succeeded | Self::Stopped => true,
+            Self::Flawed | Self::Lost => false,
+        }
+    }
+}
+
 impl Body {
-    pub(super) fn new(who: Who) -> Self {
+    pub(super) fn new(who: Who, processes: Processes) -> Self {
         Self {
             who,
+            processes,
             boot: 0,
             lease: None,
             incarnation: 0,
@@ -84,9 +116,15 @@ impl Body {
             cluster: String::new(),
             attempts: BTreeMap::new(),
             parts: Vec::new(),
+            news: BTreeSet::new(),
             unanswered: BTreeMap::new(),
             sequence: 0,
         }
+    }
+
+    /// True of one whose tasks are over as soon as they are known.
+    pub(super) fn answers(&self) -> bool {
+        self.processes == Processes::Answer
     }
 
     /// The machine was gone and is back: nothing runs that ran before.
@@ -94,6 +132,7 @@ impl Body {
         self.boot += 1;
         self.lease = None;
         self.attempts.clear();
+        self.news.clear();
         self.unanswered.clear();
         self.parts.clear();
     }
@@ -102,6 +141,8 @@ impl Body {
     pub(super) fn hello(&mut self) -> v1::Hello {
         self.parts.clear();
         self.unanswered.clear();
+        // What the batches said whose answers are lost is said again, with all the rest.
+        self.news = self.attempts.keys().cloned().collect();
         let claim = |held: &Held| v1::AttemptClaim { attempt: Some(held.attempt.clone()), token: held.token };
         v1::Hello {
             node: self.who.node.clone(),
@@ -187,6 +228,7 @@ impl Body {
             stays
         });
         self.take(whole, &mut happened);
+        self.note(&happened);
         Some(happened)
     }
 
@@ -203,11 +245,16 @@ impl Body {
             }
         }
         self.take(delta.set, &mut happened);
+        self.note(&happened);
         Some(happened)
     }
 
+    fn note(&mut self, happened: &Happened) {
+        self.news.extend(happened.started.iter().chain(&happened.ended).cloned());
+    }
+
     fn take(&mut self, assignments: Vec<v1::Assignment>, happened: &mut Happened) {
-        for one in assignments {
+        for mut one in assignments {
             let (driver, promise) = (one.driver(), one.on_node_loss());
             let Some(attempt) = one.attempt else { continue };
             let key = key(&attempt);
@@ -218,33 +265,44 @@ impl Body {
                 }
                 Some(_) => {}
                 None => {
-                    let over = match driver {
-                        _ if one.stop => Some(Over::Lost),
-                        v1::Driver::Process => None,
-                        v1::Driver::Noop | v1::Driver::Unspecified => Some(Over::Succeeded),
+                    let (over, words) = match driver {
+                        _ if one.stop => (Some(Over::Lost), None),
+                        _ if one.flaw.is_some() => (Some(Over::Flawed), one.flaw),
+                        v1::Driver::Process if self.processes == Processes::Endless => (None, None),
+                        v1::Driver::Process if one.argv.len() > 1 => {
+                            (Some(Over::Succeeded), Some(one.argv.swap_remove(1)))
+                        }
+                        v1::Driver::Process | v1::Driver::Noop | v1::Driver::Unspecified => {
+                            (Some(Over::Succeeded), None)
+                        }
                     };
                     let known = if one.stop { &mut happened.ended } else { &mut happened.started };
                     known.push(key.clone());
                     let is_fenced = promise == v1::OnNodeLoss::Fenced;
-                    self.attempts.insert(key, Held { attempt, token: one.token, is_fenced, over });
+                    self.attempts.insert(key, Held { attempt, token: one.token, is_fenced, over, words });
                 }
             }
         }
     }
 
-    /// All there is to report of what is held, or only of these; none when that is nothing.
-    pub(super) fn report(&mut self, only: Option<&Happened>) -> Option<v1::Reports> {
+    /// The next batch of what is to be said; none when there is nothing, or enough is without an answer. What comes
+    /// meanwhile shares the next one.
+    pub(super) fn report(&mut self) -> Option<v1::Reports> {
         let epoch = self.lease?.epoch;
-        let is_news = |key: &Key| only.is_none_or(|only| only.started.contains(key) || only.ended.contains(key));
-        let unsaid = self.attempts.iter().filter(|(key, _)| is_news(key));
+        if self.unanswered.len() >= BATCHES_IN_FLIGHT_MAX {
+            return None;
+        }
         let (mut reports, mut ended) = (Vec::new(), Vec::new());
-        for (key, held) in unsaid {
-            if held.over != Some(Over::Lost) {
+        // Each may have two: that it runs, and that it is over.
+        while reports.len() + 2 <= REPORTS_PER_BATCH_MAX {
+            let Some(key) = self.news.pop_first() else { break };
+            let Some(held) = self.attempts.get(&key) else { continue };
+            if held.over.is_none_or(Over::is_after_start) {
                 reports.push(report(held, None));
             }
             if let Some(over) = held.over {
                 reports.push(report(held, Some(over)));
-                ended.push(key.clone());
+                ended.push(key);
             }
         }
         if reports.is_empty() {
@@ -270,6 +328,9 @@ impl Body {
     }
 }
 
+/// The error of an attempt whose command could not be made: as the product's agent.
+const BAD_REFERENCE: &str = "BadReference";
+
 /// What an agent finds out of its machine is as much as this.
 const LABELS: [(&str, &str); 4] =
     [("quorate.dev/arch", "x86_64"), ("quorate.dev/kernel", "6.1.0"), ("quorate.dev/os", "linux"), ("rack", "fake")];
@@ -281,13 +342,23 @@ pub(super) fn key(attempt: &v1::AttemptRef) -> Key {
 fn report(held: &Held, over: Option<Over>) -> v1::AttemptReport {
     let phase = match over {
         None => v1::AttemptPhase::Running,
-        Some(Over::Succeeded | Over::Stopped) => v1::AttemptPhase::Ended,
+        Some(Over::Succeeded | Over::Stopped | Over::Flawed) => v1::AttemptPhase::Ended,
         Some(Over::Lost) => v1::AttemptPhase::Lost,
     };
     let exit = match over {
         Some(Over::Succeeded) => Some(v1::exit::Exit::Code(0)),
         Some(Over::Stopped) => Some(v1::exit::Exit::Signal(15)),
-        Some(Over::Lost) | None => None,
+        Some(Over::Lost | Over::Flawed) | None => None,
+    };
+    let words = over.and_then(|_| held.words.clone());
+    let (message, outcome) = match (over, words) {
+        (Some(Over::Flawed), why) => {
+            (why.unwrap_or_default(), Some(v1::outcome::Outcome::Error(BAD_REFERENCE.to_owned())))
+        }
+        (Some(Over::Succeeded), Some(result)) => {
+            (String::new(), Some(v1::outcome::Outcome::Result(result.into_bytes().into())))
+        }
+        _ => (String::new(), None),
     };
     v1::AttemptReport {
         attempt: Some(held.attempt.clone()),
@@ -295,10 +366,10 @@ fn report(held: &Held, over: Option<Over>) -> v1::AttemptReport {
         phase: phase.into(),
         gone: over.is_some(),
         exit: exit.map(|exit| v1::Exit { exit: Some(exit) }),
-        message: String::new(),
+        message,
         usage: None,
-        stopped: over.is_some_and(|over| over != Over::Succeeded),
-        outcome: None,
+        stopped: matches!(over, Some(Over::Stopped | Over::Lost)),
+        outcome: outcome.map(|outcome| v1::Outcome { outcome: Some(outcome) }),
         silent: false,
     }
 }
@@ -308,7 +379,11 @@ mod tests {
     use super::*;
 
     fn body() -> Body {
-        let mut body = Body::new(Who { node: "n".into(), uuid: "u".into(), journal: "j".into() });
+        body_whose(Processes::Endless)
+    }
+
+    fn body_whose(processes: Processes) -> Body {
+        let mut body = Body::new(Who { node: "n".into(), uuid: "u".into(), journal: "j".into() }, processes);
         let welcome = v1::Welcome {
             cluster_id: "c".into(),
             epoch: 7,
@@ -355,7 +430,7 @@ mod tests {
         assert_eq!(body.on_set(set(vec![held(0)], true), 41), None, "the set is not whole");
         let started = body.on_set(set(vec![noop], false), 41).unwrap();
         assert_eq!((indexes(&started.started), indexes(&started.ended)), (vec![0, 1], vec![]));
-        let reports = body.report(Some(&started)).unwrap();
+        let reports = body.report().unwrap();
         let phases: Vec<_> = reports.reports.iter().map(v1::AttemptReport::phase).collect();
         use v1::AttemptPhase::{Ended, Running};
         assert_eq!(phases, [Running, Running, Ended]);
@@ -366,8 +441,39 @@ mod tests {
         assert_eq!(body.on_delta(v1::DesiredDelta { from: 40, ..stop.clone() }, 42), None, "it starts elsewhere");
         let stopped = body.on_delta(stop, 42).unwrap();
         assert_eq!(indexes(&stopped.ended), [0]);
-        let report = &body.report(Some(&stopped)).unwrap().reports[1];
+        let report = &body.report().unwrap().reports[1];
         assert_eq!((report.phase(), report.stopped, report.gone), (Ended, true, true));
+    }
+
+    #[test]
+    fn processes_that_answer_end_at_once_with_their_second_word() {
+        let mut body = body_whose(Processes::Answer);
+        let argv = ["answer", "{\"n\":3}", "more"].map(str::to_owned).to_vec();
+        let flawed = v1::Assignment { flaw: Some("no such thing".into()), ..held(1) };
+        let assignments = vec![v1::Assignment { argv, ..held(0) }, flawed, held(2)];
+        body.on_set(set(assignments, false), 41).unwrap();
+        let reports = body.report().unwrap().reports;
+        let said: Vec<_> = reports.iter().map(|one| (one.attempt.as_ref().unwrap().index, one.phase())).collect();
+        use v1::AttemptPhase::{Ended, Running};
+        assert_eq!(said, [(0, Running), (0, Ended), (1, Ended), (2, Running), (2, Ended)]);
+        let outcome = |at: usize| reports[at].outcome.clone().and_then(|outcome| outcome.outcome);
+        assert_eq!(outcome(1), Some(v1::outcome::Outcome::Result(b"{\"n\":3}".to_vec().into())));
+        assert_eq!(outcome(2), Some(v1::outcome::Outcome::Error("BadReference".into())));
+        assert_eq!((&*reports[2].message, reports[2].exit, outcome(4)), ("no such thing", None, None));
+    }
+
+    #[test]
+    fn much_news_goes_in_batches_and_no_more_than_two_are_on_their_way() {
+        let mut body = body_whose(Processes::Answer);
+        body.on_set(set((0..1_000).map(held).collect(), false), 41).unwrap();
+        let (first, second) = (body.report().unwrap(), body.report().unwrap());
+        assert_eq!((first.reports.len(), second.reports.len()), (REPORTS_PER_BATCH_MAX, REPORTS_PER_BATCH_MAX));
+        assert_eq!(body.report(), None, "two are on their way");
+        body.on_acknowledged(&v1::ReportsAck { sequence: first.sequence, refused: Vec::new() });
+        assert!(body.report().is_some());
+        assert_eq!(body.hello().attempts.len(), 1_000 - REPORTS_PER_BATCH_MAX / 2);
+        let again = std::iter::from_fn(|| body.report()).next().unwrap();
+        assert_eq!(again.reports[0].attempt.as_ref().unwrap().index, 256, "what was not answered is said again");
     }
 
     #[test]

@@ -1,6 +1,7 @@
 //! Many fake agents in this process: each with a session of its own with one of the replicas, many sessions over
 //! few connections.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
@@ -18,7 +19,7 @@ use tonic::transport::Channel;
 use tonic::{Request, Streaming};
 
 use super::board::{Board, word};
-use super::body::{Body, Happened, Who};
+use super::body::{Body, Happened, Processes, Who};
 use crate::Error;
 use crate::load::channel;
 
@@ -44,7 +45,7 @@ enum Mode {
 }
 
 /// The agents. Dropping it ends them all.
-pub(super) struct Fleet {
+pub(crate) struct Fleet {
     shared: Arc<Shared>,
     modes: Vec<watch::Sender<Mode>>,
     tasks: JoinSet<()>,
@@ -77,7 +78,12 @@ pub(super) fn connections(agents: usize, per_connection: usize) -> usize {
 
 impl Fleet {
     /// Lets so many agents register with the replicas at these addresses, all at once.
-    pub(super) fn start(addresses: &[String], agents: usize, per_connection: usize) -> Result<Self, Error> {
+    pub(crate) fn start(
+        addresses: &[String],
+        agents: usize,
+        per_connection: usize,
+        processes: Processes,
+    ) -> Result<Self, Error> {
         let groups = 0..connections(agents, per_connection);
         let to = |address: &String| groups.clone().map(|_| channel(address)).collect::<Result<Vec<_>, _>>();
         let channels = addresses.iter().map(to).collect::<Result<Vec<_>, _>>()?;
@@ -86,7 +92,7 @@ impl Fleet {
         for number in 0..agents {
             let (mode, told) = watch::channel(Mode::Live);
             modes.push(mode);
-            tasks.spawn(Agent::new(shared.clone(), number).live(told));
+            tasks.spawn(Agent::new(shared.clone(), number, processes).live(told));
         }
         Ok(Self { shared, modes, tasks })
     }
@@ -133,7 +139,7 @@ impl Fleet {
     }
 
     /// Waits until every agent is registered and knows what it should run.
-    pub(super) async fn all_registered(&self, within: Duration) -> Result<(), Error> {
+    pub(crate) async fn all_registered(&self, within: Duration) -> Result<(), Error> {
         let all = self.modes.len();
         self.until("every agent registered", within, |board| match board.with_session() {
             sessions if sessions >= all => Ok(()),
@@ -157,8 +163,13 @@ impl Fleet {
         self.modes.len()
     }
 
+    /// Sessions that ended or did not come about, by reason.
+    pub(crate) fn failures(&self) -> BTreeMap<&'static str, u64> {
+        self.board().failures()
+    }
+
     /// Ends them all.
-    pub(super) async fn end(mut self) {
+    pub(crate) async fn end(mut self) {
         self.tasks.shutdown().await;
     }
 }
@@ -189,10 +200,10 @@ struct Link {
 }
 
 impl Agent {
-    fn new(shared: Arc<Shared>, number: usize) -> Self {
+    fn new(shared: Arc<Shared>, number: usize, processes: Processes) -> Self {
         let id = || format!("{:016x}{:016x}", SystemEntropy.u64(), SystemEntropy.u64());
         let who = Who { node: format!("fake-{:05}", number + 1), uuid: id(), journal: id() };
-        Self { shared, number, body: Body::new(who), turn: number, failures: 0 }
+        Self { shared, number, body: Body::new(who, processes), turn: number, failures: 0 }
     }
 
     async fn live(mut self, mut mode: watch::Receiver<Mode>) {
@@ -287,9 +298,7 @@ impl Agent {
         let Some(Told::Welcome(welcome)) = welcome.message else { return Err("no_welcome") };
         let pause = self.body.on_welcome(welcome, greeted);
         self.shared.board().spoke(self.number, greeted);
-        let everything = self.body.report(None);
-        let is_said = everything.is_none_or(|reports| say(&link, Said::Reports(reports)));
-        if is_said { Ok((link, pause)) } else { Err("busy") }
+        if self.say_news(&link) { Ok((link, pause)) } else { Err("busy") }
     }
 
     async fn connect(&mut self) -> Result<Link, &'static str> {
@@ -327,7 +336,7 @@ impl Agent {
             Some(Told::ReportsAck(ack)) => {
                 let happened = self.body.on_acknowledged(&ack);
                 self.note(&happened);
-                return true;
+                return self.say_news(link);
             }
             Some(Told::LogRequest(request)) => {
                 let chunk = v1::LogChunk { id: request.id, error: "NO_LOGS".to_owned(), ..v1::LogChunk::default() };
@@ -337,14 +346,22 @@ impl Agent {
         };
         let Some(happened) = happened else { return say(link, Said::Resync(v1::ResyncRequest {})) };
         self.note(&happened);
-        if happened == Happened::default() {
-            return true;
-        }
-        self.body.report(Some(&happened)).is_none_or(|reports| say(link, Said::Reports(reports)))
+        self.say_news(link)
     }
 
+    /// Says what there is to say, as far as it may go on its way; false when it finds no room.
+    fn say_news(&mut self, link: &Link) -> bool {
+        while let Some(reports) = self.body.report() {
+            if !say(link, Said::Reports(reports)) {
+                return false;
+            }
+        }
+        true
+    }
+
+    /// Nobody asks for what is over at once, and it may be very much.
     fn note(&self, happened: &Happened) {
-        if *happened != Happened::default() {
+        if *happened != Happened::default() && !self.body.answers() {
             self.shared.board().happened(self.number, happened, SystemClock.boot());
         }
     }

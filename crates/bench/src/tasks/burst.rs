@@ -131,7 +131,10 @@ pub(super) async fn submit_and_watch(
                     | v1::run_event::Event::Annotated(_)
                     | v1::run_event::Event::Paused(_)
                     | v1::run_event::Event::Resumed(_)
-                    | v1::run_event::Event::PrioritySet(_),
+                    | v1::run_event::Event::PrioritySet(_)
+                    | v1::run_event::Event::Abandoned(_)
+                    | v1::run_event::Event::Decided(_)
+                    | v1::run_event::Event::Rest(_),
                 )
                 | None => Vec::new(),
             },

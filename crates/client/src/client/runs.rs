@@ -54,6 +54,14 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Wants a run to end, with all that would come after its work. An empty `request_id` is filled in.
+    pub async fn abandon_run(&self, mut request: v1::AbandonRunRequest) -> Result<v1::AbandonRunResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { runs(channel).abandon_run(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Places nothing more of a run until it is resumed. An empty `request_id` is filled in.
     pub async fn pause_run(&self, mut request: v1::PauseRunRequest) -> Result<v1::PauseRunResponse, Error> {
         self.mint_if_empty(&mut request.request_id);

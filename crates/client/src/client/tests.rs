@@ -174,6 +174,10 @@ impl Runs for Script {
         no()
     }
 
+    async fn abandon_run(&self, _: Request<v1::AbandonRunRequest>) -> Result<Response<v1::AbandonRunResponse>, Status> {
+        no()
+    }
+
     async fn cancel_run(&self, _: Request<v1::CancelRunRequest>) -> Result<Response<v1::CancelRunResponse>, Status> {
         no()
     }
@@ -256,7 +260,10 @@ fn what(message: v1::WatchRunResponse) -> (u64, What) {
             | v1::run_event::Event::Annotated(_)
             | v1::run_event::Event::Paused(_)
             | v1::run_event::Event::Resumed(_)
-            | v1::run_event::Event::PrioritySet(_) => What::RunEnds,
+            | v1::run_event::Event::PrioritySet(_)
+            | v1::run_event::Event::Abandoned(_)
+            | v1::run_event::Event::Decided(_)
+            | v1::run_event::Event::Rest(_) => What::RunEnds,
         },
     };
     (message.revision, what)

@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use quorate_state::{Driver, JobSpec, OnFailure, OnNodeLoss, Place, Retry, Spread, TaskSpec};
+use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Retry, Role, Spread, TaskSpec};
+use quorate_values::{Value, escape, parse};
 
 use super::quantity::{cpu_text, duration_text, memory_text, thousandths_text};
 use super::schema::{DRIVER, ON_FAILURE, ON_NODE_LOSS, SPREAD};
@@ -32,8 +33,14 @@ pub fn render_toml(spec: &JobSpec) -> String {
     if !spec.labels.is_empty() {
         out.line("labels", &text_map(&spec.labels));
     }
-    for task in &spec.tasks {
-        out.task(task);
+    if !spec.params.is_empty() {
+        out.heading("params");
+        spec.params.iter().for_each(|(name, described)| out.line(&key(name), &param(described)));
+    }
+    // What undoes a task is written as a key of it.
+    let undo: BTreeMap<&str, &TaskSpec> = spec.tasks.iter().filter_map(undone).collect();
+    for task in spec.tasks.iter().filter(|task| undone(task).is_none()) {
+        out.task(task, undo.get(task.name.as_str()).copied());
     }
     out.0
 }
@@ -45,8 +52,12 @@ impl Lines {
         writeln!(self.0, "{key} = {value}").expect("writing to a string");
     }
 
-    fn task(&mut self, task: &TaskSpec) {
-        writeln!(self.0, "\n[task.{}]", key(task.name.as_str())).expect("writing to a string");
+    fn heading(&mut self, table: &str) {
+        writeln!(self.0, "\n[{table}]").expect("writing to a string");
+    }
+
+    fn task(&mut self, task: &TaskSpec, undo: Option<&TaskSpec>) {
+        self.heading(&format!("task.{}", key(task.name.as_str())));
         if task.driver != Driver::default() {
             let word = match task.driver {
                 Driver::Process => DRIVER[0],
@@ -55,15 +66,16 @@ impl Lines {
             self.line("driver", &text(word));
         }
         if !task.argv.is_empty() {
-            self.line("run", &list(task.argv.iter().map(|argument| text(argument))));
+            self.line("run", &list(task.argv.iter().map(|argument| text(&template(task, argument)))));
         }
         if !task.env.is_empty() {
-            self.line("env", &text_map(&task.env));
+            let env = task.env.iter().map(|(name, value)| (name.clone(), template(task, value)));
+            self.line("env", &text_map(&env.collect()));
         }
         if !task.needs.is_empty() {
             self.line("needs", &list(task.needs.iter().map(|name| text(name.as_str()))));
         }
-        if task.count != 1 {
+        if task.count != 1 && task.each.is_none() {
             self.line("count", &task.count.to_string());
         }
         if task.resources != DEFAULT_RESOURCES {
@@ -93,7 +105,76 @@ impl Lines {
             };
             self.line("on_node_loss", &text(word));
         }
+        self.flow(task);
+        if let Some(undo) = undo {
+            self.line("undo", &list(undo.argv.iter().map(|argument| text(&template(undo, argument)))));
+        }
     }
+
+    fn flow(&mut self, task: &TaskSpec) {
+        match &task.role {
+            Role::Work | Role::Undo { .. } => {}
+            Role::Fallback { of } => {
+                self.line("on", &format!("{{ failed = {} }}", list(of.iter().map(|name| text(name.as_str())))));
+            }
+            Role::Finally => self.line("finally", "true"),
+        }
+        if let Some(when) = &task.when {
+            self.line("when", &text(when));
+        }
+        match &task.each {
+            None => {}
+            Some(Each::Items(items)) => self.line("each", &list(items.iter().map(|item| value(item)))),
+            Some(Each::Range { from }) => {
+                self.line("each", &format!("{{ from = {from}, to = {} }}", from.saturating_add(i64::from(task.count))));
+            }
+            Some(Each::Result(reference)) => self.line("each", &text(reference)),
+        }
+        if task.accept_failed > 0 {
+            self.line("accept", &format!("{{ failed = {} }}", task.accept_failed));
+        }
+    }
+}
+
+/// The task's name that this one undoes, with it.
+fn undone(task: &TaskSpec) -> Option<(&str, &TaskSpec)> {
+    match &task.role {
+        Role::Undo { of } => Some((of.as_str(), task)),
+        Role::Work | Role::Fallback { .. } | Role::Finally => None,
+    }
+}
+
+/// A text of a task's command as it is written in a file, where references would be put in.
+fn template(task: &TaskSpec, text: &str) -> String {
+    if task.templated { text.to_owned() } else { escape(text) }
+}
+
+fn param(param: &Param) -> String {
+    let mut parts = vec![format!("type = {}", text(&param.kind))];
+    parts.extend(param.default.iter().map(|default| format!("default = {}", value(default))));
+    if !param.description.is_empty() {
+        parts.push(format!("description = {}", text(&param.description)));
+    }
+    format!("{{ {} }}", parts.join(", "))
+}
+
+/// A value, which is kept as JSON. No job file has null.
+fn value(json: &str) -> String {
+    fn written(value: &Value) -> String {
+        match value {
+            Value::Null => text("null"),
+            Value::Bool(value) => value.to_string(),
+            Value::Number(number) => number.to_string(),
+            Value::String(string) => text(string),
+            Value::Array(values) => list(values.iter().map(written)),
+            Value::Object(members) => {
+                let members: Vec<String> =
+                    members.iter().map(|(name, value)| format!("{} = {}", key(name), written(value))).collect();
+                format!("{{ {} }}", members.join(", "))
+            }
+        }
+    }
+    parse(json.as_bytes(), "a value").map_or_else(|_| text(json), |value| written(&value))
 }
 
 fn retry(retry: &Retry) -> String {

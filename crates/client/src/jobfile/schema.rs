@@ -28,6 +28,12 @@ pub enum Kind {
     Name,
     /// Any text.
     Text,
+    /// True or false.
+    Bool,
+    /// Any value.
+    Any,
+    /// A whole number, which may be negative.
+    Signed,
     /// A whole number within bounds.
     Whole {
         /// The least.
@@ -64,6 +70,10 @@ pub enum Kind {
     NamedTables,
     /// The name of a `[retry.NAME]` table, or such a table itself.
     RetryPolicy,
+    /// The type of a parameter, or a table that describes one.
+    Param,
+    /// What the elements of a task are for.
+    Each,
     /// Not settled before it is supported.
     Open,
 }
@@ -73,6 +83,9 @@ impl fmt::Display for Kind {
         match self {
             Self::Name => f.write_str("a name (letters, digits, '.', '_', '-')"),
             Self::Text => f.write_str("a text"),
+            Self::Bool => f.write_str("true or false"),
+            Self::Any => f.write_str("any value"),
+            Self::Signed => f.write_str("a whole number"),
             Self::Whole { min, max } => write!(f, "a whole number from {min} to {max}"),
             Self::Decimal { min_milli, max_milli } => {
                 write!(f, "a number from {} to {}", min_milli / 1_000, max_milli / 1_000)
@@ -102,6 +115,10 @@ impl fmt::Display for Kind {
             Self::Table => f.write_str("a table"),
             Self::NamedTables => f.write_str("tables by name"),
             Self::RetryPolicy => f.write_str("the name of a [retry.NAME] table, or such a table in place"),
+            Self::Param => f.write_str("a type such as \"date\", or a table with type, default and description"),
+            Self::Each => f.write_str(
+                "a list, a number, { from = 0, to = 100 }, or a reference such as \"${split.result.parts}\"",
+            ),
             Self::Open => f.write_str("not settled yet"),
         }
     }
@@ -169,6 +186,21 @@ const KEYS: &[KeyDoc] = &[
         "The promise about copies of a task whose node is lost; each task may set its own.",
     ),
     key("timeout", Kind::Duration, "", "A run that takes longer, from its submit on, is cancelled and has failed."),
+    key("params", Kind::NamedTables, "", "What a run of it can be told, by name."),
+    key(
+        "params.NAME",
+        Kind::Param,
+        "",
+        "Something that a run can be told. Texts name it as ${params.NAME}, conditions as params.NAME.",
+    ),
+    key(
+        "params.NAME.type",
+        Kind::Text,
+        "required",
+        "string, integer, number, boolean, date, list or map. A text in place of the table is the type.",
+    ),
+    key("params.NAME.default", Kind::Any, "", "Its value when nobody gives one; without, every submit must give it."),
+    key("params.NAME.description", Kind::Text, "", "What it is for."),
     key("retry", Kind::NamedTables, "", "Retry policies, named once and used by any task."),
     key(
         "retry.NAME",
@@ -243,19 +275,46 @@ const KEYS: &[KeyDoc] = &[
         "Which of the nodes that can take it: the fullest (\"pack\"), the emptiest (\"node\"), or the emptiest of the emptiest cluster (\"cluster\").",
     ),
     key("task.NAME.on_node_loss", Kind::Choice(ON_NODE_LOSS), "", "Overrides the job's."),
-    later("params", "Values given at submit time."),
+    key(
+        "task.NAME.when",
+        Kind::Text,
+        "",
+        "A condition (CEL), asked once its needs are met: unless it is true, the task is passed over.",
+    ),
+    key(
+        "task.NAME.each",
+        Kind::Each,
+        "",
+        "One element for each value of a list, or as many as a number; ${each} is the value, ${index} its place from 0.",
+    ),
+    key("task.NAME.each.from", Kind::Signed, "required", "The first number."),
+    key("task.NAME.each.to", Kind::Signed, "required", "The number behind the last."),
+    key("task.NAME.accept", Kind::Table, "", "What is good enough."),
+    key(
+        "task.NAME.accept.failed",
+        Kind::Whole { min: 0, max: MS_MAX },
+        "0",
+        "So many elements may fail, and the task counts as done all the same.",
+    ),
+    key(
+        "task.NAME.on",
+        Kind::Table,
+        "",
+        "Makes it a fallback: it runs when others have failed, and is passed over otherwise.",
+    ),
+    key("task.NAME.on.failed", Kind::Names, "required", "The tasks that it stands in for."),
+    key(
+        "task.NAME.undo",
+        Kind::Texts,
+        "",
+        "Program and arguments that take back what an element has done, when the run fails or is cancelled later.",
+    ),
+    key("task.NAME.finally", Kind::Bool, "false", "It runs at the end, however the work of the run ended."),
     later("trigger", "What submits the job: cron or events."),
-    later("finally", "A task that runs at the end, whatever happened."),
     later("task.NAME.image", "A container image to run in."),
     later("task.NAME.kind", "Batch, service or daemon."),
-    later("task.NAME.each", "Expands into one task per item of a result."),
-    later("task.NAME.when", "A condition on earlier results."),
-    later("task.NAME.on", "Runs it when others failed."),
-    later("task.NAME.undo", "Compensation, run in reverse order of completion."),
     later("task.NAME.want", "Alternative resources, best first."),
     later("task.NAME.wait", "Waits for a signal, holding no slot."),
-    later("task.NAME.accept", "How many failures of its elements are acceptable."),
-    later("task.NAME.finally", "What runs after it, whatever happened."),
     later("task.NAME.resources.gpu", "GPUs."),
     later("task.NAME.resources.disk", "Disk space."),
     later("task.NAME.place.near", "Prefers the place of its input."),
@@ -282,7 +341,7 @@ mod tests {
         let names: Vec<_> = children("task.NAME.resources").map(|(name, _)| name).collect();
         assert_eq!(names, ["cpu", "memory", "gpu", "disk"]);
         assert!(find("", "name").is_some_and(|key| key.supported));
-        assert!(find("task.NAME", "each").is_some_and(|key| !key.supported));
+        assert!(find("task.NAME", "wait").is_some_and(|key| !key.supported));
         assert!(find("", "task.NAME").is_none());
     }
 }

@@ -3,10 +3,11 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Settings, Spread, TaskName, TaskSpec,
-    Violation,
+    Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Settings, Spread, TaskName,
+    TaskSpec, Violation,
 };
 
+use super::flow;
 use super::problem::{Finding, Findings};
 use super::schema::Kind;
 use super::trail::Trail;
@@ -25,13 +26,16 @@ pub(super) const DEFAULT_RESOURCES: Resources = Resources { cpu_milli: 100, memo
 pub(super) fn compile(root: &Node, settings: &Settings) -> Result<JobSpec, Findings> {
     let mut walk = Walk::default();
     let Some(spec) = job(&mut walk, root) else { return Err(walk.findings) };
-    if let Err(violations) = spec.check(settings) {
-        // A field that could not be read holds a stand-in: what that breaks is not the user's doing.
-        let said: Vec<_> = violations.into_iter().filter(|v| !walk.findings.concerns(&v.field)).collect();
-        for violation in said {
+    let violations = spec.check(settings).err().into_iter().chain(quorate_flow::check(&spec).err()).flatten();
+    let violations = violations.map(|violation| flow::as_written(&spec, violation));
+    // A field that could not be read holds a stand-in: what that breaks is not the user's doing.
+    let said: Vec<Violation> = violations.filter(|violation| !walk.findings.concerns(&violation.field)).collect();
+    for (place, violation) in said.iter().enumerate() {
+        // What undoes a task has most of what it has.
+        if !said[..place].contains(violation) {
             let node = root.locate(&violation.field);
-            let message = advise(&spec, node, &violation);
-            walk.findings.push(Finding { at: node.at, field: violation.field, message });
+            let message = advise(&spec, node, violation);
+            walk.findings.push(Finding { at: node.at, field: violation.field.clone(), message });
         }
     }
     if walk.findings.is_empty() { Ok(spec) } else { Err(walk.findings) }
@@ -57,6 +61,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
         labels: walk.text_map(fields.get("labels"), trail),
         on_failure: walk.choice(fields.get("on_failure"), trail).map(failure).unwrap_or_default(),
         timeout_ms: walk.amount(fields.get("timeout"), trail),
+        params: flow::params(walk, fields.get("params")),
         tasks: Vec::new(),
     };
     let trail = trail.key("task");
@@ -68,17 +73,24 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
         );
         return Some(spec);
     };
+    let mut undo = Vec::new();
     for member in walk.members(&tasks.member.node, &trail, Kind::NamedTables).unwrap_or_default() {
         let trail = trail.key(&member.key);
         match TaskName::new(&member.key) {
-            Ok(name) => spec.tasks.push(task(walk, &member.node, name, on_node_loss, &policies, &trail)),
+            Ok(name) => {
+                let (task, undone_by) = task(walk, &member.node, name, on_node_loss, &policies, &trail);
+                undo.extend(undone_by.map(|argv| (spec.tasks.len(), argv)));
+                spec.tasks.push(task);
+            }
             Err(error) => walk.complain(member.key_at, &trail, error),
         }
     }
+    flow::finish(walk, root, &mut spec, undo);
     Some(spec)
 }
 
-/// Always gives a task, so that others that need it are not said to need nothing.
+/// The task, and the command that undoes it, if it has one. Always gives a task, so that others that need it are not
+/// said to need nothing.
 fn task(
     walk: &mut Walk,
     node: &Node,
@@ -86,7 +98,7 @@ fn task(
     job_on_node_loss: OnNodeLoss,
     policies: &BTreeMap<&str, Retry>,
     trail: &Trail<'_>,
-) -> TaskSpec {
+) -> (TaskSpec, Option<Vec<String>>) {
     let mut spec = TaskSpec {
         name,
         driver: Driver::default(),
@@ -101,8 +113,13 @@ fn task(
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: job_on_node_loss,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     };
-    let Some(fields) = walk.fields(node, "task.NAME", trail) else { return spec };
+    let Some(fields) = walk.fields(node, "task.NAME", trail) else { return (spec, None) };
     if let Some(driver) = walk.choice(fields.get("driver"), trail) {
         spec.driver = [Driver::Process, Driver::Noop][driver];
     }
@@ -113,12 +130,12 @@ fn task(
             "required: program and arguments, such as run = [\"echo\", \"hello\"]",
         );
     }
-    spec.argv = walk.texts(fields.get("run"), trail);
+    spec.argv = walk.templates(fields.get("run"), trail);
     if fields.get("run").is_none() && fields.is_ahead {
         // Whatever would take the place of `run` has been complained about.
         spec.argv.push("later".to_owned());
     }
-    spec.env = walk.text_map(fields.get("env"), trail);
+    spec.env = walk.template_map(fields.get("env"), trail);
     spec.needs = walk.names(fields.get("needs"), trail);
     if let Some(count) = walk.whole(fields.get("count"), trail) {
         spec.count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -143,7 +160,27 @@ fn task(
     if let Some(choice) = walk.choice(fields.get("on_node_loss"), trail) {
         spec.on_node_loss = node_loss(choice);
     }
-    spec
+    spec.role = flow::role(walk, &fields, trail);
+    spec.when = walk.words(fields.get("when"), trail);
+    spec.accept_failed = flow::accept(walk, &fields, trail);
+    if let Some(field) = fields.get("each") {
+        if fields.get("count").is_some() {
+            walk.complain(field.member.key_at, &trail.key("each"), "each says how many there are: leave count out");
+        } else if let Some((each, count)) = flow::each(walk, field, trail) {
+            (spec.each, spec.count) = (Some(each), count);
+        }
+    }
+    let undo = fields.get("undo").map(|field| {
+        if spec.role == Role::Finally {
+            walk.complain(
+                field.member.key_at,
+                &trail.key("undo"),
+                "what comes at the end is not undone: leave one out",
+            );
+        }
+        walk.templates(Some(field), trail)
+    });
+    (spec, undo)
 }
 
 fn resources(walk: &mut Walk, field: Field<'_>, into: &mut Resources, trail: &Trail<'_>) {
@@ -231,7 +268,7 @@ fn retry(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Retry {
 /// The message, with the task that was probably meant where one is named that is not there.
 fn advise(spec: &JobSpec, node: &Node, violation: &Violation) -> String {
     if let Value::Text(name) = &node.value
-        && violation.field.contains(".needs[")
+        && (violation.field.contains(".needs[") || violation.field.contains(".on.failed["))
         && !spec.tasks.iter().any(|task| task.name.as_str() == name)
         && let Some(near) = nearest(name, spec.tasks.iter().map(|task| task.name.as_str()))
     {

@@ -68,7 +68,7 @@ impl Walk {
         }
     }
 
-    fn expected(&mut self, node: &Node, trail: &Trail<'_>, kind: impl fmt::Display) {
+    pub(super) fn expected(&mut self, node: &Node, trail: &Trail<'_>, kind: impl fmt::Display) {
         let hint = match node.value {
             Value::Bool(_) | Value::Whole(_) | Value::Decimal(_) | Value::Date => "; a text needs quotes",
             Value::Null | Value::Text(_) | Value::List(_) | Value::Table(_) => "",
@@ -226,9 +226,37 @@ impl Walk {
         self.list(field, trail, |walk, node, trail| walk.parse(node, trail, Kind::Name))
     }
 
-    /// A list of texts; what is none is left out.
-    pub(super) fn texts(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Vec<String> {
-        self.list(field, trail, Self::text)
+    /// A list of texts that may hold references; what is none is left out.
+    pub(super) fn templates(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Vec<String> {
+        self.list(field, trail, Self::template)
+    }
+
+    /// True or false.
+    pub(super) fn flag(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Option<bool> {
+        let Field { member, doc } = field?;
+        if let Value::Bool(flag) = member.node.value {
+            return Some(flag);
+        }
+        self.expected(&member.node, &trail.key(&member.key), doc.kind);
+        None
+    }
+
+    /// A whole number, which may be negative.
+    pub(super) fn signed(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Option<i64> {
+        let Field { member, doc } = field?;
+        if let Value::Whole(value) = member.node.value
+            && let Ok(value) = i64::try_from(value)
+        {
+            return Some(value);
+        }
+        self.expected(&member.node, &trail.key(&member.key), doc.kind);
+        None
+    }
+
+    /// A text for people, or of another language.
+    pub(super) fn words(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Option<String> {
+        let Field { member, .. } = field?;
+        self.template(&member.node, &trail.key(&member.key))
     }
 
     /// A list of exit codes and error types; what is neither is left out.
@@ -257,13 +285,27 @@ impl Walk {
 
     /// Texts under keys of the user's choice.
     pub(super) fn text_map(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> BTreeMap<String, String> {
+        self.map(field, trail, Self::text)
+    }
+
+    /// Texts that may hold references, under keys of the user's choice.
+    pub(super) fn template_map(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> BTreeMap<String, String> {
+        self.map(field, trail, Self::template)
+    }
+
+    fn map(
+        &mut self,
+        field: Option<Field<'_>>,
+        trail: &Trail<'_>,
+        mut read: impl FnMut(&mut Self, &Node, &Trail<'_>) -> Option<String>,
+    ) -> BTreeMap<String, String> {
         let mut map = BTreeMap::new();
         let Some(Field { member, doc }) = field else { return map };
         let trail = trail.key(&member.key);
         for inner in self.members(&member.node, &trail, doc.kind).unwrap_or_default() {
             if inner.key.len() > TEXT_BYTES_MAX || inner.key.contains('\0') {
                 self.complain(inner.key_at, &trail, "this key contains NUL or is too long");
-            } else if let Some(text) = self.text(&inner.node, &trail.key(&inner.key)) {
+            } else if let Some(text) = read(self, &inner.node, &trail.key(&inner.key)) {
                 map.insert(inner.key.clone(), text);
             }
         }
@@ -286,7 +328,17 @@ impl Walk {
         nodes.iter().enumerate().filter_map(read).collect()
     }
 
+    /// A text in which nothing is put in.
     fn text(&mut self, node: &Node, trail: &Trail<'_>) -> Option<String> {
+        let text = self.template(node, trail)?;
+        if let Some(expression) = expression(&text) {
+            let message = format_args!("the expression {expression} means nothing here, only in run, env and undo");
+            self.complain(node.at, trail, message);
+        }
+        Some(text)
+    }
+
+    fn template(&mut self, node: &Node, trail: &Trail<'_>) -> Option<String> {
         let Value::Text(text) = &node.value else {
             self.expected(node, trail, Kind::Text);
             return None;
@@ -299,9 +351,6 @@ impl Walk {
             let message = format_args!("a text of {} bytes, TEXT_BYTES_MAX is {TEXT_BYTES_MAX}", text.len());
             self.complain(node.at, trail, message);
             return None;
-        }
-        if let Some(expression) = expression(text) {
-            self.complain(node.at, trail, format_args!("the expression {expression} is not supported yet"));
         }
         Some(text.clone())
     }
@@ -318,8 +367,7 @@ impl Walk {
     }
 }
 
-/// The expressions of the job language; they must not reach a process as they are. A shell's own
-/// `${NAME}` has no dot in it and is left alone.
+/// An expression of the job language, where somebody may have thought that it would be put in.
 fn expression(text: &str) -> Option<String> {
     text.match_indices("${").find_map(|(start, _)| {
         let inside = text[start + 2..].split_once('}')?.0;

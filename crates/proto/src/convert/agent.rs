@@ -4,14 +4,16 @@ use std::sync::Arc;
 
 use quorate_state::{
     Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Registration, Resources, Revision, Run, RunId,
-    TaskId, Token, Usage, Violation,
+    State, TaskId, Token, Usage, Violation,
 };
 
 use super::Found;
 use super::job::{
     driver_to_wire, labels_from_wire, labels_to_wire, on_node_loss_to_wire, resources_from_wire, resources_to_wire,
 };
-use super::run::{exit_from_wire, exit_to_wire, outcome_from_wire, outcome_to_wire, usage_from_wire, usage_to_wire};
+use super::run::{
+    elements, exit_from_wire, exit_to_wire, outcome_from_wire, outcome_to_wire, usage_from_wire, usage_to_wire,
+};
 use crate::v1;
 
 /// The name of an attempt, as sent.
@@ -177,8 +179,9 @@ pub fn phase_from_wire(phase: v1::AttemptPhase) -> Option<AttemptPhase> {
     }
 }
 
-/// What the agent needs to know to run an attempt; none when the run has no such step.
-pub fn assignment_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::Assignment> {
+/// What the agent needs to know to run an attempt; none when the run has no such step. References in the command of a
+/// templated task stand as they are written: whoever sends it puts in what they point to, or says in `flaw` why not.
+pub fn assignment_to_wire(attempt: &Attempt, run: &Run, view: &State) -> Option<v1::Assignment> {
     let task = run.spec.tasks.get(usize::try_from(attempt.id.task.step).ok()?)?;
     Some(v1::Assignment {
         attempt: Some(attempt_ref_to_wire(attempt.id)),
@@ -192,8 +195,9 @@ pub fn assignment_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::Assignment
         resources: Some(resources_to_wire(attempt.resources)),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
         stop: attempt.stop.is_some(),
-        count: task.count,
+        count: elements(run, attempt.id.task.step, view),
         silent_timeout_ms: task.silent_timeout_ms,
+        flaw: None,
     })
 }
 
@@ -256,7 +260,7 @@ mod tests {
     fn an_assignment_carries_the_step_and_the_wish_to_stop() {
         let run = samples::runs().remove(0);
         for attempt in samples::attempts() {
-            let assignment = assignment_to_wire(&attempt, &run);
+            let assignment = assignment_to_wire(&attempt, &run, &samples::state());
             match run.spec.tasks.get(attempt.id.task.step as usize) {
                 Some(task) => {
                     let assignment = assignment.unwrap();

@@ -9,6 +9,7 @@ use quorate_state::{
 };
 
 use super::Found;
+use super::flow::{each_from_wire, each_to_wire, params_from_wire, params_to_wire, role_from_wire, role_to_wire};
 use super::run::run_state_to_wire;
 use crate::v1;
 
@@ -21,6 +22,7 @@ pub fn spec_to_wire(spec: &JobSpec) -> v1::JobSpec {
         labels: labels_to_wire(&spec.labels),
         on_failure: on_failure_to_wire(spec.on_failure).into(),
         timeout_ms: spec.timeout_ms,
+        params: params_to_wire(&spec.params),
         tasks: spec.tasks.iter().map(task_spec_to_wire).collect(),
     }
 }
@@ -40,6 +42,7 @@ pub fn spec_from_wire(spec: v1::JobSpec) -> Result<JobSpec, Vec<Violation>> {
     }
     let labels = labels_from_wire("labels", spec.labels, &mut found);
     let on_failure = found.number(|| "on_failure".into(), spec.on_failure).map(on_failure_from_wire);
+    let params = params_from_wire(spec.params, &mut found);
     let tasks = spec
         .tasks
         .into_iter()
@@ -54,6 +57,7 @@ pub fn spec_from_wire(spec: v1::JobSpec) -> Result<JobSpec, Vec<Violation>> {
             labels,
             on_failure: on_failure?,
             timeout_ms: spec.timeout_ms,
+            params,
             tasks: tasks.into_iter().collect::<Option<_>>()?,
         })
     })();
@@ -171,6 +175,11 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
             labels: labels_to_wire(&task.place.labels),
         }),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
+        role: role_to_wire(&task.role),
+        templated: task.templated,
+        when: task.when.clone(),
+        each: task.each.as_ref().map(each_to_wire),
+        accept_failed: task.accept_failed,
     }
 }
 
@@ -186,6 +195,11 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let spread = found.number(|| at("place.spread"), place.spread).map(spread_from_wire);
     let labels = labels_from_wire(&at("place.labels"), place.labels, found);
     let on_node_loss = found.number(|| at("on_node_loss"), task.on_node_loss).map(on_node_loss_from_wire);
+    let role = role_from_wire(&at, task.role, found);
+    let each = match task.each {
+        Some(each) => each_from_wire(|| at("each"), each, found).map(Some),
+        None => Some(None),
+    };
     let never_errors = task.retry.as_ref().map(|retry| retry.never_errors.as_slice()).unwrap_or_default();
     let never_errors = names(&|position| at(&format!("retry.never_errors[{position}]")), never_errors, found);
     Some(TaskSpec {
@@ -213,10 +227,16 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         silent_timeout_ms: task.silent_timeout_ms,
         place: Place { regions: regions?, clusters: clusters?, labels, spread: spread? },
         on_node_loss: on_node_loss?,
+        role: role?,
+        templated: task.templated,
+        when: task.when,
+        each: each?,
+        accept_failed: task.accept_failed,
     })
 }
 
-fn names<T>(field: &dyn Fn(usize) -> String, texts: &[String], found: &mut Found) -> Option<Vec<T>>
+/// All of these names, or none: each that is none is noted under what `field` makes of its place.
+pub(super) fn names<T>(field: &dyn Fn(usize) -> String, texts: &[String], found: &mut Found) -> Option<Vec<T>>
 where
     T: std::str::FromStr<Err: std::fmt::Display>,
 {
@@ -265,7 +285,7 @@ mod tests {
 
     #[test]
     fn a_spec_survives_the_wire() {
-        for spec in samples::specs() {
+        for spec in samples::specs().into_iter().chain([samples::flow_spec()]) {
             assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
         }
     }
@@ -280,6 +300,9 @@ mod tests {
         spec.tasks[0].name = String::new();
         spec.tasks[1].needs = vec!["-".into(), "fine".into(), "ä".into()];
         spec.tasks[1].driver = -1;
+        spec.tasks[1].role = Some(v1::Role { role: Some(v1::role::Role::Undo(v1::Undo { of: "a b".into() })) });
+        spec.tasks[1].each = Some(v1::Each { each: None });
+        spec.params = vec![v1::Param { name: "day".into(), ..Default::default() }; 2];
         let found = spec_from_wire(spec).unwrap_err();
         let fields: Vec<&str> = found.iter().map(|violation| violation.field.as_str()).collect();
         assert_eq!(
@@ -289,10 +312,13 @@ mod tests {
                 "priority",
                 "labels.team",
                 "on_failure",
+                "params.day",
                 "task[0].name",
                 "task.merge.driver",
                 "task.merge.needs[0]",
-                "task.merge.needs[2]"
+                "task.merge.needs[2]",
+                "task.merge.undo",
+                "task.merge.each"
             ]
         );
     }

@@ -2,10 +2,11 @@
 
 use bytes::Bytes;
 use quorate_state::{
-    Annotation, Attempt, AttemptId, AttemptState, Event, EventRow, Exit, FailReason, JobSpec, Node, NodeName, Outcome,
-    Pause, Run, RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+    Annotation, Attempt, AttemptId, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, JobSpec, Node,
+    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
+use super::flow::{decided_to_wire, role_to_wire};
 use super::job::labels_to_wire;
 use crate::v1;
 
@@ -28,6 +29,9 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         labels: labels_to_wire(&run.spec.labels),
         timed_out: run.timed_out,
         paused: run.paused.as_deref().map(pause_to_wire),
+        abandoned: run.abandoned,
+        args: run.args.to_string(),
+        restart_of: run.restart_of.map(|of| of.to_string()).unwrap_or_default(),
     }
 }
 
@@ -46,26 +50,37 @@ pub fn annotation_to_wire(annotation: &Annotation) -> v1::Annotation {
     }
 }
 
-/// One step of a run (`step` is its position in the spec); none when there is no such step.
-pub fn step_to_wire(run: &Run, step: u32, counts: StepCounts) -> Option<v1::Step> {
+/// One step of a run (`step` is its position in the spec) as `view` has it; none when there is no such step.
+pub fn step_to_wire(run: &Run, step: u32, view: &State) -> Option<v1::Step> {
     let task = run.spec.tasks.get(usize::try_from(step).ok()?)?;
+    let decision = view.step(run.id, step).and_then(|step| step.decision.as_ref());
+    let (decided, decided_message) = decision.map_or((v1::Decision::Unspecified, String::new()), decided_to_wire);
+    let counts = view.step_counts(run.id, step);
     Some(v1::Step {
         task: task.name.to_string(),
-        count: task.count,
+        // What undoes a task has an element for each that it undoes, once it does.
+        count: if run.graph.undoes(step).is_some() { counts.total() } else { view.elements(run.id, step) },
         counts: Some(counts_to_wire(counts)),
         needs: task.needs.iter().map(ToString::to_string).collect(),
+        role: role_to_wire(&task.role),
+        when: task.when.clone(),
+        decided: decided.into(),
+        decided_message,
+        open: matches!(task.each, Some(Each::Result(_))) && decision.is_none(),
+        accept_failed: task.accept_failed,
+        kept: view.kept(run.id, step),
     })
 }
 
-/// A task; `spec` is its run's.
-pub fn task_to_wire(task: &Task, spec: &JobSpec) -> v1::Task {
+/// A task of a run that `view` knows.
+pub fn task_to_wire(task: &Task, run: &Run, view: &State) -> v1::Task {
     v1::Task {
         state: task_state_to_wire(&task.state).into(),
         attempts: task.attempts,
         tries: task.tries,
         losses: task.losses,
         reason: reason_to_wire(&task.state).to_owned(),
-        ..named_task(task.id, spec)
+        ..named_task(task.id, run, view)
     }
 }
 
@@ -103,7 +118,7 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         Event::RunSubmitted { .. } => moved(RunState::Pending, false),
         Event::RunStarted { .. } => moved(RunState::Running, false),
         Event::RunCancelRequested { .. } => {
-            // Nothing starts a run once it is cancelling, so this is what it was then.
+            // What it was then: of its work nothing starts once it is cancelling.
             moved(if run.started_at.is_some() { RunState::Running } else { RunState::Pending }, true)
         }
         Event::RunAnnotated { key, .. } => v1::run_event::Event::Annotated(v1::RunAnnotated { key: key.to_string() }),
@@ -112,6 +127,16 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         Event::RunPrioritySet { priority, by, .. } => {
             v1::run_event::Event::PrioritySet(v1::RunPrioritySet { priority: u32::from(*priority), by: by.to_string() })
         }
+        Event::RunAbandoned { .. } => v1::run_event::Event::Abandoned(v1::RunAbandoned {}),
+        Event::StepDecided { step, decided, elements, .. } => {
+            v1::run_event::Event::Decided(step_decided_to_wire(run, *step, decided, *elements))
+        }
+        Event::RestEnded { step, first, count, state, .. } => v1::run_event::Event::Rest(v1::RestEnded {
+            task: task_name(&run.spec, *step),
+            first: *first,
+            count: *count,
+            state: task_state_to_wire(state).into(),
+        }),
         Event::RunEnded { state, .. } => moved(*state, run.cancelling),
         Event::TaskMoved { task: id, state } => {
             let now = view.task(*id);
@@ -121,7 +146,7 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 attempts: now.map_or(0, |task| task.attempts),
                 tries: now.map_or(0, |task| task.tries),
                 losses: now.map_or(0, |task| task.losses),
-                ..named_task(*id, &run.spec)
+                ..named_task(*id, run, view)
             })
         }
         Event::AttemptMoved { attempt: id, node, token, state, exit } => {
@@ -241,6 +266,7 @@ pub fn reason_to_wire(state: &TaskState) -> &'static str {
         TaskState::Failed(FailReason::NodeLosses) => "NODE_LOSSES",
         TaskState::Failed(FailReason::Queued) => "QUEUED",
         TaskState::Failed(FailReason::Silent) => "SILENT",
+        TaskState::Failed(FailReason::Undecidable) => "UNDECIDABLE",
         TaskState::Ready
         | TaskState::Placed
         | TaskState::Running
@@ -361,20 +387,30 @@ pub fn usage_from_wire(usage: v1::UsageSummary) -> Usage {
     }
 }
 
-fn named_task(id: TaskId, spec: &JobSpec) -> v1::Task {
-    let step = usize::try_from(id.step).ok().and_then(|step| spec.tasks.get(step));
-    v1::Task {
-        task: step.map(|step| step.name.to_string()).unwrap_or_default(),
-        index: id.index,
-        count: step.map_or(0, |step| step.count),
-        ..v1::Task::default()
-    }
+fn step_decided_to_wire(run: &Run, step: u32, decided: &Decided, elements: u32) -> v1::StepDecided {
+    let (decided, message) = decided_to_wire(decided);
+    v1::StepDecided { task: task_name(&run.spec, step), decided: decided.into(), message, elements }
+}
+
+fn task_name(spec: &JobSpec, step: u32) -> String {
+    let task = usize::try_from(step).ok().and_then(|step| spec.tasks.get(step));
+    task.map(|task| task.name.to_string()).unwrap_or_default()
+}
+
+fn named_task(id: TaskId, run: &Run, view: &State) -> v1::Task {
+    let count = elements(run, id.step, view);
+    v1::Task { task: task_name(&run.spec, id.step), index: id.index, count, ..v1::Task::default() }
+}
+
+/// How many elements can be told apart by their index in a step: those that it undoes, if it undoes some.
+pub(super) fn elements(run: &Run, step: u32, view: &State) -> u32 {
+    if step < run.graph.steps() { view.elements(run.id, run.graph.undoes(step).unwrap_or(step)) } else { 0 }
 }
 
 fn named_attempt(id: AttemptId, name: &NodeName, token: Token, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
     v1::Attempt {
         run_id: id.task.run.to_string(),
-        task: named_task(id.task, spec).task,
+        task: task_name(spec, id.task.step),
         index: id.task.index,
         number: id.number,
         node: name.to_string(),
@@ -409,10 +445,10 @@ mod tests {
 
     #[test]
     fn a_task_shows_its_name_and_why_it_stands_there() {
-        let spec = &samples::specs()[0];
+        let (run, view) = (samples::runs().remove(0), samples::state());
         let words: Vec<(String, String)> = samples::tasks()
             .iter()
-            .map(|task| task_to_wire(task, spec))
+            .map(|task| task_to_wire(task, &run, &view))
             .map(|task| (task.state().as_str_name().to_owned(), task.reason))
             .collect();
         for (state, reason) in words {

@@ -7,11 +7,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, RunId, Settings,
-    TaskId, Usage, Uuid,
+    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, RunId,
+    Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
+use crate::convert::flow::{decided_from_wire, decided_to_wire};
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
@@ -99,6 +100,15 @@ pub(crate) fn exit_from(exit: Option<v1::Exit>) -> Result<Option<quorate_state::
 pub(crate) fn outcome_from(outcome: Option<v1::Outcome>) -> Result<Option<Arc<Outcome>>, FormatError> {
     let wrong = |why| FormatError::Field { field: "outcome", why };
     outcome.map(|outcome| outcome_from_wire(outcome).map(Arc::new).map_err(wrong)).transpose()
+}
+
+pub(crate) fn decided_to(decided: &Decided) -> pb::Decided {
+    let (decision, message) = decided_to_wire(decided);
+    pb::Decided { decision: decision.into(), message }
+}
+
+pub(crate) fn decided_from(field: &'static str, decided: pb::Decided) -> Result<Decided, FormatError> {
+    required(field, decided_from_wire(numbered(field, decided.decision)?, decided.message))
 }
 
 pub(crate) fn labels_from(labels: Vec<v1::Label>) -> Result<BTreeMap<String, String>, FormatError> {

@@ -14,9 +14,10 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    admission_from, admission_to, attempt_id_from, attempt_id_to, digest_from, digest_to, exit_from, feature_from,
-    labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from, settings_from, settings_to,
-    spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
+    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from,
+    settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from,
+    uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -34,6 +35,11 @@ pub(super) fn to(command: &Command) -> Wire {
             let submit = Some(submit_to(*run, spec, *spec_digest));
             Wire::SubmitJobAt(pb::SubmitJobAt { submit, version: *version })
         }
+        Command::SubmitFlow { run, spec, spec_digest, args, version } => Wire::SubmitFlow(pb::SubmitFlow {
+            submit: Some(submit_to(*run, spec, *spec_digest)),
+            args: args.to_string(),
+            version: *version,
+        }),
         Command::DeleteJob { namespace, job } => {
             Wire::DeleteJob(pb::DeleteJob { namespace: namespace.to_string(), job: job.to_string() })
         }
@@ -41,6 +47,12 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::CancelRuns { runs } => {
             Wire::CancelRuns(pb::CancelRuns { runs: runs.iter().map(|run| run.0).collect() })
         }
+        Command::RestartRun { run, of, from } => Wire::RestartRun(pb::RestartRun {
+            run: run.0,
+            of: of.0,
+            from: from.iter().map(ToString::to_string).collect(),
+        }),
+        Command::AbandonRun { run } => Wire::AbandonRun(pb::AbandonRun { run: run.0 }),
         Command::AnnotateRun { run, key, value } => {
             Wire::AnnotateRun(pb::AnnotateRun { run: run.0, key: key.to_string(), value: value.to_string() })
         }
@@ -53,6 +65,13 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::AdvanceStep { run, step, limit } => {
             Wire::AdvanceStep(pb::AdvanceStep { run: run.0, step: *step, limit: *limit })
         }
+        Command::DecideStep { run, step, decided, elements } => Wire::DecideStep(pb::DecideStep {
+            run: run.0,
+            step: *step,
+            decided: Some(decided_to(decided)),
+            elements: *elements,
+        }),
+        Command::UndoNext { run, limit } => Wire::UndoNext(pb::UndoNext { run: run.0, limit: *limit }),
         Command::FinishRun { run } => Wire::FinishRun(pb::FinishRun { run: run.0 }),
         Command::CommitPlan { placements } => {
             Wire::CommitPlan(pb::CommitPlan { placements: placements.iter().map(placement_to).collect() })
@@ -132,11 +151,21 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             let (run, spec, spec_digest) = submit_from(required("submit", at.submit)?)?;
             Command::SubmitJobAt { run, spec, spec_digest, version: at.version }
         }
+        Wire::SubmitFlow(flow) => {
+            let (run, spec, spec_digest) = submit_from(required("submit", flow.submit)?)?;
+            Command::SubmitFlow { run, spec, spec_digest, args: flow.args.into(), version: flow.version }
+        }
         Wire::DeleteJob(delete) => {
             Command::DeleteJob { namespace: parsed("namespace", &delete.namespace)?, job: parsed("job", &delete.job)? }
         }
         Wire::CancelRun(cancel) => Command::CancelRun { run: RunId(cancel.run) },
         Wire::CancelRuns(cancel) => Command::CancelRuns { runs: cancel.runs.into_iter().map(RunId).collect() },
+        Wire::RestartRun(restart) => Command::RestartRun {
+            run: RunId(restart.run),
+            of: RunId(restart.of),
+            from: all(restart.from, |name: String| parsed("from", &name))?,
+        },
+        Wire::AbandonRun(abandon) => Command::AbandonRun { run: RunId(abandon.run) },
         Wire::AnnotateRun(annotate) => Command::AnnotateRun {
             run: RunId(annotate.run),
             key: parsed("key", &annotate.key)?,
@@ -151,6 +180,13 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::AdvanceStep(advance) => {
             Command::AdvanceStep { run: RunId(advance.run), step: advance.step, limit: advance.limit }
         }
+        Wire::DecideStep(decide) => Command::DecideStep {
+            run: RunId(decide.run),
+            step: decide.step,
+            decided: decided_from("decided", required("decided", decide.decided)?)?,
+            elements: decide.elements,
+        },
+        Wire::UndoNext(undo) => Command::UndoNext { run: RunId(undo.run), limit: undo.limit },
         Wire::FinishRun(finish) => Command::FinishRun { run: RunId(finish.run) },
         Wire::CommitPlan(plan) => Command::CommitPlan { placements: all(plan.placements, placement_from)? },
         Wire::CordonNode(cordon) => {

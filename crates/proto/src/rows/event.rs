@@ -9,8 +9,8 @@ use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    admission_from, admission_to, attempt_id_from, attempt_id_to, exit_from, feature_from, numbered, parsed,
-    priority_from, required, task_id_from, task_id_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, exit_from, feature_from,
+    numbered, parsed, priority_from, required, task_id_from, task_id_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::event_row::Event as Wire;
@@ -71,6 +71,20 @@ fn event_to(event: &Event) -> Wire {
         Event::RunPrioritySet { run, priority, by } => {
             Wire::RunPrioritySet(pb::RunPrioritySet { run: run.0, priority: u32::from(*priority), by: by.to_string() })
         }
+        Event::RunAbandoned { run } => Wire::RunAbandoned(pb::RunAbandoned { run: run.0 }),
+        Event::StepDecided { run, step, decided, elements } => Wire::StepDecided(pb::StepDecided {
+            run: run.0,
+            step: *step,
+            decided: Some(decided_to(decided)),
+            elements: *elements,
+        }),
+        Event::RestEnded { run, step, first, count, state } => Wire::RestEnded(pb::RestEnded {
+            run: run.0,
+            step: *step,
+            first: *first,
+            count: *count,
+            state: Some(state_to(state)),
+        }),
         Event::RunEnded { run, state } => {
             Wire::RunEnded(pb::RunEnded { run: run.0, state: run_state_to_wire(*state).into() })
         }
@@ -128,6 +142,20 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
             run: RunId(event.run),
             priority: priority_from(event.priority)?,
             by: Principal(event.by.into()),
+        },
+        Wire::RunAbandoned(event) => Event::RunAbandoned { run: RunId(event.run) },
+        Wire::StepDecided(event) => Event::StepDecided {
+            run: RunId(event.run),
+            step: event.step,
+            decided: decided_from("decided", required("decided", event.decided)?)?,
+            elements: event.elements,
+        },
+        Wire::RestEnded(event) => Event::RestEnded {
+            run: RunId(event.run),
+            step: event.step,
+            first: event.first,
+            count: event.count,
+            state: state_from(event.state)?,
         },
         Wire::RunEnded(event) => Event::RunEnded {
             run: RunId(event.run),

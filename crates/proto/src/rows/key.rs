@@ -29,11 +29,12 @@ pub(super) enum Kind {
     Annotation = 12,
     Feature = 13,
     JoinToken = 14,
+    Step = 15,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 14] = [
+        const ALL: [Kind; 15] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -48,6 +49,7 @@ impl Kind {
             Kind::Annotation,
             Kind::Feature,
             Kind::JoinToken,
+            Kind::Step,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -94,6 +96,10 @@ impl Key {
     pub(super) fn join_token(mut self, token: JoinTokenId) -> Self {
         self.0.put_u64(token.0);
         self
+    }
+
+    pub(super) fn step(self, run: RunId, step: u32) -> Self {
+        self.run(run).number(step)
     }
 
     pub(super) fn task(self, task: TaskId) -> Self {
@@ -143,6 +149,10 @@ impl<'a> Parts<'a> {
 
     pub(super) fn join_token(&mut self) -> Result<JoinTokenId, FormatError> {
         self.take().map(u64::from_be_bytes).map(JoinTokenId)
+    }
+
+    pub(super) fn step(&mut self) -> Result<(RunId, u32), FormatError> {
+        Ok((self.run()?, self.number()?))
     }
 
     pub(super) fn task(&mut self) -> Result<TaskId, FormatError> {

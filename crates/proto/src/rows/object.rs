@@ -218,6 +218,9 @@ pub(super) fn run_to(run: &Run) -> pb::RunRow {
             reason: pause.reason.to_string(),
         }),
         priority_set: run.priority_set.map(u32::from),
+        args: run.args.to_string(),
+        restart_of: run.restart_of.map(|of| of.0),
+        abandoned: run.abandoned,
     }
 }
 
@@ -233,9 +236,12 @@ pub(super) fn run_from(id: RunId, row: pb::RunRow, specs: &SpecCache) -> Result<
         graph,
         spec_digest,
         job_version: row.job_version,
+        args: row.args.into(),
+        restart_of: row.restart_of.map(RunId),
         principal: Principal(row.principal.into()),
         state: required("run.state", run_state_from_wire(numbered("run.state", row.state)?))?,
         cancelling: row.cancelling,
+        abandoned: row.abandoned,
         paused: row.paused.map(|pause| {
             let by = Principal(pause.by.into());
             Arc::new(Pause { by, at: Millis(pause.at_ms), reason: pause.reason.into() })

@@ -1,8 +1,8 @@
-//! Values of the rows of tasks and attempts.
+//! Values of the rows of steps, tasks and attempts.
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Epoch, FailReason, Millis, Served, StopReason, Task, TaskId, TaskState, Token,
-    Wait,
+    Attempt, AttemptId, AttemptState, Epoch, FailReason, Millis, Rest, Revision, RunId, Served, Step, StopReason, Task,
+    TaskId, TaskState, Token, Wait,
 };
 
 use crate::convert::job::resources_to_wire;
@@ -10,7 +10,9 @@ use crate::convert::run::{
     attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, outcome_to_wire, task_state_to_wire, usage_to_wire,
 };
 use crate::format::FormatError;
-use crate::format::parts::{exit_from, numbered, outcome_from, parsed, required, resources_from, usage_from};
+use crate::format::parts::{
+    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, required, resources_from, usage_from,
+};
 use crate::log::v1 as pb;
 use crate::v1;
 
@@ -22,6 +24,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         tries: task.tries,
         losses: task.losses,
         queue_deadline_served_ms: task.queue_deadline.map(|deadline| deadline.0),
+        succeeded_at: task.succeeded_at.map(|revision| revision.0),
     }
 }
 
@@ -34,6 +37,25 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         tries: row.tries,
         losses: row.losses,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
+        succeeded_at: row.succeeded_at.map(Revision),
+    })
+}
+
+pub(super) fn step_to(step: &Step) -> pb::StepRow {
+    pb::StepRow {
+        decision: step.decision.as_ref().map(decided_to),
+        elements: step.elements,
+        rest: rest_to(step.rest).into(),
+    }
+}
+
+pub(super) fn step_from((run, step): (RunId, u32), row: pb::StepRow) -> Result<Step, FormatError> {
+    Ok(Step {
+        run,
+        step,
+        decision: row.decision.map(|decided| decided_from("step.decision", decided)).transpose()?,
+        elements: row.elements,
+        rest: rest_from(numbered("step.rest", row.rest)?)?,
     })
 }
 
@@ -140,6 +162,7 @@ fn reason_to(reason: FailReason) -> pb::FailReason {
         FailReason::NodeLosses => pb::FailReason::NodeLosses,
         FailReason::Queued => pb::FailReason::Queued,
         FailReason::Silent => pb::FailReason::Silent,
+        FailReason::Undecidable => pb::FailReason::Undecidable,
     }
 }
 
@@ -152,6 +175,26 @@ fn reason_from(reason: pb::FailReason) -> Result<FailReason, FormatError> {
         pb::FailReason::NodeLosses => Ok(FailReason::NodeLosses),
         pb::FailReason::Queued => Ok(FailReason::Queued),
         pb::FailReason::Silent => Ok(FailReason::Silent),
+        pb::FailReason::Undecidable => Ok(FailReason::Undecidable),
+    }
+}
+
+fn rest_to(rest: Rest) -> pb::Rest {
+    match rest {
+        Rest::Waiting => pb::Rest::Waiting,
+        Rest::Cancelled => pb::Rest::Cancelled,
+        Rest::Skipped => pb::Rest::Skipped,
+        Rest::Kept => pb::Rest::Kept,
+    }
+}
+
+fn rest_from(rest: pb::Rest) -> Result<Rest, FormatError> {
+    match rest {
+        pb::Rest::Unspecified => Err(FormatError::Missing("step.rest")),
+        pb::Rest::Waiting => Ok(Rest::Waiting),
+        pb::Rest::Cancelled => Ok(Rest::Cancelled),
+        pb::Rest::Skipped => Ok(Rest::Skipped),
+        pb::Rest::Kept => Ok(Rest::Kept),
     }
 }
 

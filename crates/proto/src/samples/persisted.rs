@@ -11,6 +11,7 @@ use quorate_state::{
     TokenFlaw, Uuid, Violation, Wait,
 };
 
+use super::flow::{flow_changes, flow_commands, flow_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
     specs, task_id, task_states, tasks, walk,
@@ -91,7 +92,12 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::SetRunPriority { .. }
         | Command::SubmitJobAt { .. }
         | Command::DeleteJob { .. }
-        | Command::CancelRuns { .. } => None,
+        | Command::CancelRuns { .. }
+        | Command::SubmitFlow { .. }
+        | Command::DecideStep { .. }
+        | Command::UndoNext { .. }
+        | Command::AbandonRun { .. }
+        | Command::RestartRun { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -128,6 +134,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::SubmitJobAt { run: RUN, spec_digest: spec_digest(&spec), spec, version: 2 });
     all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
     all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
+    all.extend(flow_commands());
     all
 }
 
@@ -305,7 +312,11 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::RunResumed { .. } => {
                 Event::RunPrioritySet { run: RUN, priority: 0, by: Principal::anonymous_local() }
             }
-            Event::RunPrioritySet { .. } => return None,
+            // These are behind all the rest.
+            Event::RunPrioritySet { .. }
+            | Event::RunAbandoned { .. }
+            | Event::StepDecided { .. }
+            | Event::RestEnded { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -315,6 +326,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(earlier.into_iter().map(moved));
     all.extend(since_features);
     all.extend(later.into_iter().map(moved));
+    all.extend(flow_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -382,7 +394,8 @@ pub(crate) fn changes() -> Vec<Change> {
             Change::Feature(_) => vec![Change::NodeGone("eu-1-d".parse().unwrap())],
             Change::NodeGone(_) => join_tokens().into_iter().map(|token| Change::JoinToken(Arc::new(token))).collect(),
             Change::JoinToken(_) => vec![Change::JoinTokenGone(JoinTokenId(7))],
-            Change::JoinTokenGone(_) => return None,
+            // Those of steps are behind all the rest.
+            Change::JoinTokenGone(_) | Change::Step(_) => return None,
         };
         Some(next)
     });
@@ -393,7 +406,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Run(Arc::new(run)),
         Change::Job(Arc::new(gone)),
     ];
-    kinds.into_iter().flatten().chain(of_control).collect()
+    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).collect()
 }
 
 fn job(spec: JobSpec) -> Job {

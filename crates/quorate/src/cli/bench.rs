@@ -4,6 +4,7 @@ mod agents;
 mod elections;
 mod tasks;
 mod timeouts;
+mod workflow;
 
 use std::path::PathBuf;
 
@@ -97,6 +98,14 @@ enum What {
     /// (and the time to kill a task, if it is fenced). At last every agent runs a task, and all replicas are killed
     /// (SIGKILL) and started again. Exits with 1 when a task was lost by that.
     Agents(agents::Agents),
+    /// Run one very large workflow, and measure what it costs the leader
+    ///
+    /// Starts replicas as separate processes on loopback with product defaults, and agents in this process: they speak
+    /// the whole protocol of agents and run nothing, every task succeeds at once with a small result. Prints the tasks
+    /// per second, how long a controller of the leader and the applying of entries took at a stretch (between two
+    /// bounds: the leader keeps a histogram), memory, log, and how long pages of the list of tasks take meanwhile.
+    /// Exits with 1 when the run did not succeed by the deadline.
+    Workflow(workflow::Workflow),
     /// Submit without end, and measure what that does to running tasks and to cancels
     ///
     /// Starts replicas and an agent as separate processes on loopback with product defaults. A chain of
@@ -219,6 +228,7 @@ impl Bench {
             What::Rolling(rolling) => rolling.execute(context.output).await,
             What::State(state) => state.execute(context.output).await,
             What::Agents(agents) => agents.execute(context.output).await,
+            What::Workflow(workflow) => workflow.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
         }
     }

@@ -1,5 +1,6 @@
 //! `quorate job`: submit, plan, validate and list jobs, and look at their versions.
 
+mod told;
 mod versions;
 
 use std::path::{Path, PathBuf};
@@ -17,6 +18,7 @@ use crate::exit::{Code, Error};
 use crate::render::job::{JobList, JobPlan, JobSubmitted, JobValidated, Violation};
 use crate::render::run::RunStatus;
 use crate::settings;
+use told::Told;
 use versions::{Delete, Diff, History, Revert};
 
 /// `quorate job`.
@@ -62,6 +64,8 @@ struct RunJob {
     /// Name of this request: the same name with the same file gives the same run, however often it is sent
     #[arg(long, value_name = "ID")]
     request_id: Option<String>,
+    #[command(flatten)]
+    told: Told,
 }
 
 #[derive(Args, Debug)]
@@ -71,6 +75,8 @@ struct Plan {
     /// Exit with 10 when submitting would make a new version
     #[arg(long)]
     exit_code: bool,
+    #[command(flatten)]
+    told: Told,
 }
 
 #[derive(Args, Debug)]
@@ -119,11 +125,20 @@ impl Job {
 impl RunJob {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let spec = read(context, &self.file)?;
+        let args = self.told.args(&spec, &self.file)?;
         let (namespace, name) = (spec.namespace.to_string(), spec.name.to_string());
         let client = context.client()?;
-        let request_id = self.request_id.unwrap_or_else(|| client.mint_request_id());
+        let request_id = self.request_id.clone().unwrap_or_else(|| client.mint_request_id());
+        let (is_flow, version) = (spec.is_flow(), self.check_generation);
         let (spec, id) = (Some(convert::job::spec_to_wire(&spec)), request_id.clone());
-        let response = match self.check_generation {
+        let response = match version {
+            _ if is_flow => {
+                let request = v1::SubmitFlowRequest { spec, args, version, request_id: id };
+                let answer = client.submit_flow(request).await;
+                answer.map_err(|error| {
+                    Error::of_older(error, "params, when, each, on, undo, finally, accept and references")
+                })?
+            }
             None => client.submit_job(v1::SubmitJobRequest { spec, request_id: id }).await?,
             Some(version) => client.submit_job_at(v1::SubmitJobAtRequest { spec, version, request_id: id }).await?,
         };
@@ -159,7 +174,8 @@ impl RunJob {
 impl Plan {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let spec = read(context, &self.file)?;
-        let request = v1::PlanJobRequest { spec: Some(convert::job::spec_to_wire(&spec)) };
+        let args = self.told.args(&spec, &self.file)?;
+        let request = v1::PlanJobRequest { spec: Some(convert::job::spec_to_wire(&spec)), args };
         let plan = JobPlan::from(context.client()?.plan_job(request).await?);
         context.output.show(&plan)?;
         if plan.changed {
@@ -245,7 +261,9 @@ fn read(context: &Context, path: &Path) -> Result<JobSpec, Error> {
 /// A file's name says its format; standard input has none and is looked at.
 fn parse(source: &Source, path: &Path) -> Result<JobSpec, jobfile::Errors> {
     let format = jobfile::Format::of(path).unwrap_or_else(|| jobfile::Format::guess(&source.bytes));
-    jobfile::parse(&source.bytes, format, &source.name, &quorate_state::Settings::default())
+    // How many tasks a run may have depends on the cluster, which checks it.
+    let settings = quorate_state::Settings { tasks_per_run_max: u32::MAX, ..quorate_state::Settings::default() };
+    jobfile::parse(&source.bytes, format, &source.name, &settings)
 }
 
 fn violations(errors: &jobfile::Errors) -> Vec<Violation> {

@@ -4,6 +4,7 @@
 mod control;
 mod events;
 mod logs;
+mod restart;
 mod timeline;
 
 use std::time::Duration;
@@ -19,12 +20,13 @@ use super::{Context, PAGE_ROWS, wait};
 use crate::exit::{Code, Error};
 use crate::render::attempt::AttemptList;
 use crate::render::canvas::Canvas;
-use crate::render::control::RunsCancelled;
+use crate::render::control::{RunAbandoned, RunsCancelled};
 use crate::render::run::{Drawing, RunAnnotated, RunCancelled, RunList, RunStatus, run_word};
 use crate::settings;
 use control::{Pause, Priority, Resume};
 use events::ReadEvents;
 use logs::ReadLogs;
+use restart::Restart;
 use timeline::ShowTimeline;
 
 /// `quorate run`.
@@ -49,6 +51,8 @@ enum Verb {
     Resume(Resume),
     /// Put a run elsewhere in the queue, whatever its job's priority; what runs goes on
     Priority(Priority),
+    /// Try a run that has ended again: what succeeded is kept
+    Restart(Restart),
     /// Leave a word at a run, also at one that has ended; it decides nothing
     Annotate(Annotate),
     /// Print what has happened to a run, an event per line
@@ -111,6 +115,7 @@ struct Status {
 const CANCEL_EXAMPLES: &str = "\
 Examples:
   quorate run cancel nightly                          the latest run of a job
+  quorate run cancel nightly --all                    the same; nothing is undone, and nothing comes at its end
   quorate run cancel -l team=risk --dry-run           what would be cancelled
   quorate run cancel -l team=risk --state pending -A  in all namespaces, what has not begun";
 
@@ -131,6 +136,9 @@ struct Cancel {
     /// Say which runs fit, and cancel nothing
     #[arg(long, conflicts_with = "run")]
     dry_run: bool,
+    /// End all of it: nothing is undone, and what comes at its end in any case (finally) does not
+    #[arg(long, requires = "run", conflicts_with_all = ["job", "state", "labels", "since", "until"])]
+    all: bool,
 }
 
 #[derive(Args, Debug)]
@@ -165,6 +173,7 @@ impl Run {
             Verb::Pause(pause) => pause.execute(context).await,
             Verb::Resume(resume) => resume.execute(context).await,
             Verb::Priority(priority) => priority.execute(context).await,
+            Verb::Restart(restart) => restart.execute(context).await,
             Verb::Annotate(annotate) => annotate.execute(context).await,
             Verb::Events(events) => events.execute(context).await,
             Verb::Timeline(timeline) => timeline.execute(context).await,
@@ -240,8 +249,15 @@ impl Status {
 impl Cancel {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
         let client = context.client()?;
-        let Some(run) = &self.run else { return self.all(context, &client).await };
+        let Some(run) = &self.run else { return self.all_that_fit(context, &client).await };
         let id = reference::resolve(context, &client, run).await?.run.unwrap_or_default().id;
+        if self.all {
+            let request = v1::AbandonRunRequest { run: reference::by_id(&id), request_id: String::new() };
+            let answer = client.abandon_run(request).await;
+            let answer = answer.map_err(|error| Error::of_older(error, "how to end all of a run"))?;
+            context.output.show(&RunAbandoned::from(answer))?;
+            return Ok(Code::Ok);
+        }
         let request = v1::CancelRunRequest { run: reference::by_id(&id), request_id: String::new() };
         let cancelled = client.cancel_run(request).await?;
         let running = !cancelled.ended_before;
@@ -255,7 +271,7 @@ impl Cancel {
 
 impl Cancel {
     /// Page by page: what was cancelled before an error stays so, and the same command goes on.
-    async fn all(&self, context: &Context, client: &Client) -> Result<Code, Error> {
+    async fn all_that_fit(&self, context: &Context, client: &Client) -> Result<Code, Error> {
         let namespace = if self.all_namespaces { String::new() } else { context.connection()?.namespace.to_string() };
         let selected = self.select.selected();
         let mut all = RunsCancelled { dry_run: self.dry_run, run_ids: Vec::new(), cancelled: 0 };

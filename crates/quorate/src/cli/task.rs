@@ -81,7 +81,12 @@ async fn result(context: &Context, run: &str, task: TaskArg, stale: &Stale) -> R
     let response = reference::resolve(context, &client, run).await?;
     let id = response.run.unwrap_or_default().id;
     let step = response.steps.iter().find(|step| step.task == task.name);
-    if step.is_some_and(|step| task.index >= step.count) {
+    // Those that undo something are called after what they undo, and come when it is their turn.
+    let is_known = |step: &v1::Step| {
+        let undoes = matches!(step.role, Some(v1::Role { role: Some(v1::role::Role::Undo(_)) }));
+        undoes || task.index < step.count
+    };
+    if step.is_some_and(|step| !is_known(step)) {
         let name = format!("{}[{}] of run {id}", task.name, task.index);
         return Err(quorate_client::Error::Api(ApiError::NotFound { kind: "task".into(), name }).into());
     }

@@ -40,7 +40,10 @@ async fn watch(client: &Client, id: &str) -> Result<(), Error> {
                     | v1::run_event::Event::Annotated(_)
                     | v1::run_event::Event::Paused(_)
                     | v1::run_event::Event::Resumed(_)
-                    | v1::run_event::Event::PrioritySet(_),
+                    | v1::run_event::Event::PrioritySet(_)
+                    | v1::run_event::Event::Abandoned(_)
+                    | v1::run_event::Event::Decided(_)
+                    | v1::run_event::Event::Rest(_),
                 )
                 | None => None,
             },

@@ -14,6 +14,7 @@ mod rolling;
 mod state;
 mod tasks;
 mod timeouts;
+mod workflow;
 
 pub(crate) use agents::{BenchAgents, BenchAgentsRow};
 pub(crate) use elections::BenchElections;
@@ -23,6 +24,7 @@ pub(crate) use rolling::BenchRolling;
 pub(crate) use state::BenchState;
 pub(crate) use tasks::{BenchSingle, BenchTasks, BenchTasksRow, Configuration};
 pub(crate) use timeouts::{BenchTimeouts, BenchTimeoutsRow};
+pub(crate) use workflow::BenchWorkflow;
 
 /// What a measurement was made with.
 #[derive(Debug, Serialize)]

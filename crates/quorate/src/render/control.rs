@@ -1,5 +1,6 @@
 //! What became of a pause, a resume, another priority, or the cancel of many runs.
 
+use quorate_proto::v1;
 use serde::Serialize;
 
 use super::{Paint, View, time};
@@ -54,6 +55,33 @@ impl View for RunPrioritySet {
 
     fn human(&self, _: Paint) -> String {
         format!("Run {} has priority {} since revision {}", self.run_id, self.priority, self.revision)
+    }
+}
+
+/// `run cancel --all`.
+#[derive(Debug, Serialize)]
+pub(crate) struct RunAbandoned {
+    run_id: String,
+    ended_before: bool,
+    revision: u64,
+}
+
+impl From<v1::AbandonRunResponse> for RunAbandoned {
+    fn from(response: v1::AbandonRunResponse) -> Self {
+        let v1::AbandonRunResponse { run_id, ended_before, revision } = response;
+        Self { run_id, ended_before, revision }
+    }
+}
+
+impl View for RunAbandoned {
+    const SCHEMA: &'static str = "quorate.v1.run_abandoned/1";
+
+    fn human(&self, _: Paint) -> String {
+        if self.ended_before {
+            return format!("Run {} had ended before", self.run_id);
+        }
+        let words = "is given up: nothing of it is placed, and nothing is undone, after revision";
+        format!("Run {} {words} {}", self.run_id, self.revision)
     }
 }
 

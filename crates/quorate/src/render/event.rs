@@ -27,7 +27,7 @@ pub(crate) struct RunEvent {
     run_id: String,
     revision: u64,
     at_ms: u64,
-    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed` or `priority`.
+    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed`, `priority`, `abandoned`, `decided` or `rest`.
     kind: &'static str,
     /// The state of run, task or attempt since then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -65,6 +65,12 @@ pub(crate) struct RunEvent {
     /// That priority.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u32>,
+    /// `run`, `pass_over` or `fail`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    decided: Option<&'static str>,
+    /// How many elements the step has, or, of the rest of one, those from the index on that ended together.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    elements: Option<u32>,
     /// All of it as a sentence.
     text: String,
     /// The task has more than one element.
@@ -124,6 +130,8 @@ impl OfRun {
             key: None,
             by: None,
             priority: None,
+            decided: None,
+            elements: None,
             text,
             is_array: false,
         };
@@ -147,9 +155,33 @@ impl OfRun {
                 let text = format!("run given priority {priority} by {by}");
                 RunEvent { by: Some(by), priority: Some(priority), ..blank("priority", text) }
             }
+            v1::run_event::Event::Abandoned(v1::RunAbandoned {}) => {
+                blank("abandoned", "run given up: nothing of it is undone, and nothing comes at its end".to_owned())
+            }
+            v1::run_event::Event::Decided(decided) => {
+                let (word, text) = decided_text(&decided);
+                let message = Some(decided.message).filter(|message| !message.is_empty());
+                let (task, elements) = (Some(decided.task), Some(decided.elements));
+                RunEvent { task, decided: word, elements, message, ..blank("decided", text) }
+            }
+            v1::run_event::Event::Rest(rest) => {
+                let text = format!(
+                    "{} from [{}] on {}",
+                    time::count(rest.count.into(), "element"),
+                    rest.first,
+                    task_word(rest.state)
+                );
+                RunEvent {
+                    state: Some(task_word(rest.state)),
+                    task: Some(rest.task),
+                    index: Some(rest.first),
+                    elements: Some(rest.count),
+                    ..blank("rest", text)
+                }
+            }
             v1::run_event::Event::Task(task) => RunEvent {
                 state: Some(task_word(task.state)),
-                is_array: self.arrays.contains(&task.task),
+                is_array: task.index > 0 || task.count > 1 || self.arrays.contains(&task.task),
                 index: Some(task.index),
                 reason: Some(task.reason.clone()).filter(|reason| !reason.is_empty()),
                 ..RunEvent { task: Some(task.task.clone()), ..blank("task", task_text(&task)) }
@@ -160,7 +192,7 @@ impl OfRun {
                 let exit = attempt.exit.and_then(|exit| exit.exit);
                 RunEvent {
                     state: Some(attempt_word(attempt.state)),
-                    is_array: self.arrays.contains(&attempt.task),
+                    is_array: attempt.index > 0 || self.arrays.contains(&attempt.task),
                     task: Some(attempt.task),
                     index: Some(attempt.index),
                     attempt: Some(attempt.number),
@@ -232,6 +264,18 @@ impl OfRun {
     }
 }
 
+fn decided_text(decided: &v1::StepDecided) -> (Option<&'static str>, String) {
+    match decided.decided() {
+        v1::Decision::Run => {
+            let elements = time::count(decided.elements.into(), "element");
+            (Some("run"), format!("runs, with {elements}"))
+        }
+        v1::Decision::PassOver => (Some("pass_over"), "passed over: there is nothing to do".to_owned()),
+        v1::Decision::Fail => (Some("fail"), format!("fails: {}", decided.message)),
+        v1::Decision::Unspecified => (None, "decided".to_owned()),
+    }
+}
+
 fn task_text(task: &v1::Task) -> String {
     let word = task_word(task.state);
     match &*task.reason {
@@ -246,6 +290,7 @@ fn task_text(task: &v1::Task) -> String {
         "NODE_LOSSES" => format!("{word} for good: it lost too many nodes"),
         "QUEUED" => format!("{word} for good: nobody could place it in its time"),
         "SILENT" => format!("{word} for good: it said nothing for too long"),
+        "UNDECIDABLE" => format!("{word} for good: whether it runs, or for what, cannot be found out"),
         "QUARANTINE" => format!("{word} in quarantine: nodes went away while it ran there"),
         other => format!("{word}: {other}"),
     }

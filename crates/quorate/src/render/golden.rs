@@ -3,6 +3,7 @@
 //! A difference is a change of the interface: an added field is fine within a schema's version, a
 //! field that went or means something else raises it. `QUORATE_BLESS=1` writes the files anew.
 
+mod flow;
 mod jobs;
 mod nodes;
 mod runs;
@@ -64,6 +65,9 @@ fn run() -> v1::Run {
         priority: 60,
         labels: labels(),
         paused: None,
+        abandoned: false,
+        restart_of: String::new(),
+        args: String::new(),
     }
 }
 
@@ -81,6 +85,7 @@ fn get_run() -> v1::GetRunResponse {
         count,
         counts: Some(counts),
         needs: needs.iter().map(|need| (*need).to_owned()).collect(),
+        ..v1::Step::default()
     };
     let one = v1::TaskCounts { succeeded: 1, ..v1::TaskCounts::default() };
     v1::GetRunResponse {

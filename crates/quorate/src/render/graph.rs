@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use super::canvas::{Canvas, cut};
 use super::ink::ink;
-use super::run::Step;
+use super::step::Step;
 use super::table::Tone;
 use super::{Paint, plain, time};
 use lanes::{Cell, Group, Row};
@@ -35,11 +35,11 @@ enum Standing {
 impl Standing {
     fn of(step: &Step) -> Self {
         let tasks = &step.tasks;
-        if tasks.failed > 0 {
+        if step.has_failed() {
             Self::Failed
         } else if tasks.running > 0 || tasks.placed > 0 {
             Self::Running
-        } else if tasks.waiting > 0 || tasks.ready > 0 {
+        } else if tasks.waiting > 0 || tasks.ready > 0 || tasks.total() == 0 {
             Self::Waiting
         } else if tasks.skipped > 0 || tasks.cancelled > 0 {
             Self::Skipped
@@ -90,7 +90,7 @@ impl Standing {
 }
 
 /// The lines of a graph of at most `steps_max` steps.
-pub(super) fn lines(steps: &[Step], steps_max: usize, canvas: Canvas, paint: Paint) -> Vec<String> {
+pub(super) fn lines(steps: &[&Step], steps_max: usize, canvas: Canvas, paint: Paint) -> Vec<String> {
     let graph = Graph::of(steps);
     let shown = graph.shown(steps, steps_max);
     let groups = graph.groups(&shown);
@@ -106,7 +106,7 @@ pub(super) fn lines(steps: &[Step], steps_max: usize, canvas: Canvas, paint: Pai
         let undrawn = drawn.undrawn.iter().flat_map(|group| &groups[*group].steps).map(|at| &*steps[*at].task);
         let missing = group.missing(&undrawn.collect::<Vec<_>>());
         for (place, (at, row)) in group.steps.iter().zip(&drawn.rows).enumerate() {
-            lines.push(page.line(&steps[*at], row, (place, group.steps.len()), &missing));
+            lines.push(page.line(steps[*at], row, (place, group.steps.len()), &missing));
         }
     }
     lines.extend(left_out(steps, &shown).map(|text| ink(paint, Tone::Faint, &text)));
@@ -129,12 +129,12 @@ struct Steps {
 }
 
 impl Graph {
-    fn of(steps: &[Step]) -> Self {
+    fn of(steps: &[&Step]) -> Self {
         let places: BTreeMap<&str, usize> = steps.iter().zip(0..).map(|(step, at)| (&*step.task, at)).collect();
         let mut dependents = vec![Vec::new(); steps.len()];
         let mut needs = Vec::with_capacity(steps.len());
         for (at, step) in steps.iter().enumerate() {
-            let mut of_step: Vec<usize> = step.needs.iter().filter_map(|need| places.get(&**need).copied()).collect();
+            let mut of_step: Vec<usize> = step.waits_for().filter_map(|need| places.get(need).copied()).collect();
             of_step.sort_unstable();
             of_step.dedup();
             of_step.iter().for_each(|need| dependents[*need].push(at));
@@ -176,10 +176,10 @@ impl Graph {
     }
 
     /// The steps to show, in order.
-    fn shown(&self, steps: &[Step], steps_max: usize) -> Vec<usize> {
+    fn shown(&self, steps: &[&Step], steps_max: usize) -> Vec<usize> {
         let order = self.in_order();
         let mut ranked: Vec<(u8, usize)> =
-            order.iter().zip(0..).map(|(at, place)| (Standing::of(&steps[*at]).rank(), place)).collect();
+            order.iter().zip(0..).map(|(at, place)| (Standing::of(steps[*at]).rank(), place)).collect();
         ranked.sort_unstable();
         let chosen: Vec<usize> = ranked.into_iter().take(steps_max).map(|(_, place)| order[place]).collect();
         // In an order of their own: of what lies between them nothing is drawn.
@@ -320,7 +320,7 @@ fn bracket(place: usize, steps: usize, is_unicode: bool) -> &'static str {
 }
 
 /// Says how many steps are not shown, and where they stand.
-fn left_out(steps: &[Step], shown: &[usize]) -> Option<String> {
+fn left_out(steps: &[&Step], shown: &[usize]) -> Option<String> {
     let mut left: BTreeMap<Standing, u64> = BTreeMap::new();
     let shown = sorted(shown);
     for (_, step) in steps.iter().enumerate().filter(|(at, _)| shown.binary_search(at).is_err()) {
@@ -333,7 +333,8 @@ fn left_out(steps: &[Step], shown: &[usize]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::super::run::Counts;
+    use quorate_proto::v1::TaskCounts as Counts;
+
     use super::*;
 
     const CANVAS: Canvas = Canvas { columns: 80, is_unicode: true };
@@ -351,9 +352,10 @@ mod tests {
     }
 
     fn check(steps: &[Step], steps_max: usize, canvas: Canvas, expected: &[&str]) {
-        let lines = lines(steps, steps_max, canvas, Paint::Never);
+        let steps: Vec<&Step> = steps.iter().collect();
+        let lines = lines(&steps, steps_max, canvas, Paint::Never);
         assert_eq!(lines, expected, "\n{}", lines.join("\n"));
-        let bare: Vec<String> = super::lines(steps, steps_max, canvas, Paint::Always);
+        let bare: Vec<String> = super::lines(&steps, steps_max, canvas, Paint::Always);
         let bare = bare.iter().map(|line| anstream::adapter::strip_str(line).to_string());
         assert_eq!(bare.collect::<Vec<_>>(), expected, "colours change nothing else");
     }
@@ -427,6 +429,7 @@ mod tests {
                 step(&name(at), &needs, if at < 40_000 { done() } else { waits() })
             })
             .collect();
+        let steps: Vec<&Step> = steps.iter().collect();
         let lines = lines(&steps, 50, CANVAS, Paint::Never);
         assert_eq!(lines.len(), 51);
         assert!(lines.iter().all(|line| line.chars().count() <= CANVAS.columns), "{}", lines.join("\n"));

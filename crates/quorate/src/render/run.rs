@@ -4,10 +4,13 @@ use std::collections::BTreeMap;
 
 use quorate_proto::v1;
 use serde::Serialize;
+use serde_json::Value;
 
 use super::canvas::Canvas;
 use super::graph;
-use super::table::{Rows, entry, faint, state, word};
+use super::ink::ink;
+use super::step::{self, Phase, Step};
+use super::table::{Rows, Tone, entry, faint, state, word};
 use super::usage::UsageSum;
 use super::{Paint, View, plain, time};
 
@@ -43,15 +46,15 @@ impl From<v1::TaskCounts> for Counts {
 }
 
 impl Counts {
-    fn total(&self) -> u32 {
+    pub(super) fn total(&self) -> u32 {
         self.named().iter().fold(0, |sum, (_, count)| sum.saturating_add(*count))
     }
 
-    fn ended(&self) -> u32 {
+    pub(super) fn ended(&self) -> u32 {
         self.succeeded.saturating_add(self.failed).saturating_add(self.cancelled).saturating_add(self.skipped)
     }
 
-    fn named(&self) -> [(&'static str, u32); 8] {
+    pub(super) fn named(&self) -> [(&'static str, u32); 8] {
         [
             ("waiting", self.waiting),
             ("ready", self.ready),
@@ -88,6 +91,8 @@ pub(crate) struct Run {
     /// A word.
     pub(crate) state: String,
     cancelling: bool,
+    /// Nothing of it is undone, nor does what comes at its end in any case.
+    abandoned: bool,
     /// It took longer than its job's timeout.
     timed_out: bool,
     /// While it is paused.
@@ -100,6 +105,10 @@ pub(crate) struct Run {
     principal: String,
     /// Of its job.
     labels: BTreeMap<String, String>,
+    /// What it was told, by the names of its job's params.
+    args: Option<BTreeMap<String, Value>>,
+    /// The run of which it is a second try.
+    restart_of: Option<String>,
     /// How many tasks stand where.
     pub(crate) tasks: Counts,
 }
@@ -113,6 +122,9 @@ impl From<v1::Run> for Run {
             job: run.job,
             version: run.version,
             cancelling: run.cancelling,
+            abandoned: run.abandoned,
+            args: serde_json::from_str(&run.args).ok(),
+            restart_of: Some(run.restart_of).filter(|of| !of.is_empty()),
             timed_out: run.timed_out,
             paused: run.paused.map(Into::into),
             priority: run.priority,
@@ -138,6 +150,8 @@ impl Run {
         let has_ended = matches!(self.state.as_str(), "succeeded" | "failed" | "cancelled");
         if self.timed_out {
             format!("{} (timed out)", self.state)
+        } else if self.abandoned && !has_ended {
+            format!("{} (given up)", self.state)
         } else if self.cancelling && !has_ended {
             format!("{} (cancelling)", self.state)
         } else if self.paused.is_some() {
@@ -206,40 +220,6 @@ impl View for RunList {
     }
 }
 
-/// One step of a run.
-#[derive(Debug, Serialize)]
-pub(crate) struct Step {
-    pub(super) task: String,
-    count: u32,
-    pub(super) needs: Vec<String>,
-    pub(super) tasks: Counts,
-    /// What those of its attempts use that run, as far as it is known.
-    usage: Option<UsageSum>,
-}
-
-impl Step {
-    /// Where its tasks stand: a step of one task has one state.
-    pub(super) fn state_words(&self) -> String {
-        match self.tasks.named().iter().find(|(_, count)| *count == 1 && self.count == 1) {
-            Some(_) if self.tasks.quarantined > 0 => "waiting (quarantined)".to_owned(),
-            Some((name, _)) => (*name).to_owned(),
-            None => self.tasks.words(),
-        }
-    }
-
-    #[cfg(test)]
-    pub(super) fn for_tests(task: &str, needs: &[&str], tasks: Counts) -> Self {
-        let needs = needs.iter().map(|need| (*need).to_owned()).collect();
-        Self { task: task.to_owned(), count: tasks.total(), needs, tasks, usage: None }
-    }
-
-    /// The same with how many of them have ended, where that is not all of them.
-    pub(super) fn words(&self) -> String {
-        let (ended, words) = (self.tasks.ended(), self.state_words());
-        if self.count > 1 && ended < self.count { format!("{ended}/{}: {words}", self.count) } else { words }
-    }
-}
-
 /// How the graph of a run is drawn.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Drawing {
@@ -272,16 +252,9 @@ pub(crate) struct Annotation {
 
 impl From<v1::GetRunResponse> for RunStatus {
     fn from(response: v1::GetRunResponse) -> Self {
-        let step = |step: v1::Step| Step {
-            task: step.task,
-            count: step.count,
-            needs: step.needs,
-            tasks: step.counts.unwrap_or_default().into(),
-            usage: None,
-        };
         Self {
             run: response.run.unwrap_or_default().into(),
-            steps: response.steps.into_iter().map(step).collect(),
+            steps: response.steps.into_iter().map(Step::from).collect(),
             revision: response.revision,
             annotations: response.annotations.into_iter().map(Into::into).collect(),
             drawing: None,
@@ -299,18 +272,21 @@ impl RunStatus {
         }
     }
 
-    fn table(&self, paint: Paint) -> String {
-        let mut rows = Rows::new(paint, &["TASK", "COUNT", "STATE", "NEEDS"]);
-        for step in &self.steps {
-            rows.row(vec![
-                entry(&step.task),
-                entry(step.count.to_string()),
-                // A step of one task has one state, which then has its colour.
-                state(&step.state_words()),
-                faint(step.needs.join(", ")),
-            ]);
-        }
-        rows.text()
+    /// The steps, phase by phase.
+    fn phases(&self, paint: Paint) -> String {
+        let phases = [Phase::Work, Phase::Undo, Phase::Finally].map(|phase| {
+            let steps: Vec<&Step> = self.steps.iter().filter(|step| step.phase() == phase).collect();
+            match self.drawing {
+                _ if steps.is_empty() && phase != Phase::Work => String::new(),
+                Some(Drawing { canvas, steps_max }) => {
+                    let heading = phase.heading().map(|words| ink(paint, Tone::Faint, words));
+                    let lines = graph::lines(&steps, steps_max, canvas, paint);
+                    heading.into_iter().chain(lines).collect::<Vec<_>>().join("\n")
+                }
+                None => step::table(phase, &steps, &self.steps, paint),
+            }
+        });
+        phases.into_iter().filter(|phase| !phase.is_empty()).collect::<Vec<_>>().join("\n\n")
     }
 
     fn usage(&self) -> Option<UsageSum> {
@@ -342,6 +318,13 @@ impl View for RunStatus {
             let labels: Vec<String> = run.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
             text += &format!("Labels     {}\n", plain(&labels.join(", ")));
         }
+        if let Some(args) = &run.args {
+            let args: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            text += &format!("Told       {}\n", plain(&args.join(", ")));
+        }
+        if let Some(of) = &run.restart_of {
+            text += &format!("Second try of {of}\n");
+        }
         if let Some(started) = run.started_at_ms {
             text += &format!("Started    {}\n", time::instant(started));
         }
@@ -354,10 +337,7 @@ impl View for RunStatus {
             text += &format!("Usage      {}\n", usage.words(running));
         }
         text.push('\n');
-        text += &match self.drawing {
-            Some(Drawing { canvas, steps_max }) => graph::lines(&self.steps, steps_max, canvas, paint).join("\n"),
-            None => self.table(paint),
-        };
+        text += &self.phases(paint);
         if !self.annotations.is_empty() {
             let mut rows = Rows::new(paint, &["ANNOTATION", "VALUE", "SET", "BY"]);
             for annotation in &self.annotations {

@@ -7,7 +7,7 @@ use comfy_table::{Attribute, Cell, Color, ColumnConstraint, ContentArrangement, 
 use super::{Paint, plain};
 
 /// Heads of the columns that may wrap.
-const WRAPPED: [&str; 4] = ["LABELS", "MESSAGE", "NEEDS", "WHY NOT"];
+const WRAPPED: [&str; 5] = ["LABELS", "MESSAGE", "NEEDS", "WHY", "WHY NOT"];
 /// A column is not wrapped to fewer characters: a terminal's own wrapping reads better than that.
 const WRAPPED_CHARS_MIN: u16 = 24;
 

@@ -59,6 +59,10 @@ impl From<v1::WaitReason> for Reason {
             None => Self { kind: "unspecified", ..base },
             Some(Wire::NotWaiting(_)) => Self { kind: "not_waiting", ..base },
             Some(Wire::Needs(unmet)) => Self { kind: "needs", needs: unmet.tasks, ..base },
+            Some(Wire::Fallback(unmet)) => Self { kind: "fallback", needs: unmet.tasks, ..base },
+            Some(Wire::Condition(_)) => Self { kind: "condition", ..base },
+            Some(Wire::AfterWork(_)) => Self { kind: "after_work", ..base },
+            Some(Wire::InTurn(_)) => Self { kind: "in_turn", ..base },
             Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
             Some(Wire::Fence(wait)) => {
                 Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }

@@ -112,7 +112,8 @@ struct Seen {
 impl Seen {
     /// Tasks that need nothing are in the queue from the run's submit on, without an event of their own.
     fn of(run: &v1::Run, steps: &[v1::Step], events: Vec<v1::RunEvent>) -> Self {
-        let first = steps.iter().filter(|step| step.needs.is_empty());
+        let is_first = |step: &&v1::Step| step.needs.is_empty() && step.role.is_none() && step.when.is_none();
+        let first = steps.iter().filter(is_first);
         let first = first.flat_map(|step| (0..step.count).map(|index| (step.task.clone(), index)));
         let ready = first.map(|task| (task, run.submitted_at_ms)).collect();
         let mut seen = Self { ready, ..Self::default() };
@@ -125,7 +126,10 @@ impl Seen {
                     | v1::run_event::Event::Annotated(_)
                     | v1::run_event::Event::Paused(_)
                     | v1::run_event::Event::Resumed(_)
-                    | v1::run_event::Event::PrioritySet(_),
+                    | v1::run_event::Event::PrioritySet(_)
+                    | v1::run_event::Event::Abandoned(_)
+                    | v1::run_event::Event::Decided(_)
+                    | v1::run_event::Event::Rest(_),
                 )
                 | None => {}
             }

@@ -38,6 +38,8 @@ impl Lane {
             Command::Bootstrap { .. }
             | Command::AdvanceStep { .. }
             | Command::FinishRun { .. }
+            | Command::DecideStep { .. }
+            | Command::UndoNext { .. }
             | Command::CommitPlan { .. }
             | Command::EvictAttempts { .. }
             | Command::EndDrains { .. }
@@ -53,6 +55,7 @@ impl Lane {
             // What takes something back must not overtake it.
             Command::CancelRun { .. }
             | Command::CancelRuns { .. }
+            | Command::AbandonRun { .. }
             | Command::PauseRun { .. }
             | Command::ResumeRun { .. }
             | Command::SetRunPriority { .. }
@@ -64,6 +67,8 @@ impl Lane {
             | Command::ForgetNode { .. } => Self::Cancels,
             Command::SubmitJob { .. }
             | Command::SubmitJobAt { .. }
+            | Command::SubmitFlow { .. }
+            | Command::RestartRun { .. }
             | Command::DeleteJob { .. }
             | Command::AnnotateRun { .. }
             | Command::ReleaseTask { .. }

@@ -62,6 +62,7 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::Run(_)
         | Change::Spec(..)
         | Change::Annotation(_)
+        | Change::Step(_)
         | Change::Task(_)
         | Change::Cluster(_)
         | Change::Request(_)

@@ -1,6 +1,6 @@
 //! What there is to say of a task that is not waiting: where it runs, or how it ended.
 
-use quorate_state::{Attempt, AttemptState, Exit, FailReason, State, StopReason, Task, TaskState};
+use quorate_state::{Attempt, AttemptState, Decided, Exit, FailReason, State, StopReason, Task, TaskState};
 
 use super::unmet;
 
@@ -12,7 +12,8 @@ pub(super) fn standing(view: &State, task: &Task) -> String {
         TaskState::Running => on_node(view, newest, "running", "since its agent started it"),
         TaskState::Succeeded => "it has succeeded".into(),
         TaskState::Cancelled => "it was cancelled".into(),
-        TaskState::Skipped => format!("skipped, because {} did not succeed", names(view, task)),
+        TaskState::Skipped => skipped(view, task),
+        TaskState::Failed(FailReason::Undecidable) => undecidable(view, task),
         TaskState::Failed(reason) => failed(*reason, task, newest),
         TaskState::Waiting(_) | TaskState::Ready => "about to be looked at".into(),
     }
@@ -35,14 +36,39 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
     }
 }
 
-fn names(view: &State, task: &Task) -> String {
-    let names: Vec<String> = unmet(view, task).iter().map(ToString::to_string).collect();
-    names.join(", ")
+fn skipped(view: &State, task: &Task) -> String {
+    let Some(run) = view.run(task.id.run) else { return "skipped".into() };
+    if view.is_passed_over(run.id, task.id.step) {
+        let when = run.spec.tasks.get(task.id.step as usize).and_then(|spec| spec.when.as_deref());
+        let targets = run.graph.stands_for(task.id.step);
+        let why = match when {
+            _ if !targets.is_empty() && targets.iter().all(|target| view.is_done(run, *target)) => {
+                "nothing that it stands in for failed".to_owned()
+            }
+            Some(when) => format!("this was not so: {when}"),
+            None => "there was nothing in the list that it is for".to_owned(),
+        };
+        return format!("passed over, because {why}");
+    }
+    let names: Vec<String> = unmet(view, run, task.id.step).iter().map(ToString::to_string).collect();
+    if names.is_empty() {
+        return "skipped, because nothing that it stands in for failed by itself".into();
+    }
+    format!("skipped, because {} did not succeed", names.join(", "))
+}
+
+/// Why a task failed before it was tried.
+fn undecidable(view: &State, task: &Task) -> String {
+    match view.step(task.id.run, task.id.step).and_then(|step| step.decision.clone()) {
+        Some(Decided::Fail(why)) => format!("failed, because what it asks for cannot be found out: {why}"),
+        Some(Decided::Run | Decided::PassOver) | None => "failed, because what it asks for cannot be found out".into(),
+    }
 }
 
 fn failed(reason: FailReason, task: &Task, newest: Option<&Attempt>) -> String {
     let last = newest.map_or_else(String::new, last_word);
     match reason {
+        FailReason::Undecidable => "failed before it was tried".into(),
         FailReason::Failed => format!("failed for good after {} of its tries{last}", task.tries),
         FailReason::TimedOut => "its last try ran out of time".into(),
         FailReason::Lost => format!("its one start was lost with its node{last}"),

@@ -6,7 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Spread, TaskName, TaskSpec,
+    Driver, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskName,
+    TaskSpec,
 };
 
 /// Regions and their clusters. The first has most nodes, so that its brake can work.
@@ -215,6 +216,7 @@ impl JobShape {
             on_failure: if self.cancels { OnFailure::Cancel } else { OnFailure::Finish },
             timeout_ms: None,
             tasks,
+            params: std::collections::BTreeMap::new(),
         }
     }
 }
@@ -253,6 +255,11 @@ impl TaskShape {
             silent_timeout_ms: None,
             place,
             on_node_loss: promise,
+            role: Role::Work,
+            templated: false,
+            when: None,
+            each: None,
+            accept_failed: 0,
         }
     }
 }

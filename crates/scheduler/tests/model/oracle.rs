@@ -46,6 +46,7 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Namespace(..)
         | Change::Job(_)
         | Change::Spec(..)
+        | Change::Step(_)
         | Change::Cluster(_)
         | Change::Request(_)
         | Change::Annotation(_)

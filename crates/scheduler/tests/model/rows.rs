@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
     JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State,
-    Task, TaskId,
+    Step, Task, TaskId,
 };
 
 /// All rows, by kind and key.
@@ -20,6 +20,7 @@ pub(crate) struct Rows {
     pub(crate) jobs: BTreeMap<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: BTreeMap<RunId, Arc<Run>>,
     pub(crate) annotations: BTreeMap<(RunId, AnnotationKey), Arc<Annotation>>,
+    pub(crate) steps: BTreeMap<(RunId, u32), Arc<Step>>,
     pub(crate) tasks: BTreeMap<TaskId, Arc<Task>>,
     pub(crate) attempts: BTreeMap<AttemptId, Arc<Attempt>>,
     pub(crate) requests: BTreeMap<DedupKey, Arc<RequestRow>>,
@@ -42,6 +43,7 @@ impl Rows {
                 self.annotations.insert((annotation.run, annotation.key.clone()), annotation.clone());
             }
             Change::Run(run) => drop(self.runs.insert(run.id, run.clone())),
+            Change::Step(step) => drop(self.steps.insert((step.run, step.step), step.clone())),
             Change::Task(task) => drop(self.tasks.insert(task.id, task.clone())),
             Change::Attempt(attempt) => drop(self.attempts.insert(attempt.id, attempt.clone())),
             Change::Request(row) => drop(self.requests.insert(row.key(), row.clone())),
@@ -65,14 +67,21 @@ impl Rows {
         let jobs = self.jobs.values().cloned().map(Change::Job);
         let runs = self.runs.values().cloned().map(Change::Run);
         let tasks = self.tasks.values().cloned().map(Change::Task);
+        let steps = self.steps.values().cloned().map(Change::Step);
         let attempts = self.attempts.values().cloned().map(Change::Attempt);
         let annotations = self.annotations.values().cloned().map(Change::Annotation);
         let features = self.features.values().copied().map(Change::Feature);
         let join_tokens = self.join_tokens.values().cloned().map(Change::JoinToken);
         let requests = self.requests.values().cloned().map(Change::Request);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
-        for change in
-            objects.chain(runs).chain(tasks).chain(attempts).chain(requests).chain(annotations).chain(features)
+        for change in objects
+            .chain(runs)
+            .chain(steps)
+            .chain(tasks)
+            .chain(attempts)
+            .chain(requests)
+            .chain(annotations)
+            .chain(features)
         {
             state.commit(&change);
         }

@@ -4,6 +4,7 @@ mod world;
 
 mod drain;
 mod explain;
+mod flow;
 mod lease;
 mod measure;
 mod placement;

@@ -5,7 +5,8 @@
 //! use  a 1000m 1Gi                            a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
-//!                                             loss=fenced timeout=1000
+//!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
+//!                                             fallback=x undoes=x finally=yes
 //! ```
 
 use std::collections::BTreeMap;
@@ -14,10 +15,10 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Feature, FeatureRow, Item,
-    JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
-    Principal, Registration, Reply, Resources, Retry, Revision, RunId, Served, Settings, Spread, Stamp, State, TaskId,
-    TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
+    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Each, Entry, Exit, Feature, FeatureRow,
+    Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Place, Placement,
+    PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Served, Settings,
+    Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -250,6 +251,14 @@ impl World {
     pub(crate) fn submit(&mut self, spec: JobSpec) -> RunId {
         self.runs += 1;
         let run = RunId(self.runs);
+        if spec.is_flow() {
+            for feature in [Feature::TaskOutcomes, Feature::TaskFlow] {
+                self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
+            }
+            let settings = self.state.settings().expect("settings").clone();
+            let settings = Settings { result_bytes_max: 8_192, ..settings };
+            self.state.commit(&Change::Settings(Arc::new(settings)));
+        }
         self.apply(Command::SubmitJob { run, spec: Arc::new(spec), spec_digest: Digest::default() });
         run
     }
@@ -281,6 +290,28 @@ impl World {
             silent: false,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
+    }
+
+    /// Places a task, and takes it to its end with this result.
+    pub(crate) fn succeed(&mut self, task: &str, result: &str) {
+        let task = self.find(task);
+        self.commit(&self.plan());
+        let id = self.state.task(task).and_then(|task| task.newest_attempt()).expect("an attempt");
+        let attempt = self.state.attempt(id).expect("an attempt").clone();
+        let report = AttemptReport {
+            attempt: id,
+            token: attempt.token,
+            phase: AttemptPhase::Ended,
+            gone: true,
+            exit: Some(Exit::Code(0)),
+            message: None,
+            usage: Usage::default(),
+            stopped: false,
+            outcome: Some(Arc::new(Outcome::Result(result.as_bytes().into()))),
+            silent: false,
+        };
+        self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
+        self.release();
     }
 
     /// Ends every placed or running task with `code`.
@@ -339,6 +370,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         tasks: Vec::new(),
+        params: std::collections::BTreeMap::new(),
     };
     for option in options {
         match option.split_once('=') {
@@ -365,6 +397,11 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
+        role: Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");
@@ -384,6 +421,15 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 spec.place.labels.insert(key.into(), value.into());
             }
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
+            ("when", condition) => spec.when = Some(condition.into()),
+            ("each", reference) => spec.each = Some(Each::Result(reference.into())),
+            ("fallback", names) => {
+                let of = names.split(',').map(|name| name.parse().expect("a name")).collect();
+                spec.role = Role::Fallback { of };
+            }
+            ("undoes", name) => spec.role = Role::Undo { of: name.parse().expect("a name") },
+            ("accept", number) => spec.accept_failed = number.parse().expect("a number"),
+            ("finally", _) => spec.role = Role::Finally,
             ("loss", "fenced") => spec.on_node_loss = OnNodeLoss::Fenced,
             ("loss", "at_most_once") => spec.on_node_loss = OnNodeLoss::AtMostOnce,
             ("timeout", millis) => spec.run_timeout_ms = Some(millis.parse().expect("milliseconds")),

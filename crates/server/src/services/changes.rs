@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use quorate_state::{Driver, JobSpec, OnFailure, OnNodeLoss, Spread, TaskSpec};
+use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, TaskSpec};
 
 /// Lines in one answer.
 const CHANGES_MAX: usize = 1_000;
@@ -63,6 +63,13 @@ fn job_fields(job: &JobSpec) -> Fields {
         fields.insert("timeout".into(), format!("{timeout} ms"));
     }
     fields.extend(job.labels.iter().map(|(key, value)| (format!("labels.{key}"), format!("{value:?}"))));
+    for (name, param) in &job.params {
+        let default = param.default.as_ref().map_or_else(String::new, |default| format!(", default {default}"));
+        fields.insert(format!("params.{name}"), format!("{}{default}", param.kind));
+        if !param.description.is_empty() {
+            fields.insert(format!("params.{name}.description"), format!("{:?}", param.description));
+        }
+    }
     fields
 }
 
@@ -82,6 +89,12 @@ fn task_fields(task: &TaskSpec) -> Fields {
         silent_timeout_ms,
         place,
         on_node_loss,
+        role,
+        // What is read out of its texts follows from them.
+        templated: _,
+        when,
+        each,
+        accept_failed,
     } = task;
     let driver = match driver {
         Driver::Process => "process",
@@ -132,6 +145,24 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("place.clusters", list(&place.clusters));
     put("place.spread", spread.into());
     put("on_node_loss", on_node_loss.into());
+    match role {
+        Role::Work => {}
+        Role::Fallback { of } => drop(put("on.failed", list(of))),
+        Role::Undo { of } => drop(put("undoes", of.to_string())),
+        Role::Finally => drop(put("finally", "true".into())),
+    }
+    if let Some(when) = when {
+        put("when", format!("{when:?}"));
+    }
+    match each {
+        None => {}
+        Some(Each::Items(items)) => drop(put("each", list(items))),
+        Some(Each::Range { from }) => drop(put("each", format!("from {from}"))),
+        Some(Each::Result(reference)) => drop(put("each", format!("{reference:?}"))),
+    }
+    if *accept_failed > 0 {
+        put("accept.failed", accept_failed.to_string());
+    }
     fields.extend(place.labels.iter().map(|(key, value)| (format!("place.labels.{key}"), format!("{value:?}"))));
     fields.extend(env.iter().map(|(key, value)| (format!("env.{key}"), format!("{value:?}"))));
     fields
@@ -175,6 +206,11 @@ mod tests {
             silent_timeout_ms: None,
             place: Place::default(),
             on_node_loss: OnNodeLoss::AtLeastOnce,
+            role: quorate_state::Role::Work,
+            templated: false,
+            when: None,
+            each: None,
+            accept_failed: 0,
         }
     }
 
@@ -187,6 +223,7 @@ mod tests {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             tasks,
+            params: std::collections::BTreeMap::new(),
         }
     }
 

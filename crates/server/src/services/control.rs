@@ -73,6 +73,25 @@ pub(super) async fn cancel_all(
     }
 }
 
+/// Cancels a run, and what would undo it or comes at its end in any case.
+pub(super) async fn abandon(
+    core: &Core,
+    request: Request<v1::AbandonRunRequest>,
+) -> Result<v1::AbandonRunResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::AbandonRunRequest { run, request_id } = request.into_inner();
+    let (run, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
+    authorize(&principal, Action::Cancel(&namespace))?;
+    let key = request_key("AbandonRun", &request_id, Some(namespace), &run.0.to_be_bytes())?;
+    match core.propose(principal.clone(), key, Command::AbandonRun { run }).await? {
+        Reply::Cancelling { ended_before, revision } => {
+            tracing::info!(%run, %principal, ended_before, "run given up");
+            Ok(v1::AbandonRunResponse { run_id: run.to_string(), ended_before, revision: revision.0 })
+        }
+        other => Err(core.internal(&format!("a run was given up, and the answer was {other:?}"))),
+    }
+}
+
 pub(super) async fn pause(
     core: &Core,
     request: Request<v1::PauseRunRequest>,

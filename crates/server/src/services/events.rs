@@ -4,6 +4,8 @@
 //! more they end at the last instant that its rows in memory know of, which is looked up on disk. What lies
 //! between is looked at row by row, a bounded number for each page.
 
+use std::ops::Range;
+
 use quorate_proto::convert::run::event_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
@@ -115,21 +117,28 @@ impl Only {
     }
 
     fn takes(&self, event: &Event) -> bool {
-        let task = task_of(event);
+        let about = elements_of(event);
         match self {
             Self::All => true,
-            Self::Step(step) => task.is_some_and(|task| task.step == *step),
-            Self::Task(wanted) => task.is_some_and(|task| task == *wanted),
+            Self::Step(wanted) => about.is_some_and(|(step, _)| step == *wanted),
+            Self::Task(wanted) => {
+                about.is_some_and(|(step, elements)| step == wanted.step && elements.contains(&wanted.index))
+            }
         }
     }
 }
 
-/// The task that an event is about, if it is about one.
-fn task_of(event: &Event) -> Option<TaskId> {
+/// The step that an event is about, if it is about one, and which of its elements.
+fn elements_of(event: &Event) -> Option<(u32, Range<u32>)> {
+    let one = |task: TaskId| (task.step, task.index..task.index.saturating_add(1));
     if let Event::TaskMoved { task, .. } = event {
-        Some(*task)
+        Some(one(*task))
     } else if let Event::AttemptMoved { attempt, .. } = event {
-        Some(attempt.task)
+        Some(one(attempt.task))
+    } else if let Event::StepDecided { step, .. } = event {
+        Some((*step, 0..u32::MAX))
+    } else if let Event::RestEnded { step, first, count, .. } = event {
+        Some((*step, *first..first.saturating_add(*count)))
     } else {
         None
     }

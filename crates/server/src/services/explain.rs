@@ -12,6 +12,12 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
         Explanation::Needs { tasks } => {
             Reason::Needs(v1::NeedsUnmet { tasks: tasks.iter().map(ToString::to_string).collect() })
         }
+        Explanation::Fallback { tasks } => {
+            Reason::Fallback(v1::NeedsUnmet { tasks: tasks.iter().map(ToString::to_string).collect() })
+        }
+        Explanation::Condition => Reason::Condition(v1::Condition {}),
+        Explanation::AfterWork => Reason::AfterWork(v1::AfterWork {}),
+        Explanation::InTurn => Reason::InTurn(v1::InTurn {}),
         Explanation::Backoff { remaining_ms } => Reason::Backoff(v1::Backoff { remaining_ms: *remaining_ms }),
         Explanation::Fence { node, remaining_ms } => {
             let node = node.as_ref().map(ToString::to_string).unwrap_or_default();

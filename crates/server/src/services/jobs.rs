@@ -6,15 +6,16 @@ use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
-    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, State,
+    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, State, TaskName,
 };
+use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status};
 
 use super::changes::changes;
 use super::explain::planned_task;
 use super::page::{Cursor, Pages};
 use super::select::Select;
-use super::{optional_name, request_key, versions, violation};
+use super::{name, optional_name, refs, request_key, versions, violation};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, SUBMITS_WAITING_MAX, Shared};
 use crate::reading::Reading;
@@ -44,6 +45,20 @@ impl v1::jobs_server::Jobs for JobsService {
         request: Request<v1::SubmitJobAtRequest>,
     ) -> Result<Response<v1::SubmitJobResponse>, Status> {
         self.0.answer("SubmitJobAt", submit_at(&self.0, request)).await
+    }
+
+    async fn submit_flow(
+        &self,
+        request: Request<v1::SubmitFlowRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        self.0.answer("SubmitFlow", submit_flow(&self.0, request)).await
+    }
+
+    async fn restart_run(
+        &self,
+        request: Request<v1::RestartRunRequest>,
+    ) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        self.0.answer("RestartRun", restart(&self.0, request)).await
     }
 
     async fn list_job_versions(
@@ -94,10 +109,11 @@ pub(super) async fn submit(
     let view = core.replica.view();
     let Some(settings) = view.settings() else { return Err(not_here(core)) };
     spec.check(settings).map_err(ApiError::Invalid)?;
+    refuse_flow(&spec)?;
 
     let digest = spec_digest(&spec);
     let key = request_key("SubmitJob", &request_id, Some(spec.namespace.clone()), &digest.0)?;
-    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, over: None }).await
+    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, args: None, over: None }).await
 }
 
 async fn submit_at(core: &Core, request: Request<v1::SubmitJobAtRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
@@ -105,17 +121,59 @@ async fn submit_at(core: &Core, request: Request<v1::SubmitJobAtRequest>) -> Res
     let v1::SubmitJobAtRequest { spec, version, request_id } = request.into_inner();
     let spec = converted(spec)?;
     authorize(&principal, Action::Submit(&spec.namespace))?;
+    refuse_flow(&spec)?;
     let digest = spec_digest(&spec);
     let mut body = digest.0.to_vec();
     body.extend(version.to_be_bytes());
     let key = request_key("SubmitJobAt", &request_id, Some(spec.namespace.clone()), &body)?;
-    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, over: Some(version) }).await
+    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, args: None, over: Some(version) }).await
+}
+
+async fn submit_flow(core: &Core, request: Request<v1::SubmitFlowRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::SubmitFlowRequest { spec, args, version, request_id } = request.into_inner();
+    let spec = converted(spec)?;
+    authorize(&principal, Action::Submit(&spec.namespace))?;
+    let view = core.replica.view();
+    let Some(settings) = view.settings() else { return Err(not_here(core)) };
+    spec.check(settings).map_err(ApiError::Invalid)?;
+    let digest = spec_digest(&spec);
+    let mut body = digest.0.to_vec();
+    body.push(u8::from(version.is_some()));
+    body.extend(version.unwrap_or_default().to_be_bytes());
+    body.extend(args.bytes());
+    let key = request_key("SubmitFlow", &request_id, Some(spec.namespace.clone()), &body)?;
+    let args = told(&spec, &args)?;
+    propose(core, principal, key, Submit { spec: Arc::new(spec), digest, args, over: version }).await
+}
+
+/// Refuses what an older server would take without the fields that it does not know.
+fn refuse_flow(spec: &JobSpec) -> Result<(), ApiError> {
+    if !spec.is_flow() {
+        return Ok(());
+    }
+    Err(violation(
+        "spec",
+        "uses params, references, when, each, on, undo, finally or accept: submit it with SubmitFlow",
+    ))
+}
+
+/// What a run of the job is told that is given `args`: none of a job that takes nothing of the kind.
+fn told(spec: &JobSpec, args: &str) -> Result<Option<Arc<str>>, ApiError> {
+    if !spec.is_flow() && args.is_empty() {
+        return Ok(None);
+    }
+    quorate_flow::check(spec).map_err(ApiError::Invalid)?;
+    let args = quorate_flow::complete_args(spec, args).map_err(ApiError::Invalid)?;
+    Ok(spec.is_flow().then(|| args.into()))
 }
 
 /// What is submitted.
 pub(super) struct Submit {
     pub(super) spec: Arc<JobSpec>,
     pub(super) digest: Digest,
+    /// What its run is told, of a job that decides something.
+    pub(super) args: Option<Arc<str>>,
     /// The version that is to be the job's newest; none: whichever that is.
     pub(super) over: Option<u32>,
 }
@@ -127,21 +185,33 @@ pub(super) async fn propose(
     key: Option<RequestKey>,
     submit: Submit,
 ) -> Result<v1::SubmitJobResponse, ApiError> {
-    let Submit { spec, digest, over } = submit;
-    core.admit_new_work()?;
-    let _permit = core.submits.try_acquire().map_err(|_| ApiError::Overloaded {
-        limit: "SUBMITS_WAITING_MAX".into(),
-        max: SUBMITS_WAITING_MAX as u64,
-        advice: "the leader is busy with submits: try again later".into(),
-    })?;
+    let Submit { spec, digest, args, over } = submit;
+    let _permit = admitted(core)?;
+    let command = |run| {
+        let (spec, spec_digest) = (spec.clone(), digest);
+        match (args.clone(), over) {
+            (Some(args), version) => Command::SubmitFlow { run, spec, spec_digest, args, version },
+            (None, None) => Command::SubmitJob { run, spec, spec_digest },
+            (None, Some(version)) => Command::SubmitJobAt { run, spec, spec_digest, version },
+        }
+    };
+    let accepted = accept(core, &principal, key, command).await?;
+    let run = &accepted.run_id;
+    tracing::info!(run, namespace = %spec.namespace, job = %spec.name, version = accepted.version,
+        revision = accepted.revision, %principal, "run submitted");
+    Ok(accepted)
+}
+
+/// Proposes what makes a run, under an id that is minted here.
+async fn accept(
+    core: &Core,
+    principal: &Principal,
+    key: Option<RequestKey>,
+    command: impl Fn(RunId) -> Command,
+) -> Result<v1::SubmitJobResponse, ApiError> {
     for _ in 0..RUN_IDS_TRIED_MAX {
         let run = RunId(core.seams.entropy.u64());
-        let (proposed, spec_digest) = (spec.clone(), digest);
-        let command = match over {
-            None => Command::SubmitJob { run, spec: proposed, spec_digest },
-            Some(version) => Command::SubmitJobAt { run, spec: proposed, spec_digest, version },
-        };
-        let reply = match core.propose(principal.clone(), key.clone(), command).await {
+        let reply = match core.propose(principal.clone(), key.clone(), command(run)).await {
             Err(ApiError::Exists { kind, .. }) if kind == "run" => continue,
             reply => reply?,
         };
@@ -149,7 +219,6 @@ pub(super) async fn propose(
             return Err(core.internal(&format!("a submit was answered with {reply:?}")));
         };
         tracing::Span::current().record("run", tracing::field::display(run));
-        tracing::info!(%run, namespace = %spec.namespace, job = %spec.name, version, %revision, %principal, "run submitted");
         return Ok(v1::SubmitJobResponse {
             run_id: run.to_string(),
             version,
@@ -160,14 +229,47 @@ pub(super) async fn propose(
     Err(core.internal("every run id drawn was taken: the source of entropy is broken"))
 }
 
+/// Tries a run that has ended a second time.
+async fn restart(core: &Core, request: Request<v1::RestartRunRequest>) -> Result<v1::SubmitJobResponse, ApiError> {
+    let principal = principal(&request)?;
+    let v1::RestartRunRequest { run, from, request_id } = request.into_inner();
+    let (of, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
+    authorize(&principal, Action::Submit(&namespace))?;
+    let from: Vec<TaskName> = from
+        .iter()
+        .enumerate()
+        .map(|(number, text)| name(&format!("from[{number}]"), text))
+        .collect::<Result<_, _>>()?;
+    let mut body = of.0.to_be_bytes().to_vec();
+    // No name contains the byte that ends it.
+    from.iter().for_each(|name| body.extend(name.as_str().bytes().chain([0])));
+    let key = request_key("RestartRun", &request_id, Some(namespace), &body)?;
+    let _permit = admitted(core)?;
+    let accepted = accept(core, &principal, key, |run| Command::RestartRun { run, of, from: from.clone() }).await?;
+    tracing::info!(run = accepted.run_id, %of, revision = accepted.revision, %principal, "run restarted");
+    Ok(accepted)
+}
+
+/// The right to propose new work.
+fn admitted(core: &Core) -> Result<SemaphorePermit<'_>, ApiError> {
+    core.admit_new_work()?;
+    core.submits.try_acquire().map_err(|_| ApiError::Overloaded {
+        limit: "SUBMITS_WAITING_MAX".into(),
+        max: SUBMITS_WAITING_MAX as u64,
+        advice: "the leader is busy with submits: try again later".into(),
+    })
+}
+
 async fn plan(reading: &Reading<'_>, request: Request<v1::PlanJobRequest>) -> Result<v1::PlanJobResponse, ApiError> {
     let principal = principal(&request)?;
-    let spec = converted(request.into_inner().spec)?;
+    let v1::PlanJobRequest { spec, args } = request.into_inner();
+    let spec = converted(spec)?;
     authorize(&principal, Action::Read(Some(&spec.namespace)))?;
     let view = reading.view().await?;
     if let Some(settings) = view.settings() {
         spec.check(settings).map_err(ApiError::Invalid)?;
     }
+    told(&spec, &args)?;
     if !view.has_namespace(&spec.namespace) {
         return Err(Rejection::UnknownNamespace(spec.namespace).into());
     }

@@ -91,8 +91,11 @@ pub(crate) fn step(run: &Run, task: &str) -> Result<u32, ApiError> {
 /// One task of a run.
 pub(crate) fn task(view: &State, run: &Run, task: &str, index: u32) -> Result<TaskId, ApiError> {
     let id = TaskId { run: run.id, step: step(run, task)?, index };
-    match view.task(id) {
+    // What undoes something has a task once there is something to undo.
+    let undone = run.graph.undoes(id.step).filter(|undone| index < view.elements(run.id, *undone));
+    match view.element(id) {
         Some(_) => Ok(id),
+        None if undone.is_some() => Ok(id),
         None => Err(absent("task", &format!("{task}[{index}] of run {}", run.id))),
     }
 }

@@ -7,7 +7,7 @@ use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
     AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State, Task,
-    TaskId,
+    TaskId, TaskState, Wait,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -81,6 +81,13 @@ impl v1::runs_server::Runs for RunsService {
         self.0.answer("CancelRuns", control::cancel_all(&self.0, request)).await
     }
 
+    async fn abandon_run(
+        &self,
+        request: Request<v1::AbandonRunRequest>,
+    ) -> Result<Response<v1::AbandonRunResponse>, Status> {
+        self.0.answer("AbandonRun", control::abandon(&self.0, request)).await
+    }
+
     async fn pause_run(&self, request: Request<v1::PauseRunRequest>) -> Result<Response<v1::PauseRunResponse>, Status> {
         self.0.answer("PauseRun", control::pause(&self.0, request)).await
     }
@@ -139,7 +146,7 @@ async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Resu
     let view = reading.view().await?;
     let run = refs::resolve(&view, request.into_inner().run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
-    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, view.step_counts(run.id, step)));
+    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, &view));
     Ok(v1::GetRunResponse {
         run: Some(run_to_wire(run, view.run_counts(run.id))),
         steps: steps.collect(),
@@ -177,7 +184,8 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
         Cursor::from([revision.to_string(), item.to_string(), id.to_string()])
     };
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
-    let runs = page.into_iter().map(|run| run_to_wire(run, view.run_counts(run.id)));
+    // What it was told is left out: it may be large, and stands at the run itself.
+    let runs = page.into_iter().map(|run| v1::Run { args: String::new(), ..run_to_wire(run, view.run_counts(run.id)) });
     Ok(v1::ListRunsResponse { runs: runs.collect(), next_page_token, revision: view.revision().0 })
 }
 
@@ -204,9 +212,9 @@ async fn list_tasks(
     let pages = Pages::open(&view, "tasks", &filters, request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(|cursor| task_cursor(run.id, cursor)).transpose()?;
     let rest = tasks_after(&view, run, only, after);
-    let cursor = |task: &&std::sync::Arc<Task>| Cursor::from([task.id.step.to_string(), task.id.index.to_string()]);
+    let cursor = |task: &std::sync::Arc<Task>| Cursor::from([task.id.step.to_string(), task.id.index.to_string()]);
     let (page, next_page_token) = pages.take(rest, cursor);
-    let tasks = page.into_iter().map(|task| task_to_wire(task, &run.spec));
+    let tasks = page.iter().map(|task| task_to_wire(task, run, &view));
     Ok(v1::ListTasksResponse { tasks: tasks.collect(), next_page_token, revision: view.revision().0 })
 }
 
@@ -216,11 +224,15 @@ fn tasks_after<'a>(
     run: &'a Run,
     only: Option<u32>,
     after: Option<TaskId>,
-) -> impl Iterator<Item = &'a std::sync::Arc<Task>> {
+) -> impl Iterator<Item = std::sync::Arc<Task>> {
     let first = only.unwrap_or_else(|| after.map_or(0, |after| after.step));
     let last = only.map_or_else(|| run.graph.steps(), |only| only + 1);
-    let tasks = (first..last).flat_map(move |step| view.tasks_of_step(run.id, step));
-    tasks.filter(move |task| after.is_none_or(|after| task.id > after))
+    let from = move |step: u32| match after {
+        Some(after) if after.step == step => after.index.saturating_add(1),
+        Some(after) if after.step > step => u32::MAX,
+        Some(_) | None => 0,
+    };
+    (first..last).flat_map(move |step| view.elements_from(run.id, step, from(step)))
 }
 
 fn task_cursor(run: RunId, cursor: &Cursor) -> Result<TaskId, ApiError> {
@@ -244,12 +256,14 @@ async fn list_attempts(
     let pages = Pages::open(&view, "attempts", &filters, request.page_size, &request.page_token)?;
     let after = pages.after.as_ref().map(|cursor| attempt_cursor(run.id, cursor)).transpose()?;
 
-    let attempts = view.attempts_of_run(run.id).filter(|attempt| {
-        let task = attempt.id.task;
-        after.is_none_or(|after| attempt.id > after)
-            && only.is_none_or(|step| task.step == step)
-            && request.index.is_none_or(|index| task.index == index)
+    // From where the last page ended, or where the first that is asked for can be, to where the last one can.
+    let first = only.map(|step| AttemptId {
+        task: TaskId { run: run.id, step, index: request.index.unwrap_or_default() },
+        number: 0,
     });
+    let attempts = view.attempts_of_run_after(run.id, after.max(first));
+    let attempts = attempts.take_while(|attempt| only.is_none_or(|step| attempt.id.task.step == step));
+    let attempts = attempts.take_while(|attempt| request.index.is_none_or(|index| attempt.id.task.index == index));
     let cursor = |attempt: &&std::sync::Arc<Attempt>| {
         let AttemptId { task, number } = attempt.id;
         Cursor::from([task.step.to_string(), task.index.to_string(), number.to_string()])
@@ -364,13 +378,14 @@ async fn explain(
     let run = refs::resolve(&view, request.run.as_ref())?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let id = refs::task(&view, run, &request.task, request.index)?;
-    let task = view.task(id).ok_or_else(|| refs::absent("task", &request.task))?;
+    let waits = TaskState::Waiting(Wait::Needs);
+    let task = view.element(id).unwrap_or_else(|| std::sync::Arc::new(Task::new(id, waits)));
     let core = reading.core();
     let now = reading.log_now(&view)?;
     let observed = core.liveness.observe(&view, now.served);
     let explanation = quorate_scheduler::explain::explain(&view, &observed, now, id);
     Ok(v1::ExplainTaskResponse {
-        task: Some(task_to_wire(task, &run.spec)),
+        task: Some(task_to_wire(&task, run, &view)),
         reason: Some(wait_reason(&explanation)),
         revision: view.revision().0,
     })

@@ -69,7 +69,9 @@ pub(super) async fn revert(
     let mut body = job.as_str().as_bytes().to_vec();
     body.extend(version.to_be_bytes());
     let key = request_key("RevertJob", &request_id, Some(namespace), &body)?;
-    let submit = jobs::Submit { spec: run.spec.clone(), digest: run.spec_digest, over: Some(newest) };
+    // It is told what the first run of that version was.
+    let args = run.spec.is_flow().then(|| run.args.clone());
+    let submit = jobs::Submit { spec: run.spec.clone(), digest: run.spec_digest, args, over: Some(newest) };
     jobs::propose(core, principal, key, submit).await
 }
 

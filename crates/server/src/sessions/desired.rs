@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use prost::Message as _;
+use quorate_flow::Commands;
 use quorate_proto::convert::agent::{assignment_to_wire, attempt_ref_to_wire};
+use quorate_proto::convert::job::labels_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::server_message::Message;
 use quorate_state::{Attempt, AttemptId, NodeName, Revision, State};
@@ -60,8 +62,9 @@ impl Desired {
     fn full(&mut self, view: &State, node: &NodeName) -> Vec<Message> {
         let mut sent = BTreeMap::new();
         let mut assignments = Vec::new();
+        let mut commands = Commands::default();
         for attempt in view.attempts_on(node) {
-            if let Some(assignment) = assignment(view, attempt) {
+            if let Some(assignment) = assignment(view, attempt, &mut commands) {
                 sent.insert(attempt.id, assignment.stop);
                 assignments.push(assignment);
             }
@@ -74,12 +77,13 @@ impl Desired {
 impl Told {
     /// What has changed for the node since the last set or delta; none when nothing has.
     fn delta(&mut self, view: &State, node: &NodeName) -> Option<v1::DesiredDelta> {
+        let mut commands = Commands::default();
         let mut set = Vec::new();
         let mut now = BTreeMap::new();
         for attempt in view.attempts_on(node) {
             let stop = must_end(attempt);
             if self.sent.get(&attempt.id) != Some(&stop) {
-                let Some(assignment) = assignment(view, attempt) else { continue };
+                let Some(assignment) = assignment(view, attempt, &mut commands) else { continue };
                 tracing::debug!(run = %attempt.id.task.run, task = assignment.task, index = attempt.id.task.index,
                     attempt = attempt.id.number, stop, "assigned");
                 set.push(assignment);
@@ -130,10 +134,22 @@ fn must_end(attempt: &Attempt) -> bool {
     attempt.stop.is_some() || attempt.state.is_terminal()
 }
 
-fn assignment(view: &State, attempt: &Attempt) -> Option<v1::Assignment> {
+fn assignment(view: &State, attempt: &Attempt, commands: &mut Commands) -> Option<v1::Assignment> {
     let run = view.run(attempt.id.task.run)?;
-    let assignment = assignment_to_wire(attempt, run)?;
-    Some(v1::Assignment { stop: must_end(attempt), ..assignment })
+    let assignment = v1::Assignment { stop: must_end(attempt), ..assignment_to_wire(attempt, run, view)? };
+    // What is to end is only named.
+    if assignment.stop {
+        return Some(assignment);
+    }
+    Some(match commands.render(view, run, attempt.id.task) {
+        None => assignment,
+        Some(Ok(command)) => v1::Assignment { argv: command.argv, env: labels_to_wire(&command.env), ..assignment },
+        // An agent that knows nothing of flaws cannot start it either: it has no program.
+        Some(Err(flaw)) => {
+            let (driver, flaw) = (v1::Driver::Process.into(), Some(flaw.to_string()));
+            v1::Assignment { driver, argv: Vec::new(), env: Vec::new(), flaw, ..assignment }
+        }
+    })
 }
 
 #[cfg(test)]

@@ -1,5 +1,7 @@
 //! An agent that runs nothing: it says over the wire what a real one would, when a test wants it to.
 
+use std::collections::VecDeque;
+
 use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as Up;
 use quorate_proto::v1::agents_client::AgentsClient;
@@ -19,6 +21,8 @@ pub(crate) struct Agent {
     /// How often it is asked what attempts use.
     pub(crate) usage_every_ms: u64,
     sequence: u64,
+    /// What came while an answer was waited for.
+    passed: VecDeque<v1::ServerMessage>,
 }
 
 /// What an agent says of itself; `identity` is its data directory.
@@ -43,7 +47,7 @@ impl Agent {
         let (up, messages) = mpsc::channel(64);
         up.send(v1::AgentMessage { message: Some(Up::Hello(hello)) }).await.unwrap();
         let down = client.session(ReceiverStream::new(messages)).await?.into_inner();
-        let mut agent = Self { up, down, epoch: 0, usage_every_ms: 0, sequence: 0 };
+        let mut agent = Self { up, down, epoch: 0, usage_every_ms: 0, sequence: 0, passed: VecDeque::new() };
         match agent.next().await? {
             v1::ServerMessage { message: Some(Down::Welcome(welcome)), .. } => {
                 (agent.epoch, agent.usage_every_ms) = (welcome.epoch, welcome.usage_every_ms);
@@ -62,7 +66,10 @@ impl Agent {
     /// The next message that `wanted` takes; others are passed over.
     pub(crate) async fn find<T>(&mut self, wanted: impl Fn(&v1::ServerMessage) -> Option<T>) -> T {
         loop {
-            let message = self.next().await.expect("the session goes on");
+            let message = match self.passed.pop_front() {
+                Some(message) => message,
+                None => self.next().await.expect("the session goes on"),
+            };
             if let Some(found) = wanted(&message) {
                 return found;
             }
@@ -99,11 +106,14 @@ impl Agent {
         self.sequence += 1;
         let sequence = self.sequence;
         self.say(Up::Reports(v1::Reports { epoch: self.epoch, sequence, reports: vec![report] })).await;
-        self.find(|message| match &message.message {
-            Some(Down::ReportsAck(ack)) if ack.sequence == sequence => Some(ack.refused.clone()),
-            _ => None,
-        })
-        .await
+        loop {
+            let message = self.next().await.expect("the session goes on");
+            match &message.message {
+                Some(Down::ReportsAck(ack)) if ack.sequence == sequence => return ack.refused.clone(),
+                // Whoever asks for it next finds it.
+                _ => self.passed.push_back(message),
+            }
+        }
     }
 
     /// Takes an attempt to its end, with exit code 0.

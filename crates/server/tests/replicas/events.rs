@@ -36,6 +36,9 @@ fn words(events: &[v1::PastEvent]) -> Vec<String> {
         v1::run_event::Event::Paused(_) => Some("paused".into()),
         v1::run_event::Event::Resumed(_) => Some("resumed".into()),
         v1::run_event::Event::PrioritySet(set) => Some(format!("priority {}", set.priority)),
+        v1::run_event::Event::Abandoned(_) => Some("given up".into()),
+        v1::run_event::Event::Decided(decided) => Some(format!("{} {:?}", decided.task, decided.decided())),
+        v1::run_event::Event::Rest(rest) => Some(format!("{} rest {:?}", rest.task, rest.state())),
     };
     events.iter().filter_map(word).collect()
 }

@@ -13,6 +13,7 @@ pub(crate) fn chain(name: &str, tasks: &[&str]) -> v1::JobSpec {
         labels: vec![],
         on_failure: v1::OnFailure::Finish.into(),
         timeout_ms: None,
+        params: vec![],
         tasks: tasks.collect(),
     }
 }
@@ -41,6 +42,11 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
         silent_timeout_ms: None,
         place: Some(v1::Place { spread: v1::Spread::Pack.into(), ..v1::Place::default() }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
+        role: None,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     }
 }
 

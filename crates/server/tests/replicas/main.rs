@@ -13,6 +13,7 @@ mod consensus;
 mod control;
 mod events;
 mod features;
+mod flow;
 mod logs;
 mod older;
 mod reads;

@@ -181,7 +181,7 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     agent.assignment().await;
     let mut spec = chain("claims", &["split"]);
     spec.tasks[0].resources = Some(v1::Resources { cpu_milli: 9_000, memory_bytes: 1 << 20 });
-    let plan = client.plan_job(v1::PlanJobRequest { spec: Some(spec) }).await.unwrap();
+    let plan = client.plan_job(v1::PlanJobRequest { spec: Some(spec), args: String::new() }).await.unwrap();
     assert_eq!((plan.current_version, plan.version), (1, 2));
     assert_eq!(plan.changes, ["~ task.split.resources.cpu: 100m -> 9"]);
     let task = &plan.tasks[0];

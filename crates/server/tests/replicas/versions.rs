@@ -84,6 +84,6 @@ async fn a_job_is_deleted_once_its_runs_have_ended_and_its_runs_stay() {
     assert_eq!((history.deleted, history.versions.len()), (true, 1));
     assert!(client.get_run(v1::GetRunRequest { run: run(&id) }).await.is_ok());
     let spec = submit(chain("claims", &["one", "two"]), "").spec;
-    let planned = client.plan_job(v1::PlanJobRequest { spec }).await.unwrap();
+    let planned = client.plan_job(v1::PlanJobRequest { spec, args: String::new() }).await.unwrap();
     assert_eq!((planned.current_version, planned.version), (0, 2), "versions go on counting");
 }

@@ -55,10 +55,11 @@ pub(super) fn set_priority(
     Ok(Reply::Controlled { revision: overlay.revision() })
 }
 
-/// A run of which something may still be placed.
+/// A run of which something may still be placed: also of one that is being cancelled, if something comes after its work.
 fn open(overlay: &Overlay, id: RunId) -> Result<Arc<Run>, Rejection> {
     let run = overlay.run(id)?;
-    if run.cancelling || run.state.is_terminal() { Err(Rejection::RunOver(id)) } else { Ok(run) }
+    let is_over = run.cancelling && (run.abandoned || run.graph.after().is_empty());
+    if is_over || run.state.is_terminal() { Err(Rejection::RunOver(id)) } else { Ok(run) }
 }
 
 fn invalid(field: &str, message: String) -> Rejection {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::overlay::Overlay;
-use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST};
+use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
 use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply, Settings};
 
 /// Enables a feature. Whoever proposed it had asked every member in `term`, and who may become one is
@@ -32,13 +32,18 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
             suspect_nodes_max: SUSPECT_NODES_FIRST,
             ..settings.clone()
         }),
+        // What an operator has chosen stays.
+        Feature::TaskFlow if settings.tasks_per_run_max == TASKS_PER_RUN_BEFORE => {
+            Some(Settings { tasks_per_run_max: TASKS_PER_RUN_FIRST, ..settings.clone() })
+        }
         Feature::NodeCordon
         | Feature::NodeDrain
         | Feature::NodeForget
         | Feature::PlaceLabels
         | Feature::JoinTokens
         | Feature::NodeMaintenance
-        | Feature::RunControl => None,
+        | Feature::RunControl
+        | Feature::TaskFlow => None,
     }
 }
 

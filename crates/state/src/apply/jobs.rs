@@ -2,11 +2,16 @@
 
 use std::sync::Arc;
 
+use super::flow;
 use super::overlay::Overlay;
 use crate::{
-    Change, Digest, Event, Graph, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, Run, RunId, RunState,
-    Task, TaskId, TaskState, Wait,
+    Change, Digest, Event, Feature, Graph, Job, JobName, JobSpec, Namespace, Principal, READY_AHEAD_MAX, Rejection,
+    Reply, Rest, Role, Run, RunId, RunState, Step, TaskId, TaskSpec, TaskState, Wait,
 };
+
+/// Rows of tasks that one submit makes, about; a job of more steps has one for each. Part of what feature `task-flow`
+/// means.
+pub(super) const ROWS_PER_SUBMIT_MAX: u32 = 100_000;
 
 pub(super) fn submit(
     overlay: &mut Overlay,
@@ -15,12 +20,28 @@ pub(super) fn submit(
     run: RunId,
     spec: &Arc<JobSpec>,
     digest: Digest,
+    args: &Arc<str>,
 ) -> Result<Reply, Rejection> {
     let settings = overlay.settings()?;
     if !overlay.state().has_namespace(&spec.namespace) {
         return Err(Rejection::UnknownNamespace(spec.namespace.clone()));
     }
     spec.check(&settings).map_err(Rejection::Invalid)?;
+    admit(overlay, run)?;
+    let version = put_job(overlay, run, spec, digest);
+    let accepted = Accepted { run, item, principal, spec, digest, version, args, restart_of: None };
+    put_run(overlay, &accepted);
+    let rows_max = rows_per_step(overlay, spec);
+    for (step, _) in (0_u32..).zip(&spec.tasks) {
+        put_step(overlay, run, spec, step, rows_max);
+    }
+    overlay.emit(Event::RunSubmitted { run, namespace: spec.namespace.clone(), job: spec.name.clone() });
+    Ok(Reply::Submitted { run, version, revision: overlay.revision(), window_ms: settings.request_window_ms })
+}
+
+/// Refuses a run for which there is no room, or whose id is taken.
+pub(super) fn admit(overlay: &Overlay, run: RunId) -> Result<(), Rejection> {
+    let settings = overlay.settings()?;
     if overlay.state().unfinished_count() as u64 >= u64::from(settings.runs_unfinished_max) {
         return Err(Rejection::LimitReached {
             limit: "runs_unfinished_max",
@@ -31,7 +52,24 @@ pub(super) fn submit(
     if overlay.state().run(run).is_some() {
         return Err(Rejection::RunIdTaken(run));
     }
-    let version = put_job(overlay, run, spec, digest);
+    Ok(())
+}
+
+/// A run that is accepted.
+pub(super) struct Accepted<'a> {
+    pub(super) run: RunId,
+    pub(super) item: u32,
+    pub(super) principal: &'a Principal,
+    pub(super) spec: &'a Arc<JobSpec>,
+    pub(super) digest: Digest,
+    pub(super) version: u32,
+    pub(super) args: &'a Arc<str>,
+    pub(super) restart_of: Option<RunId>,
+}
+
+/// The row of a run that begins now, and its spec.
+pub(super) fn put_run(overlay: &mut Overlay, accepted: &Accepted<'_>) {
+    let Accepted { run, item, principal, spec, digest, version, args, restart_of } = *accepted;
     overlay.put(Change::Spec(run, digest, spec.clone()));
     overlay.put_run(Run {
         id: run,
@@ -39,9 +77,12 @@ pub(super) fn submit(
         graph: Arc::new(Graph::of(spec)),
         spec_digest: digest,
         job_version: version,
+        restart_of,
+        args: args.clone(),
         principal: principal.clone(),
         state: RunState::Pending,
         cancelling: false,
+        abandoned: false,
         paused: None,
         priority_set: None,
         submitted_at: overlay.now(),
@@ -52,18 +93,40 @@ pub(super) fn submit(
         started_at: None,
         ended_at: None,
     });
-    for (step, task) in (0_u32..).zip(&spec.tasks) {
-        let state = if task.needs.is_empty() { TaskState::Ready } else { TaskState::Waiting(Wait::Needs) };
-        for index in 0..task.count {
-            let id = TaskId { run, step, index };
-            let queue_deadline = if state == TaskState::Ready { overlay.queue_deadline(id) } else { None };
-            let task =
-                Task { id, state: state.clone(), generation: 0, attempts: 0, tries: 0, losses: 0, queue_deadline };
-            overlay.put(Change::Task(Arc::new(task)));
-        }
+}
+
+/// The tasks of a step with which nothing has happened yet; at most `rows_max` of them have rows.
+pub(super) fn put_step(overlay: &mut Overlay, run: RunId, spec: &JobSpec, step: u32, rows_max: u32) {
+    let Some(task) = spec.tasks.get(step as usize) else { return };
+    let state = first_state(task);
+    let rows = match task.role {
+        // They come when there is something to undo.
+        Role::Undo { .. } => 0,
+        Role::Work | Role::Fallback { .. } | Role::Finally => task.count.min(rows_max),
+    };
+    for index in 0..rows {
+        flow::put_task(overlay, TaskId { run, step, index }, state.clone(), |_| {});
     }
-    overlay.emit(Event::RunSubmitted { run, namespace: spec.namespace.clone(), job: spec.name.clone() });
-    Ok(Reply::Submitted { run, version, revision: overlay.revision(), window_ms: settings.request_window_ms })
+    if (1..task.count).contains(&rows) {
+        let (decision, elements, rest) = (None, task.count, Rest::Waiting);
+        overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest })));
+    }
+}
+
+/// Where a task begins: in the queue, if it waits for nothing.
+pub(super) fn first_state(task: &TaskSpec) -> TaskState {
+    let is_free = task.needs.is_empty() && task.role == Role::Work && !task.is_decided();
+    if is_free { TaskState::Ready } else { TaskState::Waiting(Wait::Needs) }
+}
+
+/// Tasks of each step that have rows from the beginning; those of a large one come when it is their turn, so that no entry
+/// makes very many.
+pub(super) fn rows_per_step(overlay: &Overlay, spec: &JobSpec) -> u32 {
+    if !overlay.state().has_feature(Feature::TaskFlow) {
+        return u32::MAX;
+    }
+    let steps = u32::try_from(spec.tasks.len()).unwrap_or(u32::MAX);
+    (ROWS_PER_SUBMIT_MAX / steps.max(1)).clamp(1, READY_AHEAD_MAX)
 }
 
 /// Refuses what was made for another version of a job.

@@ -110,10 +110,17 @@ impl Overlay {
     pub(super) fn move_task(&mut self, task: &Task, state: TaskState, edit: impl FnOnce(&mut Task)) {
         let queue_deadline = if state == TaskState::Ready { self.queue_deadline(task.id) } else { None };
         let generation = task.generation.saturating_add(1);
-        let mut next = Task { state: state.clone(), generation, queue_deadline, ..task.clone() };
+        let succeeded_at = task.succeeded_at.or_else(|| self.undoable_since(task.id, &state));
+        let mut next = Task { state: state.clone(), generation, queue_deadline, succeeded_at, ..task.clone() };
         edit(&mut next);
         self.put(Change::Task(Arc::new(next)));
         self.emit(Event::TaskMoved { task: task.id, state });
+    }
+
+    /// What is written down of a task that gets into a state now, so that it can be undone in its turn.
+    fn undoable_since(&self, task: TaskId, state: &TaskState) -> Option<Revision> {
+        let is_undone = self.state.run(task.run).is_some_and(|run| run.graph.undone_by(task.step).is_some());
+        (*state == TaskState::Succeeded && is_undone).then_some(self.revision)
     }
 
     /// When a task that becomes ready now has waited long enough, if its job says so.

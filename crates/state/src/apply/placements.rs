@@ -30,7 +30,7 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         return Err(Rejection::Stale("the task has moved"));
     }
     let run = state.run(placement.task.run).cloned().ok_or(Rejection::Stale("the run does not exist"))?;
-    if (run.cancelling && !quorate_planted::is(Bug::PlacedAfterCancel)) || run.state.is_terminal() {
+    if (run.is_ending(task.id.step) && !quorate_planted::is(Bug::PlacedAfterCancel)) || run.state.is_terminal() {
         return Err(Rejection::Stale("the run is ending"));
     }
     if run.paused.is_some() && !quorate_planted::is(Bug::PauseIgnored) {

@@ -31,6 +31,13 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
     let AttemptClaim { attempt: AttemptId { task, number }, token } = claim;
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(task).cloned(), state.run(task.run).cloned()) else { return };
+    let spec = run.spec.tasks.get(task.id.step as usize);
+    if spec.is_some_and(crate::TaskSpec::is_decided)
+        && state.step(run.id, task.id.step).is_none_or(|step| step.decision.is_none())
+    {
+        // What it was for is not decided in this life: it is begun anew.
+        return;
+    }
     let newest = task.newest_attempt().and_then(|id| state.attempt(id)).map_or(Token(0), |attempt| attempt.token);
     let missing = u64::from(number.saturating_sub(task.attempts));
     // Tokens rise from one attempt to the next, so there is one for each that is missing.
@@ -54,7 +61,7 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
         let id = AttemptId { task: task.id, number: between };
         overlay.put(Change::Attempt(Arc::new(Attempt { id, epoch, token, ..lost })));
     }
-    let stop = run.cancelling.then_some(StopReason::Cancelled);
+    let stop = run.is_ending(task.id.step).then_some(StopReason::Cancelled);
     let adopted = Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node) };
     // Moved rather than put, so that watchers hear of it. Whether it runs is in the agent's next report.
     overlay.move_attempt(&adopted, AttemptState::Assigned, |_| {});

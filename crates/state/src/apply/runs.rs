@@ -5,10 +5,10 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
-use super::settle;
+use super::{flow, settle};
 use crate::{
-    Annotation, AnnotationKey, Attempt, Change, Event, Principal, Rejection, Reply, Run, RunId, RunState, Served,
-    StepCounts, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait, step_verdict,
+    Annotation, AnnotationKey, Attempt, Change, Event, FailReason, Feature, Phase, Principal, Rejection, Reply, Rest,
+    Run, RunId, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait, step_verdict,
 };
 
 pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
@@ -66,10 +66,16 @@ pub(super) fn release(overlay: &mut Overlay, task: TaskId) -> Result<Reply, Reje
 /// do.
 pub(super) fn took_too_long(overlay: &mut Overlay, run: RunId, due: Served) -> bool {
     let Some(run) = overlay.state().run(run).cloned() else { return false };
-    let is_open = !run.state.is_terminal() && !run.cancelling && overlay.state().run_counts(run.id).unfinished() > 0;
+    let is_open = !run.state.is_terminal() && !run.cancelling && overlay.state().has_open_work(run.id);
     let is_due = is_open && run.deadline == Some(due);
     if is_due {
         begin_cancelling(overlay, &run, true);
+    }
+    // The work has ended in time; what comes after it may take longer.
+    let is_past = run.deadline == Some(due) && !run.state.is_terminal() && !run.cancelling;
+    if is_past && !is_open && !run.graph.after().is_empty() {
+        overlay.put_run(Run { deadline: None, ..(*run).clone() });
+        return true;
     }
     is_due
 }
@@ -116,32 +122,37 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
         return Ok(Reply::Counted(0));
     }
     let verdict = step_verdict(overlay.state(), run, step);
+    let on_needs = |task: &Task| task.state == TaskState::Waiting(Wait::Needs);
+    // Nobody looks for what is not there.
+    let waiting = limit.min(overlay.state().index.steps().step(run, step).on_needs);
+    let ends = |to: TaskState| move |_: &Overlay, _| to.clone();
     let touched = match verdict {
-        StepVerdict::Wait => return Ok(Reply::Counted(0)),
-        StepVerdict::Release => move_waiting(
-            overlay,
-            run,
-            step,
-            limit,
-            |task| task.state == TaskState::Waiting(Wait::Needs),
-            settle::queued,
-        ),
-        StepVerdict::Skip => move_waiting(
-            overlay,
-            run,
-            step,
-            limit,
-            |task| task.state == TaskState::Waiting(Wait::Needs),
-            |_, _| TaskState::Skipped,
-        ),
+        StepVerdict::Wait | StepVerdict::Decide => return Ok(Reply::Counted(0)),
+        StepVerdict::Release => {
+            let moved = move_waiting(overlay, run, step, waiting, on_needs, settle::queued);
+            moved + flow::touch_rest(overlay, run, step, limit.saturating_sub(moved))
+        }
+        StepVerdict::Skip | StepVerdict::PassOver => {
+            if verdict == StepVerdict::PassOver {
+                flow::pass_over(overlay, run, step);
+            }
+            let moved = move_waiting(overlay, run, step, waiting, on_needs, ends(TaskState::Skipped));
+            moved.saturating_add(flow::end_rest(overlay, run, step, Rest::Skipped))
+        }
+        StepVerdict::Fail => {
+            let to = TaskState::Failed(FailReason::Undecidable);
+            let moved = move_waiting(overlay, run, step, waiting, on_needs, ends(to));
+            moved.saturating_add(flow::end_rest(overlay, run, step, Rest::Skipped))
+        }
         StepVerdict::Cancel => {
             // First the copies, so that none is left to come back under a task that has ended.
             let stopped =
                 if quorate_planted::is(Bug::CancelLeavesRunning) { 0 } else { stop_live(overlay, run, step, limit) };
-            let idle = move_waiting(overlay, run, step, limit, is_idle, |_, _| TaskState::Cancelled);
-            stopped.max(idle)
+            let idle = move_waiting(overlay, run, step, limit, is_idle, ends(TaskState::Cancelled));
+            stopped.max(idle).saturating_add(flow::end_rest(overlay, run, step, Rest::Cancelled))
         }
     };
+    settle::cancel_if_failed(overlay, run);
     Ok(Reply::Counted(touched))
 }
 
@@ -166,8 +177,8 @@ fn move_waiting(
     which: impl Fn(&Task) -> bool,
     to: impl Fn(&Overlay, TaskId) -> TaskState,
 ) -> u32 {
-    let tasks: Vec<Arc<Task>> =
-        overlay.state().tasks_of_step(run, step).filter(|task| which(task)).take(limit as usize).cloned().collect();
+    let of_step = open_tasks(overlay, run, step);
+    let tasks: Vec<Arc<Task>> = of_step.filter(|task| which(task)).take(limit as usize).cloned().collect();
     let mut moved = 0_u32;
     for task in tasks {
         let to = to(overlay, task.id);
@@ -180,45 +191,48 @@ fn move_waiting(
 /// Asks the live attempts of a step to stop.
 fn stop_live(overlay: &mut Overlay, run: RunId, step: u32, limit: u32) -> u32 {
     let state = overlay.state();
-    let live: Vec<_> = state
-        .tasks_of_step(run, step)
-        .flat_map(|task| state.attempts_of(task.id))
-        .filter(|attempt| !attempt.state.is_terminal() && attempt.stop.is_none())
-        .take(limit as usize)
-        .cloned()
-        .collect();
+    let unstopped = state.index.steps().step(run, step).unstopped();
+    let live = |tasks: &mut dyn Iterator<Item = &Arc<Task>>| -> Vec<Arc<Attempt>> {
+        let attempts = tasks.flat_map(|task| state.attempts_of(task.id));
+        let live = attempts.filter(|attempt| !attempt.state.is_terminal() && attempt.stop.is_none());
+        live.take(limit as usize).cloned().collect()
+    };
+    let mut found = live(&mut open_tasks(overlay, run, step));
+    if (found.len() as u64) < u64::from(limit.min(unstopped)) {
+        // A task may have ended before its copy.
+        found = live(&mut state.tasks_of_step(run, step));
+    }
     let mut stopped = 0_u32;
-    for attempt in live {
+    for attempt in found {
         overlay.put_attempt(Attempt { stop: Some(StopReason::Cancelled), ..(*attempt).clone() });
         stopped = stopped.saturating_add(1);
     }
     stopped
 }
 
+/// The tasks of a step by index: all, or of a large step those that have not ended.
+fn open_tasks(overlay: &Overlay, run: RunId, step: u32) -> Box<dyn Iterator<Item = &Arc<Task>> + '_> {
+    let state = overlay.state();
+    let row = state.run(run).filter(|_| state.has_feature(Feature::TaskFlow));
+    match row.and_then(|row| state.index.steps().open(row, step)) {
+        Some(open) => Box::new(open.filter_map(move |index| state.task(TaskId { run, step, index }))),
+        None => Box::new(state.tasks_of_step(run, step)),
+    }
+}
+
 pub(super) fn finish(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
     overlay.settings()?;
     let row = overlay.run(run)?;
     let counts = overlay.state().run_counts(run);
-    if row.state.is_terminal() || counts.unfinished() > 0 {
+    let undoes = overlay.state().phase(&row) == Phase::Undo;
+    if row.state.is_terminal() || counts.unfinished() > 0 || undoes {
         return Ok(Reply::Counted(0));
     }
     // What was under way may have succeeded all the same.
-    let timed_out = row.timed_out && outcome(counts) != RunState::Succeeded;
-    let state = if timed_out { RunState::Failed } else { outcome(counts) };
+    let outcome = overlay.state().index.steps().outcome(run);
+    let timed_out = row.timed_out && overlay.state().index.steps().work_outcome(run) != RunState::Succeeded;
+    let state = if timed_out { RunState::Failed } else { outcome };
     overlay.put_run(Run { state, timed_out, paused: None, ended_at: Some(overlay.now()), ..(*row).clone() });
     overlay.emit(Event::RunEnded { run, state });
     Ok(Reply::Counted(1))
-}
-
-/// A run that lost a task failed, also when that made it cancel the rest.
-fn outcome(counts: StepCounts) -> RunState {
-    if counts.failed > 0 {
-        RunState::Failed
-    } else if counts.cancelled > 0 {
-        RunState::Cancelled
-    } else if counts.skipped > 0 {
-        RunState::Failed
-    } else {
-        RunState::Succeeded
-    }
 }

@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
-    Attempt, AttemptId, AttemptState, FailReason, Feature, NodeStatus, OnFailure, OnNodeLoss, Retry, Run, Served,
-    StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
+    Attempt, AttemptId, AttemptState, BAD_REFERENCE, FailReason, Feature, NodeStatus, OnFailure, OnNodeLoss, Outcome,
+    Retry, Run, RunId, Served, StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -32,6 +32,11 @@ impl Around {
     fn spec(&self) -> Option<&TaskSpec> {
         self.run.spec.tasks.get(self.task.id.step as usize)
     }
+
+    /// What has not ended of its step is being cancelled.
+    fn is_ending(&self) -> bool {
+        self.run.is_ending(self.task.id.step)
+    }
 }
 
 /// Moves the task of an attempt that has just become terminal.
@@ -40,9 +45,7 @@ pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
     match around.attempt.state {
         AttemptState::Succeeded => overlay.move_task(&around.task, TaskState::Succeeded, |_| {}),
         AttemptState::Cancelled => overlay.move_task(&around.task, TaskState::Cancelled, |_| {}),
-        AttemptState::Preempted if around.run.cancelling => {
-            overlay.move_task(&around.task, TaskState::Cancelled, |_| {})
-        }
+        AttemptState::Preempted if around.is_ending() => overlay.move_task(&around.task, TaskState::Cancelled, |_| {}),
         AttemptState::Preempted if quorate_planted::is(Bug::DrainedBurnsTry) => {
             failed(overlay, &around, FailReason::Failed)
         }
@@ -106,7 +109,7 @@ pub(super) fn lift_quarantine(overlay: &mut Overlay, task: TaskId) {
 
 /// True when a lost copy is the task's last: its run is ending, or it lost too many nodes.
 fn ends_with(overlay: &Overlay, around: &Around) -> bool {
-    around.run.cancelling || losses_exhausted(overlay, &around.task)
+    around.is_ending() || losses_exhausted(overlay, &around.task)
 }
 
 fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
@@ -116,7 +119,7 @@ fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
 
 fn lost(overlay: &mut Overlay, around: &Around) {
     let Some(spec) = around.spec() else { return };
-    if around.run.cancelling {
+    if around.is_ending() {
         overlay.move_task(&around.task, TaskState::Cancelled, |_| {});
     } else if spec.on_node_loss == OnNodeLoss::AtMostOnce && !quorate_planted::is(Bug::AtMostOnceTwice) {
         fail(overlay, around, FailReason::Lost, 0);
@@ -150,7 +153,9 @@ fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
 pub(super) fn queued(overlay: &Overlay, task: TaskId) -> TaskState {
     match step_verdict(overlay.state(), task.run, task.step) {
         StepVerdict::Wait | StepVerdict::Skip if quorate_planted::is(Bug::RestoreForgetsNeeds) => TaskState::Ready,
-        StepVerdict::Wait | StepVerdict::Skip => TaskState::Waiting(Wait::Needs),
+        StepVerdict::Wait | StepVerdict::Decide | StepVerdict::Skip | StepVerdict::PassOver | StepVerdict::Fail => {
+            TaskState::Waiting(Wait::Needs)
+        }
         StepVerdict::Release if overlay.state().is_suspected(task) => TaskState::Waiting(Wait::Quarantine),
         StepVerdict::Release | StepVerdict::Cancel => TaskState::Ready,
     }
@@ -236,8 +241,8 @@ fn after_backoff(overlay: &Overlay, around: &Around) -> TaskState {
 fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
     let Some(retry) = around.spec().map(|spec| &spec.retry) else { return };
     let tries = around.task.tries.saturating_add(1);
-    let never = retry.rules_out(around.attempt.exit, around.attempt.outcome.as_deref());
-    if around.run.cancelling {
+    let never = retry.rules_out(around.attempt.exit, around.attempt.outcome.as_deref()) || is_flawed(overlay, around);
+    if around.is_ending() {
         overlay.move_task(&around.task, TaskState::Cancelled, |task| task.tries = tries);
     } else if tries >= retry.attempts || never {
         fail(overlay, around, reason, 1);
@@ -253,17 +258,32 @@ fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
     }
 }
 
-fn fail(overlay: &mut Overlay, around: &Around, reason: FailReason, tries: u32) {
-    overlay.move_task(&around.task, TaskState::Failed(reason), |task| task.tries = task.tries.saturating_add(tries));
-    task_failed(overlay, &around.run);
+/// It had no command, and would have none another time.
+fn is_flawed(overlay: &Overlay, around: &Around) -> bool {
+    let error = match around.attempt.outcome.as_deref() {
+        Some(Outcome::Error(error)) => error.as_str(),
+        Some(Outcome::Result(_)) | None => return false,
+    };
+    error == BAD_REFERENCE && overlay.state().has_feature(Feature::TaskFlow)
 }
 
-/// What a task that failed for good means for the rest of its run.
-fn task_failed(overlay: &mut Overlay, run: &Run) {
+fn fail(overlay: &mut Overlay, around: &Around, reason: FailReason, tries: u32) {
+    overlay.move_task(&around.task, TaskState::Failed(reason), |task| task.tries = task.tries.saturating_add(tries));
+    cancel_if_failed(overlay, around.run.id);
+}
+
+/// What a task that failed for good means for the rest of its run: nothing, where that was accepted or another one may
+/// stand in for it.
+pub(super) fn cancel_if_failed(overlay: &mut Overlay, run: RunId) {
+    let Some(run) = overlay.state().run(run).cloned() else { return };
     match run.spec.on_failure {
         OnFailure::Cancel if quorate_planted::is(Bug::OnFailureIgnored) => {}
         OnFailure::Finish => {}
-        OnFailure::Cancel => begin_cancelling(overlay, run, false),
+        OnFailure::Cancel => {
+            if overlay.state().index.steps().has_failed_work(run.id) {
+                begin_cancelling(overlay, &run, false);
+            }
+        }
     }
 }
 
@@ -271,10 +291,10 @@ fn task_failed(overlay: &mut Overlay, run: &Run) {
 pub(super) fn queued_too_long(overlay: &mut Overlay, id: TaskId, due: Served) -> bool {
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(id).cloned(), state.run(id.run).cloned()) else { return false };
-    let is_due = task.state == TaskState::Ready && task.queue_deadline == Some(due) && !run.cancelling;
+    let is_due = task.state == TaskState::Ready && task.queue_deadline == Some(due) && !run.is_ending(id.step);
     if is_due {
         overlay.move_task(&task, TaskState::Failed(FailReason::Queued), |_| {});
-        task_failed(overlay, &run);
+        cancel_if_failed(overlay, run.id);
     }
     is_due
 }

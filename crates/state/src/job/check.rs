@@ -3,6 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod flow;
+
+pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
+
 use super::{Driver, JobSpec, OnNodeLoss, Retry, TaskSpec, Violation};
 use crate::{Settings, TaskName};
 
@@ -57,10 +61,12 @@ impl JobSpec {
                 format!("{total} tasks with their counts are over tasks_per_run_max ({most}): split the job"),
             );
         }
+        self.check_params(&mut found);
         let names = self.check_names(&mut found);
         for task in &self.tasks {
             task.check(settings, &names, &mut found);
         }
+        self.check_roles(&mut found);
         if found.0.is_empty() {
             self.check_acyclic(&mut found);
         }
@@ -75,47 +81,6 @@ impl JobSpec {
             }
         }
         names
-    }
-
-    /// Kahn's algorithm; what it cannot order lies on a cycle or behind one.
-    fn check_acyclic(&self, found: &mut Found) {
-        let graph = crate::Graph::of(self);
-        let mut unmet: Vec<usize> = (0..graph.steps()).map(|step| graph.needs(step).len()).collect();
-        let mut free: Vec<u32> = (0..graph.steps()).filter(|step| graph.needs(*step).is_empty()).collect();
-        while let Some(step) = free.pop() {
-            for dependent in graph.dependents(step) {
-                if let Some(count) = unmet.get_mut(*dependent as usize) {
-                    *count = count.saturating_sub(1);
-                    if *count == 0 {
-                        free.push(*dependent);
-                    }
-                }
-            }
-        }
-        if let Some(start) = unmet.iter().position(|count| *count > 0) {
-            let cycle = self.cycle_from(u32::try_from(start).unwrap_or(0), &graph, &unmet);
-            found.add(&format!("task.{}.needs", cycle[0]), format!("needs form a cycle: {}", cycle.join(" -> ")));
-        }
-    }
-
-    /// Follows unordered needs until a task repeats; returns the loop, first task again at the end.
-    fn cycle_from(&self, start: u32, graph: &crate::Graph, unmet: &[usize]) -> Vec<String> {
-        let mut order: Vec<u32> = Vec::new();
-        let mut seen: BTreeMap<u32, usize> = BTreeMap::new();
-        let mut at = start;
-        while !seen.contains_key(&at) {
-            seen.insert(at, order.len());
-            order.push(at);
-            let next =
-                graph.needs(at).iter().copied().find(|need| unmet.get(*need as usize).is_some_and(|count| *count > 0));
-            match next {
-                Some(next) => at = next,
-                None => break,
-            }
-        }
-        let from = seen.get(&at).copied().unwrap_or(0);
-        let name = |step: &u32| self.tasks.get(*step as usize).map_or_else(String::new, |task| task.name.to_string());
-        order.iter().skip(from).chain([&at]).map(name).collect()
     }
 }
 
@@ -150,6 +115,7 @@ impl TaskSpec {
             let bytes = self.resources.memory_bytes;
             found.add(&at("resources.memory"), format!("{bytes} bytes are over the limit of {MEMORY_BYTES_MAX}"));
         }
+        self.check_flow(found);
         check_retry(&self.retry, &at("retry"), found);
         if self.on_node_loss == OnNodeLoss::AtMostOnce && self.retry.attempts > 1 {
             let message = "an at_most_once task is started once: leave retry out, or choose another on_node_loss";

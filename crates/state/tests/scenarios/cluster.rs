@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_state::{
     Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Feature, Item,
-    JobSpec, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
+    JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome, Principal, Registration,
     Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId, Served, Settings, Stamp,
     State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
 };
@@ -144,6 +144,25 @@ impl Cluster {
         self.report_gone(task, phase, exit, phase == AttemptPhase::Ended);
     }
 
+    /// The agent of a task's newest attempt says that it ended with these words.
+    pub(crate) fn report_outcome(&mut self, task: TaskId, outcome: Outcome) {
+        let row = self.attempt(task);
+        let node = self.state.node(&row.node).unwrap().clone();
+        let report = AttemptReport {
+            attempt: row.id,
+            token: row.token,
+            phase: AttemptPhase::Ended,
+            gone: true,
+            exit: None,
+            message: None,
+            usage: Usage::default(),
+            stopped: false,
+            outcome: Some(Arc::new(outcome)),
+            silent: false,
+        };
+        self.tell(&node, report);
+    }
+
     /// What an agent answers to the order to stop something that it has never heard of.
     pub(crate) fn says_nothing_is_there(&mut self, task: TaskId) -> ReportOutcome {
         self.report_as(task, AttemptPhase::Ended, None, true, true)
@@ -238,6 +257,11 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: OnNodeLoss::AtLeastOnce,
+        role: quorate_state::Role::Work,
+        templated: false,
+        when: None,
+        each: None,
+        accept_failed: 0,
     }
 }
 
@@ -250,6 +274,7 @@ pub(crate) fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         tasks,
+        params: std::collections::BTreeMap::new(),
     }
 }
 

@@ -151,9 +151,9 @@ const PLACES: &[Place] = &[
             "tokio::",
         ],
         allowed: &[],
-        within: &["crates/state/src/", "crates/scheduler/src/"],
+        within: &["crates/state/src/", "crates/scheduler/src/", "crates/values/src/"],
         tests_too: false,
-        because: "state and scheduler compute values from values",
+        because: "state, scheduler and values compute values from values",
     },
     Place {
         patterns: &["todo!", "unimplemented!", "dbg!"],

@@ -1,6 +1,6 @@
 //! Which moves are legal, written down from the design and not from the code that makes them.
 
-use quorate_state::{Attempt, AttemptState, RunState, Task, TaskState, Wait};
+use quorate_state::{Attempt, AttemptState, FailReason, RunState, Task, TaskState, Wait};
 
 /// An attempt goes forward, and may leave out what nobody saw. `unknown` goes back to what it was, or
 /// on to an end; what has run cannot be about to start again.
@@ -26,15 +26,15 @@ pub(super) fn attempt_may(before: &Attempt, to: AttemptState) -> bool {
     }
 }
 
-/// A task waits for its needs once; from the queue it goes to a node, and back for as long as it may
-/// be tried again. A copy that comes back takes its task along from wherever that was put meanwhile.
+/// A task waits for its needs once, and fails there if it cannot be decided; from the queue it goes to a node, and back for
+/// as long as it may be tried again. A copy that comes back takes its task along from wherever that was put meanwhile.
 pub(super) fn task_may(before: &Task, after: &Task) -> bool {
     use TaskState::{Cancelled, Failed, Placed, Ready, Running, Skipped, Succeeded, Waiting};
     use Wait::{Backoff, Fence, Needs, Quarantine};
     let lost_another = after.losses > before.losses;
     match (&before.state, &after.state) {
         (Succeeded | Failed(_) | Cancelled | Skipped, _) => false,
-        (Waiting(Needs), Ready | Skipped | Cancelled) => true,
+        (Waiting(Needs), Ready | Skipped | Cancelled | Failed(FailReason::Undecidable)) => true,
         (Waiting(Needs), Waiting(_) | Placed | Running | Succeeded | Failed(_)) => false,
         (_, Waiting(Needs) | Skipped) => false,
         (_, Cancelled) => true,
@@ -58,12 +58,12 @@ pub(super) fn task_may(before: &Task, after: &Task) -> bool {
 }
 
 /// A run starts with its first placement, so one that was never placed can only be cancelled, or fail because it, or a task of
-/// it, waited for too long.
+/// it, waited for too long or could not be decided; or it has come to nothing that was to be done.
 pub(super) fn run_may(from: RunState, to: RunState) -> bool {
     match (from, to) {
-        (RunState::Pending, RunState::Running | RunState::Failed | RunState::Cancelled) => true,
+        (RunState::Pending, RunState::Running | RunState::Succeeded | RunState::Failed | RunState::Cancelled) => true,
         (RunState::Running, RunState::Succeeded | RunState::Failed | RunState::Cancelled) => true,
-        (RunState::Pending, RunState::Pending | RunState::Succeeded)
+        (RunState::Pending, RunState::Pending)
         | (RunState::Running, RunState::Pending | RunState::Running)
         | (RunState::Succeeded | RunState::Failed | RunState::Cancelled, _) => false,
     }

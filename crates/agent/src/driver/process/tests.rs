@@ -118,6 +118,7 @@ impl Bench {
             stop: false,
             count: 9,
             silent_max: None,
+            flaw: None,
         };
         let place = Place {
             node: NodeName::new("n1").unwrap(),

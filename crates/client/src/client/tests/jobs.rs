@@ -14,6 +14,14 @@ impl Jobs for Script {
         Ok(Response::new(v1::SubmitJobResponse { run_id: "run".into(), ..Default::default() }))
     }
 
+    async fn submit_flow(&self, _: Request<v1::SubmitFlowRequest>) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        no()
+    }
+
+    async fn restart_run(&self, _: Request<v1::RestartRunRequest>) -> Result<Response<v1::SubmitJobResponse>, Status> {
+        no()
+    }
+
     async fn plan_job(&self, _: Request<v1::PlanJobRequest>) -> Result<Response<v1::PlanJobResponse>, Status> {
         no()
     }

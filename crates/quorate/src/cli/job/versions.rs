@@ -4,7 +4,7 @@ use clap::Args;
 use quorate_proto::v1;
 
 use crate::cli::stale::Stale;
-use crate::cli::{Context, PAGE_ROWS};
+use crate::cli::{Context, PAGE_ROWS, reference};
 use crate::exit::{Code, Error};
 use crate::render::job::JobSubmitted;
 use crate::render::version::{JobDeleted, JobDiff, JobHistory};
@@ -95,6 +95,11 @@ impl Revert {
         let response = client.revert_job(request).await?;
         let run_id = response.run_id.clone();
         context.output.show(&JobSubmitted::new(&job.namespace, &job.name, &request_id, response))?;
+        let request = v1::GetRunRequest { run: reference::by_id(&run_id) };
+        let told = client.get_run(request).await?.run.unwrap_or_default().args;
+        if !told.is_empty() {
+            context.output.hint(&format!("it is told what the first run of that version was: {told}"));
+        }
         context.output.hint(&format!("follow it with 'quorate run wait {run_id}' or 'quorate run status {run_id}'"));
         Ok(Code::Ok)
     }

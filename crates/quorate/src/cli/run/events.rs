@@ -148,12 +148,18 @@ impl ReadEvents {
         match &event.event {
             Some(v1::run_event::Event::Task(moved)) => is(&moved.task, moved.index),
             Some(v1::run_event::Event::Attempt(moved)) => is(&moved.task, moved.index),
+            Some(v1::run_event::Event::Decided(decided)) => *task == decided.task,
+            Some(v1::run_event::Event::Rest(rest)) => {
+                let has = |index: u32| index >= rest.first && index - rest.first < rest.count;
+                *task == rest.task && index.is_none_or(has)
+            }
             Some(
                 v1::run_event::Event::Run(_)
                 | v1::run_event::Event::Annotated(_)
                 | v1::run_event::Event::Paused(_)
                 | v1::run_event::Event::Resumed(_)
-                | v1::run_event::Event::PrioritySet(_),
+                | v1::run_event::Event::PrioritySet(_)
+                | v1::run_event::Event::Abandoned(_),
             )
             | None => false,
         }

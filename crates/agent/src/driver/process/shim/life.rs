@@ -44,7 +44,9 @@ pub(super) fn live(request: &Request, agent: UnixStream, host: Pid) {
     let begun = Shim::begin(request, host);
     let reply = match &begun {
         Ok((_, begun)) => Reply { begun: Some(begun.clone()), ..Reply::default() },
-        Err(NotStarted::Job(why)) => Reply { why: why.clone(), is_job: true, ..Reply::default() },
+        Err(NotStarted::Job(why) | NotStarted::Flawed(why)) => {
+            Reply { why: why.clone(), is_job: true, ..Reply::default() }
+        }
         Err(NotStarted::Node(why)) => Reply { why: why.clone(), ..Reply::default() },
         Err(NotStarted::Withdrawn) => Reply::default(),
     };

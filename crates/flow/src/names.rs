@@ -1,0 +1,129 @@
+//! What an expression may name at the place where it stands.
+
+use std::collections::BTreeMap;
+
+use quorate_state::{JobSpec, Role, TaskName, TaskSpec};
+use quorate_values::{Reference, Root, RunField};
+
+/// What expressions of a job may name.
+///
+/// A task's expressions name results of what it needs, and nothing else of other tasks: only of those it is certain
+/// that they have ended. What undoes a task may name that task too, and what that one needs.
+#[derive(Debug)]
+pub struct Names<'s> {
+    spec: &'s JobSpec,
+    tasks: BTreeMap<&'s str, &'s TaskSpec>,
+}
+
+/// Where in a task an expression stands.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Place {
+    /// In its command: it is for one element.
+    Command,
+    /// In what decides of all its elements at once.
+    Decision,
+}
+
+impl<'s> Names<'s> {
+    /// What there is to name in a job.
+    pub fn of(spec: &'s JobSpec) -> Self {
+        Self { spec, tasks: spec.tasks.iter().map(|task| (task.name.as_str(), task)).collect() }
+    }
+
+    /// The task whose result an expression of `task` names, if it is one that has to be among the needs of `task` for
+    /// that: what undoes a task goes by the needs of that, and what stands in for one comes without its result.
+    pub fn needed_by(&self, task: &TaskSpec, reference: &Reference) -> Option<&'s TaskName> {
+        let Root::Result(name) = &reference.root else { return None };
+        let named = self.tasks.get(&**name)?;
+        let may_need = match &task.role {
+            Role::Work => !named.role.is_after(),
+            Role::Fallback { of } => !named.role.is_after() && !of.contains(&named.name),
+            Role::Undo { .. } => false,
+            Role::Finally => named.role == Role::Finally,
+        };
+        (may_need && named.name != task.name).then_some(&named.name)
+    }
+
+    /// Why `reference` may not stand in `task`; none when it may.
+    pub(crate) fn flaw(&self, task: &TaskSpec, place: Place, reference: &Reference) -> Option<String> {
+        match &reference.root {
+            Root::Param(name) => {
+                let params = &self.spec.params;
+                (!params.contains_key(&**name)).then(|| {
+                    let advice = did_you_mean(name, params.keys().map(String::as_str));
+                    format!("no parameter is called {name:?}{advice}")
+                })
+            }
+            Root::Result(name) => self.result_flaw(task, name),
+            Root::Each => self.element_flaw(task, place, "each"),
+            Root::Index => self.element_flaw(task, place, "index"),
+            Root::Run(RunField::Outcome) if !task.role.is_after() => {
+                Some("it is known when the work is over: only tasks with finally = true, and undo, may name it".into())
+            }
+            Root::Run(RunField::Outcome | RunField::Id | RunField::Namespace | RunField::Job) => None,
+        }
+    }
+
+    fn result_flaw(&self, task: &TaskSpec, name: &str) -> Option<String> {
+        let Some(named) = self.tasks.get(name) else {
+            let advice = did_you_mean(name, self.tasks.keys().copied());
+            return Some(format!("no task is called {name:?}{advice}"));
+        };
+        if let Role::Undo { of } = &task.role {
+            let undone = self.tasks.get(of.as_str());
+            let reaches = undone.is_some_and(|undone| undone.name == named.name || undone.needs.contains(&named.name));
+            return (!reaches).then(|| {
+                format!("what undoes {of:?} may name its result and those of what it needs, and {name:?} is neither")
+            });
+        }
+        if named.name == task.name {
+            return Some("a task has no result before it has run".into());
+        }
+        if let Role::Fallback { of } = &task.role
+            && of.contains(&named.name)
+        {
+            return Some(format!("{name:?} has no result when this runs: it stands in for it"));
+        }
+        if task.needs.contains(&named.name) {
+            return None;
+        }
+        if task.role == Role::Finally && named.role != Role::Finally {
+            return Some("what runs at the end in any case may name only results of what does, too".into());
+        }
+        if named.role.is_after() {
+            return Some(format!("{name:?} runs when the work has ended, and this is part of it"));
+        }
+        Some(format!("{name:?} is not needed: add it to needs, so that its result is there"))
+    }
+
+    fn element_flaw(&self, task: &TaskSpec, place: Place, word: &str) -> Option<String> {
+        if place == Place::Decision {
+            return Some(format!("{word} is there in run and env only: this is decided once for all elements"));
+        }
+        let of = match &task.role {
+            Role::Undo { of } => self.tasks.get(of.as_str()).copied().unwrap_or(task),
+            Role::Work | Role::Fallback { .. } | Role::Finally => task,
+        };
+        let has = if word == "each" { of.each.is_some() } else { of.each.is_some() || of.count > 1 };
+        let advice = if word == "each" { "each" } else { "each or count" };
+        (!has).then(|| format!("{word} is there in tasks with {advice} only"))
+    }
+}
+
+/// The known name that was probably meant, as the end of an error.
+fn did_you_mean<'k>(word: &str, known: impl Iterator<Item = &'k str>) -> String {
+    const LIKENESS_MIN: f64 = 0.7;
+    const WORD_BYTES_MAX: usize = 64;
+    // Of a generated job with very many, the first ones.
+    const KNOWN_MAX: usize = 1_000;
+    if word.len() > WORD_BYTES_MAX {
+        return String::new();
+    }
+    let likely = known
+        .take(KNOWN_MAX)
+        .filter(|known| known.len() <= WORD_BYTES_MAX)
+        .map(|known| (strsim::damerau_levenshtein(word, known), strsim::jaro_winkler(word, known), known))
+        .filter(|(distance, likeness, _)| *likeness >= LIKENESS_MIN || *distance <= 1)
+        .min_by(|one, other| one.0.cmp(&other.0).then(other.1.total_cmp(&one.1)));
+    likely.map_or_else(String::new, |(_, _, known)| format!("; did you mean {known:?}?"))
+}

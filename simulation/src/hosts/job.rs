@@ -1,0 +1,119 @@
+//! A job as a client sends it.
+
+use std::time::Duration;
+
+use quorate_proto::v1;
+
+use crate::executor::{Behaviour, UNLUCKY, with_words};
+use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, TaskPlan};
+
+/// The namespace that every cluster has.
+pub(super) const NAMESPACE: &str = "default";
+
+/// A request for a job of one task that nobody may run.
+pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
+    let job = JobPlan {
+        name: name.into(),
+        priority: 50,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        args: None,
+        tasks: vec![TaskPlan::one()],
+    };
+    v1::SubmitJobRequest { spec: Some(spec(&job)), request_id: name.into() }
+}
+
+/// See the module.
+pub(crate) fn spec(job: &JobPlan) -> v1::JobSpec {
+    let on_failure = if job.cancel_on_failure { v1::OnFailure::Cancel } else { v1::OnFailure::Finish };
+    v1::JobSpec {
+        namespace: NAMESPACE.into(),
+        name: job.name.clone(),
+        priority: job.priority.into(),
+        labels: vec![],
+        on_failure: on_failure.into(),
+        timeout_ms: job.timeout_ms,
+        tasks: job.tasks.iter().map(task).collect(),
+        params: job.args.iter().map(|_| param()).collect(),
+    }
+}
+
+/// What runs of jobs with a flow can be told.
+fn param() -> v1::Param {
+    v1::Param {
+        name: FLOW_PARAM.into(),
+        r#type: "integer".into(),
+        default: Some("3".into()),
+        description: "a number".into(),
+    }
+}
+
+fn role(part: &Part) -> Option<v1::Role> {
+    let role = match part {
+        Part::Work => return None,
+        Part::Fallback { of } => v1::role::Role::Fallback(v1::Fallback { of: of.clone() }),
+        Part::Undo { of } => v1::role::Role::Undo(v1::Undo { of: of.clone() }),
+        Part::Finally => v1::role::Role::Finally(v1::Finally {}),
+    };
+    Some(v1::Role { role: Some(role) })
+}
+
+fn each(fan: &Fan) -> v1::Each {
+    let each = match fan {
+        Fan::Range { from } => v1::each::Each::Range(v1::EachRange { from: *from }),
+        Fan::Result(reference) => v1::each::Each::Result(reference.clone()),
+    };
+    v1::Each { each: Some(each) }
+}
+
+fn task(plan: &TaskPlan) -> v1::TaskSpec {
+    let promise = match plan.promise {
+        Promise::AtLeastOnce => v1::OnNodeLoss::AtLeastOnce,
+        Promise::Fenced => v1::OnNodeLoss::Fenced,
+        Promise::AtMostOnce => v1::OnNodeLoss::AtMostOnce,
+    };
+    let behaviour = Behaviour {
+        runs: Duration::from_millis(plan.runs_ms),
+        fails: plan.fails,
+        stubborn: plan.stubborn,
+        poison: plan.poison,
+        says: plan.says,
+        speech: plan.speech,
+        failing: plan.flow.failing,
+    };
+    let words = plan.flow.words.as_deref().map(with_words);
+    let is_last = plan.says == Some(Says::Error { never: true });
+    v1::TaskSpec {
+        name: plan.name.clone(),
+        driver: v1::Driver::Process.into(),
+        templated: words.is_some(),
+        argv: behaviour.to_argv().into_iter().chain(words).collect(),
+        env: vec![],
+        needs: plan.needs.clone(),
+        count: plan.count,
+        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes }),
+        retry: Some(v1::Retry {
+            attempts: plan.attempts,
+            first_ms: plan.backoff_ms,
+            factor_milli: 2_000,
+            cap_ms: 4 * plan.backoff_ms,
+            jitter_milli: 200,
+            never: vec![],
+            never_errors: is_last.then(|| UNLUCKY.to_owned()).into_iter().collect(),
+        }),
+        run_timeout_ms: plan.timeout_ms,
+        queued_timeout_ms: plan.queued_ms,
+        silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
+        place: Some(v1::Place {
+            regions: plan.regions.clone(),
+            clusters: plan.clusters.clone(),
+            labels: plan.pool.iter().map(|pool| v1::Label { key: POOL.into(), value: pool.clone() }).collect(),
+            spread: v1::Spread::Pack.into(),
+        }),
+        on_node_loss: promise.into(),
+        role: role(&plan.flow.part),
+        when: plan.flow.when.clone(),
+        each: plan.flow.fan.as_ref().map(each),
+        accept_failed: plan.flow.accept_failed,
+    }
+}
