@@ -10,7 +10,22 @@ use quorate_tests::{binary, options, quorate, said, start, until};
 /// Job files and a word that the answer must have.
 const FILES: &[(&str, &[u8], &str)] = &[
     ("unknown key", b"name = \"j\"\n[task.t]\nrunn = [\"true\"]\n", "run"),
-    ("not yet", b"name = \"j\"\n[task.t]\nrun = [\"true\"]\nwhen = \"x\"\n", "not supported yet"),
+    ("no reference", b"name = \"j\"\n[task.t]\nrun = [\"true\"]\nwhen = \"x\"\n", "is no reference"),
+    ("a shell's own", b"name = \"j\"\n[task.t]\nrun = [\"echo\", \"${HOME}\"]\n", "$${HOME}"),
+    ("itself", b"name = \"j\"\n[task.a]\nneeds = [\"a\"]\nrun = [\"true\"]\n", "itself"),
+    (
+        "twice",
+        b"name = \"j\"\n[task.b]\nrun = [\"true\"]\n[task.a]\nneeds = [\"b\", \"b\"]\nrun = [\"true\"]\n",
+        "twice",
+    ),
+    (
+        "cycle through references",
+        b"name = \"j\"\n[task.a]\nrun = [\"x\", \"${b.result}\"]\n[task.b]\nrun = [\"x\", \"${a.result}\"]\n",
+        "a -> b -> a",
+    ),
+    ("stands in for itself", b"name = \"j\"\n[task.a]\nrun = [\"true\"]\non = { failed = [\"a\"] }\n", "for itself"),
+    ("no such element", b"name = \"j\"\n[task.a]\nrun = [\"x\", \"${each}\"]\n", "each"),
+    ("too many elements", b"name = \"j\"\n[task.a]\neach = 3000000\nrun = [\"true\"]\n", "tasks_per_run_max"),
     (
         "cycle",
         b"name = \"j\"\n[task.a]\nneeds = [\"b\"]\nrun = [\"true\"]\n[task.b]\nneeds = [\"a\"]\nrun = [\"true\"]\n",
@@ -36,6 +51,33 @@ async fn bad_job_files_are_refused_and_nothing_changes() {
         let said = quorate(cluster.api_addresses(), directory.path(), &["job", "run", "job.toml"]);
         assert_ne!(said.code, 0, "{name}: {said:?}");
         assert!(said.out.is_empty() && said.err.contains(word), "{name}: {said:?}");
+    }
+    // What is nested, long or multiplied beyond all reason.
+    let deep = format!("{}true{}", "(".repeat(1_000), ")".repeat(1_000));
+    let long = "true || ".repeat(1_000);
+    let nested = format!("{}{}", "[".repeat(1_000_000), "]".repeat(1_000_000));
+    let bomb = (1..9).fold("a0: &a0 [x, x]\n".to_owned(), |text, at| text + &format!("a{at}: &a{at} [*a{}]\n", at - 1));
+    for (file, text, word) in [
+        (
+            "deep.toml",
+            format!("name = \"j\"\n[task.a]\nrun = [\"true\"]\nwhen = \"{deep}\"\n"),
+            "CONDITION_BRACKETS_MAX",
+        ),
+        (
+            "long.toml",
+            format!("name = \"j\"\n[task.a]\nrun = [\"true\"]\nwhen = \"{long}true\"\n"),
+            "CONDITION_BYTES_MAX",
+        ),
+        (
+            "nested.json",
+            format!("{{\"name\":\"j\",\"task\":{{\"a\":{{\"run\":[\"true\"],\"each\":{nested}}}}}}}"),
+            "NESTING_MAX",
+        ),
+        ("bomb.yaml", format!("name: j\n{bomb}"), "aliases are not supported"),
+    ] {
+        std::fs::write(directory.path().join(file), text).unwrap();
+        let said = quorate(cluster.api_addresses(), directory.path(), &["job", "run", file]);
+        assert!(said.code != 0 && said.out.is_empty() && said.err.contains(word), "{file}: {said:?}");
     }
     let mut large = std::fs::File::create(directory.path().join("large.toml")).unwrap();
     for _ in 0..100 {

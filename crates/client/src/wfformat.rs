@@ -12,6 +12,7 @@ use quorate_state::{
 };
 
 mod document;
+mod files;
 
 use document::{Document, Execution};
 
@@ -41,12 +42,15 @@ pub struct ImportOptions {
     pub memory_bytes_max: Option<u64>,
     /// How often a failed task is tried, the first try included.
     pub attempts: u32,
+    /// Tasks hand on names and sizes of the files that they write, to those that read them. Such a job needs feature
+    /// `task-flow`.
+    pub files: bool,
     /// The limits that the job is checked against.
     pub settings: Settings,
 }
 
 impl ImportOptions {
-    /// Times as recorded, a core and 64 MiB where nothing was recorded, nothing capped.
+    /// Times as recorded, a core and 64 MiB where nothing was recorded, nothing capped, without files.
     pub fn new(namespace: Namespace) -> Self {
         Self {
             namespace,
@@ -58,6 +62,7 @@ impl ImportOptions {
             memory_bytes_default: 64 << 20,
             memory_bytes_max: None,
             attempts: 1,
+            files: false,
             settings: Settings::default(),
         }
     }
@@ -139,11 +144,13 @@ pub fn import(bytes: &[u8], options: &ImportOptions) -> Result<Imported, Error> 
         return Err(Error::Version(document.schema_version));
     }
     let mut import = Import { options, changed: Changed::default(), complaints: Vec::new() };
-    let spec = import.job(&document);
+    let mut spec = import.job(&document);
     if !import.complaints.is_empty() {
         return Err(Error::Inconsistent(import.complaints));
     }
+    import.changed.left = options.files.then(|| files::connect(&document, &mut spec.tasks));
     spec.check(&options.settings).map_err(Error::Invalid)?;
+    quorate_flow::check(&spec).map_err(Error::Invalid)?;
     Ok(Imported { spec, unmapped: import.changed.sentences(&document, options) })
 }
 
@@ -285,6 +292,8 @@ struct Changed {
     unrecorded: usize,
     shortened: usize,
     narrowed: usize,
+    /// What is left of the files, if they are in the job.
+    left: Option<files::Left>,
 }
 
 impl Changed {
@@ -294,10 +303,19 @@ impl Changed {
         let executions = execution.map_or(&[][..], |execution| &execution.tasks);
         let with = |has: fn(&Execution) -> bool| executions.iter().filter(|task| has(task)).count();
         let moved = specification.tasks.iter().filter(|task| task.has_files()).count();
+        let has_files = self.left.is_some();
+        let left = self.left.as_ref();
         let facts = [
             (with(|task| task.command.is_some()), "recorded commands are replaced by sleeping for the recorded time"),
-            (specification.files.len(), "files are left out: nothing is read or written"),
-            (moved, "tasks named files that they read or write"),
+            (
+                if has_files { specification.files.len() } else { 0 },
+                "files are names and sizes that tasks hand on: nothing is read or written",
+            ),
+            (if has_files { 0 } else { specification.files.len() }, "files are left out: nothing is read or written"),
+            (if has_files { 0 } else { moved }, "tasks named files that they read or write"),
+            (left.map_or(0, |left| left.too_many_made), "tasks write more files than they can hand on"),
+            (left.map_or(0, |left| left.too_many_taken), "readings of files are more than a task is given"),
+            (left.map_or(0, |left| left.unordered), "readings are of files of tasks that the reader does not wait for"),
             (
                 execution.map_or(0, |execution| execution.machines.len()),
                 "machines are left out: placement decides where tasks run",

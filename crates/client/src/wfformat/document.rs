@@ -23,7 +23,15 @@ pub(super) struct Workflow {
 pub(super) struct Specification {
     pub(super) tasks: Vec<Task>,
     #[serde(default)]
-    pub(super) files: Vec<IgnoredAny>,
+    pub(super) files: Vec<File>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub(super) struct File {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) size_in_bytes: u64,
 }
 
 #[derive(Debug, Deserialize)]
@@ -35,9 +43,9 @@ pub(super) struct Task {
     #[serde(default)]
     pub(super) children: Vec<String>,
     #[serde(default)]
-    input_files: Vec<IgnoredAny>,
+    pub(super) input_files: Vec<String>,
     #[serde(default)]
-    output_files: Vec<IgnoredAny>,
+    pub(super) output_files: Vec<String>,
 }
 
 impl Task {

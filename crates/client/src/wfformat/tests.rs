@@ -148,3 +148,32 @@ fn recordings_of_real_workflows_are_imported() {
     }
     assert!(imported > 0, "no .json file in QUORATE_DATA");
 }
+
+#[test]
+fn files_are_handed_on_by_name_and_size_from_who_writes_to_who_reads_them() {
+    let text = r#"{
+      "name": "w", "schemaVersion": "1.5",
+      "workflow": {"specification": {
+        "tasks": [
+          {"id": "a", "children": ["b"], "inputFiles": ["in${x}"], "outputFiles": ["one", "two${y}"]},
+          {"id": "b", "parents": ["a"], "inputFiles": ["two${y}", "in${x}", "late"], "outputFiles": ["three"]},
+          {"id": "c", "inputFiles": ["in${x}"], "outputFiles": ["late"]}
+        ],
+        "files": [{"id": "one", "sizeInBytes": 1}, {"id": "two${y}", "sizeInBytes": 22}, {"id": "in${x}", "sizeInBytes": 7}]
+      }}
+    }"#;
+    let options = ImportOptions { files: true, ..options() };
+    let Imported { spec, unmapped } = import_text(text, &options).unwrap_or_else(|e| panic!("{e}"));
+    let [a, b, c] = &spec.tasks[..] else { panic!("three tasks") };
+    assert_eq!(a.env["FILES_MADE"], r#"[{"bytes":1,"file":"one"},{"bytes":22,"file":"two${y}"}]"#);
+    assert_eq!((a.templated, &*a.env["FILE_0"]), (false, "in${x} 7"), "as it is where nothing is looked into");
+    assert_eq!((b.templated, &*b.env["FILE_0"]), (true, "${a.result.1.file} ${a.result.1.bytes}"));
+    assert_eq!((&*b.env["FILE_1"], b.env.get("FILE_2")), ("in$${x} 7", None));
+    assert_eq!(b.env["FILES_MADE"], r#"[{"bytes":0,"file":"three"}]"#);
+    assert_eq!((c.argv[0].as_str(), c.argv.len(), c.argv[4].as_str()), ("sh", 5, "0.000"));
+    let all = unmapped.join("\n");
+    assert!(all.contains("3 files are names and sizes") && all.contains("1 readings are of files of tasks"), "{all}");
+    let text = crate::jobfile::render_toml(&spec);
+    let read = crate::jobfile::parse(text.as_bytes(), crate::jobfile::Format::Toml, "x", &Settings::default());
+    assert_eq!(read.unwrap_or_else(|e| panic!("{e}")), spec, "{text}");
+}

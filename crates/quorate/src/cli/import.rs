@@ -31,6 +31,9 @@ struct Wfformat {
     /// Factor on the recorded run times
     #[arg(long, default_value_t = 1.0)]
     time_scale: f64,
+    /// Leave out the files: tasks hand on nothing, and the job needs no feature that older clusters lack
+    #[arg(long)]
+    no_files: bool,
     /// Name of the job; made from the workflow's name when not given
     #[arg(long)]
     name: Option<String>,
@@ -50,6 +53,7 @@ impl Wfformat {
         let name = self.name.as_deref().map(JobName::new).transpose();
         let options = wfformat::ImportOptions {
             time_scale: self.time_scale,
+            files: !self.no_files,
             name: name.map_err(|error| Error::Usage(format!("--name: {error}")))?,
             ..wfformat::ImportOptions::new(context.connection()?.namespace)
         };
