@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade-test soak fuzz lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak fuzz lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-workflow bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -34,6 +34,7 @@ MINUTES_EACH ?= 1
 NODES ?= 100,10000
 KILLS ?= 40
 FLOOD ?= 1024
+SHAPES ?= fan-out array dag
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -153,6 +154,11 @@ bench-flood: ## what a flood of submits does to tasks and cancels (FLOOD=1024 ca
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	exec "$$CARGO_TARGET_DIR/release/quorate" bench flood --replicas $(REPLICAS) --callers $(FLOOD)
+
+bench-workflow: ## what very large workflows cost the leader, with a JSON line each (SHAPES="fan-out array dag")
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	for shape in $(SHAPES); do "$$CARGO_TARGET_DIR/release/quorate" bench workflow --shape $$shape --json || exit 1; done
 
 bench-rolling: ## what callers notice when every replica is restarted in turn (ROUNDS=5 CALLERS=8)
 	@$(PREPARE)
