@@ -1,10 +1,10 @@
 //! Whether a step runs, and how many elements it has.
 
 use quorate_state::{Decided, Run, State};
-use quorate_values::{CONDITION_COST_MAX, Condition, Flaw};
+use quorate_values::{Condition, Flaw};
 
 use crate::elements::elements;
-use crate::facts::{Facts, INPUT_BYTES_MAX};
+use crate::facts::Facts;
 
 /// Bytes of the words that say why a step fails; the rest is cut off.
 pub const DECISION_BYTES_MAX: usize = 1_024;
@@ -16,13 +16,10 @@ pub struct Decision {
     pub decided: Decided,
     /// How many elements it has, if that was open and it runs.
     pub elements: Option<u32>,
-    /// What it cost to find out, in units of about twenty microseconds; see [`DECISION_COST_MAX`].
+    /// What it cost to find out, in units of about twenty microseconds: at most some tens of milliseconds together, as the
+    /// steps of a condition and the bytes of results are bounded.
     pub cost: u64,
 }
-
-/// More than this a decision does not cost, in its units: some tens of milliseconds.
-pub const DECISION_COST_MAX: u64 =
-    CONDITION_COST_MAX / STEPS_PER_UNIT + 2 * (INPUT_BYTES_MAX as u64 / BYTES_PER_UNIT) + 1;
 
 /// Steps of a condition that make up a unit ([`Condition::evaluate_counting`]), and bytes of results.
 const STEPS_PER_UNIT: u64 = 1_000;

@@ -19,7 +19,7 @@ mod render;
 
 pub use args::{arg, complete_args};
 pub use check::{FLAWS_MAX, check};
-pub use decide::{DECISION_BYTES_MAX, DECISION_COST_MAX, Decision, decide};
+pub use decide::{DECISION_BYTES_MAX, Decision, decide};
 pub use elements::elements;
 pub use facts::{INPUT_BYTES_MAX, INPUT_ELEMENTS_MAX};
 pub use names::Names;
