@@ -355,14 +355,17 @@ impl Ledger {
             Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
         }
         for change in &step.changes {
-            match encode_change(change) {
-                RowWrite::Put { key, value } => {
-                    self.rows.insert(key, value);
+            for write in encode_change(change).singles() {
+                match write {
+                    RowWrite::Put { key, value } => {
+                        self.rows.insert(key, value);
+                    }
+                    RowWrite::Delete { key } => {
+                        self.rows.remove(&key);
+                    }
+                    RowWrite::DeleteRange { from, to } => self.rows.retain(|key, _| !(&from..&to).contains(&key)),
+                    RowWrite::DeleteEventsBelow { .. } | RowWrite::All(_) => {}
                 }
-                RowWrite::Delete { key } => {
-                    self.rows.remove(&key);
-                }
-                RowWrite::DeleteEventsBelow { .. } => {}
             }
         }
         let step = Arc::new(step);

@@ -1,5 +1,6 @@
 //! Rows of the replicated state, and of events, as keys and values.
 
+mod archive;
 mod key;
 mod object;
 mod task;
@@ -7,6 +8,10 @@ mod task;
 mod event;
 mod reply;
 
+pub use archive::{
+    ArchivedHead, Place, Word, archive_start, attempt_key, body_key, decode_archived_attempt, decode_archived_task,
+    decode_body, decode_head, head_key, id_key, is_archived, place_of, run_of_id_key, segment_keys, task_key, word_key,
+};
 pub use event::{decode_event, encode_event, event_key, may_be_about};
 
 use std::collections::BTreeMap;
@@ -41,6 +46,27 @@ pub enum RowWrite {
         /// The first event key that stays.
         to: Bytes,
     },
+    /// Removes all rows of the state from one key to before another.
+    DeleteRange {
+        /// The first key that goes.
+        from: Bytes,
+        /// The first that stays.
+        to: Bytes,
+    },
+    /// All of these, in this order.
+    All(Vec<RowWrite>),
+}
+
+impl RowWrite {
+    /// The writes that it consists of, each of one row or one range.
+    pub fn singles(self) -> Vec<RowWrite> {
+        match self {
+            Self::All(writes) => writes,
+            Self::Put { .. } | Self::Delete { .. } | Self::DeleteEventsBelow { .. } | Self::DeleteRange { .. } => {
+                vec![self]
+            }
+        }
+    }
 }
 
 /// Specs read so far: hands each run its own, and lets runs of one version of a job share it. Drop
@@ -112,6 +138,27 @@ pub fn encode_change(change: &Change) -> RowWrite {
         Change::JoinTokenGone(token) => RowWrite::Delete { key: Key::of(Kind::JoinToken).join_token(*token).done() },
         Change::RequestGone(key) => RowWrite::Delete { key: Key::request(key).done() },
         Change::EventsBelow(revision) => RowWrite::DeleteEventsBelow { to: event_key(*revision, 0) },
+        Change::Segment(segment) => {
+            put(Key::of(Kind::Segment).number(segment.number), archive::segment_to(segment).encode_to_vec())
+        }
+        Change::SegmentGone(segment) => {
+            let (from, to) = segment_keys(*segment);
+            let row = RowWrite::Delete { key: Key::of(Kind::Segment).number(*segment).done() };
+            RowWrite::All(vec![row, RowWrite::DeleteRange { from, to }])
+        }
+        Change::Archived(archived) => archive::archived_to(archived),
+        Change::Leaving(run, segment) => {
+            put(Key::of(Kind::Leaving).run(*run), pb::LeavingRow { segment: *segment }.encode_to_vec())
+        }
+        Change::TaskArchived(segment, task) => archive::task_archived_to(*segment, task),
+        Change::AttemptArchived(segment, attempt) => archive::attempt_archived_to(*segment, attempt),
+        Change::Left(run) => RowWrite::Delete { key: Key::of(Kind::Leaving).run(*run).done() },
+        Change::Version(row) => {
+            put(Key::version((&row.namespace, &row.job, row.version)), archive::version_to(row).encode_to_vec())
+        }
+        Change::VersionGone((namespace, job, version)) => {
+            RowWrite::Delete { key: Key::version((namespace, job, *version)).done() }
+        }
     }
 }
 
@@ -130,9 +177,11 @@ pub fn decode_row(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Cha
     let change = decode(key, value, specs)?;
     match encode_change(&change) {
         RowWrite::Put { key: same_key, value: same_value } if same_key == key && same_value == value => Ok(change),
-        RowWrite::Put { .. } | RowWrite::Delete { .. } | RowWrite::DeleteEventsBelow { .. } => {
-            Err(FormatError::Unfaithful("a row"))
-        }
+        RowWrite::Put { .. }
+        | RowWrite::Delete { .. }
+        | RowWrite::DeleteEventsBelow { .. }
+        | RowWrite::DeleteRange { .. }
+        | RowWrite::All(_) => Err(FormatError::Unfaithful("a row")),
     }
 }
 
@@ -180,6 +229,19 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::JoinToken => {
             parts.join_token()?;
             Change::JoinToken(Arc::new(object::join_token_from(message("a join token row", value)?)?))
+        }
+        Kind::Segment => {
+            let number = parts.number()?;
+            Change::Segment(Arc::new(archive::segment_from(number, &message("a segment row", value)?)))
+        }
+        Kind::Leaving => {
+            let run = parts.run()?;
+            let row: pb::LeavingRow = message("the row of a run that leaves", value)?;
+            Change::Leaving(run, row.segment)
+        }
+        Kind::Version => {
+            let key = (parts.name("namespace")?, parts.name("job")?, parts.number()?);
+            Change::Version(Arc::new(archive::version_from(key, message("a version row", value)?, specs)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

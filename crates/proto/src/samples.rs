@@ -1,10 +1,12 @@
 //! One of everything that is converted or persisted, for the tests of this crate. Enums are walked
 //! variant by variant with exhaustive matches: a new variant does not compile until it is here.
 
+mod archive;
 mod flow;
 mod persisted;
 
-pub(crate) use flow::flow_spec;
+pub(crate) use archive::archived;
+pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use persisted::*;
 
 use std::collections::BTreeMap;

@@ -8,7 +8,7 @@ use quorate_proto::backup::v1::piece::Piece;
 use quorate_proto::backup::{BackupError, Chain, Reader, encode_piece, v1 as pb};
 use quorate_proto::format::BACKUP_FORMAT;
 use quorate_proto::raft::v1::Applied;
-use quorate_proto::rows::{SpecCache, decode_event, decode_row};
+use quorate_proto::rows::{SpecCache, decode_event, decode_row, is_archived};
 use quorate_seams::{Disk, DiskView, Row, Table};
 use quorate_state::{Change, ClusterId, Meta, Revision, State};
 
@@ -165,6 +165,7 @@ impl Loaded {
                     return Err(content(&"its rows are not in order"));
                 }
                 match table {
+                    Table::State if is_archived(&key) => {}
                     Table::State => {
                         state.commit(&decode_row(&key, &value, &mut specs).map_err(|error| content(&error))?);
                     }

@@ -22,6 +22,7 @@ mod role;
 
 mod replica;
 
+mod archive;
 mod history;
 
 mod formation;
@@ -60,6 +61,7 @@ mod opening;
 mod recover;
 mod refusal;
 
+pub use archive::{Archive, Found, Parts, Search};
 pub use backup::{Backup, Loaded, RestoreError, Summary};
 pub use config::{Addresses, Config, Formation, Seams, Tuning};
 pub use error::{Error, MemberError, ProposeError, ReadError, StopReason};

@@ -36,9 +36,9 @@ use crate::store::{self, Store};
 use crate::succession::{self, Heard};
 use crate::type_config::{Membership, Peer, Raft};
 use crate::{
-    Addresses, Backup, Config, Error, FeatureStatus, Formation, Identity, LogStatus, LogTime, Member, MemberChange,
-    MemberError, Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener, members,
-    opening, runtime,
+    Addresses, Archive, Backup, Config, Error, FeatureStatus, Formation, Identity, LogStatus, LogTime, Member,
+    MemberChange, MemberError, Members, ProposeError, ReadError, Role, Seams, StopReason, Tuning, compare, listener,
+    members, opening, runtime,
 };
 
 /// Event rows of one page, whatever the caller asks for; the rest of the last revision comes on top.
@@ -322,6 +322,12 @@ impl Replica {
             found.iter().map(decode).collect::<Result<_, _>>().map_err(|error| storage(&error))?;
         let last = rows.last().map(|row| row.revision).filter(|last| full && last.0 < through);
         Ok(EventsPage { rows, through: last.unwrap_or(Revision(through)), more: last.is_some() })
+    }
+
+    /// The archive of a state that [`Self::view`] has reached: what was archived since is in it as well, and what was
+    /// forgotten since is not.
+    pub fn archive(&self, state: &State) -> Archive {
+        Archive::new(self.inner.store.disk().view(), state)
     }
 
     /// Event rows of one run, behind a place and up to a revision that is applied here, out of the next `rows_max`

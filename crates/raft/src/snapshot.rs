@@ -13,6 +13,7 @@ use bytes::Bytes;
 use openraft::RaftSnapshotBuilder;
 use openraft::async_runtime::WatchReceiver as _;
 use quorate_proto::raft::v1 as pb;
+use quorate_proto::rows::archive_start;
 use quorate_seams::{Batch, DiskError, DiskView, Durability, NewRows, Row, Table};
 use tokio::sync::Mutex;
 
@@ -116,6 +117,8 @@ pub(crate) struct Rows {
     /// What is left of the page read last.
     page: std::vec::IntoIter<Row>,
     page_table: Table,
+    /// No keys from here on.
+    end: Option<Bytes>,
 }
 
 impl Rows {
@@ -129,13 +132,13 @@ impl Rows {
         Self { at: Some((number, after(key))), ..Self::new(view) }
     }
 
-    /// Without the events, which nobody keeps in memory.
-    pub(crate) fn state_only(view: Arc<dyn DiskView>) -> Self {
-        Self::of(view, &[Table::State])
+    /// Those that are kept in memory: neither the events nor the archive, which is the end of the state.
+    pub(crate) fn loaded(view: Arc<dyn DiskView>) -> Self {
+        Self { end: Some(archive_start()), ..Self::of(view, &[Table::State]) }
     }
 
     fn of(view: Arc<dyn DiskView>, tables: &'static [Table]) -> Self {
-        Self { view, tables, at: Some((0, vec![])), page: vec![].into_iter(), page_table: Table::State }
+        Self { view, tables, at: Some((0, vec![])), page: vec![].into_iter(), page_table: Table::State, end: None }
     }
 }
 
@@ -149,7 +152,7 @@ impl Iterator for Rows {
             }
             let (number, from) = self.at.take()?;
             let table = *self.tables.get(number)?;
-            let rows = match self.view.scan(table, &from, None, PAGE_ROWS) {
+            let rows = match self.view.scan(table, &from, self.end.as_deref(), PAGE_ROWS) {
                 Ok(rows) => rows,
                 Err(error) => return Some(Err(error)),
             };

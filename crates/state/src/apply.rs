@@ -5,6 +5,7 @@
 //! what a leader planned on a view is checked again here, on the state as it is now.
 
 mod admission;
+mod archive;
 mod attempts;
 mod control;
 mod drain;
@@ -147,6 +148,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::MaintainNode { .. }
         | Command::ForgetNode { .. }
         | Command::SetNodeAdmission { .. }
+        | Command::SetRetention { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
@@ -167,6 +169,8 @@ fn needs_memory(command: &Command) -> bool {
         | Command::ExpireLeases { .. }
         | Command::FireTimers { .. }
         | Command::TrimEvents { .. }
+        | Command::ArchiveRuns { .. }
+        | Command::TrimArchive { .. }
         | Command::EnableFeature { .. } => false,
     }
 }
@@ -244,6 +248,9 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::FireTimers { timers } => timers::fire(overlay, timers),
         Command::TrimEvents { below } => trim_events(overlay, *below),
         Command::EnableFeature { feature, term } => features::enable(overlay, *feature, *term),
+        Command::ArchiveRuns { runs, rows_max } => archive::archive(overlay, runs, *rows_max),
+        Command::TrimArchive { below } => archive::trim(overlay, *below),
+        Command::SetRetention { retention } => archive::set_retention(overlay, retention),
     }
 }
 

@@ -22,6 +22,7 @@ impl State {
         self.check_runs(&mut broken);
         self.check_features(&mut broken);
         self.check_admission(&mut broken);
+        self.check_archive(&mut broken);
         broken
     }
 
@@ -34,6 +35,8 @@ impl State {
         for task in self.tasks.values() {
             match self.runs.get(&task.id.run) {
                 Some(run) => fresh.on_task(run, None, task),
+                // Its run is in the archive, and it follows.
+                None if self.archive.leaving.contains_key(&task.id.run) => {}
                 None => broken.push(format!("task {:?} has no run", task.id)),
             }
         }
@@ -191,6 +194,29 @@ impl State {
             if !is_in_place || labels.iter().any(|(key, value)| node.labels.get(key) != Some(value)) {
                 broken.push(format!("node {} is not what its join token demands", node.name));
             }
+        }
+    }
+
+    /// What is archived lies in a segment that there is, and what follows it into one is at its end.
+    fn check_archive(&self, broken: &mut Vec<String>) {
+        let archive = &self.archive;
+        for (run, segment) in &archive.leaving {
+            if self.runs.contains_key(run) || !archive.segments.contains_key(segment) {
+                broken.push(format!("run {run} leaves for segment {segment}, and is there, or that is not"));
+            }
+            if self.attempts_of_run(*run).any(|attempt| !attempt.gone) {
+                broken.push(format!("run {run} is archived, and something of it holds room on a node"));
+            }
+            if self.tasks_of(*run).any(|task| !task.state.is_terminal()) {
+                broken.push(format!("run {run} is archived with a task that has not ended"));
+            }
+        }
+        if let Some(number) = archive.segments.keys().find(|number| **number < self.meta.segments_from) {
+            broken.push(format!("segment {number} is there, and those below {} are not", self.meta.segments_from));
+        }
+        let is_used = archive.segments.size() > 0 || archive.versions.size() > 0 || self.retention().is_some();
+        if is_used && !self.has_feature(Feature::RunArchive) {
+            broken.push(format!("runs are archived, and feature {} is not enabled", Feature::RunArchive));
         }
     }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, JobName, JobSpec,
     JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources,
-    Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -131,6 +131,14 @@ pub enum Command {
     /// Enables a feature, for good. From the leader of `term`, whom every member has told in that term
     /// that it has it; in another term it is refused.
     EnableFeature { feature: Feature, term: u64 },
+    /// Moves runs that have ended from memory into the archive, with at most about `rows_max` rows of their tasks and
+    /// attempts, or goes on doing so; passed over singly where that cannot be. From the retention controller. Needs
+    /// [`Feature::RunArchive`].
+    ArchiveRuns { runs: Vec<RunId>, rows_max: u32 },
+    /// Forgets segments of the archive below this one. From the retention controller. Needs [`Feature::RunArchive`].
+    TrimArchive { below: u32 },
+    /// Says how long runs are kept. Needs [`Feature::RunArchive`].
+    SetRetention { retention: Retention },
 }
 
 /// One task on one node.

@@ -40,11 +40,14 @@ pub enum Feature {
     /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
     /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
     TaskFlow = 9,
+    /// Runs that have ended leave memory, and are kept on disk for a time: [`Command::ArchiveRuns`], [`Command::TrimArchive`],
+    /// [`Command::SetRetention`].
+    RunArchive = 12,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -54,6 +57,7 @@ impl Feature {
         Self::TaskOutcomes,
         Self::RunControl,
         Self::TaskFlow,
+        Self::RunArchive,
     ];
 
     /// As it is stored and sent.
@@ -78,6 +82,7 @@ impl Feature {
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
             Self::TaskFlow => "task-flow",
+            Self::RunArchive => "run-archive",
         }
     }
 }
@@ -172,6 +177,7 @@ impl Command {
                 says.then_some(Feature::TaskOutcomes)
             }
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
+            Self::ArchiveRuns { .. } | Self::TrimArchive { .. } | Self::SetRetention { .. } => Some(Feature::RunArchive),
             Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
@@ -211,6 +217,7 @@ mod tests {
             (7, "task-outcomes"),
             (8, "run-control"),
             (9, "task-flow"),
+            (12, "run-archive"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

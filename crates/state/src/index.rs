@@ -1,8 +1,10 @@
 //! Indexes derived from the tables: every question that a controller asks often, answered without
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
+mod finished;
 mod steps;
 
+use finished::Finished;
 pub(crate) use steps::Steps;
 
 use std::ops::Bound;
@@ -13,8 +15,8 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
-    Attempt, AttemptId, AttemptState, JobName, JobVersion, Namespace, Node, NodeName, RequestRow, Resources, Revision,
-    Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
+    ArchivedStep, Attempt, AttemptId, AttemptState, JobName, JobVersion, Namespace, Node, NodeName, RequestRow,
+    Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
@@ -29,14 +31,15 @@ pub(crate) struct Index {
     jobs: Map<(Namespace, JobName), JobRuns>,
     timers: Set<(Served, Timer)>,
     request_expiry: Set<(Served, DedupKey)>,
+    finished: Finished,
 }
 
 /// The runs of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct JobRuns {
     unfinished: u32,
-    /// By version: the first run in the order of submits, and how many there are.
-    versions: Map<u32, ((Revision, u32, RunId), u32)>,
+    /// By version, in the order of submits.
+    versions: Map<u32, Set<(Revision, u32, RunId)>>,
 }
 
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -57,6 +60,7 @@ impl Index {
             ("jobs", self.jobs == other.jobs),
             ("timers", self.timers == other.timers),
             ("request_expiry", self.request_expiry == other.request_expiry),
+            ("finished", self.finished == other.finished),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -69,6 +73,7 @@ impl Index {
             self.submitted.insert_mut((new.submitted_revision, new.submitted_item, new.id));
         }
         self.count_job(old, new);
+        self.finished.on_run(old, new);
         if new.state.is_terminal() {
             self.unfinished.remove_mut(&new.id);
         } else {
@@ -87,6 +92,34 @@ impl Index {
             let is_ready = |step: &u32| steps.counts(new.id, *step).ready > 0;
             ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
         }
+    }
+
+    /// One that has ended, and leaves the tables.
+    pub(crate) fn on_run_gone(&mut self, run: &Run) {
+        let place = (run.submitted_revision, run.submitted_item, run.id);
+        self.submitted.remove_mut(&place);
+        self.unfinished.remove_mut(&run.id);
+        self.steps.on_run_gone(run);
+        self.finished.on_run_gone(run);
+        let key = (run.spec.namespace.clone(), run.spec.name.clone());
+        let Some(mut runs) = self.jobs.get(&key).cloned() else { return };
+        let mut of_version = runs.versions.get(&run.job_version).cloned().unwrap_or_default();
+        of_version.remove_mut(&place);
+        if of_version.is_empty() {
+            runs.versions.remove_mut(&run.job_version);
+        } else {
+            runs.versions.insert_mut(run.job_version, of_version);
+        }
+        if runs == JobRuns::default() {
+            self.jobs.remove_mut(&key);
+        } else {
+            self.jobs.insert_mut(key, runs);
+        }
+    }
+
+    /// Counters of a run that was archived, as if all its tasks were here.
+    pub(crate) fn show_archived(&mut self, run: RunId, steps: &[ArchivedStep]) {
+        self.steps.show_archived(run, steps);
     }
 
     pub(crate) fn on_step(&mut self, run: &Run, new: &Step) {
@@ -112,6 +145,7 @@ impl Index {
     }
 
     pub(crate) fn on_attempt(&mut self, run: Option<&Run>, old: Option<&Attempt>, new: &Attempt) {
+        self.finished.on_attempt(old, new);
         let held = old.filter(|old| old.holds_resources());
         let holds = new.holds_resources();
         if held.is_some() != holds {
@@ -169,6 +203,14 @@ impl Index {
         self.submitted.range(..end).rev().map(|(_, _, run)| *run)
     }
 
+    pub(crate) fn oldest_submitted(&self) -> Option<Revision> {
+        self.submitted.first().map(|(revision, ..)| *revision)
+    }
+
+    pub(crate) fn finished(&self) -> &Finished {
+        &self.finished
+    }
+
     pub(crate) fn unfinished_runs(&self) -> impl Iterator<Item = RunId> {
         self.unfinished.iter().copied()
     }
@@ -193,11 +235,15 @@ impl Index {
         let runs = self.jobs.get(&(namespace.clone(), job.clone()));
         let end = before.map_or(Bound::Unbounded, Bound::Excluded);
         let versions = runs.into_iter().flat_map(move |runs| runs.versions.range((Bound::Unbounded, end)).rev());
-        versions.map(|(version, ((_, _, first_run), runs))| JobVersion {
-            version: *version,
-            first_run: *first_run,
-            runs: *runs,
+        versions.filter_map(|(version, runs)| {
+            let (_, _, first_run) = *runs.first()?;
+            Some(JobVersion { version: *version, first_run, runs: u32::try_from(runs.size()).unwrap_or(u32::MAX) })
         })
+    }
+
+    pub(crate) fn job_version(&self, namespace: &Namespace, job: &JobName, version: u32) -> Option<JobVersion> {
+        let found = self.job_versions(namespace, job, version.checked_add(1)).next();
+        found.filter(|found| found.version == version)
     }
 
     pub(crate) fn unfinished_count(&self) -> usize {
@@ -246,8 +292,9 @@ impl Index {
         runs.unfinished = runs.unfinished.saturating_sub(u32::from(was)).saturating_add(u32::from(is));
         if old.is_none() {
             let place = (new.submitted_revision, new.submitted_item, new.id);
-            let (first, count) = runs.versions.get(&new.job_version).copied().unwrap_or((place, 0));
-            runs.versions.insert_mut(new.job_version, (first.min(place), count.saturating_add(1)));
+            let mut of_version = runs.versions.get(&new.job_version).cloned().unwrap_or_default();
+            of_version.insert_mut(place);
+            runs.versions.insert_mut(new.job_version, of_version);
         }
         self.jobs.insert_mut(key, runs);
     }

@@ -14,7 +14,7 @@ use quorate_planted::Bug;
 
 use crate::{
     ClusterName, Digest, ErrorType, Exit, JobName, Millis, Namespace, Outcome, RegionName, Resources, Revision, RunId,
-    TaskName,
+    RunState, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -292,6 +292,8 @@ pub struct Job {
     /// Nobody finds it under its name until that is submitted again; what ran of it stays, and versions go on counting.
     /// Needs [`crate::Feature::RunControl`].
     pub deleted: bool,
+    /// How its newest run ended, once that is not in memory any more. Needs [`crate::Feature::RunArchive`].
+    pub latest_ended: Option<RunState>,
 }
 
 /// What is known of a version of a job, by its runs.

@@ -16,6 +16,7 @@ mod resources;
 mod time;
 
 mod admission;
+mod archive;
 mod attempt;
 mod cluster;
 mod job;
@@ -56,6 +57,7 @@ pub use admission::{
     Admission, JOIN_TOKENS_MAX, JOIN_TTL_MS_MAX, JOIN_USES_MAX, JoinTerms, JoinToken, NodeAdmission, TokenFlaw,
     labels_of,
 };
+pub use archive::{ArchivedRun, ArchivedStep, Retention, SEGMENT_MS_MAX, Segment, VERSIONS_KEPT_MAX, VersionRow};
 pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
 pub use cluster::Cluster;
 pub use job::{

@@ -4,7 +4,9 @@ use quorate_planted::Bug;
 use rpds::RedBlackTreeSetSync as Set;
 
 use crate::index::count;
-use crate::{Decided, Rest, Revision, Role, Run, RunId, RunState, State, Step, StepCounts, TaskId, TaskState, Wait};
+use crate::{
+    ArchivedStep, Decided, Rest, Revision, Role, Run, RunId, RunState, State, Step, StepCounts, TaskId, TaskState, Wait,
+};
 
 /// Tasks of one step that stand in the queue at once, if it has more than that: the rest has no rows until then. Part of
 /// what feature `task-flow` means, as is how many rows a submit makes.
@@ -139,6 +141,11 @@ impl StepProgress {
             fallbacks_open: length(run.graph.fallbacks(step)),
             ..Self::default()
         }
+    }
+
+    /// As it stood when its run was archived.
+    pub(crate) fn as_archived(self, archived: &ArchivedStep) -> Self {
+        Self { counts: archived.counts, rows: archived.rows, ..self }
     }
 
     /// How many elements have no rows.

@@ -1,6 +1,6 @@
 //! The limits and defaults that `apply` uses: rows set by command, never constants of a binary.
 
-use crate::{LeaseTerms, NodeAdmission};
+use crate::{LeaseTerms, NodeAdmission, Retention};
 
 /// What `apply` reads instead of constants, so that two versions of the binary agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Settings {
     /// Nodes that may go away under attempts of a task that run there, before it is quarantined. Zero: it never is;
     /// so it is before [`crate::Feature::TaskOutcomes`] sets it.
     pub suspect_nodes_max: u32,
+    /// How long runs are kept, and where. None before [`crate::Feature::RunArchive`] sets it.
+    pub retention: Option<Retention>,
 }
 
 /// What `result_bytes_max` is once results are kept: part of what enabling that feature means, for good.
@@ -69,6 +71,7 @@ impl Default for Settings {
             node_admission: NodeAdmission::default(),
             result_bytes_max: 0,
             suspect_nodes_max: 0,
+            retention: None,
         }
     }
 }

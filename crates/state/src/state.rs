@@ -9,12 +9,13 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 use rpds::RedBlackTreeMapSync as Map;
 
+use crate::archive::Archive;
 use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
-    Annotation, AnnotationKey, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature, FeatureRow, Job,
-    JobName, JobVersion, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow,
-    Resources, Revision, Run, RunId, Served, Settings, Shape, Step, StepCounts, Task, TaskId,
+    Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature,
+    FeatureRow, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow,
+    Resources, Revision, Run, RunId, Segment, Served, Settings, Shape, Step, StepCounts, Task, TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -34,6 +35,7 @@ pub struct State {
     pub(crate) requests: Map<DedupKey, Arc<RequestRow>>,
     pub(crate) features: Map<Feature, FeatureRow>,
     pub(crate) join_tokens: Map<JoinTokenId, Arc<JoinToken>>,
+    pub(crate) archive: Archive,
     pub(crate) index: Index,
 }
 
@@ -61,6 +63,8 @@ pub struct Meta {
     pub restored_at: Revision,
     /// No `fenced` task is placed before: copies of the life before may run until then.
     pub fenced_until: Served,
+    /// Segments of the archive below this are forgotten.
+    pub segments_from: u32,
 }
 
 /// A row that was written or removed. Applying the same changes to the same state gives the same
@@ -105,6 +109,24 @@ pub enum Change {
     JoinToken(Arc<JoinToken>),
     /// A join token, gone.
     JoinTokenGone(JoinTokenId),
+    /// A segment of the archive.
+    Segment(Arc<Segment>),
+    /// A segment and all that is in it, forgotten.
+    SegmentGone(u32),
+    /// A run that goes into the archive, with what stands beside it: its row, spec, steps and annotations.
+    Archived(Arc<ArchivedRun>),
+    /// A run of which tasks are to follow into that segment.
+    Leaving(RunId, u32),
+    /// A task that follows its run into that segment.
+    TaskArchived(u32, Arc<Task>),
+    /// An attempt that does.
+    AttemptArchived(u32, Arc<Attempt>),
+    /// A run all of whose tasks have followed.
+    Left(RunId),
+    /// A version of a job, kept beyond its runs.
+    Version(Arc<VersionRow>),
+    /// A version of a job of which nothing is kept any more.
+    VersionGone((Namespace, JobName, u32)),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -209,6 +231,36 @@ impl State {
             Change::JoinTokenGone(token) => {
                 self.join_tokens.remove_mut(token);
             }
+            Change::Segment(segment) => self.archive.segments.insert_mut(segment.number, segment.clone()),
+            Change::SegmentGone(segment) => {
+                self.archive.segments.remove_mut(segment);
+            }
+            Change::Archived(archived) => {
+                let run = &archived.run;
+                self.index.on_run_gone(run);
+                self.runs.remove_mut(&run.id);
+                self.annotations.remove_mut(&run.id);
+                for row in &archived.rows {
+                    self.steps.remove_mut(&(row.run, row.step));
+                }
+            }
+            Change::Leaving(run, segment) => self.archive.leaving.insert_mut(*run, *segment),
+            Change::TaskArchived(_, task) => {
+                self.tasks.remove_mut(&task.id);
+            }
+            Change::AttemptArchived(_, attempt) => {
+                self.attempts.remove_mut(&attempt.id);
+            }
+            Change::Left(run) => {
+                self.archive.leaving.remove_mut(run);
+            }
+            Change::Version(row) => {
+                let key = (row.namespace.clone(), row.job.clone(), row.version);
+                self.archive.versions.insert_mut(key, row.clone());
+            }
+            Change::VersionGone(key) => {
+                self.archive.versions.remove_mut(key);
+            }
         }
     }
 
@@ -265,16 +317,6 @@ impl State {
     /// A job by name, also when it was deleted.
     pub fn job_ever(&self, namespace: &Namespace, name: &JobName) -> Option<&Arc<Job>> {
         self.jobs.get(&(namespace.clone(), name.clone()))
-    }
-
-    /// The versions of a job, also of one that was deleted, the newest first; those before one, if it is given.
-    pub fn job_versions(
-        &self,
-        namespace: &Namespace,
-        name: &JobName,
-        before: Option<u32>,
-    ) -> impl Iterator<Item = JobVersion> {
-        self.index.job_versions(namespace, name, before)
     }
 
     /// How many runs of a job have not ended.

@@ -127,10 +127,13 @@ impl Recording {
         batch.put(Table::Raft, &b"applied"[..], applied.encode_to_vec());
         batch.put(Table::Raft, &b"identity"[..], identity.encode_to_vec());
         for change in self.hand.steps().flat_map(|step| &step.changes) {
-            match encode_change(change) {
-                RowWrite::Put { key, value } => batch.put(Table::State, key, value),
-                RowWrite::Delete { key } => batch.delete(Table::State, key),
-                RowWrite::DeleteEventsBelow { .. } => {}
+            for write in encode_change(change).singles() {
+                match write {
+                    RowWrite::Put { key, value } => batch.put(Table::State, key, value),
+                    RowWrite::Delete { key } => batch.delete(Table::State, key),
+                    RowWrite::DeleteRange { from, to } => batch.delete_range(Table::State, from, to),
+                    RowWrite::DeleteEventsBelow { .. } | RowWrite::All(_) => {}
+                }
             }
         }
         let disk = RocksDisk::open(directory.path()).unwrap();

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, RunId,
-    Settings, TaskId, Usage, Uuid,
+    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, Retention,
+    RunId, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
@@ -155,6 +155,7 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         node_admission: admission_to(settings.node_admission).into(),
         result_bytes_max: settings.result_bytes_max,
         suspect_nodes_max: settings.suspect_nodes_max,
+        retention: settings.retention.map(retention_to),
     }
 }
 
@@ -176,7 +177,30 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         node_admission: admission_from(settings.node_admission)?,
         result_bytes_max: settings.result_bytes_max,
         suspect_nodes_max: settings.suspect_nodes_max,
+        retention: settings.retention.map(retention_from),
     })
+}
+
+pub(crate) fn retention_to(retention: Retention) -> pb::Retention {
+    pb::Retention {
+        memory_runs_max: retention.memory_runs_max,
+        memory_rows_max: retention.memory_rows_max,
+        archive_runs_max: retention.archive_runs_max,
+        archive_ms_max: retention.archive_ms_max,
+        history_revisions_max: retention.history_revisions_max,
+        segment_runs_max: retention.segment_runs_max,
+    }
+}
+
+pub(crate) fn retention_from(retention: pb::Retention) -> Retention {
+    Retention {
+        memory_runs_max: retention.memory_runs_max,
+        memory_rows_max: retention.memory_rows_max,
+        archive_runs_max: retention.archive_runs_max,
+        archive_ms_max: retention.archive_ms_max,
+        history_revisions_max: retention.history_revisions_max,
+        segment_runs_max: retention.segment_runs_max,
+    }
 }
 
 pub(crate) fn admission_to(admission: NodeAdmission) -> pb::NodeAdmission {

@@ -16,8 +16,8 @@ use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
     exit_from, feature_from, labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from,
-    settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from,
-    uuid_to,
+    retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from,
+    terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -130,6 +130,11 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::EnableFeature { feature, term } => {
             Wire::EnableFeature(pb::EnableFeature { feature: feature.number(), term: *term })
         }
+        Command::ArchiveRuns { runs, rows_max } => {
+            Wire::ArchiveRuns(pb::ArchiveRuns { runs: runs.iter().map(|run| run.0).collect(), rows_max: *rows_max })
+        }
+        Command::TrimArchive { below } => Wire::TrimArchive(pb::TrimArchive { below: *below }),
+        Command::SetRetention { retention } => Wire::SetRetention(retention_to(*retention)),
     }
 }
 
@@ -236,6 +241,11 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::EnableFeature(enable) => {
             Command::EnableFeature { feature: feature_from(enable.feature)?, term: enable.term }
         }
+        Wire::ArchiveRuns(archive) => {
+            Command::ArchiveRuns { runs: archive.runs.into_iter().map(RunId).collect(), rows_max: archive.rows_max }
+        }
+        Wire::TrimArchive(trim) => Command::TrimArchive { below: trim.below },
+        Wire::SetRetention(retention) => Command::SetRetention { retention: retention_from(retention) },
     })
 }
 

@@ -2,7 +2,7 @@
 //! key, so encoded that the order of the bytes is the order of the tables.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_state::{AttemptId, DedupKey, JoinTokenId, Principal, RequestId, RunId, TaskId};
+use quorate_state::{AttemptId, DedupKey, JobName, JoinTokenId, Namespace, Principal, RequestId, RunId, TaskId};
 
 use crate::format::FormatError;
 use crate::format::parts::parsed;
@@ -30,11 +30,14 @@ pub(super) enum Kind {
     Feature = 13,
     JoinToken = 14,
     Step = 15,
+    Segment = 16,
+    Leaving = 17,
+    Version = 18,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 15] = [
+        const ALL: [Kind; 18] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -50,6 +53,9 @@ impl Kind {
             Kind::Feature,
             Kind::JoinToken,
             Kind::Step,
+            Kind::Segment,
+            Kind::Leaving,
+            Kind::Version,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -69,6 +75,10 @@ impl Key {
         // No namespace has an empty name, so that "none" is the empty text and sorts first.
         let namespace = namespace.as_ref().map_or("", |namespace| namespace.as_str());
         Self::of(Kind::Request).text(namespace).text(&principal.0).text(&id.0)
+    }
+
+    pub(super) fn version((namespace, job, version): (&Namespace, &JobName, u32)) -> Self {
+        Self::of(Kind::Version).text(namespace.as_str()).text(job.as_str()).number(version)
     }
 
     pub(super) fn text(mut self, text: &str) -> Self {
@@ -129,6 +139,12 @@ pub(super) struct Parts<'a> {
 impl<'a> Parts<'a> {
     pub(super) fn of(key: &'a [u8]) -> Self {
         Self { key, rest: key }
+    }
+
+    /// What comes behind so many bytes.
+    pub(super) fn behind(key: &'a [u8], bytes: usize) -> Result<Self, FormatError> {
+        let rest = key.get(bytes..).ok_or_else(|| FormatError::Key(key.to_vec()))?;
+        Ok(Self { key, rest })
     }
 
     pub(super) fn kind(&mut self) -> Result<Kind, FormatError> {

@@ -17,6 +17,7 @@ use crate::format::parts::{
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
+use crate::v1;
 
 pub(super) fn meta_to(meta: &Meta) -> pb::MetaRow {
     pb::MetaRow {
@@ -31,6 +32,7 @@ pub(super) fn meta_to(meta: &Meta) -> pb::MetaRow {
         events_from: meta.events_from.0,
         restored_at: meta.restored_at.0,
         fenced_until_served_ms: meta.fenced_until.0,
+        segments_from: meta.segments_from,
     }
 }
 
@@ -49,6 +51,7 @@ pub(super) fn meta_from(row: pb::MetaRow) -> Result<Meta, FormatError> {
         events_from: Revision(row.events_from),
         restored_at: Revision(row.restored_at),
         fenced_until: Served(row.fenced_until_served_ms),
+        segments_from: row.segments_from,
     })
 }
 
@@ -174,6 +177,7 @@ pub(super) fn job_to(job: &Job) -> pb::JobRow {
         submitted_at_ms: job.submitted_at.0,
         submitted_revision: job.submitted_revision.0,
         deleted: job.deleted,
+        latest_ended: job.latest_ended.map_or(v1::RunState::Unspecified, run_state_to_wire).into(),
     }
 }
 
@@ -195,6 +199,7 @@ pub(super) fn job_from(
         submitted_at: Millis(row.submitted_at_ms),
         submitted_revision: Revision(row.submitted_revision),
         deleted: row.deleted,
+        latest_ended: run_state_from_wire(numbered("job.latest_ended", row.latest_ended)?),
     })
 }
 

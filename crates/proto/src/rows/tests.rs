@@ -15,7 +15,10 @@ use crate::samples;
 fn put(change: &Change) -> Option<(Bytes, Bytes)> {
     match encode_change(change) {
         RowWrite::Put { key, value } => Some((key, value)),
-        RowWrite::Delete { .. } | RowWrite::DeleteEventsBelow { .. } => None,
+        RowWrite::Delete { .. }
+        | RowWrite::DeleteEventsBelow { .. }
+        | RowWrite::DeleteRange { .. }
+        | RowWrite::All(_) => None,
     }
 }
 
@@ -88,7 +91,7 @@ fn rows_read_in_key_order_give_the_state_that_wrote_them() {
             match encode_change(change) {
                 RowWrite::Put { key, value } => drop(rows.insert(key, value)),
                 RowWrite::Delete { key } => drop(rows.remove(&key)),
-                RowWrite::DeleteEventsBelow { .. } => {}
+                RowWrite::DeleteEventsBelow { .. } | RowWrite::DeleteRange { .. } | RowWrite::All(_) => {}
             }
         }
         written = applied.next;

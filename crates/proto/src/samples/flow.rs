@@ -105,6 +105,11 @@ pub(super) fn flow_events() -> Vec<Event> {
         .collect()
 }
 
+/// The row of a step of some run.
+pub(crate) fn flow_step(run: RunId) -> Step {
+    Step { run, step: 1, decision: Some(Decided::Run), elements: 50, rest: Rest::Kept }
+}
+
 /// A run that was told something and given up.
 fn flow_run() -> Run {
     let restart_of = Some(RunId(u64::MAX));

@@ -11,6 +11,7 @@ use quorate_state::{
     TokenFlaw, Uuid, Violation, Wait,
 };
 
+use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
@@ -97,7 +98,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::DecideStep { .. }
         | Command::UndoNext { .. }
         | Command::AbandonRun { .. }
-        | Command::RestartRun { .. } => None,
+        | Command::RestartRun { .. }
+        | Command::ArchiveRuns { .. }
+        | Command::TrimArchive { .. }
+        | Command::SetRetention { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -135,6 +139,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
     all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
     all.extend(flow_commands());
+    all.extend(archive_commands());
     all
 }
 
@@ -356,6 +361,7 @@ pub(crate) fn changes() -> Vec<Change> {
         events_from: Revision(2),
         restored_at: Revision(0),
         fenced_until: Served(0),
+        segments_from: 0,
     });
     let kinds = walk(vec![first], |kind| {
         let next: Vec<Change> = match kind.first()? {
@@ -394,8 +400,18 @@ pub(crate) fn changes() -> Vec<Change> {
             Change::Feature(_) => vec![Change::NodeGone("eu-1-d".parse().unwrap())],
             Change::NodeGone(_) => join_tokens().into_iter().map(|token| Change::JoinToken(Arc::new(token))).collect(),
             Change::JoinToken(_) => vec![Change::JoinTokenGone(JoinTokenId(7))],
-            // Those of steps are behind all the rest.
-            Change::JoinTokenGone(_) | Change::Step(_) => return None,
+            // Those of steps and of the archive are behind all the rest.
+            Change::JoinTokenGone(_)
+            | Change::Step(_)
+            | Change::Segment(_)
+            | Change::SegmentGone(_)
+            | Change::Archived(_)
+            | Change::Leaving(..)
+            | Change::TaskArchived(..)
+            | Change::AttemptArchived(..)
+            | Change::Left(_)
+            | Change::Version(_)
+            | Change::VersionGone(_) => return None,
         };
         Some(next)
     });
@@ -406,7 +422,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Run(Arc::new(run)),
         Change::Job(Arc::new(gone)),
     ];
-    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).collect()
+    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).chain(archive_changes()).collect()
 }
 
 fn job(spec: JobSpec) -> Job {
@@ -420,6 +436,7 @@ fn job(spec: JobSpec) -> Job {
         submitted_at: Millis(100),
         submitted_revision: Revision(4),
         deleted: false,
+        latest_ended: None,
     }
 }
 

@@ -48,6 +48,8 @@ impl Lane {
             | Command::ExpireLeases { .. }
             | Command::FireTimers { .. }
             | Command::TrimEvents { .. }
+            | Command::ArchiveRuns { .. }
+            | Command::TrimArchive { .. }
             | Command::EnableFeature { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
@@ -60,6 +62,8 @@ impl Lane {
             | Command::ResumeRun { .. }
             | Command::SetRunPriority { .. }
             | Command::SetNodeAdmission { .. }
+            // A shorter retention may be what makes room on a full disk.
+            | Command::SetRetention { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }

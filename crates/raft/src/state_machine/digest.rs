@@ -35,6 +35,8 @@ impl Hasher {
             RowWrite::Put { key, value } => self.part(0, &[key, value]),
             RowWrite::Delete { key } => self.part(1, &[key]),
             RowWrite::DeleteEventsBelow { to } => self.part(2, &[to]),
+            RowWrite::DeleteRange { from, to } => self.part(4, &[from, to]),
+            RowWrite::All(writes) => writes.iter().for_each(|write| self.add(write)),
         }
     }
 

@@ -70,7 +70,17 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::EventsBelow(_)
         | Change::Feature(_)
         | Change::JoinToken(_)
-        | Change::JoinTokenGone(_) => None,
+        | Change::JoinTokenGone(_)
+        // What is archived holds no room anywhere.
+        | Change::Segment(_)
+        | Change::SegmentGone(_)
+        | Change::Archived(_)
+        | Change::Leaving(..)
+        | Change::TaskArchived(..)
+        | Change::AttemptArchived(..)
+        | Change::Left(_)
+        | Change::Version(_)
+        | Change::VersionGone(_) => None,
     }
 }
 

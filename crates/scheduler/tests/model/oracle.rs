@@ -41,6 +41,21 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
                 assert!(!is_over || node.status == before.status, "a lease came back to life");
             }
         }
+        Change::Archived(archived) => {
+            assert_eq!(
+                rows.runs.get(&archived.run.id),
+                Some(&archived.run),
+                "a run was archived otherwise than it was"
+            );
+            assert!(archived.run.state.is_terminal(), "run {} was archived before its end", archived.run.id);
+        }
+        Change::TaskArchived(_, task) => {
+            assert_eq!(rows.tasks.get(&task.id), Some(task), "what is archived is what was")
+        }
+        Change::AttemptArchived(_, attempt) => {
+            assert_eq!(rows.attempts.get(&attempt.id), Some(attempt), "what is archived is what was");
+            assert!(attempt.gone, "{:?} was archived while it held room", attempt.id);
+        }
         Change::Settings(_)
         | Change::NodeGone(_)
         | Change::Namespace(..)
@@ -54,6 +69,12 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::EventsBelow(_)
         | Change::JoinToken(_)
         | Change::JoinTokenGone(_)
+        | Change::Segment(_)
+        | Change::SegmentGone(_)
+        | Change::Leaving(..)
+        | Change::Left(_)
+        | Change::Version(_)
+        | Change::VersionGone(_)
         | Change::Feature(_) => {}
     }
 }

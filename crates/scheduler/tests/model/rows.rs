@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
-    JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Settings, State,
-    Step, Task, TaskId,
+    JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Segment,
+    Settings, State, Step, Task, TaskId, VersionRow,
 };
 
 /// All rows, by kind and key.
@@ -26,6 +26,9 @@ pub(crate) struct Rows {
     pub(crate) requests: BTreeMap<DedupKey, Arc<RequestRow>>,
     pub(crate) features: BTreeMap<Feature, FeatureRow>,
     pub(crate) join_tokens: BTreeMap<JoinTokenId, Arc<JoinToken>>,
+    pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
+    pub(crate) leaving: BTreeMap<RunId, u32>,
+    pub(crate) versions: BTreeMap<(Namespace, JobName, u32), Arc<VersionRow>>,
 }
 
 impl Rows {
@@ -51,6 +54,22 @@ impl Rows {
             Change::JoinToken(token) => drop(self.join_tokens.insert(token.id(), token.clone())),
             Change::JoinTokenGone(token) => drop(self.join_tokens.remove(token)),
             Change::RequestGone(key) => drop(self.requests.remove(key)),
+            Change::Segment(segment) => drop(self.segments.insert(segment.number, segment.clone())),
+            Change::SegmentGone(segment) => drop(self.segments.remove(segment)),
+            Change::Archived(archived) => {
+                let run = archived.run.id;
+                self.runs.remove(&run);
+                self.annotations.retain(|(of, _), _| *of != run);
+                self.steps.retain(|(of, _), _| *of != run);
+            }
+            Change::Leaving(run, segment) => drop(self.leaving.insert(*run, *segment)),
+            Change::TaskArchived(_, task) => drop(self.tasks.remove(&task.id)),
+            Change::AttemptArchived(_, attempt) => drop(self.attempts.remove(&attempt.id)),
+            Change::Left(run) => drop(self.leaving.remove(run)),
+            Change::Version(row) => {
+                self.versions.insert((row.namespace.clone(), row.job.clone(), row.version), row.clone());
+            }
+            Change::VersionGone(key) => drop(self.versions.remove(key)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
         }
@@ -73,6 +92,9 @@ impl Rows {
         let features = self.features.values().copied().map(Change::Feature);
         let join_tokens = self.join_tokens.values().cloned().map(Change::JoinToken);
         let requests = self.requests.values().cloned().map(Change::Request);
+        let segments = self.segments.values().cloned().map(Change::Segment);
+        let leaving = self.leaving.iter().map(|(run, segment)| Change::Leaving(*run, *segment));
+        let versions = self.versions.values().cloned().map(Change::Version);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
         for change in objects
             .chain(runs)
@@ -82,6 +104,9 @@ impl Rows {
             .chain(requests)
             .chain(annotations)
             .chain(features)
+            .chain(segments)
+            .chain(leaving)
+            .chain(versions)
         {
             state.commit(&change);
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use quorate_scheduler::controllers;
 use quorate_state::{
     Applied, AttemptReport, Command, Digest, Entry, Epoch, Feature, Item, NodeName, NodeStatus, Placement,
-    PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Revision, RunId,
-    Settings, State, Token, Uuid, apply,
+    PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention,
+    Revision, RunId, Settings, State, Token, Uuid, apply,
 };
 
 use crate::history::{Act, History, Step, namespace};
@@ -91,6 +91,14 @@ impl World {
             requests_max: 2,
             request_expiries_max: 1,
             event_revisions_max: 16,
+            retention: Some(Retention {
+                memory_runs_max: 2,
+                memory_rows_max: 24,
+                archive_runs_max: 3,
+                archive_ms_max: 0,
+                history_revisions_max: 1 << 40,
+                segment_runs_max: 2,
+            }),
             ..Settings::default()
         });
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings };

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use super::overlay::Overlay;
+use crate::archive::RETENTION_FIRST;
 use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
 use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply, Settings};
 
@@ -36,6 +37,9 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         Feature::TaskFlow if settings.tasks_per_run_max == TASKS_PER_RUN_BEFORE => {
             Some(Settings { tasks_per_run_max: TASKS_PER_RUN_FIRST, ..settings.clone() })
         }
+        Feature::RunArchive if settings.retention.is_none() => {
+            Some(Settings { retention: Some(RETENTION_FIRST), ..settings.clone() })
+        }
         Feature::NodeCordon
         | Feature::NodeDrain
         | Feature::NodeForget
@@ -43,7 +47,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::JoinTokens
         | Feature::NodeMaintenance
         | Feature::RunControl
-        | Feature::TaskFlow => None,
+        | Feature::TaskFlow
+        | Feature::RunArchive => None,
     }
 }
 

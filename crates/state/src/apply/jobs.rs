@@ -170,6 +170,7 @@ fn put_job(overlay: &mut Overlay, run: RunId, spec: &Arc<JobSpec>, digest: Diges
         submitted_at: overlay.now(),
         submitted_revision: overlay.revision(),
         deleted: false,
+        latest_ended: None,
     })));
     version
 }

@@ -58,6 +58,7 @@ pub(super) fn restart(
     // The job's newest spec may be another one by now, and stays that.
     overlay.put(Change::Job(Arc::new(Job {
         latest_run: run,
+        latest_ended: None,
         submitted_at: overlay.now(),
         submitted_revision: overlay.revision(),
         ..(*job).clone()

@@ -6,7 +6,7 @@
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::progress::{RunProgress, StepProgress, Undoable, View};
-use crate::{Phase, READY_AHEAD_MAX, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId};
+use crate::{ArchivedStep, Phase, READY_AHEAD_MAX, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId};
 
 /// Part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -52,6 +52,31 @@ impl Steps {
             }
         }
         self.refresh_run(new);
+    }
+
+    /// One that has ended, and leaves the tables.
+    pub(crate) fn on_run_gone(&mut self, run: &Run) {
+        for step in 0..run.graph.steps() {
+            let key = (run.id, step);
+            self.steps.remove_mut(&key);
+            self.open.remove_mut(&key);
+            toggle(&mut self.advance, key, false);
+            toggle(&mut self.decide, key, false);
+        }
+        self.runs.remove_mut(&run.id);
+        toggle(&mut self.undo, run.id, false);
+        toggle(&mut self.finish, run.id, false);
+    }
+
+    /// Counters of a run that was archived, as if all its tasks were here.
+    pub(crate) fn show_archived(&mut self, run: RunId, steps: &[ArchivedStep]) {
+        for (step, archived) in (0_u32..).zip(steps) {
+            let progress = self.step(run, step).as_archived(archived);
+            self.steps.insert_mut((run, step), progress);
+        }
+        let mut of_run = self.runs.get(&run).cloned().unwrap_or_default();
+        of_run.counts = steps.iter().fold(StepCounts::default(), |sum, step| sum.more(step.counts));
+        self.runs.insert_mut(run, of_run);
     }
 
     pub(crate) fn on_step(&mut self, run: &Run, new: &Step) {
