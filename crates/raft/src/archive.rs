@@ -22,8 +22,6 @@ use crate::ReadError;
 
 /// Places read from disk at once, at first; then more and more, up to the second.
 const PLACES_PER_READ: (usize, usize) = (16, 1_024);
-/// Links from one try of a run to the one before that are followed.
-const RESTARTS_FOLLOWED_MAX: usize = 16;
 
 /// The archive at a point in time.
 pub struct Archive {
@@ -105,24 +103,11 @@ impl Archive {
         Ok(ids)
     }
 
-    /// `state` with an archived run in it and these parts of it; also what it kept of the runs of which it is a second try,
-    /// as far as those are there.
+    /// `state` with an archived run in it and these parts of it.
     ///
     /// # Errors
     /// Like [`Self::run`].
     pub fn shown(&self, state: &State, run: &ArchivedRun, parts: &Parts) -> Result<State, ReadError> {
-        let mut shown = self.shown_alone(state, run, parts)?;
-        let mut earlier = run.run.restart_of;
-        for _ in 0..RESTARTS_FOLLOWED_MAX {
-            let Some(id) = earlier.filter(|id| shown.run(*id).is_none()) else { break };
-            let Some(found) = self.run(id)? else { break };
-            shown = self.shown_alone(&shown, &found, &parts.of(id))?;
-            earlier = found.run.restart_of;
-        }
-        Ok(shown)
-    }
-
-    fn shown_alone(&self, state: &State, run: &ArchivedRun, parts: &Parts) -> Result<State, ReadError> {
         let id = run.run.id;
         let mut tasks = Vec::new();
         if let Some((range, limit)) = &parts.tasks {
@@ -202,17 +187,6 @@ impl Archive {
 
     fn scan(&self, from: &[u8], to: &[u8], limit: usize) -> Result<Vec<Row>, ReadError> {
         self.view.scan(Table::State, from, Some(to), limit).map_err(storage)
-    }
-}
-
-impl Parts {
-    /// The same of another run.
-    fn of(&self, run: RunId) -> Self {
-        let task = |task: TaskId| TaskId { run, ..task };
-        let attempt = |attempt: AttemptId| AttemptId { task: task(attempt.task), ..attempt };
-        let tasks = self.tasks.as_ref().map(|(range, limit)| (task(range.start)..task(range.end), *limit));
-        let attempts = self.attempts.as_ref().map(|(range, limit)| (attempt(range.start)..attempt(range.end), *limit));
-        Self { tasks, attempts }
     }
 }
 

@@ -14,6 +14,7 @@ mod runs;
 mod control;
 mod events;
 mod explain;
+mod kept;
 mod logs;
 mod usage;
 mod versions;

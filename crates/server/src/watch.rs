@@ -15,8 +15,8 @@ use quorate_planted::Bug;
 use quorate_proto::convert::run::{event_to_wire, run_to_wire, step_to_wire, task_to_wire, watched_attempt_to_wire};
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
-use quorate_raft::ReadError;
-use quorate_state::{Event, EventRow, Revision, Run, RunId, State};
+use quorate_raft::{Parts, ReadError};
+use quorate_state::{ArchivedRun, AttemptId, Event, EventRow, Revision, Run, RunId, State, TaskId};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -184,7 +184,8 @@ pub(crate) type Answers = mpsc::Sender<Result<v1::WatchRunResponse, Status>>;
 ///
 /// Any replica will do: all of them apply the same events, in the same order.
 pub(crate) async fn follow(core: Arc<Core>, run: RunId, after: Option<Revision>, stale: bool, answers: Answers) {
-    let watch = Watch { core: core.clone(), run, stale, answers: answers.clone(), told: Revision(0) };
+    let answers_to = answers.clone();
+    let watch = Watch { core: core.clone(), run, stale, answers: answers_to, told: Revision(0), archived: None };
     let following = Box::pin(watch.follow(after));
     let end = tokio::select! {
         biased;
@@ -205,16 +206,32 @@ struct Watch {
     answers: Answers,
     /// Everything up to here was sent.
     told: Revision,
+    /// The run, once it is archived.
+    archived: Option<Arc<ArchivedRun>>,
 }
 
 impl Watch {
+    /// The state as it is now, with the run in it also when that is archived: then without tasks and attempts.
+    fn view(&mut self) -> Result<Arc<State>, ApiError> {
+        let view = self.core.replica.view();
+        if view.run(self.run).is_some() {
+            return Ok(view);
+        }
+        if self.archived.is_none() {
+            let archive = self.core.replica.archive(&view);
+            self.archived = archive.run(self.run).map_err(read_error)?.map(Arc::new);
+        }
+        let shown = self.archived.as_ref().map(|archived| Arc::new(view.with_archived(archived, [], [])));
+        Ok(shown.unwrap_or(view))
+    }
+
     async fn follow(mut self, after: Option<Revision>) -> Result<(), ApiError> {
         let core = self.core.clone();
         let mut queue = match after {
             None => {
                 let queue = Watches::enter(&core, self.run)?;
                 // Taken after entering, so at least as new as the queue's start.
-                let view = core.replica.view();
+                let view = self.view()?;
                 if self.snapshot(&view).await? {
                     return Ok(());
                 }
@@ -260,14 +277,17 @@ impl Watch {
             return Err(ApiError::NotFound { kind: "run".into(), name: self.run.to_string() });
         };
         self.told = view.revision();
-        let snapshot = snapshot(view, run);
+        let snapshot = match &self.archived {
+            Some(archived) => snapshot(&archived_whole(&self.core, archived)?, run),
+            None => snapshot(view, run),
+        };
         self.send(self.told, v1::watch_run_response::Item::Snapshot(snapshot)).await?;
         Ok(run.state.is_terminal())
     }
 
     /// Sends rows from disk, at least up to `to`; true when the run has ended and all was told.
     async fn catch_up(&mut self, to: Revision) -> Result<bool, ApiError> {
-        let ended_at = self.core.replica.view();
+        let ended_at = self.view()?;
         let ended = ended_at.run(self.run).is_some_and(|run| run.state.is_terminal());
         // Of a run that has ended, its end is among the rows up to here, or lies before `after`.
         let to = if ended { to.max(ended_at.revision()) } else { to };
@@ -294,7 +314,7 @@ impl Watch {
 
     /// Sends the rows of one revision, unless they were sent before; true when the run has ended.
     async fn tell(&mut self, rows: &[EventRow]) -> Result<bool, ApiError> {
-        let view = self.core.replica.view();
+        let view = self.view()?;
         let (mut ended, told) = (false, self.told);
         for row in rows {
             let told = if quorate_planted::is(Bug::WatchOneRow) { self.told } else { told };
@@ -327,6 +347,19 @@ impl Watch {
 
 /// A run of more tasks and attempts than this is told without them at the beginning of a watch: whoever wants them lists them.
 const SNAPSHOT_PARTS_MAX: usize = 100_000;
+
+/// An archived run with its tasks and attempts, as far as a snapshot tells them.
+fn archived_whole(core: &Core, archived: &ArchivedRun) -> Result<State, ApiError> {
+    let view = core.replica.view();
+    let first = TaskId { run: archived.run.id, step: 0, index: 0 };
+    let end = TaskId { step: u32::MAX, index: u32::MAX, ..first };
+    let attempt = |task| AttemptId { task, number: 0 };
+    let parts = Parts {
+        tasks: Some((first..end, SNAPSHOT_PARTS_MAX + 1)),
+        attempts: Some((attempt(first)..attempt(end), SNAPSHOT_PARTS_MAX + 1)),
+    };
+    core.replica.archive(&view).shown(&view, archived, &parts).map_err(read_error)
+}
 
 /// A run with all its parts, if they are not too many for a message.
 fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {

@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use prost::Message;
 use quorate_state::{
-    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, Place, Resources, Retry, Run, Spread, TaskSpec, Violation,
+    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, Place, Resources, Retry, RunState, Spread, TaskSpec, Violation,
 };
 
 use super::Found;
@@ -69,15 +69,15 @@ pub fn spec_digest(spec: &JobSpec) -> Digest {
     Digest(*blake3::hash(&spec_to_wire(spec).encode_to_vec()).as_bytes())
 }
 
-/// A job for lists; `latest` is its newest run, without which the state is unspecified.
-pub fn job_to_wire(job: &Job, latest: Option<&Run>) -> v1::JobSummary {
+/// A job for lists; `latest` is where its newest run stands, without which that is unspecified.
+pub fn job_to_wire(job: &Job, latest: Option<RunState>) -> v1::JobSummary {
     let total = job.spec.tasks.iter().fold(0_u32, |total, task| total.saturating_add(task.count));
     v1::JobSummary {
         namespace: job.namespace.to_string(),
         name: job.name.to_string(),
         version: job.version,
         latest_run_id: job.latest_run.to_string(),
-        latest_run_state: latest.map_or(v1::RunState::Unspecified, |run| run_state_to_wire(run.state)).into(),
+        latest_run_state: latest.map_or(v1::RunState::Unspecified, run_state_to_wire).into(),
         submitted_at_ms: job.submitted_at.0,
         task_count: total,
         labels: labels_to_wire(&job.spec.labels),

@@ -321,3 +321,49 @@ proptest! {
         let _ = decode_row(&key, &value, &mut SpecCache::default());
     }
 }
+
+#[test]
+fn what_is_archived_is_read_back_as_it_was() {
+    let archived = samples::archived();
+    let run = archived.run.id;
+    let writes = encode_change(&Change::Archived(Arc::new(archived.clone()))).singles();
+    let place = Place::of(archived.run.submitted_revision, archived.run.submitted_item);
+    let value_of = |wanted: &Bytes| {
+        writes.iter().find_map(|write| match write {
+            RowWrite::Put { key, value } if key == wanted => Some(value.clone()),
+            RowWrite::Put { .. }
+            | RowWrite::Delete { .. }
+            | RowWrite::DeleteEventsBelow { .. }
+            | RowWrite::DeleteRange { .. }
+            | RowWrite::All(_) => None,
+        })
+    };
+    let (from, to) = segment_keys(archived.segment);
+    for write in &writes {
+        match write {
+            RowWrite::Put { key, .. } => assert!(is_archived(key) && (&from..&to).contains(&key)),
+            RowWrite::Delete { key } => assert!(!is_archived(key)),
+            RowWrite::DeleteEventsBelow { .. } | RowWrite::DeleteRange { .. } | RowWrite::All(_) => panic!("{write:?}"),
+        }
+    }
+    assert_eq!(decode_body(3, run, &value_of(&body_key(3, run)).unwrap()), Ok(archived.clone()));
+    let head = decode_head(&value_of(&head_key(3, place)).unwrap()).unwrap();
+    assert_eq!((head.run.id, head.run.state, head.counts), (run, archived.run.state, archived.counts()));
+    assert_eq!((&head.run.spec.labels, &head.run.spec.name), (&archived.run.spec.labels, &archived.run.spec.name));
+    assert_eq!(place_of(&value_of(&id_key(3, run)).unwrap()), Ok(place));
+    assert!(value_of(&word_key(3, &Word::State(archived.run.state), place)).is_some());
+    assert_eq!(run_of_id_key(&id_key(3, run)), Ok(run));
+}
+
+#[test]
+fn places_are_in_the_order_of_submits_the_newest_first() {
+    let places =
+        [(9, 1), (9, 0), (8, u32::MAX), (8, 3), (1, 0)].map(|(revision, item)| Place::of(Revision(revision), item));
+    assert!(places.is_sorted());
+    assert_eq!(places[0].next(), places[1]);
+    assert_eq!(places[1].next(), places[2]);
+    assert_eq!(places[2].before(), places[1]);
+    assert_eq!(places[1].before(), places[0]);
+    assert!(places.iter().all(|place| place.next().before() == *place && Place::NEWEST < *place));
+    assert_eq!(places[3].submitted(), (Revision(8), 3));
+}

@@ -9,7 +9,7 @@ use std::ops::Range;
 use quorate_proto::convert::run::event_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_raft::EventPlace;
+use quorate_raft::{EventPlace, Parts};
 use quorate_state::{Event, EventRow, Millis, Revision, Run, State, TaskId};
 use tonic::Request;
 
@@ -31,7 +31,8 @@ pub(super) async fn list(
     let principal = principal(&request)?;
     let request = request.into_inner();
     let view = reading.view().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
+    let (view, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), |_| Ok(Parts::default()))?;
+    let run = &*run;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let only = Only::of(run, &request)?;
     let id = run.id.to_string();

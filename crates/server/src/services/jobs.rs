@@ -6,7 +6,8 @@ use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
-    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, State, TaskName,
+    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, RunState, State,
+    TaskName,
 };
 use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status};
@@ -309,14 +310,19 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListJobsRequest>) -> R
         !job.deleted
             && namespace.as_ref().is_none_or(|namespace| job.namespace == *namespace)
             && select.takes_since(job.submitted_at)
-            && view.run(job.latest_run).is_some_and(|run| select.takes(job.submitted_at, run.state, &job.spec.labels))
+            && latest_state(&view, job).is_some_and(|state| select.takes(job.submitted_at, state, &job.spec.labels))
     };
     let rest = view.jobs_after(after);
     let rest = rest.take_while(|job| namespace.as_ref().is_none_or(|namespace| job.namespace <= *namespace));
     let cursor = |job: &&Arc<Job>| Cursor::from([job.namespace.to_string(), job.name.to_string()]);
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
-    let jobs = page.into_iter().map(|job| job_to_wire(job, view.run(job.latest_run).map(AsRef::as_ref)));
+    let jobs = page.into_iter().map(|job| job_to_wire(job, latest_state(&view, job)));
     Ok(v1::ListJobsResponse { jobs: jobs.collect(), next_page_token, revision: view.revision().0 })
+}
+
+/// Where the newest run of a job stands, or how it ended.
+fn latest_state(view: &State, job: &Job) -> Option<RunState> {
+    view.run(job.latest_run).map(|run| run.state).or(job.latest_ended)
 }
 
 fn job_cursor(cursor: &Cursor) -> Result<(Namespace, JobName), ApiError> {

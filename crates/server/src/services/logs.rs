@@ -48,11 +48,15 @@ pub(crate) async fn open(
         stream @ (v1::LogStream::Stdout | v1::LogStream::Stderr) => stream,
     };
     let view = core.read().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
+    let of_task = |run: &Run| {
+        let step = refs::step(run, &request.task)?;
+        Ok(refs::parts_of(TaskId { run: run.id, step, index: request.index }))
+    };
+    let (view, run) = refs::resolve_kept(core, &view, request.run.as_ref(), of_task)?;
     authorize(&principal, Action::ReadLogs(&run.spec.namespace))?;
-    let task = refs::task(&view, run, &request.task, request.index)?;
+    let task = refs::task(&view, &run, &request.task, request.index)?;
     let found = find(&view, task, request.attempt);
-    if found.is_none() && !(request.follow && is_next(&view, task, request.attempt) && may_start(&view, run, task)) {
+    if found.is_none() && !(request.follow && is_next(&view, task, request.attempt) && may_start(&view, &run, task)) {
         return Err(no_attempt(&request));
     }
     if request.offset > 0 && (request.tail_lines.is_some() || request.since_ms.is_some()) {
@@ -60,7 +64,7 @@ pub(crate) async fn open(
     }
     let term = core.leading().ok_or_else(|| core.not_leader())?;
     let (pieces, receiver) = mpsc::channel(PIECES_WAITING_MAX);
-    let reader = Reader { core: core.clone(), request, stream, task, pieces };
+    let reader = Reader { core: core.clone(), request, stream, task, found, pieces };
     tokio::spawn(reader.read(term));
     Ok(ReceiverStream::new(receiver))
 }
@@ -70,6 +74,8 @@ struct Reader {
     request: v1::ReadLogsRequest,
     stream: v1::LogStream,
     task: TaskId,
+    /// The attempt, if it was there when the read began.
+    found: Option<(AttemptId, NodeName)>,
     pieces: Pieces,
 }
 
@@ -162,6 +168,9 @@ impl Reader {
     /// The attempt to read, waiting for the next one of a task that has yet to start it; none when it
     /// never will.
     async fn attempt(&self) -> Result<Option<(AttemptId, NodeName)>, ApiError> {
+        if let Some(found) = &self.found {
+            return Ok(Some(found.clone()));
+        }
         let mut applied = self.core.replica.applied();
         loop {
             applied.borrow_and_update();

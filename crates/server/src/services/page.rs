@@ -115,6 +115,27 @@ impl Pages {
         (page, String::new())
     }
 
+    /// The same for one list of several: no more rows than a page has, and the place behind which there may be more.
+    pub(crate) fn looked_at<T, P: Copy>(
+        &self,
+        rows: impl Iterator<Item = T>,
+        place: impl Fn(&T) -> P,
+        matches: impl Fn(&T) -> bool,
+    ) -> (Vec<T>, Option<P>) {
+        let mut page = Vec::new();
+        let mut last = None;
+        for (looked_at, row) in rows.enumerate() {
+            if page.len() == self.size || looked_at == ROWS_LOOKED_AT_MAX {
+                return (page, last);
+            }
+            last = Some(place(&row));
+            if matches(&row) {
+                page.push(row);
+            }
+        }
+        (page, None)
+    }
+
     /// How many rows are asked for at most.
     pub(crate) fn size(&self) -> usize {
         self.size

@@ -1,26 +1,68 @@
 //! Which run, task or attempt a request means.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{JobName, Namespace, Run, RunId, State, TaskId, TaskName};
+use quorate_raft::Parts;
+use quorate_state::{AttemptId, JobName, Namespace, Run, RunId, State, TaskId, TaskName};
 
 use super::{name, violation};
-use crate::core::Core;
+use crate::core::{Core, read_error};
 
 /// A prefix of a run id has at least so many characters.
 const PREFIX_CHARS_MIN: usize = 4;
 /// A whole run id.
 const RUN_ID_CHARS: usize = 13;
+/// Attempts of one archived task that are read at once, for its newest ones.
+const ATTEMPTS_READ_MAX: usize = 10_000;
 /// The bits of one character.
 const BITS_PER_CHAR: usize = 5;
 
-/// The run that a request means: by id, by a prefix that only one run has, or a job's latest.
+/// The run that a request means, among those in memory: by id, by a prefix that only one run has, or a job's latest.
 pub(crate) fn resolve<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Result<&'a Arc<Run>, ApiError> {
-    let run = find(view, reference)?;
-    tracing::Span::current().record("run", tracing::field::display(run.id));
-    Ok(run)
+    let wanted = Wanted::of(view, reference)?;
+    let id = wanted.id(view, &[])?;
+    tracing::Span::current().record("run", tracing::field::display(id));
+    view.run(id).ok_or_else(|| wanted.absent())
+}
+
+/// The same for a request that changes the run: of one that is archived it says that nothing can be changed.
+pub(crate) fn resolve_live<'a>(
+    core: &Core,
+    view: &'a State,
+    reference: Option<&v1::RunRef>,
+) -> Result<&'a Arc<Run>, ApiError> {
+    resolve(view, reference).or_else(|error| match resolve_kept(core, view, reference, |_| Ok(Parts::default())) {
+        Ok((_, run)) => Err(is_archived(&run)),
+        Err(_) => Err(error),
+    })
+}
+
+/// A run that a request means, archived or not, and a state that has it: the view, with these parts of a run that is
+/// archived in it.
+pub(crate) fn resolve_kept(
+    core: &Core,
+    view: &State,
+    reference: Option<&v1::RunRef>,
+    parts: impl FnOnce(&Run) -> Result<Parts, ApiError>,
+) -> Result<(State, Arc<Run>), ApiError> {
+    let wanted = Wanted::of(view, reference)?;
+    let archive = core.replica.archive(view);
+    let kept = match wanted {
+        Wanted::Prefix { first, last, .. } => archive.ids_between(first, last, 2).map_err(read_error)?,
+        Wanted::Id(_) => Vec::new(),
+    };
+    let id = wanted.id(view, &kept)?;
+    tracing::Span::current().record("run", tracing::field::display(id));
+    if let Some(run) = view.run(id) {
+        return Ok((view.clone(), run.clone()));
+    }
+    let archived = archive.run(id).map_err(read_error)?.ok_or_else(|| wanted.absent())?;
+    let parts = parts(&archived.run)?;
+    let shown = archive.shown(view, &archived, &parts).map_err(read_error)?;
+    Ok((shown, archived.run))
 }
 
 /// The run that a request means, and its namespace, for a request that changes the run: what becomes of
@@ -37,47 +79,89 @@ pub(crate) async fn resolve_fixed(core: &Core, reference: Option<&v1::RunRef>) -
         return Ok((run.id, run.spec.namespace.clone()));
     }
     let view = core.read().await?;
-    resolve(&view, reference).map(|run| (run.id, run.spec.namespace.clone()))
+    resolve_live(core, &view, reference).map(|run| (run.id, run.spec.namespace.clone()))
 }
 
-fn find<'a>(view: &'a State, reference: Option<&v1::RunRef>) -> Result<&'a Arc<Run>, ApiError> {
-    use v1::run_ref::Ref;
-    match reference.and_then(|reference| reference.r#ref.as_ref()) {
-        Some(Ref::RunId(text)) if text.len() == RUN_ID_CHARS => {
-            let id: RunId = name("run.run_id", text)?;
-            view.run(id).ok_or_else(|| absent("run", text))
+/// What a request says of the run that it means.
+#[derive(Debug)]
+enum Wanted {
+    Id(RunId),
+    Prefix { first: RunId, last: RunId, text: String },
+}
+
+impl Wanted {
+    fn of(view: &State, reference: Option<&v1::RunRef>) -> Result<Self, ApiError> {
+        use v1::run_ref::Ref;
+        match reference.and_then(|reference| reference.r#ref.as_ref()) {
+            Some(Ref::RunId(text)) if text.len() == RUN_ID_CHARS => Ok(Self::Id(name("run.run_id", text)?)),
+            Some(Ref::RunId(prefix)) => Self::prefix(prefix),
+            Some(Ref::Job(job)) => {
+                let namespace: Namespace = name("run.job.namespace", &job.namespace)?;
+                let job: JobName = name("run.job.name", &job.name)?;
+                let known = view.job(&namespace, &job);
+                Ok(Self::Id(known.ok_or_else(|| absent("job", &format!("{namespace}/{job}")))?.latest_run))
+            }
+            None => Err(violation("run", "is missing: name a run id, or a job")),
         }
-        Some(Ref::RunId(prefix)) => by_prefix(view, prefix),
-        Some(Ref::Job(job)) => {
-            let namespace: Namespace = name("run.job.namespace", &job.namespace)?;
-            let job: JobName = name("run.job.name", &job.name)?;
-            let known = view.job(&namespace, &job).ok_or_else(|| absent("job", &format!("{namespace}/{job}")))?;
-            view.run(known.latest_run).ok_or_else(|| absent("run", &known.latest_run.to_string()))
+    }
+
+    fn prefix(prefix: &str) -> Result<Self, ApiError> {
+        let chars = prefix.len();
+        if !(PREFIX_CHARS_MIN..RUN_ID_CHARS).contains(&chars) {
+            let why = format!(
+                "{prefix:?} has {chars} characters: a run id has {RUN_ID_CHARS}, a prefix of one at least {PREFIX_CHARS_MIN}"
+            );
+            return Err(violation("run.run_id", why));
         }
-        None => Err(violation("run", "is missing: name a run id, or a job")),
+        // The first id with that prefix is the prefix filled up with zeros.
+        let first: RunId = name("run.run_id", &format!("{prefix:0<RUN_ID_CHARS$}"))?;
+        let span = (1_u64 << ((RUN_ID_CHARS - chars) * BITS_PER_CHAR)) - 1;
+        Ok(Self::Prefix { first, last: RunId(first.0 | span), text: prefix.to_owned() })
+    }
+
+    /// The only id that is meant, of those in the view and of `kept` ones.
+    fn id(&self, view: &State, kept: &[RunId]) -> Result<RunId, ApiError> {
+        let (first, last, prefix) = match self {
+            Self::Id(id) => return Ok(*id),
+            Self::Prefix { first, last, text } => (*first, *last, text),
+        };
+        let live = view.runs_between(first, last).take(2).map(|run| run.id);
+        let ids: BTreeSet<RunId> = live.chain(kept.iter().copied()).collect();
+        let mut ids = ids.into_iter();
+        match (ids.next(), ids.next()) {
+            (Some(id), None) => Ok(id),
+            (None, _) => Err(absent("run", prefix)),
+            (Some(one), Some(other)) => Err(violation(
+                "run.run_id",
+                format!("{prefix} is ambiguous, it could be {one} or {other}: give more characters"),
+            )),
+        }
+    }
+
+    fn absent(&self) -> ApiError {
+        match self {
+            Self::Id(id) => absent("run", &id.to_string()),
+            Self::Prefix { text, .. } => absent("run", text),
+        }
     }
 }
 
-fn by_prefix<'a>(view: &'a State, prefix: &str) -> Result<&'a Arc<Run>, ApiError> {
-    let chars = prefix.len();
-    if !(PREFIX_CHARS_MIN..RUN_ID_CHARS).contains(&chars) {
-        let why = format!(
-            "{prefix:?} has {chars} characters: a run id has {RUN_ID_CHARS}, a prefix of one at least {PREFIX_CHARS_MIN}"
-        );
-        return Err(violation("run.run_id", why));
+fn is_archived(run: &Run) -> ApiError {
+    ApiError::Precondition {
+        what: "RUN_ARCHIVED".into(),
+        subject: format!("run {}", run.id),
+        why: format!(
+            "run {} has ended and is archived: it can be read, and not changed any more; submit job {} again",
+            run.id, run.spec.name
+        ),
     }
-    // The first id with that prefix is the prefix filled up with zeros.
-    let first: RunId = name("run.run_id", &format!("{prefix:0<RUN_ID_CHARS$}"))?;
-    let span = (1_u64 << ((RUN_ID_CHARS - chars) * BITS_PER_CHAR)) - 1;
-    let mut runs = view.runs_between(first, RunId(first.0 | span));
-    match (runs.next(), runs.next()) {
-        (Some(run), None) => Ok(run),
-        (None, _) => Err(absent("run", prefix)),
-        (Some(one), Some(other)) => Err(violation(
-            "run.run_id",
-            format!("{prefix} is ambiguous, it could be {} or {}: give more characters", one.id, other.id),
-        )),
-    }
+}
+
+/// All of the attempts of a task, and its row.
+pub(crate) fn parts_of(task: TaskId) -> Parts {
+    let after = TaskId { index: task.index.saturating_add(1), ..task };
+    let attempt = |task| AttemptId { task, number: 0 };
+    Parts { tasks: Some((task..after, 1)), attempts: Some((attempt(task)..attempt(after), ATTEMPTS_READ_MAX)) }
 }
 
 /// The position of a step in its run's spec.

@@ -5,15 +5,17 @@ use quorate_planted::Bug;
 use quorate_proto::convert::run::{annotation_to_wire, attempt_to_wire, run_to_wire, step_to_wire, task_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
+use quorate_raft::Parts;
 use quorate_state::{
-    AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State, Task,
-    TaskId, TaskState, Wait,
+    AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State,
+    StepCounts, Task, TaskId, TaskState, Wait,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
 use super::explain::wait_reason;
+use super::kept::{self, Merged};
 use super::page::{Cursor, Pages};
 use super::select::Select;
 use super::{control, events, logs, name, optional_name, refs, request_key, usage, violation};
@@ -144,11 +146,12 @@ impl v1::runs_server::Runs for RunsService {
 async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Result<v1::GetRunResponse, ApiError> {
     let principal = principal(&request)?;
     let view = reading.view().await?;
-    let run = refs::resolve(&view, request.into_inner().run.as_ref())?;
+    let reference = request.into_inner().run;
+    let (view, run) = refs::resolve_kept(reading.core(), &view, reference.as_ref(), |_| Ok(Parts::default()))?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
-    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, &view));
+    let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(&run, step, &view));
     Ok(v1::GetRunResponse {
-        run: Some(run_to_wire(run, view.run_counts(run.id))),
+        run: Some(run_to_wire(&run, view.run_counts(run.id))),
         steps: steps.collect(),
         revision: view.revision().0,
         annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
@@ -179,14 +182,20 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
     };
     let rest = view.runs_newest_first(before).filter(|run| after.is_none_or(|after| order(run) < after));
     let rest = rest.take_while(|run| select.takes_since(run.submitted_at));
-    let cursor = |run: &&std::sync::Arc<Run>| {
-        let (revision, item, id) = order(run);
-        Cursor::from([revision.to_string(), item.to_string(), id.to_string()])
-    };
-    let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
+    let (live, stopped) = pages.looked_at(rest, |run| order(run), wanted);
     // What it was told is left out: it may be large, and stands at the run itself.
-    let runs = page.into_iter().map(|run| v1::Run { args: String::new(), ..run_to_wire(run, view.run_counts(run.id)) });
-    Ok(v1::ListRunsResponse { runs: runs.collect(), next_page_token, revision: view.revision().0 })
+    let shown = |run: &Run, counts: StepCounts| v1::Run { args: String::new(), ..run_to_wire(run, counts) };
+    let live = live.into_iter().map(|run| (order(run), shown(run, view.run_counts(run.id)))).collect();
+    let kept = kept::list(reading.core(), &view, &select.words_of(namespace, job), after, pages.size())?;
+    let found = Merged::of([(live, stopped), kept], pages.size());
+    let next_page_token = found.stopped.map(|(revision, item, id)| {
+        pages.token(&Cursor::from([revision.to_string(), item.to_string(), id.to_string()]))
+    });
+    Ok(v1::ListRunsResponse {
+        runs: found.runs,
+        next_page_token: next_page_token.unwrap_or_default(),
+        revision: view.revision().0,
+    })
 }
 
 /// The submit order.
@@ -205,16 +214,29 @@ async fn list_tasks(
     let principal = principal(&request)?;
     let request = request.into_inner();
     let view = reading.view().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
+    let page = |run: &Run| {
+        let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
+        let filters = [&*run.id.to_string(), &*request.task];
+        let pages = Pages::open(&view, "tasks", &filters, request.page_size, &request.page_token)?;
+        let after = pages.after.as_ref().map(|cursor| task_cursor(run.id, cursor)).transpose()?;
+        Ok::<_, ApiError>((pages, only, after))
+    };
+    let parts = |run: &Run| {
+        let (pages, only, after) = page(run)?;
+        // From where the last page ended, or where the first that is asked for can be, to where the last one can.
+        let of_step = |step: u32| TaskId { run: run.id, step, index: 0 };
+        let after = after.map(|after| TaskId { index: after.index.saturating_add(1), ..after });
+        let first = after.max(only.map(of_step)).unwrap_or_else(|| of_step(0));
+        let end = only.map_or_else(|| run.graph.steps(), |only| only.saturating_add(1));
+        Ok(Parts { tasks: Some((first..of_step(end), pages.size() + 1)), attempts: None })
+    };
+    let (shown, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), parts)?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
-    let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
-    let filters = [&*run.id.to_string(), &*request.task];
-    let pages = Pages::open(&view, "tasks", &filters, request.page_size, &request.page_token)?;
-    let after = pages.after.as_ref().map(|cursor| task_cursor(run.id, cursor)).transpose()?;
-    let rest = tasks_after(&view, run, only, after);
+    let (pages, only, after) = page(&run)?;
+    let rest = tasks_after(&shown, &run, only, after);
     let cursor = |task: &std::sync::Arc<Task>| Cursor::from([task.id.step.to_string(), task.id.index.to_string()]);
     let (page, next_page_token) = pages.take(rest, cursor);
-    let tasks = page.iter().map(|task| task_to_wire(task, run, &view));
+    let tasks = page.iter().map(|task| task_to_wire(task, &run, &shown));
     Ok(v1::ListTasksResponse { tasks: tasks.collect(), next_page_token, revision: view.revision().0 })
 }
 
@@ -245,23 +267,38 @@ async fn list_attempts(
 ) -> Result<v1::ListAttemptsResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = reading.view().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
-    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     if request.task.is_empty() && request.index.is_some() {
         return Err(violation("index", "goes with a task only"));
     }
-    let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
-    let filters = [&*run.id.to_string(), &*request.task, &*format!("{:?}", request.index)];
-    let pages = Pages::open(&view, "attempts", &filters, request.page_size, &request.page_token)?;
-    let after = pages.after.as_ref().map(|cursor| attempt_cursor(run.id, cursor)).transpose()?;
-
-    // From where the last page ended, or where the first that is asked for can be, to where the last one can.
-    let first = only.map(|step| AttemptId {
-        task: TaskId { run: run.id, step, index: request.index.unwrap_or_default() },
-        number: 0,
-    });
-    let attempts = view.attempts_of_run_after(run.id, after.max(first));
+    let view = reading.view().await?;
+    let page = |run: &Run| {
+        let only = if request.task.is_empty() { None } else { Some(refs::step(run, &request.task)?) };
+        let filters = [&*run.id.to_string(), &*request.task, &*format!("{:?}", request.index)];
+        let pages = Pages::open(&view, "attempts", &filters, request.page_size, &request.page_token)?;
+        let after = pages.after.as_ref().map(|cursor| attempt_cursor(run.id, cursor)).transpose()?;
+        // From where the last page ended, or where the first that is asked for can be.
+        let first = only.map(|step| AttemptId {
+            task: TaskId { run: run.id, step, index: request.index.unwrap_or_default() },
+            number: 0,
+        });
+        Ok::<_, ApiError>((pages, only, after.max(first)))
+    };
+    let parts = |run: &Run| {
+        let (pages, only, after) = page(run)?;
+        let of_task = |step: u32, index: u32| AttemptId { task: TaskId { run: run.id, step, index }, number: 0 };
+        let end = match (only, request.index) {
+            (Some(step), Some(index)) => of_task(step, index.saturating_add(1)),
+            (Some(step), None) => of_task(step.saturating_add(1), 0),
+            (None, _) => of_task(u32::MAX, u32::MAX),
+        };
+        let attempts = Some((after.unwrap_or_else(|| of_task(0, 0))..end, pages.size() + 2));
+        Ok(Parts { tasks: None, attempts })
+    };
+    let (shown, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), parts)?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let (pages, only, after) = page(&run)?;
+    // To where the last one can be.
+    let attempts = shown.attempts_of_run_after(run.id, after);
     let attempts = attempts.take_while(|attempt| only.is_none_or(|step| attempt.id.task.step == step));
     let attempts = attempts.take_while(|attempt| request.index.is_none_or(|index| attempt.id.task.index == index));
     let cursor = |attempt: &&std::sync::Arc<Attempt>| {
@@ -290,9 +327,14 @@ pub(super) async fn cancel(
     let principal = principal(&request)?;
     let v1::CancelRunRequest { run, request_id } = request.into_inner();
     let view = core.read().await?;
-    let run = refs::resolve(&view, run.as_ref())?;
+    let (kept, run) = refs::resolve_kept(core, &view, run.as_ref(), |_| Ok(Parts::default()))?;
     let namespace = run.spec.namespace.clone();
     authorize(&principal, Action::Cancel(&namespace))?;
+    if view.run(run.id).is_none() {
+        // It ended long ago, and is archived.
+        let revision = kept.revision().0;
+        return Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before: true, revision });
+    }
     let key = request_key("CancelRun", &request_id, Some(namespace), &run.id.0.to_be_bytes())?;
     if quorate_planted::is(Bug::CancelAckedEarly) {
         let (core, run, ended_before) = (core.clone(), run.id, run.state.is_terminal());
@@ -334,7 +376,7 @@ async fn release(core: &Core, request: Request<v1::ReleaseTaskRequest>) -> Resul
     let principal = principal(&request)?;
     let v1::ReleaseTaskRequest { run, task: name, index, request_id } = request.into_inner();
     let view = core.read().await?;
-    let run = refs::resolve(&view, run.as_ref())?;
+    let run = refs::resolve_live(core, &view, run.as_ref())?;
     let (id, namespace) = (run.id, run.spec.namespace.clone());
     authorize(&principal, Action::ReleaseTask(&namespace))?;
     let task = refs::task(&view, run, &name, index)?;
@@ -357,7 +399,7 @@ async fn open_watch(
     let principal = principal(&request)?;
     let request = request.into_inner();
     let view = reading.view().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
+    let (_, run) = refs::resolve_kept(core, &view, request.run.as_ref(), |_| Ok(Parts::default()))?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let after = (request.after_revision > 0).then_some(Revision(request.after_revision));
     if let Some(after) = after {
@@ -375,9 +417,13 @@ async fn explain(
     let principal = principal(&request)?;
     let request = request.into_inner();
     let view = reading.view_of_leader().await?;
-    let run = refs::resolve(&view, request.run.as_ref())?;
+    let of_task = |run: &Run| {
+        let step = refs::step(run, &request.task)?;
+        Ok(refs::parts_of(TaskId { run: run.id, step, index: request.index }))
+    };
+    let (view, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), of_task)?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
-    let id = refs::task(&view, run, &request.task, request.index)?;
+    let id = refs::task(&view, &run, &request.task, request.index)?;
     let waits = TaskState::Waiting(Wait::Needs);
     let task = view.element(id).unwrap_or_else(|| std::sync::Arc::new(Task::new(id, waits)));
     let core = reading.core();
@@ -385,7 +431,7 @@ async fn explain(
     let observed = core.liveness.observe(&view, now.served);
     let explanation = quorate_scheduler::explain::explain(&view, &observed, now, id);
     Ok(v1::ExplainTaskResponse {
-        task: Some(task_to_wire(&task, run, &view)),
+        task: Some(task_to_wire(&task, &run, &view)),
         reason: Some(wait_reason(&explanation)),
         revision: view.revision().0,
     })

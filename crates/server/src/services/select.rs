@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 
 use quorate_proto::convert::run::run_state_from_wire;
+use quorate_proto::rows::Word;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{ANY_VALUE, Millis, Revision, RunState, State};
+use quorate_raft::Search;
+use quorate_state::{ANY_VALUE, JobName, Millis, Namespace, Revision, RunState, State};
 
 use super::violation;
 
@@ -72,6 +74,21 @@ impl Select {
             }
         }
         Some(Revision(high))
+    }
+
+    /// The same as it is asked of the archive.
+    pub(crate) fn words_of(&self, namespace: Option<Namespace>, job: Option<JobName>) -> Search {
+        let label = |(key, value): (&String, &String)| match value.as_str() {
+            ANY_VALUE => Word::LabelKey(key.clone()),
+            _ => Word::Label(key.clone(), value.clone()),
+        };
+        let state = match self.states.as_slice() {
+            [state] => Some(Word::State(*state)),
+            _ => None,
+        };
+        let named = namespace.map(Word::Namespace).into_iter().chain(job.map(Word::Job));
+        let words = named.chain(state).chain(self.labels.iter().map(label)).collect();
+        Search { words, states: self.states.clone(), since: self.since, until: self.until }
     }
 
     /// The same request says the same: a page token goes with it.

@@ -2,6 +2,7 @@
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
+use quorate_raft::Parts;
 use quorate_state::{AttemptId, Run};
 use tonic::Request;
 
@@ -20,7 +21,9 @@ pub(super) async fn get(
     let principal = principal(&request)?;
     // The leader has the sessions.
     let view = reading.view_of_leader().await?;
-    let run = refs::resolve(&view, request.into_inner().run.as_ref())?;
+    let reference = request.into_inner().run;
+    let (view, run) = refs::resolve_kept(reading.core(), &view, reference.as_ref(), |_| Ok(Parts::default()))?;
+    let run = &*run;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let core = reading.core();
     let known = core.sessions.usages.of_run(&view, run.id, core.seams.clock.boot());

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{Command, Job, JobName, JobVersion, Namespace, Reply, Run, State};
+use quorate_state::{Command, Job, JobName, JobVersion, Namespace, Reply, State, VersionRow};
 use tonic::Request;
 
 use super::changes::changes;
@@ -29,7 +29,10 @@ pub(super) async fn list(
     let before = pages.after.as_ref().map(|cursor| cursor.part(0)).transpose()?;
     let rest = view.job_versions(&namespace, &job, before);
     let (page, next_page_token) = pages.take(rest, |version| Cursor::from([version.version.to_string()]));
-    let versions = page.into_iter().filter_map(|version| Some(version_to_wire(version, view.run(version.first_run)?)));
+    let versions = page.into_iter().filter_map(|found| {
+        let kept = view.job_version(&namespace, &job, found.version)?;
+        Some(version_to_wire(found, &kept))
+    });
     Ok(v1::ListJobVersionsResponse {
         versions: versions.collect(),
         next_page_token,
@@ -48,7 +51,7 @@ pub(super) async fn diff(
     authorize(&principal, Action::Read(Some(&namespace)))?;
     let view = reading.view().await?;
     known(&view, &namespace, &job)?;
-    let (from, to) = (run_of(&view, &namespace, &job, from)?, run_of(&view, &namespace, &job, to)?);
+    let (from, to) = (version_of(&view, &namespace, &job, from)?, version_of(&view, &namespace, &job, to)?);
     Ok(v1::DiffJobVersionsResponse { revision: view.revision().0, changes: changes(Some(&from.spec), &to.spec) })
 }
 
@@ -65,13 +68,13 @@ pub(super) async fn revert(
     let view = core.read().await?;
     known(&view, &namespace, &job)?;
     let newest = view.job(&namespace, &job).map_or(0, |row| row.version);
-    let run = run_of(&view, &namespace, &job, version)?;
+    let back = version_of(&view, &namespace, &job, version)?;
     let mut body = job.as_str().as_bytes().to_vec();
     body.extend(version.to_be_bytes());
     let key = request_key("RevertJob", &request_id, Some(namespace), &body)?;
     // It is told what the first run of that version was.
-    let args = run.spec.is_flow().then(|| run.args.clone());
-    let submit = jobs::Submit { spec: run.spec.clone(), digest: run.spec_digest, args, over: Some(newest) };
+    let args = back.spec.is_flow().then(|| back.args.clone());
+    let submit = jobs::Submit { spec: back.spec.clone(), digest: back.spec_digest, args, over: Some(newest) };
     jobs::propose(core, principal, key, submit).await
 }
 
@@ -104,22 +107,20 @@ fn known<'a>(view: &'a State, namespace: &Namespace, job: &JobName) -> Result<&'
     view.job_ever(namespace, job).ok_or_else(|| refs::absent("job", &format!("{namespace}/{job}")))
 }
 
-/// The first run of a version: it has its spec.
-fn run_of<'a>(view: &'a State, namespace: &Namespace, job: &JobName, version: u32) -> Result<&'a Arc<Run>, ApiError> {
-    let mut versions = view.job_versions(namespace, job, Some(version.saturating_add(1)));
-    let found = versions.next().filter(|found| found.version == version);
-    let run = found.and_then(|found| view.run(found.first_run));
-    run.ok_or_else(|| refs::absent("version", &format!("{version} of {namespace}/{job}")))
+/// What is kept of a version.
+fn version_of(view: &State, namespace: &Namespace, job: &JobName, version: u32) -> Result<Arc<VersionRow>, ApiError> {
+    let found = view.job_version(namespace, job, version);
+    found.ok_or_else(|| refs::absent("version", &format!("{version} of {namespace}/{job}")))
 }
 
-fn version_to_wire(version: JobVersion, run: &Run) -> v1::JobVersion {
+fn version_to_wire(found: JobVersion, kept: &VersionRow) -> v1::JobVersion {
     v1::JobVersion {
-        version: version.version,
-        submitted_at_ms: run.submitted_at.0,
-        principal: run.principal.to_string(),
-        first_run_id: run.id.to_string(),
-        runs: version.runs,
-        task_count: run.spec.tasks.iter().fold(0, |sum: u32, task| sum.saturating_add(task.count)),
-        spec_digest: run.spec_digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
+        version: found.version,
+        submitted_at_ms: kept.submitted_at.0,
+        principal: kept.principal.to_string(),
+        first_run_id: kept.first_run.to_string(),
+        runs: found.runs,
+        task_count: kept.spec.tasks.iter().fold(0, |sum: u32, task| sum.saturating_add(task.count)),
+        spec_digest: kept.spec_digest.0.iter().map(|byte| format!("{byte:02x}")).collect(),
     }
 }
