@@ -183,7 +183,7 @@ fn a_row_with_a_field_of_a_later_version_is_refused() {
 #[test]
 fn the_first_row_says_which_format_all_have() {
     let rows: Vec<(Bytes, Bytes)> = samples::changes().iter().filter_map(put).collect();
-    assert_eq!(rows.iter().min(), Some(&rows[0]));
+    assert_eq!(rows.iter().min_by_key(|(key, _)| key), Some(&rows[0]));
     let mut meta = pb::MetaRow::decode(&*rows[0].1).unwrap();
     meta.format += 1;
     let refused = decode_row(&rows[0].0, &meta.encode_to_vec(), &mut SpecCache::default());
@@ -211,6 +211,20 @@ fn the_bytes_of_format_1_stay_what_they_are() {
     let line = |(key, value): (Bytes, Bytes)| format!("{} {}", samples::hex(&key), samples::hex(&value));
     let rows: Vec<String> = samples::changes().iter().filter_map(put).map(line).collect();
     samples::assert_golden("rows-1.hex", &rows);
+    let several = samples::changes().into_iter().filter_map(|change| match encode_change(&change) {
+        RowWrite::All(writes) => Some(writes),
+        RowWrite::Put { .. }
+        | RowWrite::Delete { .. }
+        | RowWrite::DeleteEventsBelow { .. }
+        | RowWrite::DeleteRange { .. } => None,
+    });
+    let archived = several.flatten().map(|write| match write {
+        RowWrite::Put { key, value } => line((key, value)),
+        RowWrite::Delete { key } => format!("- {}", samples::hex(&key)),
+        RowWrite::DeleteRange { from, to } => format!("- {} .. {}", samples::hex(&from), samples::hex(&to)),
+        RowWrite::DeleteEventsBelow { .. } | RowWrite::All(_) => panic!("{write:?} is not of the archive"),
+    });
+    samples::assert_golden("archive-1.hex", &archived.collect::<Vec<_>>());
     let events: Vec<String> = samples::events().iter().map(encode_event).map(line).collect();
     samples::assert_golden("events-1.hex", &events);
 }
