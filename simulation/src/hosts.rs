@@ -17,7 +17,7 @@ pub(crate) use rack::Rack;
 pub(crate) use replica::{Begin, Replica};
 pub(crate) use upkeep::Duty;
 
-use quorate_state::{LeaseTerms, Settings};
+use quorate_state::{LeaseTerms, Retention, Settings};
 
 use crate::scenario::{Scenario, Tunables};
 
@@ -28,6 +28,18 @@ const RAFT_PORT: u16 = 7_003;
 /// Addresses of all replicas on a port.
 fn addresses(scenario: &Scenario, port: u16) -> Vec<String> {
     (0..scenario.replicas.len()).map(|at| format!("{}:{port}", Scenario::replica_host(at))).collect()
+}
+
+/// Limits with which runs leave memory, and none is forgotten.
+fn retention(memory_runs_max: u64) -> Retention {
+    Retention {
+        memory_runs_max,
+        memory_rows_max: 100_000_000,
+        archive_runs_max: 1_000_000,
+        archive_ms_max: 0,
+        history_revisions_max: 1 << 40,
+        segment_runs_max: 3,
+    }
 }
 
 /// The rows that the founder begins with.
@@ -43,6 +55,7 @@ fn settings(tunables: &Tunables) -> Settings {
         node_losses_max: tunables.node_losses_max,
         unknown_ms_max: tunables.unknown_ms_max,
         event_revisions_max: tunables.event_revisions_max,
+        retention: tunables.memory_runs_max.map(retention),
         ..Settings::default()
     }
 }

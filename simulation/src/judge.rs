@@ -251,6 +251,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         node_losses_max: settings.node_losses_max,
         unknown_ms_max: settings.unknown_ms_max,
         event_revisions_max: settings.event_revisions_max,
+        memory_runs_max: None,
         stop_grace_ms: STOP_GRACE_MS,
     };
     let racks = match witnesses {

@@ -14,7 +14,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message as _;
 use quorate_proto::raft::v1 as pb;
-use quorate_proto::rows::{RowWrite, SpecCache, decode_row, encode_change};
+use quorate_proto::rows::{RowWrite, SpecCache, decode_row, encode_change, is_archived};
 use quorate_seams::{Table, Write};
 use quorate_state::{Change, Entry, EventRow, Meta, Rejection, Reply, Revision, State};
 
@@ -35,10 +35,12 @@ pub(crate) struct Step {
     pub(crate) revision: Revision,
     /// What it says; none for consensus's own entries.
     pub(crate) entry: Option<Entry>,
-    /// The state before it.
+    /// The state before it, with all runs that ever were, archived or not.
     pub(crate) before: State,
-    /// The state after it.
+    /// The same after it.
     pub(crate) after: State,
+    /// The state after it as replicas have it in memory: without what is archived.
+    pub(crate) held: State,
     /// The rows it wrote.
     pub(crate) changes: Vec<Change>,
     /// What watchers are told.
@@ -299,7 +301,8 @@ impl Ledger {
             revision: Revision(self.base),
             entry: None,
             before: state.clone(),
-            after: state,
+            after: state.clone(),
+            held: state,
             changes: vec![],
             events: vec![],
             replies: vec![],
@@ -320,12 +323,8 @@ impl Ledger {
         }
         let revision = Revision(self.base + index);
         let before = self.state().cloned().unwrap_or_default();
-        let passed = |before: &State| {
-            let change = Change::Meta(Meta { revision, ..before.meta().clone() });
-            let mut after = before.clone();
-            after.commit(&change);
-            (after, vec![change])
-        };
+        let held = self.steps.last().map(|step| step.held.clone()).unwrap_or_default();
+        let passed = |before: &State| vec![Change::Meta(Meta { revision, ..before.meta().clone() })];
         let mut step = Step {
             at,
             index,
@@ -333,6 +332,7 @@ impl Ledger {
             revision,
             entry: None,
             after: before.clone(),
+            held,
             before,
             changes: vec![],
             events: vec![],
@@ -342,19 +342,25 @@ impl Ledger {
             Some(pb::log_entry::Payload::Normal(payload)) => {
                 let entry = quorate_proto::log::decode_entry(&payload);
                 let entry = entry.map_err(|error| format!("C7 the entry at index {index}: {error}"))?;
-                let applied = std::panic::catch_unwind(|| quorate_state::apply(&step.before, revision, &entry));
+                let applied = std::panic::catch_unwind(|| quorate_state::apply(&step.held, revision, &entry));
                 let applied = applied.map_err(|_| format!("C7 apply panics at revision {index}: {entry:?}"))?;
-                step.after = applied.next;
+                step.held = applied.next;
                 (step.changes, step.events, step.replies) = (applied.changes, applied.events, applied.replies);
                 step.entry = Some(entry);
             }
             Some(pb::log_entry::Payload::Membership(membership)) => {
                 self.joined(index, membership);
-                (step.after, step.changes) = passed(&step.before);
+                step.changes = passed(&step.before);
             }
-            Some(pb::log_entry::Payload::Blank(_)) | None => (step.after, step.changes) = passed(&step.before),
+            Some(pb::log_entry::Payload::Blank(_)) | None => step.changes = passed(&step.before),
+        }
+        if step.entry.is_none() {
+            step.changes.iter().for_each(|change| step.held.commit(change));
         }
         for change in &step.changes {
+            if !is_of_archive(change) {
+                step.after.commit(change);
+            }
             for write in encode_change(change).singles() {
                 match write {
                     RowWrite::Put { key, value } => {
@@ -402,19 +408,36 @@ impl Ledger {
             }
         }
         let state = loaded(disk).map_err(|error| format!("C6 a row of {name}: {error}"))?;
-        if state == step.after {
+        if state == step.held {
             return Ok(());
         }
-        let what = difference(&state, &step.after).unwrap_or_else(|| "something that has no words here".into());
+        let what = difference(&state, &step.held).unwrap_or_else(|| "something that has no words here".into());
         Err(format!("C6 the rows of {name} at revision {applied} give another state than the history: {what}"))
     }
+}
+
+/// True of a change that takes a run out of memory, and of what is kept in its place: to those who judge it goes on being
+/// there.
+fn is_of_archive(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::Segment(_)
+            | Change::SegmentGone(_)
+            | Change::Archived(_)
+            | Change::Leaving(..)
+            | Change::TaskArchived(..)
+            | Change::AttemptArchived(..)
+            | Change::Left(_)
+            | Change::Version(_)
+            | Change::VersionGone(_)
+    )
 }
 
 /// The state that the rows on a disk give.
 fn loaded(disk: &Kept) -> Result<State, String> {
     let mut state = State::default();
     let mut specs = SpecCache::default();
-    for (key, value) in disk.table(Table::State) {
+    for (key, value) in disk.table(Table::State).filter(|(key, _)| !is_archived(key)) {
         state.commit(&decode_row(key, value, &mut specs).map_err(|error| error.to_string())?);
     }
     Ok(state)

@@ -259,6 +259,7 @@ fn scenario(seed: u64) -> Scenario {
             node_losses_max: settings.node_losses_max,
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
+            memory_runs_max: None,
             stop_grace_ms: 1_000,
         },
         replicas: REGIONS.map(replica).into(),

@@ -3,6 +3,7 @@
 //! Nothing is drawn while a scenario runs except by streams of the seed that each host has for
 //! itself, so a scenario can be printed, kept, and made smaller without disturbing the rest.
 
+mod archive;
 mod check;
 mod class;
 mod control;
@@ -103,6 +104,9 @@ pub(crate) struct Tunables {
     pub(crate) node_losses_max: u32,
     pub(crate) unknown_ms_max: u64,
     pub(crate) event_revisions_max: u64,
+    /// Runs that have ended and stay in memory; as many as the product keeps, when none.
+    #[serde(default)]
+    pub(crate) memory_runs_max: Option<u64>,
     /// Between SIGTERM and SIGKILL.
     pub(crate) stop_grace_ms: u64,
 }

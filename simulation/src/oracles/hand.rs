@@ -71,6 +71,7 @@ impl Hand {
                 node_losses_max: 2,
                 unknown_ms_max: 60_000,
                 event_revisions_max: 1_000,
+                memory_runs_max: None,
                 stop_grace_ms: 5_000,
             },
             replicas: vec![],
@@ -153,10 +154,13 @@ impl Hand {
             entry: None,
             before: self.state.clone(),
             after: State::default(),
+            held: State::default(),
             changes: vec![],
             events: vec![],
             replies: vec![],
         });
+        // What is told by hand is never archived.
+        let step = Step { held: step.after.clone(), ..step };
         self.state = step.after.clone();
         self.told.push(Told::Step(Box::new(step)));
     }

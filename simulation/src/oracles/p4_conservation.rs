@@ -47,7 +47,7 @@ impl Oracle for Conservation {
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         self.state = step.after.clone();
         self.moved.extend(attempts(step).map(|attempt| (attempt.id, step.at)));
-        if step.revision.0.is_multiple_of(RECOUNT_EVERY) { recount(&self.state) } else { Ok(()) }
+        if step.revision.0.is_multiple_of(RECOUNT_EVERY) { recount(&step.held) } else { Ok(()) }
     }
 
     fn end(&mut self, at: Duration, _: &Known<'_>) -> Verdict {

@@ -29,11 +29,11 @@ impl Oracle for Plans {
 
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         let is_due = step.revision.0 >= self.asked + ASK_EVERY;
-        if !is_due || step.after.ready().next().is_none() {
+        if !is_due || step.held.ready().next().is_none() {
             return Ok(());
         }
         self.asked = step.revision.0;
-        self.ask(&step.after)
+        self.ask(&step.held)
     }
 }
 

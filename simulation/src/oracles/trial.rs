@@ -302,6 +302,7 @@ fn scenario() -> Scenario {
             node_losses_max: 3,
             unknown_ms_max: 60_000,
             event_revisions_max: 1_000,
+            memory_runs_max: None,
             stop_grace_ms: 5_000,
         },
         replicas: vec![],

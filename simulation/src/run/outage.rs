@@ -85,6 +85,7 @@ fn scenario() -> Scenario {
             node_losses_max: settings.node_losses_max,
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
+            memory_runs_max: None,
             stop_grace_ms: 5_000,
         },
         replicas: ["eu", "us", "asia"].map(replica).into(),

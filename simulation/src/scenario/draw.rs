@@ -1,7 +1,7 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, control, disk_low,
+    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control, disk_low,
     divergence, faults, flow, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep,
     workload,
 };
@@ -118,6 +118,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     // These look at what kind of seed has come of it.
     control::draw(&mut Stream::of(seed, "control"), &mut scenario);
     flow::draw(&mut Stream::of(seed, "flow"), &mut scenario);
+    archive::draw(&mut Stream::of(seed, "archive"), &mut scenario);
     scenario
 }
 
@@ -187,6 +188,7 @@ fn tunables(dice: &mut Stream, network: &Network, kind: Kind) -> Tunables {
         node_losses_max: 4,
         unknown_ms_max: dice.within(2_000, 10_000),
         event_revisions_max: 1_000_000,
+        memory_runs_max: None,
         stop_grace_ms: dice.within(1_000, 5_001),
     }
 }
