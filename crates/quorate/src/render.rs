@@ -19,6 +19,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod node_status;
 pub(crate) mod replica;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod stale;
