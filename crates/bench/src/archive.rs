@@ -283,14 +283,7 @@ impl ArchiveBench {
     ) -> Result<(Filled, Meter), Error> {
         let (api, ops) = (cluster.api_addresses()[replica].clone(), cluster.ops_addresses()[replica].clone());
         let mut meter = Meter::begin(&ops).await?;
-        let fill = Fill {
-            seed: self.seed,
-            runs: self.runs.into(),
-            api: &api,
-            ops: &ops,
-            until,
-            within: self.deadline,
-        };
+        let fill = Fill { seed: self.seed, runs: self.runs.into(), api: &api, ops: &ops, until, within: self.deadline };
         let (is_filled, filled) = oneshot::channel::<()>();
         let submits = async {
             let mut alive = || cluster.check_processes();

@@ -23,12 +23,14 @@ use super::drawn::Drawn;
 use super::{Note, STAY_MAX, UNFINISHED_MAX, late};
 use crate::Error;
 use crate::cost::{metric_on, metrics_page};
-use crate::load::{CALL_DEADLINE, channel};
+use crate::load::channel;
 
 /// Streams, each over a connection of its own.
 const STREAMS: usize = 4;
 /// Submits of one stream without an answer.
 const WINDOW: usize = 256;
+/// A stream without an answer for so long is broken: longer than the disk of a busy machine holds up writes.
+const ANSWER_WAIT: Duration = Duration::from_secs(60);
 /// Between two looks at how many have ended.
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 /// Pause of a stream that may not submit, because too many runs are unfinished or it was refused for now.
@@ -140,7 +142,12 @@ impl Fill<'_> {
             {
                 return Ok(Filled { ids, accepted, ended, archived: elapsed, archived_runs });
             }
-            let far = || format!("{accepted_before} of {} accepted, {unfinished} unfinished, {archived_runs} archived", self.runs);
+            let far = || {
+                format!(
+                    "{accepted_before} of {} accepted, {unfinished} unfinished, {archived_runs} archived",
+                    self.runs
+                )
+            };
             if noted.elapsed() >= NOTE_EVERY {
                 noted = Instant::now();
                 note(&far());
@@ -169,10 +176,8 @@ async fn submit(gate: Arc<Gate>, connection: Channel) -> Result<Vec<(u64, Box<st
     loop {
         while under_way < WINDOW {
             let Some(number) = refused.pop().or_else(|| gate.take()) else { break };
-            let submit = v1::SubmitJobRequest {
-                spec: Some(Drawn::of(gate.seed, number).spec()),
-                request_id: String::new(),
-            };
+            let submit =
+                v1::SubmitJobRequest { spec: Some(Drawn::of(gate.seed, number).spec()), request_id: String::new() };
             let request = v1::WriteRequest { sequence: number, change: Some(Change::SubmitJob(submit)) };
             requests.send(request).await.map_err(|_| broken("it takes no more"))?;
             under_way += 1;
@@ -184,8 +189,8 @@ async fn submit(gate: Arc<Gate>, connection: Channel) -> Result<Vec<(u64, Box<st
             tokio::time::sleep(PAUSE).await;
             continue;
         }
-        let answer = tokio::time::timeout(CALL_DEADLINE, answers.message()).await;
-        let answer = answer.map_err(|_| broken(&format!("no answer within {CALL_DEADLINE:?}")))?;
+        let answer = tokio::time::timeout(ANSWER_WAIT, answers.message()).await;
+        let answer = answer.map_err(|_| broken(&format!("no answer within {ANSWER_WAIT:?}")))?;
         let answer = answer.map_err(|status| broken(&status.to_string()))?.ok_or_else(|| broken("it has ended"))?;
         under_way -= 1;
         match answer.outcome {

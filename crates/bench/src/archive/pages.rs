@@ -18,6 +18,8 @@ use crate::samples::rounded;
 pub const PAGE_SIZE: u32 = 100;
 /// Pages that are read one after the other from one place on.
 const PAGES_FROM_A_PLACE: usize = 5;
+/// One place in so many is the newest run, as of somebody who just looks; the other ones are at any instant.
+const ONE_IN_NEWEST: u64 = 4;
 /// A window of time is such a part (1/50) of the time in which all were submitted.
 const WINDOW_DIVISOR: u64 = 50;
 /// Least characters of a prefix that names a run: the product's `PREFIX_CHARS_MIN`.
@@ -153,7 +155,7 @@ impl Asked<'_> {
         let until = first + 1 + dice.below(last.saturating_sub(first) + 1);
         let any = v1::ListRunsRequest {
             page_size: PAGE_SIZE,
-            submitted_until_ms: Some(until),
+            submitted_until_ms: (dice.below(ONE_IN_NEWEST) > 0).then_some(until),
             ..v1::ListRunsRequest::default()
         };
         let failed = vec![v1::RunState::Failed.into()];
@@ -171,6 +173,7 @@ impl Asked<'_> {
                 states: failed,
                 labels: vec![team],
                 submitted_since_ms: Some(until.saturating_sub(last.saturating_sub(first) / WINDOW_DIVISOR + 1)),
+                submitted_until_ms: Some(until),
                 ..any
             },
             Kind::GetRun => return Question::Run(id, id),
@@ -251,17 +254,22 @@ mod tests {
     #[test]
     fn lists_begin_within_the_time_in_which_runs_were_submitted() {
         let (client, ids) = (client(), vec![Box::<str>::from("0123456789abc"); 100]);
-        let (asked, mut dice) = (asked(&client, &ids), Dice(5));
+        let (asked, mut dice, mut newest) = (asked(&client, &ids), Dice(5), 0);
         for kind in Kind::ALL {
             for _ in 0..50 {
                 let Question::Runs(request) = asked.question(kind, &mut dice) else { continue };
-                let until = request.submitted_until_ms.unwrap();
+                let Some(until) = request.submitted_until_ms else {
+                    newest += 1;
+                    assert_ne!(kind, Kind::LabelFailedWindow);
+                    continue;
+                };
                 assert!((1_001..=51_001).contains(&until), "{request:?}");
                 if let Some(since) = request.submitted_since_ms {
                     assert_eq!((kind, until - since), (Kind::LabelFailedWindow, 1_001));
                 }
             }
         }
+        assert!((50..130).contains(&newest), "{newest} of 350");
     }
 
     #[test]

@@ -113,10 +113,10 @@ enum What {
     /// Starts replicas as separate processes on loopback with product defaults, and agents in this process: they speak
     /// the whole protocol of agents and run nothing, every task ends at once. Runs of 4,000 jobs in 20 namespaces are
     /// submitted over the streaming API, without request ids; one in 20 fails. When all but those that stay in memory
-    /// are in the archive, pages of 100 runs are asked for one after the other, from random instants on, five from each:
-    /// "short" is a page with fewer rows and a next one. "both" are the two labels before it. Then whole lists are
-    /// compared with what was submitted, and the replica is restarted. Exits with 1 when a run was missing in a list,
-    /// or there twice.
+    /// are in the archive, pages of 100 runs are asked for one after the other, five from each place on: a random instant, or
+    /// one time in four the newest run. "short" is a page with fewer rows and a next one, "both" are the two labels
+    /// before it. Then whole lists are compared with what was submitted, and the replica is restarted. Exits with 1
+    /// when a run was missing in a list, there twice, or there and should not be.
     Archive(archive::Archive),
     /// Submit without end, and measure what that does to running tasks and to cancels
     ///

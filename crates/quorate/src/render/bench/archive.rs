@@ -206,7 +206,32 @@ mod tests {
         let text = BenchArchive::from(report()).human(Paint::Never);
         let (_, text) = text.split_once('\n').unwrap();
         let expected = "\
-";
+1000000 runs, 1 replicas, 20 agents, seed 1
+
+WHAT                        FIGURE           NOTE
+runs accepted               5000 /s          200.0 s
+runs ended                  4000 /s          250.0 s
+in the archive              988750           after 251.5 s; 11250 stay in memory
+longest step of the leader  25.0 to 41.5 ms  retention
+  retention                 25.0 to 41.5 ms  9000 steps, 80.25 s together
+longest apply               25.0 to 41.5 ms  9000 times, 80.25 s together
+memory                      40 MiB           before; 300 MiB with all archived
+                            310 MiB          when all was read; 350 MiB at most
+                            180 MiB          after the restart
+data on the disk            700 MiB          734 bytes per run
+appended to the log         900 MiB          123456 entries
+restart until it answers    1250 ms
+longest page                32.0 ms          of 100 runs at most
+
+PAGE OF                            PAGES  P50 MS  P99 MS  MAX MS  ROWS  SHORT
+all runs                           203    4.0     31.5    32.0    98.5  3
+a label, failed, a window of time  203    4.0     31.5    32.0    98.5  3
+
+WHOLE LIST          RUNS   PAGES  SECONDS  VERDICT
+namespace space-07  50123  51     1.25     each once
+label incident      100    51     1.25     each once
+
+Sessions of agents that failed: transport 2";
         assert_eq!(text, expected);
     }
 
