@@ -40,11 +40,13 @@ pub enum Feature {
     /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
     /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
     TaskFlow = 9,
+    /// Tasks leave data behind that others are told where to find: [`crate::Payload`] in [`Command::ReportAttempts`].
+    PayloadRefs = 11,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -54,6 +56,7 @@ impl Feature {
         Self::TaskOutcomes,
         Self::RunControl,
         Self::TaskFlow,
+        Self::PayloadRefs,
     ];
 
     /// As it is stored and sent.
@@ -78,6 +81,7 @@ impl Feature {
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
             Self::TaskFlow => "task-flow",
+            Self::PayloadRefs => "payload-refs",
         }
     }
 }
@@ -169,7 +173,8 @@ impl Command {
             }
             Self::ReportAttempts { reports, .. } => {
                 let says = reports.iter().any(|report| report.outcome.is_some() || report.silent);
-                says.then_some(Feature::TaskOutcomes)
+                let leaves = reports.iter().any(|report| report.payloads.is_some());
+                leaves.then_some(Feature::PayloadRefs).or(says.then_some(Feature::TaskOutcomes))
             }
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::CreateNamespace { .. }
@@ -211,6 +216,7 @@ mod tests {
             (7, "task-outcomes"),
             (8, "run-control"),
             (9, "task-flow"),
+            (11, "payload-refs"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

@@ -130,6 +130,7 @@ impl Tracked {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let mut reports = Vec::new();
         // The control plane has it stopped then, once, however often it hears of that.

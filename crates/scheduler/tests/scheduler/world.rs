@@ -288,6 +288,7 @@ impl World {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
     }
@@ -309,6 +310,7 @@ impl World {
             stopped: false,
             outcome: Some(Arc::new(Outcome::Result(result.as_bytes().into()))),
             silent: false,
+            payloads: None,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
         self.release();
