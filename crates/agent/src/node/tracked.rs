@@ -150,6 +150,7 @@ impl Tracked {
                     message: over.message.clone(),
                     usage: over.usage,
                     outcome: over.outcome.clone(),
+                    payloads: over.payloads.clone(),
                     ..report(phase)
                 });
             }
