@@ -6,7 +6,7 @@ use quorate_state::{
     Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Resources, Retry, Role, TaskSpec, Violation,
 };
 
-use crate::{check, complete_args};
+use crate::{check, complete_args, names_payloads};
 
 fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
@@ -236,4 +236,21 @@ fn more_than_a_run_can_be_told_is_refused() {
     let args = format!("{{\"day\": \"2026-11-21\", \"text\": {:?}}}", "x".repeat(quorate_state::ARGS_BYTES_MAX));
     let found = lines(complete_args(&job, &args).expect_err("too much"));
     assert!(found[0].contains("ARGS_BYTES_MAX"), "{found:?}");
+}
+
+#[test]
+fn it_is_known_whether_payloads_are_named() {
+    let reads = |text: &str| says("a", &["split"], text);
+    let env = BTreeMap::from([("A".to_owned(), "${split.payload.x}".to_owned())]);
+    for (one, named) in [
+        (reads("${split.payload.x.size}"), true),
+        (TaskSpec { templated: false, ..reads("${split.payload.x}") }, false),
+        (reads("$${split.payload.x} ${split.result.payload} a.payload"), false),
+        (TaskSpec { env, templated: true, ..task("a", &["split"]) }, true),
+        (TaskSpec { when: Some("has(split.payload.x)".into()), ..task("a", &["split"]) }, true),
+        (TaskSpec { when: Some("split.result == 'x.payload'".into()), ..task("a", &["split"]) }, false),
+        (TaskSpec { each: Some(Each::Result("${split.payload}".into())), ..task("a", &["split"]) }, true),
+    ] {
+        assert_eq!(names_payloads(&job(vec![task("split", &[]), one.clone()])), named, "{one:?}");
+    }
 }
