@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use quorate_proto::v1;
-use quorate_tests::{attempts, quorate, run_end, start, steady, submit, until};
+use quorate_tests::{attempts, quorate, run_end, spec, start, steady, submit, until};
 
 /// The helper of the example.
 fn helper() -> String {
@@ -95,7 +95,7 @@ when = "train.payload.model.size == 9 && !has(train.payload.store.size)"
 run = ["sh", "-c", """
 path=$(printf '%s' "$0" | sed -e 's,^file://,,' -e 's,%20, ,g')
 [ "$1" = "sha256:$(sha256sum <"$path" | cut -d' ' -f1)" ] || exit 7
-{report} result "\"$(cat "$path")\""
+{report} result "\\"$(cat "$path")\\""
 """, "${{train.payload.model}}", "${{train.payload.model.digest}}"]
 [task.each]
 each = "${{train.payload}}"
@@ -107,7 +107,8 @@ run = ["sh", "-c", "touch here; {report} payload here here"]
 "#,
         model = model.display()
     );
-    let run = submit(&client, &job).await;
+    let request = v1::SubmitFlowRequest { spec: Some(spec(&job)), ..Default::default() };
+    let run = client.submit_flow(request).await.expect("the job is accepted").run_id;
     assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Failed, "of two that are wrong");
     let tries = attempts(&client, &run).await;
     let state = |task: &str| {
@@ -135,7 +136,7 @@ run = ["sh", "-c", "touch here; {report} payload here here"]
     let train = list["attempts"].as_array().unwrap().iter().find(|attempt| attempt["task"] == "train").unwrap();
     assert_eq!(train["payloads"], left["payloads"], "{list}");
 
-    // Nothing of it is lost with the leader, and a second run reads what the first one left.
+    // A second run reads what the first one left.
     let again = ask(0, &["run", "restart", &run, "--from", "read", "--json"]).json();
     let again = again["run_id"].as_str().unwrap().to_owned();
     run_end(&client, &again).await;
