@@ -150,7 +150,7 @@ async fn a_result_that_is_too_large_is_told_where_it_belongs() {
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
     until("payloads to be kept", || async {
-        let list = quorate(&cluster.api_addresses(), directory.path(), &["replica", "list"]);
+        let list = quorate(cluster.api_addresses(), directory.path(), &["replica", "list"]);
         if list.out.contains("payload-refs") && !list.out.contains("not enabled") { Ok(()) } else { Err(list.out) }
     })
     .await;
