@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Pulse, Sign, Start, Wish};
-use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Outcome, Token};
+use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Outcome, Payload, PayloadDigest, Payloads, Token};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -54,6 +54,16 @@ pub(crate) fn result_of(token: Token, bytes: u32) -> String {
     let number = token.to_string();
     let rest = (bytes as usize).saturating_sub(number.len() + 3);
     format!("\"{number}-{}\"", "x".repeat(rest))
+}
+
+/// Where an attempt with this token that has a result says it has left data, so large and recognised by its token.
+pub(crate) fn left_by(token: Token) -> Option<Arc<Payloads>> {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&token.0.to_be_bytes());
+    let payload = Payload::new(&format!("sim:{token}"), Some(token.0), Some(PayloadDigest::Sha256(digest)));
+    let mut payloads = Payloads::default();
+    payloads.put("left".parse().ok()?, payload.ok()?).ok()?;
+    payloads.kept()
 }
 
 /// A few values that an attempt with this token says came out of it, where it says so. Each says who it is.
@@ -309,6 +319,12 @@ impl Running {
         }
     }
 
+    /// Data that it says it has left behind, beside its result.
+    fn payloads(&self) -> Option<Arc<Payloads>> {
+        let has_result = matches!((self.exit, self.behaviour.says), (Exit::Code(_), Some(Says::Result { .. })));
+        left_by(self.record.token).filter(|_| has_result)
+    }
+
     fn ends_sooner(&mut self, within: Duration, signal: i32) {
         let at = Instant::now() + within;
         if at < self.ends_at {
@@ -340,7 +356,8 @@ impl Execution for Running {
         if self.shared.lock().remove(&self.record.attempt).is_some() {
             self.shared.record(&self.record, Happening::Ended { exit: Some(self.exit) });
         }
-        let ending = Ending { exit: Some(self.exit), outcome: self.outcome().map(Arc::new), ..Ending::default() };
+        let (outcome, payloads) = (self.outcome().map(Arc::new), self.payloads());
+        let ending = Ending { exit: Some(self.exit), outcome, payloads, ..Ending::default() };
         Event::Ended { ending, gone: true }
     }
 

@@ -1,7 +1,7 @@
 //! What must be right of the expressions of a job before it is accepted.
 
 use quorate_state::{JobSpec, TaskSpec, Violation};
-use quorate_values::{Condition, Reference, Template};
+use quorate_values::{Condition, Each, Reference, Root, Template};
 
 use crate::args::default_of;
 use crate::elements::elements;
@@ -37,6 +37,19 @@ pub fn check(spec: &JobSpec) -> Result<(), Vec<Violation>> {
         }
     }
     if found.violations.is_empty() { Ok(()) } else { Err(found.violations) }
+}
+
+/// Whether an expression of a job names payloads. What cannot be read names nothing.
+pub fn names_payloads(spec: &JobSpec) -> bool {
+    let is_named = |reference: &Reference| matches!(reference.root, Root::Payload(_));
+    let in_text = |text: &String| Template::parse(text).is_ok_and(|text| text.references().any(is_named));
+    let in_condition = |text: &String| Condition::parse(text).is_ok_and(|text| text.references().any(is_named));
+    spec.tasks.iter().any(|task| {
+        let each = elements(task).ok().flatten();
+        task.templated && task.argv.iter().chain(task.env.values()).any(in_text)
+            || task.when.as_ref().is_some_and(in_condition)
+            || each.as_ref().and_then(Each::reference).is_some_and(is_named)
+    })
 }
 
 struct Found<'s> {

@@ -18,7 +18,7 @@ mod facts;
 mod render;
 
 pub use args::{arg, complete_args};
-pub use check::{FLAWS_MAX, check};
+pub use check::{FLAWS_MAX, check, names_payloads};
 pub use decide::{DECISION_BYTES_MAX, Decision, decide};
 pub use elements::elements;
 pub use facts::{INPUT_BYTES_MAX, INPUT_ELEMENTS_MAX};

@@ -15,9 +15,9 @@ use std::sync::Arc;
 use quorate_state::{
     Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
     Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
-    OnFailure, OnNodeLoss, Outcome, Pause, Place, Principal, Registration, Resources, Retry, Revision, Role, Run,
-    RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait,
-    Withdrawal,
+    OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal, Registration, Resources,
+    Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec,
+    TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -167,6 +167,7 @@ pub(crate) fn reports() -> Vec<AttemptReport> {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         })
         .collect()
 }
@@ -338,10 +339,11 @@ pub(crate) fn attempts() -> Vec<Attempt> {
                 outcome: None,
                 suspect: false,
                 usage: if ended { usage() } else { Usage::default() },
+                payloads: None,
             }
         })
         .chain(telling())
-        .chain([silent()])
+        .chain([silent(), leaving()])
         .collect()
 }
 
@@ -376,8 +378,37 @@ fn telling() -> impl Iterator<Item = Attempt> {
             outcome: Some(Arc::new(outcome)),
             suspect: !succeeded,
             usage: usage(),
+            payloads: None,
         }
     })
+}
+
+/// Data that a task has left behind: all that may be said of it, and as little as may be.
+pub(crate) fn payloads() -> Payloads {
+    let digests = walk(PayloadDigest::Sha256([0xab; 32]), |digest| match digest {
+        PayloadDigest::Sha256(_) => Some(PayloadDigest::Blake3([0x01; 32])),
+        PayloadDigest::Blake3(_) => None,
+    });
+    let digests = digests.into_iter().map(|digest| (Some(0), Some(digest)));
+    let mut payloads = Payloads::default();
+    for ((size, digest), name) in digests.chain([(Some(1 << 40), None), (None, None)]).zip(["model", "a.b", "log", "Z"])
+    {
+        let payload = Payload::new(&format!("s3://bucket/{name}"), size, digest).unwrap();
+        payloads.put(name.parse().unwrap(), payload).unwrap();
+    }
+    payloads
+}
+
+/// An attempt that left data behind.
+fn leaving() -> Attempt {
+    let said = telling().next().unwrap();
+    Attempt {
+        id: AttemptId { number: 15, ..said.id },
+        token: Token(35),
+        outcome: None,
+        payloads: payloads().kept(),
+        ..said
+    }
 }
 
 /// An attempt that said nothing for too long.

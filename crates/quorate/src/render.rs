@@ -18,6 +18,7 @@ pub(crate) mod join_token;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod node_status;
+pub(crate) mod payload;
 pub(crate) mod replica;
 pub(crate) mod run;
 pub(crate) mod snapshot;

@@ -126,6 +126,7 @@ impl World {
             stopped,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let epoch = self.epoch(node);
         self.apply(Command::ReportAttempts { node: node.clone(), epoch, reports: vec![report] });

@@ -159,6 +159,9 @@ impl State {
             if has_result && !succeeded || has_error && (succeeded || !attempt.state.is_terminal()) {
                 broken.push(format!("attempt {:?} is {:?} with {:?}", attempt.id, attempt.state, attempt.outcome));
             }
+            if let Some(payloads) = attempt.payloads.as_deref().filter(|payloads| !succeeded || payloads.is_empty()) {
+                broken.push(format!("attempt {:?} is {:?} with {payloads:?}", attempt.id, attempt.state));
+            }
             if attempt.state.is_terminal() != attempt.ended_at.is_some() {
                 broken.push(format!(
                     "attempt {:?} is {:?} and ended at {:?}",
@@ -265,6 +268,10 @@ impl State {
         let has_outcome = has_outcome || is_suspect || was_silent;
         if (has_outcome || has_limit) && !self.has_feature(Feature::TaskOutcomes) {
             broken.push(format!("outcomes are kept, and feature {} is not enabled", Feature::TaskOutcomes));
+        }
+        let has_payloads = self.attempts.values().any(|attempt| attempt.payloads.is_some());
+        if has_payloads && !self.has_feature(Feature::PayloadRefs) {
+            broken.push(format!("payloads are kept, and feature {} is not enabled", Feature::PayloadRefs));
         }
         let is_controlled = |run: &&Arc<Run>| run.paused.is_some() || run.priority_set.is_some();
         if let Some(run) = self.runs.values().find(is_controlled).filter(|_| !self.has_feature(Feature::RunControl)) {

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, JobName, JobSpec,
-    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources,
-    Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads, Principal, RegionName, RequestId,
+    Resources, Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -218,6 +218,8 @@ pub struct AttemptReport {
     pub outcome: Option<Arc<Outcome>>,
     /// It runs, and its process has said nothing for as long as its job lets it. Needs [`Feature::TaskOutcomes`].
     pub silent: bool,
+    /// Data that its process says it has left behind. Needs [`Feature::PayloadRefs`].
+    pub payloads: Option<Arc<Payloads>>,
 }
 
 /// What an agent can see of an attempt. Whether an end is a cancellation, a timeout or a failure

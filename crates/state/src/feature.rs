@@ -40,6 +40,8 @@ pub enum Feature {
     /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
     /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
     TaskFlow = 9,
+    /// Tasks leave data behind that others are told where to find: [`crate::Payload`] in [`Command::ReportAttempts`].
+    PayloadRefs = 11,
     /// Runs that have ended leave memory, and are kept on disk for a time: [`Command::ArchiveRuns`], [`Command::TrimArchive`],
     /// [`Command::SetRetention`].
     RunArchive = 12,
@@ -47,7 +49,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -57,6 +59,7 @@ impl Feature {
         Self::TaskOutcomes,
         Self::RunControl,
         Self::TaskFlow,
+        Self::PayloadRefs,
         Self::RunArchive,
     ];
 
@@ -82,6 +85,7 @@ impl Feature {
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
             Self::TaskFlow => "task-flow",
+            Self::PayloadRefs => "payload-refs",
             Self::RunArchive => "run-archive",
         }
     }
@@ -174,7 +178,8 @@ impl Command {
             }
             Self::ReportAttempts { reports, .. } => {
                 let says = reports.iter().any(|report| report.outcome.is_some() || report.silent);
-                says.then_some(Feature::TaskOutcomes)
+                let leaves = reports.iter().any(|report| report.payloads.is_some());
+                leaves.then_some(Feature::PayloadRefs).or(says.then_some(Feature::TaskOutcomes))
             }
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::ArchiveRuns { .. } | Self::TrimArchive { .. } | Self::SetRetention { .. } => Some(Feature::RunArchive),
@@ -217,6 +222,7 @@ mod tests {
             (7, "task-outcomes"),
             (8, "run-control"),
             (9, "task-flow"),
+            (11, "payload-refs"),
             (12, "run-archive"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::progress::Standing;
-use crate::{Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId};
+use crate::{
+    Attempt, AttemptState, Decided, Outcome, Payloads, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId,
+};
 
 impl State {
     /// What is known of a step beyond its tasks; there is none of most.
@@ -88,6 +90,19 @@ impl State {
     /// The result of a task: that of its newest attempt, if it succeeded and its process left one; of one that was kept from
     /// an earlier run, the result that it has there.
     pub fn result(&self, task: TaskId) -> Option<&Arc<[u8]>> {
+        match self.success(task)?.outcome.as_deref()? {
+            Outcome::Result(result) => Some(result),
+            Outcome::Error(_) => None,
+        }
+    }
+
+    /// The data that a task has left behind, of the same attempt as its result; none of a task that has not succeeded.
+    pub fn payloads(&self, task: TaskId) -> Option<&Payloads> {
+        Some(self.success(task)?.payloads.as_deref().unwrap_or(Payloads::none()))
+    }
+
+    /// The attempt whose word counts for a task.
+    fn success(&self, task: TaskId) -> Option<&Arc<Attempt>> {
         let mut at = task;
         while self.task(at).is_none() {
             let is_kept =
@@ -96,11 +111,7 @@ impl State {
             at = TaskId { run: earlier, ..at };
         }
         let newest = self.task(at).and_then(|task| task.newest_attempt()).and_then(|newest| self.attempt(newest));
-        let newest: &Arc<Attempt> = newest.filter(|attempt| attempt.state == AttemptState::Succeeded)?;
-        match newest.outcome.as_deref()? {
-            Outcome::Result(result) => Some(result),
-            Outcome::Error(_) => None,
-        }
+        newest.filter(|attempt| attempt.state == AttemptState::Succeeded)
     }
 
     /// The step whose results count as those of `step`: itself, or the one that stands in for it.

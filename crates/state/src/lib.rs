@@ -21,6 +21,7 @@ mod attempt;
 mod cluster;
 mod job;
 mod node;
+mod payload;
 mod run;
 mod settings;
 mod task;
@@ -48,7 +49,7 @@ mod suspect;
 
 pub use id::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, JobName, JoinTokenId, NAME_BYTES_MAX,
-    Namespace, NodeName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    Namespace, NodeName, PayloadName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -66,6 +67,9 @@ pub use job::{
     Place, Retry, Role, Spread, TaskSpec, Violation,
 };
 pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
+pub use payload::{
+    PAYLOAD_URI_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, Payload, PayloadDigest, PayloadError, Payloads,
+};
 pub use run::{ARGS_BYTES_MAX, Annotation, Decided, Pause, Rest, Run, RunState, Step, StepCounts};
 pub use settings::Settings;
 pub use task::{FailReason, Task, TaskState, Wait};

@@ -124,6 +124,7 @@ impl World {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let reply =
             self.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] });

@@ -315,6 +315,7 @@ impl Hand {
             stopped: row.stop.is_some(),
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let (node, epoch) = (row.node.clone(), self.node(row.node.as_str()).epoch);
         self.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });

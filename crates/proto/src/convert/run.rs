@@ -8,6 +8,7 @@ use quorate_state::{
 
 use super::flow::{decided_to_wire, role_to_wire};
 use super::job::labels_to_wire;
+use super::payload::payloads_to_wire;
 use crate::v1;
 
 /// A run with the counts of its tasks.
@@ -96,14 +97,15 @@ pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -
         usage: Some(usage_to_wire(attempt.usage)),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         result_bytes: attempt.outcome.as_deref().map_or(0, result_bytes),
+        payloads: payloads_to_wire(attempt.payloads.as_deref()),
         ..named_attempt(attempt.id, &attempt.node, attempt.token, spec, node)
     }
 }
 
-/// The same for those who watch: without its result, which may be large, and of which there may be many.
+/// The same for those who watch: without its result and its payloads, which may be large, and of which there may be many.
 pub fn watched_attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
     let outcome = attempt.outcome.as_deref().and_then(error_to_wire);
-    v1::Attempt { outcome, ..attempt_to_wire(attempt, spec, node) }
+    v1::Attempt { outcome, payloads: Vec::new(), ..attempt_to_wire(attempt, spec, node) }
 }
 
 /// What an event says to those who watch its run; none when it is not about a run that `view` knows.
@@ -462,10 +464,12 @@ mod tests {
         let spec = &samples::specs()[0];
         let mut attempt = samples::attempts().remove(5);
         attempt.outcome = Some(std::sync::Arc::new(Outcome::Result(b"[1, 2]".as_slice().into())));
+        attempt.payloads = samples::payloads().kept();
         let whole = attempt_to_wire(&attempt, spec, None);
+        assert_eq!(whole.payloads, payloads_to_wire(attempt.payloads.as_deref()));
         assert_eq!((whole.outcome, whole.result_bytes), (attempt.outcome.as_deref().map(outcome_to_wire), 6));
         let watched = watched_attempt_to_wire(&attempt, spec, None);
-        assert_eq!((watched.outcome, watched.result_bytes), (None, 6));
+        assert_eq!((watched.outcome, watched.result_bytes, watched.payloads), (None, 6, vec![]));
         attempt.outcome = Some(std::sync::Arc::new(Outcome::Error("BadInput".parse().unwrap())));
         let watched = watched_attempt_to_wire(&attempt, spec, None);
         assert_eq!(watched.outcome, attempt.outcome.as_deref().map(outcome_to_wire));

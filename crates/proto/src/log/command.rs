@@ -11,13 +11,14 @@ use super::v1 as pb;
 use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
-    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from,
-    retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from,
-    terms_to, usage_from, uuid_from, uuid_to,
+    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, payloads_from, priority_from, required,
+    resources_from, retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to,
+    terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -328,7 +329,7 @@ fn report_to(report: &AttemptReport) -> pb::AttemptReport {
         exit: report.exit.map(exit_to_wire),
         message: report.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(report.usage)),
-        outputs: Vec::new(),
+        outputs: payloads_to_wire(report.payloads.as_deref()),
         stopped: report.stopped,
         outcome: report.outcome.as_deref().map(outcome_to_wire),
         silent: report.silent,
@@ -348,6 +349,7 @@ fn report_from(report: pb::AttemptReport) -> Result<AttemptReport, FormatError> 
         stopped: report.stopped,
         outcome: outcome_from(report.outcome)?,
         silent: report.silent,
+        payloads: payloads_from(report.outputs)?,
     })
 }
 

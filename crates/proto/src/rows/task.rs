@@ -6,12 +6,14 @@ use quorate_state::{
 };
 
 use crate::convert::job::resources_to_wire;
+use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{
     attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, outcome_to_wire, task_state_to_wire, usage_to_wire,
 };
 use crate::format::FormatError;
 use crate::format::parts::{
-    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, required, resources_from, usage_from,
+    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, payloads_from, required, resources_from,
+    usage_from,
 };
 use crate::log::v1 as pb;
 use crate::v1;
@@ -121,7 +123,7 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         exit: attempt.exit.map(exit_to_wire),
         message: attempt.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(attempt.usage)),
-        outputs: Vec::new(),
+        outputs: payloads_to_wire(attempt.payloads.as_deref()),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         suspect: attempt.suspect,
     }
@@ -147,6 +149,7 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         outcome: outcome_from(row.outcome)?,
         suspect: row.suspect,
         usage: usage_from(row.usage)?,
+        payloads: payloads_from(row.outputs)?,
     })
 }
 

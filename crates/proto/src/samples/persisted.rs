@@ -139,6 +139,14 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
     all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
     all.extend(flow_commands());
+    let leaving = AttemptReport {
+        phase: AttemptPhase::Ended,
+        gone: true,
+        exit: Some(Exit::Code(0)),
+        payloads: super::payloads().kept(),
+        ..super::reports().remove(0)
+    };
+    all.push(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports: vec![leaving] });
     all.extend(archive_commands());
     all
 }

@@ -125,6 +125,7 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
         }),
         outcome: None,
         result_bytes: 0,
+        payloads: Vec::new(),
     }
 }
 

@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::attempt::result;
+use super::payload::{self, Payload};
 use super::run::Pause;
 use super::table::word;
 use super::{Paint, View, plain, time};
@@ -188,19 +189,26 @@ pub(crate) struct TaskResult {
     index: u32,
     /// Number of the attempt that it is of.
     attempt: u32,
-    result: Box<RawValue>,
+    /// What it said that came out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Box<RawValue>>,
+    /// Data that it has left behind, by name.
+    payloads: Vec<Payload>,
 }
 
 impl TaskResult {
-    /// The result of an attempt; none when it has none.
+    /// What came out of an attempt; none when it left neither a result nor payloads.
     pub(crate) fn new(attempt: &v1::Attempt) -> Option<Self> {
-        let said = attempt.outcome.as_ref()?.outcome.as_ref()?;
-        Some(Self {
+        let said = attempt.outcome.as_ref().and_then(|outcome| outcome.outcome.as_ref());
+        let result = said.and_then(result);
+        let payloads: Vec<Payload> = attempt.payloads.iter().cloned().map(Into::into).collect();
+        (result.is_some() || !payloads.is_empty()).then(|| Self {
             run_id: attempt.run_id.clone(),
             task: attempt.task.clone(),
             index: attempt.index,
             attempt: attempt.number,
-            result: result(said)?,
+            result,
+            payloads,
         })
     }
 }
@@ -208,8 +216,10 @@ impl TaskResult {
 impl View for TaskResult {
     const SCHEMA: &'static str = "quorate.v1.task_result/1";
 
-    fn human(&self, _: Paint) -> String {
-        plain(self.result.get())
+    fn human(&self, paint: Paint) -> String {
+        let result = self.result.iter().map(|result| plain(result.get()));
+        let payloads = (!self.payloads.is_empty()).then(|| payload::table(&self.payloads, paint));
+        result.chain(payloads).collect::<Vec<_>>().join("\n\n")
     }
 }
 

@@ -305,11 +305,14 @@ async fn list_attempts(
         let AttemptId { task, number } = attempt.id;
         Cursor::from([task.step.to_string(), task.index.to_string(), number.to_string()])
     };
-    let result_bytes = |attempt: &&std::sync::Arc<Attempt>| match attempt.outcome.as_deref() {
-        Some(Outcome::Result(result)) => result.len(),
-        Some(Outcome::Error(_)) | None => 0,
+    let said_bytes = |attempt: &&std::sync::Arc<Attempt>| {
+        let result = match attempt.outcome.as_deref() {
+            Some(Outcome::Result(result)) => result.len(),
+            Some(Outcome::Error(_)) | None => 0,
+        };
+        result + attempt.payloads.as_ref().map_or(0, |payloads| payloads.bytes())
     };
-    let (page, next_page_token) = pages.take_weighed(attempts, cursor, result_bytes);
+    let (page, next_page_token) = pages.take_weighed(attempts, cursor, said_bytes);
     let attempts = page
         .into_iter()
         .map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));

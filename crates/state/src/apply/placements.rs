@@ -94,6 +94,7 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         outcome: None,
         suspect: false,
         usage: Usage::default(),
+        payloads: None,
     };
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
     overlay.put(Change::Attempt(Arc::new(attempt)));

@@ -89,5 +89,6 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName) -> Attempt 
         outcome: None,
         suspect: false,
         usage: Usage::default(),
+        payloads: None,
     }
 }

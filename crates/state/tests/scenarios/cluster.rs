@@ -159,6 +159,7 @@ impl Cluster {
             stopped: false,
             outcome: Some(Arc::new(outcome)),
             silent: false,
+            payloads: None,
         };
         self.tell(&node, report);
     }
@@ -196,6 +197,7 @@ impl Cluster {
             stopped,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         self.tell(&node, report)
     }
@@ -215,6 +217,7 @@ impl Cluster {
             stopped: false,
             outcome: None,
             silent: true,
+            payloads: None,
         };
         self.tell(&node, report);
     }

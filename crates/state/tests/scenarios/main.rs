@@ -11,6 +11,7 @@ mod flow;
 mod jobs;
 mod leases;
 mod outcomes;
+mod payloads;
 mod quarantine;
 mod random_flow;
 mod refusals;

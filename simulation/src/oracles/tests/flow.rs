@@ -100,6 +100,7 @@ impl Story {
             stopped: row.stop.is_some(),
             outcome: (code == 0).then(|| Arc::new(Outcome::Result(RESULT.as_bytes().into()))),
             silent: false,
+            payloads: None,
         };
         let (node, epoch) = (row.node.clone(), self.hand.node(row.node.as_str()).epoch);
         self.hand.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });

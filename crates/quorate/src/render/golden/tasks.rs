@@ -18,6 +18,29 @@ fn task_result() {
 }
 
 #[test]
+fn task_result_with_payloads() {
+    let model = v1::PayloadRef {
+        name: "model".into(),
+        uri: "s3://bucket/key".into(),
+        size: Some(3 << 20),
+        digest: vec![0xab; 32].into(),
+        digest_kind: v1::PayloadDigestKind::Blake3.into(),
+    };
+    let log = v1::PayloadRef { name: "log".into(), uri: "file:///a\u{1b}".into(), ..<_>::default() };
+    let mut succeeded = attempt(0, v1::AttemptState::Succeeded);
+    succeeded.payloads = vec![log, model];
+    let alone = TaskResult::new(&succeeded).unwrap().human(Paint::Never);
+    assert!(alone.starts_with("PAYLOAD") && !alone.contains('\u{1b}'), "{alone}");
+    let outcome = v1::outcome::Outcome::Result(b"7".as_slice().into());
+    succeeded.outcome = Some(v1::Outcome { outcome: Some(outcome) });
+    let result = TaskResult::new(&succeeded).unwrap();
+    let lines: Vec<String> = result.human(Paint::Never).lines().map(|line| line.trim_end().to_owned()).collect();
+    assert_eq!(lines[..3], ["7", "", "PAYLOAD  SIZE  URI              DIGEST"]);
+    assert_eq!(lines[4], format!("model    3Mi   s3://bucket/key  blake3:{}", "ab".repeat(32)));
+    check("task_result_payloads", &result);
+}
+
+#[test]
 fn task_released() {
     let released = |released| TaskReleased { run_id: "0123456789abc".into(), task: "score".into(), index: 2, released };
     assert_eq!(released(false).human(Paint::Never), "score[2] of run 0123456789abc is not in quarantine");
