@@ -85,7 +85,7 @@ pub(crate) struct Known<'a> {
     pub(crate) healed: Option<Duration>,
     /// When machines with agents stood still.
     pub(crate) stalls: &'a [Stall],
-    /// Since when machines with agents cannot have had a lease renewed, by position, where that is so.
+    /// When machines with agents last said what can have renewed a lease, by position, where that is past.
     pub(crate) silences: &'a [Option<Duration>],
     /// Since when each replica could lead, by position, where it can: it runs, it can exchange messages with a
     /// majority of the voters, and no disk or link is in trouble.

@@ -13,6 +13,7 @@ mod record;
 mod restore;
 mod room;
 mod settle;
+mod silence;
 mod standing;
 mod strike;
 mod transfer;
@@ -37,6 +38,7 @@ use network::Cuts;
 use record::Record;
 use restore::Before;
 use settle::Settle;
+use silence::Silence;
 use standing::Standing;
 use strike::Striking;
 
@@ -179,6 +181,7 @@ struct World {
     striking: Striking,
     stalls: Vec<Stall>,
     standing: Standing,
+    silence: Silence,
     silences: Vec<Option<Duration>>,
     fit: Vec<Option<Duration>>,
     rooms: Vec<Room>,
@@ -229,6 +232,7 @@ impl World {
             striking: Striking::new(&scenario),
             stalls: vec![],
             standing: Standing::default(),
+            silence: Silence::new(scenario.replicas.len(), scenario.racks.len()),
             silences: vec![None; scenario.racks.len()],
             fit: vec![None; scenario.replicas.len()],
             rooms: vec![Room::default(); scenario.replicas.len()],
