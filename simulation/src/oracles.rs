@@ -28,6 +28,7 @@ mod p23_reserve;
 mod p24_outcomes;
 mod p25_control;
 mod p26_flow;
+mod p27_restarts;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -189,6 +190,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p4_conservation::Conservation::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
+        Box::new(p27_restarts::Restarts::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p8_cancel::Cancels::default()),
@@ -244,6 +246,7 @@ pub(crate) fn of_log_and_witnesses() -> Vec<Box<dyn Oracle>> {
         Box::new(p4_conservation::Conservation::default()),
         Box::new(p8_cancel::Cancels::default()),
         Box::new(p22_forgotten::Forgotten::default()),
+        Box::new(p27_restarts::Restarts::default()),
     ]
 }
 

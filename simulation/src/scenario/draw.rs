@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, control, disk_low,
-    divergence, faults, flow, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep,
-    workload,
+    divergence, faults, flow, membership, old_image, pages, reports, restarts, restore, timeouts, transfers,
+    upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -118,6 +118,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     // These look at what kind of seed has come of it.
     control::draw(&mut Stream::of(seed, "control"), &mut scenario);
     flow::draw(&mut Stream::of(seed, "flow"), &mut scenario);
+    restarts::draw(&mut Stream::of(seed, "restarts"), &mut scenario);
     scenario
 }
 

@@ -116,6 +116,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         pool: None,
         runs_ms: 1_000,
         fails: 0,
+        by_run: false,
         stubborn: false,
         poison: number + 1 == tasks,
         says: None,
