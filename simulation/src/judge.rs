@@ -252,6 +252,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         unknown_ms_max: settings.unknown_ms_max,
         event_revisions_max: settings.event_revisions_max,
         stop_grace_ms: STOP_GRACE_MS,
+        ready_ahead: None,
     };
     let racks = match witnesses {
         Some(witnesses) => witnesses.racks.clone(),

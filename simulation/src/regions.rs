@@ -260,6 +260,7 @@ fn scenario(seed: u64) -> Scenario {
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
             stop_grace_ms: 1_000,
+            ready_ahead: None,
         },
         replicas: REGIONS.map(replica).into(),
         racks: vec![],

@@ -11,6 +11,7 @@ mod divergence;
 mod draw;
 mod faults;
 mod flow;
+mod large;
 mod membership;
 mod old_image;
 mod pages;
@@ -106,6 +107,9 @@ pub(crate) struct Tunables {
     pub(crate) event_revisions_max: u64,
     /// Between SIGTERM and SIGKILL.
     pub(crate) stop_grace_ms: u64,
+    /// Tasks of one step that stand in the queue at once, where that is fewer than in the product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_ahead: Option<u32>,
 }
 
 /// A host's clocks.

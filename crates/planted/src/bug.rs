@@ -251,6 +251,10 @@ bugs! {
     RestartKeepsWhatWaits, "restart-keeps-what-waits",
         "A second try of a run keeps what waits for a task that is run again.";
 
+    // What steps must not do whose elements get their rows in pieces.
+    RestRepeatsRow, "rest-repeats-row",
+        "The rows that come next begin with the last one that is there.";
+
     // What the simulator itself must not do.
     Canary, "canary",
         "Every run is called wrong at its end: whoever runs the simulator must get to hear of it.";

@@ -72,6 +72,7 @@ impl Hand {
                 unknown_ms_max: 60_000,
                 event_revisions_max: 1_000,
                 stop_grace_ms: 5_000,
+                ready_ahead: None,
             },
             replicas: vec![],
             racks: (1..=nodes).map(rack).collect(),

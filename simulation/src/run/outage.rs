@@ -86,6 +86,7 @@ fn scenario() -> Scenario {
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
             stop_grace_ms: 5_000,
+            ready_ahead: None,
         },
         replicas: ["eu", "us", "asia"].map(replica).into(),
         racks: vec![rack("eu", ["n1", "n2"]), rack("us", ["n3", "n4"])],

@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, control, disk_low,
-    divergence, faults, flow, membership, old_image, pages, reports, restarts, restore, timeouts, transfers,
+    divergence, faults, flow, large, membership, old_image, pages, reports, restarts, restore, timeouts, transfers,
     upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
@@ -118,6 +118,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     // These look at what kind of seed has come of it.
     control::draw(&mut Stream::of(seed, "control"), &mut scenario);
     flow::draw(&mut Stream::of(seed, "flow"), &mut scenario);
+    large::draw(&mut Stream::of(seed, "large"), &mut scenario);
     restarts::draw(&mut Stream::of(seed, "restarts"), &mut scenario);
     scenario
 }
@@ -189,6 +190,7 @@ fn tunables(dice: &mut Stream, network: &Network, kind: Kind) -> Tunables {
         unknown_ms_max: dice.within(2_000, 10_000),
         event_revisions_max: 1_000_000,
         stop_grace_ms: dice.within(1_000, 5_001),
+        ready_ahead: None,
     }
 }
 

@@ -36,6 +36,7 @@ pub(crate) fn sample() -> Scenario {
             unknown_ms_max: 60_000,
             event_revisions_max: 1_000,
             stop_grace_ms: 5_000,
+            ready_ahead: None,
         },
         replicas: ["a", "a", "b"].into_iter().map(replica).collect(),
         racks: vec![rack("a", &["n1", "n2"]), rack("b", &["n3"])],

@@ -1,14 +1,17 @@
 //! Runs that are tried a second time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use quorate_state::{Change, Command, Rest, Run, RunId, RunState, Step, Task, TaskId, TaskSpec, TaskState};
+use quorate_state::{
+    Change, Command, Digest, RequestId, RequestKey, Rest, Run, RunId, RunState, Step, Task, TaskId, TaskSpec, TaskState,
+};
 
 use super::flow::{Story, fallback, finally, undo};
 use super::{caught, holds};
-use crate::facts::Happening;
+use crate::facts::{Fact, Happening, Operation, Outcome, Request};
 use crate::oracles::hand::task;
-use crate::oracles::{Verdict, p27_restarts};
+use crate::oracles::{Verdict, c9_at_most_once, p27_restarts};
 
 /// The run is tried once more, under this id.
 fn restart(story: &mut Story, run: u64, from: &[&str]) {
@@ -155,4 +158,39 @@ fn p27_a_second_try_of_what_has_not_ended_or_that_nobody_asked_for_is_caught() {
         step.after.commit(&Change::Run(Run { args: "{}".into(), ..row }.into()));
     });
     caught(judge(&story), "told something else");
+}
+
+#[test]
+fn c9_a_request_that_makes_two_tries_or_that_was_refused_and_makes_one_is_caught() {
+    let asked = |story: &mut Story, id: &str| {
+        let key = RequestKey { id: RequestId(id.into()), namespace: None, digest: Digest([1; 32]) };
+        story.hand.twist(|step| step.entry.as_mut().unwrap().items[0].request = Some(key));
+    };
+    let judge = |story: &Story| story.hand.judge(c9_at_most_once::AtMostOnce::default());
+    for (second, is_right) in [("other", true), ("one", false)] {
+        let mut story = partly();
+        restart(&mut story, 1_000, &[]);
+        asked(&mut story, "one");
+        story.drive(&["a"]);
+        restart(&mut story, 1_001, &[]);
+        asked(&mut story, second);
+        if is_right {
+            assert_eq!(judge(&story), Ok(()), "that is another try, and no second submit");
+        } else {
+            caught(judge(&story), "was carried out twice");
+        }
+    }
+    let mut story = partly();
+    restart(&mut story, 1_000, &[]);
+    asked(&mut story, "one");
+    let refused = |id: &str| Operation {
+        session: 0,
+        called: Duration::ZERO,
+        request: Request::Restart { request_id: id.into(), job: "a".into(), run: "1".into(), from: vec![] },
+        outcome: Outcome::Refused("it has not ended".into()),
+    };
+    story.hand.fact(Fact::Operation(refused("other").into()));
+    assert_eq!(judge(&story), Ok(()));
+    story.hand.fact(Fact::Operation(refused("one").into()));
+    caught(judge(&story), "was refused whenever it was sent");
 }
