@@ -36,6 +36,8 @@ const KILL: i32 = 9;
 pub(crate) struct Behaviour {
     pub(crate) runs: Duration,
     pub(crate) fails: u32,
+    /// It fails in runs with an odd id only.
+    pub(crate) by_run: bool,
     pub(crate) stubborn: bool,
     pub(crate) poison: bool,
     /// What it says of its end by itself.
@@ -79,6 +81,8 @@ const SPEAKS: &str = "speaks/";
 const VALUES: &str = "values/";
 const FAILING: &str = "failing/";
 const WORDS: &str = "words/";
+/// The argument of an attempt that fails in every other run only.
+const BY_RUN: &str = "by-run";
 
 impl Behaviour {
     /// The argv of a task that behaves so.
@@ -99,6 +103,7 @@ impl Behaviour {
                 .map(|Speech { silent_ms, every_ms, hangs_ms }| format!("{SPEAKS}{silent_ms}/{every_ms}/{hangs_ms}")),
         );
         argv.extend(self.failing.map(|failing| format!("{FAILING}{failing}")));
+        argv.extend(self.by_run.then(|| BY_RUN.to_owned()));
         argv
     }
 
@@ -108,6 +113,7 @@ impl Behaviour {
         let mut behaviour = Self {
             runs: Duration::from_millis(runs.parse().ok()?),
             fails: fails.parse().ok()?,
+            by_run: false,
             stubborn: stubborn == "1",
             poison: poison == "1",
             says: None,
@@ -119,6 +125,8 @@ impl Behaviour {
                 behaviour.speech = Some(speech(numbers)?);
             } else if let Some(elements) = word.strip_prefix(FAILING) {
                 behaviour.failing = Some(elements.parse().ok()?);
+            } else if word == BY_RUN {
+                behaviour.by_run = true;
             } else if !word.starts_with(WORDS) {
                 behaviour.says = Some(says(word)?);
             }
@@ -129,7 +137,7 @@ impl Behaviour {
     /// Whether this attempt fails.
     fn fails(&self, attempt: AttemptId) -> bool {
         let is_one = self.failing.is_none_or(|failing| (failing >> (attempt.task.index % u32::BITS)) & 1 == 1);
-        is_one && attempt.number <= self.fails
+        is_one && attempt.number <= self.fails && (!self.by_run || attempt.task.run.0 % 2 == 1)
     }
 }
 
@@ -408,6 +416,7 @@ mod tests {
         let plain = Behaviour {
             runs: Duration::from_millis(20),
             fails: 2,
+            by_run: false,
             stubborn: true,
             poison: false,
             says: None,
@@ -422,7 +431,7 @@ mod tests {
             Some(Says::Values { go: Some(true), n: 0, many: 4 }),
             Some(Says::Error { never: false }),
         ] {
-            let behaviour = Behaviour { says, speech, failing: Some(5), ..plain };
+            let behaviour = Behaviour { says, speech, failing: Some(5), by_run: true, ..plain };
             let mut argv = behaviour.to_argv();
             argv.push(with_words("a=1/2"));
             assert_eq!(Behaviour::from_argv(&argv), Some(behaviour));
@@ -433,6 +442,11 @@ mod tests {
             behaviour.fails(AttemptId { task: TaskId { run: RunId(1), step: 0, index }, number })
         };
         assert!(fails(plain, 1, 2) && !fails(plain, 1, 3));
+        let in_run = |run: u64| {
+            let task = TaskId { run: RunId(run), step: 0, index: 0 };
+            Behaviour { by_run: true, ..plain }.fails(AttemptId { task, number: 1 })
+        };
+        assert!(in_run(7) && !in_run(8));
         let first_and_third = Behaviour { failing: Some(0b101), ..plain };
         assert!(fails(first_and_third, 2, 1) && !fails(first_and_third, 1, 1));
     }

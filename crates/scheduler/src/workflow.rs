@@ -1,7 +1,7 @@
 //! Moves runs on: tasks whose needs are settled, what must be decided or undone, and runs all of whose tasks have ended.
 
 use quorate_flow::Decision;
-use quorate_state::{Command, READY_AHEAD_MAX, RunId, State, StepVerdict, step_verdict};
+use quorate_state::{Command, RunId, State, StepVerdict, ready_ahead_max, step_verdict};
 
 use crate::{self as scheduler, Budget, Controller, LogNow, Observed, Report};
 
@@ -101,7 +101,9 @@ fn tasks_due(view: &State, run: RunId, step: u32) -> Option<u32> {
     let with_rows = counts.waiting.saturating_sub(rest);
     match step_verdict(view, run, step) {
         StepVerdict::Wait | StepVerdict::Decide => None,
-        StepVerdict::Release => Some(with_rows.saturating_add(rest.min(READY_AHEAD_MAX.saturating_sub(counts.ready)))),
+        StepVerdict::Release => {
+            Some(with_rows.saturating_add(rest.min(ready_ahead_max().saturating_sub(counts.ready))))
+        }
         StepVerdict::Skip | StepVerdict::PassOver | StepVerdict::Fail => Some(with_rows),
         StepVerdict::Cancel => Some(counts.unfinished().saturating_sub(rest)),
     }

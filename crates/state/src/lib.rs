@@ -87,7 +87,7 @@ pub use feasible::{Infeasible, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use mix::mix;
-pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, step_verdict};
+pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

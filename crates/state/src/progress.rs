@@ -1,6 +1,6 @@
 //! How a run moves on: what the tasks of a step may do next.
 
-use quorate_planted::Bug;
+use quorate_planted::{Bound, Bug};
 use rpds::RedBlackTreeSetSync as Set;
 
 use crate::index::count;
@@ -11,8 +11,16 @@ use crate::{
 /// Tasks of one step that stand in the queue at once, if it has more than that: the rest has no rows until then. Part of
 /// what feature `task-flow` means, as is how many rows a submit makes.
 pub const READY_AHEAD_MAX: u32 = 10_000;
+
+/// [`READY_AHEAD_MAX`], unless a simulation has made it smaller.
+pub fn ready_ahead_max() -> u32 {
+    quorate_planted::at_most(Bound::ReadyAhead, READY_AHEAD_MAX)
+}
+
 /// The step goes on when no more than this many are left in the queue: in large pieces, not one by one.
-const READY_AHEAD_MIN: u32 = READY_AHEAD_MAX / 2;
+fn ready_ahead_min() -> u32 {
+    ready_ahead_max() / 2
+}
 
 /// What the tasks of a step may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -308,7 +316,7 @@ impl StepProgress {
 
     /// Whether tasks of it can move on now.
     pub(crate) fn is_due(&self, verdict: StepVerdict) -> bool {
-        let is_low = self.counts.ready <= READY_AHEAD_MIN;
+        let is_low = self.counts.ready <= ready_ahead_min();
         match verdict {
             StepVerdict::Wait | StepVerdict::Decide => false,
             StepVerdict::Release => self.on_needs > 0 || (self.waiting_rest() > 0 && is_low),

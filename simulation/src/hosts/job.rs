@@ -75,6 +75,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
     let behaviour = Behaviour {
         runs: Duration::from_millis(plan.runs_ms),
         fails: plan.fails,
+        by_run: plan.by_run,
         stubborn: plan.stubborn,
         poison: plan.poison,
         says: plan.says,

@@ -73,6 +73,7 @@ impl Hand {
                 event_revisions_max: 1_000,
                 memory_runs_max: None,
                 stop_grace_ms: 5_000,
+                ready_ahead: None,
             },
             replicas: vec![],
             racks: (1..=nodes).map(rack).collect(),

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::flow;
 use super::overlay::Overlay;
 use crate::{
-    Change, Digest, Event, Feature, Graph, Job, JobName, JobSpec, Namespace, Principal, READY_AHEAD_MAX, Rejection,
-    Reply, Rest, Role, Run, RunId, RunState, Step, TaskId, TaskSpec, TaskState, Wait,
+    Change, Digest, Event, Feature, Graph, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, Rest, Role,
+    Run, RunId, RunState, Step, TaskId, TaskSpec, TaskState, Wait, ready_ahead_max,
 };
 
 /// Rows of tasks that one submit makes, about; a job of more steps has one for each. Part of what feature `task-flow`
@@ -126,7 +126,7 @@ pub(super) fn rows_per_step(overlay: &Overlay, spec: &JobSpec) -> u32 {
         return u32::MAX;
     }
     let steps = u32::try_from(spec.tasks.len()).unwrap_or(u32::MAX);
-    (ROWS_PER_SUBMIT_MAX / steps.max(1)).clamp(1, READY_AHEAD_MAX)
+    (ROWS_PER_SUBMIT_MAX / steps.max(1)).clamp(1, ready_ahead_max())
 }
 
 /// Refuses what was made for another version of a job.

@@ -6,7 +6,7 @@
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::progress::{RunProgress, StepProgress, Undoable, View};
-use crate::{ArchivedStep, Phase, READY_AHEAD_MAX, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId};
+use crate::{ArchivedStep, Phase, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId, ready_ahead_max};
 
 /// Part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -279,7 +279,7 @@ impl Steps {
 /// Whether a step may have more rows than are walked through for a few of them.
 fn is_large(run: &Run, step: u32) -> bool {
     let spec = run.spec.tasks.get(step as usize);
-    spec.is_some_and(|spec| spec.count > READY_AHEAD_MAX || spec.has_open_count())
+    spec.is_some_and(|spec| spec.count > ready_ahead_max() || spec.has_open_count())
 }
 
 fn toggle<K: Clone + Ord>(set: &mut Set<K>, key: K, is_in: bool) {

@@ -24,7 +24,7 @@ fn fresh(nodes: usize) -> Hand {
 
 fn behaviour() -> Behaviour {
     let runs = Duration::from_millis(500);
-    Behaviour { runs, fails: 0, stubborn: false, poison: false, says: None, speech: None, failing: None }
+    Behaviour { runs, fails: 0, by_run: false, stubborn: false, poison: false, says: None, speech: None, failing: None }
 }
 
 fn submit(hand: &mut Hand, spec: TaskSpec) -> TaskId {
