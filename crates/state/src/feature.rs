@@ -40,11 +40,14 @@ pub enum Feature {
     /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
     /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
     TaskFlow = 9,
+    /// Tasks can be runs of other jobs, and runs have results: [`Command::StartSubRun`], [`Command::FailSubRun`],
+    /// [`Command::ConcludeRun`], `sub_run` and `result` in the specs of [`Command::SubmitFlow`].
+    SubRuns = 10,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 9] = [
+    pub const ALL: [Self; 10] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -54,6 +57,7 @@ impl Feature {
         Self::TaskOutcomes,
         Self::RunControl,
         Self::TaskFlow,
+        Self::SubRuns,
     ];
 
     /// As it is stored and sent.
@@ -78,6 +82,7 @@ impl Feature {
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
             Self::TaskFlow => "task-flow",
+            Self::SubRuns => "sub-runs",
         }
     }
 }
@@ -139,6 +144,12 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_sub_runs() =>
+            {
+                Some(Feature::SubRuns)
+            }
+            Self::StartSubRun(_) | Self::FailSubRun { .. } | Self::ConcludeRun { .. } => Some(Feature::SubRuns),
             Self::SubmitJobAt { spec, .. } if spec.is_flow() => Some(Feature::TaskFlow),
             Self::PauseRun { .. }
             | Self::ResumeRun { .. }
@@ -211,6 +222,7 @@ mod tests {
             (7, "task-outcomes"),
             (8, "run-control"),
             (9, "task-flow"),
+            (10, "sub-runs"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

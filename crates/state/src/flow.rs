@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use crate::progress::Standing;
-use crate::{Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId};
+use crate::{Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId, TaskState};
 
 impl State {
     /// What is known of a step beyond its tasks; there is none of most.
@@ -85,8 +85,8 @@ impl State {
         run.flat_map(|run| self.index.steps().undo_next(run)).map(|(_, task)| task)
     }
 
-    /// The result of a task: that of its newest attempt, if it succeeded and its process left one; of one that was kept from
-    /// an earlier run, the result that it has there.
+    /// The result of a task: that of its newest attempt, if it succeeded and its process left one; of one that is a run of
+    /// another job, what came out of that; of one that was kept from an earlier run, the result that it has there.
     pub fn result(&self, task: TaskId) -> Option<&Arc<[u8]>> {
         let mut at = task;
         while self.task(at).is_none() {
@@ -95,7 +95,11 @@ impl State {
             let earlier = self.run(at.run).filter(|_| is_kept)?.restart_of?;
             at = TaskId { run: earlier, ..at };
         }
-        let newest = self.task(at).and_then(|task| task.newest_attempt()).and_then(|newest| self.attempt(newest));
+        let row = self.task(at)?;
+        if let Some(run) = row.sub_run.filter(|_| row.state == TaskState::Succeeded) {
+            return self.sub_run_result(run);
+        }
+        let newest = row.newest_attempt().and_then(|newest| self.attempt(newest));
         let newest: &Arc<Attempt> = newest.filter(|attempt| attempt.state == AttemptState::Succeeded)?;
         match newest.outcome.as_deref()? {
             Outcome::Result(result) => Some(result),

@@ -29,6 +29,8 @@ pub(crate) struct Index {
     jobs: Map<(Namespace, JobName), JobRuns>,
     timers: Set<(Served, Timer)>,
     request_expiry: Set<(Served, DedupKey)>,
+    /// Ready tasks that are runs of other jobs: no node is looked for.
+    starts: Ready,
 }
 
 /// The runs of a job.
@@ -57,6 +59,7 @@ impl Index {
             ("jobs", self.jobs == other.jobs),
             ("timers", self.timers == other.timers),
             ("request_expiry", self.request_expiry == other.request_expiry),
+            ("starts", self.starts == other.starts),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -64,7 +67,8 @@ impl Index {
         .collect()
     }
 
-    pub(crate) fn on_run(&mut self, old: Option<&Run>, new: &Run) {
+    /// `parent` is the run of the task that the run is, if it is one, as far as that has been seen.
+    pub(crate) fn on_run(&mut self, parent: Option<&Run>, old: Option<&Run>, new: &Run) {
         if old.is_none() {
             self.submitted.insert_mut((new.submitted_revision, new.submitted_item, new.id));
         }
@@ -83,9 +87,15 @@ impl Index {
         }
         self.steps.on_run(old, new);
         if let Some(old) = old {
-            let Self { ready, steps, .. } = self;
+            let Self { ready, steps, starts, .. } = self;
             let is_ready = |step: &u32| steps.counts(new.id, *step).ready > 0;
             ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
+            if new.spec.has_sub_runs() {
+                starts.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
+            }
+        }
+        if let Some(task) = new.parent {
+            self.steps.on_sub_run(parent, task, old, new);
         }
     }
 
@@ -96,14 +106,14 @@ impl Index {
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
         if let Some(old) = old {
             if old.state == TaskState::Ready {
-                self.ready.remove(run, old.id);
+                self.queue_of(run, old.id.step).remove(run, old.id);
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
             }
         }
         if new.state == TaskState::Ready {
-            self.ready.insert(run, new.id);
+            self.queue_of(run, new.id.step).insert(run, new.id);
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
@@ -222,6 +232,15 @@ impl Index {
 
     pub(crate) fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    pub(crate) fn starts(&self) -> &Ready {
+        &self.starts
+    }
+
+    /// Where ready tasks of a step stand.
+    fn queue_of(&mut self, run: &Run, step: u32) -> &mut Ready {
+        if run.sub_run(step).is_some() { &mut self.starts } else { &mut self.ready }
     }
 
     pub(crate) fn steps(&self) -> &Steps {

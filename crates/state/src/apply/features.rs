@@ -43,7 +43,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::JoinTokens
         | Feature::NodeMaintenance
         | Feature::RunControl
-        | Feature::TaskFlow => None,
+        | Feature::TaskFlow
+        | Feature::SubRuns => None,
     }
 }
 
