@@ -53,6 +53,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let merge = TaskSpec {
         name: "merge".parse().unwrap(),
@@ -73,6 +74,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -82,6 +84,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Cancel,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![split, merge.clone()],
     };
     let bare = JobSpec {
@@ -92,6 +95,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![TaskSpec {
             needs: vec![],
             place: Place { spread: Spread::Pack, ..Place::default() },

@@ -184,6 +184,7 @@ fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
         ..task.clone()
     }
 }

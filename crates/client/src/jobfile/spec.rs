@@ -118,6 +118,7 @@ fn task(
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let Some(fields) = walk.fields(node, "task.NAME", trail) else { return (spec, None) };
     if let Some(driver) = walk.choice(fields.get("driver"), trail) {

@@ -413,6 +413,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 when: None,
                 each: None,
                 accept_failed: 0,
+                sub_run: None,
             }
         })
 }
@@ -435,6 +436,7 @@ proptest! {
             on_failure: if cancel { OnFailure::Cancel } else { OnFailure::Finish },
             timeout_ms: cancel.then_some(90_061_001),
             params: BTreeMap::new(),
+            result: BTreeMap::new(),
             tasks: vec![tasks.0, tasks.1, tasks.2],
         };
         prop_assume!(spec.check(&Settings::default()).is_ok());

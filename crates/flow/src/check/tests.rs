@@ -28,6 +28,7 @@ fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::from([("day".into(), param("date", None)), ("parts".into(), param("integer", Some("4")))]),
+        result: BTreeMap::new(),
         tasks,
     }
 }

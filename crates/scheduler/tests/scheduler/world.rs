@@ -371,6 +371,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
         timeout_ms: None,
         tasks: Vec::new(),
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     };
     for option in options {
         match option.split_once('=') {
@@ -402,6 +403,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");

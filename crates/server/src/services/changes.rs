@@ -211,6 +211,7 @@ mod tests {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         }
     }
 
@@ -224,6 +225,7 @@ mod tests {
             timeout_ms: None,
             tasks,
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         }
     }
 

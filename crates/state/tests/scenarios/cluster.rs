@@ -262,6 +262,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -275,6 +276,7 @@ pub(crate) fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         timeout_ms: None,
         tasks,
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     }
 }
 
