@@ -63,7 +63,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<usize>(), 0..110_u8).prop_map(|(pick, priority)| Step::Priority { pick, priority }),
         4 => (any::<usize>(), 1..4_u32).prop_map(|(pick, limit)| Step::Advance { pick, limit }),
         2 => any::<usize>().prop_map(|pick| Step::Finish { pick }),
-        3 => (any::<usize>(), 0..12_u64, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+        5 => (any::<usize>(), 0..500_u64, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
             .prop_map(|(pick, run, flawed, stale)| Step::SubRun { pick, run, flawed, stale }),
         6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
         10 => (any::<usize>(), 0..6_u8, 0..3_i32, any::<bool>(), prop::bool::weighted(0.1))
@@ -523,7 +523,7 @@ proptest! {
     fn every_history_keeps_every_property(steps in proptest::collection::vec(step(), 1..120), grown: bool) {
         let mut world = World::new();
         if grown {
-            world.enable_all();
+            world.grow();
         }
         for node in 0..3 {
             world.register(node, false, true);
@@ -540,7 +540,7 @@ proptest! {
     fn every_history_can_be_brought_to_its_end(steps in proptest::collection::vec(step(), 1..60), grown: bool) {
         let mut world = World::new();
         if grown {
-            world.enable_all();
+            world.grow();
         }
         for step in &steps {
             world.carry_out(step);

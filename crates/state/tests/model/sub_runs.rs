@@ -22,10 +22,14 @@ pub(super) fn with_sub_runs(shape: usize) -> JobSpec {
 }
 
 impl World {
-    pub(super) fn enable_all(&mut self) {
+    /// All that can be is enabled, and the jobs are known of which others are runs. The run of the last of them has a large
+    /// id: what is begun for its tasks has smaller ones.
+    pub(super) fn grow(&mut self) {
         for feature in Feature::ALL {
             self.run(None, Command::EnableFeature { feature, term: self.term }).unwrap();
         }
+        self.submit(0, 100, None);
+        self.submit(5, 900, None);
     }
 
     /// Begins the run that a task is, or says that none can be begun. Of a view that is stale nothing comes.
