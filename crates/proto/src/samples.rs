@@ -3,9 +3,11 @@
 
 mod flow;
 mod persisted;
+mod sub_runs;
 
 pub(crate) use flow::flow_spec;
 pub(crate) use persisted::*;
+pub(crate) use sub_runs::sub_run_spec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -206,6 +208,9 @@ pub(crate) fn runs() -> Vec<Run> {
             timed_out: false,
             started_at: (state != RunState::Pending).then_some(Millis(110)),
             ended_at: state.is_terminal().then_some(Millis(0)),
+            parent: None,
+            result: None,
+            flaw: None,
         })
         .chain([late_run(&spec, &graph)])
         .collect()
@@ -234,6 +239,9 @@ fn late_run(spec: &Arc<JobSpec>, graph: &Arc<Graph>) -> Run {
         priority_set: None,
         started_at: None,
         ended_at: None,
+        parent: None,
+        result: None,
+        flaw: None,
     }
 }
 
@@ -263,7 +271,12 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Waiting(Wait::Quarantine) => TaskState::Failed(FailReason::Queued),
             TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
             // That is behind all the rest, with what came with it.
-            TaskState::Failed(FailReason::Silent | FailReason::Undecidable) => return None,
+            TaskState::Failed(
+                FailReason::Silent
+                | FailReason::Undecidable
+                | FailReason::NoSubRun
+                | FailReason::SubRunCancelled,
+            ) => return None,
         })
     })
 }
@@ -285,6 +298,8 @@ pub(crate) fn tasks() -> Vec<Task> {
             queue_deadline: (index >= LATER).then_some(Served(77)),
             losses: index,
             succeeded_at: None,
+            sub_run: None,
+            flaw: None,
         })
         .collect()
 }

@@ -12,6 +12,7 @@ use quorate_state::{
 };
 
 use super::flow::{flow_changes, flow_commands, flow_events};
+use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
     specs, task_id, task_states, tasks, walk,
@@ -97,7 +98,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::DecideStep { .. }
         | Command::UndoNext { .. }
         | Command::AbandonRun { .. }
-        | Command::RestartRun { .. } => None,
+        | Command::RestartRun { .. }
+        | Command::StartSubRun(_)
+        | Command::FailSubRun { .. }
+        | Command::ConcludeRun { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -135,6 +139,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
     all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
     all.extend(flow_commands());
+    all.extend(sub_run_commands());
     all
 }
 
@@ -327,6 +332,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(since_features);
     all.extend(later.into_iter().map(moved));
     all.extend(flow_events());
+    all.extend(sub_run_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -406,7 +412,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Run(Arc::new(run)),
         Change::Job(Arc::new(gone)),
     ];
-    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).collect()
+    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).chain(sub_run_changes()).collect()
 }
 
 fn job(spec: JobSpec) -> Job {

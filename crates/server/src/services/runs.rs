@@ -148,7 +148,7 @@ async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Resu
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, &view));
     Ok(v1::GetRunResponse {
-        run: Some(run_to_wire(run, view.run_counts(run.id))),
+        run: Some(run_to_wire(run, view)),
         steps: steps.collect(),
         revision: view.revision().0,
         annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
@@ -185,7 +185,7 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
     };
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
     // What it was told is left out: it may be large, and stands at the run itself.
-    let runs = page.into_iter().map(|run| v1::Run { args: String::new(), ..run_to_wire(run, view.run_counts(run.id)) });
+    let runs = page.into_iter().map(|run| v1::Run { args: String::new(), result: Default::default(), ..run_to_wire(run, view) });
     Ok(v1::ListRunsResponse { runs: runs.collect(), next_page_token, revision: view.revision().0 })
 }
 
