@@ -15,7 +15,9 @@ mod names;
 
 mod decide;
 mod facts;
+mod filling;
 mod render;
+mod sub_run;
 
 pub use args::{arg, complete_args};
 pub use check::{FLAWS_MAX, check};
@@ -24,3 +26,4 @@ pub use elements::elements;
 pub use facts::{INPUT_BYTES_MAX, INPUT_ELEMENTS_MAX};
 pub use names::Names;
 pub use render::{Command, Commands};
+pub use sub_run::{Begin, Begins, conclude};
