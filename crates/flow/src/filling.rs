@@ -45,11 +45,12 @@ impl Filling {
     }
 }
 
-/// The references of one value under a name.
+/// The references that stand in the texts of a value, JSON, under a name: of what a run within another is told, or of what
+/// comes out of a run.
 ///
 /// # Errors
 /// It is no JSON, or a text of it no template.
-pub(crate) fn references(name: &str, json: &str) -> Result<Vec<Reference>, Flaw> {
+pub fn references(name: &str, json: &str) -> Result<Vec<Reference>, Flaw> {
     let part = part_of(name, json)?;
     let mut found = Vec::new();
     part.references(&mut found);

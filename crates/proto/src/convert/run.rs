@@ -83,6 +83,17 @@ pub fn step_to_wire(run: &Run, step: u32, view: &State) -> Option<v1::Step> {
     })
 }
 
+/// The run that a task of `run` is.
+pub fn child_to_wire(run: &Run, task: &Task, child: &Run) -> v1::ChildRun {
+    v1::ChildRun {
+        task: task_name(&run.spec, task.id.step),
+        index: task.id.index,
+        run_id: child.id.to_string(),
+        state: run_state_to_wire(child.state).into(),
+        cancelling: child.cancelling,
+    }
+}
+
 /// What a task is a run of, as a job file names it behind `job://`.
 fn sub_run_name(sub_run: &SubRun) -> String {
     let version = sub_run.version.map_or_else(String::new, |version| format!("@{version}"));

@@ -68,6 +68,9 @@ fn run() -> v1::Run {
         abandoned: false,
         restart_of: String::new(),
         args: String::new(),
+        parent: None,
+        result: Default::default(),
+        flaw: String::new(),
     }
 }
 
@@ -98,6 +101,7 @@ fn get_run() -> v1::GetRunResponse {
             at_ms: 1_700_000_000_300,
             principal: "anonymous-local".into(),
         }],
+        children: Vec::new(),
     }
 }
 

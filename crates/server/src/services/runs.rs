@@ -2,7 +2,9 @@
 //! `usage`, what happened to them in `events`, and how they are paused and put first in `control`.
 
 use quorate_planted::Bug;
-use quorate_proto::convert::run::{annotation_to_wire, attempt_to_wire, run_to_wire, step_to_wire, task_to_wire};
+use quorate_proto::convert::run::{
+    annotation_to_wire, attempt_to_wire, child_to_wire, run_to_wire, step_to_wire, task_to_wire,
+};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
@@ -21,6 +23,9 @@ use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
 use crate::watch;
+
+/// Runs that tasks are, in one answer.
+const CHILDREN_PER_ANSWER_MAX: usize = 100;
 
 /// The service Runs of one replica.
 pub(crate) struct RunsService(pub(crate) Shared);
@@ -148,10 +153,11 @@ async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Resu
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(run, step, &view));
     Ok(v1::GetRunResponse {
-        run: Some(run_to_wire(run, view)),
+        run: Some(run_to_wire(run, &view)),
         steps: steps.collect(),
         revision: view.revision().0,
         annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
+        children: children(&view, run),
     })
 }
 
@@ -184,9 +190,24 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
         Cursor::from([revision.to_string(), item.to_string(), id.to_string()])
     };
     let (page, next_page_token) = pages.take_matching(rest, cursor, wanted);
-    // What it was told is left out: it may be large, and stands at the run itself.
-    let runs = page.into_iter().map(|run| v1::Run { args: String::new(), result: Default::default(), ..run_to_wire(run, view) });
+    // What it was told, and what came out of it, is left out: it may be large, and stands at the run itself.
+    let runs = page.into_iter().map(|run| {
+        let mut row = run_to_wire(run, &view);
+        row.args.clear();
+        row.result.clear();
+        row
+    });
     Ok(v1::ListRunsResponse { runs: runs.collect(), next_page_token, revision: view.revision().0 })
+}
+
+/// The newest runs of tasks that are runs, the first ones.
+fn children(view: &State, run: &Run) -> Vec<v1::ChildRun> {
+    let steps = (0..run.graph.steps()).filter(|step| run.sub_run(*step).is_some());
+    let begun = steps.flat_map(|step| view.tasks_of_step(run.id, step)).filter_map(|task| {
+        let child = view.sub_run(task)?;
+        Some(child_to_wire(run, task, child))
+    });
+    begun.take(CHILDREN_PER_ANSWER_MAX).collect()
 }
 
 /// The submit order.

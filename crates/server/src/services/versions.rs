@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{Command, Job, JobName, JobVersion, Namespace, Reply, Run, State};
+use quorate_state::{Command, Job, JobName, JobSpec, JobVersion, Namespace, Reply, Run, State};
 use tonic::Request;
 
 use super::changes::changes;
@@ -48,8 +48,8 @@ pub(super) async fn diff(
     authorize(&principal, Action::Read(Some(&namespace)))?;
     let view = reading.view().await?;
     known(&view, &namespace, &job)?;
-    let (from, to) = (run_of(&view, &namespace, &job, from)?, run_of(&view, &namespace, &job, to)?);
-    Ok(v1::DiffJobVersionsResponse { revision: view.revision().0, changes: changes(Some(&from.spec), &to.spec) })
+    let (from, to) = (spec_of(&view, &namespace, &job, from)?, spec_of(&view, &namespace, &job, to)?);
+    Ok(v1::DiffJobVersionsResponse { revision: view.revision().0, changes: changes(Some(from), to) })
 }
 
 /// Goes back to what a version was, over the one that is the newest now: whoever submits another one meanwhile is not
@@ -102,6 +102,17 @@ fn named(job: Option<v1::JobRef>) -> Result<(Namespace, JobName), ApiError> {
 /// The job, also when it was deleted.
 fn known<'a>(view: &'a State, namespace: &Namespace, job: &JobName) -> Result<&'a Arc<Job>, ApiError> {
     view.job_ever(namespace, job).ok_or_else(|| refs::absent("job", &format!("{namespace}/{job}")))
+}
+
+fn spec_of<'a>(
+    view: &'a State,
+    namespace: &Namespace,
+    job: &JobName,
+    version: u32,
+) -> Result<&'a JobSpec, ApiError> {
+    let found = view.spec_of_version(namespace, job, version);
+    let (spec, _) = found.ok_or_else(|| refs::absent("version", &format!("{version} of {namespace}/{job}")))?;
+    Ok(spec)
 }
 
 /// The first run of a version: it has its spec.
