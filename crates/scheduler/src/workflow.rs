@@ -152,7 +152,7 @@ impl RunIds<'_> {
     fn mint(&mut self) -> RunId {
         loop {
             self.minted = self.minted.wrapping_add(1);
-            let id = RunId(mix(self.seed.wrapping_add(self.minted)));
+            let id = RunId(mix(mix(self.seed).wrapping_add(self.minted)));
             if self.view.run(id).is_none() {
                 return id;
             }

@@ -324,13 +324,13 @@ const KEYS: &[KeyDoc] = &[
     key(
         "task.NAME.args",
         Kind::Values,
-        "{}",
+        "",
         "What the run of another job is told, by the names of its params. A text that is one reference stands for its value.",
     ),
     key(
         "result",
         Kind::Values,
-        "{}",
+        "",
         "What comes out of a run that ends well, by name. A text that is one reference stands for its value.",
     ),
     later("trigger", "What submits the job: cron or events."),

@@ -60,7 +60,7 @@ pub(super) fn sub_run(walk: &mut Walk, fields: &Fields<'_>, task: &mut TaskSpec,
 
 /// What says nothing to a process.
 pub(super) fn process(walk: &mut Walk, fields: &Fields<'_>, trail: &Trail<'_>) {
-    if let Some(args) = fields.get("args") {
+    if let Some(args) = fields.get("args").filter(|_| fields.get("run").is_some()) {
         let message = "args are for runs of other jobs (run = \"job://train\"): a command has its arguments in run";
         walk.complain(args.member.key_at, &trail.key("args"), message);
     }

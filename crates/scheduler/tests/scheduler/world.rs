@@ -252,7 +252,7 @@ impl World {
         self.runs += 1;
         let run = RunId(self.runs);
         if spec.is_flow() {
-            for feature in [Feature::TaskOutcomes, Feature::TaskFlow] {
+            for feature in [Feature::TaskOutcomes, Feature::TaskFlow, Feature::SubRuns] {
                 self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
             }
             let settings = self.state.settings().expect("settings").clone();
