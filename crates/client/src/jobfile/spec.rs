@@ -134,6 +134,7 @@ fn task(
         );
     }
     let is_run = sub_run::names_job(fields.get("run"));
+    let args = sub_run::values(walk, fields.get("args"), trail);
     if !is_run {
         sub_run::process(walk, &fields, trail);
         spec.argv = walk.templates(fields.get("run"), trail);
@@ -170,7 +171,7 @@ fn task(
         spec.on_node_loss = node_loss(choice);
     }
     if is_run {
-        sub_run::sub_run(walk, &fields, &mut spec, trail);
+        sub_run::sub_run(walk, &fields, args, &mut spec, trail);
     }
     spec.role = flow::role(walk, &fields, trail);
     spec.when = walk.words(fields.get("when"), trail);

@@ -26,8 +26,14 @@ pub(super) fn names_job(field: Option<Field<'_>>) -> bool {
     matches!(field.map(|field| &field.member.node.value), Some(Value::Text(text)) if text.starts_with(JOB))
 }
 
-/// Makes the task the run that its `run` names, and complains about what says nothing to one.
-pub(super) fn sub_run(walk: &mut Walk, fields: &Fields<'_>, task: &mut TaskSpec, trail: &Trail<'_>) {
+/// Makes the task the run that its `run` names, told `args`, and complains about what says nothing to one.
+pub(super) fn sub_run(
+    walk: &mut Walk,
+    fields: &Fields<'_>,
+    args: BTreeMap<String, String>,
+    task: &mut TaskSpec,
+    trail: &Trail<'_>,
+) {
     for (key, message) in OF_PROCESSES {
         if let Some(field) = fields.get(key) {
             walk.complain(field.member.key_at, &trail.key(key), message);
@@ -36,7 +42,6 @@ pub(super) fn sub_run(walk: &mut Walk, fields: &Fields<'_>, task: &mut TaskSpec,
     // Defaults of the job and of tasks are for processes.
     (task.driver, task.place, task.resources) = (Driver::default(), Place::default(), Resources::ZERO);
     task.on_node_loss = OnNodeLoss::default();
-    let args = values(walk, fields.get("args"), trail);
     let Some(run) = fields.get("run") else { return };
     let node = &run.member.node;
     let Value::Text(text) = &node.value else { return };
