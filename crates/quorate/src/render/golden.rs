@@ -8,6 +8,7 @@ mod jobs;
 mod nodes;
 mod runs;
 mod tasks;
+mod within;
 
 use quorate_proto::v1;
 use serde_json::Value;
