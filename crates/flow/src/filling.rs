@@ -98,7 +98,9 @@ impl Part {
                     Ok(Value::String(text))
                 }
             },
-            Self::List(parts) => parts.iter().map(|part| part.fill(scope, room)).collect::<Result<_, _>>().map(Value::Array),
+            Self::List(parts) => {
+                parts.iter().map(|part| part.fill(scope, room)).collect::<Result<_, _>>().map(Value::Array)
+            }
             Self::Map(fields) => {
                 let fill = |(name, part): &(String, Self)| Ok((name.clone(), part.fill(scope, room)?));
                 fields.iter().map(fill).collect::<Result<_, Flaw>>().map(Value::Object)
@@ -118,7 +120,9 @@ impl Room<'_> {
     fn take(&mut self, bytes: usize) -> Result<(), Flaw> {
         let (max, limit) = (self.max, self.limit);
         self.left = self.left.checked_sub(bytes).ok_or_else(|| {
-            Flaw::new(format!("comes to more than {limit} ({max}) bytes: put large data into a file, and pass its name"))
+            Flaw::new(format!(
+                "comes to more than {limit} ({max}) bytes: put large data into a file, and pass its name"
+            ))
         })?;
         Ok(())
     }

@@ -24,7 +24,7 @@ pub use check::{FLAWS_MAX, check};
 pub use decide::{DECISION_BYTES_MAX, Decision, decide};
 pub use elements::elements;
 pub use facts::{INPUT_BYTES_MAX, INPUT_ELEMENTS_MAX};
-pub use names::Names;
 pub use filling::references;
+pub use names::Names;
 pub use render::{Command, Commands};
 pub use sub_run::{Begin, Begins, conclude};

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use quorate_state::{ARGS_BYTES_MAX, JobSpec, READY_AHEAD_MAX, Run, RunId, RunResult, State, SubRun, SubRunSpec, TaskId};
+use quorate_state::{
+    ARGS_BYTES_MAX, JobSpec, READY_AHEAD_MAX, Run, RunId, RunResult, State, SubRun, SubRunSpec, TaskId,
+};
 use quorate_values::{Each, Flaw, Reference};
 
 use crate::args::complete_args;
@@ -40,7 +42,8 @@ impl Begins {
             let SubRunSpec { version, spec, digest: _ } = state.sub_run_spec(run, sub_run).map_err(Flaw::new)?;
             let args = self.prepared(state, run, task.step, sub_run)?.args(task.index)?;
             let args = complete_args(&spec, &args).map_err(|found| {
-                let lines: Vec<String> = found.iter().map(|found| format!("{}: {}", found.field, found.message)).collect();
+                let lines: Vec<String> =
+                    found.iter().map(|found| format!("{}: {}", found.field, found.message)).collect();
                 Flaw::new(format!("job {} cannot be told this: {}", spec.name, lines.join("; ")))
             })?;
             Ok(Begin { version, args: args.into(), tasks: tasks_of(&spec) })

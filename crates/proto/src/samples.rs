@@ -272,10 +272,7 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
             // That is behind all the rest, with what came with it.
             TaskState::Failed(
-                FailReason::Silent
-                | FailReason::Undecidable
-                | FailReason::NoSubRun
-                | FailReason::SubRunCancelled,
+                FailReason::Silent | FailReason::Undecidable | FailReason::NoSubRun | FailReason::SubRunCancelled,
             ) => return None,
         })
     })

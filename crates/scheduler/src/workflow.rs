@@ -128,7 +128,8 @@ impl Controller for Workflow {
             moved += u64::from(limit);
             commands.push(Command::AdvanceStep { run, step, limit });
         }
-        let counts = vec![("tasks_moved_max", moved), ("runs_finished", finished), ("sub_runs_started", started.into())];
+        let counts =
+            vec![("tasks_moved_max", moved), ("runs_finished", finished), ("sub_runs_started", started.into())];
         // Nothing here becomes due by itself: only a change of the state brings work.
         scheduler::Decision { commands, wake_at: None, report: Report { counts, truncated, notes: Vec::new() } }
     }

@@ -250,9 +250,8 @@ impl State {
             broken.push(format!("outcomes are kept, and feature {} is not enabled", Feature::TaskOutcomes));
         }
         // A run within another has the priority of that.
-        let is_controlled = |run: &&Arc<Run>| {
-            run.paused.is_some() || (run.priority_set.is_some() && run.parent.is_none())
-        };
+        let is_controlled =
+            |run: &&Arc<Run>| run.paused.is_some() || (run.priority_set.is_some() && run.parent.is_none());
         if let Some(run) = self.runs.values().find(is_controlled).filter(|_| !self.has_feature(Feature::RunControl)) {
             let feature = Feature::RunControl;
             broken.push(format!("run {} is paused or has a priority, and feature {feature} is not enabled", run.id));

@@ -3,7 +3,9 @@
 use std::sync::Arc;
 
 use crate::progress::Standing;
-use crate::{Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId, TaskState};
+use crate::{
+    Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId, TaskState,
+};
 
 impl State {
     /// What is known of a step beyond its tasks; there is none of most.

@@ -222,3 +222,36 @@ fn more_than_a_run_can_be_told_is_refused() {
     let found = lines(complete_args(&job, &args).expect_err("too much"));
     assert!(found[0].contains("ARGS_BYTES_MAX"), "{found:?}");
 }
+
+#[test]
+fn what_runs_within_a_run_are_told_and_what_comes_out_of_one_name_what_is_there() {
+    let sub_run = |args: &[(&str, &str)]| {
+        let args = args.iter().map(|(name, json)| ((*name).to_owned(), (*json).to_owned())).collect();
+        Some(quorate_state::SubRun { job: "other".parse().unwrap(), version: None, args })
+    };
+    let sub = |args| TaskSpec { argv: Vec::new(), sub_run: sub_run(args), count: 2, ..task("sub", &["split"]) };
+    let with_result = |json: &str, tasks| {
+        let result = BTreeMap::from([("r".to_owned(), json.to_owned())]);
+        JobSpec { result, ..job(tasks) }
+    };
+    let good = [("a", "\"${split.result.x} ${index}\""), ("b", "{\"c\":[1,\"${params.day}\"]}"), ("d", "\"$${HOME}\"")];
+    let tasks = || vec![task("split", &[]), sub(&good), TaskSpec { role: Role::Finally, ..task("tidy", &[]) }];
+    assert_eq!(check(&with_result("[\"${sub.result.0}\",\"${run.id}\",7]", tasks())), Ok(()));
+    for (json, expected) in [
+        ("\"${tidy.result}\"", "`tidy.result`: \"tidy\" is not part of the work, which this comes out of"),
+        ("\"${slit.result}\"", "`slit.result`: no task is called \"slit\"; did you mean \"split\"?"),
+        ("\"${run.outcome}\"", "`run.outcome`: a run without success has no result: it is always the same"),
+        ("\"${index}\"", "`index`: it is there in the tasks of an each or count only"),
+    ] {
+        let found = lines(check(&with_result(json, tasks())).expect_err(json));
+        assert_eq!(found, [format!("result.r: {expected}")]);
+    }
+    assert_flaw(
+        vec![task("split", &[]), sub(&[("a", "{\"deep\":[\"${each}\"]}")])],
+        "task.sub.args.a: `each`: each is there in tasks with each only",
+    );
+    for text in ["oops", "\"${\""] {
+        let found = check(&with_result(text, tasks())).expect_err(text);
+        assert_eq!(found[0].field, "result.r");
+    }
+}

@@ -59,11 +59,7 @@ pub(super) fn sub_run_to_wire(sub_run: &SubRun) -> v1::SubRun {
 }
 
 /// A run of another job; none, noted, when that has no name.
-pub(super) fn sub_run_from_wire(
-    at: &dyn Fn(&str) -> String,
-    sub_run: v1::SubRun,
-    found: &mut Found,
-) -> Option<SubRun> {
+pub(super) fn sub_run_from_wire(at: &dyn Fn(&str) -> String, sub_run: v1::SubRun, found: &mut Found) -> Option<SubRun> {
     let job = found.parse(|| at("run"), &sub_run.job);
     let args = values_from_wire(&at("args"), sub_run.args, found);
     Some(SubRun { job: job?, version: sub_run.version, args })

@@ -264,10 +264,9 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             generation: fail.generation,
             flaw: fail.flaw.into(),
         },
-        Wire::ConcludeRun(conclude) => Command::ConcludeRun {
-            run: RunId(conclude.run),
-            result: result_from(required("result", conclude.result)?),
-        },
+        Wire::ConcludeRun(conclude) => {
+            Command::ConcludeRun { run: RunId(conclude.run), result: result_from(required("result", conclude.result)?) }
+        }
     })
 }
 

@@ -210,7 +210,9 @@ pub(super) fn table(phase: Phase, steps: &[&Step], all: &[Step], paint: Paint) -
     let mut rows = Rows::new(paint, if has_whys { &heads } else { &heads[..4] });
     for (step, why) in steps.iter().zip(whys) {
         let mut cells = vec![
-            entry(step.sub_run.as_ref().map_or_else(|| step.task.clone(), |job| format!("{} (job://{job})", step.task))),
+            entry(
+                step.sub_run.as_ref().map_or_else(|| step.task.clone(), |job| format!("{} (job://{job})", step.task)),
+            ),
             entry(if step.open { "?".to_owned() } else { step.count.to_string() }),
             // A step of one task has one state, which then has its colour.
             state(&step.state_words()),

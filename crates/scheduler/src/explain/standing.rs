@@ -15,7 +15,9 @@ pub(super) fn standing(view: &State, task: &Task) -> String {
         TaskState::Cancelled => "it was cancelled".into(),
         TaskState::Skipped => skipped(view, task),
         TaskState::Failed(FailReason::Undecidable) => undecidable(view, task),
-        TaskState::Failed(reason) if task.sub_run.is_some() || task.flaw.is_some() => sub_run_failed(view, *reason, task),
+        TaskState::Failed(reason) if task.sub_run.is_some() || task.flaw.is_some() => {
+            sub_run_failed(view, *reason, task)
+        }
         TaskState::Failed(reason) => failed(*reason, task, newest),
         TaskState::Waiting(_) | TaskState::Ready => "about to be looked at".into(),
     }
@@ -57,7 +59,10 @@ fn sub_run_failed(view: &State, reason: FailReason, task: &Task) -> String {
     let last = view.sub_run(task).map_or_else(String::new, |run| run.id.to_string());
     match reason {
         FailReason::NoSubRun => {
-            format!("failed, because no run of its job can be begun: {}", task.flaw.as_deref().unwrap_or("it is not said why"))
+            format!(
+                "failed, because no run of its job can be begun: {}",
+                task.flaw.as_deref().unwrap_or("it is not said why")
+            )
         }
         FailReason::SubRunCancelled => format!("failed, because somebody cancelled run {last}, which it was"),
         FailReason::Failed => {

@@ -23,7 +23,10 @@ fn param(kind: &str) -> Param {
 fn child() -> JobSpec {
     JobSpec {
         params: BTreeMap::from([("n".into(), param("integer"))]),
-        result: BTreeMap::from([("found".into(), "\"${a.result.found}\"".into()), ("n".into(), "\"${params.n}\"".into())]),
+        result: BTreeMap::from([
+            ("found".into(), "\"${a.result.found}\"".into()),
+            ("n".into(), "\"${params.n}\"".into()),
+        ]),
         tasks: vec![task("a", resources("100m", "1Mi"), &[])],
         ..job("child", &[])
     }
@@ -75,7 +78,10 @@ fn runs_are_told_what_results_say_and_say_what_came_of_it() {
     world.end_all(0);
     world.release();
     let states = children.map(|run| world.state.run(run).unwrap().state);
-    assert!(states.contains(&RunState::Succeeded) && states.contains(&RunState::Failed), "one found nothing: {states:?}");
+    assert!(
+        states.contains(&RunState::Succeeded) && states.contains(&RunState::Failed),
+        "one found nothing: {states:?}"
+    );
     assert_eq!(world.state.run(parent).unwrap().state, RunState::Running);
     let flawed = children.iter().find_map(|run| world.state.run(*run).unwrap().flaw.clone()).expect("a flaw");
     assert!(flawed.starts_with("result.found: `a.result.found`"), "{flawed}");
@@ -98,7 +104,8 @@ fn what_the_job_cannot_be_told_fails_the_task_for_good() {
     world.succeed("parent/ask[0]", r#"{"list":["no number"]}"#);
     assert_eq!(world.state.task(world.find("parent/sub[0]")).unwrap().state, TaskState::Failed(FailReason::NoSubRun));
     let said = says(&world, "parent/sub[0]");
-    let expected = "failed, because no run of its job can be begun: job child cannot be told this: args: the parameter n";
+    let expected =
+        "failed, because no run of its job can be begun: job child cannot be told this: args: the parameter n";
     assert!(said.starts_with(expected), "{said}");
 
     let mut world = family("\"${ask.result.oops}\"");

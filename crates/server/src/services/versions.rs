@@ -104,12 +104,7 @@ fn known<'a>(view: &'a State, namespace: &Namespace, job: &JobName) -> Result<&'
     view.job_ever(namespace, job).ok_or_else(|| refs::absent("job", &format!("{namespace}/{job}")))
 }
 
-fn spec_of<'a>(
-    view: &'a State,
-    namespace: &Namespace,
-    job: &JobName,
-    version: u32,
-) -> Result<&'a JobSpec, ApiError> {
+fn spec_of<'a>(view: &'a State, namespace: &Namespace, job: &JobName, version: u32) -> Result<&'a JobSpec, ApiError> {
     let found = view.spec_of_version(namespace, job, version);
     let (spec, _) = found.ok_or_else(|| refs::absent("version", &format!("{version} of {namespace}/{job}")))?;
     Ok(spec)

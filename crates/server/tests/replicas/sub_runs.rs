@@ -40,7 +40,8 @@ fn leaf() -> v1::JobSpec {
 
 /// A job with a run of the other one, which it tells a number that its first task has found.
 fn middle() -> v1::JobSpec {
-    let tasks = vec![running("find", &[], &["find"]), run_of("sub", "leaf", vec![value("n", "\"${find.result}\"")], &["find"])];
+    let tasks =
+        vec![running("find", &[], &["find"]), run_of("sub", "leaf", vec![value("n", "\"${find.result}\"")], &["find"])];
     job("middle", tasks, vec![value("list", "[\"${sub.result.made}\", \"${run.job}\"]")])
 }
 
@@ -71,7 +72,11 @@ async fn results_go_up_through_two_levels_of_runs_within_runs() {
     let got = ends(&client, &second, v1::RunState::Succeeded).await;
     assert_eq!(&got.run.unwrap().result[..], br#"{"list":["four","middle"]}"#);
 
-    let top = job("top", vec![run_of("sub", "middle", vec![], &[]), running("end", &["sub"], &["end", "${sub.result.list}"])], vec![]);
+    let top = job(
+        "top",
+        vec![run_of("sub", "middle", vec![], &[]), running("end", &["sub"], &["end", "${sub.result.list}"])],
+        vec![],
+    );
     let id = client.submit_flow(told(top, "")).await.unwrap().run_id;
     agent.succeed("find", "5").await;
     let below = child(&client, &id).await;

@@ -92,7 +92,8 @@ pub(super) struct Accepted<'a> {
 
 /// The row of a run that begins now, and its spec.
 pub(super) fn put_run(overlay: &mut Overlay, accepted: &Accepted<'_>) {
-    let Accepted { run, item, principal, spec, digest, version, args, restart_of, parent, priority_set, timeout_ms } = *accepted;
+    let Accepted { run, item, principal, spec, digest, version, args, restart_of, parent, priority_set, timeout_ms } =
+        *accepted;
     let timeout = spec.timeout_ms.into_iter().chain(timeout_ms).min();
     overlay.put(Change::Spec(run, digest, spec.clone()));
     overlay.put_run(Run {

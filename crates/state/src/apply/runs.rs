@@ -8,7 +8,8 @@ use super::overlay::Overlay;
 use super::{flow, settle, sub_runs};
 use crate::{
     Annotation, AnnotationKey, Attempt, Change, Event, FailReason, Feature, Principal, Rejection, Reply, Rest, Run,
-    RunId, RunResult, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait, step_verdict,
+    RunId, RunResult, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait,
+    step_verdict,
 };
 
 pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
@@ -248,16 +249,21 @@ pub(super) fn conclude(overlay: &mut Overlay, run: RunId, result: &RunResult) ->
     let result = match result {
         RunResult::Value(value) if value.len() as u64 > u64::from(settings.result_bytes_max) => {
             let (bytes, max) = (value.len(), settings.result_bytes_max);
-            Err(Arc::from(format!("its result has {bytes} bytes, result_bytes_max is {max}: name files, not their content")))
+            Err(Arc::from(format!(
+                "its result has {bytes} bytes, result_bytes_max is {max}: name files, not their content"
+            )))
         }
         RunResult::Value(value) => Ok(value.clone()),
         RunResult::Flaw(flaw) => Err(flaw.clone()),
     };
     let ended = Run { timed_out: false, ..(*row).clone() };
-    end(overlay, match result {
-        Ok(result) => Run { state: RunState::Succeeded, result: Some(result), ..ended },
-        Err(flaw) => Run { state: RunState::Failed, flaw: Some(flaw), ..ended },
-    });
+    end(
+        overlay,
+        match result {
+            Ok(result) => Run { state: RunState::Succeeded, result: Some(result), ..ended },
+            Err(flaw) => Run { state: RunState::Failed, flaw: Some(flaw), ..ended },
+        },
+    );
     Ok(Reply::Counted(1))
 }
 

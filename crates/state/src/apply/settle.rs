@@ -8,7 +8,8 @@ use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
     Attempt, AttemptId, AttemptState, BAD_REFERENCE, FailReason, Feature, NodeStatus, OnFailure, OnNodeLoss, Outcome,
-    Retry, Run, RunId, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
+    Retry, Run, RunId, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix,
+    step_verdict,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.

@@ -42,12 +42,11 @@ impl World {
         let is_taken = self.state.run(RunId(run)).is_some();
         let result = match (&found, flawed) {
             (Ok(found), false) => {
-                let start = SubRunStart { task: id, generation, run: RunId(run), version: found.version, args: "".into() };
+                let start =
+                    SubRunStart { task: id, generation, run: RunId(run), version: found.version, args: "".into() };
                 self.run(None, Command::StartSubRun(Box::new(start)))
             }
-            (Ok(_) | Err(_), _) => {
-                self.run(None, Command::FailSubRun { task: id, generation, flaw: Arc::from("why") })
-            }
+            (Ok(_) | Err(_), _) => self.run(None, Command::FailSubRun { task: id, generation, flaw: Arc::from("why") }),
         };
         let begins = found.is_ok() && !flawed;
         match result {

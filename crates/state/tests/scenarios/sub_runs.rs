@@ -4,8 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptPhase, Change, Command, Digest, Exit, FailReason, Feature, JobSpec, Placement, PlacementOutcome, RUNS_DEEP_MAX,
-    Rejection, Reply, Retry, Role, RunId, RunResult, RunState, Settings, SubRun, SubRunStart, TaskId, TaskSpec, TaskState, Wait,
+    AttemptPhase, Change, Command, Digest, Exit, FailReason, Feature, JobSpec, Placement, PlacementOutcome,
+    RUNS_DEEP_MAX, Rejection, Reply, Retry, Role, RunId, RunResult, RunState, Settings, SubRun, SubRunStart, TaskId,
+    TaskSpec, TaskState, Wait,
 };
 
 use crate::cluster::{Cluster, job, task};
@@ -147,7 +148,9 @@ fn no_node_gets_a_task_that_is_a_run() {
     let node = cluster.state.node(&"n".parse().unwrap()).unwrap().clone();
     let placement = Placement { task: at(1, 0), generation: 0, node: node.name.clone(), epoch: node.epoch };
     let reply = cluster.run(Command::CommitPlan { placements: vec![placement] });
-    assert!(matches!(reply, Ok(Reply::PlanCommitted(outcomes)) if matches!(outcomes[..], [PlacementOutcome::Refused(_)])));
+    assert!(
+        matches!(reply, Ok(Reply::PlanCommitted(outcomes)) if matches!(outcomes[..], [PlacementOutcome::Refused(_)]))
+    );
 }
 
 #[test]
@@ -274,7 +277,9 @@ fn runs_stand_no_deeper_in_each_other_than_they_may() {
 fn what_there_is_not_is_refused_at_the_submit_and_fails_its_task_when_it_has_gone_since() {
     let mut cluster = cluster();
     let violations = |reply| match reply {
-        Err(Rejection::Invalid(violations)) => violations.into_iter().map(|found| (found.field, found.message)).collect::<Vec<_>>(),
+        Err(Rejection::Invalid(violations)) => {
+            violations.into_iter().map(|found| (found.field, found.message)).collect::<Vec<_>>()
+        }
         other => panic!("{other:?}"),
     };
     let found = violations(submit(&mut cluster, 1, parent_of(vec![run_of("sub", "child", &[])])));

@@ -73,7 +73,11 @@ fn the_three_spellings_mean_the_same() {
 fn what_a_process_is_told_is_an_error_with_its_place_and_advice() {
     let lines = |text: &str| {
         let errors = read(text, Format::Toml).expect_err(text).to_string();
-        errors.lines().filter(|line| line.contains("job.toml") || line.contains(": ")).map(str::to_owned).collect::<Vec<_>>()
+        errors
+            .lines()
+            .filter(|line| line.contains("job.toml") || line.contains(": "))
+            .map(str::to_owned)
+            .collect::<Vec<_>>()
     };
     let task = "name = \"y\"\n[task.s]\nrun = \"job://x\"\n";
     for (line, expected) in [
@@ -82,8 +86,14 @@ fn what_a_process_is_told_is_an_error_with_its_place_and_advice() {
         ("driver = \"process\"", "task.s.driver: a run has none"),
         ("place = {}", "task.s.place: a run is not placed"),
         ("on_node_loss = \"at_least_once\"", "task.s.on_node_loss: a run is on no node"),
-        ("timeouts = { queued = \"1m\" }", "task.s.timeouts.queued: the task is a run of job \"x\": say this in that job"),
-        ("timeouts = { silent = \"1m\" }", "task.s.timeouts.silent: the task is a run of job \"x\": say this in that job"),
+        (
+            "timeouts = { queued = \"1m\" }",
+            "task.s.timeouts.queued: the task is a run of job \"x\": say this in that job",
+        ),
+        (
+            "timeouts = { silent = \"1m\" }",
+            "task.s.timeouts.silent: the task is a run of job \"x\": say this in that job",
+        ),
         ("image = \"x\"", "task.s.image: not supported yet"),
         ("args = { a = \"${oops\" }", "task.s.args.a: "),
         ("args = { a = \"${t.result}\" }", "task.s.args.a: `t.result`: no task is called \"t\""),

@@ -28,7 +28,8 @@ impl TaskSpec {
             ("timeouts.silent", self.silent_timeout_ms.is_some()),
         ];
         for (key, _) in process.into_iter().filter(|(_, is_said)| *is_said) {
-            let message = format!("the task is a run of job {:?}: say this in that job, whose tasks have it", sub_run.job);
+            let message =
+                format!("the task is a run of job {:?}: say this in that job, whose tasks have it", sub_run.job);
             found.add(&at(key), message);
         }
         if let Role::Undo { .. } = self.role {
