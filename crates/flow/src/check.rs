@@ -5,6 +5,7 @@ use quorate_values::{Condition, Each, Reference, Root, Template};
 
 use crate::args::default_of;
 use crate::elements::elements;
+use crate::filling::references;
 use crate::names::{Names, Place};
 
 /// No answer lists more.
@@ -29,6 +30,9 @@ pub fn check(spec: &JobSpec) -> Result<(), Vec<Violation>> {
             }
             Err(flaw) => found.add(&format!("{field}.type"), flaw),
         }
+    }
+    for (name, json) in &spec.result {
+        found.check_result(&format!("result.{name}"), name, json);
     }
     for task in &spec.tasks {
         found.check_task(task);
@@ -74,6 +78,12 @@ impl Found<'_> {
                 self.check_text(task, &at(&format!("env.{name}")), text);
             }
         }
+        for (name, json) in task.sub_run.iter().flat_map(|sub_run| &sub_run.args) {
+            match references(name, json) {
+                Ok(named) => self.check_references(task, Place::Command, &at(&format!("args.{name}")), &named),
+                Err(flaw) => self.add(&at(&format!("args.{name}")), flaw),
+            }
+        }
         if let Some(when) = &task.when {
             match Condition::parse(when) {
                 Ok(condition) => {
@@ -86,6 +96,20 @@ impl Found<'_> {
             Ok(Some(each)) => self.check_references(task, Place::Decision, &at("each"), each.reference()),
             Ok(None) => {}
             Err(flaw) => self.add(&at("each"), flaw),
+        }
+    }
+
+    /// What comes out of a run may name what its work left behind.
+    fn check_result(&mut self, field: &str, name: &str, json: &str) {
+        match references(name, json) {
+            Ok(named) => {
+                for reference in &named {
+                    if let Some(flaw) = self.names.flaw_at_end(reference) {
+                        self.add(field, format!("`{}`: {flaw}", reference.short()));
+                    }
+                }
+            }
+            Err(flaw) => self.add(field, flaw),
         }
     }
 

@@ -38,9 +38,31 @@ impl Facts {
         step: u32,
         references: impl IntoIterator<Item = &'r Reference>,
     ) -> Result<Self, Flaw> {
-        let (params, fields) = (params(run)?, fields(state, run, step));
+        let is_undone = |named: &u32| run.graph.undoes(step) == Some(*named);
+        let named = |name: &str| step_of(run, step, name).filter(|named| !is_undone(named));
+        Self::with(state, run, fields(state, run, Some(step)), references, named)
+    }
+
+    /// Those for `references` to what the work of a run came to, when that has ended.
+    pub(crate) fn of_work<'r>(
+        state: &State,
+        run: &Run,
+        references: impl IntoIterator<Item = &'r Reference>,
+    ) -> Result<Self, Flaw> {
+        let steps = || (0_u32..).zip(&run.spec.tasks).filter(|(_, task)| !task.role.is_after());
+        let named = |name: &str| steps().find(|(_, task)| task.name.as_str() == name).map(|(step, _)| step);
+        Self::with(state, run, fields(state, run, None), references, named)
+    }
+
+    fn with<'r>(
+        state: &State,
+        run: &Run,
+        fields: BTreeMap<RunField, String>,
+        references: impl IntoIterator<Item = &'r Reference>,
+        step_of: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, Flaw> {
         let (results, payloads) = (BTreeMap::new(), BTreeMap::new());
-        let mut facts = Self { params, results, payloads, run: fields, bytes: 0 };
+        let mut facts = Self { params: params(run)?, results, payloads, run: fields, bytes: 0 };
         for reference in references {
             let (left, name): (Left, _) = match &reference.root {
                 Root::Result(name) => (element, name),
@@ -52,9 +74,7 @@ impl Facts {
             if known.contains_key(name) {
                 continue;
             }
-            let Some(named) = step_of(run, step, name).filter(|named| run.graph.undoes(step) != Some(*named)) else {
-                continue;
-            };
+            let Some(named) = step_of(name) else { continue };
             known.insert(name.clone(), left_by(state, run, named, name, left, &mut facts.bytes));
         }
         Ok(facts)
@@ -156,13 +176,13 @@ fn params(run: &Run) -> Result<BTreeMap<String, Value>, Flaw> {
     }
 }
 
-fn fields(state: &State, run: &Run, step: u32) -> BTreeMap<RunField, String> {
+fn fields(state: &State, run: &Run, step: Option<u32>) -> BTreeMap<RunField, String> {
     let mut fields = BTreeMap::from([
         (RunField::Id, run.id.to_string()),
         (RunField::Namespace, run.spec.namespace.to_string()),
         (RunField::Job, run.spec.name.to_string()),
     ]);
-    if run.graph.is_after(step) && state.phase(run) > Phase::Work {
+    if step.is_some_and(|step| run.graph.is_after(step)) && state.phase(run) > Phase::Work {
         let outcome = match state.work_outcome(run) {
             RunState::Failed => "failed",
             RunState::Cancelled => "cancelled",

@@ -18,7 +18,7 @@ pub struct Names<'s> {
 /// Where in a task an expression stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In its command: it is for one element.
+    /// In its command, or in what the run is told that it is: it is for one element.
     Command,
     /// In what decides of all its elements at once.
     Decision,
@@ -45,16 +45,38 @@ impl<'s> Names<'s> {
         (may_need && named.name != task.name).then_some(&named.name)
     }
 
+    /// Why `reference` may not stand in what comes out of a run; none when it may.
+    pub(crate) fn flaw_at_end(&self, reference: &Reference) -> Option<String> {
+        match &reference.root {
+            Root::Param(name) => self.param_flaw(name),
+            Root::Result(name) => match self.tasks.get(&**name) {
+                None => {
+                    let advice = did_you_mean(name, self.tasks.keys().copied());
+                    Some(format!("no task is called {name:?}{advice}"))
+                }
+                Some(named) if named.role.is_after() => {
+                    Some(format!("{name:?} is not part of the work, which this comes out of"))
+                }
+                Some(_) => None,
+            },
+            Root::Each | Root::Index => Some("it is there in the tasks of an each or count only".into()),
+            Root::Run(RunField::Outcome) => Some("a run without success has no result: it is always the same".into()),
+            Root::Run(RunField::Id | RunField::Namespace | RunField::Job) => None,
+        }
+    }
+
+    fn param_flaw(&self, name: &str) -> Option<String> {
+        let params = &self.spec.params;
+        (!params.contains_key(name)).then(|| {
+            let advice = did_you_mean(name, params.keys().map(String::as_str));
+            format!("no parameter is called {name:?}{advice}")
+        })
+    }
+
     /// Why `reference` may not stand in `task`; none when it may.
     pub(crate) fn flaw(&self, task: &TaskSpec, place: Place, reference: &Reference) -> Option<String> {
         match &reference.root {
-            Root::Param(name) => {
-                let params = &self.spec.params;
-                (!params.contains_key(&**name)).then(|| {
-                    let advice = did_you_mean(name, params.keys().map(String::as_str));
-                    format!("no parameter is called {name:?}{advice}")
-                })
-            }
+            Root::Param(name) => self.param_flaw(name),
             Root::Result(name) => self.left_flaw(task, name, "result"),
             Root::Payload(name) => {
                 self.left_flaw(task, name, "payload").or_else(|| self.element_of_flaw(name, &reference.path))

@@ -4,10 +4,12 @@
 mod archive;
 mod flow;
 mod persisted;
+mod sub_runs;
 
 pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use persisted::*;
+pub(crate) use sub_runs::sub_run_spec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -55,6 +57,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let merge = TaskSpec {
         name: "merge".parse().unwrap(),
@@ -75,6 +78,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -84,6 +88,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Cancel,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![split, merge.clone()],
     };
     let bare = JobSpec {
@@ -94,6 +99,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![TaskSpec {
             needs: vec![],
             place: Place { spread: Spread::Pack, ..Place::default() },
@@ -205,6 +211,9 @@ pub(crate) fn runs() -> Vec<Run> {
             timed_out: false,
             started_at: (state != RunState::Pending).then_some(Millis(110)),
             ended_at: state.is_terminal().then_some(Millis(0)),
+            parent: None,
+            result: None,
+            flaw: None,
         })
         .chain([late_run(&spec, &graph)])
         .collect()
@@ -233,6 +242,9 @@ fn late_run(spec: &Arc<JobSpec>, graph: &Arc<Graph>) -> Run {
         priority_set: None,
         started_at: None,
         ended_at: None,
+        parent: None,
+        result: None,
+        flaw: None,
     }
 }
 
@@ -262,7 +274,9 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Waiting(Wait::Quarantine) => TaskState::Failed(FailReason::Queued),
             TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
             // That is behind all the rest, with what came with it.
-            TaskState::Failed(FailReason::Silent | FailReason::Undecidable) => return None,
+            TaskState::Failed(
+                FailReason::Silent | FailReason::Undecidable | FailReason::NoSubRun | FailReason::SubRunCancelled,
+            ) => return None,
         })
     })
 }
@@ -284,6 +298,8 @@ pub(crate) fn tasks() -> Vec<Task> {
             queue_deadline: (index >= LATER).then_some(Served(77)),
             losses: index,
             succeeded_at: None,
+            sub_run: None,
+            flaw: None,
         })
         .collect()
 }

@@ -30,6 +30,7 @@ pub(crate) mod time;
 pub(crate) mod timeline;
 pub(crate) mod usage;
 pub(crate) mod version;
+mod within;
 
 use std::io::{IsTerminal as _, Write as _};
 

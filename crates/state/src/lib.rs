@@ -24,6 +24,7 @@ mod node;
 mod payload;
 mod run;
 mod settings;
+mod sub_run;
 mod task;
 
 mod command;
@@ -72,10 +73,12 @@ pub use payload::{
 };
 pub use run::{ARGS_BYTES_MAX, Annotation, Decided, Pause, Rest, Run, RunState, Step, StepCounts};
 pub use settings::Settings;
+pub use sub_run::{RUNS_DEEP_MAX, SubRun, SubRunSpec};
 pub use task::{FailReason, Task, TaskState, Wait};
 
 pub use command::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, Timer,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, RunResult,
+    SubRunStart, Timer,
 };
 pub use event::{Event, EventRow};
 pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};

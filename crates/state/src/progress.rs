@@ -135,8 +135,10 @@ pub(crate) struct StepProgress {
     /// Those that stand in for it: that still may, and that do.
     fallbacks_open: u32,
     fallbacks_done: u32,
-    /// Live attempts that nobody has asked to stop.
+    /// Live attempts, and runs that its tasks are, that nobody has asked to stop.
     unstopped: u32,
+    /// Runs that its tasks are, and that nobody has given up.
+    kept_up: u32,
 }
 
 impl StepProgress {
@@ -275,13 +277,25 @@ impl StepProgress {
         self.unstopped = if more { self.unstopped.saturating_add(1) } else { self.unstopped.saturating_sub(1) };
     }
 
+    /// With what lives of it, as it was seen before its run was.
+    pub(crate) fn with_live_of(self, known: Self) -> Self {
+        Self { unstopped: known.unstopped, kept_up: known.kept_up, ..self }
+    }
+
+    /// A run that a task of it is went from (nobody has asked it to end, nobody has given it up) to the same.
+    pub(crate) fn on_sub_run(&mut self, was: (bool, bool), is: (bool, bool)) {
+        step(&mut self.unstopped, was.0, is.0);
+        step(&mut self.kept_up, was.1, is.1);
+    }
+
     pub(crate) fn unstopped(&self) -> u32 {
         self.unstopped
     }
 
     /// What a cancelled run still has to end here.
-    fn cancellable(&self) -> u32 {
-        self.counts.waiting + self.counts.ready + self.unstopped
+    fn cancellable(&self, run: &Run) -> u32 {
+        let kept_up = if run.abandoned { self.kept_up } else { 0 };
+        self.counts.waiting + self.counts.ready + self.unstopped.max(kept_up)
     }
 
     pub(crate) fn verdict(&self, run: &Run, step: u32, phase: Phase) -> StepVerdict {
@@ -315,14 +329,14 @@ impl StepProgress {
     }
 
     /// Whether tasks of it can move on now.
-    pub(crate) fn is_due(&self, verdict: StepVerdict) -> bool {
+    pub(crate) fn is_due(&self, run: &Run, verdict: StepVerdict) -> bool {
         let is_low = self.counts.ready <= ready_ahead_min();
         match verdict {
             StepVerdict::Wait | StepVerdict::Decide => false,
             StepVerdict::Release => self.on_needs > 0 || (self.waiting_rest() > 0 && is_low),
             StepVerdict::PassOver => self.on_needs > 0 || self.waiting_rest() > 0 || !self.passed_over,
             StepVerdict::Skip | StepVerdict::Fail => self.on_needs > 0 || self.waiting_rest() > 0,
-            StepVerdict::Cancel => self.cancellable() > 0,
+            StepVerdict::Cancel => self.cancellable(run) > 0,
         }
     }
 }

@@ -267,6 +267,7 @@ impl Hand {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             params: BTreeMap::new(),
+            result: BTreeMap::new(),
             tasks: vec![],
         }
     }
@@ -387,5 +388,6 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }

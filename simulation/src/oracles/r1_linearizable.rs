@@ -252,7 +252,7 @@ mod tests {
 
     fn list(trial: &Trial, revision: u64) -> Outcome {
         let state = &trial.ledger.at(revision).unwrap().after;
-        let runs = state.runs_newest_first(None).map(|run| convert::run_to_wire(run, state.run_counts(run.id)));
+        let runs = state.runs_newest_first(None).map(|run| convert::run_to_wire(run, state));
         Outcome::Answered(Answer::Runs(v1::ListRunsResponse { runs: runs.collect(), revision, ..Default::default() }))
     }
 

@@ -28,7 +28,7 @@ pub(super) struct Fields<'t> {
 #[derive(Clone, Copy)]
 pub(super) struct Field<'t> {
     pub(super) member: &'t Member,
-    doc: &'static KeyDoc,
+    pub(super) doc: &'static KeyDoc,
 }
 
 impl<'t> Fields<'t> {

@@ -28,6 +28,7 @@ fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::from([("day".into(), param("date", None)), ("parts".into(), param("integer", Some("4")))]),
+        result: BTreeMap::new(),
         tasks,
     }
 }
@@ -252,5 +254,38 @@ fn it_is_known_whether_payloads_are_named() {
         (TaskSpec { each: Some(Each::Result("${split.payload}".into())), ..task("a", &["split"]) }, true),
     ] {
         assert_eq!(names_payloads(&job(vec![task("split", &[]), one.clone()])), named, "{one:?}");
+    }
+}
+
+#[test]
+fn what_runs_within_a_run_are_told_and_what_comes_out_of_one_name_what_is_there() {
+    let sub_run = |args: &[(&str, &str)]| {
+        let args = args.iter().map(|(name, json)| ((*name).to_owned(), (*json).to_owned())).collect();
+        Some(quorate_state::SubRun { job: "other".parse().unwrap(), version: None, args })
+    };
+    let sub = |args| TaskSpec { argv: Vec::new(), sub_run: sub_run(args), count: 2, ..task("sub", &["split"]) };
+    let with_result = |json: &str, tasks| {
+        let result = BTreeMap::from([("r".to_owned(), json.to_owned())]);
+        JobSpec { result, ..job(tasks) }
+    };
+    let good = [("a", "\"${split.result.x} ${index}\""), ("b", "{\"c\":[1,\"${params.day}\"]}"), ("d", "\"$${HOME}\"")];
+    let tasks = || vec![task("split", &[]), sub(&good), TaskSpec { role: Role::Finally, ..task("tidy", &[]) }];
+    assert_eq!(check(&with_result("[\"${sub.result.0}\",\"${run.id}\",7]", tasks())), Ok(()));
+    for (json, expected) in [
+        ("\"${tidy.result}\"", "`tidy.result`: \"tidy\" is not part of the work, which this comes out of"),
+        ("\"${slit.result}\"", "`slit.result`: no task is called \"slit\"; did you mean \"split\"?"),
+        ("\"${run.outcome}\"", "`run.outcome`: a run without success has no result: it is always the same"),
+        ("\"${index}\"", "`index`: it is there in the tasks of an each or count only"),
+    ] {
+        let found = lines(check(&with_result(json, tasks())).expect_err(json));
+        assert_eq!(found, [format!("result.r: {expected}")]);
+    }
+    assert_flaw(
+        vec![task("split", &[]), sub(&[("a", "{\"deep\":[\"${each}\"]}")])],
+        "task.sub.args.a: `each`: each is there in tasks with each only",
+    );
+    for text in ["oops", "\"${\""] {
+        let found = check(&with_result(text, tasks())).expect_err(text);
+        assert_eq!(found[0].field, "result.r");
     }
 }

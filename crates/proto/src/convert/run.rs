@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use quorate_state::{
     Annotation, Attempt, AttemptId, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, JobSpec, Node,
-    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, SubRun, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
 use super::flow::{decided_to_wire, role_to_wire};
@@ -11,8 +11,13 @@ use super::job::labels_to_wire;
 use super::payload::payloads_to_wire;
 use crate::v1;
 
-/// A run with the counts of its tasks.
-pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
+/// A run of `view` with the counts of its tasks.
+pub fn run_to_wire(run: &Run, view: &State) -> v1::Run {
+    counted_run_to_wire(run, view.run_counts(run.id), view)
+}
+
+/// The same of one whose tasks `view` does not have: they stand as `counts` says.
+pub fn counted_run_to_wire(run: &Run, counts: StepCounts, view: &State) -> v1::Run {
     v1::Run {
         id: run.id.to_string(),
         namespace: run.spec.namespace.to_string(),
@@ -33,7 +38,16 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         abandoned: run.abandoned,
         args: run.args.to_string(),
         restart_of: run.restart_of.map(|of| of.to_string()).unwrap_or_default(),
+        parent: run.parent.map(|task| parent_to_wire(task, view)),
+        result: run.result.as_ref().map_or_else(Bytes::new, |result| Bytes::copy_from_slice(result)),
+        flaw: run.flaw.as_deref().unwrap_or_default().to_owned(),
     }
+}
+
+/// The task that a run is.
+fn parent_to_wire(task: TaskId, view: &State) -> v1::ParentTask {
+    let name = view.run(task.run).map(|run| task_name(&run.spec, task.step));
+    v1::ParentTask { run_id: task.run.to_string(), task: name.unwrap_or_default(), index: task.index }
 }
 
 /// Who paused a run.
@@ -70,7 +84,25 @@ pub fn step_to_wire(run: &Run, step: u32, view: &State) -> Option<v1::Step> {
         open: matches!(task.each, Some(Each::Result(_))) && decision.is_none(),
         accept_failed: task.accept_failed,
         kept: view.kept(run.id, step),
+        sub_run: task.sub_run.as_ref().map(sub_run_name).unwrap_or_default(),
     })
+}
+
+/// The run that a task of `run` is.
+pub fn child_to_wire(run: &Run, task: &Task, child: &Run) -> v1::ChildRun {
+    v1::ChildRun {
+        task: task_name(&run.spec, task.id.step),
+        index: task.id.index,
+        run_id: child.id.to_string(),
+        state: run_state_to_wire(child.state).into(),
+        cancelling: child.cancelling,
+    }
+}
+
+/// What a task is a run of, as a job file names it behind `job://`.
+fn sub_run_name(sub_run: &SubRun) -> String {
+    let version = sub_run.version.map_or_else(String::new, |version| format!("@{version}"));
+    format!("{}{version}", sub_run.job)
 }
 
 /// A task of a run that `view` knows.
@@ -81,6 +113,8 @@ pub fn task_to_wire(task: &Task, run: &Run, view: &State) -> v1::Task {
         tries: task.tries,
         losses: task.losses,
         reason: reason_to_wire(&task.state).to_owned(),
+        sub_run: task.sub_run.map(|run| run.to_string()).unwrap_or_default(),
+        flaw: task.flaw.as_deref().unwrap_or_default().to_owned(),
         ..named_task(task.id, run, view)
     }
 }
@@ -148,6 +182,8 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 attempts: now.map_or(0, |task| task.attempts),
                 tries: now.map_or(0, |task| task.tries),
                 losses: now.map_or(0, |task| task.losses),
+                sub_run: now.and_then(|task| task.sub_run).map(|run| run.to_string()).unwrap_or_default(),
+                flaw: now.and_then(|task| task.flaw.as_deref()).unwrap_or_default().to_owned(),
                 ..named_task(*id, run, view)
             })
         }
@@ -269,6 +305,8 @@ pub fn reason_to_wire(state: &TaskState) -> &'static str {
         TaskState::Failed(FailReason::Queued) => "QUEUED",
         TaskState::Failed(FailReason::Silent) => "SILENT",
         TaskState::Failed(FailReason::Undecidable) => "UNDECIDABLE",
+        TaskState::Failed(FailReason::NoSubRun) => "NO_SUB_RUN",
+        TaskState::Failed(FailReason::SubRunCancelled) => "SUB_RUN_CANCELLED",
         TaskState::Ready
         | TaskState::Placed
         | TaskState::Running

@@ -27,6 +27,8 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         losses: task.losses,
         queue_deadline_served_ms: task.queue_deadline.map(|deadline| deadline.0),
         succeeded_at: task.succeeded_at.map(|revision| revision.0),
+        sub_run: task.sub_run.map(|run| run.0),
+        flaw: task.flaw.as_deref().map(ToOwned::to_owned),
     }
 }
 
@@ -40,6 +42,8 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         losses: row.losses,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
         succeeded_at: row.succeeded_at.map(Revision),
+        sub_run: row.sub_run.map(RunId),
+        flaw: row.flaw.map(Into::into),
     })
 }
 
@@ -166,6 +170,8 @@ fn reason_to(reason: FailReason) -> pb::FailReason {
         FailReason::Queued => pb::FailReason::Queued,
         FailReason::Silent => pb::FailReason::Silent,
         FailReason::Undecidable => pb::FailReason::Undecidable,
+        FailReason::NoSubRun => pb::FailReason::NoSubRun,
+        FailReason::SubRunCancelled => pb::FailReason::SubRunCancelled,
     }
 }
 
@@ -179,6 +185,8 @@ fn reason_from(reason: pb::FailReason) -> Result<FailReason, FormatError> {
         pb::FailReason::Queued => Ok(FailReason::Queued),
         pb::FailReason::Silent => Ok(FailReason::Silent),
         pb::FailReason::Undecidable => Ok(FailReason::Undecidable),
+        pb::FailReason::NoSubRun => Ok(FailReason::NoSubRun),
+        pb::FailReason::SubRunCancelled => Ok(FailReason::SubRunCancelled),
     }
 }
 

@@ -8,6 +8,7 @@ mod jobs;
 mod nodes;
 mod runs;
 mod tasks;
+mod within;
 
 use quorate_proto::v1;
 use serde_json::Value;
@@ -68,6 +69,9 @@ fn run() -> v1::Run {
         abandoned: false,
         restart_of: String::new(),
         args: String::new(),
+        parent: None,
+        result: Default::default(),
+        flaw: String::new(),
     }
 }
 
@@ -98,6 +102,7 @@ fn get_run() -> v1::GetRunResponse {
             at_ms: 1_700_000_000_300,
             principal: "anonymous-local".into(),
         }],
+        children: Vec::new(),
     }
 }
 

@@ -50,6 +50,9 @@ pub(crate) struct Reason {
     checks: Vec<FailedCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<NearestMiss>,
+    /// The limit that is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<u32>,
 }
 
 impl From<v1::WaitReason> for Reason {
@@ -64,6 +67,8 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::Condition(_)) => Self { kind: "condition", ..base },
             Some(Wire::AfterWork(_)) => Self { kind: "after_work", ..base },
             Some(Wire::InTurn(_)) => Self { kind: "in_turn", ..base },
+            Some(Wire::SubRunDue(_)) => Self { kind: "sub_run_due", ..base },
+            Some(Wire::RunsFull(full)) => Self { kind: "runs_full", max: Some(full.max), ..base },
             Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
             Some(Wire::Fence(wait)) => {
                 Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }
@@ -107,6 +112,8 @@ pub(crate) struct TaskWhy {
     attempts: u32,
     tries: u32,
     losses: u32,
+    /// The newest run that was begun for it, if it is a run of another job.
+    sub_run: Option<String>,
     reason: Reason,
     revision: u64,
     #[serde(skip)]
@@ -126,6 +133,7 @@ impl TaskWhy {
             attempts: task.attempts,
             tries: task.tries,
             losses: task.losses,
+            sub_run: Some(task.sub_run).filter(|run| !run.is_empty()),
             reason: response.reason.unwrap_or_default().into(),
             revision: response.revision,
         }
@@ -187,8 +195,11 @@ pub(crate) struct TaskResult {
     run_id: String,
     task: String,
     index: u32,
-    /// Number of the attempt that it is of.
-    attempt: u32,
+    /// Number of the attempt that it is of; none of a task that is a run of another job.
+    attempt: Option<u32>,
+    /// The run that it came out of, if the task is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_run: Option<String>,
     /// What it said that came out of it.
     #[serde(skip_serializing_if = "Option::is_none")]
     result: Option<Box<RawValue>>,
@@ -206,9 +217,24 @@ impl TaskResult {
             run_id: attempt.run_id.clone(),
             task: attempt.task.clone(),
             index: attempt.index,
-            attempt: attempt.number,
+            attempt: Some(attempt.number),
+            sub_run: None,
             result,
             payloads,
+        })
+    }
+
+    /// What came out of the run that a task of `run_id` is; none when nothing did.
+    pub(crate) fn of_run(run_id: &str, task: v1::Task, run: &v1::Run) -> Option<Self> {
+        let text = String::from_utf8(run.result.to_vec()).ok().filter(|text| !text.is_empty())?;
+        Some(Self {
+            run_id: run_id.to_owned(),
+            task: task.task,
+            index: task.index,
+            attempt: None,
+            sub_run: Some(run.id.clone()),
+            result: Some(RawValue::from_string(text).ok()?),
+            payloads: Vec::new(),
         })
     }
 }

@@ -252,7 +252,7 @@ impl World {
         self.runs += 1;
         let run = RunId(self.runs);
         if spec.is_flow() {
-            for feature in [Feature::TaskOutcomes, Feature::TaskFlow, Feature::PayloadRefs] {
+            for feature in [Feature::TaskOutcomes, Feature::TaskFlow, Feature::SubRuns, Feature::PayloadRefs] {
                 self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
             }
             let settings = self.state.settings().expect("settings").clone();
@@ -382,6 +382,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
         timeout_ms: None,
         tasks: Vec::new(),
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     };
     for option in options {
         match option.split_once('=') {
@@ -413,6 +414,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");

@@ -159,7 +159,7 @@ fn refuse_flow(spec: &JobSpec) -> Result<(), ApiError> {
     }
     Err(violation(
         "spec",
-        "uses params, references, when, each, on, undo, finally or accept: submit it with SubmitFlow",
+        "uses params, references, when, each, on, undo, finally, accept, job:// or result: submit it with SubmitFlow",
     ))
 }
 
@@ -277,6 +277,10 @@ async fn plan(reading: &Reading<'_>, request: Request<v1::PlanJobRequest>) -> Re
     told(&spec, &args)?;
     if !view.has_namespace(&spec.namespace) {
         return Err(Rejection::UnknownNamespace(spec.namespace).into());
+    }
+    let violations = view.sub_run_violations(&spec);
+    if !violations.is_empty() {
+        return Err(ApiError::Invalid(violations));
     }
     Ok(planned(&view, &spec))
 }

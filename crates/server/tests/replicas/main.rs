@@ -25,3 +25,4 @@ mod versions;
 mod watches;
 
 mod startup;
+mod sub_runs;

@@ -77,6 +77,9 @@ pub(super) fn restart(
             version,
             args: &old.args,
             restart_of: Some(of),
+            parent: None,
+            priority_set: None,
+            timeout_ms: None,
         },
     );
     let mut rows_left = jobs::ROWS_PER_SUBMIT_MAX;

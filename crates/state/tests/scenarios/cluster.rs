@@ -265,6 +265,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -278,6 +279,7 @@ pub(crate) fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         timeout_ms: None,
         tasks,
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     }
 }
 

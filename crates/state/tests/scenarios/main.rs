@@ -17,4 +17,5 @@ mod random_flow;
 mod refusals;
 mod restarts;
 mod returns;
+mod sub_runs;
 mod work;

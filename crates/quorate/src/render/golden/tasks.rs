@@ -58,6 +58,7 @@ fn task_why() {
         losses: 0,
         reason: String::new(),
         count: 6,
+        ..v1::Task::default()
     };
     let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
     check("task_why", &TaskWhy::new("0123456789abc", response));
@@ -79,6 +80,8 @@ fn every_reason_has_a_kind() {
         Reason::Held(v1::Held {}),
         Reason::Quarantined(v1::Quarantined { nodes: vec![node()] }),
         Reason::Paused(pause("the disk is full")),
+        Reason::SubRunDue(v1::SubRunDue {}),
+        Reason::RunsFull(v1::RunsFull { max: 9 }),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
         let json = serde_json::to_value(task::Reason::from(wire.clone())).unwrap();
