@@ -52,7 +52,10 @@ impl World {
         match result {
             Err(Rejection::RunIdTaken(_)) => assert!(begins && is_taken),
             Err(_) => assert!(stale || parent.is_ending(id.step)),
-            Ok(_) => assert!(!stale && !parent.is_ending(id.step) && !(begins && is_taken)),
+            Ok(_) => {
+                assert!(!stale && !parent.is_ending(id.step));
+                assert!(!begins || !is_taken, "another run has this id");
+            }
         }
     }
 
