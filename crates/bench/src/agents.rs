@@ -24,7 +24,7 @@ use crate::Error;
 use crate::jobs::{Work, job};
 use crate::local::{LocalCluster, Options};
 use crate::samples::{Spread, rounded};
-pub(crate) use body::Processes;
+pub(crate) use body::{Processes, fails};
 pub use detection::{Detection, Silence};
 pub(crate) use fleet::Fleet;
 use fleet::connections;

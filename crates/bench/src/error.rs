@@ -15,6 +15,15 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// How much room a file takes cannot be found out.
+    #[error("cannot read {path}")]
+    Read {
+        /// The path.
+        path: PathBuf,
+        /// Why.
+        #[source]
+        source: std::io::Error,
+    },
     /// The binary does not start.
     #[error("cannot start {binary}")]
     Spawn {
@@ -102,6 +111,7 @@ impl Error {
         match self {
             Self::Client(error) => Some(error),
             Self::Write { .. }
+            | Self::Read { .. }
             | Self::Spawn { .. }
             | Self::Ended { .. }
             | Self::EndedBadly { .. }

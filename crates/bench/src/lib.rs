@@ -5,8 +5,9 @@
 //! `failover` (how long nobody leads), `elections` (how often a leader is replaced that was there all the time),
 //! `timeouts` (what both come to with other heartbeat and election times), `rolling` (what callers notice when every
 //! replica is restarted in turn), `state` (what a large state costs), `agents` (what many agents cost, and how soon a
-//! lost one is noticed), `workflow` (what very large workflows cost the leader), `flood` (what too many submits do to the
-//! rest), and `etcd`, which `log` and `failover` can be measured beside.
+//! lost one is noticed), `workflow` (what very large workflows cost the leader), `archive` (what very many runs that have ended
+//! cost, and how fast they are found), `flood` (what too many submits do to the rest), and `etcd`, which `log` and `failover`
+//! can be measured beside.
 //!
 //! **Invariant:** everything goes through the `quorate` binary and the public API, because a
 //! figure from a private path says nothing about what users get.
@@ -14,6 +15,7 @@
 pub mod local;
 
 pub mod agents;
+pub mod archive;
 pub mod elections;
 pub mod failover;
 pub mod flood;
@@ -27,6 +29,7 @@ pub mod workflow;
 mod etcd;
 
 mod cost;
+mod dice;
 mod jobs;
 mod latency;
 mod load;

@@ -28,7 +28,8 @@ use crate::cost::processor_time;
 use crate::latency::Quantiles;
 use crate::local::{LocalCluster, Options};
 use crate::samples::rounded;
-use follow::{Followed, Meter, follow};
+pub(crate) use follow::Meter;
+use follow::{Followed, follow};
 pub use longest::{Longest, Times};
 pub use pages::Pages;
 pub use shapes::Shape;
@@ -238,7 +239,12 @@ impl WorkflowBench {
             followed
         };
         let paged = pages::read(&client, &run, shape, tasks, told.clone());
-        let (followed, metered, paged) = tokio::join!(followed, meter.until_over(told), paged);
+        let over = async move {
+            let mut told = told;
+            // Whoever says how far it is ends with the run.
+            let _ = told.wait_for(|progress| progress.is_over).await;
+        };
+        let (followed, metered, paged) = tokio::join!(followed, meter.until(over), paged);
         let Followed { end, counts, elapsed, looks } = followed?;
         metered?;
         let pages = paged.unwrap_or_else(|error| {
@@ -344,7 +350,7 @@ async fn submit(client: &Client, shape: Shape, job: v1::JobSpec) -> Result<Submi
 }
 
 /// The one that may be longer is longer; of two that may be as long, the one that is certain to be.
-fn by_bounds(one: &Longest, other: &Longest) -> std::cmp::Ordering {
+pub(crate) fn by_bounds(one: &Longest, other: &Longest) -> std::cmp::Ordering {
     one.at_most_ms.total_cmp(&other.at_most_ms).then(one.at_least_ms.total_cmp(&other.at_least_ms))
 }
 

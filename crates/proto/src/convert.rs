@@ -6,6 +6,7 @@ pub mod job;
 pub mod join_token;
 pub mod node;
 pub mod payload;
+pub mod retention;
 pub mod run;
 
 use std::fmt::Display;

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, replica, run, server, snapshot,
-    task,
+    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, replica, retention, run, server,
+    snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -106,6 +106,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     /// Create and list namespaces
     Namespace(namespace::Namespace),
+    /// Show and change how long runs that have ended are kept
+    Retention(retention::Retention),
     /// Make an authority and certificates, for TLS
     Cert(cert::Cert),
     /// Turn workflows of other tools into job files
@@ -134,6 +136,7 @@ impl Cli {
             | Command::Cluster(_)
             | Command::Replica(_)
             | Command::Namespace(_)
+            | Command::Retention(_)
             | Command::Cert(_)
             | Command::Import(_)
             | Command::Demo(_)
@@ -236,6 +239,9 @@ mod tests {
             "quorate replica list",
             "quorate namespace create acme",
             "quorate namespace list",
+            "quorate retention show --max-stale 5s --json",
+            "quorate retention set --memory-runs 20000 --memory-rows 1000000 --archive-runs 5000000 --archive-for 90d",
+            "quorate retention set --history-revisions 1000000 --segment-runs 5000 --archive-for 0s",
             "quorate cert ca --dir certs",
             "quorate cert issue --dir certs --role replica --name 1 --host a.example,10.0.0.1 --days 90",
             "quorate run list --tls-ca ca.pem --tls-cert user.pem --tls-key user.key",
@@ -269,6 +275,10 @@ mod tests {
             "quorate job run job.toml --param day",
             "quorate run cancel --job nightly --all",
             "quorate node drop",
+            "quorate retention",
+            "quorate retention set",
+            "quorate retention set --archive-for 90",
+            "quorate retention set --memory-runs=-1",
             "quorate node token create --label gpu",
             "quorate cluster set node-admission=certificate",
             "quorate demo --speed",

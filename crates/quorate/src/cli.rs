@@ -14,6 +14,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod reference;
 pub(crate) mod replica;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod select;
 pub(crate) mod server;
@@ -105,6 +106,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Replica(replica) => Box::pin(replica.execute(context)).await,
         Command::Snapshot(snapshot) => Box::pin(snapshot.execute(context)).await,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
+        Command::Retention(retention) => Box::pin(retention.execute(context)).await,
         Command::Cert(cert) => cert.execute(context),
         Command::Import(import) => import.execute(context),
         Command::Demo(demo) => Box::pin(demo.execute(context)).await,

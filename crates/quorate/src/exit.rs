@@ -341,6 +341,11 @@ impl Error {
         match error.api() {
             Some(ApiError::NotFound { kind, .. }) if kind == "run" => Some("see 'quorate run list'".to_owned()),
             Some(ApiError::NotFound { kind, .. }) if kind == "job" => Some("see 'quorate job list'".to_owned()),
+            Some(ApiError::Precondition { what, .. }) if what == "RUN_ARCHIVED" => Some(
+                "'quorate run status' and 'quorate run events' still show it; 'quorate job history' and 'quorate job revert' \
+                 run its version again"
+                    .to_owned(),
+            ),
             _ => None,
         }
     }
@@ -465,6 +470,19 @@ mod tests {
         assert_eq!(error.to_string(), "this control plane does not know params yet: upgrade all its replicas");
         let other = quorate_client::Error::Api(ApiError::NotFound { kind: "run".into(), name: "x".into() });
         assert_eq!(Error::of_older(other, "params").code(), Code::NotFound);
+    }
+
+    #[test]
+    fn what_is_archived_can_be_read_and_run_again() {
+        let archived = ApiError::Precondition {
+            what: "RUN_ARCHIVED".into(),
+            subject: "run 0123456789abc".into(),
+            why: "it can be read, and not changed any more".into(),
+        };
+        let error = Error::from(quorate_client::Error::Api(archived));
+        assert_eq!(error.code(), Code::Conflict);
+        let hint = error.hint().unwrap();
+        assert!(hint.contains("quorate run status") && hint.contains("quorate job revert"), "{hint}");
     }
 
     #[test]

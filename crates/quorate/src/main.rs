@@ -101,6 +101,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Replica(_)
         | Command::Snapshot(_)
         | Command::Namespace(_)
+        | Command::Retention(_)
         | Command::Cert(_)
         | Command::Import(_)
         | Command::Demo(_)

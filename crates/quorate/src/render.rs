@@ -20,6 +20,7 @@ pub(crate) mod node;
 pub(crate) mod node_status;
 pub(crate) mod payload;
 pub(crate) mod replica;
+pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod snapshot;
 pub(crate) mod stale;

@@ -146,7 +146,8 @@ pub struct Summary {
 pub struct Loaded {
     summary: Summary,
     state: State,
-    rows: Vec<(Table, Row)>,
+    /// Rows of the state, the archive included, in order.
+    rows: Vec<Row>,
 }
 
 impl Loaded {
@@ -157,22 +158,28 @@ impl Loaded {
         let mut reader = Reader::open(input)?;
         let mut state = State::default();
         let mut specs = SpecCache::default();
-        let mut rows: Vec<(Table, Row)> = Vec::new();
+        let mut rows: Vec<Row> = Vec::new();
+        let mut last: Option<(Table, Bytes)> = None;
         while let Some(more) = reader.rows()? {
             for row in more {
                 let (table, (key, value)) = row_from(row).map_err(|error| content(&error))?;
-                if rows.last().is_some_and(|(before, (last, _))| (*before, last) >= (table, &key)) {
+                if last.as_ref().is_some_and(|(before, last)| (*before, last) >= (table, &key)) {
                     return Err(content(&"its rows are not in order"));
                 }
+                last = Some((table, key.clone()));
                 match table {
                     Table::State if is_archived(&key) => {}
                     Table::State => {
                         state.commit(&decode_row(&key, &value, &mut specs).map_err(|error| content(&error))?);
                     }
-                    Table::Events => drop(decode_event(&key, &value).map_err(|error| content(&error))?),
+                    // Events are not restored: they would tell watchers of a past that has a gap behind it.
+                    Table::Events => {
+                        decode_event(&key, &value).map_err(|error| content(&error))?;
+                        continue;
+                    }
                     Table::Log | Table::Raft => return Err(content(&"a row of an unknown table")),
                 }
-                rows.push((table, (key, value)));
+                rows.push((key, value));
             }
         }
         let broken = state.check();
@@ -197,8 +204,7 @@ impl Loaded {
         }
         let base = life::base_at(seams.clock.wall(), self.state.revision())?;
         let (life, and) = life::begin(&self.state, base, life::FIRST_REPLICA, 0, home, &*seams.entropy);
-        // Events are not restored: they would tell watchers of a past that has a gap behind it.
-        let rows = self.rows.into_iter().filter(|(table, _)| *table == Table::State).map(Ok);
+        let rows = self.rows.into_iter().map(|row| Ok((Table::State, row)));
         let disk: &dyn Disk = &*seams.disk;
         disk.replace(&Table::ALL, Box::new(rows), and).await.map_err(RestoreError::Store)?;
         Ok(life)

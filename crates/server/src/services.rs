@@ -9,6 +9,7 @@ mod jobs;
 mod nodes;
 mod relays;
 mod replicas;
+mod retention;
 mod runs;
 
 mod control;

@@ -43,6 +43,10 @@ pub(crate) struct Telemetry {
     renewal_messages: IntCounter,
     ready_tasks: IntGauge,
     runs_unfinished: IntGauge,
+    runs_finished: IntGauge,
+    rows_in_memory: IntGauge,
+    runs_archived: IntGauge,
+    archive_segments: IntGauge,
     nodes: IntGaugeVec,
     sessions: IntGauge,
     watches: IntGauge,
@@ -85,6 +89,10 @@ impl Telemetry {
                 .counter("quorate_lease_renewal_messages_total", "Messages in which they were brought.")?,
             ready_tasks: made.gauge("quorate_ready_tasks", "Tasks in the queue.")?,
             runs_unfinished: made.gauge("quorate_runs_unfinished", "Runs that have not ended.")?,
+            runs_finished: made.gauge("quorate_runs_finished", "Runs in memory that have ended.")?,
+            rows_in_memory: made.gauge("quorate_rows_in_memory", "Tasks and attempts in memory.")?,
+            runs_archived: made.gauge("quorate_runs_archived", "Runs in the archive.")?,
+            archive_segments: made.gauge("quorate_archive_segments", "Segments of the archive.")?,
             nodes: made.gauges("quorate_nodes", "Nodes by the status of their lease.", &["status"])?,
             sessions: made.gauge("quorate_agent_sessions", "Sessions of agents served here.")?,
             watches: made.gauge("quorate_watches", "Watches open here.")?,
@@ -159,6 +167,10 @@ impl Telemetry {
         self.is_leader.set(i64::from(leads));
         self.ready_tasks.set(signed(view.ready_count() as u64));
         self.runs_unfinished.set(signed(view.unfinished_count() as u64));
+        self.runs_finished.set(signed(view.finished_count() as u64));
+        self.rows_in_memory.set(signed(view.rows_in_memory()));
+        self.runs_archived.set(signed(view.archived_count()));
+        self.archive_segments.set(signed(view.segments().count() as u64));
         let (mut up, mut lost) = (0, 0);
         for node in view.nodes() {
             match node.status {

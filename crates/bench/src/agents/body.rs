@@ -24,6 +24,16 @@ pub(crate) enum Processes {
     Endless,
     /// It succeeds at once, with the second word of its command as its result.
     Answer,
+    /// The same, but one run in so many fails: its processes end with exit code 1. Which ones follows from
+    /// [`fails`].
+    AnswerOrFail { one_in: u64 },
+}
+
+/// True when the processes of a run fail, of which one in so many does.
+pub(crate) fn fails(run: &str, one_in: u64) -> bool {
+    // The ids of runs are chance already: any digits of them will do.
+    let digits = run.bytes().fold(0_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(byte.into()));
+    digits % one_in.max(1) == 0
 }
 
 /// What a node is, beside what runs on it.
@@ -86,6 +96,7 @@ struct Held {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Over {
     Succeeded,
+    Failed,
     Stopped,
     /// There was nothing to start: a reference in its command comes to nothing.
     Flawed,
@@ -97,7 +108,7 @@ impl Over {
     /// True where something ran before.
     fn is_after_start(self) -> bool {
         match self {
-            Self::Succeeded | Self::Stopped => true,
+            Self::Succeeded | Self::Failed | Self::Stopped => true,
             Self::Flawed | Self::Lost => false,
         }
     }
@@ -124,7 +135,14 @@ impl Body {
 
     /// True of one whose tasks are over as soon as they are known.
     pub(super) fn answers(&self) -> bool {
-        self.processes == Processes::Answer
+        self.processes != Processes::Endless
+    }
+
+    fn fails(&self, run: &str) -> bool {
+        match self.processes {
+            Processes::Endless | Processes::Answer => false,
+            Processes::AnswerOrFail { one_in } => fails(run, one_in),
+        }
     }
 
     /// The machine was gone and is back: nothing runs that ran before.
@@ -269,6 +287,7 @@ impl Body {
                         _ if one.stop => (Some(Over::Lost), None),
                         _ if one.flaw.is_some() => (Some(Over::Flawed), one.flaw),
                         v1::Driver::Process if self.processes == Processes::Endless => (None, None),
+                        v1::Driver::Process if self.fails(&key.0) => (Some(Over::Failed), None),
                         v1::Driver::Process if one.argv.len() > 1 => {
                             (Some(Over::Succeeded), Some(one.argv.swap_remove(1)))
                         }
@@ -342,11 +361,12 @@ pub(super) fn key(attempt: &v1::AttemptRef) -> Key {
 fn report(held: &Held, over: Option<Over>) -> v1::AttemptReport {
     let phase = match over {
         None => v1::AttemptPhase::Running,
-        Some(Over::Succeeded | Over::Stopped | Over::Flawed) => v1::AttemptPhase::Ended,
+        Some(Over::Succeeded | Over::Failed | Over::Stopped | Over::Flawed) => v1::AttemptPhase::Ended,
         Some(Over::Lost) => v1::AttemptPhase::Lost,
     };
     let exit = match over {
         Some(Over::Succeeded) => Some(v1::exit::Exit::Code(0)),
+        Some(Over::Failed) => Some(v1::exit::Exit::Code(1)),
         Some(Over::Stopped) => Some(v1::exit::Exit::Signal(15)),
         Some(Over::Lost | Over::Flawed) | None => None,
     };
@@ -461,6 +481,25 @@ mod tests {
         assert_eq!(outcome(1), Some(v1::outcome::Outcome::Result(b"{\"n\":3}".to_vec().into())));
         assert_eq!(outcome(2), Some(v1::outcome::Outcome::Error("BadReference".into())));
         assert_eq!((&*reports[2].message, reports[2].exit, outcome(4)), ("no such thing", None, None));
+    }
+
+    #[test]
+    fn some_runs_fail_where_they_should_and_the_same_ones_each_time() {
+        let mut body = body_whose(Processes::AnswerOrFail { one_in: 10 });
+        let of = |run: usize| {
+            let attempt = v1::AttemptRef { run_id: format!("{run:013}"), step: 0, index: 0, number: 1 };
+            v1::Assignment { attempt: Some(attempt), ..held(0) }
+        };
+        body.on_set(set((0..200).map(of).collect(), false), 41).unwrap();
+        let reports = body.report().unwrap().reports;
+        let code = |report: &v1::AttemptReport| report.exit.and_then(|exit| exit.exit);
+        let mut failed = 0;
+        for report in reports.iter().filter(|report| report.phase() == v1::AttemptPhase::Ended) {
+            let expected = fails(&report.attempt.as_ref().unwrap().run_id, 10);
+            assert_eq!(code(report), Some(v1::exit::Exit::Code(expected.into())), "{report:?}");
+            failed += usize::from(expected);
+        }
+        assert!((10..30).contains(&failed), "{failed}");
     }
 
     #[test]

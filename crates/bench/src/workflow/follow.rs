@@ -98,10 +98,10 @@ async fn look(client: &Client, job: &str) -> Result<v1::Run, Error> {
 }
 
 /// What a replica measures of itself, from one instant to another.
-pub(super) struct Meter {
+pub(crate) struct Meter {
     address: String,
-    pub(super) steps: Seen,
-    pub(super) applies: Seen,
+    pub(crate) steps: Seen,
+    pub(crate) applies: Seen,
     first: Sums,
     last: Sums,
 }
@@ -114,7 +114,7 @@ struct Sums {
 
 impl Meter {
     /// From now on.
-    pub(super) async fn begin(address: &str) -> Result<Self, Error> {
+    pub(crate) async fn begin(address: &str) -> Result<Self, Error> {
         let mut meter = Self {
             address: address.to_owned(),
             steps: Seen::new("quorate_controller_step_seconds"),
@@ -127,13 +127,13 @@ impl Meter {
         Ok(meter)
     }
 
-    /// Looks again and again until the run is over, and once more.
-    pub(super) async fn until_over(&mut self, mut progress: watch::Receiver<Progress>) -> Result<(), Error> {
-        while !progress.borrow_and_update().is_over {
+    /// Looks again and again until what is measured is `over`, and once more.
+    pub(crate) async fn until(&mut self, over: impl Future<Output = ()>) -> Result<(), Error> {
+        let mut over = std::pin::pin!(over);
+        loop {
             // A leader that is too busy to say what it measures says it the next time.
             let _ = self.look().await;
-            let over = progress.wait_for(|progress| progress.is_over);
-            if let Ok(Err(_)) = tokio::time::timeout(METER_EVERY, over).await.map(|over| over.map(drop)) {
+            if tokio::time::timeout(METER_EVERY, &mut over).await.is_ok() {
                 break;
             }
         }
@@ -147,7 +147,7 @@ impl Meter {
     }
 
     /// Bytes appended to the log, and entries of it that were applied.
-    pub(super) fn log(&self) -> (f64, f64) {
+    pub(crate) fn log(&self) -> (f64, f64) {
         (self.last.log_bytes - self.first.log_bytes, self.last.entries - self.first.entries)
     }
 

@@ -41,7 +41,7 @@ struct Histogram {
 
 /// A histogram, by the value of its label, over several pages.
 #[derive(Debug)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     name: &'static str,
     kinds: BTreeMap<String, Kind>,
     is_begun: bool,
@@ -57,12 +57,12 @@ struct Kind {
 }
 
 impl Seen {
-    pub(super) fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         Self { name, kinds: BTreeMap::new(), is_begun: false }
     }
 
     /// Takes in a page, the first of which is the beginning.
-    pub(super) fn look(&mut self, page: &str) {
+    pub(crate) fn look(&mut self, page: &str) {
         let is_begun = std::mem::replace(&mut self.is_begun, true);
         for (label, now) in histograms(page, self.name) {
             if !is_begun {
@@ -81,7 +81,7 @@ impl Seen {
     }
 
     /// What came in since the first page, by label; what did not happen is left out.
-    pub(super) fn come_to(&self) -> BTreeMap<String, Times> {
+    pub(crate) fn come_to(&self) -> BTreeMap<String, Times> {
         let times = |(label, kind): (&String, &Kind)| Some((label.clone(), kind.come_to()?));
         self.kinds.iter().filter_map(times).collect()
     }

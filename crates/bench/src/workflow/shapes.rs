@@ -9,6 +9,7 @@ use quorate_proto::v1;
 use serde::Serialize;
 
 use crate::Error;
+use crate::dice::Dice;
 use crate::jobs::{job_of, task};
 
 /// Steps of one job: the product's `steps_max`.
@@ -146,24 +147,6 @@ fn answering(name: String, words: &[impl AsRef<str>], needs: Vec<String>, count:
     let templated = argv.iter().any(|word| word.contains("${"));
     let task = task(name, v1::Driver::Process, argv, count, TASK_RESOURCES);
     v1::TaskSpec { needs, templated, ..task }
-}
-
-/// Numbers that look like chance and follow from a seed (SplitMix64, Steele and others 2014).
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut mixed = self.0;
-        mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// At least 0 and less than that; a bias of one in many billions does not matter here.
-    fn below(&mut self, end: u64) -> u64 {
-        self.next() % end.max(1)
-    }
 }
 
 #[cfg(test)]

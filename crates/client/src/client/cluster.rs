@@ -148,6 +148,19 @@ impl Client {
     ) -> Result<v1::ListNamespacesResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).list_namespaces(request).await }).await
     }
+
+    /// How long runs that have ended are kept, and how much of that is in use.
+    pub async fn get_retention(&self, request: v1::GetRetentionRequest) -> Result<v1::GetRetentionResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_retention(request).await }).await
+    }
+
+    /// Says how long runs that have ended are kept. An empty `request_id` is filled in.
+    pub async fn set_retention(&self, mut request: v1::SetRetentionRequest) -> Result<v1::SetRetentionResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).set_retention(request).await };
+        self.change(request, request_id, send).await
+    }
 }
 
 fn cluster(channel: Channel) -> ClusterClient<Channel> {

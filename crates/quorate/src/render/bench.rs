@@ -7,6 +7,7 @@ use super::table::{Rows, entry};
 use super::{Paint, View};
 
 mod agents;
+mod archive;
 mod elections;
 mod failover;
 mod flood;
@@ -17,6 +18,7 @@ mod timeouts;
 mod workflow;
 
 pub(crate) use agents::{BenchAgents, BenchAgentsRow};
+pub(crate) use archive::BenchArchive;
 pub(crate) use elections::BenchElections;
 pub(crate) use failover::BenchFailover;
 pub(crate) use flood::BenchFlood;

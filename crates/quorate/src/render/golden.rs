@@ -6,6 +6,7 @@
 mod flow;
 mod jobs;
 mod nodes;
+mod retention;
 mod runs;
 mod tasks;
 mod within;

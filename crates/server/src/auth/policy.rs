@@ -36,6 +36,8 @@ pub(crate) enum Action<'a> {
     Backup,
     /// Make a namespace.
     CreateNamespace(&'a Namespace),
+    /// Say how long runs that have ended are kept.
+    SetRetention,
     /// Speak for a node.
     ServeAsAgent,
     /// Pass on what agents say in sessions with another replica.
@@ -59,6 +61,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::AdmitNodes => ("admit nodes", None),
         Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
+        Action::SetRetention => ("say how long runs are kept", None),
         Action::ServeAsAgent => ("serve as agent", None),
         Action::RelayRenewals => ("relay renewals", None),
     };
@@ -113,7 +116,8 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::CordonNode
         | Action::AdmitNodes
         | Action::Backup
-        | Action::CreateNamespace(_) => &[Role::Operator],
+        | Action::CreateNamespace(_)
+        | Action::SetRetention => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
         Action::RelayRenewals => &[Role::Replica],
     }
@@ -164,6 +168,7 @@ mod tests {
             (Action::CordonNode, "operator"),
             (Action::AdmitNodes, "operator"),
             (Action::CreateNamespace(&namespace), "operator"),
+            (Action::SetRetention, "operator"),
             (Action::ServeAsAgent, "replica node"),
             (Action::RelayRenewals, "replica"),
         ];

@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, Command, Namespace, NodeStatus, Reply, Resource
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, name, nodes, replicas, request_key};
+use super::{admission, name, nodes, replicas, request_key, retention};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -144,6 +144,21 @@ impl v1::cluster_server::Cluster for ClusterService {
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
         reading.answer("ListNamespaces", list_namespaces(&reading, request)).await
+    }
+
+    async fn get_retention(
+        &self,
+        request: Request<v1::GetRetentionRequest>,
+    ) -> Result<Response<v1::GetRetentionResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetRetention", retention::get(&reading, request)).await
+    }
+
+    async fn set_retention(
+        &self,
+        request: Request<v1::SetRetentionRequest>,
+    ) -> Result<Response<v1::SetRetentionResponse>, Status> {
+        self.0.answer("SetRetention", retention::set(&self.0, request)).await
     }
 }
 

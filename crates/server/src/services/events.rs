@@ -1,9 +1,10 @@
 //! What has happened to a run, as its event rows say, page by page.
 //!
 //! Rows are on disk in order of the log. A run's lie behind its submit; of one to which nothing can happen any
-//! more they end at the last instant that its rows in memory know of, which is looked up on disk. What lies
-//! between is looked at row by row, a bounded number for each page.
+//! more they end at the last instant that its rows in memory know of, or when it was archived, which is looked up on
+//! disk. What lies between is looked at row by row, a bounded number for each page.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 
 use quorate_proto::convert::run::event_to_wire;
@@ -30,8 +31,8 @@ pub(super) async fn list(
 ) -> Result<v1::ListRunEventsResponse, ApiError> {
     let principal = principal(&request)?;
     let request = request.into_inner();
-    let view = reading.view().await?;
-    let (view, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), |_| Ok(Parts::default()))?;
+    let live = reading.view().await?;
+    let (view, run) = refs::resolve_kept(reading.core(), &live, request.run.as_ref(), |_| Ok(Parts::default()))?;
     let run = &*run;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let only = Only::of(run, &request)?;
@@ -46,6 +47,11 @@ pub(super) async fn list(
     };
 
     let replica = &reading.core().replica;
+    let archive = replica.archive(&live);
+    let archived = match live.run(run.id) {
+        Some(_) => None,
+        None => archive.run(run.id).map_err(read_error)?,
+    };
     // Rows of later revisions may be on disk already; the view knows nothing of them.
     let mut through = view.revision();
     let mut rows = Vec::new();
@@ -59,7 +65,8 @@ pub(super) async fn list(
         }
         let Some(stopped_at) = found.stopped_at else { break String::new() };
         if looked_at == 0
-            && let Some(last) = last_event_at(&view, run)
+            && let Some(last) =
+                archived.as_ref().map_or_else(|| last_event_at(&view, run), |archived| Some(archived.archived_at))
         {
             through = replica.revision_at(place.0, through, last).map_err(read_error)?;
         }
@@ -70,7 +77,16 @@ pub(super) async fn list(
         }
         tokio::task::yield_now().await;
     };
-    let past = |row: &EventRow| v1::PastEvent { revision: row.revision.0, event: event_to_wire(row, &view) };
+    // What an event does not carry, the rows of its task say: of an archived run they are on disk.
+    let mut shown = BTreeMap::new();
+    let tasks = rows.iter().filter_map(|row| task_of(&row.event)).collect::<BTreeSet<TaskId>>();
+    for (archived, task) in archived.iter().flat_map(|archived| tasks.iter().map(move |task| (archived, *task))) {
+        shown.insert(task, archive.shown(&live, archived, &refs::parts_of(task)).map_err(read_error)?);
+    }
+    let past = |row: &EventRow| {
+        let known = task_of(&row.event).and_then(|task| shown.get(&task)).unwrap_or(&view);
+        v1::PastEvent { revision: row.revision.0, event: event_to_wire(row, known) }
+    };
     Ok(v1::ListRunEventsResponse {
         events: rows.iter().map(past).collect(),
         next_page_token,
@@ -129,13 +145,21 @@ impl Only {
     }
 }
 
+/// The task that an event is about, or an attempt of which it is.
+fn task_of(event: &Event) -> Option<TaskId> {
+    if let Event::TaskMoved { task, .. } = event {
+        Some(*task)
+    } else if let Event::AttemptMoved { attempt, .. } = event {
+        Some(attempt.task)
+    } else {
+        None
+    }
+}
+
 /// The step that an event is about, if it is about one, and which of its elements.
 fn elements_of(event: &Event) -> Option<(u32, Range<u32>)> {
-    let one = |task: TaskId| (task.step, task.index..task.index.saturating_add(1));
-    if let Event::TaskMoved { task, .. } = event {
-        Some(one(*task))
-    } else if let Event::AttemptMoved { attempt, .. } = event {
-        Some(one(attempt.task))
+    if let Some(task) = task_of(event) {
+        Some((task.step, task.index..task.index.saturating_add(1)))
     } else if let Event::StepDecided { step, .. } = event {
         Some((*step, 0..u32::MAX))
     } else if let Event::RestEnded { step, first, count, .. } = event {

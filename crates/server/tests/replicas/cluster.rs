@@ -6,9 +6,9 @@ use std::time::Duration;
 
 use quorate_client::{Client, ClientConfig};
 use quorate_proto::v1;
-use quorate_seams::{Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
+use quorate_seams::{Disk, Network, Shutdown, ShutdownHandle, SystemClock, SystemEntropy, TcpNetwork};
 use quorate_server::{Advertise, Bound, Config, Error, Formation, Listeners, Seams, Tuning};
-use quorate_state::{FeatureSet, LeaseTerms, RegionName, Settings};
+use quorate_state::{FeatureSet, LeaseTerms, RegionName, Retention, Settings};
 use quorate_tls::Tls;
 
 use crate::disk::MemoryDisk;
@@ -20,9 +20,23 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) const SHORT_LEASE: LeaseTerms =
     LeaseTerms { server_ms: 2_000, agent_ms: 1_000, kill_ms: 200, margin_ms: 200, rho_ppm: 1_000 };
 
+/// Settings with which what happened longer ago than so many revisions is forgotten, also of runs that are kept.
+pub(crate) fn short_history(revisions: u64) -> Settings {
+    let retention = Retention {
+        memory_runs_max: 10_000,
+        memory_rows_max: 500_000,
+        archive_runs_max: 1_000_000,
+        archive_ms_max: 0,
+        history_revisions_max: revisions,
+        segment_runs_max: 10_000,
+    };
+    Settings { event_revisions_max: revisions, retention: Some(retention), ..Settings::default() }
+}
+
 /// One replica.
 pub(crate) struct Replica {
     pub(crate) bound: Bound,
+    disk: Arc<dyn Disk>,
     life: Option<Life>,
 }
 
@@ -153,6 +167,20 @@ impl Cluster {
         (0..self.replicas.len()).find(|at| *at != leader).expect("a cluster with followers")
     }
 
+    /// Ends a replica, and starts it at the same addresses with what is on its disk.
+    pub(crate) async fn restart(&mut self, at: usize) {
+        let replica = &mut self.replicas[at];
+        if let Some(life) = replica.life.take() {
+            let ends = move || life.runtime.shutdown_timeout(PATIENCE);
+            tokio::task::spawn_blocking(ends).await.expect("the replica ends");
+        }
+        let Bound { api, agent, raft, ops, .. } = replica.bound.clone();
+        let config =
+            Config { listen: Listeners { api, agent, raft, ops }, ..config(Formation::Run, &Settings::default()) };
+        let seams = Seams { disk: replica.disk.clone(), ..seams() };
+        self.replicas[at] = start(config, seams).await;
+    }
+
     /// Ends a replica without a word, as kill -9 would.
     pub(crate) fn kill(&mut self, at: usize) {
         if let Some(life) = self.replicas[at].life.take() {
@@ -198,10 +226,11 @@ async fn start(config: Config, seams: Seams) -> Replica {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
     let (stop, shutdown) = Shutdown::new();
     let (ready, bound) = tokio::sync::oneshot::channel();
+    let disk = seams.disk.clone();
     let replica = run(config, seams, shutdown, ready);
     runtime.spawn(replica);
     let bound = tokio::time::timeout(PATIENCE, bound).await.expect("a replica starts in time");
-    Replica { bound: bound.expect("the replica starts"), life: Some(Life { runtime, _stop: stop }) }
+    Replica { bound: bound.expect("the replica starts"), disk, life: Some(Life { runtime, _stop: stop }) }
 }
 
 async fn run(config: Config, seams: Seams, shutdown: Shutdown, ready: tokio::sync::oneshot::Sender<Bound>) {

@@ -4,7 +4,7 @@ use quorate_client::Error;
 use quorate_proto::{ApiError, v1};
 
 use crate::agent::{Agent, hello};
-use crate::cluster::{Cluster, eventually};
+use crate::cluster::{Cluster, eventually, short_history};
 use crate::jobs::{chain, run, submit};
 
 fn asks(id: &str) -> v1::ListRunEventsRequest {
@@ -133,8 +133,7 @@ async fn what_is_asked_for_wrongly_is_refused() {
 
 #[tokio::test]
 async fn what_is_not_kept_any_more_is_said_to_be_gone() {
-    let settings = quorate_state::Settings { event_revisions_max: 20, ..Default::default() };
-    let cluster = Cluster::start_with(1, settings).await;
+    let cluster = Cluster::start_with(1, short_history(20)).await;
     let client = cluster.client();
     let mine = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();
     let whole = client.list_run_events(asks(&mine.run_id)).await.unwrap();

@@ -18,6 +18,7 @@ mod logs;
 mod older;
 mod reads;
 mod requests;
+mod retention;
 mod sessions;
 mod space;
 mod usage;

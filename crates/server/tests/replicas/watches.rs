@@ -8,7 +8,7 @@ use tonic::transport::Endpoint;
 use tonic::{Code, Streaming};
 
 use crate::agent::{Agent, hello};
-use crate::cluster::{Cluster, PATIENCE};
+use crate::cluster::{Cluster, PATIENCE, short_history};
 use crate::jobs::{chain, run, submit};
 
 async fn watch(address: &str, id: &str, after_revision: u64) -> Result<Streaming<v1::WatchRunResponse>, tonic::Status> {
@@ -75,8 +75,7 @@ async fn a_watch_tells_a_run_from_its_first_state_to_its_end_and_resumes_anywher
 
 #[tokio::test]
 async fn a_watch_from_the_future_or_the_forgotten_past_is_refused() {
-    let settings = quorate_state::Settings { event_revisions_max: 5, ..Default::default() };
-    let cluster = Cluster::start_with(1, settings).await;
+    let cluster = Cluster::start_with(1, short_history(5)).await;
     let client = cluster.client();
     let api = &cluster.replicas[0].bound.api;
     let submitted = client.submit_job(submit(chain("claims", &["one"]), "")).await.unwrap();

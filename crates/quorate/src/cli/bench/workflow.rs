@@ -5,7 +5,7 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 use quorate_bench::workflow::{self, WorkflowBench};
 
-use super::{this_binary, unless_interrupted};
+use super::{duration, this_binary, unless_interrupted};
 use crate::exit::{Code, Error};
 use crate::render::Output;
 use crate::render::bench::BenchWorkflow;
@@ -71,10 +71,6 @@ impl Workflow {
         output.show(&BenchWorkflow::from(report))?;
         Ok(code)
     }
-}
-
-fn duration(text: &str) -> Result<Duration, String> {
-    humantime::parse_duration(text).map_err(|why| format!("{text:?} is not a duration ({why}): write 90s, 30m or 2h"))
 }
 
 #[cfg(test)]

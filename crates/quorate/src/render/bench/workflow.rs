@@ -97,12 +97,12 @@ impl View for BenchWorkflow {
 }
 
 /// What a histogram says of its longest.
-fn range(longest: Longest) -> String {
+pub(super) fn range(longest: Longest) -> String {
     let Longest { at_least_ms, at_most_ms } = longest;
     format!("{at_least_ms:.1} to {at_most_ms:.1} ms")
 }
 
-fn times_text(times: &Times, what: &str) -> String {
+pub(super) fn times_text(times: &Times, what: &str) -> String {
     format!("{} {what}, {:.2} s together", times.count, times.total_s)
 }
 
