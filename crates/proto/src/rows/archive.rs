@@ -319,6 +319,7 @@ pub fn decode_head(value: &[u8]) -> Result<ArchivedHead, FormatError> {
         on_failure: OnFailure::default(),
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: Vec::new(),
     };
     let row = required("run", head.run)?;
