@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 use quorate_agent::driver::{Driver, Ending, Event, Execution, Leftover, NotStarted, Pulse, Sign, Start, Wish};
-use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Outcome, Token};
+use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Outcome, Payload, PayloadDigest, Payloads, Token};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 
@@ -36,6 +36,8 @@ const KILL: i32 = 9;
 pub(crate) struct Behaviour {
     pub(crate) runs: Duration,
     pub(crate) fails: u32,
+    /// It fails in runs with an odd id only.
+    pub(crate) by_run: bool,
     pub(crate) stubborn: bool,
     pub(crate) poison: bool,
     /// What it says of its end by itself.
@@ -56,6 +58,16 @@ pub(crate) fn result_of(token: Token, bytes: u32) -> String {
     format!("\"{number}-{}\"", "x".repeat(rest))
 }
 
+/// Where an attempt with this token that has a result says it has left data, so large and recognised by its token.
+pub(crate) fn left_by(token: Token) -> Option<Arc<Payloads>> {
+    let mut digest = [0; 32];
+    digest[..8].copy_from_slice(&token.0.to_be_bytes());
+    let payload = Payload::new(&format!("sim:{token}"), Some(token.0), Some(PayloadDigest::Sha256(digest)));
+    let mut payloads = Payloads::default();
+    payloads.put("left".parse().ok()?, payload.ok()?).ok()?;
+    payloads.kept()
+}
+
 /// A few values that an attempt with this token says came out of it, where it says so. Each says who it is.
 pub(crate) fn values_of(token: Token, go: Option<bool>, n: u32, many: u32) -> String {
     let go = go.map_or_else(String::new, |go| format!("\"go\":{go},"));
@@ -69,6 +81,8 @@ const SPEAKS: &str = "speaks/";
 const VALUES: &str = "values/";
 const FAILING: &str = "failing/";
 const WORDS: &str = "words/";
+/// The argument of an attempt that fails in every other run only.
+const BY_RUN: &str = "by-run";
 
 impl Behaviour {
     /// The argv of a task that behaves so.
@@ -89,6 +103,7 @@ impl Behaviour {
                 .map(|Speech { silent_ms, every_ms, hangs_ms }| format!("{SPEAKS}{silent_ms}/{every_ms}/{hangs_ms}")),
         );
         argv.extend(self.failing.map(|failing| format!("{FAILING}{failing}")));
+        argv.extend(self.by_run.then(|| BY_RUN.to_owned()));
         argv
     }
 
@@ -98,6 +113,7 @@ impl Behaviour {
         let mut behaviour = Self {
             runs: Duration::from_millis(runs.parse().ok()?),
             fails: fails.parse().ok()?,
+            by_run: false,
             stubborn: stubborn == "1",
             poison: poison == "1",
             says: None,
@@ -109,6 +125,8 @@ impl Behaviour {
                 behaviour.speech = Some(speech(numbers)?);
             } else if let Some(elements) = word.strip_prefix(FAILING) {
                 behaviour.failing = Some(elements.parse().ok()?);
+            } else if word == BY_RUN {
+                behaviour.by_run = true;
             } else if !word.starts_with(WORDS) {
                 behaviour.says = Some(says(word)?);
             }
@@ -119,7 +137,7 @@ impl Behaviour {
     /// Whether this attempt fails.
     fn fails(&self, attempt: AttemptId) -> bool {
         let is_one = self.failing.is_none_or(|failing| (failing >> (attempt.task.index % u32::BITS)) & 1 == 1);
-        is_one && attempt.number <= self.fails
+        is_one && attempt.number <= self.fails && (!self.by_run || attempt.task.run.0 % 2 == 1)
     }
 }
 
@@ -309,6 +327,12 @@ impl Running {
         }
     }
 
+    /// Data that it says it has left behind, beside its result.
+    fn payloads(&self) -> Option<Arc<Payloads>> {
+        let has_result = matches!((self.exit, self.behaviour.says), (Exit::Code(_), Some(Says::Result { .. })));
+        left_by(self.record.token).filter(|_| has_result)
+    }
+
     fn ends_sooner(&mut self, within: Duration, signal: i32) {
         let at = Instant::now() + within;
         if at < self.ends_at {
@@ -340,7 +364,8 @@ impl Execution for Running {
         if self.shared.lock().remove(&self.record.attempt).is_some() {
             self.shared.record(&self.record, Happening::Ended { exit: Some(self.exit) });
         }
-        let ending = Ending { exit: Some(self.exit), outcome: self.outcome().map(Arc::new), ..Ending::default() };
+        let (outcome, payloads) = (self.outcome().map(Arc::new), self.payloads());
+        let ending = Ending { exit: Some(self.exit), outcome, payloads, ..Ending::default() };
         Event::Ended { ending, gone: true }
     }
 
@@ -391,6 +416,7 @@ mod tests {
         let plain = Behaviour {
             runs: Duration::from_millis(20),
             fails: 2,
+            by_run: false,
             stubborn: true,
             poison: false,
             says: None,
@@ -405,7 +431,7 @@ mod tests {
             Some(Says::Values { go: Some(true), n: 0, many: 4 }),
             Some(Says::Error { never: false }),
         ] {
-            let behaviour = Behaviour { says, speech, failing: Some(5), ..plain };
+            let behaviour = Behaviour { says, speech, failing: Some(5), by_run: true, ..plain };
             let mut argv = behaviour.to_argv();
             argv.push(with_words("a=1/2"));
             assert_eq!(Behaviour::from_argv(&argv), Some(behaviour));
@@ -416,6 +442,11 @@ mod tests {
             behaviour.fails(AttemptId { task: TaskId { run: RunId(1), step: 0, index }, number })
         };
         assert!(fails(plain, 1, 2) && !fails(plain, 1, 3));
+        let in_run = |run: u64| {
+            let task = TaskId { run: RunId(run), step: 0, index: 0 };
+            Behaviour { by_run: true, ..plain }.fails(AttemptId { task, number: 1 })
+        };
+        assert!(in_run(7) && !in_run(8));
         let first_and_third = Behaviour { failing: Some(0b101), ..plain };
         assert!(fails(first_and_third, 2, 1) && !fails(first_and_third, 1, 1));
     }

@@ -110,6 +110,8 @@ pub(crate) enum Request {
     Cancel { request_id: String, job: String },
     /// Give up a job's latest run, with all that would come after its work.
     Abandon { request_id: String, job: String },
+    /// Try a run of a job, which is named by its id, a second time; from these tasks on.
+    Restart { request_id: String, job: String, run: String, from: Vec<String> },
     /// Pause or resume a job's latest run, or give it another priority.
     Control { request_id: String, job: String, what: Control },
     /// Read a job's latest run.

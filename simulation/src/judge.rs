@@ -253,6 +253,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         event_revisions_max: settings.event_revisions_max,
         memory_runs_max: None,
         stop_grace_ms: STOP_GRACE_MS,
+        ready_ahead: None,
     };
     let racks = match witnesses {
         Some(witnesses) => witnesses.racks.clone(),

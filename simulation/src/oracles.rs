@@ -28,6 +28,7 @@ mod p23_reserve;
 mod p24_outcomes;
 mod p25_control;
 mod p26_flow;
+mod p27_restarts;
 mod p28_archive;
 mod p2_copies;
 mod p2_lease_over;
@@ -86,7 +87,7 @@ pub(crate) struct Known<'a> {
     pub(crate) healed: Option<Duration>,
     /// When machines with agents stood still.
     pub(crate) stalls: &'a [Stall],
-    /// Since when machines with agents cannot have had a lease renewed, by position, where that is so.
+    /// When machines with agents last said what can have renewed a lease, by position, where that is past.
     pub(crate) silences: &'a [Option<Duration>],
     /// Since when each replica could lead, by position, where it can: it runs, it can exchange messages with a
     /// majority of the voters, and no disk or link is in trouble.
@@ -190,6 +191,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p4_conservation::Conservation::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
+        Box::new(p27_restarts::Restarts::default()),
         Box::new(p28_archive::Archives::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
@@ -247,6 +249,7 @@ pub(crate) fn of_log_and_witnesses() -> Vec<Box<dyn Oracle>> {
         Box::new(p4_conservation::Conservation::default()),
         Box::new(p8_cancel::Cancels::default()),
         Box::new(p22_forgotten::Forgotten::default()),
+        Box::new(p27_restarts::Restarts::default()),
     ]
 }
 

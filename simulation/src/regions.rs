@@ -261,6 +261,7 @@ fn scenario(seed: u64) -> Scenario {
             event_revisions_max: settings.event_revisions_max,
             memory_runs_max: None,
             stop_grace_ms: 1_000,
+            ready_ahead: None,
         },
         replicas: REGIONS.map(replica).into(),
         racks: vec![],

@@ -13,6 +13,7 @@ mod record;
 mod restore;
 mod room;
 mod settle;
+mod silence;
 mod standing;
 mod strike;
 mod transfer;
@@ -37,6 +38,7 @@ use network::Cuts;
 use record::Record;
 use restore::Before;
 use settle::Settle;
+use silence::Silence;
 use standing::Standing;
 use strike::Striking;
 
@@ -101,6 +103,7 @@ pub(crate) fn run(scenario: &Scenario, options: &Options) -> Outcome {
     let trace = Trace::new(options.trace);
     let _listening = trace.listen();
     let _planted = Planted::new(options.bug);
+    let _lowered = Lowered::new(scenario.settings.ready_ahead);
     let scratch = Scratch::new(scenario.seed);
     let mut world = World::new(Rc::new(scenario.clone()), trace, &scratch);
     let end = match world.live(options) {
@@ -136,6 +139,30 @@ impl Drop for Planted {
         plant(None);
     }
 }
+
+/// What stands in the queue at once, for as long as this lives.
+struct Lowered;
+
+impl Lowered {
+    fn new(ready_ahead: Option<u32>) -> Self {
+        lower(ready_ahead);
+        Self
+    }
+}
+
+impl Drop for Lowered {
+    fn drop(&mut self) {
+        lower(None);
+    }
+}
+
+#[cfg(feature = "planted")]
+fn lower(ready_ahead: Option<u32>) {
+    quorate_planted::lower(quorate_planted::Bound::ReadyAhead, ready_ahead);
+}
+
+#[cfg(not(feature = "planted"))]
+fn lower(_: Option<u32>) {}
 
 #[cfg(feature = "planted")]
 fn plant(bug: Option<quorate_planted::Bug>) {
@@ -179,6 +206,7 @@ struct World {
     striking: Striking,
     stalls: Vec<Stall>,
     standing: Standing,
+    silence: Silence,
     silences: Vec<Option<Duration>>,
     fit: Vec<Option<Duration>>,
     rooms: Vec<Room>,
@@ -229,6 +257,7 @@ impl World {
             striking: Striking::new(&scenario),
             stalls: vec![],
             standing: Standing::default(),
+            silence: Silence::new(scenario.replicas.len(), scenario.racks.len()),
             silences: vec![None; scenario.racks.len()],
             fit: vec![None; scenario.replicas.len()],
             rooms: vec![Room::default(); scenario.replicas.len()],

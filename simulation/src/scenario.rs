@@ -12,10 +12,12 @@ mod divergence;
 mod draw;
 mod faults;
 mod flow;
+mod large;
 mod membership;
 mod old_image;
 mod pages;
 mod reports;
+mod restarts;
 mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
@@ -109,6 +111,9 @@ pub(crate) struct Tunables {
     pub(crate) memory_runs_max: Option<u64>,
     /// Between SIGTERM and SIGKILL.
     pub(crate) stop_grace_ms: u64,
+    /// Tasks of one step that stand in the queue at once, where that is fewer than in the product.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) ready_ahead: Option<u32>,
 }
 
 /// A host's clocks.
@@ -213,6 +218,14 @@ pub(crate) enum Ask {
         job: String,
         what: Control,
     },
+    /// A job's latest run is tried a second time once it has ended, from these tasks on; so long after the answer the same
+    /// request is sent again.
+    Restart {
+        job: String,
+        from: Vec<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        again_ms: Option<u64>,
+    },
     Get {
         job: String,
     },
@@ -299,6 +312,9 @@ pub(crate) struct TaskPlan {
     pub(crate) runs_ms: u64,
     /// Attempts with a number up to this one fail.
     pub(crate) fails: u32,
+    /// What fails does so in every other run only, so that a second try can go on.
+    #[serde(default)]
+    pub(crate) by_run: bool,
     /// It takes no notice of being asked to end.
     pub(crate) stubborn: bool,
     /// It takes its agent down when it starts.

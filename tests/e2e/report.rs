@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use quorate_proto::v1;
-use quorate_tests::{attempts, quorate, run_end, start, steady, submit, until};
+use quorate_tests::{attempts, quorate, run_end, spec, start, steady, submit, until};
 
 /// The helper of the example.
 fn helper() -> String {
@@ -69,4 +69,97 @@ async fn a_task_reports_what_it_does_and_what_came_out_of_it() {
     }
     let result = ask(0, &["task", "result", &run, "count", "--json"]).json();
     assert_eq!(result["result"]["total"], 10, "{result}");
+}
+
+/// Writes a file where all nodes can reach it, and reports it; the next ones are told where it is, and what was said of it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_task_leaves_a_file_and_the_next_one_reads_it() {
+    let cluster = start(steady(3)).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    let ask = |at: usize, arguments: &[&str]| quorate(&cluster.api_addresses()[at..=at], directory.path(), arguments);
+    until("payloads to be kept", || async {
+        let list = ask(0, &["replica", "list"]);
+        if list.out.contains("payload-refs") && !list.out.contains("not enabled") { Ok(()) } else { Err(list.out) }
+    })
+    .await;
+    let report = helper();
+    let model = directory.path().join("a model.bin");
+    let job = format!(
+        r#"
+name = "payload"
+[task.train]
+run = ["sh", "-c", "printf 'the model' >'{model}'; {report} payload model '{model}'; {report} payload store s3://bucket/key"]
+[task.read]
+when = "train.payload.model.size == 9 && !has(train.payload.store.size)"
+run = ["sh", "-c", """
+path=$(printf '%s' "$0" | sed -e 's,^file://,,' -e 's,%20, ,g')
+[ "$1" = "sha256:$(sha256sum <"$path" | cut -d' ' -f1)" ] || exit 7
+{report} result "\\"$(cat "$path")\\""
+""", "${{train.payload.model}}", "${{train.payload.model.digest}}"]
+[task.each]
+each = "${{train.payload}}"
+run = ["sh", "-c", '{report} result "\"$0 $1\""', "${{each.name}}", "${{each.uri}}"]
+[task.typo]
+run = ["true", "${{train.payload.modle}}"]
+[task.own]
+run = ["sh", "-c", "touch here; {report} payload here here"]
+"#,
+        model = model.display()
+    );
+    let request = v1::SubmitFlowRequest { spec: Some(spec(&job)), ..Default::default() };
+    let run = client.submit_flow(request).await.expect("the job is accepted").run_id;
+    assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Failed, "of two that are wrong");
+    let tries = attempts(&client, &run).await;
+    let state = |task: &str| {
+        let of: Vec<_> = tries.iter().filter(|attempt| attempt.task == task).collect();
+        assert_eq!(of.len(), if task == "each" { 2 } else { 1 }, "{of:?}");
+        (of[0].state(), of[0].message.clone())
+    };
+    let (typo, why) = state("typo");
+    assert!(typo == v1::AttemptState::Failed && why.contains("it left \"model\", \"store\"; did you mean"), "{why}");
+    assert_eq!(state("own").0, v1::AttemptState::Failed, "what lies in its own directory goes with it");
+    assert_eq!(state("each").0, v1::AttemptState::Succeeded);
+    for at in 0..3 {
+        let read = ask(at, &["task", "result", &run, "read"]);
+        assert_eq!((read.code, read.out.trim()), (0, "\"the model\""), "{read:?}");
+    }
+    let second = ask(0, &["task", "result", &run, "each[1]"]);
+    assert_eq!(second.out.trim(), "\"store s3://bucket/key\"", "{second:?}");
+    let left = ask(1, &["task", "result", &run, "train"]);
+    assert!(left.code == 0 && left.out.contains("s3://bucket/key") && left.out.contains("a%20model.bin"), "{left:?}");
+    let left = ask(1, &["task", "result", &run, "train", "--json"]).json();
+    let payloads = left["payloads"].as_array().unwrap();
+    assert_eq!((payloads.len(), &payloads[0]["name"], &payloads[0]["size"]), (2, &"model".into(), &9.into()), "{left}");
+    assert!(left.get("result").is_none() && payloads[1]["digest"].is_null(), "{left}");
+    let list = ask(2, &["run", "status", &run, "--attempts", "--json"]).json();
+    let train = list["attempts"].as_array().unwrap().iter().find(|attempt| attempt["task"] == "train").unwrap();
+    assert_eq!(train["payloads"], left["payloads"], "{list}");
+
+    // A second run reads what the first one left.
+    let again = ask(0, &["run", "restart", &run, "--from", "read", "--json"]).json();
+    let again = again["run_id"].as_str().unwrap().to_owned();
+    run_end(&client, &again).await;
+    let read = ask(2, &["task", "result", &again, "read"]);
+    assert_eq!((read.code, read.out.trim()), (0, "\"the model\""), "{read:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_result_that_is_too_large_is_told_where_it_belongs() {
+    let cluster = start(steady(1)).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    until("payloads to be kept", || async {
+        let list = quorate(cluster.api_addresses(), directory.path(), &["replica", "list"]);
+        if list.out.contains("payload-refs") && !list.out.contains("not enabled") { Ok(()) } else { Err(list.out) }
+    })
+    .await;
+    let job = format!(
+        "name = \"large\"\n[task.large]\nrun = [\"sh\", \"-c\", \"printf '%9000d' 1 | tr ' ' 1 | {} result -\"]\n",
+        helper()
+    );
+    let run = submit(&client, &job).await;
+    assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Failed);
+    let message = attempts(&client, &run).await.remove(0).message;
+    assert!(message.contains("result_bytes_max") && message.contains("report it with `payload`"), "{message}");
 }

@@ -15,7 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, Outcome, RegionName, TaskId, Token, Usage,
+    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, Outcome, Payloads, RegionName, TaskId, Token,
+    Usage,
 };
 use tokio::sync::watch;
 
@@ -108,6 +109,8 @@ pub struct Ending {
     pub message: Option<Arc<str>>,
     /// What it said of its end by itself.
     pub outcome: Option<Arc<Outcome>>,
+    /// Data that it says it has left behind.
+    pub payloads: Option<Arc<Payloads>>,
     /// What it used.
     pub usage: Usage,
     /// It had been told to end, by this agent or by one before it.

@@ -12,7 +12,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use async_trait::async_trait;
-use quorate_state::{ErrorType, Outcome};
+use quorate_state::{ErrorType, Outcome, Payload, PayloadName, Payloads};
 use rustix::fs::{Mode, OFlags};
 use serde::de::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
@@ -78,6 +78,7 @@ pub(crate) struct Reader {
     /// Its own words for what went wrong.
     error_words: Option<String>,
     progress: Option<Progress>,
+    payloads: Payloads,
     flaw: Option<String>,
 }
 
@@ -86,24 +87,28 @@ pub(crate) struct Reader {
 pub(crate) struct LastWord {
     pub(crate) outcome: Option<Arc<Outcome>>,
     pub(crate) words: Option<String>,
+    /// Data that it has left behind; none of one that says that something went wrong.
+    pub(crate) payloads: Option<Arc<Payloads>>,
 }
 
 impl LastWord {
-    /// As a process would have said it, in one line.
-    pub(crate) fn to_line(&self) -> String {
-        match self.outcome.as_deref() {
+    /// As a process would have said it, line by line.
+    pub(crate) fn to_lines(&self) -> String {
+        let mut lines: Vec<String> = self.payloads.iter().flat_map(|payloads| payloads.iter()).map(to_line).collect();
+        lines.push(match self.outcome.as_deref() {
             None => "{}".to_owned(),
             Some(Outcome::Result(json)) => format!("{{\"result\":{}}}", String::from_utf8_lossy(json)),
             Some(Outcome::Error(error)) => {
                 serde_json::json!({ "error": error.as_str(), "message": self.words }).to_string()
             }
-        }
+        });
+        lines.join("\n")
     }
 
-    /// What [`Self::to_line`] was made of.
-    pub(crate) fn from_line(line: &str) -> Self {
+    /// What [`Self::to_lines`] was made of.
+    pub(crate) fn from_lines(lines: &str) -> Self {
         let mut reader = Reader::default();
-        reader.take_line(line.as_bytes());
+        lines.lines().for_each(|line| reader.take_line(line.as_bytes()));
         reader.word()
     }
 }
@@ -142,7 +147,9 @@ impl Reader {
             (Some(_), None) => ErrorType::new(BAD_REPORT).ok().map(|error| Arc::new(Outcome::Error(error))),
             (None, None) => self.last.clone(),
         };
-        LastWord { outcome, words: self.error_words.clone().or_else(|| self.flaw.clone()) }
+        let is_error = matches!(outcome.as_deref(), Some(Outcome::Error(_)));
+        let payloads = if is_error { None } else { self.payloads.clone().kept() };
+        LastWord { outcome, words: self.error_words.clone().or_else(|| self.flaw.clone()), payloads }
     }
 
     fn read_lines(&mut self, path: &Path, bytes_max: u64) -> io::Result<()> {
@@ -215,6 +222,10 @@ impl Reader {
             self.error = Some(ErrorType::new(error).map_err(|error| wrong(&error))?);
             self.error_words = said.message.take().map(cut);
         }
+        if let Some(payload) = said.payload.take() {
+            let (name, payload) = payload.read().map_err(|why| wrong(&why))?;
+            self.payloads.put(name, payload).map_err(|error| format!("is one too much: {error}"))?;
+        }
         if said.progress.is_some_and(|done| !(0.0..=1.0).contains(&done)) {
             return Err(wrong(&"progress is a number from 0 to 1"));
         }
@@ -261,6 +272,37 @@ struct Said<'l> {
     message: Option<String>,
     #[serde(default)]
     metric: BTreeMap<String, f64>,
+    #[serde(default)]
+    payload: Option<Left>,
+}
+
+/// Data that it has left somewhere.
+#[derive(serde::Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Left {
+    name: String,
+    uri: String,
+    #[serde(default)]
+    size: Option<u64>,
+    #[serde(default)]
+    digest: Option<String>,
+}
+
+impl Left {
+    fn read(self) -> Result<(PayloadName, Payload), String> {
+        let name = PayloadName::new(&self.name).map_err(|error| error.to_string())?;
+        let digest = self.digest.as_deref().map(str::parse).transpose();
+        let digest = digest.map_err(|error| format!("the payload {name}: {error}"))?;
+        let payload = Payload::new(&self.uri, self.size, digest);
+        payload.map(|payload| (name.clone(), payload)).map_err(|error| format!("the payload {name}: {error}"))
+    }
+}
+
+fn to_line((name, payload): (&PayloadName, &Payload)) -> String {
+    let digest = payload.digest.map(|digest| digest.to_string());
+    let said =
+        serde_json::json!({ "name": name.as_str(), "uri": payload.uri(), "size": payload.size, "digest": digest });
+    serde_json::json!({ "payload": said }).to_string()
 }
 
 /// A result that is `null` is one.
@@ -277,176 +319,4 @@ fn cut(mut words: String) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use std::path::PathBuf;
-
-    use super::*;
-
-    struct Place {
-        _directory: tempfile::TempDir,
-        path: PathBuf,
-    }
-
-    fn place() -> Place {
-        let directory = tempfile::tempdir().unwrap();
-        let path = directory.path().join(FILE);
-        Place { _directory: directory, path }
-    }
-
-    fn last_word(text: &str) -> LastWord {
-        let place = place();
-        std::fs::write(&place.path, text).unwrap();
-        Reader::default().last_word(&place.path)
-    }
-
-    fn result(text: &str) -> Option<Arc<Outcome>> {
-        Some(Arc::new(Outcome::Result(text.as_bytes().into())))
-    }
-
-    fn error(text: &str) -> Option<Arc<Outcome>> {
-        Some(Arc::new(Outcome::Error(text.parse().unwrap())))
-    }
-
-    #[test]
-    fn the_last_result_counts_byte_for_byte_and_an_error_counts_more() {
-        let gone = Reader::default().last_word(&place().path);
-        assert_eq!(gone.outcome, error(BAD_REPORT), "it had said something");
-        for (text, outcome) in [
-            ("", None),
-            ("{\"progress\": 0.5}\n\n", None),
-            ("{\"result\": {\"b\" : 1.0, \"a\": 2e3}}\n", result("{\"b\" : 1.0, \"a\": 2e3}")),
-            ("{\"result\": 1}\n{\"result\": [2]}\n", result("[2]")),
-            ("{\"result\": null}", result("null")),
-            ("{\"result\": 1}\n{\"error\": \"BadInput\"}\n", error("BadInput")),
-            ("{\"error\": \"BadInput\", \"message\": \"at first\"}\n{\"error\": \"Late\"}\n", error("Late")),
-        ] {
-            assert_eq!(last_word(text), LastWord { outcome, words: None }, "{text}");
-        }
-        let said = last_word("{\"error\": \"BadInput\", \"message\": \"no rows\"}\n");
-        assert_eq!(said, LastWord { outcome: error("BadInput"), words: Some("no rows".into()) });
-    }
-
-    #[test]
-    fn what_is_not_understood_is_named_by_its_line_and_fails_the_attempt() {
-        let long = format!("{{\"result\": \"{}\"}}\n", "x".repeat(REPORT_LINE_BYTES_MAX));
-        for (text, line, what) in [
-            ("{\"result\": 1}\nnonsense\n", 2, "is not understood"),
-            ("{\"result\": [1, }\n", 1, "is not understood"),
-            ("{\"reslut\": 1}\n", 1, "unknown field"),
-            ("{\"error\": \"no such file\"}\n", 1, "error type"),
-            ("{\"progress\": 1.5}\n", 1, "from 0 to 1"),
-            ("{\"metric\": {\"a b\": 1}}\n", 1, "name of a metric"),
-            (long.as_str(), 1, "REPORT_LINE_BYTES_MAX"),
-            ("{\"result\": 1", 1, "is not understood"),
-        ] {
-            let LastWord { outcome, words } = last_word(text);
-            assert_eq!(outcome, error(BAD_REPORT), "{text}");
-            let flaw = words.unwrap();
-            assert!(flaw.contains(&format!("line {line}")) && flaw.contains(what), "{flaw}");
-        }
-        let own = last_word("{\"error\": \"Own\"}\nnonsense\n");
-        assert_eq!(own.outcome, error("Own"), "its own word for what went wrong is better than ours");
-    }
-
-    #[test]
-    fn a_last_word_can_be_kept_in_one_line() {
-        for text in [
-            "",
-            "{\"progress\": 0.5}\n",
-            "{\"result\": {\"a\": [1, \"\\n\"]}}\n",
-            "{\"result\": null}\n",
-            "{\"error\": \"BadInput\", \"message\": \"no \\\"rows\\\"\\n\"}\n",
-            "{\"error\": \"BadInput\"}\n",
-            "nonsense\n",
-        ] {
-            let said = last_word(text);
-            assert_eq!(LastWord::from_line(&said.to_line()), said, "{text}");
-        }
-    }
-
-    #[test]
-    fn what_cannot_be_read_for_a_moment_is_read_at_the_end() {
-        let place = place();
-        let mut reader = Reader::default();
-        std::fs::create_dir(&place.path).unwrap();
-        assert_eq!(reader.look(&place.path), None);
-        std::fs::remove_dir(&place.path).unwrap();
-        std::fs::write(&place.path, "{\"result\": 1}\n").unwrap();
-        assert_eq!(reader.last_word(&place.path), LastWord { outcome: result("1"), words: None });
-    }
-
-    /// A longer one in the place of a shorter one that was read.
-    #[test]
-    fn what_was_written_anew_counts_as_it_stands_in_the_end() {
-        let place = place();
-        let mut reader = Reader::default();
-        std::fs::write(&place.path, "{\"progress\": 0.5}\n").unwrap();
-        assert!(reader.look(&place.path).is_some());
-        std::fs::write(&place.path, "{\"result\": \"longer than what was there\"}\n").unwrap();
-        reader.look(&place.path);
-        let outcome = result("\"longer than what was there\"");
-        assert_eq!(reader.last_word(&place.path), LastWord { outcome, words: None });
-    }
-
-    #[test]
-    fn progress_is_read_while_the_file_grows_and_nothing_is_read_twice() {
-        use std::io::Write as _;
-        let place = place();
-        let mut reader = Reader::default();
-        assert_eq!(reader.look(&place.path), None);
-        let mut file = std::fs::File::options().append(true).create(true).open(&place.path).unwrap();
-        write!(file, "{{\"progress\": 0.25, \"message\": \"a quarter\"}}\n{{\"metric\": {{\"rows\"").unwrap();
-        let quarter = Progress { done_milli: Some(250), words: "a quarter".into(), ..Progress::default() };
-        assert_eq!(reader.look(&place.path), Some(quarter));
-        writeln!(file, ": 7}}}}").unwrap();
-        let progress = reader.look(&place.path).unwrap();
-        assert_eq!(progress.metrics, BTreeMap::from([("rows".to_owned(), 7.0)]));
-        assert_eq!(reader.lines, 2);
-        writeln!(file, "{{\"progress\": 1}}\n{{\"result\": 5}}").unwrap();
-        assert_eq!(reader.last_word(&place.path), LastWord { outcome: result("5"), words: None });
-        // Somebody who writes it anew says all of it anew.
-        std::fs::write(&place.path, "{\"result\": 6}").unwrap();
-        assert_eq!(reader.last_word(&place.path).outcome, result("6"));
-    }
-
-    #[tokio::test]
-    async fn every_word_is_heard_also_one_that_says_the_same_again() {
-        let place = place();
-        let ear = Ear(place.path.clone());
-        let mut heard = vec![ear.sign().await];
-        assert_eq!(heard, [Sign::default()], "there is no file");
-        for (second, line) in [(1, "{\"progress\": 0.5}\n"), (2, "{\"progress\": 0.6}\n")] {
-            std::fs::write(&place.path, line).unwrap();
-            // As if they had been written one after the other: both may be in one tick of the file system's clock.
-            let written = std::time::UNIX_EPOCH + std::time::Duration::from_secs(second);
-            std::fs::File::options().write(true).open(&place.path).unwrap().set_modified(written).unwrap();
-            let sign = ear.sign().await;
-            assert!(!heard.contains(&sign), "{line}");
-            assert_eq!(ear.sign().await, sign, "and nothing else");
-            heard.push(sign);
-        }
-    }
-
-    #[test]
-    fn what_is_no_file_is_not_waited_for() {
-        let place = place();
-        std::fs::create_dir(&place.path).unwrap();
-        assert!(Reader::default().last_word(&place.path).words.unwrap().contains("no file"));
-        std::fs::remove_dir(&place.path).unwrap();
-        std::os::unix::fs::symlink("/etc/passwd", &place.path).unwrap();
-        assert!(Reader::default().last_word(&place.path).words.unwrap().contains("cannot be read"));
-    }
-
-    #[test]
-    fn there_are_bounds_on_all_of_it() {
-        let many: BTreeMap<String, f64> = (0..=METRICS_MAX).map(|number| (format!("m{number}"), 1.0)).collect();
-        let flaw = last_word(&serde_json::json!({ "metric": many }).to_string()).words.unwrap();
-        assert!(flaw.contains("METRICS_MAX"), "{flaw}");
-        let place = place();
-        let file = std::fs::File::create(&place.path).unwrap();
-        file.set_len(REPORT_FILE_BYTES_MAX + 1).unwrap();
-        assert!(Reader::default().last_word(&place.path).words.unwrap().contains("REPORT_FILE_BYTES_MAX"));
-        let words = "é".repeat(WORDS_BYTES_MAX);
-        assert_eq!(cut(words).len(), WORDS_BYTES_MAX);
-    }
-}
+mod tests;

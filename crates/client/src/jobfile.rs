@@ -24,6 +24,7 @@ mod walk;
 mod flow;
 mod problem;
 mod spec;
+mod sub_run;
 
 mod render;
 

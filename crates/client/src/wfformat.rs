@@ -189,6 +189,7 @@ impl Import<'_> {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             params: BTreeMap::new(),
+            result: BTreeMap::new(),
             tasks,
         }
     }
@@ -275,6 +276,7 @@ impl Import<'_> {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         }
     }
 

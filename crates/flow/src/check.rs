@@ -1,10 +1,11 @@
 //! What must be right of the expressions of a job before it is accepted.
 
 use quorate_state::{JobSpec, TaskSpec, Violation};
-use quorate_values::{Condition, Reference, Template};
+use quorate_values::{Condition, Each, Reference, Root, Template};
 
 use crate::args::default_of;
 use crate::elements::elements;
+use crate::filling::references;
 use crate::names::{Names, Place};
 
 /// No answer lists more.
@@ -30,6 +31,9 @@ pub fn check(spec: &JobSpec) -> Result<(), Vec<Violation>> {
             Err(flaw) => found.add(&format!("{field}.type"), flaw),
         }
     }
+    for (name, json) in &spec.result {
+        found.check_result(&format!("result.{name}"), name, json);
+    }
     for task in &spec.tasks {
         found.check_task(task);
         if found.violations.len() >= FLAWS_MAX {
@@ -37,6 +41,19 @@ pub fn check(spec: &JobSpec) -> Result<(), Vec<Violation>> {
         }
     }
     if found.violations.is_empty() { Ok(()) } else { Err(found.violations) }
+}
+
+/// Whether an expression of a job names payloads. What cannot be read names nothing.
+pub fn names_payloads(spec: &JobSpec) -> bool {
+    let is_named = |reference: &Reference| matches!(reference.root, Root::Payload(_));
+    let in_text = |text: &String| Template::parse(text).is_ok_and(|text| text.references().any(is_named));
+    let in_condition = |text: &String| Condition::parse(text).is_ok_and(|text| text.references().any(is_named));
+    spec.tasks.iter().any(|task| {
+        let each = elements(task).ok().flatten();
+        task.templated && task.argv.iter().chain(task.env.values()).any(in_text)
+            || task.when.as_ref().is_some_and(in_condition)
+            || each.as_ref().and_then(Each::reference).is_some_and(is_named)
+    })
 }
 
 struct Found<'s> {
@@ -61,6 +78,12 @@ impl Found<'_> {
                 self.check_text(task, &at(&format!("env.{name}")), text);
             }
         }
+        for (name, json) in task.sub_run.iter().flat_map(|sub_run| &sub_run.args) {
+            match references(name, json) {
+                Ok(named) => self.check_references(task, Place::Command, &at(&format!("args.{name}")), &named),
+                Err(flaw) => self.add(&at(&format!("args.{name}")), flaw),
+            }
+        }
         if let Some(when) = &task.when {
             match Condition::parse(when) {
                 Ok(condition) => {
@@ -73,6 +96,20 @@ impl Found<'_> {
             Ok(Some(each)) => self.check_references(task, Place::Decision, &at("each"), each.reference()),
             Ok(None) => {}
             Err(flaw) => self.add(&at("each"), flaw),
+        }
+    }
+
+    /// What comes out of a run may name what its work left behind.
+    fn check_result(&mut self, field: &str, name: &str, json: &str) {
+        match references(name, json) {
+            Ok(named) => {
+                for reference in &named {
+                    if let Some(flaw) = self.names.flaw_at_end(reference) {
+                        self.add(field, format!("`{}`: {flaw}", reference.short()));
+                    }
+                }
+            }
+            Err(flaw) => self.add(field, flaw),
         }
     }
 

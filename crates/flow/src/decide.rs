@@ -1,12 +1,14 @@
 //! Whether a step runs, and how many elements it has.
 
+use std::sync::Arc;
+
 use quorate_state::{Decided, Run, State};
 use quorate_values::{Condition, Flaw};
 
 use crate::elements::elements;
 use crate::facts::Facts;
 
-/// Bytes of the words that say why a step fails; the rest is cut off.
+/// Bytes of the words that say why a step fails, or that no run can be begun or concluded; the rest is cut off.
 pub const DECISION_BYTES_MAX: usize = 1_024;
 
 /// What is to be decided of a step.
@@ -23,7 +25,7 @@ pub struct Decision {
 
 /// Steps of a condition that make up a unit ([`Condition::evaluate_counting`]), and bytes of results.
 const STEPS_PER_UNIT: u64 = 1_000;
-const BYTES_PER_UNIT: u64 = 2_048;
+pub(crate) const BYTES_PER_UNIT: u64 = 2_048;
 
 /// What is to be decided of a step whose needs are met. The same for the same state, whoever asks.
 pub fn decide(state: &State, run: &Run, step: u32) -> Decision {
@@ -65,10 +67,15 @@ fn of(key: &str, flaw: &Flaw) -> Flaw {
 }
 
 fn fails(flaw: &Flaw) -> Decided {
+    Decided::Fail(words(flaw))
+}
+
+/// A flaw in as many words as are kept.
+pub(crate) fn words(flaw: &Flaw) -> Arc<str> {
     let mut words = flaw.to_string();
     if words.len() > DECISION_BYTES_MAX {
         let end = (0..=DECISION_BYTES_MAX).rev().find(|end| words.is_char_boundary(*end)).unwrap_or(0);
         words.truncate(end);
     }
-    Decided::Fail(words.into())
+    words.into()
 }

@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use quorate_state::{Phase, Run, RunState, State, TaskId, TaskSpec};
+use quorate_state::{Payload, PayloadName, Phase, Run, RunState, State, TaskId, TaskSpec};
 use quorate_values::{Flaw, Found, Reference, Root, RunField, Scope, Value, parse};
 
 /// Elements of a task whose results are put together into one list.
@@ -17,35 +17,65 @@ pub const INPUT_BYTES_MAX: usize = 1 << 20;
 pub(crate) struct Facts {
     params: BTreeMap<String, Value>,
     results: BTreeMap<Box<str>, Outcome>,
+    payloads: BTreeMap<Box<str>, Outcome>,
     run: BTreeMap<RunField, String>,
-    /// Bytes of the results that were read.
+    /// Bytes of the results and payloads that were read.
     pub(crate) bytes: usize,
 }
 
 /// What a task left behind, if anything, and if it can be read.
 type Outcome = Result<Option<Value>, Flaw>;
 
+/// What one element left behind, its name for the words of a flaw, and what all that was read takes.
+type Left = fn(&State, TaskId, &str, &mut usize) -> Outcome;
+
 impl Facts {
     /// Those for `references` that stand in `step`. What the task left behind that `step` undoes is not among them: that is
-    /// another for each element ([`Facts::undone`]).
+    /// another for each element ([`undone`]).
     pub(crate) fn of<'r>(
         state: &State,
         run: &Run,
         step: u32,
         references: impl IntoIterator<Item = &'r Reference>,
     ) -> Result<Self, Flaw> {
-        let (params, fields) = (params(run)?, fields(state, run, step));
-        let mut facts = Self { params, results: BTreeMap::new(), run: fields, bytes: 0 };
+        let is_undone = |named: &u32| run.graph.undoes(step) == Some(*named);
+        let named = |name: &str| step_of(run, step, name).filter(|named| !is_undone(named));
+        Self::with(state, run, fields(state, run, Some(step)), references, named)
+    }
+
+    /// Those for `references` to what the work of a run came to, when that has ended.
+    pub(crate) fn of_work<'r>(
+        state: &State,
+        run: &Run,
+        references: impl IntoIterator<Item = &'r Reference>,
+    ) -> Result<Self, Flaw> {
+        let steps = || (0_u32..).zip(&run.spec.tasks).filter(|(_, task)| !task.role.is_after());
+        let named = |name: &str| steps().find(|(_, task)| task.name.as_str() == name).map(|(step, _)| step);
+        Self::with(state, run, fields(state, run, None), references, named)
+    }
+
+    fn with<'r>(
+        state: &State,
+        run: &Run,
+        fields: BTreeMap<RunField, String>,
+        references: impl IntoIterator<Item = &'r Reference>,
+        step_of: impl Fn(&str) -> Option<u32>,
+    ) -> Result<Self, Flaw> {
+        let (results, payloads) = (BTreeMap::new(), BTreeMap::new());
+        let mut facts = Self { params: params(run)?, results, payloads, run: fields, bytes: 0 };
         for reference in references {
-            let Root::Result(name) = &reference.root else { continue };
-            if facts.results.contains_key(name) {
+            let (left, name): (Left, _) = match &reference.root {
+                Root::Result(name) => (element, name),
+                Root::Payload(name) => (payloads_of, name),
+                Root::Param(_) | Root::Each | Root::Index | Root::Run(_) => continue,
+            };
+            let known =
+                if matches!(reference.root, Root::Result(_)) { &mut facts.results } else { &mut facts.payloads };
+            if known.contains_key(name) {
                 continue;
             }
-            let Some(named) = step_of(run, step, name).filter(|named| run.graph.undoes(step) != Some(*named)) else {
-                continue;
-            };
-            let result = result(state, run, named, name, &mut facts.bytes);
-            facts.results.insert(name.clone(), result);
+            let Some(named) = step_of(name) else { continue };
+            known.insert(name.clone(), left_by(state, run, named, name, left, &mut facts.bytes));
         }
         Ok(facts)
     }
@@ -58,11 +88,19 @@ impl Facts {
 
 /// What the element left behind that the `index`-th one of `step` undoes, with its task's name; nothing of a step that undoes
 /// none.
-pub(crate) fn undone(state: &State, run: &Run, step: u32, index: u32) -> Option<(String, Outcome)> {
+pub(crate) fn undone(state: &State, run: &Run, step: u32, index: u32) -> Option<Undone> {
     let undone = run.graph.undoes(step)?;
     let name = run.spec.tasks.get(undone as usize)?.name.to_string();
-    let outcome = element(state, TaskId { run: run.id, step: undone, index }, &name, &mut 0);
-    Some((name, outcome))
+    let task = TaskId { run: run.id, step: undone, index };
+    let (result, payloads) = (element(state, task, &name, &mut 0), payloads_of(state, task, &name, &mut 0));
+    Some(Undone { name, result, payloads })
+}
+
+/// What the element left behind that is undone.
+pub(crate) struct Undone {
+    name: String,
+    result: Outcome,
+    payloads: Outcome,
 }
 
 /// Facts with an element in view.
@@ -70,12 +108,12 @@ pub(crate) struct At<'f> {
     facts: &'f Facts,
     each: Option<Value>,
     index: Option<u32>,
-    undone: Option<(String, Outcome)>,
+    undone: Option<Undone>,
 }
 
 impl At<'_> {
     /// The same with what is undone in view.
-    pub(crate) fn undoing(self, undone: Option<(String, Outcome)>) -> Self {
+    pub(crate) fn undoing(self, undone: Option<Undone>) -> Self {
         Self { undone, ..self }
     }
 }
@@ -86,13 +124,13 @@ impl Scope for At<'_> {
     }
 
     fn result(&self, task: &str) -> Result<Found<'_>, Flaw> {
-        let of_undone = self.undone.as_ref().filter(|(name, _)| name == task).map(|(_, outcome)| outcome);
-        match of_undone.or_else(|| self.facts.results.get(task)) {
-            None => Ok(Found::Unknown),
-            Some(Err(flaw)) => Err(flaw.clone()),
-            Some(Ok(None)) => Ok(Found::Nothing),
-            Some(Ok(Some(value))) => Ok(Found::Value(Cow::Borrowed(value))),
-        }
+        let of_undone = self.undone.as_ref().filter(|undone| undone.name == task).map(|undone| &undone.result);
+        found(of_undone.or_else(|| self.facts.results.get(task)))
+    }
+
+    fn payload(&self, task: &str) -> Result<Found<'_>, Flaw> {
+        let of_undone = self.undone.as_ref().filter(|undone| undone.name == task).map(|undone| &undone.payloads);
+        found(of_undone.or_else(|| self.facts.payloads.get(task)))
     }
 
     fn each(&self) -> Result<Found<'_>, Flaw> {
@@ -105,6 +143,15 @@ impl Scope for At<'_> {
 
     fn run(&self, field: RunField) -> Option<Cow<'_, str>> {
         self.facts.run.get(&field).map(|text| Cow::Borrowed(text.as_str()))
+    }
+}
+
+fn found(left: Option<&Outcome>) -> Result<Found<'_>, Flaw> {
+    match left {
+        None => Ok(Found::Unknown),
+        Some(Err(flaw)) => Err(flaw.clone()),
+        Some(Ok(None)) => Ok(Found::Nothing),
+        Some(Ok(Some(value))) => Ok(Found::Value(Cow::Borrowed(value))),
     }
 }
 
@@ -129,13 +176,13 @@ fn params(run: &Run) -> Result<BTreeMap<String, Value>, Flaw> {
     }
 }
 
-fn fields(state: &State, run: &Run, step: u32) -> BTreeMap<RunField, String> {
+fn fields(state: &State, run: &Run, step: Option<u32>) -> BTreeMap<RunField, String> {
     let mut fields = BTreeMap::from([
         (RunField::Id, run.id.to_string()),
         (RunField::Namespace, run.spec.namespace.to_string()),
         (RunField::Job, run.spec.name.to_string()),
     ]);
-    if run.graph.is_after(step) && state.phase(run) > Phase::Work {
+    if step.is_some_and(|step| run.graph.is_after(step)) && state.phase(run) > Phase::Work {
         let outcome = match state.work_outcome(run) {
             RunState::Failed => "failed",
             RunState::Cancelled => "cancelled",
@@ -146,15 +193,15 @@ fn fields(state: &State, run: &Run, step: u32) -> BTreeMap<RunField, String> {
     fields
 }
 
-/// The result of a task that is needed: of a task with several elements the list of theirs, null where there is none.
-fn result(state: &State, run: &Run, step: u32, name: &str, bytes: &mut usize) -> Outcome {
+/// What a task left behind that is needed: of a task with several elements the list of that, null where there is none.
+fn left_by(state: &State, run: &Run, step: u32, name: &str, left: Left, bytes: &mut usize) -> Outcome {
     if state.is_passed_over(run.id, step) {
         return Ok(None);
     }
     let step = state.stand_in(run, step);
     let is_list = run.spec.tasks.get(step as usize).is_some_and(has_list);
     if !is_list {
-        return element(state, TaskId { run: run.id, step, index: 0 }, name, bytes);
+        return left(state, TaskId { run: run.id, step, index: 0 }, name, bytes);
     }
     let count = state.elements(run.id, step);
     if count > INPUT_ELEMENTS_MAX {
@@ -164,7 +211,7 @@ fn result(state: &State, run: &Run, step: u32, name: &str, bytes: &mut usize) ->
     }
     let mut list = Vec::new();
     for index in 0..count {
-        let element = element(state, TaskId { run: run.id, step, index }, name, bytes)?;
+        let element = left(state, TaskId { run: run.id, step, index }, name, bytes)?;
         list.push(element.unwrap_or(Value::Null));
     }
     Ok(Some(Value::Array(list)))
@@ -178,11 +225,33 @@ fn has_list(task: &TaskSpec) -> bool {
 /// The result of one element; what it takes is added to `bytes` before it is read.
 fn element(state: &State, task: TaskId, name: &str, bytes: &mut usize) -> Outcome {
     let Some(result) = state.result(task) else { return Ok(None) };
-    *bytes = bytes.saturating_add(result.len());
+    add(bytes, result.len(), "result", name)?;
+    parse(result, &format!("the result of {name}")).map(Some)
+}
+
+/// The payloads of one element by name; none of one that has not succeeded.
+fn payloads_of(state: &State, task: TaskId, name: &str, bytes: &mut usize) -> Outcome {
+    let Some(payloads) = state.payloads(task) else { return Ok(None) };
+    add(bytes, payloads.bytes(), "payload", name)?;
+    let all = payloads.iter().map(|(name, payload)| (name.to_string(), shown(name, payload)));
+    Ok(Some(Value::Object(all.collect())))
+}
+
+/// A payload as expressions see it.
+fn shown(name: &PayloadName, payload: &Payload) -> Value {
+    let words = [("name", Value::from(name.as_str())), ("uri", payload.uri().into())];
+    let size = payload.size.map(|size| ("size", Value::from(size)));
+    let digest = payload.digest.map(|digest| ("digest", Value::from(digest.to_string())));
+    Value::Object(words.into_iter().chain(size).chain(digest).map(|(key, value)| (key.to_owned(), value)).collect())
+}
+
+/// Adds what is about to be read.
+fn add(bytes: &mut usize, more: usize, what: &str, name: &str) -> Result<(), Flaw> {
+    *bytes = bytes.saturating_add(more);
     if *bytes > INPUT_BYTES_MAX {
         return Err(Flaw::new(format!(
-            "with the result of {name}, the results that this task names have more than INPUT_BYTES_MAX ({INPUT_BYTES_MAX}) bytes: let tasks write large data to files or a store, and read those"
+            "with the {what} of {name}, the results that this task names have more than INPUT_BYTES_MAX ({INPUT_BYTES_MAX}) bytes: let tasks write large data to files or a store, and read those"
         )));
     }
-    parse(result, &format!("the result of {name}")).map(Some)
+    Ok(())
 }

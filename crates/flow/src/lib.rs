@@ -15,12 +15,16 @@ mod names;
 
 mod decide;
 mod facts;
+mod filling;
 mod render;
+mod sub_run;
 
 pub use args::{arg, complete_args};
-pub use check::{FLAWS_MAX, check};
+pub use check::{FLAWS_MAX, check, names_payloads};
 pub use decide::{DECISION_BYTES_MAX, Decision, decide};
 pub use elements::elements;
 pub use facts::{INPUT_BYTES_MAX, INPUT_ELEMENTS_MAX};
+pub use filling::references;
 pub use names::Names;
 pub use render::{Command, Commands};
+pub use sub_run::{Begin, Begins, conclude};

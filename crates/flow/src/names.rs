@@ -18,7 +18,7 @@ pub struct Names<'s> {
 /// Where in a task an expression stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Place {
-    /// In its command: it is for one element.
+    /// In its command, or in what the run is told that it is: it is for one element.
     Command,
     /// In what decides of all its elements at once.
     Decision,
@@ -30,10 +30,11 @@ impl<'s> Names<'s> {
         Self { spec, tasks: spec.tasks.iter().map(|task| (task.name.as_str(), task)).collect() }
     }
 
-    /// The task whose result an expression of `task` names, if it is one that has to be among the needs of `task` for
-    /// that: what undoes a task goes by the needs of that, and what stands in for one comes without its result.
+    /// The task of which an expression of `task` names what it left behind, if it is one that has to be among the
+    /// needs of `task` for that: what undoes a task goes by the needs of that, and what stands in for one comes without its
+    /// result.
     pub fn needed_by(&self, task: &TaskSpec, reference: &Reference) -> Option<&'s TaskName> {
-        let Root::Result(name) = &reference.root else { return None };
+        let (Root::Result(name) | Root::Payload(name)) = &reference.root else { return None };
         let named = self.tasks.get(&**name)?;
         let may_need = match &task.role {
             Role::Work => !named.role.is_after(),
@@ -44,17 +45,42 @@ impl<'s> Names<'s> {
         (may_need && named.name != task.name).then_some(&named.name)
     }
 
+    /// Why `reference` may not stand in what comes out of a run; none when it may.
+    pub(crate) fn flaw_at_end(&self, reference: &Reference) -> Option<String> {
+        match &reference.root {
+            Root::Param(name) => self.param_flaw(name),
+            Root::Result(name) => match self.tasks.get(&**name) {
+                None => {
+                    let advice = did_you_mean(name, self.tasks.keys().copied());
+                    Some(format!("no task is called {name:?}{advice}"))
+                }
+                Some(named) if named.role.is_after() => {
+                    Some(format!("{name:?} is not part of the work, which this comes out of"))
+                }
+                Some(_) => None,
+            },
+            Root::Each | Root::Index => Some("it is there in the tasks of an each or count only".into()),
+            Root::Run(RunField::Outcome) => Some("a run without success has no result: it is always the same".into()),
+            Root::Run(RunField::Id | RunField::Namespace | RunField::Job) => None,
+        }
+    }
+
+    fn param_flaw(&self, name: &str) -> Option<String> {
+        let params = &self.spec.params;
+        (!params.contains_key(name)).then(|| {
+            let advice = did_you_mean(name, params.keys().map(String::as_str));
+            format!("no parameter is called {name:?}{advice}")
+        })
+    }
+
     /// Why `reference` may not stand in `task`; none when it may.
     pub(crate) fn flaw(&self, task: &TaskSpec, place: Place, reference: &Reference) -> Option<String> {
         match &reference.root {
-            Root::Param(name) => {
-                let params = &self.spec.params;
-                (!params.contains_key(&**name)).then(|| {
-                    let advice = did_you_mean(name, params.keys().map(String::as_str));
-                    format!("no parameter is called {name:?}{advice}")
-                })
+            Root::Param(name) => self.param_flaw(name),
+            Root::Result(name) => self.left_flaw(task, name, "result"),
+            Root::Payload(name) => {
+                self.left_flaw(task, name, "payload").or_else(|| self.element_of_flaw(name, &reference.path))
             }
-            Root::Result(name) => self.result_flaw(task, name),
             Root::Each => self.element_flaw(task, place, "each"),
             Root::Index => self.element_flaw(task, place, "index"),
             Root::Run(RunField::Outcome) if !task.role.is_after() => {
@@ -64,7 +90,8 @@ impl<'s> Names<'s> {
         }
     }
 
-    fn result_flaw(&self, task: &TaskSpec, name: &str) -> Option<String> {
+    /// Why `task` may not name the `what` of the task of this name.
+    fn left_flaw(&self, task: &TaskSpec, name: &str, what: &str) -> Option<String> {
         let Some(named) = self.tasks.get(name) else {
             let advice = did_you_mean(name, self.tasks.keys().copied());
             return Some(format!("no task is called {name:?}{advice}"));
@@ -73,27 +100,37 @@ impl<'s> Names<'s> {
             let undone = self.tasks.get(of.as_str());
             let reaches = undone.is_some_and(|undone| undone.name == named.name || undone.needs.contains(&named.name));
             return (!reaches).then(|| {
-                format!("what undoes {of:?} may name its result and those of what it needs, and {name:?} is neither")
+                format!("what undoes {of:?} may name its {what} and those of what it needs, and {name:?} is neither")
             });
         }
         if named.name == task.name {
-            return Some("a task has no result before it has run".into());
+            return Some(format!("a task has no {what} before it has run"));
         }
         if let Role::Fallback { of } = &task.role
             && of.contains(&named.name)
         {
-            return Some(format!("{name:?} has no result when this runs: it stands in for it"));
+            return Some(format!("{name:?} has no {what} when this runs: it stands in for it"));
         }
         if task.needs.contains(&named.name) {
             return None;
         }
         if task.role == Role::Finally && named.role != Role::Finally {
-            return Some("what runs at the end in any case may name only results of what does, too".into());
+            return Some(format!("what runs at the end in any case may name only {what}s of what does, too"));
         }
         if named.role.is_after() {
             return Some(format!("{name:?} runs when the work has ended, and this is part of it"));
         }
-        Some(format!("{name:?} is not needed: add it to needs, so that its result is there"))
+        Some(format!("{name:?} is not needed: add it to needs, so that its {what} is there"))
+    }
+
+    /// Of a task that certainly has several elements, payloads are those of one of them.
+    fn element_of_flaw(&self, name: &str, path: &[Box<str>]) -> Option<String> {
+        let named = self.tasks.get(name).filter(|named| named.count > 1 || named.each.is_some())?;
+        let first = path.first().filter(|first| !first.bytes().all(|byte| byte.is_ascii_digit()))?;
+        Some(format!(
+            "{:?} has several elements: write {name}.payload.0.{first} for what the first of them has left",
+            named.name
+        ))
     }
 
     fn element_flaw(&self, task: &TaskSpec, place: Place, word: &str) -> Option<String> {

@@ -245,6 +245,18 @@ bugs! {
     FenceAsksGently, "fence-asks-gently",
         "At the end of the lease, `fenced` attempts are asked to stop instead of being killed.";
 
+    // What a second try of a run must keep.
+    RestartRunsAllAgain, "restart-runs-all-again",
+        "A second try of a run runs again what had succeeded.";
+    RestartForgetsResults, "restart-forgets-results",
+        "What a second try of a run keeps has no result any more.";
+    RestartKeepsWhatWaits, "restart-keeps-what-waits",
+        "A second try of a run keeps what waits for a task that is run again.";
+
+    // What steps must not do whose elements get their rows in pieces.
+    RestRepeatsRow, "rest-repeats-row",
+        "The rows that come next begin with the last one that is there.";
+
     // What the simulator itself must not do.
     Canary, "canary",
         "Every run is called wrong at its end: whoever runs the simulator must get to hear of it.";

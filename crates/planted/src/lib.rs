@@ -1,13 +1,18 @@
 //! Bugs for the simulator to find: where the product asks [`is`], it goes wrong if that bug is planted.
 //!
 //! Without the feature `planted` the answer is a constant `false` and every hook compiles away. With it,
-//! each thread has at most one bug, so that simulations beside each other do not share theirs.
+//! each thread has at most one bug, so that simulations beside each other do not share theirs. The same holds for what
+//! [`at_most`] says: bounds that a simulation makes smaller, which is no mistake.
 //!
 //! **Invariant:** this crate knows nothing of ours, because every crate may ask it.
 
+mod bound;
 mod bug;
 mod hash_order;
 
+#[cfg(feature = "planted")]
+pub use bound::lower;
+pub use bound::{Bound, at_most};
 pub use bug::{Bug, UnknownBug};
 pub use hash_order::in_hash_order;
 

@@ -5,6 +5,7 @@ pub mod flow;
 pub mod job;
 pub mod join_token;
 pub mod node;
+pub mod payload;
 pub mod retention;
 pub mod run;
 

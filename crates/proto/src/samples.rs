@@ -4,10 +4,12 @@
 mod archive;
 mod flow;
 mod persisted;
+mod sub_runs;
 
 pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use persisted::*;
+pub(crate) use sub_runs::sub_run_spec;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -15,9 +17,9 @@ use std::sync::Arc;
 use quorate_state::{
     Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
     Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
-    OnFailure, OnNodeLoss, Outcome, Pause, Place, Principal, Registration, Resources, Retry, Revision, Role, Run,
-    RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait,
-    Withdrawal,
+    OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal, Registration, Resources,
+    Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec,
+    TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -55,6 +57,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let merge = TaskSpec {
         name: "merge".parse().unwrap(),
@@ -75,6 +78,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -84,6 +88,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Cancel,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![split, merge.clone()],
     };
     let bare = JobSpec {
@@ -94,6 +99,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: vec![TaskSpec {
             needs: vec![],
             place: Place { spread: Spread::Pack, ..Place::default() },
@@ -167,6 +173,7 @@ pub(crate) fn reports() -> Vec<AttemptReport> {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         })
         .collect()
 }
@@ -204,6 +211,9 @@ pub(crate) fn runs() -> Vec<Run> {
             timed_out: false,
             started_at: (state != RunState::Pending).then_some(Millis(110)),
             ended_at: state.is_terminal().then_some(Millis(0)),
+            parent: None,
+            result: None,
+            flaw: None,
         })
         .chain([late_run(&spec, &graph)])
         .collect()
@@ -232,6 +242,9 @@ fn late_run(spec: &Arc<JobSpec>, graph: &Arc<Graph>) -> Run {
         priority_set: None,
         started_at: None,
         ended_at: None,
+        parent: None,
+        result: None,
+        flaw: None,
     }
 }
 
@@ -261,7 +274,9 @@ pub(crate) fn task_states() -> Vec<TaskState> {
             TaskState::Waiting(Wait::Quarantine) => TaskState::Failed(FailReason::Queued),
             TaskState::Failed(FailReason::Queued) => TaskState::Failed(FailReason::Silent),
             // That is behind all the rest, with what came with it.
-            TaskState::Failed(FailReason::Silent | FailReason::Undecidable) => return None,
+            TaskState::Failed(
+                FailReason::Silent | FailReason::Undecidable | FailReason::NoSubRun | FailReason::SubRunCancelled,
+            ) => return None,
         })
     })
 }
@@ -283,6 +298,8 @@ pub(crate) fn tasks() -> Vec<Task> {
             queue_deadline: (index >= LATER).then_some(Served(77)),
             losses: index,
             succeeded_at: None,
+            sub_run: None,
+            flaw: None,
         })
         .collect()
 }
@@ -338,10 +355,11 @@ pub(crate) fn attempts() -> Vec<Attempt> {
                 outcome: None,
                 suspect: false,
                 usage: if ended { usage() } else { Usage::default() },
+                payloads: None,
             }
         })
         .chain(telling())
-        .chain([silent()])
+        .chain([silent(), leaving()])
         .collect()
 }
 
@@ -376,8 +394,37 @@ fn telling() -> impl Iterator<Item = Attempt> {
             outcome: Some(Arc::new(outcome)),
             suspect: !succeeded,
             usage: usage(),
+            payloads: None,
         }
     })
+}
+
+/// Data that a task has left behind: all that may be said of it, and as little as may be.
+pub(crate) fn payloads() -> Payloads {
+    let digests = walk(PayloadDigest::Sha256([0xab; 32]), |digest| match digest {
+        PayloadDigest::Sha256(_) => Some(PayloadDigest::Blake3([0x01; 32])),
+        PayloadDigest::Blake3(_) => None,
+    });
+    let digests = digests.into_iter().map(|digest| (Some(0), Some(digest)));
+    let mut payloads = Payloads::default();
+    for ((size, digest), name) in digests.chain([(Some(1 << 40), None), (None, None)]).zip(["model", "a.b", "log", "Z"])
+    {
+        let payload = Payload::new(&format!("s3://bucket/{name}"), size, digest).unwrap();
+        payloads.put(name.parse().unwrap(), payload).unwrap();
+    }
+    payloads
+}
+
+/// An attempt that left data behind.
+fn leaving() -> Attempt {
+    let said = telling().next().unwrap();
+    Attempt {
+        id: AttemptId { number: 15, ..said.id },
+        token: Token(35),
+        outcome: None,
+        payloads: payloads().kept(),
+        ..said
+    }
 }
 
 /// An attempt that said nothing for too long.

@@ -18,6 +18,7 @@ pub(crate) mod join_token;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod node_status;
+pub(crate) mod payload;
 pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod run;
@@ -30,6 +31,7 @@ pub(crate) mod time;
 pub(crate) mod timeline;
 pub(crate) mod usage;
 pub(crate) mod version;
+mod within;
 
 use std::io::{IsTerminal as _, Write as _};
 

@@ -62,6 +62,13 @@ pub enum Explanation {
     },
     /// No node can take it.
     NoNodeFits(NoNodeFits),
+    /// It is a run of another job, which the leader begins at its next step.
+    SubRunDue,
+    /// It is a run of another job, and so many runs have not ended that no other may begin.
+    RunsFull {
+        /// `runs_unfinished_max`.
+        max: u32,
+    },
     /// Its run is being cancelled.
     Cancelling,
     /// Its run is paused.
@@ -242,6 +249,7 @@ pub fn explain(view: &State, observed: &Observed, now: LogNow, task: TaskId) -> 
         TaskState::Waiting(Wait::Quarantine) => {
             Explanation::Quarantined { nodes: view.suspect_nodes(task.id).into_iter().cloned().collect() }
         }
+        TaskState::Ready if run.sub_run(task.id.step).is_some() => before_sub_run(view),
         TaskState::Ready => in_queue(view, observed, now, task),
     }
 }
@@ -254,6 +262,12 @@ fn on_node(view: &State, task: &Task, newest: Option<&Attempt>, left: impl Fn(Se
         },
         Some(_) | None => Explanation::NotWaiting { standing: standing(view, task) },
     }
+}
+
+/// Why a task that is a run of another job has not begun, which nobody keeps from it.
+fn before_sub_run(view: &State) -> Explanation {
+    let max = view.settings().map_or(0, |settings| settings.runs_unfinished_max);
+    if crate::workflow::room(view) == 0 { Explanation::RunsFull { max } } else { Explanation::SubRunDue }
 }
 
 /// Why an element that nothing has happened to is not running.
@@ -407,6 +421,12 @@ impl fmt::Display for Explanation {
             Self::Queued { position: 0 } => f.write_str("first in the queue: about to be placed"),
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::NoNodeFits(why) => why.fmt(f),
+            Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
+            Self::RunsFull { max } => write!(
+                f,
+                "as many runs as may be (runs_unfinished_max, {max}) have not ended: the run that it is begins when others \
+                 have ended"
+            ),
             Self::Cancelling => f.write_str("its run is being cancelled"),
             Self::Paused(_) => f.write_str("its run is paused"),
             Self::FitsNow { node } => write!(f, "about to be placed on node {node}"),

@@ -372,7 +372,7 @@ fn snapshot(view: &State, run: &Run) -> v1::RunSnapshot {
     let attempts = attempts
         .map(|attempt| watched_attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
     v1::RunSnapshot {
-        run: Some(run_to_wire(run, view.run_counts(run.id))),
+        run: Some(run_to_wire(run, view)),
         steps: steps.collect(),
         tasks: tasks.collect(),
         attempts: attempts.collect(),

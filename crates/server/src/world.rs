@@ -79,6 +79,7 @@ impl World {
             timeout_ms: None,
             tasks: tasks.iter().map(|name| task(name)).collect(),
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         });
         self.apply(Command::SubmitJob { run, spec, spec_digest: Digest([1; 32]) });
         for step in 0..u32::try_from(tasks.len()).unwrap() {
@@ -126,6 +127,7 @@ impl World {
             stopped,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let epoch = self.epoch(node);
         self.apply(Command::ReportAttempts { node: node.clone(), epoch, reports: vec![report] });
@@ -156,5 +158,6 @@ fn task(name: &str) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }

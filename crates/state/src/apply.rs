@@ -21,6 +21,7 @@ mod restart;
 mod restored;
 mod runs;
 mod settle;
+mod sub_runs;
 mod timers;
 
 use std::sync::Arc;
@@ -169,6 +170,9 @@ fn needs_memory(command: &Command) -> bool {
         | Command::ExpireLeases { .. }
         | Command::FireTimers { .. }
         | Command::TrimEvents { .. }
+        | Command::StartSubRun(_)
+        | Command::FailSubRun { .. }
+        | Command::ConcludeRun { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
         | Command::EnableFeature { .. } => false,
@@ -185,9 +189,11 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
+            features::require(overlay, spec.is_flow().then_some(Feature::TaskFlow))?;
             jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest, &Arc::from(""))
         }
         Command::SubmitFlow { run, spec, spec_digest, args, version } => {
+            features::require(overlay, Some(Feature::TaskFlow))?;
             flow::check_args(args)?;
             if let Some(version) = version {
                 jobs::check_version(overlay, spec, *version)?;
@@ -248,6 +254,9 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::FireTimers { timers } => timers::fire(overlay, timers),
         Command::TrimEvents { below } => trim_events(overlay, *below),
         Command::EnableFeature { feature, term } => features::enable(overlay, *feature, *term),
+        Command::StartSubRun(start) => sub_runs::start(overlay, number, start),
+        Command::FailSubRun { task, generation, flaw } => sub_runs::fail(overlay, *task, *generation, flaw),
+        Command::ConcludeRun { run, result } => runs::conclude(overlay, *run, result),
         Command::ArchiveRuns { runs, rows_max } => archive::archive(overlay, runs, *rows_max),
         Command::TrimArchive { below } => archive::trim(overlay, *below),
         Command::SetRetention { retention } => archive::set_retention(overlay, retention),

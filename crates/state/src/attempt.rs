@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AttemptId, Epoch, ErrorType, Millis, NodeName, Resources, Served, Token};
+use crate::{AttemptId, Epoch, ErrorType, Millis, NodeName, Payloads, Resources, Served, Token};
 
 /// One try of a task on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -49,6 +49,8 @@ pub struct Attempt {
     pub suspect: bool,
     /// What it used.
     pub usage: Usage,
+    /// Data that it left behind; none where there is nothing. Needs [`crate::Feature::PayloadRefs`].
+    pub payloads: Option<Arc<Payloads>>,
 }
 
 impl Attempt {

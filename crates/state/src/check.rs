@@ -3,6 +3,8 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod sub_runs;
+
 use crate::index::Index;
 use crate::{
     Attempt, AttemptState, Feature, JoinTerms, Line, Node, NodeAdmission, NodeName, Outcome, Resources, Run, State,
@@ -20,6 +22,7 @@ impl State {
         self.check_attempts(&mut broken);
         self.check_annotations(&mut broken);
         self.check_runs(&mut broken);
+        self.check_sub_runs(&mut broken);
         self.check_features(&mut broken);
         self.check_admission(&mut broken);
         self.check_archive(&mut broken);
@@ -30,9 +33,11 @@ impl State {
     fn check_index(&self, broken: &mut Vec<String>) {
         let mut fresh = Index::default();
         for run in self.runs.values() {
-            fresh.on_run(None, run);
+            let parent = run.parent.and_then(|task| self.runs.get(&task.run));
+            fresh.on_run(parent.map(|parent| &**parent), None, run);
         }
         for task in self.tasks.values() {
+            fresh.on_task_of_run(None, Some(task));
             match self.runs.get(&task.id.run) {
                 Some(run) => fresh.on_task(run, None, task),
                 // Its run is in the archive, and it follows.
@@ -126,6 +131,11 @@ impl State {
                 | TaskState::Cancelled
                 | TaskState::Skipped => false,
             };
+            let is_run = self.runs.get(&task.id.run).is_some_and(|run| run.sub_run(task.id.step).is_some());
+            if is_run {
+                // `check_sub_runs` looks at it.
+                continue;
+            }
             if expects_live && newest.is_none_or(AttemptState::is_terminal) {
                 broken.push(format!("task {:?} is {:?} without a live attempt", task.id, task.state));
             }
@@ -158,6 +168,9 @@ impl State {
             let succeeded = attempt.state == AttemptState::Succeeded;
             if has_result && !succeeded || has_error && (succeeded || !attempt.state.is_terminal()) {
                 broken.push(format!("attempt {:?} is {:?} with {:?}", attempt.id, attempt.state, attempt.outcome));
+            }
+            if let Some(payloads) = attempt.payloads.as_deref().filter(|payloads| !succeeded || payloads.is_empty()) {
+                broken.push(format!("attempt {:?} is {:?} with {payloads:?}", attempt.id, attempt.state));
             }
             if attempt.state.is_terminal() != attempt.ended_at.is_some() {
                 broken.push(format!(
@@ -266,7 +279,13 @@ impl State {
         if (has_outcome || has_limit) && !self.has_feature(Feature::TaskOutcomes) {
             broken.push(format!("outcomes are kept, and feature {} is not enabled", Feature::TaskOutcomes));
         }
-        let is_controlled = |run: &&Arc<Run>| run.paused.is_some() || run.priority_set.is_some();
+        let has_payloads = self.attempts.values().any(|attempt| attempt.payloads.is_some());
+        if has_payloads && !self.has_feature(Feature::PayloadRefs) {
+            broken.push(format!("payloads are kept, and feature {} is not enabled", Feature::PayloadRefs));
+        }
+        // A run within another has the priority of that.
+        let is_controlled =
+            |run: &&Arc<Run>| run.paused.is_some() || (run.priority_set.is_some() && run.parent.is_none());
         if let Some(run) = self.runs.values().find(is_controlled).filter(|_| !self.has_feature(Feature::RunControl)) {
             let feature = Feature::RunControl;
             broken.push(format!("run {} is paused or has a priority, and feature {feature} is not enabled", run.id));
@@ -283,6 +302,7 @@ impl State {
             let feature = Feature::TaskFlow;
             broken.push(format!("step {} of {} has a row, and feature {feature} is not enabled", step.step, step.run));
         }
+        self.check_sub_run_feature(broken);
         let was_drained = self.attempts.values().any(|attempt| attempt.stop == Some(StopReason::Drained));
         if (was_drained || was_withdrawn) && !self.has_feature(Feature::NodeDrain) {
             broken.push(format!("something was drained, and feature {} is not enabled", Feature::NodeDrain));
@@ -311,7 +331,9 @@ impl State {
                 // What an earlier life placed had its needs there.
                 let is_of_this_life = |attempt: &Attempt| attempt.token.0 >= self.meta.restored_at.0;
                 let mut tasks = self.tasks_of_step(run.id, step);
-                let ran = tasks.any(|task| self.attempts_of(task.id).any(|attempt| is_of_this_life(attempt)));
+                let ran = tasks.any(|task| {
+                    task.sub_run.is_some() || self.attempts_of(task.id).any(|attempt| is_of_this_life(attempt))
+                });
                 let unmet = run.graph.needs(step).iter().find(|need| {
                     let accepted = run.spec.tasks.get(**need as usize).map_or(0, |task| task.accept_failed);
                     let counts = self.step_counts(run.id, **need);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, JobName, JobSpec,
-    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Principal, RegionName, RequestId, Resources,
-    Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads, Principal, RegionName, RequestId,
+    Resources, Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -139,6 +139,37 @@ pub enum Command {
     TrimArchive { below: u32 },
     /// Says how long runs are kept. Needs [`Feature::RunArchive`].
     SetRetention { retention: Retention },
+    /// Begins the run that a task is. From the workflow controller. Needs [`Feature::SubRuns`], as do the two below.
+    StartSubRun(Box<SubRunStart>),
+    /// Fails a task that is a run of another job, for good: none can be begun, and why, for people. From the workflow
+    /// controller.
+    FailSubRun { task: TaskId, generation: u32, flaw: Arc<str> },
+    /// Ends a run that has ended well, with what comes out of it. From the workflow controller.
+    ConcludeRun { run: RunId, result: RunResult },
+}
+
+/// The run that a task is.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct SubRunStart {
+    /// The task.
+    pub task: TaskId,
+    /// Its generation in the view that was looked at.
+    pub generation: u32,
+    /// The id of its run, minted by whoever proposes it.
+    pub run: RunId,
+    /// The version of its job.
+    pub version: u32,
+    /// What it is told, as of [`crate::Run::args`].
+    pub args: Arc<str>,
+}
+
+/// What comes out of a run that has ended well.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum RunResult {
+    /// JSON of an object.
+    Value(Arc<[u8]>),
+    /// It cannot be said what, and why not, for people.
+    Flaw(Arc<str>),
 }
 
 /// One task on one node.
@@ -218,6 +249,8 @@ pub struct AttemptReport {
     pub outcome: Option<Arc<Outcome>>,
     /// It runs, and its process has said nothing for as long as its job lets it. Needs [`Feature::TaskOutcomes`].
     pub silent: bool,
+    /// Data that its process says it has left behind. Needs [`Feature::PayloadRefs`].
+    pub payloads: Option<Arc<Payloads>>,
 }
 
 /// What an agent can see of an attempt. Whether an end is a cancellation, a timeout or a failure

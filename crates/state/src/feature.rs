@@ -40,6 +40,11 @@ pub enum Feature {
     /// Runs can be told something, decide what of them runs, go on where something failed, and take back what they did:
     /// [`Command::SubmitFlow`], [`Command::RestartRun`], [`Command::DecideStep`], [`Command::UndoNext`], [`Command::AbandonRun`].
     TaskFlow = 9,
+    /// Tasks can be runs of other jobs, and runs have results: [`Command::StartSubRun`], [`Command::FailSubRun`],
+    /// [`Command::ConcludeRun`], `sub_run` and `result` in the specs of [`Command::SubmitFlow`].
+    SubRuns = 10,
+    /// Tasks leave data behind that others are told where to find: [`crate::Payload`] in [`Command::ReportAttempts`].
+    PayloadRefs = 11,
     /// Runs that have ended leave memory, and are kept on disk for a time: [`Command::ArchiveRuns`], [`Command::TrimArchive`],
     /// [`Command::SetRetention`].
     RunArchive = 12,
@@ -47,7 +52,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -57,6 +62,8 @@ impl Feature {
         Self::TaskOutcomes,
         Self::RunControl,
         Self::TaskFlow,
+        Self::SubRuns,
+        Self::PayloadRefs,
         Self::RunArchive,
     ];
 
@@ -82,6 +89,8 @@ impl Feature {
             Self::TaskOutcomes => "task-outcomes",
             Self::RunControl => "run-control",
             Self::TaskFlow => "task-flow",
+            Self::SubRuns => "sub-runs",
+            Self::PayloadRefs => "payload-refs",
             Self::RunArchive => "run-archive",
         }
     }
@@ -144,6 +153,12 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_sub_runs() =>
+            {
+                Some(Feature::SubRuns)
+            }
+            Self::StartSubRun(_) | Self::FailSubRun { .. } | Self::ConcludeRun { .. } => Some(Feature::SubRuns),
             Self::SubmitJobAt { spec, .. } if spec.is_flow() => Some(Feature::TaskFlow),
             Self::PauseRun { .. }
             | Self::ResumeRun { .. }
@@ -174,7 +189,8 @@ impl Command {
             }
             Self::ReportAttempts { reports, .. } => {
                 let says = reports.iter().any(|report| report.outcome.is_some() || report.silent);
-                says.then_some(Feature::TaskOutcomes)
+                let leaves = reports.iter().any(|report| report.payloads.is_some());
+                leaves.then_some(Feature::PayloadRefs).or(says.then_some(Feature::TaskOutcomes))
             }
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::ArchiveRuns { .. } | Self::TrimArchive { .. } | Self::SetRetention { .. } => Some(Feature::RunArchive),
@@ -217,6 +233,8 @@ mod tests {
             (7, "task-outcomes"),
             (8, "run-control"),
             (9, "task-flow"),
+            (10, "sub-runs"),
+            (11, "payload-refs"),
             (12, "run-archive"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");

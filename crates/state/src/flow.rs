@@ -2,8 +2,13 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use crate::progress::Standing;
-use crate::{Attempt, AttemptState, Decided, Outcome, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId};
+use crate::{
+    Attempt, AttemptState, Decided, Outcome, Payloads, Phase, Rest, Run, RunId, RunState, State, Step, Task, TaskId,
+    TaskState,
+};
 
 impl State {
     /// What is known of a step beyond its tasks; there is none of most.
@@ -85,22 +90,41 @@ impl State {
         run.flat_map(|run| self.index.steps().undo_next(run)).map(|(_, task)| task)
     }
 
-    /// The result of a task: that of its newest attempt, if it succeeded and its process left one; of one that was kept from
-    /// an earlier run, the result that it has there.
+    /// The result of a task: that of its newest attempt, if it succeeded and its process left one; of one that is a run of
+    /// another job, what came out of that; of one that was kept from an earlier run, the result that it has there.
     pub fn result(&self, task: TaskId) -> Option<&Arc<[u8]>> {
+        let row = self.row_that_counts(task)?;
+        if let Some(run) = row.sub_run.filter(|_| row.state == TaskState::Succeeded) {
+            return self.sub_run_result(run);
+        }
+        match self.success(row)?.outcome.as_deref()? {
+            Outcome::Result(result) => Some(result),
+            Outcome::Error(_) => None,
+        }
+    }
+
+    /// The data that a task has left behind, of the same attempt as its result; none of a task that has not succeeded.
+    pub fn payloads(&self, task: TaskId) -> Option<&Payloads> {
+        Some(self.success(self.row_that_counts(task)?)?.payloads.as_deref().unwrap_or(Payloads::none()))
+    }
+
+    /// The attempt whose word counts for a task.
+    fn success(&self, row: &Task) -> Option<&Arc<Attempt>> {
+        let newest = row.newest_attempt().and_then(|newest| self.attempt(newest));
+        newest.filter(|attempt| attempt.state == AttemptState::Succeeded)
+    }
+
+    /// The row of a task, or of the one of an earlier run that is kept in its place.
+    fn row_that_counts(&self, task: TaskId) -> Option<&Arc<Task>> {
         let mut at = task;
         while self.task(at).is_none() {
             let is_kept =
                 self.step(at.run, at.step).is_some_and(|step| step.rest == Rest::Kept && at.index < step.elements);
-            let earlier = self.run(at.run).filter(|_| is_kept)?.restart_of?;
+            let is_known = is_kept && !quorate_planted::is(Bug::RestartForgetsResults);
+            let earlier = self.run(at.run).filter(|_| is_known)?.restart_of?;
             at = TaskId { run: earlier, ..at };
         }
-        let newest = self.task(at).and_then(|task| task.newest_attempt()).and_then(|newest| self.attempt(newest));
-        let newest: &Arc<Attempt> = newest.filter(|attempt| attempt.state == AttemptState::Succeeded)?;
-        match newest.outcome.as_deref()? {
-            Outcome::Result(result) => Some(result),
-            Outcome::Error(_) => None,
-        }
+        self.task(at)
     }
 
     /// The step whose results count as those of `step`: itself, or the one that stands in for it.

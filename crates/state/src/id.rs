@@ -71,6 +71,8 @@ names! {
     AnnotationKey "annotation key";
     /// What went wrong, as a process calls it.
     ErrorType "error type";
+    /// What a process calls data that it leaves behind, unique in the attempt.
+    PayloadName "payload name";
 }
 
 fn check_name(text: &str, noun: &str) -> Result<(), IdError> {

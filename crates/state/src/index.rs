@@ -31,6 +31,8 @@ pub(crate) struct Index {
     jobs: Map<(Namespace, JobName), JobRuns>,
     timers: Set<(Served, Timer)>,
     request_expiry: Set<(Served, DedupKey)>,
+    /// Ready tasks that are runs of other jobs: no node is looked for.
+    starts: Ready,
     finished: Finished,
 }
 
@@ -60,6 +62,7 @@ impl Index {
             ("jobs", self.jobs == other.jobs),
             ("timers", self.timers == other.timers),
             ("request_expiry", self.request_expiry == other.request_expiry),
+            ("starts", self.starts == other.starts),
             ("finished", self.finished == other.finished),
         ]
         .into_iter()
@@ -68,7 +71,8 @@ impl Index {
         .collect()
     }
 
-    pub(crate) fn on_run(&mut self, old: Option<&Run>, new: &Run) {
+    /// `parent` is the run of the task that the run is, if it is one, as far as that has been seen.
+    pub(crate) fn on_run(&mut self, parent: Option<&Run>, old: Option<&Run>, new: &Run) {
         if old.is_none() {
             self.submitted.insert_mut((new.submitted_revision, new.submitted_item, new.id));
         }
@@ -88,9 +92,15 @@ impl Index {
         }
         self.steps.on_run(old, new);
         if let Some(old) = old {
-            let Self { ready, steps, .. } = self;
+            let Self { ready, steps, starts, .. } = self;
             let is_ready = |step: &u32| steps.counts(new.id, *step).ready > 0;
             ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
+            if new.spec.has_sub_runs() {
+                starts.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
+            }
+        }
+        if let Some(task) = new.parent {
+            self.steps.on_sub_run(parent, task, old, new);
         }
     }
 
@@ -129,19 +139,24 @@ impl Index {
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
         if let Some(old) = old {
             if old.state == TaskState::Ready {
-                self.ready.remove(run, old.id);
+                self.queue_of(run, old.id.step).remove(run, old.id);
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
             }
         }
         if new.state == TaskState::Ready {
-            self.ready.insert(run, new.id);
+            self.queue_of(run, new.id.step).insert(run, new.id);
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
         }
         self.steps.on_task(run, old, new);
+    }
+
+    /// A task, whether or not its run is in memory: it holds the run that it is.
+    pub(crate) fn on_task_of_run(&mut self, old: Option<&Task>, new: Option<&Task>) {
+        self.finished.on_task(old, new);
     }
 
     pub(crate) fn on_attempt(&mut self, run: Option<&Run>, old: Option<&Attempt>, new: &Attempt) {
@@ -268,6 +283,15 @@ impl Index {
 
     pub(crate) fn ready(&self) -> &Ready {
         &self.ready
+    }
+
+    pub(crate) fn starts(&self) -> &Ready {
+        &self.starts
+    }
+
+    /// Where ready tasks of a step stand.
+    fn queue_of(&mut self, run: &Run, step: u32) -> &mut Ready {
+        if run.sub_run(step).is_some() { &mut self.starts } else { &mut self.ready }
     }
 
     pub(crate) fn steps(&self) -> &Steps {

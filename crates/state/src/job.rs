@@ -14,7 +14,7 @@ use quorate_planted::Bug;
 
 use crate::{
     ClusterName, Digest, ErrorType, Exit, JobName, Millis, Namespace, Outcome, RegionName, Resources, Revision, RunId,
-    RunState, TaskName,
+    RunState, SubRun, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -36,6 +36,9 @@ pub struct JobSpec {
     pub params: BTreeMap<String, Param>,
     /// The tasks, in file order. `needs` may point forward.
     pub tasks: Vec<TaskSpec>,
+    /// What comes out of a run of it that ends well, by name: JSON whose texts may hold references, which the leader puts in
+    /// then. Needs [`crate::Feature::SubRuns`].
+    pub result: BTreeMap<String, String>,
 }
 
 /// Something that a run can be told. What its kinds and values mean is not for the state to know: it keeps them.
@@ -89,6 +92,8 @@ pub struct TaskSpec {
     pub each: Option<Each>,
     /// So many elements may fail, and it counts as done all the same.
     pub accept_failed: u32,
+    /// It is no process, but a run of another job. Needs [`crate::Feature::SubRuns`].
+    pub sub_run: Option<SubRun>,
 }
 
 /// What a task is for in its run.
@@ -183,7 +188,12 @@ impl JobSpec {
 
     /// True of one that replicas before [`crate::Feature::TaskFlow`] cannot read.
     pub fn is_flow(&self) -> bool {
-        !self.params.is_empty() || self.tasks.iter().any(TaskSpec::is_flow)
+        !self.params.is_empty() || self.has_sub_runs() || self.tasks.iter().any(TaskSpec::is_flow)
+    }
+
+    /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.
+    pub fn has_sub_runs(&self) -> bool {
+        !self.result.is_empty() || self.tasks.iter().any(|task| task.sub_run.is_some())
     }
 }
 

@@ -21,8 +21,10 @@ mod attempt;
 mod cluster;
 mod job;
 mod node;
+mod payload;
 mod run;
 mod settings;
+mod sub_run;
 mod task;
 
 mod command;
@@ -48,7 +50,7 @@ mod suspect;
 
 pub use id::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, JobName, JoinTokenId, NAME_BYTES_MAX,
-    Namespace, NodeName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    Namespace, NodeName, PayloadName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -66,12 +68,17 @@ pub use job::{
     Place, Retry, Role, Spread, TaskSpec, Violation,
 };
 pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
+pub use payload::{
+    PAYLOAD_URI_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, Payload, PayloadDigest, PayloadError, Payloads,
+};
 pub use run::{ARGS_BYTES_MAX, Annotation, Decided, Pause, Rest, Run, RunState, Step, StepCounts};
 pub use settings::Settings;
+pub use sub_run::{RUNS_DEEP_MAX, SubRun, SubRunSpec};
 pub use task::{FailReason, Task, TaskState, Wait};
 
 pub use command::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, Timer,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, RunResult,
+    SubRunStart, Timer,
 };
 pub use event::{Event, EventRow};
 pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
@@ -83,7 +90,7 @@ pub use feasible::{Infeasible, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use mix::mix;
-pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, step_verdict};
+pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

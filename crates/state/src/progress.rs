@@ -1,6 +1,6 @@
 //! How a run moves on: what the tasks of a step may do next.
 
-use quorate_planted::Bug;
+use quorate_planted::{Bound, Bug};
 use rpds::RedBlackTreeSetSync as Set;
 
 use crate::index::count;
@@ -11,8 +11,16 @@ use crate::{
 /// Tasks of one step that stand in the queue at once, if it has more than that: the rest has no rows until then. Part of
 /// what feature `task-flow` means, as is how many rows a submit makes.
 pub const READY_AHEAD_MAX: u32 = 10_000;
+
+/// [`READY_AHEAD_MAX`], unless a simulation has made it smaller.
+pub fn ready_ahead_max() -> u32 {
+    quorate_planted::at_most(Bound::ReadyAhead, READY_AHEAD_MAX)
+}
+
 /// The step goes on when no more than this many are left in the queue: in large pieces, not one by one.
-const READY_AHEAD_MIN: u32 = READY_AHEAD_MAX / 2;
+fn ready_ahead_min() -> u32 {
+    ready_ahead_max() / 2
+}
 
 /// What the tasks of a step may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -127,8 +135,10 @@ pub(crate) struct StepProgress {
     /// Those that stand in for it: that still may, and that do.
     fallbacks_open: u32,
     fallbacks_done: u32,
-    /// Live attempts that nobody has asked to stop.
+    /// Live attempts, and runs that its tasks are, that nobody has asked to stop.
     unstopped: u32,
+    /// Runs that its tasks are, and that nobody has given up.
+    kept_up: u32,
 }
 
 impl StepProgress {
@@ -267,13 +277,25 @@ impl StepProgress {
         self.unstopped = if more { self.unstopped.saturating_add(1) } else { self.unstopped.saturating_sub(1) };
     }
 
+    /// With what lives of it, as it was seen before its run was.
+    pub(crate) fn with_live_of(self, known: Self) -> Self {
+        Self { unstopped: known.unstopped, kept_up: known.kept_up, ..self }
+    }
+
+    /// A run that a task of it is went from (nobody has asked it to end, nobody has given it up) to the same.
+    pub(crate) fn on_sub_run(&mut self, was: (bool, bool), is: (bool, bool)) {
+        step(&mut self.unstopped, was.0, is.0);
+        step(&mut self.kept_up, was.1, is.1);
+    }
+
     pub(crate) fn unstopped(&self) -> u32 {
         self.unstopped
     }
 
     /// What a cancelled run still has to end here.
-    fn cancellable(&self) -> u32 {
-        self.counts.waiting + self.counts.ready + self.unstopped
+    fn cancellable(&self, run: &Run) -> u32 {
+        let kept_up = if run.abandoned { self.kept_up } else { 0 };
+        self.counts.waiting + self.counts.ready + self.unstopped.max(kept_up)
     }
 
     pub(crate) fn verdict(&self, run: &Run, step: u32, phase: Phase) -> StepVerdict {
@@ -307,14 +329,14 @@ impl StepProgress {
     }
 
     /// Whether tasks of it can move on now.
-    pub(crate) fn is_due(&self, verdict: StepVerdict) -> bool {
-        let is_low = self.counts.ready <= READY_AHEAD_MIN;
+    pub(crate) fn is_due(&self, run: &Run, verdict: StepVerdict) -> bool {
+        let is_low = self.counts.ready <= ready_ahead_min();
         match verdict {
             StepVerdict::Wait | StepVerdict::Decide => false,
             StepVerdict::Release => self.on_needs > 0 || (self.waiting_rest() > 0 && is_low),
             StepVerdict::PassOver => self.on_needs > 0 || self.waiting_rest() > 0 || !self.passed_over,
             StepVerdict::Skip | StepVerdict::Fail => self.on_needs > 0 || self.waiting_rest() > 0,
-            StepVerdict::Cancel => self.cancellable() > 0,
+            StepVerdict::Cancel => self.cancellable(run) > 0,
         }
     }
 }

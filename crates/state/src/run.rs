@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served, TaskState, Wait};
+use crate::{
+    AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served, SubRun, TaskId, TaskState, Wait,
+};
 
 /// One execution of one version of a job.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +55,12 @@ pub struct Run {
     pub started_at: Option<Millis>,
     /// When it ended.
     pub ended_at: Option<Millis>,
+    /// The task that it is, of another run. Needs [`crate::Feature::SubRuns`], as do the two below.
+    pub parent: Option<TaskId>,
+    /// What came out of it: JSON of an object with what its spec's `result` names; at most `result_bytes_max` bytes.
+    pub result: Option<Arc<[u8]>>,
+    /// Why nothing came out of it although its work ended well, for people: it has failed by that.
+    pub flaw: Option<Arc<str>>,
 }
 
 impl Run {
@@ -66,6 +74,16 @@ impl Run {
     pub fn is_ending(&self, step: u32) -> bool {
         let spares = self.graph.is_after(step) && !self.abandoned && !quorate_planted::is(Bug::FinallyCancelled);
         self.cancelling && !spares
+    }
+
+    /// True when nothing is left to be asked of it, as a task of `parent`, while that is being cancelled or given up.
+    pub(crate) fn is_stopped_with(&self, parent: &Self) -> bool {
+        self.state.is_terminal() || self.abandoned || (self.cancelling && !parent.abandoned)
+    }
+
+    /// What the tasks of a step are runs of, if they are runs.
+    pub fn sub_run(&self, step: u32) -> Option<&SubRun> {
+        self.spec.tasks.get(step as usize).and_then(|task| task.sub_run.as_ref())
     }
 }
 

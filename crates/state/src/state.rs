@@ -174,7 +174,8 @@ impl State {
             Change::Spec(..) => {}
             Change::Run(run) => {
                 let old = self.runs.get(&run.id).cloned();
-                self.index.on_run(old.as_deref(), run);
+                let parent = run.parent.and_then(|task| self.runs.get(&task.run).cloned());
+                self.index.on_run(parent.as_deref(), old.as_deref(), run);
                 self.runs.insert_mut(run.id, run.clone());
             }
             Change::Annotation(annotation) => {
@@ -193,6 +194,7 @@ impl State {
             }
             Change::Task(task) => {
                 let old = self.tasks.get(&task.id).cloned();
+                self.index.on_task_of_run(old.as_deref(), Some(task));
                 if let Some(run) = self.runs.get(&task.id.run).cloned() {
                     self.index.on_task(&run, old.as_deref(), task);
                 }
@@ -246,6 +248,7 @@ impl State {
             }
             Change::Leaving(run, segment) => self.archive.leaving.insert_mut(*run, *segment),
             Change::TaskArchived(_, task) => {
+                self.index.on_task_of_run(Some(task), None);
                 self.tasks.remove_mut(&task.id);
             }
             Change::AttemptArchived(_, attempt) => {
@@ -495,9 +498,12 @@ impl State {
         self.index.ready().lines()
     }
 
-    /// The ready tasks of a step of `run`, by index. Those of a run that is paused are not in the queue, and are here.
+    /// The ready tasks of a step of `run`, by index. Those of a run that is paused are not in the queue, and are here, as are
+    /// those that are runs of other jobs.
     pub fn ready_of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
-        self.index.ready().of_step(run, step)
+        let is_run = run.sub_run(step).is_some();
+        let queue = if is_run { self.index.starts() } else { self.index.ready() };
+        queue.of_step(run, step)
     }
 
     /// How many tasks are in the queue.

@@ -1,6 +1,8 @@
 //! One unit of a run, and why it stands where it stands.
 
-use crate::{AttemptId, Revision, Served, TaskId};
+use std::sync::Arc;
+
+use crate::{AttemptId, Revision, RunId, Served, TaskId};
 
 /// One unit of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -13,7 +15,8 @@ pub struct Task {
     pub generation: u32,
     /// Attempts made so far; also the number of the newest one.
     pub attempts: u32,
-    /// Attempts that count against `retry.attempts`: those that failed or timed out.
+    /// Attempts that count against `retry.attempts`: those that failed or timed out. Of one that is a run of another job:
+    /// runs that failed.
     pub tries: u32,
     /// Attempts that ended with their node; bounded by `node_losses_max`, never by `retry`.
     pub losses: u32,
@@ -21,12 +24,28 @@ pub struct Task {
     pub queue_deadline: Option<Served>,
     /// When it succeeded, if its job says how to undo it. Needs [`crate::Feature::TaskFlow`].
     pub succeeded_at: Option<Revision>,
+    /// The newest run that was begun for it, if it is a run of another job. Needs [`crate::Feature::SubRuns`], as does the
+    /// next one.
+    pub sub_run: Option<RunId>,
+    /// Why no run could be begun for it, for people: it has failed by that.
+    pub flaw: Option<Arc<str>>,
 }
 
 impl Task {
     /// One to which nothing has happened yet.
     pub fn new(id: TaskId, state: TaskState) -> Self {
-        Self { id, state, generation: 0, attempts: 0, tries: 0, losses: 0, queue_deadline: None, succeeded_at: None }
+        Self {
+            id,
+            state,
+            generation: 0,
+            attempts: 0,
+            tries: 0,
+            losses: 0,
+            queue_deadline: None,
+            succeeded_at: None,
+            sub_run: None,
+            flaw: None,
+        }
     }
 
     /// The newest attempt, if one was made.
@@ -44,7 +63,7 @@ pub enum TaskState {
     Ready,
     /// Assigned to a node.
     Placed,
-    /// Its process runs (or is not known to have stopped).
+    /// Its process runs (or is not known to have stopped), or the run that it is has not ended.
     Running,
     /// Ended well.
     Succeeded,
@@ -99,4 +118,9 @@ pub enum FailReason {
     /// What it asks for before it runs (its condition, what it is for) cannot be found out; the step says why. Needs
     /// [`crate::Feature::TaskFlow`].
     Undecidable,
+    /// It is a run of another job, and none could be begun; the task says why. Needs [`crate::Feature::SubRuns`], as does the
+    /// next one.
+    NoSubRun,
+    /// It is a run of another job, and somebody cancelled that.
+    SubRunCancelled,
 }

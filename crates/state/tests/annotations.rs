@@ -43,6 +43,7 @@ impl Cluster {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         };
         let spec = Arc::new(JobSpec {
             namespace: "acme".parse().unwrap(),
@@ -53,6 +54,7 @@ impl Cluster {
             timeout_ms: None,
             tasks: vec![task],
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         });
         cluster.run(Command::SubmitJob { run: RUN, spec, spec_digest: Digest([1; 32]) }).unwrap();
         cluster

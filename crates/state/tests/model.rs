@@ -9,6 +9,8 @@ mod control;
 mod report;
 #[path = "model/service.rs"]
 mod service;
+#[path = "model/sub_runs.rs"]
+mod sub_runs;
 #[path = "model/words.rs"]
 mod words;
 
@@ -33,6 +35,7 @@ enum Step {
     Priority { pick: usize, priority: u8 },
     Advance { pick: usize, limit: u32 },
     Finish { pick: usize },
+    SubRun { pick: usize, run: u64, flawed: bool, stale: bool },
     Place { picks: Vec<(usize, usize)>, stale: bool },
     Report { pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool },
     Register { node: usize, keep: bool, same_journal: bool },
@@ -53,13 +56,15 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (0..5_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
+        2 => (0..7_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Step::Pause { pick, paused }),
         1 => (any::<usize>(), 0..110_u8).prop_map(|(pick, priority)| Step::Priority { pick, priority }),
         4 => (any::<usize>(), 1..4_u32).prop_map(|(pick, limit)| Step::Advance { pick, limit }),
         2 => any::<usize>().prop_map(|pick| Step::Finish { pick }),
+        5 => (any::<usize>(), 0..500_u64, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+            .prop_map(|(pick, run, flawed, stale)| Step::SubRun { pick, run, flawed, stale }),
         6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
         10 => (any::<usize>(), 0..6_u8, 0..3_i32, any::<bool>(), prop::bool::weighted(0.1))
             .prop_map(|(pick, phase, code, gone, wrong_token)| Step::Report { pick, phase, code, gone, wrong_token }),
@@ -108,6 +113,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -121,6 +127,7 @@ fn spec(shape: usize) -> JobSpec {
             task("join", &["left", "right"], 3, 300, c),
         ],
         2 => vec![task("z", &["y"], 1, 100, a), task("y", &["x"], 2, 900, b), task("x", &[], 2, 900, a)],
+        5 | 6 => return sub_runs::with_sub_runs(shape),
         3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
         _ => vec![task("fenced", &[], 3, 600, b)],
     };
@@ -133,6 +140,7 @@ fn spec(shape: usize) -> JobSpec {
         timeout_ms: None,
         tasks,
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     }
 }
 
@@ -316,9 +324,10 @@ impl World {
             }
             Step::Finish { pick } => {
                 if let Some(run) = self.pick_run(*pick) {
-                    self.run(None, Command::FinishRun { run }).unwrap();
+                    self.end_run(run);
                 }
             }
+            Step::SubRun { pick, run, flawed, stale } => self.start_sub_run(*pick, *run, *flawed, *stale),
             Step::Place { picks, stale } => self.place(picks, *stale),
             Step::Report { pick, phase, code, gone, wrong_token } => {
                 self.report(*pick, *phase, *code, *gone, *wrong_token)
@@ -511,8 +520,11 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 300, max_shrink_iters: 2_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_history_keeps_every_property(steps in proptest::collection::vec(step(), 1..120)) {
+    fn every_history_keeps_every_property(steps in proptest::collection::vec(step(), 1..120), grown: bool) {
         let mut world = World::new();
+        if grown {
+            world.grow();
+        }
         for node in 0..3 {
             world.register(node, false, true);
         }
@@ -525,8 +537,11 @@ proptest! {
 
     /// L4 without faults: whatever happened, a fair leader and willing agents end every run.
     #[test]
-    fn every_history_can_be_brought_to_its_end(steps in proptest::collection::vec(step(), 1..60)) {
+    fn every_history_can_be_brought_to_its_end(steps in proptest::collection::vec(step(), 1..60), grown: bool) {
         let mut world = World::new();
+        if grown {
+            world.grow();
+        }
         for step in &steps {
             world.carry_out(step);
         }
@@ -554,8 +569,9 @@ proptest! {
             }
             let runs: Vec<RunId> = world.state.runs_to_finish().collect();
             for run in runs {
-                world.run(None, Command::FinishRun { run }).unwrap();
+                world.end_run(run);
             }
+            world.start_all();
             world.check();
             if world.state.unfinished_count() == 0 {
                 break;

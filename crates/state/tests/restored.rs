@@ -62,6 +62,7 @@ impl World {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         };
         let tasks = STEPS.map(|step| task(step, &[])).into_iter();
         let spec = JobSpec {
@@ -73,6 +74,7 @@ impl World {
             timeout_ms: None,
             tasks: tasks.chain([task(("after", OnNodeLoss::AtLeastOnce), &["often"])]).collect(),
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         };
         self.run(Command::SubmitJob { run: RunId(run), spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
         for step in 0..3 {
@@ -124,6 +126,7 @@ impl World {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let reply =
             self.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] });

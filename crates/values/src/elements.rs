@@ -13,8 +13,8 @@ use crate::template::Template;
 /// What a task is done for, once per element.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Each {
-    /// The elements of a list that another task or a parameter gives, or as many numbers from 0 as a number says:
-    /// `each = "${split.result.parts}"`.
+    /// The elements of a list that another task or a parameter gives, the payloads of a task in order of their names, or as
+    /// many numbers from 0 as a number says: `each = "${split.result.parts}"`.
     Reference(Reference),
     /// These: `each = ["a", "b"]`.
     Items(Vec<Value>),
@@ -48,7 +48,7 @@ impl Each {
                 )))
             }
             Root::Run(_) => Err(Flaw::new(format!("`{}` is no list but a text", reference.short()))),
-            Root::Param(_) | Root::Result(_) => Ok(Self::Reference(reference.clone())),
+            Root::Param(_) | Root::Result(_) | Root::Payload(_) => Ok(Self::Reference(reference.clone())),
         }
     }
 
@@ -69,6 +69,7 @@ impl Each {
         let count = match self {
             Self::Reference(reference) => match &*reference.resolve(scope)? {
                 Value::Array(list) => list.len() as u64,
+                Value::Object(payloads) if is_of_payloads(reference) => payloads.len() as u64,
                 value => number(reference, value)?,
             },
             Self::Items(items) => items.len() as u64,
@@ -92,6 +93,12 @@ impl Each {
             Self::Reference(reference) => match reference.resolve(scope)? {
                 Cow::Borrowed(Value::Array(list)) => list.get(index as usize).cloned(),
                 Cow::Owned(Value::Array(mut list)) => list.get_mut(index as usize).map(Value::take),
+                Cow::Borrowed(Value::Object(payloads)) if is_of_payloads(reference) => {
+                    payloads.values().nth(index as usize).cloned()
+                }
+                Cow::Owned(Value::Object(mut payloads)) if is_of_payloads(reference) => {
+                    payloads.values_mut().nth(index as usize).map(Value::take)
+                }
                 value => (u64::from(index) < number(reference, &value)?).then(|| index.into()),
             },
             Self::Items(items) => items.get(index as usize).cloned(),
@@ -101,6 +108,11 @@ impl Each {
         };
         element.ok_or_else(|| Flaw::new(format!("there is no element with the number {index}")))
     }
+}
+
+/// A map below this root is one of payloads by name: a payload itself stands for its address.
+fn is_of_payloads(reference: &Reference) -> bool {
+    matches!(reference.root, Root::Payload(_))
 }
 
 fn number(reference: &Reference, value: &Value) -> Result<u64, Flaw> {
@@ -120,6 +132,10 @@ mod tests {
         let split = json!({ "parts": ["a", { "b": 1 }], "count": 3, "none": [], "text": "a", "less": -1, "half": 1.5 });
         values.results.insert("split".into(), Some(split));
         values.results.insert("passed".into(), None);
+        let (a, b) = (json!({ "name": "a", "uri": "s3://a" }), json!({ "name": "b", "uri": "s3://b", "size": 2 }));
+        values.payloads.insert("split".into(), Some(json!({ "b": b, "a": a })));
+        values.payloads.insert("many".into(), Some(json!([{ "b": b }, null])));
+        values.payloads.insert("none".into(), Some(json!({})));
         values.params.insert("shards".into(), json!(4));
         values
     }
@@ -139,6 +155,13 @@ mod tests {
             ("${split.result.none}", vec![]),
             ("${split.result.count}", vec![json!(0), json!(1), json!(2)]),
             ("${params.shards}", vec![json!(0), json!(1), json!(2), json!(3)]),
+            (
+                "${split.payload}",
+                vec![json!({ "name": "a", "uri": "s3://a" }), json!({ "name": "b", "uri": "s3://b", "size": 2 })],
+            ),
+            ("${none.payload}", vec![]),
+            ("${split.payload.b.size}", vec![json!(0), json!(1)]),
+            ("${many.payload}", vec![json!({ "b": { "name": "b", "uri": "s3://b", "size": 2 } }), Value::Null]),
         ] {
             assert_eq!(elements(&Each::parse(text).expect(text)), expected, "{text}");
         }
@@ -161,6 +184,8 @@ mod tests {
             ("${passed.result.parts}", "has no result"),
             ("${split.result.gone}", "has no key \"gone\""),
             ("${nobody.result}", "no task \"nobody\""),
+            ("${split.payload.a}", "is the text \"s3://a\": expected a list"),
+            ("${split.payload.c}", "has left no payload \"c\""),
         ] {
             let each = Each::parse(text).expect(text);
             let flaw = each.count(&values(), 1000).expect_err(text).to_string();

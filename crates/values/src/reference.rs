@@ -1,5 +1,7 @@
 //! References: what an expression names, how it is written, and what it stands for in a scope.
 
+mod payload;
+
 use std::borrow::Cow;
 use std::fmt;
 use std::str::FromStr;
@@ -16,7 +18,8 @@ pub const PATH_SEGMENTS_MAX: usize = 32;
 pub const NAME_BYTES_MAX: usize = 128;
 
 /// What may be written, as told to who wrote something else.
-pub(crate) const FORMS: &str = "params.NAME, TASK.result, each, index, run.id, run.outcome, run.namespace or run.job";
+pub(crate) const FORMS: &str =
+    "params.NAME, TASK.result, TASK.payload.NAME, each, index, run.id, run.outcome, run.namespace or run.job";
 
 /// A value that an expression names: where it begins, and the way into it.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -34,6 +37,8 @@ pub enum Root {
     Param(Box<str>),
     /// The result of the task of this name: `TASK.result`.
     Result(Box<str>),
+    /// The data that the task of this name has left behind: `TASK.payload`. A payload below it stands for its address.
+    Payload(Box<str>),
     /// The element of a fan-out that is worked on: `each`.
     Each,
     /// The number of that element, from 0: `index`.
@@ -113,7 +118,7 @@ impl Reference {
     /// Refuses a path into what has no parts, and what is longer than it may be.
     pub(crate) fn check(&self) -> Result<(), String> {
         let name = match &self.root {
-            Root::Param(name) | Root::Result(name) => &**name,
+            Root::Param(name) | Root::Result(name) | Root::Payload(name) => &**name,
             Root::Index | Root::Run(_) if !self.path.is_empty() => {
                 return Err(format!("{} has no parts", Self { root: self.root.clone(), path: Vec::new() }));
             }
@@ -134,6 +139,7 @@ impl Reference {
         match &self.root {
             Root::Param(name) => scope.param(name),
             Root::Result(task) => scope.result(task),
+            Root::Payload(task) => scope.payload(task),
             Root::Each => scope.each(),
             Root::Index => Ok(scope.index().map_or(Found::Unknown, |index| Found::Value(Cow::Owned(index.into())))),
             Root::Run(field) => {
@@ -144,6 +150,12 @@ impl Reference {
     }
 
     fn descend<'s>(&self, mut value: Cow<'s, Value>) -> Result<Cow<'s, Value>, Flaw> {
+        if let Root::Payload(_) = &self.root {
+            return match value {
+                Cow::Borrowed(whole) => payload::find(self, whole).map(Cow::Borrowed),
+                Cow::Owned(whole) => payload::find(self, &whole).cloned().map(Cow::Owned),
+            };
+        }
         for (depth, part) in self.path.iter().enumerate() {
             let next = match &mut value {
                 Cow::Borrowed(whole) => inner(whole, part).map(Cow::Borrowed),
@@ -160,7 +172,9 @@ impl Reference {
     fn unknown(&self) -> String {
         match &self.root {
             Root::Param(name) => format!("the job has no parameter {}", quoted(name)),
-            Root::Result(task) => format!("there is no task {} before this one", quoted(task)),
+            Root::Result(task) | Root::Payload(task) => {
+                format!("there is no task {} before this one", quoted(task))
+            }
             Root::Each => "only a task with `each` has elements".to_owned(),
             Root::Index => "only the elements of a task are numbered".to_owned(),
             Root::Run(field) => format!("the run has no {}", field.name()),
@@ -171,6 +185,7 @@ impl Reference {
         match &self.root {
             Root::Param(name) => format!("the parameter {} has no value", quoted(name)),
             Root::Result(task) => format!("the task {} has no result", quoted(task)),
+            Root::Payload(task) => format!("the task {} has left nothing", quoted(task)),
             Root::Each | Root::Index => "the element has no value".to_owned(),
             Root::Run(field) => format!("the run has no {} yet", field.name()),
         }
@@ -216,19 +231,22 @@ impl fmt::Display for Reference {
                 f.write_str("params")?;
                 write_part(f, name)?;
             }
-            Root::Result(task) => {
-                let plain = format!("{task}.result");
-                if split(&plain) == Ok((self.root.clone(), None)) {
-                    f.write_str(&plain)?;
-                } else {
-                    write!(f, "task['{}'].result", Escaped(task))?;
-                }
-            }
+            Root::Result(task) => write_of_task(f, &self.root, task, RESULT)?,
+            Root::Payload(task) => write_of_task(f, &self.root, task, PAYLOAD)?,
             Root::Each => f.write_str("each")?,
             Root::Index => f.write_str("index")?,
             Root::Run(field) => write!(f, "run.{}", field.name())?,
         }
         self.path.iter().try_for_each(|part| write_part(f, part))
+    }
+}
+
+fn write_of_task(f: &mut fmt::Formatter<'_>, root: &Root, task: &str, word: &str) -> fmt::Result {
+    let plain = format!("{task}.{word}");
+    if split(&plain).is_ok_and(|(read, path)| read == *root && path.is_none()) {
+        f.write_str(&plain)
+    } else {
+        write!(f, "task['{}'].{word}", Escaped(task))
     }
 }
 
@@ -300,23 +318,36 @@ fn split(text: &str) -> Result<(Root, Option<&str>), String> {
     if let Some(field) = text.strip_prefix("run.").and_then(field) {
         return Ok((Root::Run(field), None));
     }
-    if let Some((task, path)) = result(text) {
-        if !is_task_name(task) {
-            return Err(format!("{} is no name of a task", quoted(task)));
-        }
-        return Ok((Root::Result(task.into()), path));
+    if let Some((task, word, path)) = of_task(text) {
+        return Ok((task_root(task, word)?, path));
     }
     Err(format!("write one of {FORMS}"))
 }
 
-/// The task before the first `.result`, and what follows that.
-fn result(text: &str) -> Option<(&str, Option<&str>)> {
-    const RESULT: &str = ".result";
-    text.match_indices(RESULT).find_map(|(at, _)| {
-        let after = &text[at + RESULT.len()..];
-        let path = after.strip_prefix('.');
-        (after.is_empty() || path.is_some()).then(|| (&text[..at], path))
+/// What comes after the name of a task.
+const RESULT: &str = "result";
+const PAYLOAD: &str = "payload";
+
+/// The task before the first `.result` or `.payload`, which of the two it is, and what follows that.
+fn of_task(text: &str) -> Option<(&str, &'static str, Option<&str>)> {
+    text.match_indices('.').find_map(|(at, _)| {
+        let after = &text[at + 1..];
+        let (word, path) = after.split_once('.').map_or((after, None), |(word, path)| (word, Some(path)));
+        task_word(word).map(|word| (&text[..at], word, path))
     })
+}
+
+/// The word itself, if it is one that may come after the name of a task.
+pub(crate) fn task_word(word: &str) -> Option<&'static str> {
+    [RESULT, PAYLOAD].into_iter().find(|known| *known == word)
+}
+
+/// The root that the name of a task and such a word make.
+pub(crate) fn task_root(task: &str, word: &'static str) -> Result<Root, String> {
+    if !is_task_name(task) {
+        return Err(format!("{} is no name of a task", quoted(task)));
+    }
+    Ok(if word == PAYLOAD { Root::Payload(task.into()) } else { Root::Result(task.into()) })
 }
 
 fn field(name: &str) -> Option<RunField> {
@@ -364,8 +395,9 @@ fn nearest_form(text: &str) -> Option<String> {
     let root = nearest(first, ["params", "each", "index", "run"]);
     let renamed = root.map(|root| rest.map_or_else(|| root.to_owned(), |rest| format!("{root}.{rest}")));
     let mut parts: Vec<&str> = text.split('.').collect();
-    if let Some(part) = parts.iter_mut().skip(1).find(|part| nearest(part, ["result"]).is_some()) {
-        *part = "result";
+    let near = |part: &str| nearest(part, [RESULT, PAYLOAD]).and_then(task_word);
+    if let Some((part, word)) = parts.iter_mut().skip(1).find_map(|part| near(part).map(|word| (part, word))) {
+        *part = word;
     }
     let form = renamed.into_iter().chain([parts.join(".")]).find(|form| is_form(form))?;
     Some(format!("did you mean `{form}`?"))

@@ -46,6 +46,15 @@ pub trait Scope {
     /// When there is one that cannot be read.
     fn result(&self, task: &str) -> Result<Found<'_>, Flaw>;
 
+    /// What the task of this name has left behind: a map of payloads by name, each a map of `name`, `uri` and, if they are
+    /// known, `size` and `digest`; of a task with several elements the list of their maps, null for one that did not
+    /// succeed. [`Found::Unknown`] and [`Found::Nothing`] as for a result; a task that succeeded and left nothing has an
+    /// empty map.
+    ///
+    /// # Errors
+    /// When they cannot be read.
+    fn payload(&self, task: &str) -> Result<Found<'_>, Flaw>;
+
     /// The element of a fan-out that is worked on; [`Found::Unknown`] elsewhere.
     ///
     /// # Errors
@@ -66,6 +75,8 @@ pub struct Values {
     pub params: BTreeMap<String, Value>,
     /// The tasks that can be named, `None` for one without a result.
     pub results: BTreeMap<String, Option<Value>>,
+    /// What they left behind, `None` for one that was passed over.
+    pub payloads: BTreeMap<String, Option<Value>>,
     /// The element of a fan-out.
     pub each: Option<Value>,
     /// The element's number, from 0.
@@ -80,11 +91,11 @@ impl Scope for Values {
     }
 
     fn result(&self, task: &str) -> Result<Found<'_>, Flaw> {
-        Ok(match self.results.get(task) {
-            None => Found::Unknown,
-            Some(None) => Found::Nothing,
-            Some(Some(value)) => Found::Value(Cow::Borrowed(value)),
-        })
+        Ok(of_task(&self.results, task))
+    }
+
+    fn payload(&self, task: &str) -> Result<Found<'_>, Flaw> {
+        Ok(of_task(&self.payloads, task))
     }
 
     fn each(&self) -> Result<Found<'_>, Flaw> {
@@ -97,5 +108,13 @@ impl Scope for Values {
 
     fn run(&self, field: RunField) -> Option<Cow<'_, str>> {
         self.run.get(&field).map(|text| Cow::Borrowed(text.as_str()))
+    }
+}
+
+fn of_task<'v>(values: &'v BTreeMap<String, Option<Value>>, task: &str) -> Found<'v> {
+    match values.get(task) {
+        None => Found::Unknown,
+        Some(None) => Found::Nothing,
+        Some(Some(value)) => Found::Value(Cow::Borrowed(value)),
     }
 }

@@ -30,6 +30,8 @@ pub(super) const PAGE: u32 = 50;
 /// A client that is told of an unknown outcome asks again after this, and this many times in all.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);
 const TRIES: u32 = 6;
+/// A client that wants a run to be tried a second time looks so often whether it has ended.
+const LOOKS: u32 = 24;
 
 /// The operator sits here.
 const OPERATOR_HOST: usize = 0;
@@ -211,6 +213,7 @@ impl Session {
                 let request_id = format!("control-{job}-{}", step.at_ms);
                 Request::Control { request_id, job: job.clone(), what: *what }
             }
+            Ask::Restart { job, from, again_ms } => return self.restart(step.at_ms, job, from, *again_ms).await,
             Ask::Get { job } => Request::Get { job: job.clone() },
             Ask::List => Request::List,
             Ask::Tasks { job } => Request::Tasks { job: job.clone() },
@@ -228,13 +231,42 @@ impl Session {
         );
         // What is paused must not be forgotten.
         let tries = if let Ask::Control { what: Control::Resume, .. } = step.what { u32::MAX } else { TRIES };
+        self.insist(&request, if is_write { tries } else { 1 }).await;
+    }
+
+    /// Makes a request until it is known what became of it, so many times at most.
+    async fn insist(&self, request: &Request, tries: u32) {
         for attempt in 1.. {
-            let is_unavailable = self.ask(&request).await.is_err_and(|is_unavailable| is_unavailable);
+            let is_unavailable = self.ask(request).await.is_err_and(|is_unavailable| is_unavailable);
             // As the client library advises: the same request id once more tells what became of it.
-            if !(is_write && is_unavailable && attempt < tries) {
+            if !(is_unavailable && attempt < tries) {
                 return;
             }
             tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    /// Has a job's latest run tried a second time, once it has ended or has had the time to.
+    async fn restart(&self, at_ms: u64, job: &str, from: &[String], again_ms: Option<u64>) {
+        let mut latest = None;
+        for _ in 0..LOOKS {
+            if let Ok(Answer::Run(answer)) = self.heard(&Request::Get { job: job.to_owned() }).await {
+                let run = answer.run.unwrap_or_default();
+                let has_ended = run.ended_at_ms.is_some();
+                latest = Some(run.id);
+                if has_ended {
+                    break;
+                }
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        let Some(run) = latest else { return };
+        let request_id = format!("restart-{job}-{at_ms}");
+        let request = Request::Restart { request_id, job: job.to_owned(), run, from: from.to_vec() };
+        self.insist(&request, TRIES).await;
+        if let Some(again_ms) = again_ms {
+            tokio::time::sleep(Duration::from_millis(again_ms)).await;
+            self.insist(&request, TRIES).await;
         }
     }
 
@@ -248,9 +280,14 @@ impl Session {
 
     /// Makes a request once. What a list goes on with; or whether asking again may bring another answer.
     async fn ask(&self, request: &Request) -> Result<Option<(String, String)>, bool> {
+        self.heard(request).await.map(|answer| answer.next_page())
+    }
+
+    /// Makes a request once, and writes down what was heard. Whether asking again may bring another answer.
+    async fn heard(&self, request: &Request) -> Result<Answer, bool> {
         let called = turmoil::sim_elapsed().unwrap_or_default();
         let answered = self.send(request).await;
-        let next = answered.as_ref().map(Answer::next_page).map_err(Error::is_unavailable);
+        let heard = answered.as_ref().map(Answer::clone).map_err(Error::is_unavailable);
         let outcome = match answered {
             Ok(answer) => Outcome::Answered(answer),
             Err(error @ Error::OutcomeUnknown { .. }) => Outcome::Unknown(error.to_string()),
@@ -262,7 +299,7 @@ impl Session {
             request: request.clone(),
             outcome,
         })));
-        next
+        heard
     }
 
     async fn send(&self, request: &Request) -> Result<Answer, Error> {
@@ -285,6 +322,11 @@ impl Session {
             Request::Abandon { request_id, job } => {
                 let request = v1::AbandonRunRequest { run: by_job(job), request_id: request_id.clone() };
                 client.abandon_run(request).await.map(Answer::Abandoned)
+            }
+            Request::Restart { request_id, run, from, .. } => {
+                let run = Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::RunId(run.clone())) });
+                let request = v1::RestartRunRequest { run, from: from.clone(), request_id: request_id.clone() };
+                client.restart_run(request).await.map(Answer::Submitted)
             }
             Request::Control { request_id, job, what } => {
                 let (run, request_id) = (by_job(job), request_id.clone());

@@ -35,6 +35,7 @@ pub(crate) fn spec(job: &JobPlan) -> v1::JobSpec {
         timeout_ms: job.timeout_ms,
         tasks: job.tasks.iter().map(task).collect(),
         params: job.args.iter().map(|_| param()).collect(),
+        result: vec![],
     }
 }
 
@@ -75,6 +76,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
     let behaviour = Behaviour {
         runs: Duration::from_millis(plan.runs_ms),
         fails: plan.fails,
+        by_run: plan.by_run,
         stubborn: plan.stubborn,
         poison: plan.poison,
         says: plan.says,
@@ -115,5 +117,6 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         when: plan.flow.when.clone(),
         each: plan.flow.fan.as_ref().map(each),
         accept_failed: plan.flow.accept_failed,
+        sub_run: None,
     }
 }

@@ -90,6 +90,11 @@ impl Acked {
                 let run = run.map_err(|what| format!("the submit of {} was acknowledged, but {what}", spec.name))?;
                 self.submitted.insert(run, spec.name.clone());
             }
+            (Request::Restart { job, .. }, Answer::Submitted(answer)) => {
+                let run = submitted(job, answer, known);
+                let run = run.map_err(|what| format!("a second try of {job} was acknowledged, but {what}"))?;
+                self.submitted.insert(run, job.clone());
+            }
             (Request::Cancel { job, .. }, Answer::Cancelled(answer)) => {
                 let v1::CancelRunResponse { run_id, ended_before, revision } = answer;
                 let run = ended(job, (run_id, *ended_before, *revision), |row| row.cancelling, known);

@@ -6,8 +6,9 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_state::{Event, RunId};
+use quorate_state::{Command, Event, Reply, RunId};
 
+use super::service::answered;
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Answer, Fact, Outcome, Request};
 use crate::ledger::Step;
@@ -16,15 +17,19 @@ use crate::scenario::{Ask, Scenario};
 /// See the module.
 #[derive(Default)]
 pub(crate) struct AtMostOnce {
-    /// Runs by job name. Each job is submitted under one request id.
+    /// Runs by job name. Each job is submitted under one request id; second tries of its runs are none of these.
     accepted: BTreeMap<String, RunId>,
+    /// Second tries, by request id.
+    restarted: BTreeMap<String, RunId>,
     /// What was answered, by request id.
     answered: BTreeMap<String, (String, u64)>,
     /// By job name.
     heard: BTreeMap<String, Heard>,
+    /// Of second tries, by request id.
+    heard_of_restarts: BTreeMap<String, Heard>,
 }
 
-/// What became of the submits of a job.
+/// What became of the submits of a job, or of the requests of one id.
 #[derive(Default)]
 struct Heard {
     refused: usize,
@@ -45,10 +50,24 @@ impl Oracle for AtMostOnce {
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         for row in &step.events {
             let Event::RunSubmitted { run, job, .. } = &row.event else { continue };
+            if step.after.run(*run).is_some_and(|run| run.restart_of.is_some()) {
+                continue;
+            }
             if let Some(before) = self.accepted.insert(job.to_string(), *run) {
                 return Err(format!(
                     "{job} was accepted twice: as run {before}, and at revision {} as {run}",
                     step.revision
+                ));
+            }
+        }
+        for (item, reply) in answered(step) {
+            let (Command::RestartRun { .. }, Some(request)) = (&item.command, &item.request) else { continue };
+            let Ok(Reply::Submitted { run, .. }) = reply else { continue };
+            let first = *self.restarted.entry(request.id.0.to_string()).or_insert(*run);
+            if first != *run {
+                let (id, at) = (&request.id.0, step.revision);
+                return Err(format!(
+                    "request {id} was carried out twice: as run {first}, and at revision {at} as {run}"
                 ));
             }
         }
@@ -57,8 +76,13 @@ impl Oracle for AtMostOnce {
 
     fn fact(&mut self, _: Duration, fact: &Fact, _: &Known<'_>) -> Verdict {
         let Fact::Operation(operation) = fact else { return Ok(()) };
-        let Request::Submit { request_id, spec, .. } = &operation.request else { return Ok(()) };
-        let heard = self.heard.entry(spec.name.clone()).or_default();
+        let (request_id, heard) = match &operation.request {
+            Request::Submit { request_id, spec, .. } => (request_id, self.heard.entry(spec.name.clone()).or_default()),
+            Request::Restart { request_id, .. } => {
+                (request_id, self.heard_of_restarts.entry(request_id.clone()).or_default())
+            }
+            _ => return Ok(()),
+        };
         match &operation.outcome {
             Outcome::Refused(_) => heard.refused += 1,
             Outcome::Unknown(_) => heard.otherwise += 1,
@@ -81,6 +105,12 @@ impl Oracle for AtMostOnce {
             let is_refused = heard.otherwise == 0 && heard.refused >= submits_of(known.scenario, job);
             if let Some(run) = self.accepted.get(job).filter(|_| is_refused) {
                 return Err(format!("every submit of {job} was refused, and run {run} was accepted"));
+            }
+        }
+        // One session sends all of one id, one after the other.
+        for (id, _) in self.heard_of_restarts.iter().filter(|(_, heard)| heard.otherwise == 0) {
+            if let Some(run) = self.restarted.get(id) {
+                return Err(format!("request {id} was refused whenever it was sent, and run {run} was accepted"));
             }
         }
         Ok(())

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use quorate_state::{Decided, Rest, Role, Run, RunState, State, TaskId, TaskName, TaskSpec, TaskState};
+use quorate_state::{
+    Decided, Rest, Role, Run, RunState, State, TaskId, TaskName, TaskSpec, TaskState, ready_ahead_max,
+};
 
 /// True of a step that is not part of the work of its run: it undoes some of it, or comes at its end in any case.
 pub(crate) fn comes_after(run: &Run, step: u32) -> bool {
@@ -15,7 +17,8 @@ pub(crate) fn comes_after(run: &Run, step: u32) -> bool {
 
 /// True of a run that is more than tasks which wait for each other, each with a row from the beginning.
 pub(super) fn has_flow(run: &Run) -> bool {
-    run.spec.is_flow() || run.restart_of.is_some()
+    let is_large = || run.spec.tasks.iter().any(|task| task.count > ready_ahead_max());
+    run.spec.is_flow() || run.restart_of.is_some() || is_large()
 }
 
 /// True when what has not ended of a step is to: of the work of a run that is cancelled, and of all of one that is given up.

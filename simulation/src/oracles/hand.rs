@@ -73,6 +73,7 @@ impl Hand {
                 event_revisions_max: 1_000,
                 memory_runs_max: None,
                 stop_grace_ms: 5_000,
+                ready_ahead: None,
             },
             replicas: vec![],
             racks: (1..=nodes).map(rack).collect(),
@@ -266,6 +267,7 @@ impl Hand {
             on_failure: OnFailure::Finish,
             timeout_ms: None,
             params: BTreeMap::new(),
+            result: BTreeMap::new(),
             tasks: vec![],
         }
     }
@@ -315,6 +317,7 @@ impl Hand {
             stopped: row.stop.is_some(),
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let (node, epoch) = (row.node.clone(), self.node(row.node.as_str()).epoch);
         self.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });
@@ -385,5 +388,6 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }

@@ -29,13 +29,13 @@ pub(crate) struct Reserve {
     leaders: BTreeMap<u64, usize>,
     /// Until when each replica has led, of those that lead no more.
     led_until: BTreeMap<usize, Duration>,
-    /// By job name.
+    /// By the ids of runs.
     accepted: BTreeMap<String, Accepted>,
-    /// When the submit of a job was called first.
+    /// When a submit, or what asks for a second try, was called first, by request id.
     called: BTreeMap<String, Duration>,
 }
 
-/// A job that is in the history.
+/// A run that is in the history.
 struct Accepted {
     at: Duration,
     by: usize,
@@ -51,9 +51,9 @@ impl Oracle for Reserve {
     fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
         let Some(by) = self.leaders.get(&step.term).copied() else { return Ok(()) };
         for row in &step.events {
-            let Event::RunSubmitted { job, .. } = &row.event else { continue };
+            let Event::RunSubmitted { run, .. } = &row.event else { continue };
             let low_since = known.rooms.get(by).and_then(|room| room.low_since);
-            self.accepted.insert(job.to_string(), Accepted { at: step.at, by, low_since });
+            self.accepted.insert(run.to_string(), Accepted { at: step.at, by, low_since });
         }
         Ok(())
     }
@@ -71,11 +71,13 @@ impl Oracle for Reserve {
                 Ok(())
             }
             Fact::Operation(operation) => {
-                if let Request::Submit { spec, .. } = &operation.request {
-                    self.called.entry(spec.name.clone()).or_insert(operation.called);
+                if let Some((request_id, _)) = new_work(&operation.request) {
+                    self.called.entry(request_id.to_owned()).or_insert(operation.called);
                 }
                 match &operation.outcome {
-                    Outcome::Answered(Answer::Submitted(_)) => self.accepted(operation, known),
+                    Outcome::Answered(Answer::Submitted(answer)) => {
+                        self.accepted(&operation.request, &answer.run_id, known)
+                    }
                     Outcome::Refused(why) if why.contains(LIMIT) => self.refused(at, operation, known),
                     Outcome::Answered(_) | Outcome::Refused(_) | Outcome::Unknown(_) => Ok(()),
                 }
@@ -87,12 +89,14 @@ impl Oracle for Reserve {
 
 impl Reserve {
     /// It was asked, and took it in, between its call and its place in the history.
-    fn accepted(&self, operation: &Operation, known: &Known<'_>) -> Verdict {
-        let Request::Submit { spec, .. } = &operation.request else { return Ok(()) };
-        let job = &spec.name;
-        let (Some(accepted), Some(called)) = (self.accepted.get(job), self.called.get(job)) else { return Ok(()) };
+    fn accepted(&self, request: &Request, run: &str, known: &Known<'_>) -> Verdict {
+        let Some((request_id, job)) = new_work(request) else { return Ok(()) };
+        let (Some(accepted), Some(called)) = (self.accepted.get(run), self.called.get(request_id)) else {
+            return Ok(());
+        };
         // One that several clients send may have been asked for by another of them, before.
-        let is_sure = accepted.at >= *called && submits_of(known.scenario, job) == 1;
+        let is_alone = matches!(request, Request::Restart { .. }) || submits_of(known.scenario, job) == 1;
+        let is_sure = accepted.at >= *called && is_alone;
         match accepted.low_since.filter(|since| is_sure && *since + LOOKS_WITHIN < *called) {
             Some(since) => Err(format!(
                 "{job} was submitted at {called:?} and accepted by {}, whose disk had been low since {since:?}",
@@ -105,7 +109,7 @@ impl Reserve {
     /// It was refused for want of room.
     fn refused(&self, at: Duration, operation: &Operation, known: &Known<'_>) -> Verdict {
         let Operation { called, request, .. } = operation;
-        let Request::Submit { spec, .. } = request else {
+        let Some((_, job)) = new_work(request) else {
             return Err(format!("{request:?} was refused at {at:?} for want of room, which only new work is"));
         };
         let is_low = |position: usize| {
@@ -117,12 +121,21 @@ impl Reserve {
         if newest.into_iter().chain(lately.map(|(position, _)| *position)).any(is_low) {
             return Ok(());
         }
-        let (job, low) = (&spec.name, (0..known.rooms.len()).find(|position| is_low(*position)));
+        let low = (0..known.rooms.len()).find(|position| is_low(*position));
         let whose = low.map_or_else(|| "nobody".to_owned(), name);
         Err(format!(
             "{job}, submitted at {called:?}, was refused for want of room: of those who lead, the disk of none was low, \
              of the others that of {whose}"
         ))
+    }
+}
+
+/// The id of a request that brings new work, and its job.
+fn new_work(request: &Request) -> Option<(&str, &str)> {
+    match request {
+        Request::Submit { request_id, spec, .. } => Some((request_id, &spec.name)),
+        Request::Restart { request_id, job, .. } => Some((request_id, job)),
+        _ => None,
     }
 }
 
@@ -147,12 +160,16 @@ mod tests {
         (trial, oracle)
     }
 
-    /// A submit that took so long is accepted.
-    fn accepts(low_since: Option<u64>, took_ms: u64) -> Verdict {
+    /// What took so long is accepted, as a run of job `a`.
+    fn accepts(request: Request, low_since: Option<u64>, took_ms: u64) -> Verdict {
         let (mut trial, mut oracle) = led(low_since, low_since);
-        trial.submit(&mut oracle, "a").unwrap();
-        let answer = Answer::Submitted(v1::SubmitJobResponse::default());
-        trial.operate(&mut oracle, 0, took_ms, Trial::submits("a"), Outcome::Answered(answer))
+        let run_id = trial.submit(&mut oracle, "a").unwrap().to_string();
+        let answer = Answer::Submitted(v1::SubmitJobResponse { run_id, ..Default::default() });
+        trial.operate(&mut oracle, 0, took_ms, request, Outcome::Answered(answer))
+    }
+
+    fn restart() -> Request {
+        Request::Restart { request_id: "again".into(), job: "a".into(), run: "1".into(), from: vec![] }
     }
 
     /// A request is refused for want of room.
@@ -164,10 +181,12 @@ mod tests {
 
     #[test]
     fn below_the_reserve_no_new_work_is_taken() {
-        assert!(accepts(Some(90), 50).unwrap_err().contains("accepted by r1"));
-        accepts(Some(90), 9_500).unwrap();
-        accepts(Some(99), 500).unwrap();
-        accepts(None, 50).unwrap();
+        for request in [Trial::submits("a"), restart()] {
+            assert!(accepts(request.clone(), Some(90), 50).unwrap_err().contains("accepted by r1"));
+            accepts(request.clone(), Some(90), 9_500).unwrap();
+            accepts(request.clone(), Some(99), 500).unwrap();
+            accepts(request, None, 50).unwrap();
+        }
     }
 
     #[test]
@@ -185,6 +204,7 @@ mod tests {
     #[test]
     fn only_new_work_is_refused_and_only_while_there_is_no_room() {
         refuses(Some(100), Trial::submits("a")).unwrap();
+        refuses(Some(100), restart()).unwrap();
         assert!(refuses(Some(90), Trial::submits("a")).unwrap_err().contains("that of nobody"));
         assert!(refuses(None, Trial::submits("a")).is_err());
         let cancel = Request::Cancel { request_id: "c".into(), job: "a".into() };

@@ -1,5 +1,6 @@
 //! P24: what an attempt said of its end is kept as it was said, by that attempt and no other, and once: the result of
-//! one that succeeded, the error of one that did not. One whose result is too large has failed.
+//! one that succeeded, the error of one that did not. One whose result is too large has failed. So it is with the data that it
+//! says it has left behind, of one that succeeded.
 //!
 //! Stands for a workflow that goes on with the result of another try, or with half of one.
 
@@ -9,7 +10,7 @@ use quorate_state::{Attempt, AttemptState, BAD_REFERENCE, Exit, Feature, Outcome
 
 use super::history::{attempt_name, attempts, spec_of};
 use super::{Known, Oracle, Verdict};
-use crate::executor::{Behaviour, UNLUCKY, result_of, values_of};
+use crate::executor::{Behaviour, UNLUCKY, left_by, result_of, values_of};
 use crate::ledger::Step;
 use crate::scenario::Says;
 
@@ -21,6 +22,8 @@ const DROPS_FOR: Duration = Duration::from_secs(10);
 pub(crate) struct Outcomes {
     /// When the feature was enabled.
     enabled: Option<Duration>,
+    /// When that of payloads was.
+    enabled_payloads: Option<Duration>,
 }
 
 impl Oracle for Outcomes {
@@ -33,8 +36,34 @@ impl Oracle for Outcomes {
             self.enabled = Some(step.at);
         }
         let is_kept = self.enabled.is_some_and(|enabled| step.at > enabled + DROPS_FOR);
-        attempts(step).try_for_each(|row| check(step, row, is_kept))
+        if self.enabled_payloads.is_none() && step.after.has_feature(Feature::PayloadRefs) {
+            self.enabled_payloads = Some(step.at);
+        }
+        let is_left = self.enabled_payloads.is_some_and(|enabled| step.at > enabled + DROPS_FOR);
+        attempts(step).try_for_each(|row| check(step, row, is_kept).and_then(|()| check_left(step, row, is_left)))
     }
+}
+
+/// Payloads are those that the attempt itself has left, and only if it succeeded.
+fn check_left(step: &Step, row: &Attempt, is_kept: bool) -> Verdict {
+    let name = attempt_name(row.id);
+    let before = step.before.attempt(row.id);
+    if let Some(before) = before.filter(|before| before.state.is_terminal() && before.payloads != row.payloads) {
+        return Err(format!("{name} had left {:?}, and has left {:?} now", before.payloads, row.payloads));
+    }
+    if row.payloads.is_some() && row.state != AttemptState::Succeeded {
+        return Err(format!("{name} is {:?} and has left {:?}", row.state, row.payloads));
+    }
+    let behaviour = spec_of(&step.after, row.id.task).and_then(|spec| Behaviour::from_argv(&spec.argv));
+    let Some(Behaviour { says, .. }) = behaviour.filter(|_| row.state == AttemptState::Succeeded) else {
+        return Ok(());
+    };
+    let left = left_by(row.token).filter(|_| matches!(says, Some(Says::Result { .. })));
+    // Whatever was left before every replica could keep it is forgotten.
+    if row.payloads == left || row.payloads.is_none() && !is_kept {
+        return Ok(());
+    }
+    Err(format!("{name} has left {:?}, it said {left:?}", row.payloads))
 }
 
 fn check(step: &Step, row: &Attempt, is_kept: bool) -> Verdict {

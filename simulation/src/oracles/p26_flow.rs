@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptState, BAD_REFERENCE, Change, Command, Decided, Each, Entry, FailReason, Item, Outcome, Reply,
-    Revision, Role, Run, RunId, RunState, State, Step as Row, StopReason, Task, TaskId, TaskState, Wait, apply,
+    Rest, Revision, Role, Run, RunId, RunState, State, Step as Row, StopReason, Task, TaskId, TaskState, Wait, apply,
 };
 
 use super::flow::{Flow, Standing, comes_after, has_flow};
@@ -251,10 +251,11 @@ fn on_row(before: Option<&Arc<Row>>, row: &Row, step: &Step) -> Verdict {
     let (flow, earlier) = (Flow::of(&step.after, run), Flow::of(&step.before, run));
     let Some(spec) = flow.spec(row.step) else { return Err(format!("{name} is in no job")) };
     if let Some(of) = run.restart_of.filter(|_| step.before.run(row.run).is_none()) {
-        // A second try begins with what was decided in the first.
+        // A second try begins with what was decided in the first, where it does not decide afresh.
         let first = step.before.step(of, row.step);
         let known = first.map_or((None, spec.count), |first| (first.decision.as_ref(), first.elements));
-        if (row.decision.as_ref(), row.elements) == known {
+        let is_afresh = row.decision.is_none() && row.elements == spec.count && row.rest == Rest::Waiting;
+        if (row.decision.as_ref(), row.elements) == known || is_afresh {
             return Ok(());
         }
         let now = (&row.decision, row.elements);

@@ -1,6 +1,6 @@
 //! P2: when the log ends a node's lease, nothing fenced runs there any more: the lease's terms leave the
 //! agent time to notice and to kill before the leader may say so. And nothing fenced outlives the agent's
-//! own term on a machine that cannot reach a quorum: nobody may have renewed its lease.
+//! own term on a machine of which a quorum can have confirmed nothing since: nobody may have renewed its lease.
 //!
 //! Stronger than waiting for a second copy: most ends of a lease have none.
 

@@ -22,8 +22,8 @@ const ABSENT: &str = "does not exist";
 /// See the module.
 #[derive(Default)]
 pub(crate) struct Linearizable {
-    /// Each job's run and the revision at which it was submitted.
-    runs: BTreeMap<String, (RunId, u64)>,
+    /// Each job's runs and the revisions at which they were submitted, in that order.
+    runs: BTreeMap<String, Vec<(RunId, u64)>>,
     /// The newest revision that anybody had been told of by a time; both rise.
     told: Vec<(Duration, u64)>,
     /// Request ids of changes.
@@ -42,13 +42,14 @@ impl Oracle for Linearizable {
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         if step.index == 0 {
             // What a life of the data begins with.
-            let known = step.after.runs_newest_first(None);
-            let known = known.map(|run| (run.spec.name.to_string(), (run.id, run.submitted_revision.0)));
-            self.runs = known.collect();
+            let mut known: Vec<&Run> = step.after.runs_newest_first(None).map(|run| &**run).collect();
+            known.reverse();
+            self.runs.clear();
+            known.into_iter().for_each(|run| self.begins(run.spec.name.as_str(), run.id, run.submitted_revision.0));
         }
         for row in &step.events {
             if let Event::RunSubmitted { run, job, .. } = &row.event {
-                self.runs.insert(job.to_string(), (*run, step.revision.0));
+                self.begins(job.as_str(), *run, step.revision.0);
             }
         }
         Ok(())
@@ -69,6 +70,10 @@ impl Oracle for Linearizable {
 }
 
 impl Linearizable {
+    fn begins(&mut self, job: &str, run: RunId, revision: u64) {
+        self.runs.entry(job.to_owned()).or_default().push((run, revision));
+    }
+
     fn operation(&mut self, at: Duration, operation: &Operation, known: &Known<'_>) -> Verdict {
         let before = self.told_before(operation.called);
         let words =
@@ -89,7 +94,8 @@ impl Linearizable {
             }
             Outcome::Refused(why) => {
                 let Some(job) = job_read(&operation.request).filter(|_| why.contains(ABSENT)) else { return Ok(()) };
-                if let Some((run, revision)) = self.runs.get(job).filter(|(_, revision)| *revision <= before) {
+                let first = self.runs.get(job).and_then(|runs| runs.first());
+                if let Some((run, revision)) = first.filter(|(_, revision)| *revision <= before) {
                     return Err(format!(
                         "{}: {why}; but run {run} is of revision {revision}, and {before} had been told of before",
                         words()
@@ -123,6 +129,7 @@ impl Linearizable {
             }
             Request::Cancel { request_id, .. }
             | Request::Abandon { request_id, .. }
+            | Request::Restart { request_id, .. }
             | Request::Control { request_id, .. } => !self.requests.insert(request_id.clone()),
             Request::Get { .. }
             | Request::List
@@ -142,7 +149,7 @@ impl Linearizable {
         let step = known.ledger.at(revision).ok_or_else(|| format!("nobody has applied revision {revision}"))?;
         let state = &step.after;
         let judged = match (request, answer) {
-            (Request::Submit { .. }, Answer::Submitted(answer)) => {
+            (Request::Submit { .. } | Request::Restart { .. }, Answer::Submitted(answer)) => {
                 let is_reply = |reply: &Reply| {
                     matches!(reply, Reply::Submitted { run, version, revision, window_ms }
                         if run.to_string() == answer.run_id && *version == answer.version
@@ -205,9 +212,11 @@ impl Linearizable {
         if rows > size as usize { Err(format!("a page of {size} has {rows} rows")) } else { Ok(()) }
     }
 
-    /// A job's run as a state has it.
+    /// A job's latest run as a state has it.
     fn run<'a>(&self, job: &str, state: &'a State) -> Result<&'a Run, String> {
-        let run = self.runs.get(job).and_then(|(run, _)| state.run(*run));
+        let until = state.revision().0;
+        let runs = self.runs.get(job).into_iter().flatten();
+        let run = runs.rev().find(|(_, revision)| *revision <= until).and_then(|(run, _)| state.run(*run));
         run.map(|run| &**run).ok_or_else(|| format!("{job} has no run at revision {}", state.revision()))
     }
 }
@@ -230,7 +239,7 @@ fn job_read(request: &Request) -> Option<&str> {
         | Request::Abandon { job, .. }
         | Request::Control { job, .. } => Some(job),
         Request::Page(page) => page.of.job(),
-        Request::Submit { .. } | Request::List => None,
+        Request::Submit { .. } | Request::Restart { .. } | Request::List => None,
     }
 }
 
@@ -243,7 +252,7 @@ mod tests {
 
     fn list(trial: &Trial, revision: u64) -> Outcome {
         let state = &trial.ledger.at(revision).unwrap().after;
-        let runs = state.runs_newest_first(None).map(|run| convert::run_to_wire(run, state.run_counts(run.id)));
+        let runs = state.runs_newest_first(None).map(|run| convert::run_to_wire(run, state));
         Outcome::Answered(Answer::Runs(v1::ListRunsResponse { runs: runs.collect(), revision, ..Default::default() }))
     }
 

@@ -226,7 +226,7 @@ mod tests {
             let run = state.run(self.run).unwrap();
             let steps = convert::step_to_wire(run, 0, state);
             Item::Snapshot(v1::RunSnapshot {
-                run: Some(convert::run_to_wire(run, state.run_counts(run.id))),
+                run: Some(convert::run_to_wire(run, state)),
                 steps: steps.into_iter().collect(),
                 tasks: state.tasks_of(run.id).map(|task| convert::task_to_wire(task, run, state)).collect(),
                 attempts: vec![],

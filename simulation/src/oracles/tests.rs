@@ -20,6 +20,7 @@ use crate::scenario::Class;
 mod control;
 mod flow;
 mod outcomes;
+mod restarts;
 mod transitions;
 mod upkeep;
 mod urgency;

@@ -316,6 +316,8 @@ fn public_state(state: &TaskState) -> (v1::TaskState, &'static str) {
         TaskState::Failed(FailReason::Queued) => (v1::TaskState::Failed, "QUEUED"),
         TaskState::Failed(FailReason::Silent) => (v1::TaskState::Failed, "SILENT"),
         TaskState::Failed(FailReason::Undecidable) => (v1::TaskState::Failed, "UNDECIDABLE"),
+        TaskState::Failed(FailReason::NoSubRun) => (v1::TaskState::Failed, "NO_SUB_RUN"),
+        TaskState::Failed(FailReason::SubRunCancelled) => (v1::TaskState::Failed, "SUB_RUN_CANCELLED"),
         TaskState::Cancelled => (v1::TaskState::Cancelled, ""),
         TaskState::Skipped => (v1::TaskState::Skipped, ""),
     }

@@ -304,6 +304,7 @@ fn scenario() -> Scenario {
             event_revisions_max: 1_000,
             memory_runs_max: None,
             stop_grace_ms: 5_000,
+            ready_ahead: None,
         },
         replicas: vec![],
         racks: vec![],

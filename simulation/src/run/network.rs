@@ -146,11 +146,15 @@ impl Cuts {
         !self.is_broken(one, other)
     }
 
+    /// True when what one host says comes to another, now or when it is no longer held back.
+    pub(super) fn passes(&self, from: usize, to: usize) -> bool {
+        self.cut.get(&(from, to)).is_none_or(|count| *count == 0)
+    }
+
     /// True when no answer can come back between two hosts.
     fn is_broken(&self, one: usize, other: usize) -> bool {
-        let cut = |from, to| self.cut.get(&(from, to)).is_some_and(|count| *count > 0);
         let held = self.held.get(&(one.min(other), one.max(other))).is_some_and(|count| *count > 0);
-        cut(one, other) || cut(other, one) || held
+        !self.passes(one, other) || !self.passes(other, one) || held
     }
 
     /// All hosts but these.

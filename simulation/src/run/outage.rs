@@ -87,6 +87,7 @@ fn scenario() -> Scenario {
             event_revisions_max: settings.event_revisions_max,
             memory_runs_max: None,
             stop_grace_ms: 5_000,
+            ready_ahead: None,
         },
         replicas: ["eu", "us", "asia"].map(replica).into(),
         racks: vec![rack("eu", ["n1", "n2"]), rack("us", ["n3", "n4"])],

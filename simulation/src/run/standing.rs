@@ -113,14 +113,21 @@ impl World {
     /// trouble, no replica is sure to lead.
     pub(super) fn note_standing(&mut self, now: Duration) {
         let runs = self.who_runs();
-        self.standing.refresh(runs, self.racks.len(), &self.cuts, &self.ledger);
+        self.standing.refresh(runs, &self.cuts, &self.ledger);
         let is_calm = self.striking.under_way().all(|undo| matches!(undo, Undo::Cut(_) | Undo::DiskLow(_)));
         for (since, has_majority) in self.fit.iter_mut().zip(&self.standing.has_majority) {
             *since = if is_calm && *has_majority { since.or(Some(now)) } else { None };
         }
-        for (since, is_silent) in self.silences.iter_mut().zip(&self.standing.is_silent) {
-            *since = if *is_silent { since.or(Some(now)) } else { None };
-        }
+        let (standing, ledger) = (self.who_has_power(), &self.ledger);
+        self.silences = self.silence.note(now, &self.cuts, standing, || quorum(ledger), ledger.who_changes());
+    }
+
+    /// Which replicas' machines are on, whatever their processes are about, and which of these do not stand still.
+    fn who_has_power(&self) -> (Vec<bool>, Vec<bool>) {
+        let powers = self.striking.replicas.iter();
+        powers
+            .map(|power| (power.off_until.is_none(), power.off_until.is_none() && power.paused_until.is_none()))
+            .unzip()
     }
 }
 
@@ -134,15 +141,13 @@ pub(super) struct Standing {
     since: (u64, u64),
     /// Which replicas run and can exchange messages with a majority of each list of voters.
     has_majority: Vec<bool>,
-    /// Which machines cannot reach a quorum.
-    is_silent: Vec<bool>,
 }
 
 impl Standing {
     /// Puts it together anew if what it follows from has changed.
-    fn refresh(&mut self, runs: Vec<bool>, racks: usize, cuts: &Cuts, ledger: &Ledger) {
+    fn refresh(&mut self, runs: Vec<bool>, cuts: &Cuts, ledger: &Ledger) {
         if self.runs != runs || self.since != Self::since(cuts, ledger) {
-            *self = Self::new(runs, racks, cuts, ledger);
+            *self = Self::new(runs, cuts, ledger);
         }
     }
 
@@ -150,11 +155,9 @@ impl Standing {
         (cuts.changes(), ledger.who_changes())
     }
 
-    fn new(runs: Vec<bool>, racks: usize, cuts: &Cuts, ledger: &Ledger) -> Self {
-        let quorum = quorum(ledger);
+    fn new(runs: Vec<bool>, cuts: &Cuts, ledger: &Ledger) -> Self {
         Self {
             has_majority: (0..runs.len()).map(|at| runs[at] && has_majority(at, &runs, cuts, ledger)).collect(),
-            is_silent: (0..racks).map(|rack| cuts.reach(runs.len() + rack, &runs) < quorum).collect(),
             since: Self::since(cuts, ledger),
             runs,
         }
@@ -192,8 +195,6 @@ mod tests {
     use crate::facts::Fact;
     use crate::scenario::sample::sample;
 
-    const RACKS: usize = 2;
-
     /// What a standing follows from, and the one that is kept.
     struct Ground {
         sim: Sim<'static>,
@@ -221,11 +222,11 @@ mod tests {
             }
         }
 
-        /// The kept one is what it would be if it were made anew. Returns who has a majority, and who is silent.
-        fn look(&mut self) -> (Vec<bool>, Vec<bool>) {
-            self.kept.refresh(self.runs.clone(), RACKS, &self.cuts, &self.ledger);
-            assert_eq!(self.kept, Standing::new(self.runs.clone(), RACKS, &self.cuts, &self.ledger));
-            (self.kept.has_majority.clone(), self.kept.is_silent.clone())
+        /// The kept one is what it would be if it were made anew. Returns who has a majority.
+        fn look(&mut self) -> Vec<bool> {
+            self.kept.refresh(self.runs.clone(), &self.cuts, &self.ledger);
+            assert_eq!(self.kept, Standing::new(self.runs.clone(), &self.cuts, &self.ledger));
+            self.kept.has_majority.clone()
         }
 
         fn tell(&mut self, fact: &Fact) {
@@ -264,37 +265,37 @@ mod tests {
     fn what_is_kept_is_what_would_be_put_together_anew() {
         let (all, none) = (vec![true; 3], vec![false; 3]);
         let mut ground = Ground::new();
-        assert_eq!(ground.look(), (none.clone(), vec![false; RACKS]), "nobody votes yet");
+        assert_eq!(ground.look(), none, "nobody votes yet");
         for replica in 0..3 {
             ground.name(replica, replica as u64 + 1);
         }
         ground.members(&[1, 2, 3]);
-        assert_eq!(ground.look(), (all.clone(), vec![false; RACKS]));
+        assert_eq!(ground.look(), all);
 
         ground.runs[1] = false;
-        assert_eq!(ground.look().0, [true, false, true]);
+        assert_eq!(ground.look(), [true, false, true]);
         ground.runs[1] = true;
         let cut = ground.cuts.around(&[0], &ground.cuts.others(&[0]), crate::scenario::Way::Mute);
         ground.cuts.cut(&ground.sim, &cut);
-        assert_eq!(ground.look().0, [false, true, true]);
+        assert_eq!(ground.look(), [false, true, true]);
         ground.cuts.hold(&ground.sim, 1);
-        assert_eq!(ground.look(), (none.clone(), vec![true; RACKS]));
+        assert_eq!(ground.look(), none);
         ground.cuts.mend(&ground.sim, &cut);
-        assert_eq!(ground.look().0, [true, false, true]);
+        assert_eq!(ground.look(), [true, false, true]);
         ground.cuts.release(&ground.sim, 1);
-        assert_eq!(ground.look().0, all);
+        assert_eq!(ground.look(), all);
 
         // Ids that no sync has covered are lost with the power.
         ground.tell(&Fact::ReplicaGone { replica: 1, survived: 0 });
         ground.tell(&Fact::ReplicaGone { replica: 2, survived: 0 });
-        assert_eq!(ground.look().0, none);
+        assert_eq!(ground.look(), none);
         ground.name(1, 2);
-        assert_eq!(ground.look().0, all, "whoever is named hears two of three");
+        assert_eq!(ground.look(), all, "whoever is named hears two of three");
         ground.tell(&Fact::ReplicaRenewed { replica: 1 });
-        assert_eq!(ground.look().0, none);
+        assert_eq!(ground.look(), none);
         ground.members(&[1]);
-        assert_eq!(ground.look().0, all);
+        assert_eq!(ground.look(), all);
         ground.ledger = ground.ledger.next_life();
-        assert_eq!(ground.look().0, none, "a new life has no voters yet");
+        assert_eq!(ground.look(), none, "a new life has no voters yet");
     }
 }

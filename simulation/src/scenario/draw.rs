@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control, disk_low,
-    divergence, faults, flow, membership, old_image, pages, reports, restore, timeouts, transfers, upgrade, upkeep,
-    workload,
+    divergence, faults, flow, large, membership, old_image, pages, reports, restarts, restore, timeouts, transfers,
+    upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -118,6 +118,8 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     // These look at what kind of seed has come of it.
     control::draw(&mut Stream::of(seed, "control"), &mut scenario);
     flow::draw(&mut Stream::of(seed, "flow"), &mut scenario);
+    large::draw(&mut Stream::of(seed, "large"), &mut scenario);
+    restarts::draw(&mut Stream::of(seed, "restarts"), &mut scenario);
     archive::draw(&mut Stream::of(seed, "archive"), &mut scenario);
     scenario
 }
@@ -190,6 +192,7 @@ fn tunables(dice: &mut Stream, network: &Network, kind: Kind) -> Tunables {
         event_revisions_max: 1_000_000,
         memory_runs_max: None,
         stop_grace_ms: dice.within(1_000, 5_001),
+        ready_ahead: None,
     }
 }
 

@@ -111,6 +111,7 @@ fn job_of(ask: &Ask) -> Option<&str> {
         Ask::Cancel { job }
         | Ask::Abandon { job }
         | Ask::Control { job, .. }
+        | Ask::Restart { job, .. }
         | Ask::Get { job }
         | Ask::Tasks { job }
         | Ask::Attempts { job }
@@ -127,6 +128,7 @@ fn submitted(scenario: &Scenario) -> impl Iterator<Item = &JobPlan> {
         | Ask::Cancel { .. }
         | Ask::Abandon { .. }
         | Ask::Control { .. }
+        | Ask::Restart { .. }
         | Ask::Get { .. }
         | Ask::List
         | Ask::Pages { .. }

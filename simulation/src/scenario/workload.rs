@@ -180,6 +180,7 @@ fn plain(name: &str) -> TaskPlan {
         pool: None,
         runs_ms: 200,
         fails: 0,
+        by_run: false,
         stubborn: false,
         poison: false,
         says: None,

@@ -1,13 +1,15 @@
 //! The journal's bytes: protobuf, one record per append, facts in order.
 //!
 //! Change table: format 1, the first; within it, field 10 of `Gone` (absent: not asked to stop), and
-//! fields 11 and 12 of it (absent: it said nothing of its end).
+//! fields 11 and 12 of it (absent: it said nothing of its end), and field 13 (absent: it left nothing behind).
 
 use std::sync::Arc;
 
 use prost::Message as _;
+use quorate_proto::convert::payload::{payloads_from_wire, payloads_to_wire};
+use quorate_proto::v1;
 use quorate_state::{
-    AttemptId, ClusterId, Driver, ErrorType, Exit, Outcome, Revision, RunId, TaskId, Token, Usage, Uuid,
+    AttemptId, ClusterId, Driver, ErrorType, Exit, Outcome, Payloads, Revision, RunId, TaskId, Token, Usage, Uuid,
 };
 
 use crate::error::Error;
@@ -50,6 +52,8 @@ pub struct Over {
     pub message: Option<Arc<str>>,
     /// What it said of its end by itself.
     pub outcome: Option<Arc<Outcome>>,
+    /// Data that it says it has left behind.
+    pub payloads: Option<Arc<Payloads>>,
     /// What it used.
     pub usage: Usage,
 }
@@ -200,6 +204,8 @@ struct Gone {
     result: Option<Vec<u8>>,
     #[prost(string, optional, tag = "12")]
     error: Option<String>,
+    #[prost(message, repeated, tag = "13")]
+    payloads: Vec<v1::PayloadRef>,
 }
 
 fn to_row(fact: &Fact) -> Row {
@@ -243,6 +249,7 @@ fn to_row(fact: &Fact) -> Row {
                 stopped: over.stopped,
                 result,
                 error,
+                payloads: payloads_to_wire(over.payloads.as_deref()),
             })
         }
         Fact::Forgotten { attempt } => Kind::Forgotten(to_attempt(*attempt)),
@@ -280,6 +287,7 @@ fn from_row(row: Row) -> Result<Fact, Error> {
                 exit: gone.code.map(Exit::Code).or(gone.signal.map(Exit::Signal)),
                 message: gone.message.map(Into::into),
                 outcome: from_outcome(gone.result, gone.error)?.map(Arc::new),
+                payloads: payloads_from_wire(gone.payloads).map_err(Error::JournalFormat)?.kept(),
                 usage: Usage {
                     cpu_us: gone.cpu_us,
                     memory_peak_bytes: gone.memory_peak_bytes,

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::io;
 
 use quorate_seams::{SystemClock, SystemEntropy};
-use quorate_state::{AttemptId, Driver, Exit, Outcome, Revision, RunId, TaskId, Token, Usage};
+use quorate_state::{AttemptId, Driver, Exit, Outcome, Payload, Payloads, Revision, RunId, TaskId, Token, Usage};
 
 use super::*;
 use crate::reconcile::Seen;
@@ -49,6 +49,12 @@ fn attempt(step: u32) -> AttemptId {
     AttemptId { task: TaskId { run: RunId(77), step, index: 3 }, number: 2 }
 }
 
+fn left() -> Option<Arc<Payloads>> {
+    let mut payloads = Payloads::default();
+    payloads.put("a".parse().unwrap(), Payload::new("s:b", Some(300), None).unwrap()).unwrap();
+    payloads.kept()
+}
+
 fn started(step: u32) -> Fact {
     Fact::Started { attempt: attempt(step), token: Token(9), driver: Driver::Process }
 }
@@ -64,6 +70,7 @@ async fn the_next_life_knows_what_was_started_and_how_it_ended() {
         exit: Some(Exit::Code(0)),
         message: Some("fine".into()),
         outcome: Some(Arc::new(Outcome::Result(b"[1]".as_slice().into()))),
+        payloads: left(),
         usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
     };
     let seen = Seen { incarnation: 2, revision: Revision(40) };
@@ -177,6 +184,7 @@ fn the_bytes_of_format_1_do_not_change() {
                 exit: Some(Exit::Signal(9)),
                 message: Some("m".into()),
                 outcome: None,
+                payloads: None,
                 usage: Usage { cpu_us: 1, memory_peak_bytes: 2, read_bytes: 3, written_bytes: 4 },
             },
         },
@@ -200,7 +208,14 @@ fn the_bytes_of_format_1_do_not_change() {
         assert_eq!(hex, format!("0a163a140a0f094d00000000000000100418032002{end}"));
         assert_eq!(row::decode(&bytes).unwrap(), facts);
     }
+    let left = [Fact::Gone { attempt: attempt(4), over: Over { payloads: left(), ..Over::default() } }];
+    let bytes = row::encode(&left);
+    let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
+    assert_eq!(hex, LEFT);
+    assert_eq!(row::decode(&bytes).unwrap(), left);
 }
+
+const LEFT: &str = "0a203a1e0a0f094d000000000000001004180320026a0b0a03733a6210ac02220161";
 
 const GOLDEN: &str = concat!(
     "0a160a1408011210000000000000000000000000010203040a031201620a121a10000000000000000000000000000000",

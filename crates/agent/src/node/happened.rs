@@ -178,7 +178,7 @@ pub(crate) enum Fate {
 /// How an end counts. What we killed on our own account has no outcome: it is lost, not failed. What
 /// ended before it heard of its stop has its own outcome, whatever the cause.
 fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
-    let Ending { exit, message, outcome, usage, asked, fenced } = ending;
+    let Ending { exit, message, outcome, payloads, usage, asked, fenced } = ending;
     // An earlier agent's reason to end it is forgotten: most likely it was its own end.
     let earlier = if fenced { Some(Cause::Lease) } else { asked.then_some(Cause::Shutdown) };
     let (cause, stopped) = (cause.or(earlier), stopped || asked || fenced);
@@ -189,8 +189,8 @@ fn outcome(cause: Option<Cause>, ending: Ending, stopped: bool) -> Over {
         Some(Cause::Lease) => Some("killed: the node's lease ran out"),
         Some(Cause::Shutdown) => Some("stopped with its node's agent"),
     };
-    let outcome = outcome.filter(|_| lost.is_none());
-    Over { lost: lost.is_some(), stopped, exit, message: lost.map(Arc::from).or(message), outcome, usage }
+    let (outcome, payloads) = (outcome.filter(|_| lost.is_none()), payloads.filter(|_| lost.is_none()));
+    Over { lost: lost.is_some(), stopped, exit, message: lost.map(Arc::from).or(message), outcome, payloads, usage }
 }
 
 /// What is to be said of one that was stopped after it had said nothing for too long.

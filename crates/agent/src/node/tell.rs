@@ -164,9 +164,10 @@ impl Node {
 }
 
 fn outcome_bytes(report: &AttemptReport) -> usize {
-    match report.outcome.as_deref() {
+    let said = match report.outcome.as_deref() {
         Some(Outcome::Result(result)) => result.len(),
         Some(Outcome::Error(error)) => error.as_str().len(),
         None => 0,
-    }
+    };
+    said + report.payloads.as_ref().map_or(0, |payloads| payloads.bytes())
 }

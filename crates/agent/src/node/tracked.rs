@@ -130,6 +130,7 @@ impl Tracked {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         let mut reports = Vec::new();
         // The control plane has it stopped then, once, however often it hears of that.
@@ -149,6 +150,7 @@ impl Tracked {
                     message: over.message.clone(),
                     usage: over.usage,
                     outcome: over.outcome.clone(),
+                    payloads: over.payloads.clone(),
                     ..report(phase)
                 });
             }

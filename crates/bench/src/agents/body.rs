@@ -391,6 +391,7 @@ fn report(held: &Held, over: Option<Over>) -> v1::AttemptReport {
         stopped: matches!(over, Some(Over::Stopped | Over::Lost)),
         outcome: outcome.map(|outcome| v1::Outcome { outcome: Some(outcome) }),
         silent: false,
+        payloads: Vec::new(),
     }
 }
 

@@ -4,10 +4,11 @@
 use std::collections::BTreeMap;
 
 use quorate_flow::Names;
-use quorate_state::{Each, JobSpec, Param, Role, TaskName, TaskSpec, Violation};
+use quorate_state::{Each, JobSpec, OnNodeLoss, Param, Role, TaskName, TaskSpec, Violation};
 use quorate_values::{Condition, Reference, Template};
 
 use super::schema::Kind;
+use super::spec::DEFAULT_RESOURCES;
 use super::trail::Trail;
 use super::tree::{Node, Value};
 use super::walk::{Field, Fields, Walk};
@@ -119,8 +120,14 @@ pub(super) fn each(walk: &mut Walk, field: Field<'_>, trail: &Trail<'_>) -> Opti
 }
 
 /// Adds the tasks that undo others, then says of every task whether its texts hold references, and what it needs for
-/// them. `undo` are the commands, each with the place of the task that it undoes.
-pub(super) fn finish(walk: &mut Walk, root: &Node, spec: &mut JobSpec, undo: Vec<(usize, Vec<String>)>) {
+/// them. `undo` are the commands, each with the place of the task that it undoes; `on_node_loss` is the job's promise.
+pub(super) fn finish(
+    walk: &mut Walk,
+    root: &Node,
+    spec: &mut JobSpec,
+    undo: Vec<(usize, Vec<String>)>,
+    on_node_loss: OnNodeLoss,
+) {
     for (place, argv) in undo {
         let task = &spec.tasks[place];
         let field = format!("task.{}.undo", task.name);
@@ -137,7 +144,7 @@ pub(super) fn finish(walk: &mut Walk, root: &Node, spec: &mut JobSpec, undo: Vec
         }
         match TaskName::new(&called) {
             Ok(name) => {
-                let undo = undoing(task, name, argv);
+                let undo = undoing(task, name, argv, on_node_loss);
                 spec.tasks.push(undo);
             }
             Err(error) => walk.complain(at, &trail, format_args!("it is called {called:?}: {error}")),
@@ -173,8 +180,10 @@ pub(super) fn as_written(spec: &JobSpec, violation: Violation) -> Violation {
     }
 }
 
-/// The task that undoes an element of this one, by this command, under the same conditions.
-fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>) -> TaskSpec {
+/// The task that undoes an element of this one, by this command, under the same conditions; what undoes a run of another job
+/// is a process as others are.
+fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>, on_node_loss: OnNodeLoss) -> TaskSpec {
+    let is_run = task.sub_run.is_some();
     TaskSpec {
         name,
         argv,
@@ -184,6 +193,10 @@ fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
+        resources: if is_run { DEFAULT_RESOURCES } else { task.resources },
+        on_node_loss: if is_run { on_node_loss } else { task.on_node_loss },
+        run_timeout_ms: task.run_timeout_ms.filter(|_| !is_run),
         ..task.clone()
     }
 }
@@ -214,6 +227,9 @@ fn needed(names: &Names<'_>, task: &TaskSpec) -> Vec<TaskName> {
             template.references().for_each(&mut note);
         }
     }
+    for (name, value) in task.sub_run.iter().flat_map(|sub_run| &sub_run.args) {
+        quorate_flow::references(name, value).iter().flatten().for_each(&mut note);
+    }
     if let Some(condition) = task.when.as_deref().and_then(|when| Condition::parse(when).ok()) {
         condition.references().for_each(&mut note);
     }
@@ -224,7 +240,7 @@ fn needed(names: &Names<'_>, task: &TaskSpec) -> Vec<TaskName> {
 }
 
 /// The value, or a complaint about what has no place in JSON.
-fn json(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Option<quorate_values::Value> {
+pub(super) fn json(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Option<quorate_values::Value> {
     use quorate_values::Value as Json;
     Some(match &node.value {
         Value::Null => {

@@ -9,6 +9,7 @@ use quorate_values::{Value, escape, parse};
 use super::quantity::{cpu_text, duration_text, memory_text, thousandths_text};
 use super::schema::{DRIVER, ON_FAILURE, ON_NODE_LOSS, SPREAD};
 use super::spec::{DEFAULT_NAMESPACE, DEFAULT_PRIORITY, DEFAULT_RESOURCES};
+use super::sub_run::written;
 
 /// The job file in TOML that means exactly this spec; what has its default is left out.
 pub fn render_toml(spec: &JobSpec) -> String {
@@ -32,6 +33,9 @@ pub fn render_toml(spec: &JobSpec) -> String {
     }
     if !spec.labels.is_empty() {
         out.line("labels", &text_map(&spec.labels));
+    }
+    if !spec.result.is_empty() {
+        out.line("result", &values(&spec.result));
     }
     if !spec.params.is_empty() {
         out.heading("params");
@@ -65,6 +69,12 @@ impl Lines {
             };
             self.line("driver", &text(word));
         }
+        if let Some(sub_run) = &task.sub_run {
+            self.line("run", &text(&written(sub_run)));
+            if !sub_run.args.is_empty() {
+                self.line("args", &values(&sub_run.args));
+            }
+        }
         if !task.argv.is_empty() {
             self.line("run", &list(task.argv.iter().map(|argument| text(&template(task, argument)))));
         }
@@ -78,7 +88,7 @@ impl Lines {
         if task.count != 1 && task.each.is_none() {
             self.line("count", &task.count.to_string());
         }
-        if task.resources != DEFAULT_RESOURCES {
+        if task.resources != DEFAULT_RESOURCES && task.sub_run.is_none() {
             let cpu = text(&cpu_text(task.resources.cpu_milli));
             let memory = text(&memory_text(task.resources.memory_bytes));
             self.line("resources", &format!("{{ cpu = {cpu}, memory = {memory} }}"));
@@ -175,6 +185,11 @@ fn value(json: &str) -> String {
         }
     }
     parse(json.as_bytes(), "a value").map_or_else(|_| text(json), |value| written(&value))
+}
+
+fn values(values: &BTreeMap<String, String>) -> String {
+    let parts: Vec<_> = values.iter().map(|(name, json)| format!("{} = {}", key(name), value(json))).collect();
+    format!("{{ {} }}", parts.join(", "))
 }
 
 fn retry(retry: &Retry) -> String {

@@ -74,6 +74,10 @@ pub enum Kind {
     Param,
     /// What the elements of a task are for.
     Each,
+    /// Program and arguments, or a job.
+    Run,
+    /// Values by name.
+    Values,
     /// Not settled before it is supported.
     Open,
 }
@@ -119,6 +123,8 @@ impl fmt::Display for Kind {
             Self::Each => f.write_str(
                 "a list, a number, { from = 0, to = 100 }, or a reference such as \"${split.result.parts}\"",
             ),
+            Self::Run => f.write_str("a list of texts, or a job such as \"job://train\" or \"job://train@3\""),
+            Self::Values => f.write_str("a table of values"),
             Self::Open => f.write_str("not settled yet"),
         }
     }
@@ -231,7 +237,12 @@ const KEYS: &[KeyDoc] = &[
     ),
     key("task", Kind::NamedTables, "required", "The tasks: the nodes of the job's graph."),
     key("task.NAME", Kind::Table, "", "One task, or `count` equal ones."),
-    key("task.NAME.run", Kind::Texts, "required", "Program and arguments."),
+    key(
+        "task.NAME.run",
+        Kind::Run,
+        "required",
+        "Program and arguments; or a job of the same namespace: the task is a run of its newest version then, or of the version behind @.",
+    ),
     key(
         "task.NAME.driver",
         Kind::Choice(DRIVER),
@@ -310,6 +321,18 @@ const KEYS: &[KeyDoc] = &[
         "Program and arguments that take back what an element has done, when the run fails or is cancelled later.",
     ),
     key("task.NAME.finally", Kind::Bool, "false", "It runs at the end, however the work of the run ended."),
+    key(
+        "task.NAME.args",
+        Kind::Values,
+        "",
+        "What the run of another job is told, by the names of its params. A text that is one reference stands for its value.",
+    ),
+    key(
+        "result",
+        Kind::Values,
+        "",
+        "What comes out of a run that ends well, by name. A text that is one reference stands for its value.",
+    ),
     later("trigger", "What submits the job: cron or events."),
     later("task.NAME.image", "A container image to run in."),
     later("task.NAME.kind", "Batch, service or daemon."),

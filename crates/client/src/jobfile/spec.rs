@@ -10,6 +10,7 @@ use quorate_state::{
 use super::flow;
 use super::problem::{Finding, Findings};
 use super::schema::Kind;
+use super::sub_run;
 use super::trail::Trail;
 use super::tree::{Node, Value};
 use super::walk::{End, Field, Walk, nearest};
@@ -63,6 +64,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
         timeout_ms: walk.amount(fields.get("timeout"), trail),
         params: flow::params(walk, fields.get("params")),
         tasks: Vec::new(),
+        result: sub_run::values(walk, fields.get("result"), trail),
     };
     let trail = trail.key("task");
     let Some(tasks) = fields.get("task") else {
@@ -85,7 +87,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
             Err(error) => walk.complain(member.key_at, &trail, error),
         }
     }
-    flow::finish(walk, root, &mut spec, undo);
+    flow::finish(walk, root, &mut spec, undo, on_node_loss);
     Some(spec)
 }
 
@@ -118,6 +120,7 @@ fn task(
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     let Some(fields) = walk.fields(node, "task.NAME", trail) else { return (spec, None) };
     if let Some(driver) = walk.choice(fields.get("driver"), trail) {
@@ -130,12 +133,19 @@ fn task(
             "required: program and arguments, such as run = [\"echo\", \"hello\"]",
         );
     }
-    spec.argv = walk.templates(fields.get("run"), trail);
+    let is_run = sub_run::names_job(fields.get("run"));
+    let args = sub_run::values(walk, fields.get("args"), trail);
+    if !is_run {
+        sub_run::process(walk, &fields, trail);
+        spec.argv = walk.templates(fields.get("run"), trail);
+    }
     if fields.get("run").is_none() && fields.is_ahead {
         // Whatever would take the place of `run` has been complained about.
         spec.argv.push("later".to_owned());
     }
-    spec.env = walk.template_map(fields.get("env"), trail);
+    if !is_run {
+        spec.env = walk.template_map(fields.get("env"), trail);
+    }
     spec.needs = walk.names(fields.get("needs"), trail);
     if let Some(count) = walk.whole(fields.get("count"), trail) {
         spec.count = u32::try_from(count).unwrap_or(u32::MAX);
@@ -159,6 +169,9 @@ fn task(
     }
     if let Some(choice) = walk.choice(fields.get("on_node_loss"), trail) {
         spec.on_node_loss = node_loss(choice);
+    }
+    if is_run {
+        sub_run::sub_run(walk, &fields, args, &mut spec, trail);
     }
     spec.role = flow::role(walk, &fields, trail);
     spec.when = walk.words(fields.get("when"), trail);

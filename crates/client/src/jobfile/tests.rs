@@ -8,6 +8,7 @@ use quorate_state::{Driver, OnFailure, OnNodeLoss, Place, Resources, Retry, Role
 use super::*;
 
 mod flow;
+mod sub_runs;
 
 const TOML: &str = r#"
 name = "claims-nightly"
@@ -281,7 +282,7 @@ run = "x"
             "25:21: task.b.resources.cpu: the text \"99999999999\" is too large",
             "25:45: task.b.resources.memory: the text \"1e40\" is too large",
             "26:16: task.b.on_node_loss: expected one of \"at_least_once\", \"fenced\", \"at_most_once\", found the text \"fence\"; did you mean \"fenced\"?",
-            "29:7: task.missing.run: expected a list of texts, found the text \"x\"",
+            "29:7: task.missing.run: expected a list of texts, or a job such as \"job://train\" or \"job://train@3\", found the text \"x\"",
         ],
     );
 }
@@ -413,6 +414,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 when: None,
                 each: None,
                 accept_failed: 0,
+                sub_run: None,
             }
         })
 }
@@ -435,6 +437,7 @@ proptest! {
             on_failure: if cancel { OnFailure::Cancel } else { OnFailure::Finish },
             timeout_ms: cancel.then_some(90_061_001),
             params: BTreeMap::new(),
+            result: BTreeMap::new(),
             tasks: vec![tasks.0, tasks.1, tasks.2],
         };
         prop_assume!(spec.check(&Settings::default()).is_ok());

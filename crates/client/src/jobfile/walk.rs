@@ -28,7 +28,7 @@ pub(super) struct Fields<'t> {
 #[derive(Clone, Copy)]
 pub(super) struct Field<'t> {
     pub(super) member: &'t Member,
-    doc: &'static KeyDoc,
+    pub(super) doc: &'static KeyDoc,
 }
 
 impl<'t> Fields<'t> {
@@ -373,7 +373,8 @@ fn expression(text: &str) -> Option<String> {
         let inside = text[start + 2..].split_once('}')?.0;
         let is_ours = inside == "each"
             || ["params.", "trigger.", "each."].iter().any(|prefix| inside.starts_with(prefix))
-            || inside.contains(".result");
+            || inside.contains(".result")
+            || inside.contains(".payload");
         is_ours.then(|| quoted(&format!("${{{inside}}}")))
     })
 }
@@ -433,6 +434,7 @@ mod tests {
             ("--day=${params.day}", true),
             ("${each}", true),
             ("${split.result.parts}", true),
+            ("${split.payload.model}", true),
             ("echo ${HOME} $PATH ${x:-1.5}", false),
             ("${", false),
         ] {

@@ -6,7 +6,7 @@ use quorate_state::{
     Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Resources, Retry, Role, TaskSpec, Violation,
 };
 
-use crate::{check, complete_args};
+use crate::{check, complete_args, names_payloads};
 
 fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
@@ -28,6 +28,7 @@ fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -58,6 +59,7 @@ fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         on_failure: OnFailure::Finish,
         timeout_ms: None,
         params: BTreeMap::from([("day".into(), param("date", None)), ("parts".into(), param("integer", Some("4")))]),
+        result: BTreeMap::new(),
         tasks,
     }
 }
@@ -84,10 +86,15 @@ fn what_is_there_may_be_named() {
             ..says("score", &["split"], "${each.name} ${index} of ${split.result.parts}")
         },
         TaskSpec { role: fallback("score"), ..says("manual", &["split"], "${split.result}") },
-        says("publish", &["score"], "${score.result}"),
+        TaskSpec {
+            each: Some(Each::Result("${split.payload}".into())),
+            when: Some("split.payload.model.size > 1000".into()),
+            ..says("each", &["split"], "${each.uri}")
+        },
+        says("publish", &["score"], "${score.result} ${score.payload.0.model.size} ${score.payload}"),
         TaskSpec {
             role: undo("score"),
-            ..says("score.undo", &[], "${each} ${score.result.id} ${split.result} ${run.outcome}")
+            ..says("score.undo", &[], "${each} ${score.result.id} ${split.result} ${run.outcome} ${split.payload.a.b}")
         },
         TaskSpec { count: 3, ..says("three", &[], "${index}") },
         TaskSpec { role: finally.clone(), ..says("tidy", &[], "${run.outcome} ${run.job}") },
@@ -135,6 +142,18 @@ fn what_is_not_there_is_refused_with_what_was_meant() {
     assert_flaw(
         vec![TaskSpec { role: Role::Finally, ..task("a", &[]) }, says("b", &[], "${a.result}")],
         "task.b.run[1]: `a.result`: \"a\" runs when the work has ended, and this is part of it",
+    );
+    assert_flaw(
+        vec![task("split", &[]), says("a", &["split"], "${splitt.payload.model}")],
+        "task.a.run[1]: `splitt.payload.model`: no task is called \"splitt\"; did you mean \"split\"?",
+    );
+    assert_flaw(
+        vec![task("split", &[]), says("a", &[], "${split.payload.model}")],
+        "task.a.run[1]: `split.payload.model`: \"split\" is not needed: add it to needs, so that its payload is there",
+    );
+    assert_flaw(
+        vec![TaskSpec { count: 2, ..task("split", &[]) }, says("a", &["split"], "${split.payload.model}")],
+        "task.a.run[1]: `split.payload.model`: \"split\" has several elements: write split.payload.0.model for what the first of them has left",
     );
     let env = BTreeMap::from([("A".to_owned(), "${each}".to_owned())]);
     assert_flaw(
@@ -219,4 +238,54 @@ fn more_than_a_run_can_be_told_is_refused() {
     let args = format!("{{\"day\": \"2026-11-21\", \"text\": {:?}}}", "x".repeat(quorate_state::ARGS_BYTES_MAX));
     let found = lines(complete_args(&job, &args).expect_err("too much"));
     assert!(found[0].contains("ARGS_BYTES_MAX"), "{found:?}");
+}
+
+#[test]
+fn it_is_known_whether_payloads_are_named() {
+    let reads = |text: &str| says("a", &["split"], text);
+    let env = BTreeMap::from([("A".to_owned(), "${split.payload.x}".to_owned())]);
+    for (one, named) in [
+        (reads("${split.payload.x.size}"), true),
+        (TaskSpec { templated: false, ..reads("${split.payload.x}") }, false),
+        (reads("$${split.payload.x} ${split.result.payload} a.payload"), false),
+        (TaskSpec { env, templated: true, ..task("a", &["split"]) }, true),
+        (TaskSpec { when: Some("has(split.payload.x)".into()), ..task("a", &["split"]) }, true),
+        (TaskSpec { when: Some("split.result == 'x.payload'".into()), ..task("a", &["split"]) }, false),
+        (TaskSpec { each: Some(Each::Result("${split.payload}".into())), ..task("a", &["split"]) }, true),
+    ] {
+        assert_eq!(names_payloads(&job(vec![task("split", &[]), one.clone()])), named, "{one:?}");
+    }
+}
+
+#[test]
+fn what_runs_within_a_run_are_told_and_what_comes_out_of_one_name_what_is_there() {
+    let sub_run = |args: &[(&str, &str)]| {
+        let args = args.iter().map(|(name, json)| ((*name).to_owned(), (*json).to_owned())).collect();
+        Some(quorate_state::SubRun { job: "other".parse().unwrap(), version: None, args })
+    };
+    let sub = |args| TaskSpec { argv: Vec::new(), sub_run: sub_run(args), count: 2, ..task("sub", &["split"]) };
+    let with_result = |json: &str, tasks| {
+        let result = BTreeMap::from([("r".to_owned(), json.to_owned())]);
+        JobSpec { result, ..job(tasks) }
+    };
+    let good = [("a", "\"${split.result.x} ${index}\""), ("b", "{\"c\":[1,\"${params.day}\"]}"), ("d", "\"$${HOME}\"")];
+    let tasks = || vec![task("split", &[]), sub(&good), TaskSpec { role: Role::Finally, ..task("tidy", &[]) }];
+    assert_eq!(check(&with_result("[\"${sub.result.0}\",\"${run.id}\",7]", tasks())), Ok(()));
+    for (json, expected) in [
+        ("\"${tidy.result}\"", "`tidy.result`: \"tidy\" is not part of the work, which this comes out of"),
+        ("\"${slit.result}\"", "`slit.result`: no task is called \"slit\"; did you mean \"split\"?"),
+        ("\"${run.outcome}\"", "`run.outcome`: a run without success has no result: it is always the same"),
+        ("\"${index}\"", "`index`: it is there in the tasks of an each or count only"),
+    ] {
+        let found = lines(check(&with_result(json, tasks())).expect_err(json));
+        assert_eq!(found, [format!("result.r: {expected}")]);
+    }
+    assert_flaw(
+        vec![task("split", &[]), sub(&[("a", "{\"deep\":[\"${each}\"]}")])],
+        "task.sub.args.a: `each`: each is there in tasks with each only",
+    );
+    for text in ["oops", "\"${\""] {
+        let found = check(&with_result(text, tasks())).expect_err(text);
+        assert_eq!(found[0].field, "result.r");
+    }
 }

@@ -11,6 +11,7 @@ use super::Found;
 use super::job::{
     driver_to_wire, labels_from_wire, labels_to_wire, on_node_loss_to_wire, resources_from_wire, resources_to_wire,
 };
+use super::payload::{payloads_from_wire, payloads_to_wire};
 use super::run::{
     elements, exit_from_wire, exit_to_wire, outcome_from_wire, outcome_to_wire, usage_from_wire, usage_to_wire,
 };
@@ -111,13 +112,15 @@ pub fn report_to_wire(report: &AttemptReport) -> v1::AttemptReport {
         stopped: report.stopped,
         outcome: report.outcome.as_deref().map(outcome_to_wire),
         silent: report.silent,
+        payloads: payloads_to_wire(report.payloads.as_deref()),
     }
 }
 
 /// A report; an empty message counts as none.
 ///
 /// # Errors
-/// The attempt's name is none, or the phase is unspecified or of a later version.
+/// The attempt's name is none, the phase is unspecified or of a later version, or what it says or leaves behind is nothing
+/// of the kind.
 pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<Violation>> {
     let mut found = Found::default();
     let attempt = attempt_id("attempt", report.attempt.as_ref(), &mut found);
@@ -139,6 +142,10 @@ pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<
     if let Err(why) = &outcome {
         found.add("outcome", why);
     }
+    let payloads = payloads_from_wire(report.payloads);
+    if let Err(why) = &payloads {
+        found.add("payloads", why);
+    }
     let report = (|| {
         Some(AttemptReport {
             attempt: attempt?,
@@ -151,6 +158,7 @@ pub fn report_from_wire(report: v1::AttemptReport) -> Result<AttemptReport, Vec<
             stopped: report.stopped,
             outcome: outcome.ok()?.map(Arc::new),
             silent: report.silent,
+            payloads: payloads.ok()?.kept(),
         })
     })();
     found.finish(report)
@@ -252,8 +260,9 @@ mod tests {
         report.attempt = None;
         report.exit = Some(v1::Exit { exit: None });
         report.outcome = Some(v1::Outcome { outcome: Some(v1::outcome::Outcome::Error("no name".into())) });
+        report.payloads = vec![v1::PayloadRef::default()];
         let fields: Vec<String> = report_from_wire(report).unwrap_err().into_iter().map(|found| found.field).collect();
-        assert_eq!(fields, ["attempt", "phase", "exit", "outcome"]);
+        assert_eq!(fields, ["attempt", "phase", "exit", "outcome", "payloads"]);
     }
 
     #[test]

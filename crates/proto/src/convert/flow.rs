@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 
-use quorate_state::{Decided, Each, Param, Role, TaskName};
+use quorate_state::{Decided, Each, Param, Role, SubRun, TaskName};
 
 use super::Found;
 use super::job::names;
@@ -33,6 +33,36 @@ pub(super) fn params_from_wire(params: Vec<v1::Param>, found: &mut Found) -> BTr
         }
     }
     map
+}
+
+/// What stands under names, as sent: by name.
+pub(super) fn values_to_wire(values: &BTreeMap<String, String>) -> Vec<v1::Value> {
+    values.iter().map(|(name, json)| v1::Value { name: name.clone(), json: json.clone() }).collect()
+}
+
+/// What stands under names, in any order; a name given twice is noted.
+pub(super) fn values_from_wire(field: &str, values: Vec<v1::Value>, found: &mut Found) -> BTreeMap<String, String> {
+    let mut map = BTreeMap::new();
+    for v1::Value { name, json } in values {
+        match map.entry(name) {
+            Entry::Vacant(entry) => drop(entry.insert(json)),
+            Entry::Occupied(entry) => found.add(format!("{field}.{}", entry.key()), "is given twice"),
+        }
+    }
+    map
+}
+
+/// A run of another job, as sent.
+pub(super) fn sub_run_to_wire(sub_run: &SubRun) -> v1::SubRun {
+    let SubRun { job, version, args } = sub_run;
+    v1::SubRun { job: job.to_string(), version: *version, args: values_to_wire(args) }
+}
+
+/// A run of another job; none, noted, when that has no name.
+pub(super) fn sub_run_from_wire(at: &dyn Fn(&str) -> String, sub_run: v1::SubRun, found: &mut Found) -> Option<SubRun> {
+    let job = found.parse(|| at("run"), &sub_run.job);
+    let args = values_from_wire(&at("args"), sub_run.args, found);
+    Some(SubRun { job: job?, version: sub_run.version, args })
 }
 
 /// What a task is for, as sent: nothing of what is part of the work.

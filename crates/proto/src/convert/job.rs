@@ -9,7 +9,10 @@ use quorate_state::{
 };
 
 use super::Found;
-use super::flow::{each_from_wire, each_to_wire, params_from_wire, params_to_wire, role_from_wire, role_to_wire};
+use super::flow::{
+    each_from_wire, each_to_wire, params_from_wire, params_to_wire, role_from_wire, role_to_wire, sub_run_from_wire,
+    sub_run_to_wire, values_from_wire, values_to_wire,
+};
 use super::run::run_state_to_wire;
 use crate::v1;
 
@@ -24,6 +27,7 @@ pub fn spec_to_wire(spec: &JobSpec) -> v1::JobSpec {
         timeout_ms: spec.timeout_ms,
         params: params_to_wire(&spec.params),
         tasks: spec.tasks.iter().map(task_spec_to_wire).collect(),
+        result: values_to_wire(&spec.result),
     }
 }
 
@@ -43,6 +47,7 @@ pub fn spec_from_wire(spec: v1::JobSpec) -> Result<JobSpec, Vec<Violation>> {
     let labels = labels_from_wire("labels", spec.labels, &mut found);
     let on_failure = found.number(|| "on_failure".into(), spec.on_failure).map(on_failure_from_wire);
     let params = params_from_wire(spec.params, &mut found);
+    let result = values_from_wire("result", spec.result, &mut found);
     let tasks = spec
         .tasks
         .into_iter()
@@ -59,6 +64,7 @@ pub fn spec_from_wire(spec: v1::JobSpec) -> Result<JobSpec, Vec<Violation>> {
             timeout_ms: spec.timeout_ms,
             params,
             tasks: tasks.into_iter().collect::<Option<_>>()?,
+            result,
         })
     })();
     found.finish(spec)
@@ -180,6 +186,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         when: task.when.clone(),
         each: task.each.as_ref().map(each_to_wire),
         accept_failed: task.accept_failed,
+        sub_run: task.sub_run.as_ref().map(sub_run_to_wire),
     }
 }
 
@@ -198,6 +205,10 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let role = role_from_wire(&at, task.role, found);
     let each = match task.each {
         Some(each) => each_from_wire(|| at("each"), each, found).map(Some),
+        None => Some(None),
+    };
+    let sub_run = match task.sub_run {
+        Some(sub_run) => sub_run_from_wire(&at, sub_run, found).map(Some),
         None => Some(None),
     };
     let never_errors = task.retry.as_ref().map(|retry| retry.never_errors.as_slice()).unwrap_or_default();
@@ -232,6 +243,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         when: task.when,
         each: each?,
         accept_failed: task.accept_failed,
+        sub_run: sub_run?,
     })
 }
 
@@ -285,7 +297,7 @@ mod tests {
 
     #[test]
     fn a_spec_survives_the_wire() {
-        for spec in samples::specs().into_iter().chain([samples::flow_spec()]) {
+        for spec in samples::specs().into_iter().chain([samples::flow_spec(), samples::sub_run_spec()]) {
             assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
         }
     }

@@ -3,15 +3,21 @@
 use bytes::Bytes;
 use quorate_state::{
     Annotation, Attempt, AttemptId, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, JobSpec, Node,
-    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, Task, TaskId, TaskState, Token, Usage, Wait,
+    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, SubRun, Task, TaskId, TaskState, Token, Usage, Wait,
 };
 
 use super::flow::{decided_to_wire, role_to_wire};
 use super::job::labels_to_wire;
+use super::payload::payloads_to_wire;
 use crate::v1;
 
-/// A run with the counts of its tasks.
-pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
+/// A run of `view` with the counts of its tasks.
+pub fn run_to_wire(run: &Run, view: &State) -> v1::Run {
+    counted_run_to_wire(run, view.run_counts(run.id), view)
+}
+
+/// The same of one whose tasks `view` does not have: they stand as `counts` says.
+pub fn counted_run_to_wire(run: &Run, counts: StepCounts, view: &State) -> v1::Run {
     v1::Run {
         id: run.id.to_string(),
         namespace: run.spec.namespace.to_string(),
@@ -32,7 +38,16 @@ pub fn run_to_wire(run: &Run, counts: StepCounts) -> v1::Run {
         abandoned: run.abandoned,
         args: run.args.to_string(),
         restart_of: run.restart_of.map(|of| of.to_string()).unwrap_or_default(),
+        parent: run.parent.map(|task| parent_to_wire(task, view)),
+        result: run.result.as_ref().map_or_else(Bytes::new, |result| Bytes::copy_from_slice(result)),
+        flaw: run.flaw.as_deref().unwrap_or_default().to_owned(),
     }
+}
+
+/// The task that a run is.
+fn parent_to_wire(task: TaskId, view: &State) -> v1::ParentTask {
+    let name = view.run(task.run).map(|run| task_name(&run.spec, task.step));
+    v1::ParentTask { run_id: task.run.to_string(), task: name.unwrap_or_default(), index: task.index }
 }
 
 /// Who paused a run.
@@ -69,7 +84,25 @@ pub fn step_to_wire(run: &Run, step: u32, view: &State) -> Option<v1::Step> {
         open: matches!(task.each, Some(Each::Result(_))) && decision.is_none(),
         accept_failed: task.accept_failed,
         kept: view.kept(run.id, step),
+        sub_run: task.sub_run.as_ref().map(sub_run_name).unwrap_or_default(),
     })
+}
+
+/// The run that a task of `run` is.
+pub fn child_to_wire(run: &Run, task: &Task, child: &Run) -> v1::ChildRun {
+    v1::ChildRun {
+        task: task_name(&run.spec, task.id.step),
+        index: task.id.index,
+        run_id: child.id.to_string(),
+        state: run_state_to_wire(child.state).into(),
+        cancelling: child.cancelling,
+    }
+}
+
+/// What a task is a run of, as a job file names it behind `job://`.
+fn sub_run_name(sub_run: &SubRun) -> String {
+    let version = sub_run.version.map_or_else(String::new, |version| format!("@{version}"));
+    format!("{}{version}", sub_run.job)
 }
 
 /// A task of a run that `view` knows.
@@ -80,6 +113,8 @@ pub fn task_to_wire(task: &Task, run: &Run, view: &State) -> v1::Task {
         tries: task.tries,
         losses: task.losses,
         reason: reason_to_wire(&task.state).to_owned(),
+        sub_run: task.sub_run.map(|run| run.to_string()).unwrap_or_default(),
+        flaw: task.flaw.as_deref().unwrap_or_default().to_owned(),
         ..named_task(task.id, run, view)
     }
 }
@@ -96,14 +131,15 @@ pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -
         usage: Some(usage_to_wire(attempt.usage)),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         result_bytes: attempt.outcome.as_deref().map_or(0, result_bytes),
+        payloads: payloads_to_wire(attempt.payloads.as_deref()),
         ..named_attempt(attempt.id, &attempt.node, attempt.token, spec, node)
     }
 }
 
-/// The same for those who watch: without its result, which may be large, and of which there may be many.
+/// The same for those who watch: without its result and its payloads, which may be large, and of which there may be many.
 pub fn watched_attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
     let outcome = attempt.outcome.as_deref().and_then(error_to_wire);
-    v1::Attempt { outcome, ..attempt_to_wire(attempt, spec, node) }
+    v1::Attempt { outcome, payloads: Vec::new(), ..attempt_to_wire(attempt, spec, node) }
 }
 
 /// What an event says to those who watch its run; none when it is not about a run that `view` knows.
@@ -146,6 +182,8 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 attempts: now.map_or(0, |task| task.attempts),
                 tries: now.map_or(0, |task| task.tries),
                 losses: now.map_or(0, |task| task.losses),
+                sub_run: now.and_then(|task| task.sub_run).map(|run| run.to_string()).unwrap_or_default(),
+                flaw: now.and_then(|task| task.flaw.as_deref()).unwrap_or_default().to_owned(),
                 ..named_task(*id, run, view)
             })
         }
@@ -267,6 +305,8 @@ pub fn reason_to_wire(state: &TaskState) -> &'static str {
         TaskState::Failed(FailReason::Queued) => "QUEUED",
         TaskState::Failed(FailReason::Silent) => "SILENT",
         TaskState::Failed(FailReason::Undecidable) => "UNDECIDABLE",
+        TaskState::Failed(FailReason::NoSubRun) => "NO_SUB_RUN",
+        TaskState::Failed(FailReason::SubRunCancelled) => "SUB_RUN_CANCELLED",
         TaskState::Ready
         | TaskState::Placed
         | TaskState::Running
@@ -462,10 +502,12 @@ mod tests {
         let spec = &samples::specs()[0];
         let mut attempt = samples::attempts().remove(5);
         attempt.outcome = Some(std::sync::Arc::new(Outcome::Result(b"[1, 2]".as_slice().into())));
+        attempt.payloads = samples::payloads().kept();
         let whole = attempt_to_wire(&attempt, spec, None);
+        assert_eq!(whole.payloads, payloads_to_wire(attempt.payloads.as_deref()));
         assert_eq!((whole.outcome, whole.result_bytes), (attempt.outcome.as_deref().map(outcome_to_wire), 6));
         let watched = watched_attempt_to_wire(&attempt, spec, None);
-        assert_eq!((watched.outcome, watched.result_bytes), (None, 6));
+        assert_eq!((watched.outcome, watched.result_bytes, watched.payloads), (None, 6, vec![]));
         attempt.outcome = Some(std::sync::Arc::new(Outcome::Error("BadInput".parse().unwrap())));
         let watched = watched_attempt_to_wire(&attempt, spec, None);
         assert_eq!(watched.outcome, attempt.outcome.as_deref().map(outcome_to_wire));

@@ -7,13 +7,14 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Resources, Retention,
-    RunId, Settings, TaskId, Usage, Uuid,
+    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Payloads, Resources,
+    Retention, RunId, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
 use crate::convert::flow::{decided_from_wire, decided_to_wire};
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
+use crate::convert::payload::payloads_from_wire;
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
 use crate::log::v1 as pb;
@@ -100,6 +101,10 @@ pub(crate) fn exit_from(exit: Option<v1::Exit>) -> Result<Option<quorate_state::
 pub(crate) fn outcome_from(outcome: Option<v1::Outcome>) -> Result<Option<Arc<Outcome>>, FormatError> {
     let wrong = |why| FormatError::Field { field: "outcome", why };
     outcome.map(|outcome| outcome_from_wire(outcome).map(Arc::new).map_err(wrong)).transpose()
+}
+
+pub(crate) fn payloads_from(references: Vec<v1::PayloadRef>) -> Result<Option<Arc<Payloads>>, FormatError> {
+    payloads_from_wire(references).map(Payloads::kept).map_err(|why| FormatError::Field { field: "outputs", why })
 }
 
 pub(crate) fn decided_to(decided: &Decided) -> pb::Decided {

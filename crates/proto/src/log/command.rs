@@ -2,22 +2,24 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_state::{
     AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, Epoch, JobSpec, JoinTokenId, NodeName, Placement,
-    Registration, Revision, RunId, Served, Timer, Token,
+    Registration, Revision, RunId, RunResult, Served, SubRunStart, Timer, Token,
 };
 
 use super::v1 as pb;
 use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
-    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, priority_from, required, resources_from,
-    retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from,
-    terms_to, usage_from, uuid_from, uuid_to,
+    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, payloads_from, priority_from, required,
+    resources_from, retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to,
+    terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -130,6 +132,21 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::EnableFeature { feature, term } => {
             Wire::EnableFeature(pb::EnableFeature { feature: feature.number(), term: *term })
         }
+        Command::StartSubRun(start) => Wire::StartSubRun(pb::StartSubRun {
+            task: Some(task_id_to(start.task)),
+            generation: start.generation,
+            run: start.run.0,
+            version: start.version,
+            args: start.args.to_string(),
+        }),
+        Command::FailSubRun { task, generation, flaw } => Wire::FailSubRun(pb::FailSubRun {
+            task: Some(task_id_to(*task)),
+            generation: *generation,
+            flaw: flaw.to_string(),
+        }),
+        Command::ConcludeRun { run, result } => {
+            Wire::ConcludeRun(pb::ConcludeRun { run: run.0, result: Some(result_to(result)) })
+        }
         Command::ArchiveRuns { runs, rows_max } => {
             Wire::ArchiveRuns(pb::ArchiveRuns { runs: runs.iter().map(|run| run.0).collect(), rows_max: *rows_max })
         }
@@ -241,12 +258,41 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::EnableFeature(enable) => {
             Command::EnableFeature { feature: feature_from(enable.feature)?, term: enable.term }
         }
+        Wire::StartSubRun(start) => Command::StartSubRun(Box::new(SubRunStart {
+            task: task_id_from("task", start.task)?,
+            generation: start.generation,
+            run: RunId(start.run),
+            version: start.version,
+            args: start.args.into(),
+        })),
+        Wire::FailSubRun(fail) => Command::FailSubRun {
+            task: task_id_from("task", fail.task)?,
+            generation: fail.generation,
+            flaw: fail.flaw.into(),
+        },
+        Wire::ConcludeRun(conclude) => {
+            Command::ConcludeRun { run: RunId(conclude.run), result: result_from(required("result", conclude.result)?) }
+        }
         Wire::ArchiveRuns(archive) => {
             Command::ArchiveRuns { runs: archive.runs.into_iter().map(RunId).collect(), rows_max: archive.rows_max }
         }
         Wire::TrimArchive(trim) => Command::TrimArchive { below: trim.below },
         Wire::SetRetention(retention) => Command::SetRetention { retention: retention_from(retention) },
     })
+}
+
+fn result_to(result: &RunResult) -> pb::conclude_run::Result {
+    match result {
+        RunResult::Value(value) => pb::conclude_run::Result::Value(Bytes::copy_from_slice(value)),
+        RunResult::Flaw(flaw) => pb::conclude_run::Result::Flaw(flaw.to_string()),
+    }
+}
+
+fn result_from(result: pb::conclude_run::Result) -> RunResult {
+    match result {
+        pb::conclude_run::Result::Value(value) => RunResult::Value(value.as_ref().into()),
+        pb::conclude_run::Result::Flaw(flaw) => RunResult::Flaw(flaw.into()),
+    }
 }
 
 fn all<W, T>(messages: Vec<W>, from: impl Fn(W) -> Result<T, FormatError>) -> Result<Vec<T>, FormatError> {
@@ -328,7 +374,7 @@ fn report_to(report: &AttemptReport) -> pb::AttemptReport {
         exit: report.exit.map(exit_to_wire),
         message: report.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(report.usage)),
-        outputs: Vec::new(),
+        outputs: payloads_to_wire(report.payloads.as_deref()),
         stopped: report.stopped,
         outcome: report.outcome.as_deref().map(outcome_to_wire),
         silent: report.silent,
@@ -348,6 +394,7 @@ fn report_from(report: pb::AttemptReport) -> Result<AttemptReport, FormatError> 
         stopped: report.stopped,
         outcome: outcome_from(report.outcome)?,
         silent: report.silent,
+        payloads: payloads_from(report.outputs)?,
     })
 }
 

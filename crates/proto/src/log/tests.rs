@@ -72,7 +72,7 @@ fn fields_that_are_not_used_yet_are_refused_when_set() {
         }
         found.into_iter().filter(|refused| *refused).count()
     };
-    let reference = crate::v1::PayloadRef { uri: "s3://b/k".into(), size: 1, digest: Bytes::new() };
+    let reference = crate::v1::PayloadRef { uri: "s3://b/k".into(), size: Some(1), ..<_>::default() };
     assert_eq!(message(&|_| {}), 0);
     assert_eq!(
         message(&|command| {
@@ -82,14 +82,33 @@ fn fields_that_are_not_used_yet_are_refused_when_set() {
         }),
         samples::commands().iter().filter(|command| matches!(command, Command::SubmitJob { .. })).count()
     );
-    assert_eq!(
-        message(&|command| {
-            if let v1::item::Command::ReportAttempts(reports) = command {
-                reports.reports[0].outputs.push(reference.clone());
-            }
-        }),
-        samples::commands().iter().filter(|command| matches!(command, Command::ReportAttempts { .. })).count()
-    );
+}
+
+#[test]
+fn payloads_that_are_written_in_another_way_are_refused() {
+    let payloads = samples::payloads();
+    let leaves = |command: &Command| match command {
+        Command::ReportAttempts { reports, .. } => reports[0].payloads.is_some(),
+        _ => false,
+    };
+    let command = samples::commands().into_iter().find(leaves).unwrap();
+    let changed = |change: &dyn Fn(&mut Vec<crate::v1::PayloadRef>)| {
+        let mut message = v1::Entry::decode(&*encode_entry(&one(command.clone()))).unwrap();
+        let Some(v1::item::Command::ReportAttempts(reports)) = &mut message.items[0].command else { unreachable!() };
+        assert_eq!(reports.reports[0].outputs.len(), payloads.iter().len());
+        change(&mut reports.reports[0].outputs);
+        decode_entry(&message.encode_to_vec())
+    };
+    assert_eq!(changed(&|_| {}), Ok(one(command.clone())));
+    assert_eq!(changed(&|outputs| outputs.reverse()), Err(FormatError::Unfaithful("a log entry")));
+    for refused in [
+        changed(&|outputs| outputs[1] = outputs[0].clone()),
+        changed(&|outputs| outputs[0].name.clear()),
+        changed(&|outputs| outputs[0].uri = "nowhere".into()),
+        changed(&|outputs| outputs[0].digest_kind = 3),
+    ] {
+        assert!(matches!(refused, Err(FormatError::Field { field: "outputs", .. })), "{refused:?}");
+    }
 }
 
 #[test]

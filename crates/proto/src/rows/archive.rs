@@ -268,8 +268,8 @@ pub(super) fn attempt_archived_to(segment: u32, moved: &Attempt) -> RowWrite {
 
 fn head_to(archived: &ArchivedRun) -> pb::ArchivedHead {
     let run = &archived.run;
-    // What it was told may be large; it stands in the body.
-    let row = pb::RunRow { args: String::new(), ..object::run_to(run) };
+    // What it was told, and what came out of it, may be large; it stands in the body.
+    let row = pb::RunRow { args: String::new(), result: None, ..object::run_to(run) };
     pb::ArchivedHead {
         id: run.id.0,
         run: Some(row),
@@ -319,6 +319,7 @@ pub fn decode_head(value: &[u8]) -> Result<ArchivedHead, FormatError> {
         on_failure: OnFailure::default(),
         timeout_ms: None,
         params: BTreeMap::new(),
+        result: BTreeMap::new(),
         tasks: Vec::new(),
     };
     let row = required("run", head.run)?;

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use quorate_state::{
     Admission, Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName,
     JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Pause, Principal, Revision, Run,
@@ -13,7 +14,7 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
     digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, priority_from, required,
-    resources_from, spec_from, terms_from, terms_to, uuid_from, uuid_to,
+    resources_from, spec_from, task_id_from, task_id_to, terms_from, terms_to, uuid_from, uuid_to,
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
@@ -226,6 +227,9 @@ pub(super) fn run_to(run: &Run) -> pb::RunRow {
         args: run.args.to_string(),
         restart_of: run.restart_of.map(|of| of.0),
         abandoned: run.abandoned,
+        parent: run.parent.map(task_id_to),
+        result: run.result.as_ref().map(|result| Bytes::copy_from_slice(result)),
+        flaw: run.flaw.as_deref().map(ToOwned::to_owned),
     }
 }
 
@@ -259,6 +263,9 @@ pub(super) fn run_from(id: RunId, row: pb::RunRow, specs: &SpecCache) -> Result<
         ended_at: row.ended_at_ms.map(Millis),
         deadline: row.deadline_served_ms.map(Served),
         timed_out: row.timed_out,
+        parent: row.parent.map(|task| task_id_from("run.parent", Some(task))).transpose()?,
+        result: row.result.map(|result| result.as_ref().into()),
+        flaw: row.flaw.map(Into::into),
     })
 }
 

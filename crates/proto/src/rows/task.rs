@@ -6,12 +6,14 @@ use quorate_state::{
 };
 
 use crate::convert::job::resources_to_wire;
+use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{
     attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, outcome_to_wire, task_state_to_wire, usage_to_wire,
 };
 use crate::format::FormatError;
 use crate::format::parts::{
-    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, required, resources_from, usage_from,
+    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, payloads_from, required, resources_from,
+    usage_from,
 };
 use crate::log::v1 as pb;
 use crate::v1;
@@ -25,6 +27,8 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         losses: task.losses,
         queue_deadline_served_ms: task.queue_deadline.map(|deadline| deadline.0),
         succeeded_at: task.succeeded_at.map(|revision| revision.0),
+        sub_run: task.sub_run.map(|run| run.0),
+        flaw: task.flaw.as_deref().map(ToOwned::to_owned),
     }
 }
 
@@ -38,6 +42,8 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         losses: row.losses,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
         succeeded_at: row.succeeded_at.map(Revision),
+        sub_run: row.sub_run.map(RunId),
+        flaw: row.flaw.map(Into::into),
     })
 }
 
@@ -121,7 +127,7 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         exit: attempt.exit.map(exit_to_wire),
         message: attempt.message.as_deref().map(ToOwned::to_owned),
         usage: Some(usage_to_wire(attempt.usage)),
-        outputs: Vec::new(),
+        outputs: payloads_to_wire(attempt.payloads.as_deref()),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         suspect: attempt.suspect,
     }
@@ -147,6 +153,7 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         outcome: outcome_from(row.outcome)?,
         suspect: row.suspect,
         usage: usage_from(row.usage)?,
+        payloads: payloads_from(row.outputs)?,
     })
 }
 
@@ -163,6 +170,8 @@ fn reason_to(reason: FailReason) -> pb::FailReason {
         FailReason::Queued => pb::FailReason::Queued,
         FailReason::Silent => pb::FailReason::Silent,
         FailReason::Undecidable => pb::FailReason::Undecidable,
+        FailReason::NoSubRun => pb::FailReason::NoSubRun,
+        FailReason::SubRunCancelled => pb::FailReason::SubRunCancelled,
     }
 }
 
@@ -176,6 +185,8 @@ fn reason_from(reason: pb::FailReason) -> Result<FailReason, FormatError> {
         pb::FailReason::Queued => Ok(FailReason::Queued),
         pb::FailReason::Silent => Ok(FailReason::Silent),
         pb::FailReason::Undecidable => Ok(FailReason::Undecidable),
+        pb::FailReason::NoSubRun => Ok(FailReason::NoSubRun),
+        pb::FailReason::SubRunCancelled => Ok(FailReason::SubRunCancelled),
     }
 }
 

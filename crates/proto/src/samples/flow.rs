@@ -36,12 +36,14 @@ pub(crate) fn flow_spec() -> JobSpec {
         when: Some("params.day != ''".into()),
         each: Some(each),
         accept_failed: 3,
+        sub_run: None,
         ..task.clone()
     });
     let day = Param { kind: "date".into(), default: Some("\"2026-11-20\"".into()), description: "of claims".into() };
     let many = Param { kind: "number".into(), ..Param::default() };
     JobSpec {
         params: BTreeMap::from([("day".into(), day), ("many".into(), many)]),
+        result: BTreeMap::new(),
         tasks: plain
             .chain(each)
             .zip(0..)

@@ -13,6 +13,7 @@ use quorate_state::{
 
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
+use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
     specs, task_id, task_states, tasks, walk,
@@ -99,6 +100,9 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::UndoNext { .. }
         | Command::AbandonRun { .. }
         | Command::RestartRun { .. }
+        | Command::StartSubRun(_)
+        | Command::FailSubRun { .. }
+        | Command::ConcludeRun { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
         | Command::SetRetention { .. } => None,
@@ -139,6 +143,15 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::DeleteJob { namespace: "default".parse().unwrap(), job: "claims".parse().unwrap() });
     all.push(Command::CancelRuns { runs: vec![RUN, quorate_state::RunId(0)] });
     all.extend(flow_commands());
+    all.extend(sub_run_commands());
+    let leaving = AttemptReport {
+        phase: AttemptPhase::Ended,
+        gone: true,
+        exit: Some(Exit::Code(0)),
+        payloads: super::payloads().kept(),
+        ..super::reports().remove(0)
+    };
+    all.push(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports: vec![leaving] });
     all.extend(archive_commands());
     all
 }
@@ -332,6 +345,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(since_features);
     all.extend(later.into_iter().map(moved));
     all.extend(flow_events());
+    all.extend(sub_run_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -422,7 +436,8 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Run(Arc::new(run)),
         Change::Job(Arc::new(gone)),
     ];
-    kinds.into_iter().flatten().chain(of_control).chain(flow_changes()).chain(archive_changes()).collect()
+    let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
+    kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 
 fn job(spec: JobSpec) -> Job {

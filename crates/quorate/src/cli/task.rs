@@ -1,6 +1,7 @@
 //! `quorate task`: questions about one task.
 
 use clap::{Args, Subcommand};
+use quorate_client::Client;
 use quorate_proto::{ApiError, v1};
 
 use super::reference::{self, TaskArg};
@@ -8,6 +9,7 @@ use super::stale::Stale;
 use super::{Context, PAGE_ROWS};
 use crate::exit::{Code, Error};
 use crate::render::attempt::attempt_word;
+use crate::render::run::run_word;
 use crate::render::task::{TaskReleased, TaskResult, TaskWhy, task_name};
 
 /// `quorate task`.
@@ -90,6 +92,9 @@ async fn result(context: &Context, run: &str, task: TaskArg, stale: &Stale) -> R
         let name = format!("{}[{}] of run {id}", task.name, task.index);
         return Err(quorate_client::Error::Api(ApiError::NotFound { kind: "task".into(), name }).into());
     }
+    if step.is_some_and(|step| !step.sub_run.is_empty()) {
+        return result_of_run(context, &client, id, task).await;
+    }
     let mut newest = None;
     let mut page_token = String::new();
     loop {
@@ -114,6 +119,25 @@ async fn result(context: &Context, run: &str, task: TaskArg, stale: &Stale) -> R
         None => missing(&format!("its newest attempt is {}", attempt_word(attempt.state))),
         Some(_) if attempt.state() == v1::AttemptState::Succeeded => missing("it reported none"),
         Some(_) => missing("its newest attempt has not succeeded"),
+    })?;
+    context.output.show_read(&found, client.staleness())?;
+    Ok(Code::Ok)
+}
+
+/// What came out of the run that a task is.
+async fn result_of_run(context: &Context, client: &Client, id: String, task: TaskArg) -> Result<Code, Error> {
+    let request = v1::ExplainTaskRequest { run: reference::by_id(&id), task: task.name, index: task.index };
+    let row = client.explain_task(request).await?.task.unwrap_or_default();
+    let name = task_name(&row.task, row.index, row.count > 1);
+    let missing = |why: &str| Error::Missing(format!("{name} of run {id} has no result: {why}"));
+    if row.sub_run.is_empty() {
+        return Err(missing("the run that it is has not begun"));
+    }
+    let request = v1::GetRunRequest { run: reference::by_id(&row.sub_run) };
+    let run = client.get_run(request).await?.run.unwrap_or_default();
+    let found = TaskResult::of_run(&id, row.clone(), &run).ok_or_else(|| match run.state() {
+        v1::RunState::Succeeded => missing(&format!("the job of run {}, which it is, says none", run.id)),
+        state => missing(&format!("run {}, which it is, is {}", run.id, run_word(state.into()))),
     })?;
     context.output.show_read(&found, client.staleness())?;
     Ok(Code::Ok)

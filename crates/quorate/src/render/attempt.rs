@@ -6,6 +6,7 @@ use quorate_proto::v1;
 use serde::Serialize;
 use serde_json::value::RawValue;
 
+use super::payload::Payload;
 use super::run::Run;
 use super::table::{Rows, entry, faint, state, word};
 use super::task::task_name;
@@ -33,6 +34,8 @@ pub(crate) struct Attempt {
     error: Option<String>,
     /// What came out of it, as its process wrote it.
     result: Option<Box<RawValue>>,
+    /// Data that it has left behind, by name.
+    payloads: Vec<Payload>,
     cpu_us: Option<u64>,
     memory_peak_bytes: Option<u64>,
     read_bytes: Option<u64>,
@@ -95,6 +98,7 @@ impl From<v1::Attempt> for Attempt {
             message: attempt.message,
             error: said.as_ref().and_then(error_type),
             result: said.as_ref().and_then(result),
+            payloads: attempt.payloads.into_iter().map(Into::into).collect(),
             cpu_us: usage.as_ref().map(|usage| usage.cpu_us),
             memory_peak_bytes: usage.as_ref().map(|usage| usage.memory_peak_bytes),
             read_bytes: usage.as_ref().map(|usage| usage.read_bytes),

@@ -9,6 +9,7 @@ mod nodes;
 mod retention;
 mod runs;
 mod tasks;
+mod within;
 
 use quorate_proto::v1;
 use serde_json::Value;
@@ -69,6 +70,9 @@ fn run() -> v1::Run {
         abandoned: false,
         restart_of: String::new(),
         args: String::new(),
+        parent: None,
+        result: Default::default(),
+        flaw: String::new(),
     }
 }
 
@@ -99,6 +103,7 @@ fn get_run() -> v1::GetRunResponse {
             at_ms: 1_700_000_000_300,
             principal: "anonymous-local".into(),
         }],
+        children: Vec::new(),
     }
 }
 
@@ -126,6 +131,7 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
         }),
         outcome: None,
         result_bytes: 0,
+        payloads: Vec::new(),
     }
 }
 

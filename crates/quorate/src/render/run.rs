@@ -12,6 +12,7 @@ use super::ink::ink;
 use super::step::{self, Phase, Step};
 use super::table::{Rows, Tone, entry, faint, state, word};
 use super::usage::UsageSum;
+use super::within::{self, Child, Within};
 use super::{Paint, View, plain, time};
 
 /// How many tasks stand where.
@@ -109,6 +110,12 @@ pub(crate) struct Run {
     args: Option<BTreeMap<String, Value>>,
     /// The run of which it is a second try.
     restart_of: Option<String>,
+    /// The task that it is, of another run.
+    within: Option<Within>,
+    /// What came out of it, by the names of its job's result.
+    result: Option<BTreeMap<String, Value>>,
+    /// Why that cannot be said, of one that has failed by that.
+    flaw: Option<String>,
     /// How many tasks stand where.
     pub(crate) tasks: Counts,
 }
@@ -125,6 +132,9 @@ impl From<v1::Run> for Run {
             abandoned: run.abandoned,
             args: serde_json::from_str(&run.args).ok(),
             restart_of: Some(run.restart_of).filter(|of| !of.is_empty()),
+            within: run.parent.map(Into::into),
+            result: serde_json::from_slice(&run.result).ok(),
+            flaw: Some(run.flaw).filter(|flaw| !flaw.is_empty()),
             timed_out: run.timed_out,
             paused: run.paused.map(Into::into),
             priority: run.priority,
@@ -204,9 +214,11 @@ impl View for RunList {
     const SCHEMA: &'static str = "quorate.v1.run_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let mut rows = Rows::new(paint, &["RUN", "JOB", "VERSION", "STATE", "TASKS", "SUBMITTED", "TOOK"]);
+        let heads = ["RUN", "JOB", "VERSION", "STATE", "TASKS", "SUBMITTED", "TOOK", "WITHIN"];
+        let has_within = self.runs.iter().any(|run| run.within.is_some());
+        let mut rows = Rows::new(paint, if has_within { &heads } else { &heads[..7] });
         for run in &self.runs {
-            rows.row(vec![
+            let mut cells = vec![
                 entry(&run.id),
                 entry(format!("{}/{}", run.namespace, run.job)),
                 entry(run.version.to_string()),
@@ -214,7 +226,11 @@ impl View for RunList {
                 entry(format!("{}/{}", run.tasks.ended(), run.tasks.total())),
                 faint(time::instant(run.submitted_at_ms)),
                 faint(time::between(Some(run.submitted_at_ms), run.ended_at_ms)),
-            ]);
+            ];
+            if has_within {
+                cells.push(faint(run.within.as_ref().map_or_else(String::new, Within::words)));
+            }
+            rows.row(cells);
         }
         rows.text()
     }
@@ -236,6 +252,8 @@ pub(crate) struct RunStatus {
     steps: Vec<Step>,
     revision: u64,
     annotations: Vec<Annotation>,
+    /// The newest runs of its tasks that are runs, the first hundred.
+    children: Vec<Child>,
     /// People want to see who needs whom.
     #[serde(skip)]
     pub(crate) drawing: Option<Drawing>,
@@ -257,6 +275,7 @@ impl From<v1::GetRunResponse> for RunStatus {
             steps: response.steps.into_iter().map(Step::from).collect(),
             revision: response.revision,
             annotations: response.annotations.into_iter().map(Into::into).collect(),
+            children: response.children.into_iter().map(Into::into).collect(),
             drawing: None,
         }
     }
@@ -322,6 +341,16 @@ impl View for RunStatus {
             let args: Vec<String> = args.iter().map(|(name, value)| format!("{name}={value}")).collect();
             text += &format!("Told       {}\n", plain(&args.join(", ")));
         }
+        if let Some(within) = &run.within {
+            text += &format!("Within     {}\n", within.words());
+        }
+        if let Some(result) = &run.result {
+            let result: Vec<String> = result.iter().map(|(name, value)| format!("{name}={value}")).collect();
+            text += &format!("Result     {}\n", plain(&result.join(", ")));
+        }
+        if let Some(flaw) = &run.flaw {
+            text += &format!("No result  {}\n", plain(flaw));
+        }
         if let Some(of) = &run.restart_of {
             text += &format!("Second try of {of}\n");
         }
@@ -338,6 +367,9 @@ impl View for RunStatus {
         }
         text.push('\n');
         text += &self.phases(paint);
+        if !self.children.is_empty() {
+            text = text.trim_end().to_owned() + "\n\n" + &within::table(&self.children, paint);
+        }
         if !self.annotations.is_empty() {
             let mut rows = Rows::new(paint, &["ANNOTATION", "VALUE", "SET", "BY"]);
             for annotation in &self.annotations {

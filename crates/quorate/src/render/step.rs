@@ -57,6 +57,8 @@ pub(crate) struct Step {
     accept_failed: u32,
     /// So many succeeded in the run of which this one is a second try.
     kept: u32,
+    /// Of what its tasks are runs, if they are: a job, with @ and its version where that is pinned.
+    sub_run: Option<String>,
     pub(super) tasks: Counts,
     /// What those of its attempts use that run, as far as it is known.
     pub(super) usage: Option<UsageSum>,
@@ -88,6 +90,7 @@ impl From<v1::Step> for Step {
             decided_message: Some(step.decided_message).filter(|message| !message.is_empty()),
             accept_failed: step.accept_failed,
             kept: step.kept,
+            sub_run: Some(step.sub_run).filter(|job| !job.is_empty()),
             tasks: step.counts.unwrap_or_default().into(),
             usage: None,
         }
@@ -207,7 +210,9 @@ pub(super) fn table(phase: Phase, steps: &[&Step], all: &[Step], paint: Paint) -
     let mut rows = Rows::new(paint, if has_whys { &heads } else { &heads[..4] });
     for (step, why) in steps.iter().zip(whys) {
         let mut cells = vec![
-            entry(&step.task),
+            entry(
+                step.sub_run.as_ref().map_or_else(|| step.task.clone(), |job| format!("{} (job://{job})", step.task)),
+            ),
             entry(if step.open { "?".to_owned() } else { step.count.to_string() }),
             // A step of one task has one state, which then has its colour.
             state(&step.state_words()),

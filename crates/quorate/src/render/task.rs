@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::attempt::result;
+use super::payload::{self, Payload};
 use super::run::Pause;
 use super::table::word;
 use super::{Paint, View, plain, time};
@@ -49,6 +50,9 @@ pub(crate) struct Reason {
     checks: Vec<FailedCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<NearestMiss>,
+    /// The limit that is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    max: Option<u32>,
 }
 
 impl From<v1::WaitReason> for Reason {
@@ -63,6 +67,8 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::Condition(_)) => Self { kind: "condition", ..base },
             Some(Wire::AfterWork(_)) => Self { kind: "after_work", ..base },
             Some(Wire::InTurn(_)) => Self { kind: "in_turn", ..base },
+            Some(Wire::SubRunDue(_)) => Self { kind: "sub_run_due", ..base },
+            Some(Wire::RunsFull(full)) => Self { kind: "runs_full", max: Some(full.max), ..base },
             Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
             Some(Wire::Fence(wait)) => {
                 Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }
@@ -106,6 +112,8 @@ pub(crate) struct TaskWhy {
     attempts: u32,
     tries: u32,
     losses: u32,
+    /// The newest run that was begun for it, if it is a run of another job.
+    sub_run: Option<String>,
     reason: Reason,
     revision: u64,
     #[serde(skip)]
@@ -125,6 +133,7 @@ impl TaskWhy {
             attempts: task.attempts,
             tries: task.tries,
             losses: task.losses,
+            sub_run: Some(task.sub_run).filter(|run| !run.is_empty()),
             reason: response.reason.unwrap_or_default().into(),
             revision: response.revision,
         }
@@ -186,21 +195,46 @@ pub(crate) struct TaskResult {
     run_id: String,
     task: String,
     index: u32,
-    /// Number of the attempt that it is of.
-    attempt: u32,
-    result: Box<RawValue>,
+    /// Number of the attempt that it is of; none of a task that is a run of another job.
+    attempt: Option<u32>,
+    /// The run that it came out of, if the task is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    sub_run: Option<String>,
+    /// What it said that came out of it.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    result: Option<Box<RawValue>>,
+    /// Data that it has left behind, by name.
+    payloads: Vec<Payload>,
 }
 
 impl TaskResult {
-    /// The result of an attempt; none when it has none.
+    /// What came out of an attempt; none when it left neither a result nor payloads.
     pub(crate) fn new(attempt: &v1::Attempt) -> Option<Self> {
-        let said = attempt.outcome.as_ref()?.outcome.as_ref()?;
-        Some(Self {
+        let said = attempt.outcome.as_ref().and_then(|outcome| outcome.outcome.as_ref());
+        let result = said.and_then(result);
+        let payloads: Vec<Payload> = attempt.payloads.iter().cloned().map(Into::into).collect();
+        (result.is_some() || !payloads.is_empty()).then(|| Self {
             run_id: attempt.run_id.clone(),
             task: attempt.task.clone(),
             index: attempt.index,
-            attempt: attempt.number,
-            result: result(said)?,
+            attempt: Some(attempt.number),
+            sub_run: None,
+            result,
+            payloads,
+        })
+    }
+
+    /// What came out of the run that a task of `run_id` is; none when nothing did.
+    pub(crate) fn of_run(run_id: &str, task: v1::Task, run: &v1::Run) -> Option<Self> {
+        let text = String::from_utf8(run.result.to_vec()).ok().filter(|text| !text.is_empty())?;
+        Some(Self {
+            run_id: run_id.to_owned(),
+            task: task.task,
+            index: task.index,
+            attempt: None,
+            sub_run: Some(run.id.clone()),
+            result: Some(RawValue::from_string(text).ok()?),
+            payloads: Vec::new(),
         })
     }
 }
@@ -208,8 +242,10 @@ impl TaskResult {
 impl View for TaskResult {
     const SCHEMA: &'static str = "quorate.v1.task_result/1";
 
-    fn human(&self, _: Paint) -> String {
-        plain(self.result.get())
+    fn human(&self, paint: Paint) -> String {
+        let result = self.result.iter().map(|result| plain(result.get()));
+        let payloads = (!self.payloads.is_empty()).then(|| payload::table(&self.payloads, paint));
+        result.chain(payloads).collect::<Vec<_>>().join("\n\n")
     }
 }
 

@@ -48,9 +48,12 @@ impl Lane {
             | Command::ExpireLeases { .. }
             | Command::FireTimers { .. }
             | Command::TrimEvents { .. }
+            | Command::EnableFeature { .. }
+            | Command::StartSubRun(_)
+            | Command::FailSubRun { .. }
+            | Command::ConcludeRun { .. }
             | Command::ArchiveRuns { .. }
-            | Command::TrimArchive { .. }
-            | Command::EnableFeature { .. } => Self::Control,
+            | Command::TrimArchive { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
             // another priority makes room for what is urgent: like a cancel, they must get past a flood of submits.

@@ -38,6 +38,8 @@ pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
         let place = (&task.place.regions, &task.place.clusters, &task.place.labels);
         let shape = (task.driver, place, amounts(task.resources));
         let found = match known.get(&shape) {
+            // No node is looked for.
+            _ if task.sub_run.is_some() => Some((u64::MAX, u64::MAX, None)),
             Some(found) => Some(found.clone()),
             None if checks_left == 0 => None,
             None => {

@@ -1,6 +1,6 @@
 //! What there is to say of a task that is not waiting: where it runs, or how it ended.
 
-use quorate_state::{Attempt, AttemptState, Decided, Exit, FailReason, State, StopReason, Task, TaskState};
+use quorate_state::{Attempt, AttemptState, Decided, Exit, FailReason, RunState, State, StopReason, Task, TaskState};
 
 use super::unmet;
 
@@ -9,11 +9,15 @@ pub(super) fn standing(view: &State, task: &Task) -> String {
     let newest = task.newest_attempt().and_then(|attempt| view.attempt(attempt)).map(AsRef::as_ref);
     match &task.state {
         TaskState::Placed => on_node(view, newest, "placed", "its agent has not started it yet"),
+        TaskState::Running if task.sub_run.is_some() => within(view, task),
         TaskState::Running => on_node(view, newest, "running", "since its agent started it"),
         TaskState::Succeeded => "it has succeeded".into(),
         TaskState::Cancelled => "it was cancelled".into(),
         TaskState::Skipped => skipped(view, task),
         TaskState::Failed(FailReason::Undecidable) => undecidable(view, task),
+        TaskState::Failed(reason) if task.sub_run.is_some() || task.flaw.is_some() => {
+            sub_run_failed(view, *reason, task)
+        }
         TaskState::Failed(reason) => failed(*reason, task, newest),
         TaskState::Waiting(_) | TaskState::Ready => "about to be looked at".into(),
     }
@@ -33,6 +37,45 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
         }
         Some(attempt) => format!("{verb} on node {}: {rest}", attempt.node),
         None => verb.to_owned(),
+    }
+}
+
+/// How the run stands that a task is.
+fn within(view: &State, task: &Task) -> String {
+    let Some(run) = view.sub_run(task) else { return "the run that it is is not known".into() };
+    let standing = match run.state {
+        _ if run.cancelling && !run.state.is_terminal() => "is being cancelled",
+        _ if run.paused.is_some() => "is paused",
+        RunState::Pending => "waits for its first task to be placed",
+        RunState::Running => "is running",
+        RunState::Succeeded => "has succeeded",
+        RunState::Failed => "has failed",
+        RunState::Cancelled => "was cancelled",
+    };
+    format!("it is run {} of {} version {}, which {standing}", run.id, run.spec.name, run.job_version)
+}
+
+fn sub_run_failed(view: &State, reason: FailReason, task: &Task) -> String {
+    let last = view.sub_run(task).map_or_else(String::new, |run| run.id.to_string());
+    match reason {
+        FailReason::NoSubRun => {
+            format!(
+                "failed, because no run of its job can be begun: {}",
+                task.flaw.as_deref().unwrap_or("it is not said why")
+            )
+        }
+        FailReason::SubRunCancelled => format!("failed, because somebody cancelled run {last}, which it was"),
+        FailReason::Failed => {
+            let flaw = view.sub_run(task).and_then(|run| run.flaw.as_deref());
+            let why = flaw.map_or_else(String::new, |flaw| format!(": {flaw}"));
+            format!("failed for good after {} of its tries: run {last} failed{why}", task.tries)
+        }
+        FailReason::TimedOut
+        | FailReason::Lost
+        | FailReason::NodeLosses
+        | FailReason::Queued
+        | FailReason::Silent
+        | FailReason::Undecidable => failed(reason, task, None),
     }
 }
 
@@ -68,7 +111,9 @@ fn undecidable(view: &State, task: &Task) -> String {
 fn failed(reason: FailReason, task: &Task, newest: Option<&Attempt>) -> String {
     let last = newest.map_or_else(String::new, last_word);
     match reason {
-        FailReason::Undecidable => "failed before it was tried".into(),
+        FailReason::Undecidable | FailReason::NoSubRun | FailReason::SubRunCancelled => {
+            "failed before it was tried".into()
+        }
         FailReason::Failed => format!("failed for good after {} of its tries{last}", task.tries),
         FailReason::TimedOut => "its last try ran out of time".into(),
         FailReason::Lost => format!("its one start was lost with its node{last}"),

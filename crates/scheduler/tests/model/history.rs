@@ -217,6 +217,7 @@ impl JobShape {
             timeout_ms: None,
             tasks,
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         }
     }
 }
@@ -260,6 +261,7 @@ impl TaskShape {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         }
     }
 }

@@ -285,6 +285,7 @@ impl Agent {
                 stopped: false,
                 outcome: None,
                 silent: false,
+                payloads: None,
             };
             if copy.ran && !copy.running_told {
                 copy.running_told = true;

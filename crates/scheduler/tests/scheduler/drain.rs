@@ -47,6 +47,7 @@ fn stop_all(world: &mut World) {
             stopped: true,
             outcome: None,
             silent: false,
+            payloads: None,
         });
         let reports = reports.collect();
         world.apply(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports });

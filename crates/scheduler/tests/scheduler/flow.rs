@@ -2,7 +2,7 @@
 
 use quorate_flow::Commands;
 use quorate_scheduler::explain::explain;
-use quorate_state::{Command, Decided, READY_AHEAD_MAX, TaskId};
+use quorate_state::{Command, Decided, Payload, Payloads, READY_AHEAD_MAX, TaskId, TaskSpec};
 
 use crate::world::{World, job, lines, resources, task};
 
@@ -165,4 +165,85 @@ fn each_undo_sees_what_its_own_element_left() {
     let of = |index| TaskId { run, step: 1, index };
     assert_eq!(world.state.ready().map(|place| place.task).collect::<Vec<_>>(), [of(1)], "the last one first");
     assert_eq!((command(&world, of(1)), command(&world, of(0))), ("undo y 1".into(), "undo x 0".into()));
+}
+
+/// Payloads in a bucket by name, with their sizes.
+fn payloads(left: &[(&str, u64)]) -> Payloads {
+    let mut payloads = Payloads::default();
+    for (name, size) in left {
+        let digest = format!("sha256:{}", "ab".repeat(32)).parse().unwrap();
+        let payload = Payload::new(&format!("s3://b/{name}"), Some(*size), Some(digest)).unwrap();
+        payloads.put(name.parse().unwrap(), payload).unwrap();
+    }
+    payloads
+}
+
+fn says(name: &str, settings: &[&str], texts: &[&str]) -> TaskSpec {
+    let argv = std::iter::once(name).chain(texts.iter().copied()).map(str::to_owned).collect();
+    TaskSpec { argv, templated: true, ..task(name, resources("1m", "1Mi"), settings) }
+}
+
+#[test]
+fn what_was_left_is_told_decided_by_and_gone_through() {
+    let mut spec = job("j", &[]);
+    let of_many = ["${many.payload.1.part}", "${many.payload.0}"];
+    spec.tasks = vec![
+        task("split", resources("1m", "1Mi"), &[]),
+        task("many", resources("1m", "1Mi"), &["count=2", "accept=1"]),
+        says(
+            "eat",
+            &["needs=split"],
+            &["${split.payload.model}", "${split.payload.model.size}", "${split.payload.a.b.uri}"],
+        ),
+        says("each", &["needs=split", "each=${split.payload}"], &["${each.name}", "${each.uri}", "${index}"]),
+        says("merge", &["needs=many"], &of_many),
+        says("typo", &["needs=split"], &["${split.payload.modle}"]),
+        says("big", &["needs=split", "when=split.payload.model.size>1000"], &["${split.payload.model.digest}"]),
+        task("small", resources("1m", "1Mi"), &["needs=split", "when=split.payload.model.size<1000"]),
+        task("what", resources("1m", "1Mi"), &["needs=split", "when=split.payload.x.size<1000"]),
+    ];
+    let mut world = World::of("node a eu/eu-1 1000m 8Gi");
+    let run = world.submit(spec);
+    world.release();
+    world.leave("j/split[0]", payloads(&[("model", 1_500), ("a.b", 7)]));
+    world.leave("j/many[1]", payloads(&[("part", 1)]));
+    assert_eq!(world.tasks().lines().filter(|line| line.contains("each")).count(), 2, "{}", world.tasks());
+    let at = |step, index| TaskId { run, step, index };
+    assert_eq!(command(&world, at(2, 0)), "eat s3://b/model 1500 s3://b/a.b");
+    assert_eq!(command(&world, at(3, 0)), "each a.b s3://b/a.b 0");
+    assert_eq!(command(&world, at(3, 1)), "each model s3://b/model 1");
+    assert_eq!(
+        command(&world, at(5, 0)),
+        "`split.payload.modle`: the task has left no payload \"modle\": it left \"a.b\", \"model\"; did you mean \"model\"?"
+    );
+    assert_eq!(command(&world, at(6, 0)), format!("big sha256:{}", "ab".repeat(32)));
+    for (task, state) in [("j/big[0]", "Placed"), ("j/small[0]", "Skipped"), ("j/what[0]", "Failed(Undecidable)")] {
+        assert!(world.tasks().lines().any(|line| line.trim() == format!("{task} {state}")), "{}", world.tasks());
+    }
+    world.commit(&world.plan());
+    world.end_all(1);
+    world.release();
+    assert_eq!(command(&world, at(4, 0)), "`many.payload.0` has no value", "that one has failed");
+}
+
+#[test]
+fn each_undo_is_told_where_its_own_element_left_what() {
+    let mut spec = job("j", &[]);
+    let many = task("many", resources("1m", "1Mi"), &["count=2"]);
+    let undo =
+        TaskSpec { name: "many.undo".parse().unwrap(), ..says("undo", &["undoes=many"], &["${many.payload.x}"]) };
+    spec.tasks = vec![many, undo, task("bad", resources("1m", "1Mi"), &["needs=many"])];
+    let mut world = World::of("node a eu/eu-1 1000m 8Gi");
+    let run = world.submit(spec);
+    world.release();
+    for index in 0..2 {
+        let mut left = Payloads::default();
+        left.put("x".parse().unwrap(), Payload::new(&format!("s3://b/{index}"), None, None).unwrap()).unwrap();
+        world.leave(&format!("j/many[{index}]"), left);
+    }
+    world.commit(&world.plan());
+    world.end_all(1);
+    world.release();
+    let of = |index| TaskId { run, step: 1, index };
+    assert_eq!((command(&world, of(1)), command(&world, of(0))), ("undo s3://b/1".into(), "undo s3://b/0".into()));
 }

@@ -10,5 +10,6 @@ mod measure;
 mod placement;
 mod properties;
 mod retention;
+mod sub_runs;
 mod timer;
 mod workflow;

@@ -417,6 +417,7 @@ fn an_attempt_that_ended_holds_its_room_until_it_is_gone() {
         stopped: false,
         outcome: None,
         silent: false,
+        payloads: None,
     };
     let node = world.get("a");
     let say = |report: &quorate_state::AttemptReport| Command::ReportAttempts {

@@ -16,9 +16,9 @@ use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Each, Entry, Exit, Feature, FeatureRow,
-    Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Place, Placement,
-    PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Served, Settings,
-    Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
+    Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Payloads, Place,
+    Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Served,
+    Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -252,7 +252,7 @@ impl World {
         self.runs += 1;
         let run = RunId(self.runs);
         if spec.is_flow() {
-            for feature in [Feature::TaskOutcomes, Feature::TaskFlow] {
+            for feature in [Feature::TaskOutcomes, Feature::TaskFlow, Feature::SubRuns, Feature::PayloadRefs] {
                 self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
             }
             let settings = self.state.settings().expect("settings").clone();
@@ -288,12 +288,22 @@ impl World {
             stopped: false,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
     }
 
     /// Places a task, and takes it to its end with this result.
     pub(crate) fn succeed(&mut self, task: &str, result: &str) {
+        self.end_well(task, Some(Outcome::Result(result.as_bytes().into())), None);
+    }
+
+    /// The same with data that it leaves behind.
+    pub(crate) fn leave(&mut self, task: &str, payloads: Payloads) {
+        self.end_well(task, None, payloads.kept());
+    }
+
+    fn end_well(&mut self, task: &str, outcome: Option<Outcome>, payloads: Option<Arc<Payloads>>) {
         let task = self.find(task);
         self.commit(&self.plan());
         let id = self.state.task(task).and_then(|task| task.newest_attempt()).expect("an attempt");
@@ -307,8 +317,9 @@ impl World {
             message: None,
             usage: Usage::default(),
             stopped: false,
-            outcome: Some(Arc::new(Outcome::Result(result.as_bytes().into()))),
+            outcome: outcome.map(Arc::new),
             silent: false,
+            payloads,
         };
         self.apply(Command::ReportAttempts { node: attempt.node.clone(), epoch: attempt.epoch, reports: vec![report] });
         self.release();
@@ -371,6 +382,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
         timeout_ms: None,
         tasks: Vec::new(),
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     };
     for option in options {
         match option.split_once('=') {
@@ -402,6 +414,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");

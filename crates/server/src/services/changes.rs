@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, TaskSpec};
+use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, SubRun, TaskSpec};
 
 /// Lines in one answer.
 const CHANGES_MAX: usize = 1_000;
@@ -62,6 +62,7 @@ fn job_fields(job: &JobSpec) -> Fields {
     if let Some(timeout) = job.timeout_ms {
         fields.insert("timeout".into(), format!("{timeout} ms"));
     }
+    fields.extend(job.result.iter().map(|(name, value)| (format!("result.{name}"), value.clone())));
     fields.extend(job.labels.iter().map(|(key, value)| (format!("labels.{key}"), format!("{value:?}"))));
     for (name, param) in &job.params {
         let default = param.default.as_ref().map_or_else(String::new, |default| format!(", default {default}"));
@@ -95,6 +96,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         when,
         each,
         accept_failed,
+        sub_run,
     } = task;
     let driver = match driver {
         Driver::Process => "process",
@@ -113,7 +115,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
     let mut fields = Fields::new();
     let mut put = |field: &str, value: String| fields.insert(field.into(), value);
     put("driver", driver.into());
-    put("run", format!("{argv:?}"));
+    put("run", sub_run.as_ref().map_or_else(|| format!("{argv:?}"), named_job));
     put("needs", list(needs));
     put("count", count.to_string());
     put("resources.cpu", cpu(resources.cpu_milli));
@@ -163,9 +165,16 @@ fn task_fields(task: &TaskSpec) -> Fields {
     if *accept_failed > 0 {
         put("accept.failed", accept_failed.to_string());
     }
+    let args = sub_run.iter().flat_map(|sub_run| &sub_run.args);
+    fields.extend(args.map(|(name, value)| (format!("args.{name}"), value.clone())));
     fields.extend(place.labels.iter().map(|(key, value)| (format!("place.labels.{key}"), format!("{value:?}"))));
     fields.extend(env.iter().map(|(key, value)| (format!("env.{key}"), format!("{value:?}"))));
     fields
+}
+
+fn named_job(sub_run: &SubRun) -> String {
+    let version = sub_run.version.map_or_else(String::new, |version| format!("@{version}"));
+    format!("\"job://{}{version}\"", sub_run.job)
 }
 
 fn list<T: Display>(items: &[T]) -> String {
@@ -211,6 +220,7 @@ mod tests {
             when: None,
             each: None,
             accept_failed: 0,
+            sub_run: None,
         }
     }
 
@@ -224,6 +234,7 @@ mod tests {
             timeout_ms: None,
             tasks,
             params: std::collections::BTreeMap::new(),
+            result: std::collections::BTreeMap::new(),
         }
     }
 

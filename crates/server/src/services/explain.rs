@@ -18,6 +18,8 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
         Explanation::Condition => Reason::Condition(v1::Condition {}),
         Explanation::AfterWork => Reason::AfterWork(v1::AfterWork {}),
         Explanation::InTurn => Reason::InTurn(v1::InTurn {}),
+        Explanation::SubRunDue => Reason::SubRunDue(v1::SubRunDue {}),
+        Explanation::RunsFull { max } => Reason::RunsFull(v1::RunsFull { max: *max }),
         Explanation::Backoff { remaining_ms } => Reason::Backoff(v1::Backoff { remaining_ms: *remaining_ms }),
         Explanation::Fence { node, remaining_ms } => {
             let node = node.as_ref().map(ToString::to_string).unwrap_or_default();

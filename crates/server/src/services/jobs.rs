@@ -6,8 +6,8 @@ use quorate_proto::convert::job::{job_to_wire, spec_digest, spec_from_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_state::{
-    Command, Digest, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId, RunState, State,
-    TaskName,
+    Command, Digest, Feature, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, RequestKey, RunId,
+    RunState, State, TaskName,
 };
 use tokio::sync::SemaphorePermit;
 use tonic::{Request, Response, Status};
@@ -145,6 +145,10 @@ async fn submit_flow(core: &Core, request: Request<v1::SubmitFlowRequest>) -> Re
     body.extend(args.bytes());
     let key = request_key("SubmitFlow", &request_id, Some(spec.namespace.clone()), &body)?;
     let args = told(&spec, &args)?;
+    // An older leader would find no meaning in such a reference.
+    if quorate_flow::names_payloads(&spec) && !view.has_feature(Feature::PayloadRefs) {
+        return Err(Rejection::FeatureNotEnabled(Feature::PayloadRefs).into());
+    }
     propose(core, principal, key, Submit { spec: Arc::new(spec), digest, args, over: version }).await
 }
 
@@ -155,7 +159,7 @@ fn refuse_flow(spec: &JobSpec) -> Result<(), ApiError> {
     }
     Err(violation(
         "spec",
-        "uses params, references, when, each, on, undo, finally or accept: submit it with SubmitFlow",
+        "uses params, references, when, each, on, undo, finally, accept, job:// or result: submit it with SubmitFlow",
     ))
 }
 
@@ -273,6 +277,10 @@ async fn plan(reading: &Reading<'_>, request: Request<v1::PlanJobRequest>) -> Re
     told(&spec, &args)?;
     if !view.has_namespace(&spec.namespace) {
         return Err(Rejection::UnknownNamespace(spec.namespace).into());
+    }
+    let violations = view.sub_run_violations(&spec);
+    if !violations.is_empty() {
+        return Err(ApiError::Invalid(violations));
     }
     Ok(planned(&view, &spec))
 }

@@ -1,11 +1,11 @@
 //! Runs of the archive in lists, and how they come together with those in memory.
 
-use quorate_proto::convert::run::run_to_wire;
+use quorate_proto::convert::run::counted_run_to_wire;
 use quorate_proto::rows::Place;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::Search;
-use quorate_state::{Revision, RunId, State};
+use quorate_state::{Revision, Run, RunId, State, StepCounts};
 
 use super::page::ROWS_LOOKED_AT_MAX;
 use crate::core::{Core, read_error};
@@ -15,6 +15,14 @@ pub(super) type Order = (Revision, u32, RunId);
 
 /// Runs in order, the newest first, and the place behind which there may be more.
 pub(super) type Listed = (Vec<(Order, v1::Run)>, Option<Order>);
+
+/// A run as lists show it: without what it was told and what came out of it, which may be large and stand at the run itself.
+pub(super) fn listed(run: &Run, counts: StepCounts, view: &State) -> v1::Run {
+    let mut row = counted_run_to_wire(run, counts, view);
+    row.args.clear();
+    row.result.clear();
+    row
+}
 
 /// Archived runs after a place, at most `size`.
 pub(super) fn list(
@@ -34,7 +42,7 @@ pub(super) fn list(
     let heads = found.heads.into_iter().filter(|head| view.run(head.run.id).is_none());
     let runs = heads.map(|head| {
         let order = (head.run.submitted_revision, head.run.submitted_item, head.run.id);
-        (order, run_to_wire(&head.run, head.counts))
+        (order, listed(&head.run, head.counts, view))
     });
     let stopped = found.resume.map(|resume| {
         let (revision, item) = resume.before().submitted();

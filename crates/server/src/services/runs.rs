@@ -2,7 +2,9 @@
 //! `usage`, what happened to them in `events`, and how they are paused and put first in `control`.
 
 use quorate_planted::Bug;
-use quorate_proto::convert::run::{annotation_to_wire, attempt_to_wire, run_to_wire, step_to_wire, task_to_wire};
+use quorate_proto::convert::run::{
+    annotation_to_wire, attempt_to_wire, child_to_wire, run_to_wire, step_to_wire, task_to_wire,
+};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::Parts;
@@ -23,6 +25,9 @@ use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
 use crate::watch;
+
+/// Runs that tasks are, in one answer.
+const CHILDREN_PER_ANSWER_MAX: usize = 100;
 
 /// The service Runs of one replica.
 pub(crate) struct RunsService(pub(crate) Shared);
@@ -151,10 +156,11 @@ async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Resu
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let steps = (0..run.graph.steps()).filter_map(|step| step_to_wire(&run, step, &view));
     Ok(v1::GetRunResponse {
-        run: Some(run_to_wire(&run, view.run_counts(run.id))),
+        run: Some(run_to_wire(&run, &view)),
         steps: steps.collect(),
         revision: view.revision().0,
         annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
+        children: children(&view, run),
     })
 }
 
@@ -183,9 +189,7 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
     let rest = view.runs_newest_first(before).filter(|run| after.is_none_or(|after| order(run) < after));
     let rest = rest.take_while(|run| select.takes_since(run.submitted_at));
     let (live, stopped) = pages.looked_at(rest, |run| order(run), wanted);
-    // What it was told is left out: it may be large, and stands at the run itself.
-    let shown = |run: &Run, counts: StepCounts| v1::Run { args: String::new(), ..run_to_wire(run, counts) };
-    let live = live.into_iter().map(|run| (order(run), shown(run, view.run_counts(run.id)))).collect();
+    let live = live.into_iter().map(|run| (order(run), kept::listed(run, view.run_counts(run.id), &view))).collect();
     let kept = kept::list(reading.core(), &view, &select.words_of(namespace, job), after, pages.size())?;
     let found = Merged::of([(live, stopped), kept], pages.size());
     let next_page_token = found.stopped.map(|(revision, item, id)| {
@@ -196,6 +200,16 @@ async fn list(reading: &Reading<'_>, request: Request<v1::ListRunsRequest>) -> R
         next_page_token: next_page_token.unwrap_or_default(),
         revision: view.revision().0,
     })
+}
+
+/// The newest runs of tasks that are runs, the first ones.
+fn children(view: &State, run: &Run) -> Vec<v1::ChildRun> {
+    let steps = (0..run.graph.steps()).filter(|step| run.sub_run(*step).is_some());
+    let begun = steps.flat_map(|step| view.tasks_of_step(run.id, step)).filter_map(|task| {
+        let child = view.sub_run(task)?;
+        Some(child_to_wire(run, task, child))
+    });
+    begun.take(CHILDREN_PER_ANSWER_MAX).collect()
 }
 
 /// The submit order.
@@ -305,11 +319,14 @@ async fn list_attempts(
         let AttemptId { task, number } = attempt.id;
         Cursor::from([task.step.to_string(), task.index.to_string(), number.to_string()])
     };
-    let result_bytes = |attempt: &&std::sync::Arc<Attempt>| match attempt.outcome.as_deref() {
-        Some(Outcome::Result(result)) => result.len(),
-        Some(Outcome::Error(_)) | None => 0,
+    let said_bytes = |attempt: &&std::sync::Arc<Attempt>| {
+        let result = match attempt.outcome.as_deref() {
+            Some(Outcome::Result(result)) => result.len(),
+            Some(Outcome::Error(_)) | None => 0,
+        };
+        result + attempt.payloads.as_ref().map_or(0, |payloads| payloads.bytes())
     };
-    let (page, next_page_token) = pages.take_weighed(attempts, cursor, result_bytes);
+    let (page, next_page_token) = pages.take_weighed(attempts, cursor, said_bytes);
     let attempts = page
         .into_iter()
         .map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));

@@ -9,7 +9,7 @@ use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::ProposeError;
 use quorate_state::{
-    AttemptId, AttemptReport, Command, Epoch, Feature, Item, NodeName, Outcome, Principal, Reply, ReportOutcome,
+    AttemptId, AttemptReport, Command, Epoch, Feature, Item, NodeName, Outcome, Principal, Reply, ReportOutcome, State,
     Violation,
 };
 use tokio::sync::mpsc;
@@ -41,7 +41,8 @@ pub(crate) async fn propose_reports(
         let mut rest = waiting.drain(..).peekable();
         while let Some(batch) = rest.next() {
             let sequence = batch.sequence;
-            reports.extend(converted(batch)?.into_iter().map(|report| without_early_word(core, report)));
+            let view = core.replica.view();
+            reports.extend(converted(batch)?.into_iter().map(|report| without_early_word(&view, report)));
             ends.push((sequence, reports.len()));
             let next = rest.peek().map_or(0, |batch| batch.reports.len());
             if rest.peek().is_none() || reports.len() + next > REPORTS_PER_COMMAND_MAX {
@@ -79,24 +80,34 @@ fn converted(batch: v1::Reports) -> Result<Vec<AttemptReport>, ApiError> {
     if violations.is_empty() { Ok(reports) } else { Err(ApiError::Invalid(violations)) }
 }
 
-/// What a process said of its end is not kept before every replica can; its attempt then ends by its exit code alone,
-/// and says why.
-fn without_early_word(core: &Core, report: AttemptReport) -> AttemptReport {
-    let is_plain = report.outcome.is_none() && !report.silent;
-    if is_plain || core.replica.view().has_feature(Feature::TaskOutcomes) {
-        return report;
+/// What a process said of its end, or left behind, is not kept before every replica can; its attempt then ends by its exit
+/// code alone, and says why.
+fn without_early_word(view: &State, report: AttemptReport) -> AttemptReport {
+    let is_early = |feature: Feature, says: bool| says && !view.has_feature(feature);
+    let mut report = report;
+    if is_early(Feature::TaskOutcomes, report.outcome.is_some() || report.silent) {
+        report.silent = false;
+        match report.outcome.take().as_deref() {
+            Some(Outcome::Result(_)) => not_kept(&mut report, "its result is", Feature::TaskOutcomes),
+            Some(Outcome::Error(error)) => {
+                not_kept(&mut report, &format!("its error {error} is"), Feature::TaskOutcomes)
+            }
+            None => {}
+        }
     }
-    let report = AttemptReport { silent: false, ..report };
-    let dropped = match report.outcome.as_deref() {
-        Some(Outcome::Result(_)) => "its result".to_owned(),
-        Some(Outcome::Error(error)) => format!("its error {error}"),
-        None => return report,
-    };
-    let mut message = format!("{dropped} is not kept: feature {} is not enabled yet", Feature::TaskOutcomes);
+    if is_early(Feature::PayloadRefs, report.payloads.is_some()) {
+        report.payloads = None;
+        not_kept(&mut report, "its payloads are", Feature::PayloadRefs);
+    }
+    report
+}
+
+fn not_kept(report: &mut AttemptReport, what: &str, feature: Feature) {
+    let mut message = format!("{what} not kept: feature {feature} is not enabled yet");
     if let Some(said) = &report.message {
         message = format!("{said}; {message}");
     }
-    AttemptReport { message: Some(message.into()), outcome: None, ..report }
+    report.message = Some(message.into());
 }
 
 /// The reports refused, by their place.
@@ -137,5 +148,43 @@ async fn propose(
             Ok(refused.into_iter().map(|(at, attempt)| (at, attempt_ref_to_wire(attempt))).collect())
         }
         other => Err(core.internal(&format!("reports were answered with {other:?}"))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use quorate_state::{AttemptPhase, Payload, Payloads, RunId, TaskId, Token, Usage};
+
+    use super::*;
+
+    #[test]
+    fn what_cannot_be_kept_yet_is_dropped_and_said_so() {
+        let mut payloads = Payloads::default();
+        payloads.put("model".parse().unwrap(), Payload::new("s3://b/k", None, None).unwrap()).unwrap();
+        let report = AttemptReport {
+            attempt: AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 },
+            token: Token(1),
+            phase: AttemptPhase::Ended,
+            gone: true,
+            exit: None,
+            message: Some("done".into()),
+            usage: Usage::default(),
+            stopped: false,
+            outcome: Some(Arc::new(Outcome::Result(b"1".as_slice().into()))),
+            silent: false,
+            payloads: payloads.kept(),
+        };
+        let kept = without_early_word(&State::default(), report.clone());
+        assert_eq!((kept.outcome, kept.payloads), (None, None));
+        assert_eq!(
+            kept.message.as_deref(),
+            Some(
+                "done; its result is not kept: feature task-outcomes is not enabled yet; its payloads are not kept: feature payload-refs is not enabled yet"
+            )
+        );
+        let plain = AttemptReport { outcome: None, payloads: None, ..report };
+        assert_eq!(without_early_word(&State::default(), plain.clone()), plain);
     }
 }

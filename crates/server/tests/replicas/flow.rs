@@ -9,14 +9,14 @@ use crate::cluster::{Cluster, eventually};
 use crate::jobs::{chain, run, submit, task};
 
 /// An agent that takes up what it is given, one after the other.
-struct Worker {
-    agent: Agent,
+pub(crate) struct Worker {
+    pub(crate) agent: Agent,
     waiting: Vec<v1::Assignment>,
 }
 
 impl Worker {
     /// The next new assignment of a task.
-    async fn next(&mut self, name: &str) -> v1::Assignment {
+    pub(crate) async fn next(&mut self, name: &str) -> v1::Assignment {
         loop {
             if let Some(found) = self.waiting.iter().position(|one| one.task == name && !one.stop) {
                 return self.waiting.remove(found);
@@ -31,7 +31,7 @@ impl Worker {
     }
 
     /// Takes the next attempt of a task to its end, with this result.
-    async fn succeed(&mut self, name: &str, result: &str) -> v1::Assignment {
+    pub(crate) async fn succeed(&mut self, name: &str, result: &str) -> v1::Assignment {
         let assignment = self.next(name).await;
         self.agent.report(report(&assignment, v1::AttemptPhase::Running)).await;
         let outcome = v1::Outcome { outcome: Some(v1::outcome::Outcome::Result(result.as_bytes().to_vec().into())) };
@@ -39,7 +39,7 @@ impl Worker {
         assignment
     }
 
-    async fn fail(&mut self, name: &str) {
+    pub(crate) async fn fail(&mut self, name: &str) {
         let assignment = self.next(name).await;
         self.agent.report(report(&assignment, v1::AttemptPhase::Running)).await;
         let exit = Some(v1::Exit { exit: Some(v1::exit::Exit::Code(1)) });
@@ -48,7 +48,7 @@ impl Worker {
 }
 
 /// A cluster of one with an agent, on which everything is enabled.
-async fn cluster() -> (Cluster, Client, Worker) {
+pub(crate) async fn cluster() -> (Cluster, Client, Worker) {
     let cluster = Cluster::start(1).await;
     let client = cluster.client();
     let agent = Agent::connect(&cluster.replicas[0].bound.agent, hello("n1", 1)).await.unwrap();
@@ -64,11 +64,11 @@ fn flow(tasks: Vec<v1::TaskSpec>) -> v1::JobSpec {
     v1::JobSpec { tasks, ..chain("flow", &[]) }
 }
 
-fn told(spec: v1::JobSpec, args: &str) -> v1::SubmitFlowRequest {
+pub(crate) fn told(spec: v1::JobSpec, args: &str) -> v1::SubmitFlowRequest {
     v1::SubmitFlowRequest { spec: Some(spec), args: args.into(), version: None, request_id: String::new() }
 }
 
-fn running(name: &str, needs: &[&str], argv: &[&str]) -> v1::TaskSpec {
+pub(crate) fn running(name: &str, needs: &[&str], argv: &[&str]) -> v1::TaskSpec {
     v1::TaskSpec {
         driver: v1::Driver::Process.into(),
         argv: argv.iter().map(ToString::to_string).collect(),
@@ -82,7 +82,7 @@ fn role(role: v1::role::Role) -> Option<v1::Role> {
     Some(v1::Role { role: Some(role) })
 }
 
-async fn ends(client: &Client, id: &str, state: v1::RunState) -> v1::GetRunResponse {
+pub(crate) async fn ends(client: &Client, id: &str, state: v1::RunState) -> v1::GetRunResponse {
     eventually("the run ends", || async {
         let got = client.get_run(v1::GetRunRequest { run: run(id) }).await.unwrap();
         (got.run.as_ref()?.state() == state).then_some(got)
@@ -90,7 +90,7 @@ async fn ends(client: &Client, id: &str, state: v1::RunState) -> v1::GetRunRespo
     .await
 }
 
-fn invalid(refused: Result<v1::SubmitJobResponse, Error>) -> Vec<(String, String)> {
+pub(crate) fn invalid(refused: Result<v1::SubmitJobResponse, Error>) -> Vec<(String, String)> {
     match refused {
         Err(Error::Api(ApiError::Invalid(found))) => {
             found.into_iter().map(|found| (found.field, found.message)).collect()

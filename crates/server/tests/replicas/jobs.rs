@@ -14,6 +14,7 @@ pub(crate) fn chain(name: &str, tasks: &[&str]) -> v1::JobSpec {
         on_failure: v1::OnFailure::Finish.into(),
         timeout_ms: None,
         params: vec![],
+        result: vec![],
         tasks: tasks.collect(),
     }
 }
@@ -47,6 +48,7 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 

@@ -26,3 +26,4 @@ mod versions;
 mod watches;
 
 mod startup;
+mod sub_runs;

@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::settle;
 use crate::{
-    Attempt, AttemptId, AttemptPhase, AttemptReport, AttemptState, Epoch, ErrorType, Exit, NodeName, NodeStatus,
-    Outcome, RESULT_TOO_LARGE, Rejection, Reply, ReportOutcome, StopReason, TaskSpec, TaskState,
+    Attempt, AttemptId, AttemptPhase, AttemptReport, AttemptState, Epoch, ErrorType, Exit, Feature, NodeName,
+    NodeStatus, Outcome, RESULT_TOO_LARGE, Rejection, Reply, ReportOutcome, StopReason, TaskSpec, TaskState,
 };
 
 pub(super) fn report(
@@ -22,7 +22,8 @@ pub(super) fn report(
     if !current {
         return Err(Rejection::EpochOver { node: node.clone(), epoch });
     }
-    let outcomes = reports.iter().map(|report| match too_large(report, result_bytes_max) {
+    let knows_payloads = overlay.state().has_feature(Feature::PayloadRefs);
+    let outcomes = reports.iter().map(|report| match too_large(report, result_bytes_max, knows_payloads) {
         Some(failed) => take_in(overlay, node, epoch, &failed),
         None => take_in(overlay, node, epoch, report),
     });
@@ -30,12 +31,15 @@ pub(super) fn report(
 }
 
 /// What a report with a result over the limit counts as: whoever reads a result must be able to rely on all of it.
-fn too_large(report: &AttemptReport, bytes_max: u32) -> Option<AttemptReport> {
+/// The advice waits for the feature that it is about: every replica must write the same words.
+fn too_large(report: &AttemptReport, bytes_max: u32, knows_payloads: bool) -> Option<AttemptReport> {
     let Some(Outcome::Result(result)) = report.outcome.as_deref() else { return None };
     if result.len() as u64 <= u64::from(bytes_max) || quorate_planted::is(Bug::ResultUnmeasured) {
         return None;
     }
-    let message = format!("its result has {} bytes, result_bytes_max is {bytes_max}", result.len());
+    let advice =
+        if knows_payloads { ": put the data where tasks can reach it, and report it with `payload`" } else { "" };
+    let message = format!("its result has {} bytes, result_bytes_max is {bytes_max}{advice}", result.len());
     let error = ErrorType::new(RESULT_TOO_LARGE).ok()?;
     Some(AttemptReport {
         message: Some(message.into()),
@@ -64,6 +68,7 @@ fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &Attemp
         overlay.move_attempt(&attempt, to, |next| {
             record(next, report);
             next.outcome = outcome(to, report);
+            next.payloads = report.payloads.clone().filter(|_| to == AttemptState::Succeeded);
         });
         if to == AttemptState::Running {
             start_running(overlay, &attempt);

@@ -48,6 +48,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::NodeMaintenance
         | Feature::RunControl
         | Feature::TaskFlow
+        | Feature::SubRuns
+        | Feature::PayloadRefs
         | Feature::RunArchive => None,
     }
 }

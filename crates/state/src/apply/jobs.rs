@@ -5,8 +5,8 @@ use std::sync::Arc;
 use super::flow;
 use super::overlay::Overlay;
 use crate::{
-    Change, Digest, Event, Feature, Graph, Job, JobName, JobSpec, Namespace, Principal, READY_AHEAD_MAX, Rejection,
-    Reply, Rest, Role, Run, RunId, RunState, Step, TaskId, TaskSpec, TaskState, Wait,
+    Change, Digest, Event, Feature, Graph, Job, JobName, JobSpec, Namespace, Principal, Rejection, Reply, Rest, Role,
+    Run, RunId, RunState, Step, TaskId, TaskSpec, TaskState, Wait, ready_ahead_max,
 };
 
 /// Rows of tasks that one submit makes, about; a job of more steps has one for each. Part of what feature `task-flow`
@@ -27,9 +27,22 @@ pub(super) fn submit(
         return Err(Rejection::UnknownNamespace(spec.namespace.clone()));
     }
     spec.check(&settings).map_err(Rejection::Invalid)?;
+    check_sub_runs(overlay, spec)?;
     admit(overlay, run)?;
     let version = put_job(overlay, run, spec, digest);
-    let accepted = Accepted { run, item, principal, spec, digest, version, args, restart_of: None };
+    let accepted = Accepted {
+        run,
+        item,
+        principal,
+        spec,
+        digest,
+        version,
+        args,
+        restart_of: None,
+        parent: None,
+        priority_set: None,
+        timeout_ms: None,
+    };
     put_run(overlay, &accepted);
     let rows_max = rows_per_step(overlay, spec);
     for (step, _) in (0_u32..).zip(&spec.tasks) {
@@ -37,6 +50,12 @@ pub(super) fn submit(
     }
     overlay.emit(Event::RunSubmitted { run, namespace: spec.namespace.clone(), job: spec.name.clone() });
     Ok(Reply::Submitted { run, version, revision: overlay.revision(), window_ms: settings.request_window_ms })
+}
+
+/// Refuses tasks that are runs of what there is not.
+fn check_sub_runs(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
+    let violations = overlay.state().sub_run_violations(spec);
+    if violations.is_empty() { Ok(()) } else { Err(Rejection::Invalid(violations)) }
 }
 
 /// Refuses a run for which there is no room, or whose id is taken.
@@ -65,11 +84,17 @@ pub(super) struct Accepted<'a> {
     pub(super) version: u32,
     pub(super) args: &'a Arc<str>,
     pub(super) restart_of: Option<RunId>,
+    pub(super) parent: Option<TaskId>,
+    pub(super) priority_set: Option<u8>,
+    /// How long it may take, besides what its spec says.
+    pub(super) timeout_ms: Option<u64>,
 }
 
 /// The row of a run that begins now, and its spec.
 pub(super) fn put_run(overlay: &mut Overlay, accepted: &Accepted<'_>) {
-    let Accepted { run, item, principal, spec, digest, version, args, restart_of } = *accepted;
+    let Accepted { run, item, principal, spec, digest, version, args, restart_of, parent, priority_set, timeout_ms } =
+        *accepted;
+    let timeout = spec.timeout_ms.into_iter().chain(timeout_ms).min();
     overlay.put(Change::Spec(run, digest, spec.clone()));
     overlay.put_run(Run {
         id: run,
@@ -84,14 +109,17 @@ pub(super) fn put_run(overlay: &mut Overlay, accepted: &Accepted<'_>) {
         cancelling: false,
         abandoned: false,
         paused: None,
-        priority_set: None,
+        priority_set,
         submitted_at: overlay.now(),
         submitted_revision: overlay.revision(),
         submitted_item: item,
-        deadline: spec.timeout_ms.map(|timeout| overlay.served().plus(timeout)),
+        deadline: timeout.map(|timeout| overlay.served().plus(timeout)),
         timed_out: false,
         started_at: None,
         ended_at: None,
+        parent,
+        result: None,
+        flaw: None,
     });
 }
 
@@ -126,7 +154,7 @@ pub(super) fn rows_per_step(overlay: &Overlay, spec: &JobSpec) -> u32 {
         return u32::MAX;
     }
     let steps = u32::try_from(spec.tasks.len()).unwrap_or(u32::MAX);
-    (ROWS_PER_SUBMIT_MAX / steps.max(1)).clamp(1, READY_AHEAD_MAX)
+    (ROWS_PER_SUBMIT_MAX / steps.max(1)).clamp(1, ready_ahead_max())
 }
 
 /// Refuses what was made for another version of a job.

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
+use super::sub_runs;
 use crate::{
     Attempt, AttemptId, AttemptState, Change, Event, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply,
-    Run, RunState, TaskState, Token, Usage, feasible,
+    TaskState, Token, Usage, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
@@ -42,6 +43,9 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     }
     let spec = run.spec.tasks.get(task.id.step as usize);
     let spec = spec.ok_or_else(|| Rejection::Invariant(format!("task {:?} has no spec", task.id)))?;
+    if spec.sub_run.is_some() {
+        return Err(Rejection::Stale("the task is a run of another job, which no node holds"));
+    }
     match state.held(&run, spec, overlay.served()) {
         Some(Held::Fenced { .. }) => return Err(Rejection::Stale("copies of an earlier life may still run")),
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
@@ -94,6 +98,7 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         outcome: None,
         suspect: false,
         usage: Usage::default(),
+        payloads: None,
     };
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
     overlay.put(Change::Attempt(Arc::new(attempt)));
@@ -104,9 +109,6 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         }
         task.losses = losses;
     });
-    if run.state == RunState::Pending {
-        overlay.put_run(Run { state: RunState::Running, started_at: Some(overlay.now()), ..(*run).clone() });
-        overlay.emit(Event::RunStarted { run: run.id });
-    }
+    sub_runs::begin(overlay, &run);
     Ok(token)
 }

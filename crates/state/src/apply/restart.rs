@@ -3,6 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::flow;
 use super::jobs::{self, Accepted};
 use super::overlay::Overlay;
@@ -75,6 +77,9 @@ pub(super) fn restart(
             version,
             args: &old.args,
             restart_of: Some(of),
+            parent: None,
+            priority_set: None,
+            timeout_ms: None,
         },
     );
     let mut rows_left = jobs::ROWS_PER_SUBMIT_MAX;
@@ -115,6 +120,9 @@ fn fates(overlay: &Overlay, old: &Run, again: &BTreeSet<u32>) -> Vec<Fate> {
     while let Some(step) = open.pop() {
         for other in old.graph.dependents(step).iter().chain(old.graph.fallbacks(step)) {
             let Some(fate) = fates.get_mut(*other as usize).filter(|fate| **fate != Fate::Again) else { continue };
+            if *fate == Fate::Kept && quorate_planted::is(Bug::RestartKeepsWhatWaits) {
+                continue;
+            }
             *fate = Fate::Again;
             open.push(*other);
         }
@@ -126,7 +134,8 @@ fn fates(overlay: &Overlay, old: &Run, again: &BTreeSet<u32>) -> Vec<Fate> {
 fn alone(overlay: &Overlay, old: &Run, step: u32, again: &BTreeSet<u32>) -> Fate {
     let state = overlay.state();
     let is_undone = old.graph.undone_by(step).is_some_and(|undo| state.rows(old.id, undo) > 0);
-    if again.contains(&step) || old.graph.is_after(step) || is_undone {
+    let is_planted = quorate_planted::is(Bug::RestartRunsAllAgain);
+    if again.contains(&step) || old.graph.is_after(step) || is_undone || is_planted {
         return Fate::Again;
     }
     let counts = state.step_counts(old.id, step);

@@ -32,6 +32,10 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(task).cloned(), state.run(task.run).cloned()) else { return };
     let spec = run.spec.tasks.get(task.id.step as usize);
+    if run.sub_run(task.id.step).is_some() {
+        // No agent was ever given it.
+        return;
+    }
     if spec.is_some_and(crate::TaskSpec::is_decided)
         && state.step(run.id, task.id.step).is_none_or(|step| step.decision.is_none())
     {
@@ -89,5 +93,6 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName) -> Attempt 
         outcome: None,
         suspect: false,
         usage: Usage::default(),
+        payloads: None,
     }
 }

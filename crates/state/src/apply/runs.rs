@@ -5,10 +5,11 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
-use super::{flow, settle};
+use super::{flow, settle, sub_runs};
 use crate::{
-    Annotation, AnnotationKey, Attempt, Change, Event, FailReason, Feature, Phase, Principal, Rejection, Reply, Rest,
-    Run, RunId, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait, step_verdict,
+    Annotation, AnnotationKey, Attempt, Change, Event, FailReason, Feature, Principal, Rejection, Reply, Rest, Run,
+    RunId, RunResult, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskState, Violation, Wait,
+    step_verdict,
 };
 
 pub(super) fn cancel(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
@@ -146,8 +147,14 @@ pub(super) fn advance_step(overlay: &mut Overlay, run: RunId, step: u32, limit: 
         }
         StepVerdict::Cancel => {
             // First the copies, so that none is left to come back under a task that has ended.
-            let stopped =
-                if quorate_planted::is(Bug::CancelLeavesRunning) { 0 } else { stop_live(overlay, run, step, limit) };
+            let stopped = if row.sub_run(step).is_some() {
+                let open = open_tasks(overlay, run, step).cloned().collect();
+                sub_runs::stop(overlay, &row, open, limit)
+            } else if quorate_planted::is(Bug::CancelLeavesRunning) {
+                0
+            } else {
+                stop_live(overlay, run, step, limit)
+            };
             let idle = move_waiting(overlay, run, step, limit, is_idle, ends(TaskState::Cancelled));
             stopped.max(idle).saturating_add(flow::end_rest(overlay, run, step, Rest::Cancelled))
         }
@@ -223,16 +230,47 @@ fn open_tasks(overlay: &Overlay, run: RunId, step: u32) -> Box<dyn Iterator<Item
 pub(super) fn finish(overlay: &mut Overlay, run: RunId) -> Result<Reply, Rejection> {
     overlay.settings()?;
     let row = overlay.run(run)?;
-    let counts = overlay.state().run_counts(run);
-    let undoes = overlay.state().phase(&row) == Phase::Undo;
-    if row.state.is_terminal() || counts.unfinished() > 0 || undoes {
+    if !overlay.state().can_end(&row) || overlay.state().owes_result(&row) {
         return Ok(Reply::Counted(0));
     }
-    // What was under way may have succeeded all the same.
-    let outcome = overlay.state().index.steps().outcome(run);
-    let timed_out = row.timed_out && overlay.state().index.steps().work_outcome(run) != RunState::Succeeded;
-    let state = if timed_out { RunState::Failed } else { outcome };
-    overlay.put_run(Run { state, timed_out, paused: None, ended_at: Some(overlay.now()), ..(*row).clone() });
-    overlay.emit(Event::RunEnded { run, state });
+    let state = overlay.state().outcome(&row);
+    let timed_out = row.timed_out && overlay.state().work_outcome(&row) != RunState::Succeeded;
+    end(overlay, Run { state, timed_out, ..(*row).clone() });
     Ok(Reply::Counted(1))
+}
+
+/// Ends a run that has ended well, with what comes out of it: what is too large for that fails it.
+pub(super) fn conclude(overlay: &mut Overlay, run: RunId, result: &RunResult) -> Result<Reply, Rejection> {
+    let settings = overlay.settings()?;
+    let row = overlay.run(run)?;
+    if !overlay.state().owes_result(&row) {
+        return Ok(Reply::Counted(0));
+    }
+    let result = match result {
+        RunResult::Value(value) if value.len() as u64 > u64::from(settings.result_bytes_max) => {
+            let (bytes, max) = (value.len(), settings.result_bytes_max);
+            Err(Arc::from(format!(
+                "its result has {bytes} bytes, result_bytes_max is {max}: name files, not their content"
+            )))
+        }
+        RunResult::Value(value) => Ok(value.clone()),
+        RunResult::Flaw(flaw) => Err(flaw.clone()),
+    };
+    let ended = Run { timed_out: false, ..(*row).clone() };
+    end(
+        overlay,
+        match result {
+            Ok(result) => Run { state: RunState::Succeeded, result: Some(result), ..ended },
+            Err(flaw) => Run { state: RunState::Failed, flaw: Some(flaw), ..ended },
+        },
+    );
+    Ok(Reply::Counted(1))
+}
+
+/// A run is over, and with it the task that it is, if it is one.
+fn end(overlay: &mut Overlay, ended: Run) {
+    let (run, state) = (ended.id, ended.state);
+    overlay.put_run(Run { paused: None, ended_at: Some(overlay.now()), ..ended });
+    overlay.emit(Event::RunEnded { run, state });
+    sub_runs::ended(overlay, run);
 }

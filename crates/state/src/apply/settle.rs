@@ -8,7 +8,8 @@ use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
     Attempt, AttemptId, AttemptState, BAD_REFERENCE, FailReason, Feature, NodeStatus, OnFailure, OnNodeLoss, Outcome,
-    Retry, Run, RunId, Served, StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix, step_verdict,
+    Retry, Run, RunId, RunState, Served, StepVerdict, StopReason, Task, TaskId, TaskSpec, TaskState, Wait, mix,
+    step_verdict,
 };
 
 /// The rows around an attempt that is its task's newest, while that task has not ended.
@@ -37,6 +38,27 @@ impl Around {
     fn is_ending(&self) -> bool {
         self.run.is_ending(self.task.id.step)
     }
+}
+
+/// Moves a task whose run, of another job, has just ended.
+pub(super) fn sub_run_ended(overlay: &mut Overlay, task: &Task, run: &Run, ended: &Run) {
+    let retry = run.spec.tasks.get(task.id.step as usize).map(|spec| &spec.retry);
+    let tries = task.tries.saturating_add(1);
+    let to = match (ended.state, retry) {
+        (RunState::Succeeded, _) => return overlay.move_task(task, TaskState::Succeeded, |_| {}),
+        (RunState::Pending | RunState::Running, _) | (_, None) => return,
+        (RunState::Failed | RunState::Cancelled, _) if run.is_ending(task.id.step) => TaskState::Cancelled,
+        // Somebody wanted it to end: another one would be as unwelcome.
+        (RunState::Cancelled, _) => TaskState::Failed(FailReason::SubRunCancelled),
+        (RunState::Failed, Some(retry)) if tries < retry.attempts => {
+            let delay = backoff_ms(retry, tries, seed(task.id) ^ mix(ended.id.0));
+            TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) })
+        }
+        (RunState::Failed, Some(_)) => TaskState::Failed(FailReason::Failed),
+    };
+    let has_failed = ended.state == RunState::Failed;
+    overlay.move_task(task, to, |task| task.tries = task.tries.saturating_add(u32::from(has_failed)));
+    cancel_if_failed(overlay, run.id);
 }
 
 /// Moves the task of an attempt that has just become terminal.
@@ -301,9 +323,11 @@ pub(super) fn queued_too_long(overlay: &mut Overlay, id: TaskId, due: Served) ->
 
 /// The same on every replica: taken from what the log knows, not from a generator.
 fn jitter_seed(around: &Around) -> u64 {
-    mix(around.task.id.run.0
-        ^ mix(u64::from(around.task.id.step) << 32 | u64::from(around.task.id.index))
-        ^ around.attempt.token.0)
+    mix(seed(around.task.id) ^ around.attempt.token.0)
+}
+
+fn seed(task: TaskId) -> u64 {
+    task.run.0 ^ mix(u64::from(task.step) << 32 | u64::from(task.index))
 }
 
 /// Delay in milliseconds after `tries` failed tries; see [`Retry`].

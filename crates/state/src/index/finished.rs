@@ -2,15 +2,15 @@
 
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
-use crate::{Attempt, Millis, Run, RunId};
+use crate::{Attempt, Millis, Run, RunId, Task};
 
 /// Part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Finished {
     /// When runs in memory ended.
     ended: Map<RunId, Millis>,
-    /// What holds a run in memory beside itself: its attempts that are not confirmed gone, and runs that are second tries
-    /// of it. Zero has no entry.
+    /// What holds a run in memory beside itself: its attempts that are not confirmed gone, runs that are second tries of it,
+    /// and the task that it is. Zero has no entry.
     holds: Map<RunId, u32>,
     /// Those that have ended and that nothing holds.
     archivable: Set<(Millis, RunId)>,
@@ -43,6 +43,14 @@ impl Finished {
             (false, true) => self.hold(run),
             (true, false) => self.release(run),
             (true, true) | (false, false) => {}
+        }
+    }
+
+    pub(crate) fn on_task(&mut self, old: Option<&Task>, new: Option<&Task>) {
+        let (was, is) = (old.and_then(|old| old.sub_run), new.and_then(|new| new.sub_run));
+        if was != is {
+            was.into_iter().for_each(|run| self.release(run));
+            is.into_iter().for_each(|run| self.hold(run));
         }
     }
 

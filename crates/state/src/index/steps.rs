@@ -6,7 +6,7 @@
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::progress::{RunProgress, StepProgress, Undoable, View};
-use crate::{ArchivedStep, Phase, READY_AHEAD_MAX, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId};
+use crate::{ArchivedStep, Phase, Run, RunId, RunState, Step, StepCounts, StepVerdict, Task, TaskId, ready_ahead_max};
 
 /// Part of the index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -41,7 +41,9 @@ impl Steps {
     pub(crate) fn on_run(&mut self, old: Option<&Run>, new: &Run) {
         if old.is_none() {
             for step in 0..new.graph.steps() {
-                self.steps.insert_mut((new.id, step), StepProgress::new(new, step));
+                // Runs that tasks of it are may have come before it.
+                let known = self.steps.get(&(new.id, step)).copied().unwrap_or_default();
+                self.steps.insert_mut((new.id, step), StepProgress::new(new, step).with_live_of(known));
             }
             self.runs.insert_mut(new.id, RunProgress::default());
         }
@@ -110,6 +112,23 @@ impl Steps {
         self.steps.insert_mut((task.run, task.step), progress);
         if let Some(run) = run {
             self.refresh_step(run, task.step);
+        }
+    }
+
+    /// A run moves that a task is, whether or not the run of that has been seen.
+    pub(crate) fn on_sub_run(&mut self, parent: Option<&Run>, task: TaskId, old: Option<&Run>, new: &Run) {
+        let goes_on = |run: &Run| !run.state.is_terminal() && !run.cancelling;
+        let is_kept = |run: &Run| !run.state.is_terminal() && !run.abandoned;
+        let was = (old.is_some_and(goes_on), old.is_some_and(is_kept));
+        let is = (goes_on(new), is_kept(new));
+        if was == is {
+            return;
+        }
+        let mut progress = self.step(task.run, task.step);
+        progress.on_sub_run(was, is);
+        self.steps.insert_mut((task.run, task.step), progress);
+        if let Some(parent) = parent {
+            self.refresh_step(parent, task.step);
         }
     }
 
@@ -262,7 +281,7 @@ impl Steps {
         let progress = self.step(run.id, step);
         let verdict = progress.verdict(run, step, self.phase(run));
         let is_open = !run.state.is_terminal();
-        toggle(&mut self.advance, (run.id, step), is_open && progress.is_due(verdict));
+        toggle(&mut self.advance, (run.id, step), is_open && progress.is_due(run, verdict));
         toggle(&mut self.decide, (run.id, step), is_open && verdict == StepVerdict::Decide);
     }
 
@@ -279,7 +298,7 @@ impl Steps {
 /// Whether a step may have more rows than are walked through for a few of them.
 fn is_large(run: &Run, step: u32) -> bool {
     let spec = run.spec.tasks.get(step as usize);
-    spec.is_some_and(|spec| spec.count > READY_AHEAD_MAX || spec.has_open_count())
+    spec.is_some_and(|spec| spec.count > ready_ahead_max() || spec.has_open_count())
 }
 
 fn toggle<K: Clone + Ord>(set: &mut Set<K>, key: K, is_in: bool) {

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod flow;
+mod sub_run;
 
 pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
 
@@ -62,6 +63,7 @@ impl JobSpec {
             );
         }
         self.check_params(&mut found);
+        self.check_result(&mut found);
         let names = self.check_names(&mut found);
         for task in &self.tasks {
             task.check(settings, &names, &mut found);
@@ -116,6 +118,7 @@ impl TaskSpec {
             found.add(&at("resources.memory"), format!("{bytes} bytes are over the limit of {MEMORY_BYTES_MAX}"));
         }
         self.check_flow(found);
+        self.check_sub_run(found);
         check_retry(&self.retry, &at("retry"), found);
         if self.on_node_loss == OnNodeLoss::AtMostOnce && self.retry.attempts > 1 {
             let message = "an at_most_once task is started once: leave retry out, or choose another on_node_loss";
@@ -148,7 +151,7 @@ impl TaskSpec {
     fn check_command(&self, settings: &Settings, found: &mut Found) {
         let at = |key: &str| format!("task.{}.{key}", self.name);
         match self.driver {
-            Driver::Process if self.argv.first().is_none_or(String::is_empty) => {
+            Driver::Process if self.sub_run.is_none() && self.argv.first().is_none_or(String::is_empty) => {
                 found.add(&at("run"), "a program is needed: run = [\"program\", \"argument\"]".into());
             }
             Driver::Process | Driver::Noop => {}

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_state::{AttemptPhase, AttemptReport, Command, Exit, Feature, Outcome, Usage};
+use quorate_state::{AttemptPhase, AttemptReport, Command, Exit, Feature, Outcome, Payload, Payloads, Usage};
 
 use crate::{World, name};
 
@@ -30,6 +30,11 @@ impl World {
             1 => Some(Outcome::Result(vec![b'1'; pick % 10_000].into())),
             _ => Some(Outcome::Error(name("BadInput"))),
         };
+        let payloads = pick.is_multiple_of(5).then(|| {
+            let mut payloads = Payloads::default();
+            payloads.put(name("model"), Payload::new("s3://bucket/key", Some(1), None).unwrap()).unwrap();
+            Arc::new(payloads)
+        });
         let report = AttemptReport {
             attempt: attempt.id,
             token,
@@ -43,6 +48,7 @@ impl World {
             silent: phase == AttemptPhase::Running
                 && pick.is_multiple_of(2)
                 && self.state.has_feature(Feature::TaskOutcomes),
+            payloads: payloads.filter(|_| ended && self.state.has_feature(Feature::PayloadRefs)),
         };
         let command = Command::ReportAttempts {
             node: node.name.clone(),

@@ -159,6 +159,7 @@ impl Cluster {
             stopped: false,
             outcome: Some(Arc::new(outcome)),
             silent: false,
+            payloads: None,
         };
         self.tell(&node, report);
     }
@@ -196,6 +197,7 @@ impl Cluster {
             stopped,
             outcome: None,
             silent: false,
+            payloads: None,
         };
         self.tell(&node, report)
     }
@@ -215,6 +217,7 @@ impl Cluster {
             stopped: false,
             outcome: None,
             silent: true,
+            payloads: None,
         };
         self.tell(&node, report);
     }
@@ -262,6 +265,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         when: None,
         each: None,
         accept_failed: 0,
+        sub_run: None,
     }
 }
 
@@ -275,6 +279,7 @@ pub(crate) fn job(tasks: Vec<TaskSpec>) -> JobSpec {
         timeout_ms: None,
         tasks,
         params: std::collections::BTreeMap::new(),
+        result: std::collections::BTreeMap::new(),
     }
 }
 

@@ -31,6 +31,7 @@ fn ended(cluster: &Cluster, number: u32, exit: Exit, outcome: Outcome) -> Comman
         stopped: attempt.stop.is_some(),
         outcome: Some(Arc::new(outcome)),
         silent: false,
+        payloads: None,
     };
     let node = cluster.state.node(&attempt.node).unwrap();
     Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] }

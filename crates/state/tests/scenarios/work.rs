@@ -318,6 +318,7 @@ fn a_task_that_ended_by_itself_before_it_heard_of_its_timeout_succeeded() {
         stopped: false,
         outcome: None,
         silent: false,
+        payloads: None,
     };
     cluster.run(Command::ReportAttempts { node: node.name.clone(), epoch: node.epoch, reports: vec![report] }).unwrap();
     assert_eq!(cluster.task(id(0)), TaskState::Succeeded);

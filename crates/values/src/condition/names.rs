@@ -7,8 +7,8 @@ use cel::common::ast::{CallExpr, Expr, LiteralValue, operators};
 use serde_json::Value;
 
 use super::CONDITION_DEPTH_MAX;
-use crate::flaw::{Flaw, excerpt, nearest, quoted};
-use crate::reference::{FORMS, Reference, Root, RunField, is_part, is_task_name};
+use crate::flaw::{Flaw, excerpt, nearest};
+use crate::reference::{FORMS, Reference, Root, RunField, is_part, task_root, task_word};
 use crate::scope::Scope;
 use crate::template::REFERENCES_MAX;
 
@@ -215,33 +215,35 @@ impl<'e> Chain<'e> {
     fn read(&self, spelling: &str) -> Result<Reference, String> {
         let (root, used) = match (self.root, self.parts.as_slice()) {
             ("params", [name, ..]) if is_part(&name.text) => (Root::Param(name.text.as_ref().into()), 1),
-            ("task", [name, result, ..]) if name.indexed && result.text == "result" => (task(&name.text)?, 2),
-            ("task", [name, ..]) if name.indexed => {
-                return Err("only the result of a task can be read: write task['NAME'].result".to_owned());
-            }
+            ("task", [name, rest @ ..]) if name.indexed => match rest.first().and_then(|part| task_word(&part.text)) {
+                Some(word) => (task_root(&name.text, word)?, 2),
+                None => {
+                    return Err(
+                        "only what a task leaves behind can be read: write task['NAME'].result or task['NAME'].payload"
+                            .to_owned(),
+                    );
+                }
+            },
             ("each", _) => (Root::Each, 0),
             ("run", [field]) => match RunField::ALL.into_iter().find(|known| known.name() == field.text) {
                 Some(field) => (Root::Run(field), 1),
                 None => return Reference::read(spelling),
             },
-            (_, parts) => match parts.iter().position(|part| part.text == "result" && !part.indexed) {
-                Some(at) if parts.iter().take(at).all(|part| !part.indexed) => {
-                    let name = parts.iter().take(at).fold(self.root.to_owned(), |name, part| name + "." + &part.text);
-                    (task(&name)?, at + 1)
+            (_, parts) => {
+                let word = |part: &Part<'_>| task_word(&part.text).filter(|_| !part.indexed);
+                let first = parts.iter().enumerate().find_map(|(at, part)| word(part).map(|word| (at, word)));
+                match first {
+                    Some((at, word)) if parts.iter().take(at).all(|part| !part.indexed) => {
+                        let name =
+                            parts.iter().take(at).fold(self.root.to_owned(), |name, part| name + "." + &part.text);
+                        (task_root(&name, word)?, at + 1)
+                    }
+                    Some(_) | None => return Reference::read(spelling),
                 }
-                Some(_) | None => return Reference::read(spelling),
-            },
+            }
         };
         let path = self.parts.iter().skip(used).map(|part| part.text.as_ref().into()).collect();
         Ok(Reference { root, path })
-    }
-}
-
-fn task(name: &str) -> Result<Root, String> {
-    if is_task_name(name) {
-        Ok(Root::Result(name.into()))
-    } else {
-        Err(format!("{} is no name of a task", quoted(name)))
     }
 }
 

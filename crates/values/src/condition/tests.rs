@@ -27,6 +27,9 @@ fn values() -> Values {
         })),
     );
     values.results.insert("passed".into(), None);
+    let model = json!({ "name": "model", "uri": "s3://b/model", "size": 1500 });
+    values.payloads.insert("my-task".into(), Some(json!({ "model.bin": model })));
+    values.payloads.insert("split".into(), Some(json!({ "log": { "uri": "s3://b/log" }, "model": model })));
     values.each = Some(json!({ "name": "x" }));
     values.index = Some(2);
     values.run.insert(RunField::Outcome, "failed".into());
@@ -81,6 +84,11 @@ fn a_condition_is_decided_by_the_values_it_names() {
         ("split.result.sizes == split.result.sizes && split.result.sizes != split.result.parts[0]", true),
         ("[split.result.sizes] == [split.result.sizes]", true),
         ("-params.shards == -4 && !(1 > 2) ? true : false", true),
+        ("split.payload.model.size > 1000 && split.payload.model == 's3://b/model'", true),
+        ("split.payload.model.uri.startsWith('s3:') && size(split.payload) == 2", true),
+        ("task['my-task'].payload['model.bin'].size == task['my-task'].payload.model.bin.size", true),
+        ("split.payload.exists(name, split.payload[name].uri.endsWith('log'))", true),
+        ("'model' in split.payload && !('x' in split.payload)", true),
         ("true", true),
         ("// a remark\n true", true),
     ] {
@@ -100,6 +108,10 @@ fn a_map_is_always_gone_through_in_the_order_of_its_keys() {
 fn what_may_be_missing_can_be_asked_for() {
     for (text, expected) in [
         ("has(approve.result.decision)", true),
+        ("has(split.payload.model) && has(split.payload.model.size) && has(split.payload.log)", true),
+        ("has(split.payload.log.size)", false),
+        ("has(split.payload.x)", false),
+        ("has(nobody.payload.x)", false),
         ("has(approve.result.by)", true),
         ("has(approve.result.reason)", false),
         ("has(approve.result.decision.x)", false),
@@ -237,6 +249,10 @@ fn references_are_told_once_each() {
     assert_eq!(names("task['my-task'].result['a'].b[0] == each.x"), ["my-task.result.a.b.0", "each.x"]);
     assert_eq!(names("split.result.parts[index].size == 1"), ["split.result.parts", "index"]);
     assert_eq!(names("split.result.parts.all(split, split.result == 1)"), ["split.result.parts"]);
+    assert_eq!(
+        names("a.payload.b.size > 1 && task['c'].payload['d.e'] == ''"),
+        ["a.payload.b.size", "c.payload['d.e']"]
+    );
     assert_eq!(names("true"), [""; 0]);
 }
 

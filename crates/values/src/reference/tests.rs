@@ -34,6 +34,10 @@ impl Scope for Stored {
         }
     }
 
+    fn payload(&self, task: &str) -> Result<Found<'_>, Flaw> {
+        self.result(task)
+    }
+
     fn each(&self) -> Result<Found<'_>, Flaw> {
         Ok(Found::Nothing)
     }
@@ -80,7 +84,7 @@ fn each_form_is_read_and_written_the_same() {
 #[test]
 fn what_is_no_reference_is_refused_with_what_could_be_meant() {
     for (text, why) in [
-        ("HOME", "write one of params.NAME, TASK.result, each"),
+        ("HOME", "write one of params.NAME, TASK.result, TASK.payload.NAME, each"),
         ("", "write one of"),
         (".result", "\"\" is no name of a task"),
         ("-a.result", "\"-a\" is no name of a task"),
@@ -225,4 +229,108 @@ fn looking_for_what_was_meant_among_many_keys_is_quick() {
     let reference = Reference { root: Root::Each, path: path(&["0"]) };
     let flaw = reference.resolve(&values).expect_err("no such key").to_string();
     assert!(flaw.len() < 300, "{flaw}");
+}
+
+/// A task that left three payloads, one with several elements of which the second did not succeed, one that left nothing, and
+/// one that was passed over.
+fn left() -> Values {
+    let model = json!({ "name": "model", "uri": "s3://b/model", "size": 1500, "digest": "sha256:00" });
+    let one = json!({ "model": model, "a.b": { "name": "a.b", "uri": "s3://b/a.b" }, "a": { "name": "a", "uri": "s3://b/a", "size": 1 } });
+    let mut values = Values::default();
+    values.payloads.insert("train".into(), Some(one.clone()));
+    values.payloads.insert("many".into(), Some(json!([one, null])));
+    values.payloads.insert("none".into(), Some(json!({})));
+    values.payloads.insert("passed".into(), None);
+    values.results.insert("train".into(), Some(json!({ "payload": 1 })));
+    values
+}
+
+#[test]
+fn a_payload_stands_for_its_address_and_has_parts() {
+    for (text, expected) in [
+        ("train.payload.model", json!("s3://b/model")),
+        ("train.payload.model.uri", json!("s3://b/model")),
+        ("train.payload.model.name", json!("model")),
+        ("train.payload.model.size", json!(1500)),
+        ("train.payload.model.digest", json!("sha256:00")),
+        ("train.payload.a.b", json!("s3://b/a.b")),
+        ("train.payload.a.b.uri", json!("s3://b/a.b")),
+        ("train.payload.a.size", json!(1)),
+        ("many.payload.0.model.size", json!(1500)),
+        ("many.payload.1", Value::Null),
+        ("none.payload", json!({})),
+        ("passed.payload", Value::Null),
+        ("train.result.payload", json!(1)),
+    ] {
+        let reference: Reference = text.parse().expect(text);
+        assert_eq!(*reference.resolve(&left()).expect(text), expected, "{text}");
+        let owned = reference.find_owned(&left());
+        assert_eq!(owned, expected, "{text}");
+    }
+}
+
+impl Reference {
+    /// The same from a scope that gives its values away.
+    fn find_owned(&self, values: &Values) -> Value {
+        match self.base(values).expect("it is there") {
+            Found::Value(value) => self.descend(Cow::Owned(value.into_owned())).expect("it is there").into_owned(),
+            Found::Unknown | Found::Nothing => Value::Null,
+        }
+    }
+}
+
+#[test]
+fn a_payload_that_is_not_there_is_told_with_those_that_are() {
+    for (text, why) in [
+        (
+            "train.payload.modle",
+            "has left no payload \"modle\": it left \"a\", \"a.b\", \"model\"; did you mean \"model\"?",
+        ),
+        ("none.payload.model", "has left no payload \"model\": it left none"),
+        ("passed.payload.model", "the task \"passed\" has left nothing"),
+        ("nobody.payload.model", "there is no task \"nobody\" before this one"),
+        ("train.payload.a.b.size", "has reported this payload without its size"),
+        ("train.payload.model.sise", "and no \"sise\""),
+        ("train.payload.model.size.x", "and no \"size\""),
+        ("many.payload.model", "is a list, of which \"model\" is no number"),
+        ("many.payload.2.model", "has 2 elements"),
+        ("many.payload.1.model", "is nothing and has no \"model\""),
+    ] {
+        let reference: Reference = text.parse().expect(text);
+        let flaw = reference.resolve(&left()).expect_err(text).to_string();
+        assert!(flaw.contains(why), "{text}: {flaw}");
+        assert_eq!(reference.is_there(&left()), Ok(false), "{text}");
+    }
+    let mut many = Values::default();
+    let payloads: serde_json::Map<_, _> =
+        (0..64).map(|number| (format!("part-{number}"), json!({ "uri": "a:b" }))).collect();
+    many.payloads.insert("split".into(), Some(Value::Object(payloads)));
+    let flaw =
+        "split.payload.zzz".parse::<Reference>().expect("a reference").resolve(&many).expect_err("none").to_string();
+    assert!(flaw.contains("and more") && flaw.len() < 600, "{flaw}");
+}
+
+#[test]
+fn of_two_words_the_first_one_says_what_is_named() {
+    for (text, root, parts, spelling) in [
+        ("a.payload.result", Root::Payload("a".into()), &["result"][..], "a.payload.result"),
+        ("a.result.payload", Root::Result("a".into()), &["payload"], "a.result.payload"),
+        ("a.b.payload", Root::Payload("a.b".into()), &[], "a.b.payload"),
+        ("params.payload", Root::Param("payload".into()), &[], "params.payload"),
+        ("a.payloads.payload.x", Root::Payload("a.payloads".into()), &["x"], "a.payloads.payload.x"),
+    ] {
+        let reference: Reference = text.parse().expect(text);
+        assert_eq!(reference, Reference { root, path: path(parts) }, "{text}");
+        assert_eq!(reference.to_string(), spelling);
+    }
+    let hidden = Reference { root: Root::Result("a.payload".into()), path: path(&["x"]) };
+    assert_eq!(hidden.to_string(), "task['a.payload'].result.x");
+    for (text, why) in [
+        ("split.payloads.model", "did you mean `split.payload.model`?"),
+        (".payload", "\"\" is no name of a task"),
+        ("split.payload.", "nothing behind a dot"),
+    ] {
+        let flaw = text.parse::<Reference>().expect_err(text).to_string();
+        assert!(flaw.contains(why), "{text}: {flaw}");
+    }
 }

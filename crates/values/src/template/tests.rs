@@ -64,7 +64,7 @@ fn what_is_no_reference_is_named_with_the_nearest_form() {
     for (text, why) in [
         (
             "${HOME}",
-            "`${HOME}` is no reference: write `$${HOME}` if the text is meant, or one of params.NAME, TASK.result, each, \
+            "`${HOME}` is no reference: write `$${HOME}` if the text is meant, or one of params.NAME, TASK.result, TASK.payload.NAME, each, \
              index, run.id, run.outcome, run.namespace or run.job",
         ),
         (

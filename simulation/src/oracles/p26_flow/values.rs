@@ -154,6 +154,11 @@ impl Scope for Sight<'_> {
         Ok(value.map_or(Found::Nothing, |value| Found::Value(Cow::Owned(value))))
     }
 
+    /// No scenario has tasks that leave data behind.
+    fn payload(&self, _: &str) -> Result<Found<'_>, Flaw> {
+        Ok(Found::Unknown)
+    }
+
     fn each(&self) -> Result<Found<'_>, Flaw> {
         let (Some(index), Some(spec)) = (self.element, self.elements_of()) else { return Ok(Found::Unknown) };
         let Some(each) = fan(spec)? else { return Ok(Found::Unknown) };

@@ -15,15 +15,15 @@ use crate::oracles::{Verdict, p26_flow};
 /// What comes out of every task.
 const RESULT: &str = r#"{"go":true,"n":2,"list":[5,6]}"#;
 
-fn undo(of: &str) -> TaskSpec {
+pub(super) fn undo(of: &str) -> TaskSpec {
     TaskSpec { role: Role::Undo { of: of.parse().unwrap() }, ..task(&format!("{of}-undo"), &[]) }
 }
 
-fn fallback(name: &str, of: &str) -> TaskSpec {
+pub(super) fn fallback(name: &str, of: &str) -> TaskSpec {
     TaskSpec { role: Role::Fallback { of: vec![of.parse().unwrap()] }, ..task(name, &[]) }
 }
 
-fn finally(name: &str) -> TaskSpec {
+pub(super) fn finally(name: &str) -> TaskSpec {
     TaskSpec { role: Role::Finally, ..task(name, &[]) }
 }
 
@@ -36,13 +36,13 @@ fn each(spec: TaskSpec, reference: &str) -> TaskSpec {
 }
 
 /// A run of a job.
-struct Story {
-    hand: Hand,
-    run: RunId,
+pub(super) struct Story {
+    pub(super) hand: Hand,
+    pub(super) run: RunId,
 }
 
 impl Story {
-    fn new(tasks: Vec<TaskSpec>) -> Self {
+    pub(super) fn new(tasks: Vec<TaskSpec>) -> Self {
         let mut hand = Hand::new(1);
         Feature::ALL.into_iter().for_each(|feature| hand.commit(Command::EnableFeature { feature, term: 1 }));
         hand.pass(60_000);
@@ -50,7 +50,7 @@ impl Story {
         Self { hand, run }
     }
 
-    fn task(&self, step: u32) -> TaskId {
+    pub(super) fn task(&self, step: u32) -> TaskId {
         TaskId { run: self.run, step, index: 0 }
     }
 
@@ -59,7 +59,7 @@ impl Story {
     }
 
     /// All that the workflow controller would do now.
-    fn control(&mut self) -> bool {
+    pub(super) fn control(&mut self) -> bool {
         let state = &self.hand.state;
         let decide = |(run, step): (RunId, u32)| {
             let quorate_flow::Decision { decided, elements, .. } =
@@ -77,7 +77,7 @@ impl Story {
     }
 
     /// The first of the queue runs to its end; its step.
-    fn execute(&mut self, fails: &[&str]) -> Option<u32> {
+    pub(super) fn execute(&mut self, fails: &[&str]) -> Option<u32> {
         let next = self.hand.state.ready().next()?.task;
         let attempt = self.hand.place(next, "n1");
         self.hand.runs(attempt);
@@ -100,13 +100,14 @@ impl Story {
             stopped: row.stop.is_some(),
             outcome: (code == 0).then(|| Arc::new(Outcome::Result(RESULT.as_bytes().into()))),
             silent: false,
+            payloads: None,
         };
         let (node, epoch) = (row.node.clone(), self.hand.node(row.node.as_str()).epoch);
         self.hand.commit(Command::ReportAttempts { node, epoch, reports: vec![report] });
     }
 
     /// All that can run does; its names, in order.
-    fn drive(&mut self, fails: &[&str]) -> Vec<String> {
+    pub(super) fn drive(&mut self, fails: &[&str]) -> Vec<String> {
         let mut ran = vec![];
         loop {
             while self.control() {}
@@ -123,7 +124,7 @@ impl Story {
         self.hand.judge(p26_flow::Flows::default())
     }
 
-    fn state(&self) -> RunState {
+    pub(super) fn state(&self) -> RunState {
         self.hand.state.run(self.run).unwrap().state
     }
 }

@@ -5,11 +5,11 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptPhase, AttemptState, Change, Command, FailReason, Feature, OnFailure, Outcome, Reply,
-    Run, StopReason, TaskId, TaskSpec, TaskState, Timer,
+    Run, StopReason, TaskId, TaskSpec, TaskState, Timer, Token,
 };
 
 use super::{caught, forge, forge_task, holds, row};
-use crate::executor::{Behaviour, result_of};
+use crate::executor::{Behaviour, left_by, result_of};
 use crate::facts::Happening;
 use crate::oracles::hand::{Hand, task};
 use crate::oracles::{p9_deadlines, p9_once, p9_quarantine, p9_silence, p24_outcomes};
@@ -24,7 +24,7 @@ fn fresh(nodes: usize) -> Hand {
 
 fn behaviour() -> Behaviour {
     let runs = Duration::from_millis(500);
-    Behaviour { runs, fails: 0, stubborn: false, poison: false, says: None, speech: None, failing: None }
+    Behaviour { runs, fails: 0, by_run: false, stubborn: false, poison: false, says: None, speech: None, failing: None }
 }
 
 fn submit(hand: &mut Hand, spec: TaskSpec) -> TaskId {
@@ -47,11 +47,42 @@ fn p24_a_result_that_is_not_what_was_said_is_caught() {
     let right = result_of(row(&hand, one).token, 40);
     let of = |text: &str| Some(Arc::new(Outcome::Result(text.as_bytes().into())));
     let ended = Attempt { state: AttemptState::Succeeded, gone: true, ..row(&hand, one) };
-    forge(&mut hand, Attempt { outcome: of(&right), ..ended.clone() });
+    let payloads = left_by(ended.token);
+    forge(&mut hand, Attempt { outcome: of(&right), payloads, ..ended.clone() });
     let fresh = p24_outcomes::Outcomes::default;
     assert_eq!(hand.judge(fresh()), Ok(()));
     forge(&mut hand, Attempt { outcome: of("1"), ..ended });
     caught(hand.judge(fresh()), "had ended with");
+}
+
+#[test]
+fn p24_payloads_that_are_not_what_was_left_are_caught() {
+    let says = Some(Says::Result { bytes: 40 });
+    let fresh = p24_outcomes::Outcomes::default;
+    for (state, of_another, words) in [
+        (AttemptState::Succeeded, Some(1), "it said"),
+        (AttemptState::Succeeded, None, "it said"),
+        (AttemptState::Lost, Some(0), "is Lost and has left"),
+    ] {
+        let mut hand = self::fresh(1);
+        let spec = TaskSpec { argv: Behaviour { says, ..behaviour() }.to_argv(), ..task("a", &[]) };
+        let one = runs(&mut hand, spec);
+        let placed = row(&hand, one);
+        let token = placed.token;
+        let result = Outcome::Result(result_of(token, 40).into_bytes().into());
+        let outcome = (state == AttemptState::Succeeded).then(|| Arc::new(result));
+        let payloads = of_another.and_then(|more| left_by(Token(token.0 + more)));
+        forge(&mut hand, Attempt { state, gone: true, outcome, payloads, ..placed });
+        caught(hand.judge(fresh()), words);
+    }
+    let mut hand = self::fresh(1);
+    let spec = TaskSpec { argv: Behaviour { says, ..behaviour() }.to_argv(), ..task("a", &[]) };
+    let one = runs(&mut hand, spec);
+    let ended = Attempt { state: AttemptState::Succeeded, gone: true, ..row(&hand, one) };
+    let outcome = Some(Arc::new(Outcome::Result(result_of(ended.token, 40).into_bytes().into())));
+    forge(&mut hand, Attempt { outcome: outcome.clone(), payloads: left_by(ended.token), ..ended.clone() });
+    forge(&mut hand, Attempt { outcome, payloads: None, ..ended });
+    caught(hand.judge(fresh()), "had left");
 }
 
 #[test]

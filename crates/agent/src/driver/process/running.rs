@@ -190,9 +190,9 @@ impl Process {
     fn ending(&self, ended: &Ended, word: LastWord) -> Ending {
         let (exit, mut usage) = (ended.exit(), ended.usage());
         usage.memory_peak_bytes = usage.memory_peak_bytes.max(self.gauge.memory_peak_bytes());
-        let LastWord { outcome, words } = word;
+        let LastWord { outcome, words, payloads } = word;
         let words: Option<Arc<str>> = words.map(Into::into);
-        let told = Ending { exit, outcome, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
+        let told = Ending { exit, outcome, payloads, asked: ended.asked, fenced: ended.fenced, ..Ending::default() };
         let Some(cell) = &self.cell else { return Ending { message: words, usage, ..told } };
         usage.cpu_us = usage.cpu_us.max(cell.cpu_us());
         let shortage = if exit == Some(Exit::Code(0)) { None } else { cell.ran_out_of_memory() };

@@ -17,14 +17,14 @@ pub(super) fn path_of(record: &Path) -> PathBuf {
 
 /// Keeps it, for a later life of this agent.
 pub(super) fn keep(record: &Path, begun: &Begun, word: &LastWord) -> io::Result<()> {
-    fs::write(path_of(record), format!("{}\n{}\n", whose(begun), word.to_line()))
+    fs::write(path_of(record), format!("{}\n{}\n", whose(begun), word.to_lines()))
 }
 
 /// What an earlier life has kept; none if that was of another attempt.
 pub(super) fn kept(record: &Path, begun: &Begun) -> Option<LastWord> {
     let text = fs::read_to_string(path_of(record)).ok()?;
-    let (owner, line) = text.strip_suffix('\n')?.split_once('\n')?;
-    (owner == whose(begun)).then(|| LastWord::from_line(line))
+    let (owner, lines) = text.strip_suffix('\n')?.split_once('\n')?;
+    (owner == whose(begun)).then(|| LastWord::from_lines(lines))
 }
 
 /// Nobody has the same shim, as long as the machine is up.

@@ -196,6 +196,12 @@ async fn newest_attempt(client: &Client, id: &str, task: &TaskArg, may_come: boo
         return Ok(task.attempts);
     }
     let name = task_name(&task.task, task.index, task.count > 1);
+    if !task.sub_run.is_empty() {
+        let run = &task.sub_run;
+        return Err(Error::Missing(format!(
+            "{name} of run {id} is run {run}: its tasks have logs, 'quorate run logs {run}'"
+        )));
+    }
     let ended = wait::task_has_ended(task.state());
     if may_come && !ended {
         return Ok(1);

@@ -18,6 +18,29 @@ fn task_result() {
 }
 
 #[test]
+fn task_result_with_payloads() {
+    let model = v1::PayloadRef {
+        name: "model".into(),
+        uri: "s3://bucket/key".into(),
+        size: Some(3 << 20),
+        digest: vec![0xab; 32].into(),
+        digest_kind: v1::PayloadDigestKind::Blake3.into(),
+    };
+    let log = v1::PayloadRef { name: "log".into(), uri: "file:///a\u{1b}".into(), ..<_>::default() };
+    let mut succeeded = attempt(0, v1::AttemptState::Succeeded);
+    succeeded.payloads = vec![log, model];
+    let alone = TaskResult::new(&succeeded).unwrap().human(Paint::Never);
+    assert!(alone.starts_with("PAYLOAD") && !alone.contains('\u{1b}'), "{alone}");
+    let outcome = v1::outcome::Outcome::Result(b"7".as_slice().into());
+    succeeded.outcome = Some(v1::Outcome { outcome: Some(outcome) });
+    let result = TaskResult::new(&succeeded).unwrap();
+    let lines: Vec<String> = result.human(Paint::Never).lines().map(|line| line.trim_end().to_owned()).collect();
+    assert_eq!(lines[..3], ["7", "", "PAYLOAD  SIZE  URI              DIGEST"]);
+    assert_eq!(lines[4], format!("model    3Mi   s3://bucket/key  blake3:{}", "ab".repeat(32)));
+    check("task_result_payloads", &result);
+}
+
+#[test]
 fn task_released() {
     let released = |released| TaskReleased { run_id: "0123456789abc".into(), task: "score".into(), index: 2, released };
     assert_eq!(released(false).human(Paint::Never), "score[2] of run 0123456789abc is not in quarantine");
@@ -35,6 +58,7 @@ fn task_why() {
         losses: 0,
         reason: String::new(),
         count: 6,
+        ..v1::Task::default()
     };
     let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
     check("task_why", &TaskWhy::new("0123456789abc", response));
@@ -56,6 +80,8 @@ fn every_reason_has_a_kind() {
         Reason::Held(v1::Held {}),
         Reason::Quarantined(v1::Quarantined { nodes: vec![node()] }),
         Reason::Paused(pause("the disk is full")),
+        Reason::SubRunDue(v1::SubRunDue {}),
+        Reason::RunsFull(v1::RunsFull { max: 9 }),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
         let json = serde_json::to_value(task::Reason::from(wire.clone())).unwrap();
