@@ -1,11 +1,13 @@
 //! What must be right of the expressions of a job before it is accepted.
 
+use std::collections::BTreeMap;
+
 use quorate_state::{JobSpec, TaskSpec, Violation};
 use quorate_values::{Condition, Each, Reference, Root, Template};
 
 use crate::args::default_of;
 use crate::elements::elements;
-use crate::filling::references;
+use crate::filling::{Filling, references};
 use crate::names::{Names, Place};
 
 /// No answer lists more.
@@ -46,14 +48,19 @@ pub fn check(spec: &JobSpec) -> Result<(), Vec<Violation>> {
 /// Whether an expression of a job names payloads. What cannot be read names nothing.
 pub fn names_payloads(spec: &JobSpec) -> bool {
     let is_named = |reference: &Reference| matches!(reference.root, Root::Payload(_));
+    let in_values = |values: &BTreeMap<String, String>| {
+        Filling::read(values).is_ok_and(|filling| filling.references().into_iter().any(is_named))
+    };
     let in_text = |text: &String| Template::parse(text).is_ok_and(|text| text.references().any(is_named));
     let in_condition = |text: &String| Condition::parse(text).is_ok_and(|text| text.references().any(is_named));
-    spec.tasks.iter().any(|task| {
-        let each = elements(task).ok().flatten();
-        task.templated && task.argv.iter().chain(task.env.values()).any(in_text)
-            || task.when.as_ref().is_some_and(in_condition)
-            || each.as_ref().and_then(Each::reference).is_some_and(is_named)
-    })
+    in_values(&spec.result)
+        || spec.tasks.iter().any(|task| {
+            let each = elements(task).ok().flatten();
+            task.sub_run.as_ref().is_some_and(|sub_run| in_values(&sub_run.args))
+                || task.templated && task.argv.iter().chain(task.env.values()).any(in_text)
+                || task.when.as_ref().is_some_and(in_condition)
+                || each.as_ref().and_then(Each::reference).is_some_and(is_named)
+        })
 }
 
 struct Found<'s> {

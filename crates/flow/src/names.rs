@@ -49,7 +49,7 @@ impl<'s> Names<'s> {
     pub(crate) fn flaw_at_end(&self, reference: &Reference) -> Option<String> {
         match &reference.root {
             Root::Param(name) => self.param_flaw(name),
-            Root::Result(name) => match self.tasks.get(&**name) {
+            Root::Result(name) | Root::Payload(name) => match self.tasks.get(&**name) {
                 None => {
                     let advice = did_you_mean(name, self.tasks.keys().copied());
                     Some(format!("no task is called {name:?}{advice}"))
@@ -57,6 +57,7 @@ impl<'s> Names<'s> {
                 Some(named) if named.role.is_after() => {
                     Some(format!("{name:?} is not part of the work, which this comes out of"))
                 }
+                Some(_) if matches!(reference.root, Root::Payload(_)) => self.element_of_flaw(name, &reference.path),
                 Some(_) => None,
             },
             Root::Each | Root::Index => Some("it is there in the tasks of an each or count only".into()),

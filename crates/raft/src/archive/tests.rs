@@ -1,3 +1,5 @@
+//! Runs in segments on a disk that is a map, and searches that are compared with what they should find.
+
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_proto::convert::job::{spec_digest, spec_from_wire};

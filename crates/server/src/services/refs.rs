@@ -34,9 +34,9 @@ pub(crate) fn resolve_live<'a>(
     view: &'a State,
     reference: Option<&v1::RunRef>,
 ) -> Result<&'a Arc<Run>, ApiError> {
-    resolve(view, reference).or_else(|error| match resolve_kept(core, view, reference, |_| Ok(Parts::default())) {
-        Ok((_, run)) => Err(is_archived(&run)),
-        Err(_) => Err(error),
+    resolve(view, reference).map_err(|error| match resolve_kept(core, view, reference, |_| Ok(Parts::default())) {
+        Ok((_, run)) => is_archived(&run),
+        Err(_) => error,
     })
 }
 

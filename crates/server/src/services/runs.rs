@@ -9,8 +9,8 @@ use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::Parts;
 use quorate_state::{
-    AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State,
-    StepCounts, Task, TaskId, TaskState, Wait,
+    AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State, Task,
+    TaskId, TaskState, Wait,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
@@ -160,7 +160,7 @@ async fn get(reading: &Reading<'_>, request: Request<v1::GetRunRequest>) -> Resu
         steps: steps.collect(),
         revision: view.revision().0,
         annotations: view.annotations_of(run.id).map(|annotation| annotation_to_wire(annotation)).collect(),
-        children: children(&view, run),
+        children: children(&view, &run),
     })
 }
 
