@@ -37,6 +37,7 @@ pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use reports::{Says, Speech};
 pub(crate) use size::Size;
+pub(crate) use upkeep::{Chore, Then};
 
 /// What kind of run it is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -525,38 +526,6 @@ pub(crate) enum FaultWhat {
     },
     /// Marks what the workload holds, so that it counts as a fault when it happens.
     Workload,
-}
-
-/// What an operator does about a node. What lasts is taken back when the fault ends, at the latest at the heal.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Chore {
-    /// Nothing new is placed there.
-    Cordon,
-    /// What runs there is moved elsewhere, after so long.
-    Drain { wait_ms: u64 },
-    /// The same for so long; then the node takes work again by itself, unless something is said meanwhile.
-    Maintain { wait_ms: u64, lasts_ms: u64, then: Then },
-    /// Its agent is killed, or its machine is cut off from all replicas; once the lease is over, the node is given
-    /// up. In the end it is back.
-    Forget { cut: bool },
-    /// Its agent is killed, and comes back with another label [`POOL`].
-    Relabel { pool: String },
-    /// Once the faults have ended, what runs there is moved elsewhere, and when all of it is gone, the node takes
-    /// work again.
-    Empty,
-}
-
-/// What an operator says of a node that is drained for a time, before that is over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Then {
-    /// Nothing: it ends by itself.
-    Nothing,
-    /// That it is drained, without an end.
-    Drain,
-    /// That it takes work again, and then that it does not.
-    Cordon,
 }
 
 /// What else happens while a replica is replaced.

@@ -287,7 +287,10 @@ impl Session {
     async fn heard(&self, request: &Request) -> Result<Answer, bool> {
         let called = turmoil::sim_elapsed().unwrap_or_default();
         let answered = self.send(request).await;
-        let heard = answered.as_ref().map(Answer::clone).map_err(Error::is_unavailable);
+        let heard = match &answered {
+            Ok(answer) => Ok(answer.clone()),
+            Err(error) => Err(error.is_unavailable()),
+        };
         let outcome = match answered {
             Ok(answer) => Outcome::Answered(answer),
             Err(error @ Error::OutcomeUnknown { .. }) => Outcome::Unknown(error.to_string()),

@@ -1,10 +1,11 @@
 //! What an operator does about nodes, drawn apart from all else: a seed's other faults and jobs are the same with it
 //! and without.
 
+use serde::{Deserialize, Serialize};
+
 use super::draw::SETTLED_MS;
 use super::{
-    Ask, Chore, Class, FaultPlan, FaultWhat, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan,
-    Then, When,
+    Ask, Class, FaultPlan, FaultWhat, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When,
 };
 use crate::seeded::Stream;
 
@@ -28,6 +29,38 @@ const RELABELS_MAX: usize = 2;
 /// Jobs that ask for one of them.
 const POOL_JOBS: (u64, u64) = (2, 6);
 const POOL_RUNS_MS: (u64, u64) = (100, 4_000);
+
+/// What an operator does about a node. What lasts is taken back when the fault ends, at the latest at the heal.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Chore {
+    /// Nothing new is placed there.
+    Cordon,
+    /// What runs there is moved elsewhere, after so long.
+    Drain { wait_ms: u64 },
+    /// The same for so long; then the node takes work again by itself, unless something is said meanwhile.
+    Maintain { wait_ms: u64, lasts_ms: u64, then: Then },
+    /// Its agent is killed, or its machine is cut off from all replicas; once the lease is over, the node is given
+    /// up. In the end it is back.
+    Forget { cut: bool },
+    /// Its agent is killed, and comes back with another label [`super::POOL`].
+    Relabel { pool: String },
+    /// Once the faults have ended, what runs there is moved elsewhere, and when all of it is gone, the node takes
+    /// work again.
+    Empty,
+}
+
+/// What an operator says of a node that is drained for a time, before that is over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Then {
+    /// Nothing: it ends by itself.
+    Nothing,
+    /// That it is drained, without an end.
+    Drain,
+    /// That it takes work again, and then that it does not.
+    Cordon,
+}
 
 /// Adds the class, in some seeds.
 pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
