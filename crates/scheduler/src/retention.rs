@@ -83,9 +83,11 @@ fn expiry(segment: &Segment, limits: Limits) -> Option<Millis> {
 
 /// When time alone makes the oldest segment one to forget.
 fn next_due(view: &State, limits: Limits, now: LogNow) -> Option<Served> {
-    let oldest = view.segments().next()?;
-    let closes = Millis(oldest.began_at.0.saturating_add(SEGMENT_MS_MAX));
-    let due = expiry(oldest, limits)?.max(closes);
+    let mut segments = view.segments();
+    let oldest = segments.next()?;
+    // The only one may take more runs until then.
+    let closes = if segments.next().is_some() { 0 } else { oldest.began_at.0.saturating_add(SEGMENT_MS_MAX) };
+    let due = expiry(oldest, limits)?.max(Millis(closes));
     let left = due.0.checked_sub(now.now.0).filter(|left| *left > 0)?;
     Some(now.served.plus(left))
 }

@@ -16,7 +16,7 @@ use quorate_proto::convert::run::{event_to_wire, run_to_wire, step_to_wire, task
 use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_raft::{Parts, ReadError};
-use quorate_state::{ArchivedRun, AttemptId, Event, EventRow, Revision, Run, RunId, State, TaskId};
+use quorate_state::{AttemptId, Event, EventRow, Revision, Run, RunId, State, TaskId};
 use tokio::sync::mpsc;
 use tonic::Status;
 
@@ -206,23 +206,25 @@ struct Watch {
     answers: Answers,
     /// Everything up to here was sent.
     told: Revision,
-    /// The run, once it is archived.
-    archived: Option<Arc<ArchivedRun>>,
+    /// A state with the run in it, once that is archived.
+    archived: Option<Arc<State>>,
 }
 
 impl Watch {
-    /// The state as it is now, with the run in it also when that is archived: then without tasks and attempts.
+    /// A state with the run in it, as it is now, or as it was when it was archived.
     fn view(&mut self) -> Result<Arc<State>, ApiError> {
+        if let Some(archived) = &self.archived {
+            return Ok(archived.clone());
+        }
         let view = self.core.replica.view();
         if view.run(self.run).is_some() {
             return Ok(view);
         }
-        if self.archived.is_none() {
-            let archive = self.core.replica.archive(&view);
-            self.archived = archive.run(self.run).map_err(read_error)?.map(Arc::new);
-        }
-        let shown = self.archived.as_ref().map(|archived| Arc::new(view.with_archived(archived, [], [])));
-        Ok(shown.unwrap_or(view))
+        let archive = self.core.replica.archive(&view);
+        let Some(run) = archive.run(self.run).map_err(read_error)? else { return Ok(view) };
+        let shown = Arc::new(archive.shown(&view, &run, &whole(self.run)).map_err(read_error)?);
+        self.archived = Some(shown.clone());
+        Ok(shown)
     }
 
     async fn follow(mut self, after: Option<Revision>) -> Result<(), ApiError> {
@@ -277,10 +279,7 @@ impl Watch {
             return Err(ApiError::NotFound { kind: "run".into(), name: self.run.to_string() });
         };
         self.told = view.revision();
-        let snapshot = match &self.archived {
-            Some(archived) => snapshot(&archived_whole(&self.core, archived)?, run),
-            None => snapshot(view, run),
-        };
+        let snapshot = snapshot(view, run);
         self.send(self.told, v1::watch_run_response::Item::Snapshot(snapshot)).await?;
         Ok(run.state.is_terminal())
     }
@@ -348,17 +347,15 @@ impl Watch {
 /// A run of more tasks and attempts than this is told without them at the beginning of a watch: whoever wants them lists them.
 const SNAPSHOT_PARTS_MAX: usize = 100_000;
 
-/// An archived run with its tasks and attempts, as far as a snapshot tells them.
-fn archived_whole(core: &Core, archived: &ArchivedRun) -> Result<State, ApiError> {
-    let view = core.replica.view();
-    let first = TaskId { run: archived.run.id, step: 0, index: 0 };
+/// The tasks and attempts of a run, as far as a snapshot tells them.
+fn whole(run: RunId) -> Parts {
+    let first = TaskId { run, step: 0, index: 0 };
     let end = TaskId { step: u32::MAX, index: u32::MAX, ..first };
     let attempt = |task| AttemptId { task, number: 0 };
-    let parts = Parts {
+    Parts {
         tasks: Some((first..end, SNAPSHOT_PARTS_MAX + 1)),
         attempts: Some((attempt(first)..attempt(end), SNAPSHOT_PARTS_MAX + 1)),
-    };
-    core.replica.archive(&view).shown(&view, archived, &parts).map_err(read_error)
+    }
 }
 
 /// A run with all its parts, if they are not too many for a message.
