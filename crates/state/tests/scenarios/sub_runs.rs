@@ -434,3 +434,32 @@ fn nobody_runs_jobs_within_jobs_before_every_replica_can() {
         assert_eq!(submit(&mut cluster, 1, spec), Err(Rejection::FeatureNotEnabled(Feature::SubRuns)));
     }
 }
+
+#[test]
+fn a_run_within_another_stays_in_memory_until_that_has_left() {
+    let mut cluster =
+        family(telling("child", vec![task("a", &[])]), vec![run_of("sub", "child", &[]), task("b", &["sub"])]);
+    start(&mut cluster, at(1, 0), 2).unwrap();
+    let archive = |cluster: &mut Cluster, run: u64| {
+        let command = Command::ArchiveRuns { runs: vec![RunId(run)], rows_max: 100 };
+        cluster.run(command).unwrap()
+    };
+    // What it comes to is asked for until its parent has ended, and shown there afterwards.
+    while state(&cluster, 2) != RunState::Succeeded {
+        control(&mut cluster);
+        let next = cluster.state.ready().find(|next| next.task.run == RunId(2));
+        if let Some(next) = next {
+            cluster.place(next.task, "n");
+            cluster.report(next.task, AttemptPhase::Running, None);
+            cluster.report(next.task, AttemptPhase::Ended, Some(Exit::Code(0)));
+        }
+    }
+    assert_eq!(archive(&mut cluster, 2), Reply::Counted(0), "its parent goes on");
+    drive(&mut cluster, &[]);
+    assert_eq!(state(&cluster, 1), RunState::Succeeded);
+    assert_eq!(archive(&mut cluster, 2), Reply::Counted(0), "its parent is there");
+    assert!(cluster.state.result(at(1, 0)).is_some());
+    assert_eq!(archive(&mut cluster, 1), Reply::Counted(1));
+    assert_eq!(archive(&mut cluster, 2), Reply::Counted(1));
+    assert_eq!(cluster.state.rows_in_memory(), 2, "those of the run by which the job is known");
+}
