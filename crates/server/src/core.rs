@@ -15,7 +15,7 @@ use tracing::Instrument as _;
 
 use crate::liveness::{Liveness, Waiting};
 use crate::room::Room;
-use crate::services::LogStreams;
+use crate::services::{LogStreams, unknown_run};
 use crate::sessions::{Door, Gathering, Sessions, Upstreams};
 use crate::telemetry::Telemetry;
 use crate::watch::Watches;
@@ -118,6 +118,7 @@ impl Core {
         match proposed.map_err(propose_error)? {
             Ok(reply) => Ok(reply),
             Err(Rejection::Invariant(what)) => Err(self.internal(&what)),
+            Err(Rejection::UnknownRun(run)) => Err(unknown_run(self, run)),
             Err(rejection) => Err(rejection.into()),
         }
     }

@@ -34,6 +34,7 @@ pub(crate) use cluster::ClusterService;
 pub(crate) use health::Health;
 pub(crate) use jobs::JobsService;
 pub(crate) use logs::LogStreams;
+pub(crate) use refs::unknown as unknown_run;
 pub(crate) use relays::{RELAYS_MAX, RelaysService};
 pub(crate) use runs::RunsService;
 

@@ -83,12 +83,17 @@ pub(super) async fn abandon(
     let (run, namespace) = refs::resolve_fixed(core, run.as_ref()).await?;
     authorize(&principal, Action::Cancel(&namespace))?;
     let key = request_key("AbandonRun", &request_id, Some(namespace), &run.0.to_be_bytes())?;
-    match core.propose(principal.clone(), key, Command::AbandonRun { run }).await? {
-        Reply::Cancelling { ended_before, revision } => {
+    match core.propose(principal.clone(), key, Command::AbandonRun { run }).await {
+        Ok(Reply::Cancelling { ended_before, revision }) => {
             tracing::info!(%run, %principal, ended_before, "run given up");
             Ok(v1::AbandonRunResponse { run_id: run.to_string(), ended_before, revision: revision.0 })
         }
-        other => Err(core.internal(&format!("a run was given up, and the answer was {other:?}"))),
+        Err(error) if refs::says_archived(&error) => {
+            let revision = core.replica.view().revision().0;
+            Ok(v1::AbandonRunResponse { run_id: run.to_string(), ended_before: true, revision })
+        }
+        Err(error) => Err(error),
+        Ok(other) => Err(core.internal(&format!("a run was given up, and the answer was {other:?}"))),
     }
 }
 

@@ -17,6 +17,8 @@ const PREFIX_CHARS_MIN: usize = 4;
 const RUN_ID_CHARS: usize = 13;
 /// Attempts of one archived task that are read at once, for its newest ones.
 const ATTEMPTS_READ_MAX: usize = 10_000;
+/// What is the case with a run that is to be changed and is archived, for machines.
+const RUN_ARCHIVED: &str = "RUN_ARCHIVED";
 /// The bits of one character.
 const BITS_PER_CHAR: usize = 5;
 
@@ -79,7 +81,23 @@ pub(crate) async fn resolve_fixed(core: &Core, reference: Option<&v1::RunRef>) -
         return Ok((run.id, run.spec.namespace.clone()));
     }
     let view = core.read().await?;
-    resolve_live(core, &view, reference).map(|run| (run.id, run.spec.namespace.clone()))
+    // Also of one that is archived: the request may have been carried out before, and is answered as it was then.
+    let (_, run) = resolve_kept(core, &view, reference, |_| Ok(Parts::default()))?;
+    Ok((run.id, run.spec.namespace.clone()))
+}
+
+/// A run that `apply` does not know: one that is archived, or that was never there.
+pub(crate) fn unknown(core: &Core, run: RunId) -> ApiError {
+    match core.replica.archive(&core.replica.view()).run(run) {
+        Ok(Some(archived)) => is_archived(&archived.run),
+        Ok(None) => absent("run", &run.to_string()),
+        Err(error) => read_error(error),
+    }
+}
+
+/// True of what [`unknown`] says of a run that is archived.
+pub(crate) fn says_archived(error: &ApiError) -> bool {
+    matches!(error, ApiError::Precondition { what, .. } if what == RUN_ARCHIVED)
 }
 
 /// What a request says of the run that it means.
@@ -148,7 +166,7 @@ impl Wanted {
 
 fn is_archived(run: &Run) -> ApiError {
     ApiError::Precondition {
-        what: "RUN_ARCHIVED".into(),
+        what: RUN_ARCHIVED.into(),
         subject: format!("run {}", run.id),
         why: format!(
             "run {} has ended and is archived: it can be read, and not changed any more; submit job {} again",

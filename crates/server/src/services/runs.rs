@@ -344,14 +344,9 @@ pub(super) async fn cancel(
     let principal = principal(&request)?;
     let v1::CancelRunRequest { run, request_id } = request.into_inner();
     let view = core.read().await?;
-    let (kept, run) = refs::resolve_kept(core, &view, run.as_ref(), |_| Ok(Parts::default()))?;
+    let (_, run) = refs::resolve_kept(core, &view, run.as_ref(), |_| Ok(Parts::default()))?;
     let namespace = run.spec.namespace.clone();
     authorize(&principal, Action::Cancel(&namespace))?;
-    if view.run(run.id).is_none() {
-        // It ended long ago, and is archived.
-        let revision = kept.revision().0;
-        return Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before: true, revision });
-    }
     let key = request_key("CancelRun", &request_id, Some(namespace), &run.id.0.to_be_bytes())?;
     if quorate_planted::is(Bug::CancelAckedEarly) {
         let (core, run, ended_before) = (core.clone(), run.id, run.state.is_terminal());
@@ -359,12 +354,18 @@ pub(super) async fn cancel(
         tokio::spawn(async move { core.propose(principal, key, Command::CancelRun { run }).await });
         return Ok(answer);
     }
-    match core.propose(principal.clone(), key, Command::CancelRun { run: run.id }).await? {
-        Reply::Cancelling { ended_before, revision } => {
+    match core.propose(principal.clone(), key, Command::CancelRun { run: run.id }).await {
+        Ok(Reply::Cancelling { ended_before, revision }) => {
             tracing::info!(run = %run.id, %principal, ended_before, "run cancelled");
             Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before, revision: revision.0 })
         }
-        other => Err(core.internal(&format!("a cancel was answered with {other:?}"))),
+        // It had ended, long ago or just now.
+        Err(error) if refs::says_archived(&error) => {
+            let revision = core.replica.view().revision().0;
+            Ok(v1::CancelRunResponse { run_id: run.id.to_string(), ended_before: true, revision })
+        }
+        Err(error) => Err(error),
+        Ok(other) => Err(core.internal(&format!("a cancel was answered with {other:?}"))),
     }
 }
 

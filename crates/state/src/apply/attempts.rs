@@ -49,6 +49,10 @@ fn too_large(report: &AttemptReport, bytes_max: u32, knows_payloads: bool) -> Op
 }
 
 fn take_in(overlay: &mut Overlay, node: &NodeName, epoch: Epoch, report: &AttemptReport) -> ReportOutcome {
+    // Told again of a run that was archived since, or has ended and is forgotten: its processes were known to be gone.
+    if overlay.state().run(report.attempt.task.run).is_none() && overlay.state().has_feature(Feature::RunArchive) {
+        return if report.gone { ReportOutcome::Accepted } else { ReportOutcome::Refused };
+    }
     let is_stale = quorate_planted::is(Bug::StaleResultCounts) && report.outcome.is_some();
     let newest = overlay.state().task(report.attempt.task).and_then(|task| task.newest_attempt());
     let id = newest.filter(|_| is_stale).unwrap_or(report.attempt);
