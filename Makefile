@@ -8,7 +8,7 @@ SHELL := bash
 .SHELLFLAGS := -eu -o pipefail -c
 .ONESHELL:
 .DEFAULT_GOAL := help
-.PHONY: help demo test chaos upgrade-test soak fuzz lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-workflow bench-etcd deps clean
+.PHONY: help demo test chaos upgrade-test soak fuzz lint build release bench-tasks bench-log bench-failover bench-elections bench-timeouts bench-rolling bench-state bench-agents bench-flood bench-workflow bench-archive bench-etcd deps clean
 
 PREPARE = .ci/deps; environment=$$(.ci/deps --env); eval "$$environment"
 
@@ -35,6 +35,7 @@ NODES ?= 100,10000
 KILLS ?= 40
 FLOOD ?= 1024
 SHAPES ?= fan-out array dag
+ARCHIVE_RUNS ?= 1000000
 
 help: ## show this list
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z-]+):.*## (.*)/  make \1\t\2/' | expand -t 22
@@ -159,6 +160,11 @@ bench-workflow: ## what very large workflows cost the leader, with a JSON line e
 	@$(PREPARE)
 	cargo build --locked --release --package quorate
 	for shape in $(SHAPES); do "$$CARGO_TARGET_DIR/release/quorate" bench workflow --shape $$shape --json || exit 1; done
+
+bench-archive: ## pages of lists and searches over finished runs on the disk (ARCHIVE_RUNS=1000000)
+	@$(PREPARE)
+	cargo build --locked --release --package quorate
+	exec "$$CARGO_TARGET_DIR/release/quorate" bench archive --runs $(ARCHIVE_RUNS)
 
 bench-rolling: ## what callers notice when every replica is restarted in turn (ROUNDS=5 CALLERS=8)
 	@$(PREPARE)
