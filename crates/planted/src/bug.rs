@@ -54,8 +54,6 @@ bugs! {
         "The cancel of a run does not stop its attempts.";
     PauseIgnored, "pause-ignored",
         "Tasks of a paused run stay in the queue and are placed.";
-    ArchivedTooSoon, "archived-too-soon",
-        "A run that has ended is archived while something of it still holds room on a node.";
     ConditionIgnored, "condition-ignored",
         "A task whose condition is false runs all the same.";
     FanOutTwice, "fan-out-twice",

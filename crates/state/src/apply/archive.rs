@@ -2,8 +2,6 @@
 
 use std::sync::Arc;
 
-use quorate_planted::Bug;
-
 use super::overlay::Overlay;
 use crate::archive::{RowToArchive, without_latest};
 use crate::{
@@ -32,11 +30,7 @@ pub(super) fn archive(overlay: &mut Overlay, runs: &[RunId], rows_max: u32) -> R
 
 /// Takes a run out of the tables, if it may leave; answers the segment into which it goes.
 fn begin(overlay: &mut Overlay, id: RunId) -> Option<u32> {
-    let may_leave = |run: &&Arc<Run>| {
-        overlay.state().index.finished().is_archivable(id)
-            || quorate_planted::is(Bug::ArchivedTooSoon) && run.state.is_terminal()
-    };
-    let run = overlay.state().run(id).filter(may_leave)?.clone();
+    let run = overlay.state().run(id).filter(|_| overlay.state().index.finished().is_archivable(id))?.clone();
     let segment = segment_for(overlay, &run);
     let state = overlay.state();
     let step = |step: u32| ArchivedStep { counts: state.step_counts(id, step), rows: state.rows(id, step) };
