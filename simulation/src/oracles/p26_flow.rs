@@ -310,8 +310,7 @@ fn on_attempt(attempt: &Attempt, step: &Step) -> Verdict {
     let is_cancelled = attempt.stop == Some(StopReason::Cancelled);
     let was_cancelled = before.is_some_and(|before| before.stop == Some(StopReason::Cancelled));
     // A copy that comes back with its node, of a task that has ended without it, is asked to end for that.
-    let was_away = before.is_some_and(|before| before.state == AttemptState::Unknown);
-    let is_late = was_away && step.after.task(task).is_some_and(|task| task.state.is_terminal());
+    let is_late = step.after.task(task).is_some_and(|task| task.state.is_terminal());
     if is_cancelled && !was_cancelled && !is_late && comes_after(run, task.step) && !run.abandoned {
         return Err(format!("{name} was asked to end, and comes after the work of a run that was not given up"));
     }
