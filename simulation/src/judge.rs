@@ -277,6 +277,6 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
 
 /// A node as it says itself that it is.
 fn own_word(node: &Node) -> RackPlan {
-    let Resources { cpu_milli, memory_bytes } = node.capacity;
+    let Resources { cpu_milli, memory_bytes, gpu_milli: _ } = node.capacity;
     rack(node.name.to_string(), node.region.to_string(), node.cluster.to_string(), cpu_milli, memory_bytes)
 }

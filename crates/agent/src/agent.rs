@@ -86,7 +86,12 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         node = %config.node, cluster = %config.cluster, region = %config.region, %uuid,
         journal = %left.journal, leftovers = left.attempts.len(), going_on = going_on.len(), alive = alive.len(), "starting"
     );
-    let place = Place { node: config.node.clone(), region: config.region.clone(), cluster: config.cluster.clone() };
+    let place = Place {
+        node: config.node.clone(),
+        region: config.region.clone(),
+        cluster: config.cluster.clone(),
+        has_gpus: !config.gpus.is_empty(),
+    };
     let session = Session::new(config.servers.clone(), Arc::new(Dialer { network }), entropy);
     let desired = Desired::resume(left.seen);
     let boot_id = machine.boot_id.clone();

@@ -4,8 +4,10 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use quorate_proto::convert::agent::attempt_ref_from_wire;
+use quorate_proto::convert::gpu::gpu_hold_from_wire;
+use quorate_proto::convert::job::resources_from_wire;
 use quorate_proto::v1;
-use quorate_state::{AttemptId, Driver, JobName, Namespace, OnNodeLoss, Resources, TaskName, Token};
+use quorate_state::{AttemptId, Driver, GpuHold, JobName, Namespace, OnNodeLoss, Resources, TaskName, Token};
 
 /// One attempt that should be on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -28,6 +30,8 @@ pub struct Assignment {
     pub env: BTreeMap<String, String>,
     /// What it was given.
     pub resources: Resources,
+    /// The GPUs that are its own.
+    pub gpus: GpuHold,
     /// What the end of this node's lease means for it.
     pub on_node_loss: OnNodeLoss,
     /// It should end.
@@ -55,7 +59,6 @@ impl Assignment {
         let token = Token(wire.token);
         let attempt = wire.attempt.as_ref().and_then(|attempt| attempt_ref_from_wire(attempt).ok());
         let unreadable = |why: String| Unreadable { attempt: attempt.map(|attempt| (attempt, token)), why };
-        let resources = wire.resources.unwrap_or_default();
         Ok(Self {
             attempt: attempt.ok_or_else(|| unreadable("it names no attempt".into()))?,
             token,
@@ -71,7 +74,8 @@ impl Assignment {
             },
             argv: wire.argv,
             env: wire.env.into_iter().map(|label| (label.key, label.value)).collect(),
-            resources: Resources { cpu_milli: resources.cpu_milli, memory_bytes: resources.memory_bytes },
+            resources: resources_from_wire(wire.resources.unwrap_or_default()),
+            gpus: gpu_hold_from_wire(wire.gpus).ok_or_else(|| unreadable("it holds no part of a GPU".into()))?,
             on_node_loss: match v1::OnNodeLoss::try_from(wire.on_node_loss) {
                 Ok(v1::OnNodeLoss::AtLeastOnce) => OnNodeLoss::AtLeastOnce,
                 Ok(v1::OnNodeLoss::Fenced) => OnNodeLoss::Fenced,

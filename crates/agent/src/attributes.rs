@@ -4,6 +4,7 @@
 //! started again. What is not known is left out; nothing here keeps an agent from starting.
 
 mod devices;
+mod gpus;
 mod machine;
 
 use std::collections::BTreeMap;
@@ -12,6 +13,7 @@ use std::time::Duration;
 
 use quorate_state::ATTRIBUTE_PREFIX;
 
+pub use gpus::gpus;
 pub use machine::{cpu_milli, memory_bytes};
 
 /// A probe for devices ends within this, or it is killed.

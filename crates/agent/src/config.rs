@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_state::{ClusterName, NodeName, RegionName, Resources, Uuid};
+use quorate_state::{ClusterName, GPUS_PER_NODE_MAX, GpuModel, NodeName, RegionName, Resources, Uuid};
 
 /// What an agent is told at its start.
 #[derive(Clone, Debug)]
@@ -19,6 +19,8 @@ pub struct Config {
     pub cluster: ClusterName,
     /// What it offers to tasks.
     pub capacity: Resources,
+    /// The model of each of its GPUs, in the order in which tasks are told their positions.
+    pub gpus: Vec<GpuModel>,
     /// Free words for constraints, and what was found out of the machine ([`crate::attributes`]).
     pub labels: BTreeMap<String, String>,
     /// What admits this node where new nodes need a join token; of no use once it is known.
@@ -167,6 +169,10 @@ impl Config {
         if self.capacity.memory_bytes == 0 {
             complain("agent.memory", "is zero: a node without memory cannot take a task".into());
         }
+        if self.gpus.len() > GPUS_PER_NODE_MAX {
+            let count = self.gpus.len();
+            complain("agent.gpus", format!("{count} GPUs are over GPUS_PER_NODE_MAX ({GPUS_PER_NODE_MAX})"));
+        }
         if self.labels.len() > LABELS_MAX {
             complain("agent.labels", format!("has {} entries, LABELS_MAX is {LABELS_MAX}", self.labels.len()));
         }
@@ -217,7 +223,8 @@ mod tests {
             node: NodeName::new("n1").unwrap(),
             region: RegionName::new("eu").unwrap(),
             cluster: ClusterName::new("eu-1").unwrap(),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
+            gpus: Vec::new(),
             labels: BTreeMap::new(),
             join_token: None,
             data_dir: "data".into(),

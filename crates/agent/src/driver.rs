@@ -15,8 +15,8 @@ use std::time::Duration;
 use async_trait::async_trait;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    AttemptId, ClusterName, Driver as Kind, Exit, NodeName, OnNodeLoss, Outcome, Payloads, RegionName, TaskId, Token,
-    Usage,
+    AttemptId, ClusterName, Driver as Kind, Exit, GpuHold, NodeName, OnNodeLoss, Outcome, Payloads, RegionName, TaskId,
+    Token, Usage,
 };
 use tokio::sync::watch;
 
@@ -85,6 +85,8 @@ pub struct Place {
     pub region: RegionName,
     /// Its cluster.
     pub cluster: ClusterName,
+    /// Its tasks are told which GPUs are theirs.
+    pub has_gpus: bool,
 }
 
 /// Why an attempt was not started. Nothing of it runs or ever did.
@@ -251,7 +253,7 @@ pub fn idempotency_key(task: TaskId) -> String {
 pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
     let Start { assignment, place, .. } = start;
     let AttemptId { task, number } = assignment.attempt;
-    vec![
+    let mut told = vec![
         ("QUORATE_RUN_ID", task.run.to_string()),
         ("QUORATE_NAMESPACE", assignment.namespace.to_string()),
         ("QUORATE_JOB", assignment.job.to_string()),
@@ -264,5 +266,25 @@ pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
         ("QUORATE_NODE", place.node.to_string()),
         ("QUORATE_CLUSTER", place.cluster.to_string()),
         ("QUORATE_REGION", place.region.to_string()),
+    ];
+    if place.has_gpus {
+        told.extend(visible_gpus(assignment.gpus));
+    }
+    told
+}
+
+/// Which GPUs an attempt may use, in the words of those who look for some: of the others it hears nothing. On a node that
+/// has none, nothing is said.
+fn visible_gpus(hold: GpuHold) -> [(&'static str, String); 5] {
+    let positions: Vec<String> = hold.positions().map(|at| at.to_string()).collect();
+    let list = positions.join(",");
+    // For the runtime of containers, nothing is not the same as no word.
+    let visible = if list.is_empty() { "void".to_owned() } else { list.clone() };
+    [
+        ("QUORATE_GPUS", list.clone()),
+        ("QUORATE_GPU_MILLI", hold.milli.to_string()),
+        ("CUDA_DEVICE_ORDER", "PCI_BUS_ID".to_owned()),
+        ("CUDA_VISIBLE_DEVICES", list),
+        ("NVIDIA_VISIBLE_DEVICES", visible),
     ]
 }

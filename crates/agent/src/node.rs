@@ -314,8 +314,12 @@ impl Node {
         if assignments.is_empty() {
             return;
         }
-        let started =
-            assignments.iter().map(|one| Fact::Started { attempt: one.attempt, token: one.token, driver: one.driver });
+        let started = assignments.iter().map(|one| Fact::Started {
+            attempt: one.attempt,
+            token: one.token,
+            driver: one.driver,
+            gpus: one.gpus,
+        });
         let position = self.journal.push(started.chain([Fact::Saw(self.desired.seen())]));
         for assignment in assignments {
             let attempt = assignment.attempt;

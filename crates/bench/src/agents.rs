@@ -193,7 +193,7 @@ impl AgentsBench {
 
 /// A job of tasks that do nothing and, with [`v1::Driver::Process`], go on until they are asked to stop.
 fn fake_job(name: &str, driver: v1::Driver, promise: v1::OnNodeLoss, count: usize) -> v1::JobSpec {
-    let resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+    let resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20, gpu_milli: 0 };
     let count = u32::try_from(count).unwrap_or(u32::MAX);
     // Nobody runs this.
     let argv = if driver == v1::Driver::Process { vec!["/bin/true".to_owned()] } else { Vec::new() };

@@ -175,7 +175,7 @@ async fn submit(client: &Client, runs: u32) -> Result<Vec<String>, Error> {
                 driver: v1::Driver::Process,
                 argv: vec!["/bin/true".to_owned()],
                 count: TASKS_PER_RUN,
-                resources: v1::Resources { cpu_milli: 100, memory_bytes: 64 << 20 },
+                resources: v1::Resources { cpu_milli: 100, memory_bytes: 64 << 20, gpu_milli: 0 },
             });
             let request = v1::SubmitJobRequest { spec: Some(spec), request_id: String::new() };
             client.submit_job(request).await.map(|answer| answer.run_id)

@@ -258,13 +258,14 @@ impl Import<'_> {
         self.changed.narrowed += usize::from(cpu_milli < cpu || memory_bytes < memory);
 
         TaskSpec {
+            gpu_models: vec![],
             name,
             driver: Driver::Process,
             argv: vec!["sleep".to_owned(), format!("{}.{:03}", run_ms / 1_000, run_ms % 1_000)],
             env: BTreeMap::new(),
             needs,
             count: 1,
-            resources: Resources { cpu_milli, memory_bytes },
+            resources: Resources { cpu_milli, memory_bytes, gpu_milli: 0 },
             retry: Retry { attempts: options.attempts, ..Retry::default() },
             run_timeout_ms: None,
             queued_timeout_ms: None,

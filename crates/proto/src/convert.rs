@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod flow;
+pub mod gpu;
 pub mod job;
 pub mod join_token;
 pub mod node;

@@ -16,10 +16,10 @@ use std::sync::Arc;
 
 use quorate_state::{
     Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
-    Epoch, Exit, FailReason, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus,
-    OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal, Registration, Resources,
-    Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec,
-    TaskState, Token, Usage, Uuid, Wait, Withdrawal,
+    Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis,
+    Node, NodeStatus, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal,
+    Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task,
+    TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -34,13 +34,14 @@ fn walk<T: Clone>(first: T, next: impl Fn(&T) -> Option<T>) -> Vec<T> {
 
 pub(crate) fn specs() -> Vec<JobSpec> {
     let split = TaskSpec {
+        gpu_models: vec![],
         name: "split".parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["/bin/sh".into(), "-c".into(), "echo \u{e4} \"x\"".into()],
         env: BTreeMap::from([("A".into(), "1".into()), ("B".into(), String::new())]),
         needs: vec![],
         count: 3,
-        resources: Resources { cpu_milli: 500, memory_bytes: 1 << 30 },
+        resources: Resources { cpu_milli: 500, memory_bytes: 1 << 30, gpu_milli: 0 },
         retry: Retry { attempts: 3, never: vec![0, -1, 137], ..Retry::default() },
         run_timeout_ms: Some(0),
         queued_timeout_ms: None,
@@ -60,6 +61,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         sub_run: None,
     };
     let merge = TaskSpec {
+        gpu_models: vec![],
         name: "merge".parse().unwrap(),
         driver: Driver::Noop,
         argv: vec![],
@@ -123,7 +125,7 @@ pub(crate) fn attempt_ids() -> Vec<AttemptId> {
 }
 
 pub(crate) fn resources() -> Resources {
-    Resources { cpu_milli: 4_000, memory_bytes: 8 << 30 }
+    Resources { cpu_milli: 4_000, memory_bytes: 8 << 30, gpu_milli: 0 }
 }
 
 fn lease() -> LeaseTerms {
@@ -136,6 +138,7 @@ fn usage() -> Usage {
 
 pub(crate) fn registration() -> Registration {
     Registration {
+        gpus: [].into(),
         node: "eu-1-a".parse().unwrap(),
         uuid: Uuid(7),
         journal: Uuid(u128::MAX),
@@ -145,7 +148,10 @@ pub(crate) fn registration() -> Registration {
         cluster: "eu-1".parse().unwrap(),
         capacity: resources(),
         labels: BTreeMap::from([("disk".into(), "ssd".into())]),
-        attempts: attempt_ids().into_iter().map(|attempt| AttemptClaim { attempt, token: Token(9) }).collect(),
+        attempts: attempt_ids()
+            .into_iter()
+            .map(|attempt| AttemptClaim { gpus: GpuHold::NONE, attempt, token: Token(9) })
+            .collect(),
         seen: Revision(8),
     }
 }
@@ -333,6 +339,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         .map(|(state, number)| {
             let ended = state.is_terminal();
             Attempt {
+                gpus: GpuHold::NONE,
                 // The last one is of a step that the run does not have.
                 id: AttemptId {
                     task: TaskId { step: if number == 10 { 99 } else { number % 2 }, ..task_id() },
@@ -359,7 +366,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
             }
         })
         .chain(telling())
-        .chain([silent(), leaving()])
+        .chain([silent(), leaving(), rendering()])
         .collect()
 }
 
@@ -376,6 +383,7 @@ fn telling() -> impl Iterator<Item = Attempt> {
     outcomes().into_iter().zip(12..).map(|(outcome, number)| {
         let succeeded = matches!(outcome, Outcome::Result(_));
         Attempt {
+            gpus: GpuHold::NONE,
             id: AttemptId { task: task_id(), number },
             node: "eu-1-a".parse().unwrap(),
             epoch: Epoch(5),
@@ -427,6 +435,23 @@ fn leaving() -> Attempt {
     }
 }
 
+/// An attempt that has a part of a GPU.
+fn rendering() -> Attempt {
+    let said = telling().next().unwrap();
+    Attempt {
+        id: AttemptId { number: 16, ..said.id },
+        token: Token(36),
+        resources: Resources { gpu_milli: 250, ..resources() },
+        gpus: GpuHold { devices: 0b10, milli: 250 },
+        ..said
+    }
+}
+
+/// Those of a node that has some.
+pub(crate) fn gpus() -> Arc<[GpuModel]> {
+    ["A100-80G", "T4"].map(|model| model.parse().unwrap()).into()
+}
+
 /// An attempt that said nothing for too long.
 fn silent() -> Attempt {
     let said = telling().next().unwrap();
@@ -457,7 +482,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
         NodeStatus::Lost { .. } => None,
     });
-    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e", "eu-1-m"];
+    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e", "eu-1-m", "eu-1-f"];
     let terms = join_tokens()[0].terms.clone();
     let admission = Admission { token: JoinTokenId(7), at: Millis(1), terms };
     statuses
@@ -466,8 +491,10 @@ pub(crate) fn nodes() -> Vec<Node> {
         .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())), None)])
         .chain([(NodeStatus::Up, None, Some(Arc::new(admission)))])
         .chain([(NodeStatus::Up, Some(Arc::new(maintenance())), None)])
+        .chain([(NodeStatus::Up, None, None)])
         .zip(names)
         .map(|((status, withdrawal, admission), name)| Node {
+            gpus: if name == "eu-1-f" { gpus() } else { [].into() },
             name: name.parse().unwrap(),
             uuid: registration.uuid,
             journal: registration.journal,
@@ -475,7 +502,7 @@ pub(crate) fn nodes() -> Vec<Node> {
             machine_id: registration.machine_id.clone(),
             region: registration.region.clone(),
             cluster: registration.cluster.clone(),
-            capacity: registration.capacity,
+            capacity: Resources { gpu_milli: if name == "eu-1-f" { 2_000 } else { 0 }, ..registration.capacity },
             labels: registration.labels.clone(),
             epoch: Epoch(5),
             lease: lease(),

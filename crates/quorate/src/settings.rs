@@ -77,6 +77,7 @@ keys! {
     "agent.cluster" parse::cluster, "cluster it belongs to (default)";
     "agent.cpu" parse::cpu, "cores for tasks, such as 4 or 500m (all)";
     "agent.memory" parse::bytes, "memory for tasks, such as 8Gi (all)";
+    "agent.gpus" parse::gpus, "models of the machine's GPUs in the order of the bus, such as A100-80G:8,T4, or none (found out)";
     "agent.labels" parse::labels, "free words for place.labels of jobs, such as disk=ssd,rack=7 (none)";
     "agent.devices_probe" parse::command, "shell command that prints the machine's devices, as in 'gpu 2' (none)";
     "agent.join_token" parse::join_token, "what admits this machine where new nodes need a join token (none)";

@@ -16,8 +16,8 @@ use std::fmt;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, RunId, Served, State, Stays, StopReason,
-    TaskId, evictable, feasible,
+    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, Room, RunId, Served, State, Stays,
+    StopReason, TaskId, evictable, feasible,
 };
 
 use crate::controller::earlier;
@@ -215,7 +215,7 @@ impl<'a> Moves<'a> {
         spec.is_some_and(|spec| {
             self.view.nodes().any(|node| {
                 budget.take(1);
-                except != Some(&node.name) && feasible(node, node.capacity, spec).is_ok()
+                except != Some(&node.name) && feasible(node, Room::empty(node), spec).is_ok()
             })
         })
     }

@@ -139,6 +139,8 @@ pub enum Check {
     Cluster,
     /// It lacks a label that is demanded, or has it with another value.
     Labels,
+    /// Its GPUs are not of a model that is allowed.
+    GpuModel,
     /// It could not hold the task even when empty.
     TooSmall,
     /// It is too full.
@@ -155,6 +157,7 @@ impl Check {
             Infeasible::Region => Self::Region,
             Infeasible::Cluster => Self::Cluster,
             Infeasible::Labels => Self::Labels,
+            Infeasible::GpuModel => Self::GpuModel,
             Infeasible::TooSmall(_) => Self::TooSmall,
             Infeasible::Full(_) => Self::Full,
         }
@@ -170,6 +173,7 @@ impl Check {
             Self::Region => "REGION",
             Self::Cluster => "CLUSTER",
             Self::Labels => "LABELS",
+            Self::GpuModel => "GPU_MODEL",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
         }
@@ -184,7 +188,8 @@ impl Check {
             | Self::Draining
             | Self::Region
             | Self::Cluster
-            | Self::Labels => false,
+            | Self::Labels
+            | Self::GpuModel => false,
             Self::TooSmall | Self::Full => true,
         }
     }
@@ -199,6 +204,7 @@ impl Check {
             Self::Region => "in other regions",
             Self::Cluster => "in other clusters",
             Self::Labels => "without the labels it demands",
+            Self::GpuModel => "with other GPUs",
             Self::TooSmall => "too small",
             Self::Full => "too full",
         }

@@ -193,8 +193,8 @@ impl<'a> Pass<'a> {
                         generation: task.generation,
                         node: node.name.clone(),
                         epoch: node.epoch,
+                        gpus: self.ledger.spend(at, group.spec),
                     });
-                    self.ledger.spend(at, group.spec.resources);
                 }
                 Pick::Nowhere => return Outcome::Nowhere(task),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, ClusterName, Command, Digest, Driver, Entry, Epoch, Exit, Item, JobName,
-    JobSpec, Millis, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal, RegionName, Registration,
-    Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId, TaskName, TaskSpec, Usage,
-    Uuid, apply, step_verdict,
+    AttemptId, AttemptPhase, AttemptReport, ClusterName, Command, Digest, Driver, Entry, Epoch, Exit, GpuHold, Item,
+    JobName, JobSpec, Millis, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal, RegionName,
+    Registration, Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId, TaskName,
+    TaskSpec, Usage, Uuid, apply, step_verdict,
 };
 
 /// The state and what leads it on.
@@ -47,6 +47,7 @@ impl World {
     /// A node registers that has seen all up to a revision and has nothing.
     pub(crate) fn returns(&mut self, node: &NodeName, seen: Revision) {
         self.apply(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: node.clone(),
             uuid: Uuid(7),
             journal: Uuid(8),
@@ -54,7 +55,7 @@ impl World {
             machine_id: "machine".into(),
             region: RegionName::new("eu").unwrap(),
             cluster: ClusterName::new("eu-1").unwrap(),
-            capacity: Resources { cpu_milli: 64_000, memory_bytes: 1 << 40 },
+            capacity: Resources { cpu_milli: 64_000, memory_bytes: 1 << 40, gpu_milli: 0 },
             labels: BTreeMap::new(),
             attempts: Vec::new(),
             seen,
@@ -98,7 +99,7 @@ impl World {
         let task = TaskId { run, step, index: 0 };
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.epoch(node);
-        let placements = vec![Placement { task, generation, node: node.clone(), epoch }];
+        let placements = vec![Placement { gpus: GpuHold::NONE, task, generation, node: node.clone(), epoch }];
         self.apply(Command::CommitPlan { placements });
         self.state.task(task).unwrap().newest_attempt().expect("the placement is refused")
     }
@@ -140,13 +141,14 @@ fn namespace() -> Namespace {
 
 fn task(name: &str) -> TaskSpec {
     TaskSpec {
+        gpu_models: vec![],
         name: TaskName::new(name).unwrap(),
         driver: Driver::Noop,
         argv: Vec::new(),
         env: BTreeMap::new(),
         needs: Vec::new(),
         count: 1,
-        resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
+        resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20, gpu_milli: 0 },
         retry: Retry::default(),
         run_timeout_ms: None,
         queued_timeout_ms: None,

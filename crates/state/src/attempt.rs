@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AttemptId, Epoch, ErrorType, Millis, NodeName, Payloads, Resources, Served, Token};
+use crate::{AttemptId, Epoch, ErrorType, GpuHold, Millis, NodeName, Payloads, Resources, Served, Token};
 
 /// One try of a task on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,8 @@ pub struct Attempt {
     pub gone: bool,
     /// What it takes from the node.
     pub resources: Resources,
+    /// The devices among that.
+    pub gpus: GpuHold,
     /// When it was placed.
     pub placed_at: Millis,
     /// When it was reported running.

@@ -7,8 +7,8 @@ mod sub_runs;
 
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptState, Feature, JoinTerms, Line, Node, NodeAdmission, NodeName, Outcome, Resources, Run, State,
-    StopReason, TaskState, Token, Wait,
+    Attempt, AttemptState, Feature, GPU_MILLI, GpuHold, GpuUse, JoinTerms, Line, Node, NodeAdmission, NodeName,
+    Outcome, Resources, Run, State, StopReason, TaskState, Token, Wait,
 };
 
 impl State {
@@ -78,7 +78,13 @@ impl State {
     /// takes nothing new. What an earlier lease left there is held up to some instant.
     fn check_capacity(&self, broken: &mut Vec<String>) {
         let mut sums: BTreeMap<&NodeName, Resources> = BTreeMap::new();
+        let mut gpus: BTreeMap<&NodeName, GpuUse> = BTreeMap::new();
         for attempt in self.attempts.values().filter(|attempt| !attempt.gone) {
+            if attempt.gpus.total_milli() != attempt.resources.gpu_milli {
+                let (held, taken) = (attempt.gpus, attempt.resources.gpu_milli);
+                broken.push(format!("{:?} takes {taken}m gpu and holds {held:?}", attempt.id));
+            }
+            gpus.entry(&attempt.node).or_default().take(attempt.gpus);
             let used = sums.entry(&attempt.node).or_default();
             match used.checked_add(attempt.resources) {
                 Some(sum) => *used = sum,
@@ -93,6 +99,13 @@ impl State {
             if used != self.used_on(&node.name) {
                 broken.push(format!("node {} uses {used:?}, its index says {:?}", node.name, self.used_on(&node.name)));
             }
+            let gpus = gpus.get(&node.name).unwrap_or(GpuUse::none());
+            if gpus != self.gpus_used_on(&node.name) {
+                broken.push(format!("the GPUs of node {} are taken as {gpus:?}, its index says otherwise", node.name));
+            }
+            if node.capacity.gpu_milli != node.gpus.len() as u64 * GPU_MILLI {
+                broken.push(format!("node {} has {} GPUs and {:?}", node.name, node.gpus.len(), node.capacity));
+            }
             let placed_at_this_size = self
                 .attempts_on(&node.name)
                 // Nothing is placed under a lease in the entry that grants it: no plan can name its epoch.
@@ -102,8 +115,8 @@ impl State {
                     broken.push(format!("{:?} is held for ever by a lease that is over", attempt.id));
                 }
             }
-            if placed_at_this_size && !used.fits(node.capacity) {
-                broken.push(format!("node {} is over-committed: {used:?} of {:?}", node.name, node.capacity));
+            if placed_at_this_size && (!used.fits(node.capacity) || gpus.is_overcommitted()) {
+                broken.push(format!("node {} is over-committed: {used:?} of {:?}, {gpus:?}", node.name, node.capacity));
             }
         }
     }
@@ -278,6 +291,12 @@ impl State {
         let has_outcome = has_outcome || is_suspect || was_silent;
         if (has_outcome || has_limit) && !self.has_feature(Feature::TaskOutcomes) {
             broken.push(format!("outcomes are kept, and feature {} is not enabled", Feature::TaskOutcomes));
+        }
+        let has_gpus = self.nodes.values().any(|node| !node.gpus.is_empty())
+            || self.runs.values().any(|run| run.spec.has_gpus())
+            || self.attempts.values().any(|attempt| attempt.gpus != GpuHold::NONE);
+        if has_gpus && !self.has_feature(Feature::Gpus) {
+            broken.push(format!("there are GPUs, and feature {} is not enabled", Feature::Gpus));
         }
         let has_payloads = self.attempts.values().any(|attempt| attempt.payloads.is_some());
         if has_payloads && !self.has_feature(Feature::PayloadRefs) {

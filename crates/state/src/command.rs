@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, JobName, JobSpec,
-    JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads, Principal, RegionName, RequestId,
-    Resources, Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, GpuHold, GpuModel,
+    JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads, Principal,
+    RegionName, RequestId, Resources, Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token,
+    Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -183,6 +184,8 @@ pub struct Placement {
     pub node: NodeName,
     /// The node's lease in that view.
     pub epoch: Epoch,
+    /// The devices that it is given. Any needs [`Feature::Gpus`].
+    pub gpus: GpuHold,
 }
 
 /// What an agent says of itself when it connects.
@@ -203,8 +206,10 @@ pub struct Registration {
     pub region: RegionName,
     /// Its cluster.
     pub cluster: ClusterName,
-    /// What it offers.
+    /// What it offers, beside GPUs, which are counted.
     pub capacity: Resources,
+    /// Its GPUs; see [`crate::Node::gpus`]. Any needs [`Feature::Gpus`].
+    pub gpus: Arc<[GpuModel]>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
     /// Every attempt that it knows and that is not confirmed gone. What its journal proves gone is
@@ -223,6 +228,8 @@ pub struct AttemptClaim {
     pub attempt: AttemptId,
     /// The token it was started with.
     pub token: Token,
+    /// The devices that it was given.
+    pub gpus: GpuHold,
 }
 
 /// What an agent saw happen to one attempt. Idempotent: told twice, it counts once.

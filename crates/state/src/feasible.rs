@@ -4,7 +4,7 @@ use std::fmt;
 
 use quorate_planted::Bug;
 
-use crate::{Node, NodeStatus, Resources, TaskSpec};
+use crate::{GpuUse, GpuWant, Node, NodeStatus, Resources, TaskSpec};
 
 /// Why a node cannot take a task. The first failed check is named, in the order of the variants.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,6 +21,8 @@ pub enum Infeasible {
     Cluster,
     /// It lacks a label that is demanded, or has it with another value.
     Labels,
+    /// It has as many GPUs as the task takes, but not of the models that are allowed.
+    GpuModel,
     /// It could not hold the task even when empty; what is missing then.
     TooSmall(Shortfall),
     /// It is too full; what is missing now.
@@ -34,14 +36,39 @@ pub struct Shortfall {
     pub cpu_milli: u64,
     /// Missing bytes.
     pub memory_bytes: u64,
+    /// Missing thousandths of GPUs, of those that the task could use: of one device for a share, of whole ones else.
+    pub gpu_milli: u64,
+}
+
+/// What is free on a node.
+#[derive(Clone, Copy, Debug)]
+pub struct Room<'a> {
+    /// Of everything.
+    pub free: Resources,
+    /// What is taken of each device.
+    pub gpus: &'a GpuUse,
+}
+
+impl Room<'static> {
+    /// That of a node that holds nothing.
+    pub fn empty(node: &Node) -> Self {
+        Self { free: node.capacity, gpus: GpuUse::none() }
+    }
 }
 
 impl fmt::Display for Shortfall {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match (self.cpu_milli, self.memory_bytes) {
-            (0, memory) => write!(f, "{memory} bytes of memory"),
-            (cpu, 0) => write!(f, "{cpu}m cpu"),
-            (cpu, memory) => write!(f, "{cpu}m cpu and {memory} bytes of memory"),
+        let Self { cpu_milli, memory_bytes, gpu_milli } = *self;
+        let parts = [
+            (cpu_milli > 0).then(|| format!("{cpu_milli}m cpu")),
+            (memory_bytes > 0).then(|| format!("{memory_bytes} bytes of memory")),
+            (gpu_milli > 0).then(|| format!("{gpu_milli}m gpu")),
+        ];
+        let parts: Vec<String> = parts.into_iter().flatten().collect();
+        match &parts[..] {
+            [] => f.write_str("nothing"),
+            [all @ .., last] if !all.is_empty() => write!(f, "{} and {last}", all.join(", ")),
+            [last, ..] => f.write_str(last),
         }
     }
 }
@@ -55,14 +82,15 @@ impl fmt::Display for Infeasible {
             Self::Region => f.write_str("the node's region is not allowed"),
             Self::Cluster => f.write_str("the node's cluster is not allowed"),
             Self::Labels => f.write_str("the node lacks a label that is demanded"),
+            Self::GpuModel => f.write_str("the node's GPUs are not of a model that is allowed"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
             Self::Full(missing) => write!(f, "the node is short of {missing}"),
         }
     }
 }
 
-/// Checks whether `node`, of which `free` is free, can take one element of `task`.
-pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Infeasible> {
+/// Checks whether `node`, of which there is `room` left, can take one element of `task`.
+pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infeasible> {
     if node.status != NodeStatus::Up {
         return Err(Infeasible::NodeLost);
     }
@@ -82,6 +110,14 @@ pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Inf
     if !task.resources.fits(node.capacity) {
         return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));
     }
+    let want = GpuWant::of(task);
+    let allowed = want.allowed(node);
+    if u64::from(allowed.count_ones()) < want.devices() {
+        return Err(Infeasible::GpuModel);
+    }
+    // What is left of devices counts only as far as the task could use it.
+    let usable = if want.milli == 0 { 0 } else { want.usable(allowed, room.gpus) };
+    let free = Resources { gpu_milli: usable.min(room.free.gpu_milli), ..room.free };
     if !task.resources.fits(free) {
         return Err(Infeasible::Full(missing(task.resources, free)));
     }
@@ -89,6 +125,6 @@ pub fn feasible(node: &Node, free: Resources, task: &TaskSpec) -> Result<(), Inf
 }
 
 fn missing(want: Resources, have: Resources) -> Shortfall {
-    let rest = want.saturating_sub(have);
-    Shortfall { cpu_milli: rest.cpu_milli, memory_bytes: rest.memory_bytes }
+    let Resources { cpu_milli, memory_bytes, gpu_milli } = want.saturating_sub(have);
+    Shortfall { cpu_milli, memory_bytes, gpu_milli }
 }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Command, Millis, NodeAdmission, Revision};
+use crate::{Command, GpuHold, Millis, NodeAdmission, Revision};
 
 /// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
 /// feature is never disabled: what it allowed may be in the log.
@@ -48,11 +48,14 @@ pub enum Feature {
     /// Runs that have ended leave memory, and are kept on disk for a time: [`Command::ArchiveRuns`], [`Command::TrimArchive`],
     /// [`Command::SetRetention`].
     RunArchive = 12,
+    /// Nodes have GPUs, and tasks take them or parts of them: [`crate::Node::gpus`], `gpu_milli` and `gpu_models` in the
+    /// specs of jobs, [`crate::GpuHold`] in [`Command::CommitPlan`].
+    Gpus = 13,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -65,6 +68,7 @@ impl Feature {
         Self::SubRuns,
         Self::PayloadRefs,
         Self::RunArchive,
+        Self::Gpus,
     ];
 
     /// As it is stored and sent.
@@ -92,6 +96,7 @@ impl Feature {
             Self::SubRuns => "sub-runs",
             Self::PayloadRefs => "payload-refs",
             Self::RunArchive => "run-archive",
+            Self::Gpus => "gpus",
         }
     }
 }
@@ -154,6 +159,18 @@ impl Command {
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_gpus() =>
+            {
+                Some(Feature::Gpus)
+            }
+            Self::RegisterNode(registration) | Self::AdmitNode { registration, .. } if !registration.gpus.is_empty() => {
+                Some(Feature::Gpus)
+            }
+            Self::CommitPlan { placements } => {
+                let gives = placements.iter().any(|placement| placement.gpus != GpuHold::NONE);
+                gives.then_some(Feature::Gpus)
+            }
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_sub_runs() =>
             {
                 Some(Feature::SubRuns)
@@ -199,7 +216,6 @@ impl Command {
             | Self::AnnotateRun { .. }
             | Self::AdvanceStep { .. }
             | Self::FinishRun { .. }
-            | Self::CommitPlan { .. }
             | Self::RegisterNode(_)
             | Self::ExpireLeases { .. }
             | Self::FireTimers { .. }
@@ -236,6 +252,7 @@ mod tests {
             (10, "sub-runs"),
             (11, "payload-refs"),
             (12, "run-archive"),
+            (13, "gpus"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

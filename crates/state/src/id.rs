@@ -73,6 +73,15 @@ names! {
     ErrorType "error type";
     /// What a process calls data that it leaves behind, unique in the attempt.
     PayloadName "payload name";
+    /// What a kind of GPU is called, such as `A100-80G`.
+    GpuModel "GPU model";
+}
+
+impl GpuModel {
+    /// Stands for a model that nobody names.
+    pub fn unknown() -> Self {
+        Self("unknown".into())
+    }
 }
 
 fn check_name(text: &str, noun: &str) -> Result<(), IdError> {

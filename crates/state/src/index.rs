@@ -15,7 +15,7 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
-    ArchivedStep, Attempt, AttemptId, AttemptState, JobName, JobVersion, Namespace, Node, NodeName, RequestRow,
+    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, Node, NodeName, RequestRow,
     Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
@@ -47,6 +47,7 @@ struct JobRuns {
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 struct NodeUse {
     used: Resources,
+    gpus: GpuUse,
     attempts: Set<AttemptId>,
 }
 
@@ -167,11 +168,13 @@ impl Index {
             let mut node = self.nodes.get(&new.node).cloned().unwrap_or_default();
             if holds {
                 node.used = node.used.checked_add(new.resources).unwrap_or(node.used);
+                node.gpus.take(new.gpus);
                 node.attempts.insert_mut(new.id);
             } else if !(quorate_planted::is(Bug::RoomLeaks)
                 && run.is_some_and(|run| run.graph.is_after(new.id.task.step)))
             {
                 node.used = node.used.saturating_sub(new.resources);
+                node.gpus.give_back(new.gpus);
                 node.attempts.remove_mut(&new.id);
             }
             if node.attempts.is_empty() {
@@ -279,6 +282,10 @@ impl Index {
 
     pub(crate) fn used_on(&self, node: &NodeName) -> Resources {
         self.nodes.get(node).map_or(Resources::ZERO, |node| node.used)
+    }
+
+    pub(crate) fn gpus_used_on(&self, node: &NodeName) -> Option<&GpuUse> {
+        self.nodes.get(node).map(|node| &node.gpus)
     }
 
     pub(crate) fn ready(&self) -> &Ready {

@@ -13,8 +13,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    ClusterName, Digest, ErrorType, Exit, JobName, Millis, Namespace, Outcome, RegionName, Resources, Revision, RunId,
-    RunState, SubRun, TaskName,
+    ClusterName, Digest, ErrorType, Exit, GpuModel, JobName, Millis, Namespace, Outcome, RegionName, Resources,
+    Revision, RunId, RunState, SubRun, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -69,6 +69,8 @@ pub struct TaskSpec {
     pub count: u32,
     /// What one element takes.
     pub resources: Resources,
+    /// Models of which its GPUs may be; none: of any. Needs [`crate::Feature::Gpus`].
+    pub gpu_models: Vec<GpuModel>,
     /// When a failed attempt is tried again.
     pub retry: Retry,
     /// An attempt that runs longer is stopped and counts as failed.
@@ -189,6 +191,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::TaskFlow`] cannot read.
     pub fn is_flow(&self) -> bool {
         !self.params.is_empty() || self.has_sub_runs() || self.tasks.iter().any(TaskSpec::is_flow)
+    }
+
+    /// True of one that replicas before [`crate::Feature::Gpus`] cannot read.
+    pub fn has_gpus(&self) -> bool {
+        self.tasks.iter().any(|task| task.resources.gpu_milli > 0 || !task.gpu_models.is_empty())
     }
 
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.

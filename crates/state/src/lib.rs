@@ -11,6 +11,7 @@
 #![warn(clippy::wildcard_enum_match_arm)]
 #![cfg_attr(not(test), deny(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::float_arithmetic))]
 
+mod gpu;
 mod id;
 mod resources;
 mod time;
@@ -48,9 +49,11 @@ mod ready;
 mod restored;
 mod suspect;
 
+pub use gpu::{GPU_MILLI, GPUS_PER_NODE_MAX, GpuHold, GpuUse, GpuWant};
 pub use id::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, JobName, JoinTokenId, NAME_BYTES_MAX,
-    Namespace, NodeName, PayloadName, Principal, RegionName, RequestId, Revision, RunId, TaskId, TaskName, Token, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, GpuModel, JobName, JoinTokenId,
+    NAME_BYTES_MAX, Namespace, NodeName, PayloadName, Principal, RegionName, RequestId, Revision, RunId, TaskId,
+    TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -86,7 +89,7 @@ pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
 pub use apply::{Applied, apply};
 pub use dedup::{DedupKey, RequestRow};
 pub use evictable::{Stays, evictable};
-pub use feasible::{Infeasible, Shortfall, feasible};
+pub use feasible::{Infeasible, Room, Shortfall, feasible};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use mix::mix;

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use crate::{Admission, ClusterName, Epoch, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid};
+use crate::{
+    Admission, ClusterName, Epoch, GpuModel, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid,
+};
 
 /// Begins the names of labels that an agent finds out by itself, such as `quorate.dev/arch`; no other label may.
 pub const ATTRIBUTE_PREFIX: &str = "quorate.dev/";
@@ -28,6 +30,8 @@ pub struct Node {
     pub cluster: ClusterName,
     /// All it has for tasks.
     pub capacity: Resources,
+    /// The model of each of its GPUs, by their positions: at most [`crate::GPUS_PER_NODE_MAX`]. `capacity` counts them.
+    pub gpus: Arc<[GpuModel]>,
     /// Free words for constraints, and what the agent found out of its machine ([`ATTRIBUTE_PREFIX`]).
     pub labels: BTreeMap<String, String>,
     /// Its lease.

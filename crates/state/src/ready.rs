@@ -15,7 +15,8 @@ use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::{
-    ClusterName, Driver, JobSpec, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread, TaskId, TaskSpec,
+    ClusterName, Driver, GpuModel, JobSpec, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread, TaskId,
+    TaskSpec,
 };
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
@@ -27,7 +28,15 @@ pub struct Shape {
     step: u32,
 }
 
-type Looks<'a> = ((u64, u64), Driver, Spread, &'a [RegionName], &'a [ClusterName], &'a BTreeMap<String, String>);
+type Looks<'a> = (
+    (u64, u64, u64),
+    &'a [GpuModel],
+    Driver,
+    Spread,
+    &'a [RegionName],
+    &'a [ClusterName],
+    &'a BTreeMap<String, String>,
+);
 
 impl Shape {
     /// The shape of a step's tasks.
@@ -41,9 +50,10 @@ impl Shape {
     }
 
     fn looks(&self) -> Option<Looks<'_>> {
-        let TaskSpec { resources, driver, place, .. } = self.task()?;
-        let Resources { cpu_milli, memory_bytes } = *resources;
-        Some(((cpu_milli, memory_bytes), *driver, place.spread, &place.regions, &place.clusters, &place.labels))
+        let TaskSpec { resources, gpu_models, driver, place, .. } = self.task()?;
+        let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
+        let amounts = (cpu_milli, memory_bytes, gpu_milli);
+        Some((amounts, gpu_models, *driver, place.spread, &place.regions, &place.clusters, &place.labels))
     }
 }
 

@@ -7,17 +7,20 @@ pub struct Resources {
     pub cpu_milli: u64,
     /// Bytes of memory.
     pub memory_bytes: u64,
+    /// Thousandths of GPUs: of all devices together where it is what a node has. Needs [`crate::Feature::Gpus`].
+    pub gpu_milli: u64,
 }
 
 impl Resources {
     /// Nothing of everything.
-    pub const ZERO: Self = Self { cpu_milli: 0, memory_bytes: 0 };
+    pub const ZERO: Self = Self { cpu_milli: 0, memory_bytes: 0, gpu_milli: 0 };
 
     /// The sum, or `None` when it does not fit the type.
     pub fn checked_add(self, other: Self) -> Option<Self> {
         Some(Self {
             cpu_milli: self.cpu_milli.checked_add(other.cpu_milli)?,
             memory_bytes: self.memory_bytes.checked_add(other.memory_bytes)?,
+            gpu_milli: self.gpu_milli.checked_add(other.gpu_milli)?,
         })
     }
 
@@ -26,6 +29,7 @@ impl Resources {
         Some(Self {
             cpu_milli: self.cpu_milli.checked_sub(other.cpu_milli)?,
             memory_bytes: self.memory_bytes.checked_sub(other.memory_bytes)?,
+            gpu_milli: self.gpu_milli.checked_sub(other.gpu_milli)?,
         })
     }
 
@@ -34,11 +38,12 @@ impl Resources {
         Self {
             cpu_milli: self.cpu_milli.saturating_sub(other.cpu_milli),
             memory_bytes: self.memory_bytes.saturating_sub(other.memory_bytes),
+            gpu_milli: self.gpu_milli.saturating_sub(other.gpu_milli),
         }
     }
 
     /// True when `room` holds this much of everything.
     pub fn fits(self, room: Self) -> bool {
-        self.cpu_milli <= room.cpu_milli && self.memory_bytes <= room.memory_bytes
+        self.cpu_milli <= room.cpu_milli && self.memory_bytes <= room.memory_bytes && self.gpu_milli <= room.gpu_milli
     }
 }

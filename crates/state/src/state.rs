@@ -14,8 +14,9 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature,
-    FeatureRow, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus, RequestRow,
-    Resources, Revision, Run, RunId, Segment, Served, Settings, Shape, Step, StepCounts, Task, TaskId, VersionRow,
+    FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus,
+    RequestRow, Resources, Revision, Room, Run, RunId, Segment, Served, Settings, Shape, Step, StepCounts, Task,
+    TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -463,9 +464,19 @@ impl State {
         self.index.used_on(node)
     }
 
+    /// What is taken of each GPU of a node, by everything not confirmed gone.
+    pub fn gpus_used_on(&self, node: &NodeName) -> &GpuUse {
+        self.index.gpus_used_on(node).unwrap_or(GpuUse::none())
+    }
+
     /// What is free on a node.
     pub fn free_on(&self, node: &Node) -> Resources {
         node.capacity.saturating_sub(self.used_on(&node.name))
+    }
+
+    /// The same, with what is free of each of its GPUs.
+    pub fn room_on(&self, node: &Node) -> Room<'_> {
+        Room { free: self.free_on(node), gpus: self.gpus_used_on(&node.name) }
     }
 
     /// A cluster.

@@ -25,13 +25,14 @@ impl Cluster {
         cluster.run(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) }).unwrap();
         cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();
         let task = TaskSpec {
+            gpu_models: vec![],
             name: "only".parse().unwrap(),
             driver: Driver::Noop,
             argv: Vec::new(),
             env: BTreeMap::new(),
             needs: Vec::new(),
             count: 1,
-            resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
+            resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20, gpu_milli: 0 },
             retry: Retry::default(),
             run_timeout_ms: None,
             queued_timeout_ms: None,

@@ -19,10 +19,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
-    JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
-    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId,
-    Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
+    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, GpuHold, Item,
+    JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement,
+    PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision,
+    Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -95,13 +95,14 @@ where
 fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -> TaskSpec {
     let attempts = if promise == OnNodeLoss::AtMostOnce { 1 } else { 2 };
     TaskSpec {
+        gpu_models: vec![],
         name: name(text),
         driver: Driver::Process,
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         needs: needs.iter().map(|need| name::<TaskName>(need)).collect(),
         count,
-        resources: Resources { cpu_milli: cpu, memory_bytes: 1 << 20 },
+        resources: Resources { cpu_milli: cpu, memory_bytes: 1 << 20, gpu_milli: 0 },
         retry: Retry { attempts, never: vec![2], ..Retry::default() },
         run_timeout_ms: Some(10_000),
         queued_timeout_ms: None,
@@ -420,7 +421,7 @@ impl World {
                 let task = ready[task % ready.len()];
                 let node = &nodes[node % nodes.len()];
                 let generation = self.state.task(task).unwrap().generation.wrapping_sub(u32::from(stale));
-                Placement { task, generation, node: node.name.clone(), epoch: node.epoch }
+                Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch }
             })
             .collect();
         let before = self.state.clone();
@@ -454,13 +455,14 @@ impl World {
             .state
             .attempts_on(&text)
             .filter(|_| keep)
-            .map(|attempt| AttemptClaim { attempt: attempt.id, token: attempt.token })
+            .map(|attempt| AttemptClaim { gpus: GpuHold::NONE, attempt: attempt.id, token: attempt.token })
             .collect();
         let journal = Uuid(if same_journal { 7 } else { u128::from(self.revision) });
         if self.may_arrive(&text, Uuid(node as u128)) {
             self.note_journal(&text, journal, keep);
         }
         let registration = Registration {
+            gpus: [].into(),
             node: text,
             uuid: Uuid(node as u128),
             journal,
@@ -468,7 +470,7 @@ impl World {
             machine_id: "machine".into(),
             region: name::<RegionName>("eu"),
             cluster: name::<ClusterName>("eu-a"),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
             attempts,
             seen: Revision(if keep { self.revision / 2 } else { self.revision }),

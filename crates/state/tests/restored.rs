@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use quorate_state::{
     AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Change, Command, Digest, Driver, Entry, Exit,
-    Held, Item, JobSpec, Millis, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
-    Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Token, Uuid, Wait,
-    apply,
+    GpuHold, Held, Item, JobSpec, Millis, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal,
+    Registration, Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Token,
+    Uuid, Wait, apply,
 };
 
 const BASE: u64 = 1_700_000_000 << 20;
@@ -44,6 +44,7 @@ impl World {
 
     fn submit(&mut self, run: u64) {
         let task = |(name, on_node_loss): (&str, OnNodeLoss), needs: &[&str]| TaskSpec {
+            gpu_models: vec![],
             name: name.parse().unwrap(),
             needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
             count: 1,
@@ -51,7 +52,7 @@ impl World {
             place: Place::default(),
             argv: vec![],
             env: BTreeMap::new(),
-            resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20 },
+            resources: Resources { cpu_milli: 100, memory_bytes: 1 << 20, gpu_milli: 0 },
             retry: Retry::default(),
             run_timeout_ms: None,
             queued_timeout_ms: None,
@@ -84,6 +85,7 @@ impl World {
 
     fn register(&mut self, name: &str, attempts: Vec<AttemptClaim>, seen: u64) {
         self.run(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: name.parse().unwrap(),
             uuid: Uuid(7),
             journal: Uuid(7),
@@ -91,7 +93,7 @@ impl World {
             machine_id: "machine".into(),
             region: "eu".parse().unwrap(),
             cluster: "eu-a".parse().unwrap(),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
             attempts,
             seen: Revision(seen),
@@ -101,7 +103,7 @@ impl World {
     fn place(&mut self, task: TaskId) -> Result<Token, String> {
         let node = self.state.node(&"n".parse().unwrap()).unwrap().clone();
         let generation = self.state.task(task).unwrap().generation;
-        let placement = Placement { task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
         let Reply::PlanCommitted(outcomes) = self.run(Command::CommitPlan { placements: vec![placement] }) else {
             panic!("a plan is answered as one");
         };
@@ -147,7 +149,7 @@ fn id(run: u64, step: u32) -> TaskId {
 }
 
 fn claim(task: TaskId, number: u32, token: Token) -> AttemptClaim {
-    AttemptClaim { attempt: AttemptId { task, number }, token }
+    AttemptClaim { gpus: GpuHold::NONE, attempt: AttemptId { task, number }, token }
 }
 
 #[test]

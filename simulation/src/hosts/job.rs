@@ -86,6 +86,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
     let words = plan.flow.words.as_deref().map(with_words);
     let is_last = plan.says == Some(Says::Error { never: true });
     v1::TaskSpec {
+        gpu_models: vec![],
         name: plan.name.clone(),
         driver: v1::Driver::Process.into(),
         templated: words.is_some(),
@@ -93,7 +94,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         env: vec![],
         needs: plan.needs.clone(),
         count: plan.count,
-        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes }),
+        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 }),
         retry: Some(v1::Retry {
             attempts: plan.attempts,
             first_ms: plan.backoff_ms,

@@ -128,11 +128,12 @@ impl Agent {
             Executor::new(node.clone(), facts.clone(), millis(plan.start_ms), millis(plan.kill_ms));
         let (kills, killed) = mpsc::channel(KILLS_MAX);
         let config = Config {
+            gpus: vec![],
             servers: addresses(scenario, AGENT_PORT),
             node: node.clone(),
             region: name::<RegionName>(&rack.region),
             cluster: name::<ClusterName>(&plan.cluster),
-            capacity: Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes },
+            capacity: Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 },
             labels: BTreeMap::new(),
             join_token: None,
             data_dir,

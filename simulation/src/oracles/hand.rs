@@ -5,9 +5,9 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, Item, JobSpec,
-    LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal, Registration, Resources, Retry,
-    Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, GpuHold, Item,
+    JobSpec, LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal, Registration, Resources,
+    Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
 };
 
 use super::{Known, Oracle, Verdict};
@@ -223,6 +223,7 @@ impl Hand {
         let seen = Revision(self.revision);
         let number: u128 = node[1..].parse().unwrap();
         self.commit(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: node.parse().unwrap(),
             uuid: Uuid(number),
             journal: Uuid(number),
@@ -230,7 +231,7 @@ impl Hand {
             machine_id: "machine".into(),
             region: "eu".parse().unwrap(),
             cluster: "c1".parse().unwrap(),
-            capacity: Resources { cpu_milli, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
             attempts,
             seen,
@@ -299,7 +300,7 @@ impl Hand {
     pub(crate) fn offer_place(&mut self, task: TaskId, node: &str) {
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.node(node).epoch;
-        let placement = Placement { task, generation, node: node.parse().unwrap(), epoch };
+        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.parse().unwrap(), epoch };
         self.commit(Command::CommitPlan { placements: vec![placement] });
     }
 
@@ -370,13 +371,14 @@ impl Hand {
 /// A task that takes 600m cpu: a node holds one of them.
 pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
+        gpu_models: vec![],
         name: name.parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
         count: 1,
-        resources: Resources { cpu_milli: 600, memory_bytes: 1 << 20 },
+        resources: Resources { cpu_milli: 600, memory_bytes: 1 << 20, gpu_milli: 0 },
         retry: Retry { jitter_milli: 0, ..Retry::default() },
         run_timeout_ms: None,
         queued_timeout_ms: None,

@@ -114,7 +114,7 @@ impl Capacity {
         let Some((_, plan)) = plan_of(known.scenario, node) else {
             return Err(format!("something started on {node}, which is no node of this scenario"));
         };
-        let has = Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes };
+        let has = Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 };
         let counts = |alive: &&Alive| alive.node == *node && !self.given_up.contains(&alive.attempt);
         let running = self.executions.all().filter(counts);
         let used = sum(running.filter_map(|alive| self.takes.get(&alive.attempt).copied()));
@@ -126,5 +126,6 @@ fn sum(resources: impl IntoIterator<Item = Resources>) -> Resources {
     resources.into_iter().fold(Resources::ZERO, |sum, one| Resources {
         cpu_milli: sum.cpu_milli.saturating_add(one.cpu_milli),
         memory_bytes: sum.memory_bytes.saturating_add(one.memory_bytes),
+        gpu_milli: sum.gpu_milli.saturating_add(one.gpu_milli),
     })
 }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptState, Change, Command, Exit, NodeName, OnFailure,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptState, Change, Command, Exit, GpuHold, NodeName, OnFailure,
     OnNodeLoss, Reply, ReportOutcome, Resources, Revision, StopReason, Task, TaskId, TaskSpec, TaskState, Token,
 };
 
@@ -127,7 +127,7 @@ fn ordinary_histories_violate_nothing() {
     hand.fire();
     let new = hand.place(fenced, "n4");
     hand.runs(new);
-    let claim = AttemptClaim { attempt: kept, token: row(&hand, kept).token };
+    let claim = AttemptClaim { gpus: GpuHold::NONE, attempt: kept, token: row(&hand, kept).token };
     hand.register("n3", vec![claim]);
     hand.ends(kept, 0);
     hand.register("n2", vec![]);
@@ -264,7 +264,7 @@ fn p3_over_commitment_is_caught_in_the_log_and_on_the_machine() {
     hand.runs(one);
     hand.scenario.racks[0].agents[0].cpu_milli = 500;
     caught(hand.judge(p3_capacity::Capacity::default()), "it has");
-    assert_eq!(two.resources, Resources { cpu_milli: 600, memory_bytes: 1 << 20 });
+    assert_eq!(two.resources, Resources { cpu_milli: 600, memory_bytes: 1 << 20, gpu_milli: 0 });
 }
 
 #[test]

@@ -259,7 +259,7 @@ fn spec(job: &str) -> v1::JobSpec {
         name: "task".into(),
         driver: v1::Driver::Noop.into(),
         count: 1,
-        resources: Some(v1::Resources { cpu_milli: 100, memory_bytes: 1 << 20 }),
+        resources: Some(v1::Resources { cpu_milli: 100, memory_bytes: 1 << 20, gpu_milli: 0 }),
         retry: Some(v1::Retry {
             attempts: 1,
             first_ms: 1_000,

@@ -7,8 +7,8 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use async_trait::async_trait;
 use quorate_seams::{FileJournal, SystemClock, SystemEntropy};
 use quorate_state::{
-    ClusterName, Driver as Kind, Exit, JobName, Namespace, NodeName, OnNodeLoss, RegionName, Resources, RunId, TaskId,
-    TaskName,
+    ClusterName, Driver as Kind, Exit, GpuHold, JobName, Namespace, NodeName, OnNodeLoss, RegionName, Resources, RunId,
+    TaskId, TaskName,
 };
 use tokio::sync::Notify;
 
@@ -157,6 +157,7 @@ fn flawed(stubborn: bool, refuses: bool, wish: Wish, flaw: &str) -> Setup {
     let attempt = AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 };
     let flaw = (!flaw.is_empty()).then(|| flaw.to_owned());
     let assignment = Assignment {
+        gpus: GpuHold::NONE,
         attempt,
         token: Token(5),
         namespace: Namespace::new("default").unwrap(),
@@ -173,6 +174,7 @@ fn flawed(stubborn: bool, refuses: bool, wish: Wish, flaw: &str) -> Setup {
         flaw,
     };
     let place = Place {
+        has_gpus: false,
         node: NodeName::new("n").unwrap(),
         region: RegionName::new("r").unwrap(),
         cluster: ClusterName::new("c").unwrap(),

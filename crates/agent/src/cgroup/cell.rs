@@ -94,7 +94,7 @@ impl Room {
     pub(super) fn of(hierarchies: &[Hierarchy], held: &Held) -> Self {
         let place =
             |one: &Hierarchy| Place { dir: one.dir.join(&held.name), is_v2: one.is_v2, controllers: one.controllers };
-        let resources = Resources { cpu_milli: u64::MAX, memory_bytes: held.memory_bytes };
+        let resources = Resources { cpu_milli: u64::MAX, memory_bytes: held.memory_bytes, gpu_milli: 0 };
         let Held { out_of_memory, limit_reached, cpu_us, .. } = *held;
         let before = Counted { out_of_memory, limit_reached, cpu_us };
         let places = hierarchies.iter().map(place).collect();
@@ -434,8 +434,8 @@ mod tests {
         assert_eq!(of(now(4, 5), Some(64)), Some(Shortage::Outside(Some(64))));
         assert_eq!(of(now(4, 5), None), Some(Shortage::Outside(None)));
         assert_eq!(of(now(4, 6), None), Some(Shortage::Outside(None)), "there is no limit to be reached");
-        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 0 }), None);
-        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 1 }), Some(MEMORY_MIN));
+        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 0, gpu_milli: 0 }), None);
+        assert_eq!(memory_limit(Resources { cpu_milli: 1, memory_bytes: 1, gpu_milli: 0 }), Some(MEMORY_MIN));
     }
 
     #[test]

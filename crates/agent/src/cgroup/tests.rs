@@ -20,7 +20,7 @@ fn open(data_dir: &Path) -> Option<Arc<Cgroups>> {
 }
 
 fn resources(memory_bytes: u64) -> Resources {
-    Resources { cpu_milli: 500, memory_bytes }
+    Resources { cpu_milli: 500, memory_bytes, gpu_milli: 0 }
 }
 
 fn enter(cell: &Cell, process: u32) {

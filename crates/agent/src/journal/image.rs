@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_state::{AttemptId, ClusterId, Driver, Revision, Token, Uuid};
+use quorate_state::{AttemptId, ClusterId, Driver, GpuHold, Revision, Token, Uuid};
 
 use super::row::{Fact, Over};
 use crate::reconcile::Seen;
@@ -30,6 +30,8 @@ pub struct Attempt {
     pub token: Token,
     /// What runs it.
     pub driver: Driver,
+    /// The GPUs that are its own.
+    pub gpus: GpuHold,
     /// The boot during which it was started.
     pub boot_id: Arc<str>,
     /// Its process and when that began, in the kernel's ticks since boot; absent when the agent
@@ -47,9 +49,9 @@ impl Image {
             Fact::Booted { boot_id } => self.boot_id = boot_id,
             Fact::Joined { cluster } => self.cluster = Some(cluster),
             Fact::Saw(seen) => self.seen = self.seen.max(seen),
-            Fact::Started { attempt, token, driver } => {
+            Fact::Started { attempt, token, driver, gpus } => {
                 let boot_id = self.boot_id.clone();
-                self.attempts.insert(attempt, Attempt { token, driver, boot_id, process: None, over: None });
+                self.attempts.insert(attempt, Attempt { token, driver, gpus, boot_id, process: None, over: None });
             }
             Fact::Spawned { attempt, pid, ticks } => {
                 if let Some(known) = self.attempts.get_mut(&attempt) {
@@ -78,7 +80,7 @@ impl Image {
                 boot_id = one.boot_id.clone();
                 facts.push(Fact::Booted { boot_id: boot_id.clone() });
             }
-            facts.push(Fact::Started { attempt, token: one.token, driver: one.driver });
+            facts.push(Fact::Started { attempt, token: one.token, driver: one.driver, gpus: one.gpus });
             facts.extend(one.process.map(|(pid, ticks)| Fact::Spawned { attempt, pid, ticks }));
             facts.extend(one.over.clone().map(|over| Fact::Gone { attempt, over }));
         }

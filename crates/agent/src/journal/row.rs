@@ -1,15 +1,18 @@
 //! The journal's bytes: protobuf, one record per append, facts in order.
 //!
 //! Change table: format 1, the first; within it, field 10 of `Gone` (absent: not asked to stop), and
-//! fields 11 and 12 of it (absent: it said nothing of its end), and field 13 (absent: it left nothing behind).
+//! fields 11 and 12 of it (absent: it said nothing of its end), and field 13 (absent: it left nothing behind), and field 4 of
+//! `Started` (absent: it has no GPU).
 
 use std::sync::Arc;
 
 use prost::Message as _;
+use quorate_proto::convert::gpu::{gpu_hold_from_wire, gpu_hold_to_wire};
 use quorate_proto::convert::payload::{payloads_from_wire, payloads_to_wire};
 use quorate_proto::v1;
 use quorate_state::{
-    AttemptId, ClusterId, Driver, ErrorType, Exit, Outcome, Payloads, Revision, RunId, TaskId, Token, Usage, Uuid,
+    AttemptId, ClusterId, Driver, ErrorType, Exit, GpuHold, Outcome, Payloads, Revision, RunId, TaskId, Token, Usage,
+    Uuid,
 };
 
 use crate::error::Error;
@@ -30,7 +33,7 @@ pub enum Fact {
     /// It acted on a word this new.
     Saw(Seen),
     /// It is about to start an attempt.
-    Started { attempt: AttemptId, token: Token, driver: Driver },
+    Started { attempt: AttemptId, token: Token, driver: Driver, gpus: GpuHold },
     /// The attempt's process exists.
     Spawned { attempt: AttemptId, pid: u32, ticks: u64 },
     /// The attempt is over and all its processes are gone.
@@ -166,6 +169,9 @@ struct Started {
     /// 1 process, 2 noop.
     #[prost(uint32, tag = "3")]
     driver: u32,
+    /// Absent: none.
+    #[prost(message, optional, tag = "4")]
+    gpus: Option<v1::GpuHold>,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -214,13 +220,14 @@ fn to_row(fact: &Fact) -> Row {
         Fact::Booted { boot_id } => Kind::Booted(boot_id.to_string()),
         Fact::Joined { cluster } => Kind::Joined(cluster.0.to_be_bytes().to_vec()),
         Fact::Saw(seen) => Kind::Saw(Saw { incarnation: seen.incarnation, revision: seen.revision.0 }),
-        Fact::Started { attempt, token, driver } => Kind::Started(Started {
+        Fact::Started { attempt, token, driver, gpus } => Kind::Started(Started {
             attempt: to_attempt(*attempt),
             token: token.0,
             driver: match driver {
                 Driver::Process => 1,
                 Driver::Noop => 2,
             },
+            gpus: gpu_hold_to_wire(*gpus),
         }),
         Fact::Spawned { attempt, pid, ticks } => {
             Kind::Spawned(Spawned { attempt: to_attempt(*attempt), pid: *pid, ticks: *ticks })
@@ -275,6 +282,7 @@ fn from_row(row: Row) -> Result<Fact, Error> {
                 2 => Driver::Noop,
                 other => return Err(unknown(format!("driver number {other}"))),
             },
+            gpus: gpu_hold_from_wire(started.gpus).ok_or_else(|| unknown("a hold of no GPU".into()))?,
         },
         Kind::Spawned(spawned) => {
             Fact::Spawned { attempt: from_attempt(&spawned.attempt), pid: spawned.pid, ticks: spawned.ticks }

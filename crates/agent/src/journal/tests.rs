@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::io;
 
 use quorate_seams::{SystemClock, SystemEntropy};
-use quorate_state::{AttemptId, Driver, Exit, Outcome, Payload, Payloads, Revision, RunId, TaskId, Token, Usage};
+use quorate_state::{
+    AttemptId, Driver, Exit, GpuHold, Outcome, Payload, Payloads, Revision, RunId, TaskId, Token, Usage,
+};
 
 use super::*;
 use crate::reconcile::Seen;
@@ -56,7 +58,7 @@ fn left() -> Option<Arc<Payloads>> {
 }
 
 fn started(step: u32) -> Fact {
-    Fact::Started { attempt: attempt(step), token: Token(9), driver: Driver::Process }
+    Fact::Started { gpus: GpuHold::NONE, attempt: attempt(step), token: Token(9), driver: Driver::Process }
 }
 
 #[tokio::test]
@@ -89,8 +91,14 @@ async fn the_next_life_knows_what_was_started_and_how_it_ended() {
     let (_, second) = opened(&seam, "boot-2");
     assert_eq!(second.journal, first.journal, "the same journal");
     assert_eq!((second.seen, second.cluster), (seen, Some(Uuid(5))));
-    let row =
-        |process, over| Attempt { token: Token(9), driver: Driver::Process, boot_id: "boot-1".into(), process, over };
+    let row = |process, over| Attempt {
+        gpus: GpuHold::NONE,
+        token: Token(9),
+        driver: Driver::Process,
+        boot_id: "boot-1".into(),
+        process,
+        over,
+    };
     let expected = BTreeMap::from([(attempt(0), row(None, Some(over))), (attempt(1), row(Some((4_000, 123)), None))]);
     assert_eq!(second.attempts, expected);
 }

@@ -37,6 +37,7 @@ impl Node {
             region: config.region.clone(),
             cluster: config.cluster.clone(),
             capacity: config.capacity,
+            gpus: config.gpus.clone().into(),
             labels: config.labels.clone(),
             attempts: known.chain(waiting).collect(),
             seen: seen.revision,

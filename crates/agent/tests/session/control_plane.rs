@@ -172,6 +172,7 @@ pub(crate) fn attempt(step: u32) -> v1::AttemptRef {
 
 pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment {
     v1::Assignment {
+        gpus: None,
         attempt: Some(attempt(step)),
         token,
         namespace: "default".into(),
@@ -180,7 +181,7 @@ pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment
         driver: v1::Driver::Process.into(),
         argv: argv.iter().map(|word| (*word).to_owned()).collect(),
         env: Vec::new(),
-        resources: Some(v1::Resources { cpu_milli: 1, memory_bytes: 1 }),
+        resources: Some(v1::Resources { cpu_milli: 1, memory_bytes: 1, gpu_milli: 0 }),
         on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
         stop: false,
         count: 1,

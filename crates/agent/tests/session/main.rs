@@ -27,11 +27,12 @@ const LEASE_MS: u64 = 60_000;
 
 fn config(servers: &[String], data_dir: &Path) -> Config {
     Config {
+        gpus: vec![],
         servers: servers.to_vec(),
         node: NodeName::new("n1").unwrap(),
         region: RegionName::new("eu").unwrap(),
         cluster: ClusterName::new("eu-1").unwrap(),
-        capacity: Resources { cpu_milli: 2_000, memory_bytes: 1 << 30 },
+        capacity: Resources { cpu_milli: 2_000, memory_bytes: 1 << 30, gpu_milli: 0 },
         labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
         join_token: None,
         data_dir: data_dir.to_owned(),
@@ -161,7 +162,7 @@ async fn an_assignment_runs_and_its_output_is_read() {
     let mut session = plane.welcomed(10, LEASE_MS, vec![work]).await;
     assert_eq!(session.hello.node, "n1");
     assert_eq!((session.hello.epoch, session.hello.revision, session.hello.attempts.len()), (0, 0, 0));
-    assert_eq!(session.hello.capacity, Some(v1::Resources { cpu_milli: 2_000, memory_bytes: 1 << 30 }));
+    assert_eq!(session.hello.capacity, Some(v1::Resources { cpu_milli: 2_000, memory_bytes: 1 << 30, gpu_milli: 0 }));
 
     let heard = session.until(says(0, Ended, true)).await;
     assert_eq!(phases(&heard), [(0, Running, false), (0, Ended, true)]);

@@ -12,7 +12,7 @@ async fn what_an_attempt_uses_is_said_while_it_runs_and_not_after_its_end() {
     session.welcome(10, LEASE_MS).await;
     // It computes all the time, keeps 4 MiB, and ends when it is asked to.
     let script = "trap 'exit 0' TERM; kept=$(head -c 4194304 /dev/zero | tr '\\0' x); while :; do :; done";
-    let resources = Some(v1::Resources { cpu_milli: 100, memory_bytes: 256 << 20 });
+    let resources = Some(v1::Resources { cpu_milli: 100, memory_bytes: 256 << 20, gpu_milli: 0 });
     session.say(full(vec![v1::Assignment { resources, ..assignment(0, 50, &["sh", "-c", script]) }])).await;
     session.until(says(0, Running, false)).await;
     let mut looks = 0;

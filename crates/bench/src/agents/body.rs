@@ -161,8 +161,10 @@ impl Body {
         self.unanswered.clear();
         // What the batches said whose answers are lost is said again, with all the rest.
         self.news = self.attempts.keys().cloned().collect();
-        let claim = |held: &Held| v1::AttemptClaim { attempt: Some(held.attempt.clone()), token: held.token };
+        let claim =
+            |held: &Held| v1::AttemptClaim { gpus: None, attempt: Some(held.attempt.clone()), token: held.token };
         v1::Hello {
+            gpus: vec![],
             node: self.who.node.clone(),
             uuid: self.who.uuid.clone(),
             journal: self.who.journal.clone(),
@@ -170,7 +172,7 @@ impl Body {
             machine_id: self.who.uuid.clone(),
             region: "default".to_owned(),
             cluster: "default".to_owned(),
-            capacity: Some(v1::Resources { cpu_milli: 64_000, memory_bytes: 256 << 30 }),
+            capacity: Some(v1::Resources { cpu_milli: 64_000, memory_bytes: 256 << 30, gpu_milli: 0 }),
             labels: LABELS.map(|(key, value)| v1::Label { key: key.to_owned(), value: value.to_owned() }).to_vec(),
             attempts: self.attempts.values().map(claim).collect(),
             epoch: self.lease.map_or(0, |lease| lease.epoch),

@@ -20,7 +20,7 @@ pub(super) const ONE_IN_HAS_INCIDENT: u64 = 10_000;
 /// One job in so many has two tasks.
 const ONE_IN_HAS_TWO_TASKS: u64 = 8;
 /// What one task takes: little, so that very many fit on a few agents.
-const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20, gpu_milli: 0 };
 
 /// The label that few runs have, and what it says.
 pub(super) const INCIDENT: (&str, &str) = ("incident", "open");

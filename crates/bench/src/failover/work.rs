@@ -79,6 +79,6 @@ fn naps() -> v1::JobSpec {
         driver: v1::Driver::Process,
         argv: vec!["sleep".to_owned(), TASK_S.to_owned()],
         count: TASKS,
-        resources: v1::Resources { cpu_milli: 1_000, memory_bytes: 1 << 20 },
+        resources: v1::Resources { cpu_milli: 1_000, memory_bytes: 1 << 20, gpu_milli: 0 },
     })
 }

@@ -128,13 +128,13 @@ async fn cancel_all(client: &Client, waiting: Vec<String>, time: Duration) -> Re
 
 /// A job of one task that fits nowhere: it asks for the most that a job may ask for.
 pub(super) fn nowhere(name: &str) -> v1::JobSpec {
-    let resources = v1::Resources { cpu_milli: 1_000_000_000, memory_bytes: 1 << 20 };
+    let resources = v1::Resources { cpu_milli: 1_000_000_000, memory_bytes: 1 << 20, gpu_milli: 0 };
     job(Work { job: name.to_owned(), driver: v1::Driver::Noop, argv: Vec::new(), count: 1, resources })
 }
 
 /// A job of tasks that do nothing, one after the other, before all others.
 fn chain(name: &str, time: Duration) -> v1::JobSpec {
-    let resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+    let resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20, gpu_milli: 0 };
     let work = Work { job: format!("chain-{name}"), driver: v1::Driver::Noop, argv: Vec::new(), count: 1, resources };
     let mut spec = job(work);
     let links = time.as_secs() * LINKS_PER_S;

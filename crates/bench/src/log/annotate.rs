@@ -110,6 +110,6 @@ pub(crate) fn idle_job() -> v1::JobSpec {
         driver: v1::Driver::Noop,
         argv: Vec::new(),
         count: 1,
-        resources: v1::Resources { cpu_milli: 1, memory_bytes: 1 << 20 },
+        resources: v1::Resources { cpu_milli: 1, memory_bytes: 1 << 20, gpu_milli: 0 },
     })
 }

@@ -21,7 +21,7 @@ const SILENCE_MAX: Duration = Duration::from_secs(180);
 /// Between two notes on how far it is.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 /// What one task takes: little, so that the control plane is measured and not the machine's size.
-pub(super) const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+pub(super) const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20, gpu_milli: 0 };
 
 /// Tasks that are submitted together.
 #[derive(Clone, Debug)]

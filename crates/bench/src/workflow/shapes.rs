@@ -17,7 +17,7 @@ const STEPS_MAX: u32 = 50_000;
 /// Tasks of one run: the product's `tasks_per_run_max`.
 const TASKS_PER_RUN_MAX: u32 = 2_000_000;
 /// What one task takes: little, so that very many fit on a few agents.
-const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20 };
+const TASK_RESOURCES: v1::Resources = v1::Resources { cpu_milli: 10, memory_bytes: 1 << 20, gpu_milli: 0 };
 /// One task of the graph in so many is told the result of one that it needs.
 const ONE_IN_IS_TOLD: u64 = 4;
 /// Most tasks that one of the graph needs, where there are as many before it; one less is the least.

@@ -4,6 +4,8 @@
 pub const DURATION_MS_MAX: u64 = 10 * 365 * DAY_MS;
 /// Most CPU one task can ask for, in thousandths of a core: a million cores.
 pub const CPU_MILLI_MAX: u64 = 1_000_000_000;
+/// Most of GPUs one task can ask for, in thousandths: all that a node can have.
+pub(super) const GPU_MILLI_MAX: u64 = 64_000;
 /// Most memory one task can ask for: an exbibyte.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 60;
 

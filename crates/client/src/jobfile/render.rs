@@ -88,10 +88,19 @@ impl Lines {
         if task.count != 1 && task.each.is_none() {
             self.line("count", &task.count.to_string());
         }
-        if task.resources != DEFAULT_RESOURCES && task.sub_run.is_none() {
+        let is_default = task.resources == DEFAULT_RESOURCES && task.gpu_models.is_empty();
+        if !is_default && task.sub_run.is_none() {
             let cpu = text(&cpu_text(task.resources.cpu_milli));
             let memory = text(&memory_text(task.resources.memory_bytes));
-            self.line("resources", &format!("{{ cpu = {cpu}, memory = {memory} }}"));
+            let gpu = match task.resources.gpu_milli {
+                0 => String::new(),
+                milli => format!(", gpu = {}", text(&cpu_text(milli))),
+            };
+            let models = match &task.gpu_models[..] {
+                [] => String::new(),
+                models => format!(", gpu_models = {}", list(models.iter().map(|model| text(model.as_str())))),
+            };
+            self.line("resources", &format!("{{ cpu = {cpu}, memory = {memory}{gpu}{models} }}"));
         }
         if task.retry != Retry::default() {
             self.line("retry", &retry(&task.retry));

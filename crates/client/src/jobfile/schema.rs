@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-use super::quantity::{CPU_MILLI_MAX, DURATION_MS_MAX, MEMORY_BYTES_MAX};
+use super::quantity::{CPU_MILLI_MAX, DURATION_MS_MAX, GPU_MILLI_MAX, MEMORY_BYTES_MAX};
 use super::quantity::{cpu_text, duration_text, memory_text};
 
 /// One key of a job file.
@@ -52,6 +52,8 @@ pub enum Kind {
     Cpu,
     /// Bytes of memory.
     Memory,
+    /// GPUs.
+    Gpu,
     /// A length of time.
     Duration,
     /// One of these words.
@@ -98,6 +100,7 @@ impl fmt::Display for Kind {
             Self::Memory => {
                 write!(f, "bytes such as \"256Mi\", \"1.5Gi\" or 1048576, at most {}", memory_text(MEMORY_BYTES_MAX))
             }
+            Self::Gpu => write!(f, "GPUs such as 1, 0.5 or \"500m\", at most {}", cpu_text(GPU_MILLI_MAX)),
             Self::Duration => {
                 write!(
                     f,
@@ -255,6 +258,8 @@ const KEYS: &[KeyDoc] = &[
     key("task.NAME.resources", Kind::Table, "", "What one element takes of its node."),
     key("task.NAME.resources.cpu", Kind::Cpu, "\"100m\"", "CPU cores."),
     key("task.NAME.resources.memory", Kind::Memory, "\"64Mi\"", "Memory."),
+    key("task.NAME.resources.gpu", Kind::Gpu, "0", "GPUs: a share of one, or whole ones."),
+    key("task.NAME.resources.gpu_models", Kind::Names, "[]", "Models of which the GPUs may be; none: of any."),
     key("task.NAME.retry", Kind::RetryPolicy, "{}", "When a failed attempt is tried again."),
     key("task.NAME.timeouts", Kind::Table, "", "How long its phases may take."),
     key("task.NAME.timeouts.run", Kind::Duration, "", "An attempt that runs longer is stopped and counts as failed."),
@@ -338,7 +343,6 @@ const KEYS: &[KeyDoc] = &[
     later("task.NAME.kind", "Batch, service or daemon."),
     later("task.NAME.want", "Alternative resources, best first."),
     later("task.NAME.wait", "Waits for a signal, holding no slot."),
-    later("task.NAME.resources.gpu", "GPUs."),
     later("task.NAME.resources.disk", "Disk space."),
     later("task.NAME.place.near", "Prefers the place of its input."),
 ];
@@ -362,7 +366,7 @@ mod tests {
     #[test]
     fn children_are_one_level_below() {
         let names: Vec<_> = children("task.NAME.resources").map(|(name, _)| name).collect();
-        assert_eq!(names, ["cpu", "memory", "gpu", "disk"]);
+        assert_eq!(names, ["cpu", "memory", "gpu", "gpu_models", "disk"]);
         assert!(find("", "name").is_some_and(|key| key.supported));
         assert!(find("task.NAME", "wait").is_some_and(|key| !key.supported));
         assert!(find("", "task.NAME").is_none());

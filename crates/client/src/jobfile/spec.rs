@@ -20,7 +20,7 @@ pub(super) const DEFAULT_NAMESPACE: &str = "default";
 /// Priority of a job that names none.
 pub(super) const DEFAULT_PRIORITY: u8 = 50;
 /// What a task takes that does not say.
-pub(super) const DEFAULT_RESOURCES: Resources = Resources { cpu_milli: 100, memory_bytes: 64 << 20 };
+pub(super) const DEFAULT_RESOURCES: Resources = Resources { cpu_milli: 100, memory_bytes: 64 << 20, gpu_milli: 0 };
 
 /// The spec that `root` describes, or everything that is wrong with it: with its form, and with its
 /// meaning as far as that can be told without the cluster.
@@ -109,6 +109,7 @@ fn task(
         needs: Vec::new(),
         count: 1,
         resources: DEFAULT_RESOURCES,
+        gpu_models: Vec::new(),
         retry: Retry::default(),
         run_timeout_ms: None,
         queued_timeout_ms: None,
@@ -151,7 +152,7 @@ fn task(
         spec.count = u32::try_from(count).unwrap_or(u32::MAX);
     }
     if let Some(field) = fields.get("resources") {
-        resources(walk, field, &mut spec.resources, trail);
+        resources(walk, field, &mut spec, trail);
     }
     if let Some(policy) = retry_of_task(walk, fields.get("retry"), policies, trail) {
         spec.retry = policy;
@@ -196,15 +197,19 @@ fn task(
     (spec, undo)
 }
 
-fn resources(walk: &mut Walk, field: Field<'_>, into: &mut Resources, trail: &Trail<'_>) {
+fn resources(walk: &mut Walk, field: Field<'_>, into: &mut TaskSpec, trail: &Trail<'_>) {
     let trail = trail.key("resources");
     let Some(fields) = walk.fields(&field.member.node, "task.NAME.resources", &trail) else { return };
     if let Some(cpu) = walk.amount(fields.get("cpu"), &trail) {
-        into.cpu_milli = cpu;
+        into.resources.cpu_milli = cpu;
     }
     if let Some(memory) = walk.amount(fields.get("memory"), &trail) {
-        into.memory_bytes = memory;
+        into.resources.memory_bytes = memory;
     }
+    if let Some(gpu) = walk.amount(fields.get("gpu"), &trail) {
+        into.resources.gpu_milli = gpu;
+    }
+    into.gpu_models = walk.names(fields.get("gpu_models"), &trail);
 }
 
 fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>) {

@@ -41,7 +41,7 @@ pub(super) fn sub_run(
     }
     // Defaults of the job and of tasks are for processes.
     (task.driver, task.place, task.resources) = (Driver::default(), Place::default(), Resources::ZERO);
-    task.on_node_loss = OnNodeLoss::default();
+    (task.on_node_loss, task.gpu_models) = (OnNodeLoss::default(), Vec::new());
     let Some(run) = fields.get("run") else { return };
     let node = &run.member.node;
     let Value::Text(text) = &node.value else { return };

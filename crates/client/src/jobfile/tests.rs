@@ -130,7 +130,7 @@ fn three_spellings_of_a_job_are_one_job() {
     assert_eq!(toml.tasks.iter().map(|task| task.name.as_str()).collect::<Vec<_>>(), ["split", "score", "a.publish"]);
     let [split, score, publish] = &toml.tasks[..] else { panic!("three tasks") };
     assert_eq!(split.argv, ["./split", "--day", "today \"quoted\""]);
-    assert_eq!(split.resources, Resources { cpu_milli: 500, memory_bytes: 256 << 20 });
+    assert_eq!(split.resources, Resources { cpu_milli: 500, memory_bytes: 256 << 20, gpu_milli: 0 });
     let io = Retry {
         attempts: 6,
         first_ms: 1_000,
@@ -146,7 +146,7 @@ fn three_spellings_of_a_job_are_one_job() {
     assert_eq!(toml.timeout_ms, Some(21_600_000));
     assert_eq!(split.on_node_loss, OnNodeLoss::Fenced, "the job's default");
     assert_eq!(score.on_node_loss, OnNodeLoss::AtLeastOnce, "its own");
-    assert_eq!(score.resources, Resources { cpu_milli: 2_000, memory_bytes: 64 << 20 });
+    assert_eq!(score.resources, Resources { cpu_milli: 2_000, memory_bytes: 64 << 20, gpu_milli: 0 });
     assert_eq!(score.retry, Retry { attempts: 3, ..Retry::default() });
     assert_eq!(score.place.spread, Spread::Cluster);
     assert_eq!(publish.driver, Driver::Noop);
@@ -391,13 +391,14 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
             let on_node_loss = [OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce][loss];
             let attempts = if on_node_loss == OnNodeLoss::AtMostOnce { 1 } else { attempts };
             TaskSpec {
+                gpu_models: vec![],
                 name: format!("t.{index}").parse().expect("a name"),
                 driver: if noop { Driver::Noop } else { Driver::Process },
                 argv,
                 env,
                 needs: (0..index).map(|need| format!("t.{need}").parse().expect("a name")).collect(),
                 count,
-                resources: Resources { cpu_milli, memory_bytes },
+                resources: Resources { cpu_milli, memory_bytes, gpu_milli: 0 },
                 retry: Retry { attempts, first_ms, factor_milli, cap_ms, jitter_milli, never, never_errors },
                 run_timeout_ms: timeout,
                 queued_timeout_ms: timeout.map(|timeout| timeout + 1),

@@ -150,7 +150,7 @@ impl Walk {
         None
     }
 
-    /// CPU in thousandths of a core, memory in bytes or a duration in milliseconds, as the schema says.
+    /// CPU in thousandths of a core, GPUs in thousandths of one, memory in bytes or a duration in milliseconds, as the schema says.
     pub(super) fn amount(&mut self, field: Option<Field<'_>>, trail: &Trail<'_>) -> Option<u64> {
         let Field { member, doc } = field?;
         let node = &member.node;
@@ -172,6 +172,7 @@ impl Walk {
         };
         let (amount, max) = match doc.kind {
             Kind::Cpu => (quantity::cpu_milli(&text), quantity::CPU_MILLI_MAX),
+            Kind::Gpu => (quantity::cpu_milli(&text), quantity::GPU_MILLI_MAX),
             Kind::Memory => (quantity::memory_bytes(&text), quantity::MEMORY_BYTES_MAX),
             Kind::Duration => (quantity::duration_ms(&text), quantity::DURATION_MS_MAX),
             kind => panic!("{} is no amount but {kind}", doc.path),

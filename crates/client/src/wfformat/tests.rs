@@ -53,7 +53,7 @@ fn a_recording_keeps_its_shape_and_its_scaled_times() {
         .iter()
         .map(|task| {
             let needs: Vec<_> = task.needs.iter().map(TaskName::as_str).collect();
-            let Resources { cpu_milli, memory_bytes } = task.resources;
+            let Resources { cpu_milli, memory_bytes, gpu_milli: _ } = task.resources;
             format!("{} <- {}: {} {cpu_milli}m {memory_bytes}", task.name, needs.join("+"), task.argv.join(" "))
         })
         .collect();

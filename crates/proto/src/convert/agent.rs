@@ -3,13 +3,15 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Registration, Resources, Revision, Run, RunId,
-    State, TaskId, Token, Usage, Violation,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, GPU_MILLI, GPUS_PER_NODE_MAX, GpuModel,
+    Registration, Resources, Revision, Run, RunId, State, TaskId, Token, Usage, Violation,
 };
 
 use super::Found;
+use super::gpu::{gpu_hold_from_wire, gpu_hold_to_wire};
 use super::job::{
-    driver_to_wire, labels_from_wire, labels_to_wire, on_node_loss_to_wire, resources_from_wire, resources_to_wire,
+    driver_to_wire, labels_from_wire, labels_to_wire, names, on_node_loss_to_wire, resources_from_wire,
+    resources_to_wire,
 };
 use super::payload::{payloads_from_wire, payloads_to_wire};
 use super::run::{
@@ -49,11 +51,16 @@ pub fn hello_to_wire(registration: &Registration) -> v1::Hello {
         region: registration.region.to_string(),
         cluster: registration.cluster.to_string(),
         capacity: Some(resources_to_wire(registration.capacity)),
+        gpus: registration.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&registration.labels),
         attempts: registration
             .attempts
             .iter()
-            .map(|claim| v1::AttemptClaim { attempt: Some(attempt_ref_to_wire(claim.attempt)), token: claim.token.0 })
+            .map(|claim| v1::AttemptClaim {
+                attempt: Some(attempt_ref_to_wire(claim.attempt)),
+                token: claim.token.0,
+                gpus: gpu_hold_to_wire(claim.gpus),
+            })
             .collect(),
         revision: registration.seen.0,
         ..v1::Hello::default()
@@ -78,9 +85,18 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
         .enumerate()
         .map(|(position, claim)| {
             let attempt = attempt_id(&format!("attempts[{position}]"), claim.attempt.as_ref(), &mut found)?;
-            Some(AttemptClaim { attempt, token: Token(claim.token) })
+            let Some(gpus) = gpu_hold_from_wire(claim.gpus) else {
+                found.add(format!("attempts[{position}].gpus"), "holds nothing, or more than all of a GPU");
+                return None;
+            };
+            Some(AttemptClaim { attempt, token: Token(claim.token), gpus })
         })
         .collect();
+    if hello.gpus.len() > GPUS_PER_NODE_MAX {
+        let count = hello.gpus.len();
+        found.add("gpus", format!("{count} GPUs are over GPUS_PER_NODE_MAX ({GPUS_PER_NODE_MAX}): run two agents"));
+    }
+    let gpus: Option<Vec<GpuModel>> = names(&|position| format!("gpus[{position}]"), &hello.gpus, &mut found);
     let registration = (|| {
         Some(Registration {
             node: node?,
@@ -90,7 +106,11 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
             machine_id: hello.machine_id.into(),
             region: region?,
             cluster: cluster?,
-            capacity: hello.capacity.map_or(Resources::ZERO, resources_from_wire),
+            capacity: Resources {
+                gpu_milli: hello.gpus.len() as u64 * GPU_MILLI,
+                ..hello.capacity.map_or(Resources::ZERO, resources_from_wire)
+            },
+            gpus: gpus?.into(),
             labels,
             attempts: attempts.into_iter().collect::<Option<_>>()?,
             seen: Revision(hello.revision),
@@ -201,6 +221,7 @@ pub fn assignment_to_wire(attempt: &Attempt, run: &Run, view: &State) -> Option<
         argv: task.argv.clone(),
         env: labels_to_wire(&task.env),
         resources: Some(resources_to_wire(attempt.resources)),
+        gpus: gpu_hold_to_wire(attempt.gpus),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
         stop: attempt.stop.is_some(),
         count: elements(run, attempt.id.task.step, view),

@@ -92,12 +92,14 @@ pub fn job_to_wire(job: &Job, latest: Option<RunState>) -> v1::JobSummary {
 
 /// Resources as sent.
 pub fn resources_to_wire(resources: Resources) -> v1::Resources {
-    v1::Resources { cpu_milli: resources.cpu_milli, memory_bytes: resources.memory_bytes }
+    let Resources { cpu_milli, memory_bytes, gpu_milli } = resources;
+    v1::Resources { cpu_milli, memory_bytes, gpu_milli }
 }
 
 /// Resources of a message.
 pub fn resources_from_wire(resources: v1::Resources) -> Resources {
-    Resources { cpu_milli: resources.cpu_milli, memory_bytes: resources.memory_bytes }
+    let v1::Resources { cpu_milli, memory_bytes, gpu_milli } = resources;
+    Resources { cpu_milli, memory_bytes, gpu_milli }
 }
 
 /// How a task runs, as sent.
@@ -162,6 +164,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         needs: task.needs.iter().map(ToString::to_string).collect(),
         count: task.count,
         resources: Some(resources_to_wire(task.resources)),
+        gpu_models: task.gpu_models.iter().map(ToString::to_string).collect(),
         retry: Some(v1::Retry {
             attempts: task.retry.attempts,
             first_ms: task.retry.first_ms,
@@ -211,6 +214,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         Some(sub_run) => sub_run_from_wire(&at, sub_run, found).map(Some),
         None => Some(None),
     };
+    let gpu_models = names(&|position| at(&format!("resources.gpu_models[{position}]")), &task.gpu_models, found);
     let never_errors = task.retry.as_ref().map(|retry| retry.never_errors.as_slice()).unwrap_or_default();
     let never_errors = names(&|position| at(&format!("retry.never_errors[{position}]")), never_errors, found);
     Some(TaskSpec {
@@ -221,6 +225,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         needs: needs?,
         count: task.count,
         resources: task.resources.map_or(Resources::ZERO, resources_from_wire),
+        gpu_models: gpu_models?,
         retry: match task.retry {
             None => Retry::default(),
             Some(retry) => Retry {

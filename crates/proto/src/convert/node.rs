@@ -1,7 +1,8 @@
 //! Nodes and clusters, as operators see them.
 
-use quorate_state::{Attempt, Cluster, Node, NodeStatus, Resources, Run, Served, Withdrawal};
+use quorate_state::{Attempt, Cluster, GpuUse, Node, NodeStatus, Resources, Run, Served, Withdrawal};
 
+use super::gpu::gpu_hold_to_wire;
 use super::job::{labels_to_wire, on_node_loss_to_wire, resources_to_wire};
 use super::run::attempt_state_to_wire;
 use crate::v1;
@@ -11,6 +12,7 @@ use crate::v1;
 pub fn node_to_wire(
     node: &Node,
     used: Resources,
+    gpus: &GpuUse,
     attempts: u32,
     heard_ms_ago: Option<u64>,
     served: Served,
@@ -23,6 +25,13 @@ pub fn node_to_wire(
         cordoned: node.cordoned,
         capacity: Some(resources_to_wire(node.capacity)),
         used: Some(resources_to_wire(used)),
+        gpus: (0..)
+            .zip(node.gpus.iter())
+            .map(|(at, model)| v1::Gpu {
+                model: model.to_string(),
+                used_milli: u32::try_from(gpus.of(at)).unwrap_or(u32::MAX),
+            })
+            .collect(),
         epoch: node.epoch.0,
         attempts,
         labels: labels_to_wire(&node.labels),
@@ -59,6 +68,7 @@ pub fn node_attempt_to_wire(attempt: &Attempt, run: &Run) -> Option<v1::NodeAtte
         state: attempt_state_to_wire(attempt.state).into(),
         on_node_loss: on_node_loss_to_wire(spec.on_node_loss).into(),
         resources: Some(resources_to_wire(attempt.resources)),
+        gpus: gpu_hold_to_wire(attempt.gpus),
         since_ms: attempt.started_at.unwrap_or(attempt.placed_at).0,
         hold: String::new(),
         hold_text: String::new(),
@@ -85,24 +95,31 @@ pub fn cluster_to_wire(cluster: &Cluster) -> v1::ClusterSummary {
 
 #[cfg(test)]
 mod tests {
+    use quorate_state::GpuHold;
+
     use super::*;
     use crate::samples;
 
     #[test]
     fn a_node_shows_where_it_stands_and_what_is_taken() {
-        let [_, node, drained, _, maintained] = samples::nodes().try_into().unwrap();
-        let used = Resources { cpu_milli: 500, memory_bytes: 7 };
-        let wire = node_to_wire(&node, used, 2, None, Served(80_000));
+        let [_, node, drained, _, maintained, rendering] = samples::nodes().try_into().unwrap();
+        let used = Resources { cpu_milli: 500, memory_bytes: 7, gpu_milli: 0 };
+        let wire = node_to_wire(&node, used, GpuUse::none(), 2, None, Served(80_000));
         assert_eq!(wire.status(), v1::NodeStatus::Lost);
-        assert_eq!(wire.used, Some(v1::Resources { cpu_milli: 500, memory_bytes: 7 }));
+        assert_eq!(wire.used, Some(v1::Resources { cpu_milli: 500, memory_bytes: 7, gpu_milli: 0 }));
         assert_eq!((wire.region.as_str(), wire.cluster.as_str()), (node.region.as_str(), node.cluster.as_str()));
         assert_eq!(wire.heard_ms_ago, None);
         assert_eq!(wire.withdrawal, None);
-        let wire = node_to_wire(&drained, used, 2, None, Served(80_000));
+        let wire = node_to_wire(&drained, used, GpuUse::none(), 2, None, Served(80_000));
         let withdrawal = wire.withdrawal.unwrap();
         assert_eq!((&*withdrawal.reason, withdrawal.drain_in_ms), ("a new disk", Some(10_000)));
         assert_eq!(withdrawal.ends_in_ms, None);
-        let withdrawal = node_to_wire(&maintained, used, 2, None, Served(90_000)).withdrawal.unwrap();
+        let withdrawal = node_to_wire(&maintained, used, GpuUse::none(), 2, None, Served(90_000)).withdrawal.unwrap();
         assert_eq!((withdrawal.drain_in_ms, withdrawal.ends_in_ms), (Some(0), Some(7_200_000)));
+        let mut taken = GpuUse::default();
+        taken.take(GpuHold { devices: 0b10, milli: 250 });
+        let gpus = node_to_wire(&rendering, used, &taken, 2, None, Served(90_000)).gpus;
+        let shown: Vec<_> = gpus.iter().map(|gpu| (gpu.model.as_str(), gpu.used_milli)).collect();
+        assert_eq!(shown, [("A100-80G", 0), ("T4", 250)]);
     }
 }

@@ -7,12 +7,13 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Decided, Digest, Feature, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome, Payloads, Resources,
-    Retention, RunId, Settings, TaskId, Usage, Uuid,
+    AttemptId, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome,
+    Payloads, Resources, Retention, RunId, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
 use crate::convert::flow::{decided_from_wire, decided_to_wire};
+use crate::convert::gpu::gpu_hold_from_wire;
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
 use crate::convert::payload::payloads_from_wire;
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
@@ -84,6 +85,16 @@ pub(crate) fn attempt_id_from(field: &'static str, attempt: Option<pb::AttemptId
 
 pub(crate) fn spec_from(spec: Option<v1::JobSpec>) -> Result<JobSpec, FormatError> {
     spec_from_wire(required("spec", spec)?).map_err(FormatError::Spec)
+}
+
+/// What is held of GPUs.
+pub(crate) fn gpus_from(field: &'static str, hold: Option<v1::GpuHold>) -> Result<GpuHold, FormatError> {
+    gpu_hold_from_wire(hold).ok_or_else(|| FormatError::Field { field, why: "it is not a hold of GPUs".into() })
+}
+
+/// The models of a node's GPUs.
+pub(crate) fn gpu_models_from(models: &[String]) -> Result<Vec<GpuModel>, FormatError> {
+    models.iter().map(|model| parsed("gpus", model)).collect()
 }
 
 pub(crate) fn resources_from(field: &'static str, resources: Option<v1::Resources>) -> Result<Resources, FormatError> {

@@ -11,15 +11,16 @@ use quorate_state::{
 use super::v1 as pb;
 use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
+use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
-    exit_from, feature_from, labels_from, numbered, outcome_from, parsed, payloads_from, priority_from, required,
-    resources_from, retention_from, retention_to, settings_from, settings_to, spec_from, task_id_from, task_id_to,
-    terms_from, terms_to, usage_from, uuid_from, uuid_to,
+    exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, outcome_from, parsed, payloads_from,
+    priority_from, required, resources_from, retention_from, retention_to, settings_from, settings_to, spec_from,
+    task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -314,6 +315,7 @@ fn placement_to(placement: &Placement) -> pb::Placement {
         generation: placement.generation,
         node: placement.node.to_string(),
         epoch: placement.epoch.0,
+        gpus: gpu_hold_to_wire(placement.gpus),
     }
 }
 
@@ -323,6 +325,7 @@ fn placement_from(placement: pb::Placement) -> Result<Placement, FormatError> {
         generation: placement.generation,
         node: parsed("placement.node", &placement.node)?,
         epoch: Epoch(placement.epoch),
+        gpus: gpus_from("placement.gpus", placement.gpus)?,
     })
 }
 
@@ -336,11 +339,16 @@ fn registration_to(registration: &Registration) -> pb::RegisterNode {
         region: registration.region.to_string(),
         cluster: registration.cluster.to_string(),
         capacity: Some(resources_to_wire(registration.capacity)),
+        gpus: registration.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&registration.labels),
         attempts: registration
             .attempts
             .iter()
-            .map(|claim| pb::AttemptClaim { attempt: Some(attempt_id_to(claim.attempt)), token: claim.token.0 })
+            .map(|claim| pb::AttemptClaim {
+                attempt: Some(attempt_id_to(claim.attempt)),
+                token: claim.token.0,
+                gpus: gpu_hold_to_wire(claim.gpus),
+            })
             .collect(),
         seen: registration.seen.0,
     }
@@ -356,10 +364,12 @@ fn registration_from(registration: pb::RegisterNode) -> Result<Registration, For
         region: parsed("region", &registration.region)?,
         cluster: parsed("cluster", &registration.cluster)?,
         capacity: resources_from("capacity", registration.capacity)?,
+        gpus: gpu_models_from(&registration.gpus)?.into(),
         labels: labels_from(registration.labels)?,
         attempts: all(registration.attempts, |claim| {
             let attempt = attempt_id_from("attempts.attempt", claim.attempt)?;
-            Ok(AttemptClaim { attempt, token: Token(claim.token) })
+            let gpus = gpus_from("attempts.gpus", claim.gpus)?;
+            Ok(AttemptClaim { attempt, token: Token(claim.token), gpus })
         })?,
         seen: Revision(registration.seen),
     })

@@ -13,8 +13,8 @@ use super::SpecCache;
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
-    digest_from, digest_to, labels_from, lease_from, lease_to, numbered, parsed, priority_from, required,
-    resources_from, spec_from, task_id_from, task_id_to, terms_from, terms_to, uuid_from, uuid_to,
+    digest_from, digest_to, gpu_models_from, labels_from, lease_from, lease_to, numbered, parsed, priority_from,
+    required, resources_from, spec_from, task_id_from, task_id_to, terms_from, terms_to, uuid_from, uuid_to,
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
@@ -81,6 +81,7 @@ pub(super) fn node_to(node: &Node) -> pb::NodeRow {
         region: node.region.to_string(),
         cluster: node.cluster.to_string(),
         capacity: Some(resources_to_wire(node.capacity)),
+        gpus: node.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&node.labels),
         epoch: node.epoch.0,
         lease: Some(lease_to(node.lease)),
@@ -109,6 +110,7 @@ pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, Format
         region: parsed("region", &row.region)?,
         cluster: parsed("cluster", &row.cluster)?,
         capacity: resources_from("capacity", row.capacity)?,
+        gpus: gpu_models_from(&row.gpus)?.into(),
         labels: labels_from(row.labels)?,
         epoch: Epoch(row.epoch),
         lease: lease_from(row.lease)?,

@@ -277,8 +277,10 @@ fn flaw_from(why: Flaw) -> Result<TokenFlaw, FormatError> {
 }
 
 fn infeasible_to(why: &Infeasible) -> Why {
-    let missing =
-        |missing: &Shortfall| v1::Resources { cpu_milli: missing.cpu_milli, memory_bytes: missing.memory_bytes };
+    let missing = |missing: &Shortfall| {
+        let Shortfall { cpu_milli, memory_bytes, gpu_milli } = *missing;
+        v1::Resources { cpu_milli, memory_bytes, gpu_milli }
+    };
     match why {
         Infeasible::NodeLost => Why::NodeLost(pb::Done {}),
         Infeasible::Cordoned => Why::Cordoned(pb::Done {}),
@@ -286,14 +288,17 @@ fn infeasible_to(why: &Infeasible) -> Why {
         Infeasible::Region => Why::Region(pb::Done {}),
         Infeasible::Cluster => Why::Cluster(pb::Done {}),
         Infeasible::Labels => Why::Labels(pb::Done {}),
+        Infeasible::GpuModel => Why::GpuModel(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
         Infeasible::Full(shortfall) => Why::Full(missing(shortfall)),
     }
 }
 
 fn infeasible_from(why: Why) -> Infeasible {
-    let missing =
-        |missing: v1::Resources| Shortfall { cpu_milli: missing.cpu_milli, memory_bytes: missing.memory_bytes };
+    let missing = |missing: v1::Resources| {
+        let v1::Resources { cpu_milli, memory_bytes, gpu_milli } = missing;
+        Shortfall { cpu_milli, memory_bytes, gpu_milli }
+    };
     match why {
         Why::NodeLost(pb::Done {}) => Infeasible::NodeLost,
         Why::Cordoned(pb::Done {}) => Infeasible::Cordoned,
@@ -301,6 +306,7 @@ fn infeasible_from(why: Why) -> Infeasible {
         Why::Region(pb::Done {}) => Infeasible::Region,
         Why::Cluster(pb::Done {}) => Infeasible::Cluster,
         Why::Labels(pb::Done {}) => Infeasible::Labels,
+        Why::GpuModel(pb::Done {}) => Infeasible::GpuModel,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),
         Why::Full(shortfall) => Infeasible::Full(missing(shortfall)),
     }

@@ -5,6 +5,7 @@ use quorate_state::{
     TaskId, TaskState, Token, Wait,
 };
 
+use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::resources_to_wire;
 use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{
@@ -12,8 +13,8 @@ use crate::convert::run::{
 };
 use crate::format::FormatError;
 use crate::format::parts::{
-    decided_from, decided_to, exit_from, numbered, outcome_from, parsed, payloads_from, required, resources_from,
-    usage_from,
+    decided_from, decided_to, exit_from, gpus_from, numbered, outcome_from, parsed, payloads_from, required,
+    resources_from, usage_from,
 };
 use crate::log::v1 as pb;
 use crate::v1;
@@ -119,6 +120,7 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         stop: attempt.stop.map_or(pb::StopReason::Unspecified, stop_to).into(),
         gone: attempt.gone,
         resources: Some(resources_to_wire(attempt.resources)),
+        gpus: gpu_hold_to_wire(attempt.gpus),
         placed_at_ms: attempt.placed_at.0,
         started_at_ms: attempt.started_at.map(|at| at.0),
         ended_at_ms: attempt.ended_at.map(|at| at.0),
@@ -143,6 +145,7 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         stop: stop_from(numbered("attempt.stop", row.stop)?),
         gone: row.gone,
         resources: resources_from("attempt.resources", row.resources)?,
+        gpus: gpus_from("attempt.gpus", row.gpus)?,
         placed_at: Millis(row.placed_at_ms),
         started_at: row.started_at_ms.map(Millis),
         ended_at: row.ended_at_ms.map(Millis),

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Command, Entry, Epoch, Item, Placement, Principal, Registration, RequestId,
-    RequestKey, RequestRow, Revision, Served, Stamp, State, TaskId, Token, Uuid,
+    AttemptId, AttemptPhase, AttemptReport, Command, Entry, Epoch, GpuHold, Item, Placement, Principal, Registration,
+    RequestId, RequestKey, RequestRow, Revision, Served, Stamp, State, TaskId, Token, Uuid,
 };
 
 use super::*;
@@ -76,7 +76,9 @@ fn rows_read_in_key_order_give_the_state_that_wrote_them() {
         Command::RegisterNode(Box::new(registration)),
         Command::SubmitJob { run: samples::RUN, spec_digest: spec_digest(&spec), spec: Arc::new(spec) },
         Command::AdvanceStep { run: samples::RUN, step: 0, limit: 10 },
-        Command::CommitPlan { placements: vec![Placement { task, generation, node: node.clone(), epoch }] },
+        Command::CommitPlan {
+            placements: vec![Placement { gpus: GpuHold::NONE, task, generation, node: node.clone(), epoch }],
+        },
         Command::ReportAttempts { node, epoch, reports: vec![report] },
     ];
     let mut written = State::default();

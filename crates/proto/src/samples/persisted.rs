@@ -4,18 +4,18 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Digest, Entry, Epoch, Event,
-    EventRow, Exit, FailReason, Feature, FeatureRow, Infeasible, Item, Job, JobSpec, JoinTokenId, Meta, Millis,
-    Namespace, NodeAdmission, Placement, PlacementOutcome, Principal, Rejection, Reply, ReportOutcome, RequestId,
-    RequestKey, RequestRow, Revision, RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token,
-    TokenFlaw, Uuid, Violation, Wait,
+    Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Digest, Entry,
+    Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
+    JoinTokenId, Meta, Millis, Namespace, NodeAdmission, Placement, PlacementOutcome, Principal, Registration,
+    Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings,
+    Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation, Wait,
 };
 
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
-    RUN, attempt_ids, attempts, controlled_run, join_tokens, lease, nodes, outcomes, registration, reports, runs,
+    RUN, attempt_ids, attempts, controlled_run, gpus, join_tokens, lease, nodes, outcomes, registration, reports, runs,
     specs, task_id, task_states, tasks, walk,
 };
 use crate::convert::job::spec_digest;
@@ -44,7 +44,7 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::AdvanceStep { .. } => Some(Command::FinishRun { run: RUN }),
         Command::FinishRun { .. } => {
             let node = "eu-1-a".parse().unwrap();
-            let placement = Placement { task: task_id(), generation: 3, node, epoch: Epoch(5) };
+            let placement = Placement { gpus: GpuHold::NONE, task: task_id(), generation: 3, node, epoch: Epoch(5) };
             Some(Command::CommitPlan { placements: vec![placement] })
         }
         Command::CommitPlan { .. } => Some(Command::RegisterNode(Box::new(registration()))),
@@ -153,7 +153,25 @@ pub(crate) fn commands() -> Vec<Command> {
     };
     all.push(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports: vec![leaving] });
     all.extend(archive_commands());
+    all.extend(gpu_commands());
     all
+}
+
+fn gpu_commands() -> Vec<Command> {
+    let mut rendering = specs().remove(1);
+    rendering.tasks[0].resources.gpu_milli = 2_000;
+    rendering.tasks[0].gpu_models = gpus().to_vec();
+    let gpus_held = GpuHold { devices: 1 << 63 | 1, milli: 1_000 };
+    let (node, epoch) = ("eu-1-f".parse().unwrap(), Epoch(5));
+    let placement = Placement { task: task_id(), generation: 3, node, epoch, gpus: gpus_held };
+    let share = GpuHold { devices: 2, milli: 1 };
+    let claim = AttemptClaim { attempt: attempt_ids()[0], token: Token(9), gpus: share };
+    let registration = Registration { gpus: gpus(), attempts: vec![claim], ..registration() };
+    vec![
+        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&rendering), spec: Arc::new(rendering) },
+        Command::CommitPlan { placements: vec![placement] },
+        Command::RegisterNode(Box::new(registration)),
+    ]
 }
 
 /// An entry with one item per command; some have a request id, with and without namespace.
@@ -171,15 +189,17 @@ pub(crate) fn entry() -> Entry {
     Entry { stamp: Stamp { wall: Millis(1_700_000_000_000), term: 3, elapsed_ms: 12 }, items: items.collect() }
 }
 pub(crate) fn rejections() -> Vec<Rejection> {
-    let shortfall = Shortfall { cpu_milli: 1, memory_bytes: 0 };
+    let shortfall = Shortfall { cpu_milli: 1, ..Shortfall::default() };
     let missing = [
         Infeasible::Cordoned,
         Infeasible::Region,
         Infeasible::Cluster,
         Infeasible::TooSmall(shortfall),
-        Infeasible::Full(Shortfall { cpu_milli: 0, memory_bytes: 2 }),
+        Infeasible::Full(Shortfall { memory_bytes: 2, ..Shortfall::default() }),
         Infeasible::Draining,
         Infeasible::Labels,
+        Infeasible::GpuModel,
+        Infeasible::Full(Shortfall { gpu_milli: 1_500, ..shortfall }),
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -213,9 +233,11 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Region => 2,
                     Infeasible::Cluster => 3,
                     Infeasible::TooSmall(_) => 4,
+                    Infeasible::Full(Shortfall { gpu_milli: 1_500, .. }) => 9,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
                     Infeasible::Labels => 7,
+                    Infeasible::GpuModel => 8,
                 };
                 missing.get(at).map_or(Rejection::Invariant("a bug".into()), |why| Rejection::Infeasible(why.clone()))
             }

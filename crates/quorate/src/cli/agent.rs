@@ -31,6 +31,9 @@ pub(crate) struct Agent {
     /// Memory for tasks, such as 8Gi; all when not given [key: agent.memory]
     #[arg(long, value_name = "BYTES")]
     memory: Option<String>,
+    /// GPUs for tasks by model, such as A100-80G:8,T4, or none; found out when not given [key: agent.gpus]
+    #[arg(long, value_name = "MODEL[:COUNT]")]
+    gpus: Option<String>,
     /// Free words for place.labels of jobs, such as disk=ssd,rack=7 [key: agent.labels]
     #[arg(long, value_name = "KEY=VALUE")]
     labels: Option<String>,
@@ -74,6 +77,7 @@ impl Agent {
             ("agent.cluster", self.cluster.clone()),
             ("agent.cpu", self.cpu.clone()),
             ("agent.memory", self.memory.clone()),
+            ("agent.gpus", self.gpus.clone()),
             ("agent.labels", self.labels.clone()),
             ("agent.devices_probe", self.devices_probe.clone()),
             ("agent.join_token", self.join_token.clone()),

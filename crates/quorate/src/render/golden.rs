@@ -160,7 +160,7 @@ fn usage_sum() -> v1::UsageSum {
 }
 
 fn resources(cpu_milli: u64, memory_bytes: u64) -> Option<v1::Resources> {
-    Some(v1::Resources { cpu_milli, memory_bytes })
+    Some(v1::Resources { cpu_milli, memory_bytes, gpu_milli: 0 })
 }
 
 #[test]

@@ -21,6 +21,14 @@ pub(crate) struct Withdrawal {
     pub(crate) ends_in_ms: Option<u64>,
 }
 
+/// One device of a node.
+#[derive(Debug, Serialize)]
+pub(crate) struct Gpu {
+    pub(crate) model: String,
+    /// Thousandths that are taken.
+    pub(crate) used_milli: u32,
+}
+
 /// One node.
 #[derive(Debug, Serialize)]
 pub(crate) struct Node {
@@ -33,6 +41,10 @@ pub(crate) struct Node {
     pub(crate) memory_bytes: u64,
     pub(crate) used_cpu_milli: u64,
     pub(crate) used_memory_bytes: u64,
+    pub(crate) gpu_milli: u64,
+    pub(crate) used_gpu_milli: u64,
+    /// By position.
+    pub(crate) gpus: Vec<Gpu>,
     pub(crate) attempts: u32,
     pub(crate) epoch: u64,
     pub(crate) labels: BTreeMap<String, String>,
@@ -59,6 +71,9 @@ impl From<v1::Node> for Node {
             memory_bytes: capacity.memory_bytes,
             used_cpu_milli: used.cpu_milli,
             used_memory_bytes: used.memory_bytes,
+            gpu_milli: capacity.gpu_milli,
+            used_gpu_milli: used.gpu_milli,
+            gpus: node.gpus.into_iter().map(|gpu| Gpu { model: gpu.model, used_milli: gpu.used_milli }).collect(),
             attempts: node.attempts,
             epoch: node.epoch,
             labels: node.labels.into_iter().map(|label| (label.key, label.value)).collect(),
@@ -127,7 +142,8 @@ impl View for NodeList {
     const SCHEMA: &'static str = "quorate.v1.node_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let heads = ["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "ATTEMPTS", "HEARD", "MACHINE", "LABELS"];
+        let heads =
+            ["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "GPU", "ATTEMPTS", "HEARD", "MACHINE", "LABELS"];
         let mut rows = Rows::new(paint, &heads);
         for node in &self.nodes {
             rows.row(vec![
@@ -137,6 +153,11 @@ impl View for NodeList {
                 state(&node.standing()),
                 entry(used(time::cores, node.used_cpu_milli, node.cpu_milli)),
                 entry(used(time::bytes, node.used_memory_bytes, node.memory_bytes)),
+                entry(if node.gpu_milli == 0 {
+                    "-".to_owned()
+                } else {
+                    used(time::cores, node.used_gpu_milli, node.gpu_milli)
+                }),
                 entry(node.attempts.to_string()),
                 faint(node.heard_ms_ago.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
                 faint(node.machine()),

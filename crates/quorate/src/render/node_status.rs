@@ -28,6 +28,7 @@ pub(crate) struct NodeAttempt {
     on_node_loss: String,
     cpu_milli: u64,
     memory_bytes: u64,
+    gpu_milli: u64,
     since_ms: u64,
     /// A word, or none when it is about to be moved, or would be.
     hold: Option<String>,
@@ -53,6 +54,7 @@ impl From<v1::NodeAttempt> for NodeAttempt {
             number: attempt.number,
             cpu_milli: resources.cpu_milli,
             memory_bytes: resources.memory_bytes,
+            gpu_milli: resources.gpu_milli,
             since_ms: attempt.since_ms,
             hold: (!attempt.hold.is_empty()).then(|| attempt.hold.to_lowercase()),
             hold_text: attempt.hold_text,
@@ -170,6 +172,14 @@ impl View for NodeStatus {
         }
         line("CPU", bar(time::cores, node.used_cpu_milli, node.cpu_milli));
         line("Memory", bar(time::bytes, node.used_memory_bytes, node.memory_bytes));
+        if node.gpu_milli > 0 {
+            line("GPU", bar(time::cores, node.used_gpu_milli, node.gpu_milli));
+            let gpus = (0..).zip(&node.gpus).map(|(at, gpu): (u32, _)| match gpu.used_milli {
+                0 => format!("{at} {}", gpu.model),
+                taken => format!("{at} {} ({} taken)", gpu.model, time::cores(taken.into())),
+            });
+            line("GPUs", gpus.collect::<Vec<_>>().join(", "));
+        }
         line("Attempts", node.attempts.to_string());
         if let Some(usage) = &self.usage {
             line("Usage", usage.words(node.attempts.into()));

@@ -24,6 +24,7 @@ pub(crate) struct NearestMiss {
     check: String,
     missing_cpu_milli: u64,
     missing_memory_bytes: u64,
+    missing_gpu_milli: u64,
 }
 
 /// Why a task waits: a word, a sentence, and what belongs to the word.
@@ -95,6 +96,7 @@ impl From<v1::WaitReason> for Reason {
                     check: nearest.check,
                     missing_cpu_milli: nearest.missing_cpu_milli,
                     missing_memory_bytes: nearest.missing_memory_bytes,
+                    missing_gpu_milli: nearest.missing_gpu_milli,
                 }),
                 ..base
             },
@@ -159,6 +161,9 @@ impl View for TaskWhy {
             }
             if nearest.missing_memory_bytes > 0 {
                 text += &format!(", missing {} of memory", time::bytes(nearest.missing_memory_bytes));
+            }
+            if nearest.missing_gpu_milli > 0 {
+                text += &format!(", missing {} of a GPU that it could use", time::cores(nearest.missing_gpu_milli));
             }
             text.push('\n');
         }

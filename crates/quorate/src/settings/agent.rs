@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quorate_agent::driver::shim::OnExit;
 use quorate_agent::{Config, JoinToken, Limits, attributes, cgroup};
-use quorate_state::{ClusterName, NodeName, RegionName, Resources};
+use quorate_state::{ClusterName, GpuModel, NodeName, RegionName, Resources};
 
 use super::{Settings, SettingsError, parse};
 
@@ -26,6 +26,8 @@ pub(crate) struct AgentSettings {
     pub(crate) cpu_milli: u64,
     /// Bytes for tasks.
     pub(crate) memory_bytes: u64,
+    /// GPUs for tasks, each by its model.
+    pub(crate) gpus: Vec<GpuModel>,
     /// Free words.
     pub(crate) labels: BTreeMap<String, String>,
     /// Says which devices there are.
@@ -78,6 +80,7 @@ impl AgentSettings {
                 .map_err(invalid)?,
             cpu_milli,
             memory_bytes,
+            gpus: settings.get("agent.gpus", parse::gpus)?.unwrap_or_else(attributes::gpus),
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
             devices_probe: settings.get("agent.devices_probe", parse::command)?,
             join_token: join_token(settings)?,
@@ -122,7 +125,8 @@ impl AgentSettings {
             node: self.node.clone(),
             region: self.region.clone(),
             cluster: self.cluster.clone(),
-            capacity: Resources { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes },
+            capacity: Resources { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes, gpu_milli: 0 },
+            gpus: self.gpus.clone(),
             labels: self.labels.clone(),
             join_token: self.join_token.clone(),
             data_dir: self.data_dir.clone(),

@@ -7,7 +7,7 @@ use std::time::Duration;
 use quorate_agent::cgroup;
 use quorate_agent::driver::shim::OnExit;
 use quorate_server::Tuning;
-use quorate_state::{ATTRIBUTE_PREFIX, ClusterName, Namespace, NodeName, RegionName};
+use quorate_state::{ATTRIBUTE_PREFIX, ClusterName, GPUS_PER_NODE_MAX, GpuModel, Namespace, NodeName, RegionName};
 
 /// Longest accepted list, of addresses or labels.
 const LIST_ITEMS_MAX: usize = 64;
@@ -165,6 +165,24 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
     Ok(labels)
 }
 
+/// Models, each with how many there are of it, in order.
+pub(super) fn gpus(text: &str) -> Result<Vec<GpuModel>, String> {
+    if text.trim() == "none" {
+        return Ok(Vec::new());
+    }
+    let mut gpus = Vec::new();
+    for item in text.split(',').map(str::trim) {
+        let (model, count) = item.split_once(':').unwrap_or((item, "1"));
+        let model: GpuModel = model.parse().map_err(|why| format!("{why}: write MODEL or MODEL:COUNT, or none"))?;
+        let count: usize = count.parse().map_err(|_| format!("{item:?}: {count:?} is not a number of GPUs"))?;
+        if count > GPUS_PER_NODE_MAX || gpus.len() + count > GPUS_PER_NODE_MAX {
+            return Err(format!("{text:?} has more than GPUS_PER_NODE_MAX ({GPUS_PER_NODE_MAX}) GPUs"));
+        }
+        gpus.resize(gpus.len() + count, model);
+    }
+    Ok(gpus)
+}
+
 pub(super) fn join_token(text: &str) -> Result<(), String> {
     quorate_agent::JoinToken::new(text).map(drop)
 }
@@ -260,6 +278,16 @@ mod tests {
         for text in ["", "5", "0s", "25h", "soon"] {
             assert!(duration(text).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn gpus_are_models_in_order_with_their_numbers() {
+        let names = |text| gpus(text).map(|gpus| gpus.iter().map(ToString::to_string).collect::<Vec<_>>().join(" "));
+        assert_eq!(names("A100:2, T4").as_deref(), Ok("A100 A100 T4"));
+        assert_eq!(names("none").as_deref(), Ok(""));
+        assert!(names("").unwrap_err().contains("MODEL:COUNT"));
+        assert!(names("T4:x").unwrap_err().contains("not a number of GPUs"));
+        assert!(names("T4:64,T4").unwrap_err().contains("GPUS_PER_NODE_MAX (64)"));
     }
 
     #[test]

@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use quorate_state::{Node, NodeStatus, Resources, Shortfall, State, TaskSpec, feasible};
+use quorate_state::{GpuUse, GpuWant, Node, NodeStatus, Resources, Room, Shortfall, State, TaskSpec, feasible};
 
 use super::{Check, Checks, NearestMiss, NoNodeFits};
 use crate::Observed;
@@ -15,12 +15,12 @@ pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Re
     let mut nearest: Option<((Reverse<Rank>, u128), NearestMiss)> = None;
     for node in view.nodes() {
         let used = view.used_on(&node.name);
-        let Err(check) = admit(node, observed.presence(node), node.capacity.saturating_sub(used), task) else {
-            return Ok(());
-        };
+        let room = view.room_on(node);
+        let Err(check) = admit(node, observed.presence(node), room, task) else { return Ok(()) };
         checks.add(check);
         never &= !could_hold(node, task);
-        let missing = missing(used, node.capacity, task.resources);
+        let lacking = missing(used, node.capacity, task.resources);
+        let missing = Shortfall { gpu_milli: missing_gpu(node, room.gpus, task), ..lacking };
         let distance = (Reverse(Rank::of(check)), dominant(missing, node.capacity));
         // Names come in order, so among equals the first stays.
         if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
@@ -33,10 +33,10 @@ pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Re
 /// Whether `node` could hold `task` if it were there, open and empty.
 pub(super) fn could_hold(node: &Node, task: &TaskSpec) -> bool {
     if node.status == NodeStatus::Up && !node.cordoned {
-        return feasible(node, node.capacity, task).is_ok();
+        return feasible(node, Room::empty(node), task).is_ok();
     }
     let open = Node { status: NodeStatus::Up, cordoned: false, ..node.clone() };
-    feasible(&open, open.capacity, task).is_ok()
+    feasible(&open, Room::empty(&open), task).is_ok()
 }
 
 /// How many checks a node passes. Both that are about room count the same: what is missing decides.
@@ -63,10 +63,19 @@ fn missing(used: Resources, capacity: Resources, want: Resources) -> Shortfall {
         } else {
             lack(used.memory_bytes, capacity.memory_bytes, want.memory_bytes)
         },
+        gpu_milli: 0,
     }
+}
+
+/// The same for GPUs: of those that the task may have, as it could use them.
+fn missing_gpu(node: &Node, taken: &GpuUse, task: &TaskSpec) -> u64 {
+    let want = GpuWant::of(task);
+    if want.milli == 0 { 0 } else { want.milli.saturating_sub(want.usable(want.allowed(node), taken)) }
 }
 
 fn dominant(missing: Shortfall, capacity: Resources) -> u128 {
     let of = |missing: u64, capacity: u64| share(u128::from(missing), u128::from(capacity));
-    of(missing.cpu_milli, capacity.cpu_milli).max(of(missing.memory_bytes, capacity.memory_bytes))
+    of(missing.cpu_milli, capacity.cpu_milli)
+        .max(of(missing.memory_bytes, capacity.memory_bytes))
+        .max(of(missing.gpu_milli, capacity.gpu_milli))
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{JobSpec, Node, NodeStatus, Resources, State, TaskName, TaskSpec};
+use quorate_state::{GPU_MILLI, GpuWant, JobSpec, Node, NodeStatus, Resources, Room, State, TaskName, TaskSpec};
 
 use super::nearest::diagnose;
 use super::{Explanation, NoNodeFits};
@@ -31,12 +31,12 @@ pub struct PlannedStep {
 
 /// What placement says of each step of `spec`, in file order.
 pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
-    let nodes: Vec<(&Node, Resources)> = view.nodes().map(|node| (&**node, view.free_on(node))).collect();
+    let nodes: Vec<(&Node, Room<'_>)> = view.nodes().map(|node| (&**node, view.room_on(node))).collect();
     let mut checks_left = PREVIEW_CHECKS_MAX;
     let mut known: BTreeMap<_, (u64, u64, Option<NoNodeFits>)> = BTreeMap::new();
     let steps = spec.tasks.iter().map(|task| {
         let place = (&task.place.regions, &task.place.clusters, &task.place.labels);
-        let shape = (task.driver, place, amounts(task.resources));
+        let shape = (task.driver, place, amounts(task.resources), &task.gpu_models);
         let found = match known.get(&shape) {
             // No node is looked for.
             _ if task.sub_run.is_some() => Some((u64::MAX, u64::MAX, None)),
@@ -64,12 +64,12 @@ pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
     steps.collect()
 }
 
-fn examine(view: &State, nodes: &[(&Node, Resources)], task: &TaskSpec) -> (u64, u64, Option<NoNodeFits>) {
+fn examine(view: &State, nodes: &[(&Node, Room<'_>)], task: &TaskSpec) -> (u64, u64, Option<NoNodeFits>) {
     let (mut empty, mut now) = (0_u64, 0_u64);
-    for (node, free) in nodes {
+    for (node, room) in nodes {
         if node.status == NodeStatus::Up {
-            empty = empty.saturating_add(copies(node, node.capacity, task));
-            now = now.saturating_add(copies(node, *free, task));
+            empty = empty.saturating_add(copies(node, Room::empty(node), task));
+            now = now.saturating_add(copies(node, *room, task));
         }
     }
     // Nobody asks for a preview of the silence of nodes: it will have passed by the time of the submit.
@@ -78,14 +78,24 @@ fn examine(view: &State, nodes: &[(&Node, Resources)], task: &TaskSpec) -> (u64,
 }
 
 /// How many elements of `task` `node` can take while `room` is free.
-fn copies(node: &Node, room: Resources, task: &TaskSpec) -> u64 {
+fn copies(node: &Node, room: Room<'_>, task: &TaskSpec) -> u64 {
     if admit(node, Presence::Heard, room, task).is_err() {
         return 0;
     }
     let of = |room: u64, want: u64| room.checked_div(want).unwrap_or(u64::MAX);
-    of(room.cpu_milli, task.resources.cpu_milli).min(of(room.memory_bytes, task.resources.memory_bytes))
+    let Room { free, gpus } = room;
+    let want = GpuWant::of(task);
+    let devices = (0..node.gpus.len()).filter(|at| want.allowed(node) >> at & 1 == 1).map(|at| gpus.free(at));
+    let by_gpu = if want.milli == 0 {
+        u64::MAX
+    } else if want.is_shared() {
+        devices.map(|free| free / want.milli).sum()
+    } else {
+        devices.filter(|free| *free == GPU_MILLI).count() as u64 / want.devices()
+    };
+    of(free.cpu_milli, task.resources.cpu_milli).min(of(free.memory_bytes, task.resources.memory_bytes)).min(by_gpu)
 }
 
-fn amounts(resources: Resources) -> (u64, u64) {
-    (resources.cpu_milli, resources.memory_bytes)
+fn amounts(resources: Resources) -> (u64, u64, u64) {
+    (resources.cpu_milli, resources.memory_bytes, resources.gpu_milli)
 }

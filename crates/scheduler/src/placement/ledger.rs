@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_planted::Bug;
-use quorate_state::{ClusterName, Node, NodeStatus, Resources, State};
+use quorate_state::{ClusterName, GpuHold, GpuUse, GpuWant, Node, NodeStatus, Resources, Room, State, TaskSpec};
 
 use crate::{Observed, Presence};
 
@@ -23,6 +23,8 @@ pub(super) struct Account<'a> {
     /// Number of its cluster.
     pub(super) cluster: usize,
     pub(super) used: Resources,
+    /// What is taken of each of its GPUs.
+    pub(super) gpus: GpuUse,
     /// Attempts that are there or planned to be.
     pub(super) attempts: u64,
     /// Raised by every spending on it.
@@ -33,14 +35,18 @@ pub(super) struct Account<'a> {
 /// bounded node by node.
 #[derive(Clone, Copy, Default)]
 pub(super) struct ClusterAccount {
-    pub(super) capacity: [u128; 2],
-    pub(super) used: [u128; 2],
+    pub(super) capacity: [u128; 3],
+    pub(super) used: [u128; 3],
     pub(super) attempts: u64,
 }
 
 impl Account<'_> {
     pub(super) fn free(&self) -> Resources {
         self.node.capacity.saturating_sub(self.used)
+    }
+
+    pub(super) fn room(&self) -> Room<'_> {
+        Room { free: self.free(), gpus: &self.gpus }
     }
 
     fn is_open(&self) -> bool {
@@ -54,16 +60,14 @@ impl<'a> Ledger<'a> {
         let numbers: BTreeMap<&ClusterName, usize> = names.into_iter().zip(0..).collect();
         let mut ledger =
             Self { nodes: Vec::new(), clusters: vec![ClusterAccount::default(); numbers.len()], spendings: Vec::new() };
+        let is_unchecked = quorate_planted::is(Bug::CapacityUnchecked);
         for node in quorate_planted::in_hash_order(Bug::HashOrderInPlan, view.nodes(), |node| &node.name) {
             let account = Account {
                 node,
                 presence: observed.presence(node),
                 cluster: numbers.get(&node.cluster).copied().unwrap_or_default(),
-                used: if quorate_planted::is(Bug::CapacityUnchecked) {
-                    Resources::ZERO
-                } else {
-                    view.used_on(&node.name)
-                },
+                used: if is_unchecked { Resources::ZERO } else { view.used_on(&node.name) },
+                gpus: if is_unchecked { GpuUse::default() } else { view.gpus_used_on(&node.name).clone() },
                 attempts: view.attempts_count_on(&node.name) as u64,
                 version: 0,
             };
@@ -98,9 +102,13 @@ impl<'a> Ledger<'a> {
         (newest, self.spendings.len())
     }
 
-    pub(super) fn spend(&mut self, at: usize, resources: Resources) {
+    /// Gives a task, which fits, its part of a node; the devices that it is given.
+    pub(super) fn spend(&mut self, at: usize, task: &TaskSpec) -> GpuHold {
         self.spendings.push(at);
         let account = &mut self.nodes[at];
+        let (want, resources) = (GpuWant::of(task), task.resources);
+        let hold = want.choose(want.allowed(account.node), &account.gpus).unwrap_or_default();
+        account.gpus.take(hold);
         // Feasible means that it fits, so the sum is at most the capacity.
         account.used = account.used.checked_add(resources).unwrap_or(account.node.capacity);
         account.attempts += 1;
@@ -108,10 +116,12 @@ impl<'a> Ledger<'a> {
         let cluster = &mut self.clusters[account.cluster];
         add(&mut cluster.used, resources);
         cluster.attempts += 1;
+        hold
     }
 }
 
-fn add(total: &mut [u128; 2], more: Resources) {
-    total[0] += u128::from(more.cpu_milli);
-    total[1] += u128::from(more.memory_bytes);
+fn add(total: &mut [u128; 3], more: Resources) {
+    for (total, more) in total.iter_mut().zip([more.cpu_milli, more.memory_bytes, more.gpu_milli]) {
+        *total += u128::from(more);
+    }
 }

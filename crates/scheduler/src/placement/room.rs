@@ -3,7 +3,7 @@
 
 use quorate_state::Resources;
 
-/// What is free on some nodes, without the rooms that fit in another one.
+/// What is free on some nodes of processors and memory, without the rooms that fit in another one.
 pub(super) struct Rooms {
     /// By rising cpu, and so by falling memory.
     largest: Vec<Resources>,
@@ -26,7 +26,7 @@ impl Rooms {
     /// True when `want` fits in one of them.
     pub(super) fn hold(&self, want: Resources) -> bool {
         let narrow = self.largest.partition_point(|room| room.cpu_milli < want.cpu_milli);
-        self.largest.get(narrow).is_some_and(|room| want.fits(*room))
+        self.largest.get(narrow).is_some_and(|room| want.memory_bytes <= room.memory_bytes)
     }
 }
 
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn what_fits_in_one_room_is_held_and_nothing_else() {
-        let room = |(cpu_milli, memory_bytes)| Resources { cpu_milli, memory_bytes };
+        let room = |(cpu_milli, memory_bytes)| Resources { cpu_milli, memory_bytes, gpu_milli: 0 };
         for rooms in [vec![], vec![(0, 0)], vec![(3, 1), (1, 3), (2, 2), (2, 1), (3, 0), (1, 3)], vec![(2, 5), (2, 7)]]
         {
             let all: Vec<Resources> = rooms.into_iter().map(room).collect();

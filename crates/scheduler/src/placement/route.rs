@@ -3,7 +3,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 
-use quorate_state::{ClusterName, Driver, Node, RegionName, Resources, Spread, TaskSpec, feasible};
+use quorate_state::{ClusterName, Driver, GpuModel, GpuWant, Node, RegionName, Room, Spread, TaskSpec, feasible};
 
 use super::ledger::{Account, Ledger};
 use super::room::Rooms;
@@ -13,8 +13,8 @@ use crate::{Budget, Presence};
 
 /// Whether a node can take a task now: [`feasible`], which `apply` asks again, after one look at
 /// what only the leader sees: a silent node is given nothing, for its lease is about to end.
-pub(crate) fn admit(node: &Node, presence: Presence, free: Resources, task: &TaskSpec) -> Result<(), Check> {
-    let verdict = feasible(node, free, task).map_err(|why| Check::of(&why));
+pub(crate) fn admit(node: &Node, presence: Presence, room: Room<'_>, task: &TaskSpec) -> Result<(), Check> {
+    let verdict = feasible(node, room, task).map_err(|why| Check::of(&why));
     match presence {
         Presence::Heard | Presence::Unheard => verdict,
         Presence::Silent if verdict == Err(Check::NodeLost) => verdict,
@@ -22,8 +22,8 @@ pub(crate) fn admit(node: &Node, presence: Presence, free: Resources, task: &Tas
     }
 }
 
-/// All that `feasible` looks at in a task, but the amounts.
-type Limits<'a> = (Driver, &'a [RegionName], &'a [ClusterName], &'a BTreeMap<String, String>);
+/// All that `feasible` looks at in a task, but the amounts of processors and memory.
+type Limits<'a> = (Driver, &'a [RegionName], &'a [ClusterName], &'a BTreeMap<String, String>, (u64, &'a [GpuModel]));
 
 /// The shapes met in this plan, by the number of their line.
 #[derive(Default)]
@@ -137,7 +137,9 @@ impl Candidates {
             match candidates.consider(task, at, account) {
                 Err(check) if !check.is_about_room() => checks.add(check),
                 verdict => {
-                    rooms.push(account.free());
+                    if has_gpus(task, account) {
+                        rooms.push(account.free());
+                    }
                     verdict.unwrap_or_else(|check| checks.add(check));
                 }
             }
@@ -159,7 +161,7 @@ impl Candidates {
     }
 
     fn consider(&mut self, task: &TaskSpec, at: usize, account: &Account<'_>) -> Result<(), Check> {
-        admit(account.node, account.presence, account.free(), task)?;
+        admit(account.node, account.presence, account.room(), task)?;
         let heap = match task.place.spread {
             Spread::Pack | Spread::Node => 0,
             Spread::Cluster => account.cluster,
@@ -196,6 +198,13 @@ fn top(heap: &mut BinaryHeap<Reverse<Candidate>>, ledger: &Ledger<'_>) -> Option
     }
 }
 
+/// True of a node whose GPUs, as they are taken, do not keep the task away.
+fn has_gpus(task: &TaskSpec, account: &Account<'_>) -> bool {
+    let want = GpuWant::of(task);
+    want.milli == 0 || want.usable(want.allowed(account.node), &account.gpus) >= want.milli
+}
+
 fn limits(task: &TaskSpec) -> Limits<'_> {
-    (task.driver, &task.place.regions, &task.place.clusters, &task.place.labels)
+    let gpus = (task.resources.gpu_milli, &task.gpu_models[..]);
+    (task.driver, &task.place.regions, &task.place.clusters, &task.place.labels, gpus)
 }

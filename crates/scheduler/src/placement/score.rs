@@ -20,8 +20,8 @@ pub(super) struct Score {
     /// The dominant share (the largest over the resources), then the sum of the shares.
     shares: [u128; 2],
     attempts: u64,
-    free: (u64, u64),
-    capacity: (u64, u64),
+    free: (u64, u64, u64),
+    capacity: (u64, u64, u64),
     cluster: usize,
 }
 
@@ -38,8 +38,8 @@ pub(super) fn score(account: &Account<'_>, want: Resources, spread: Spread) -> S
         presence: account.presence,
         shares,
         attempts: account.attempts,
-        free: (left.cpu_milli, left.memory_bytes),
-        capacity: (capacity.cpu_milli, capacity.memory_bytes),
+        free: (left.cpu_milli, left.memory_bytes, left.gpu_milli),
+        capacity: (capacity.cpu_milli, capacity.memory_bytes, capacity.gpu_milli),
         cluster: account.cluster,
     }
 }
@@ -59,11 +59,11 @@ pub(crate) fn share(part: u128, whole: u128) -> u128 {
     }
 }
 
-fn shares(part: [u128; 2], whole: [u128; 2]) -> [u128; 2] {
-    let each = [share(part[0], whole[0]), share(part[1], whole[1])];
-    [each[0].max(each[1]), each[0] + each[1]]
+fn shares([cpu, memory, gpu]: [u128; 3], whole: [u128; 3]) -> [u128; 2] {
+    let each = [share(cpu, whole[0]), share(memory, whole[1]), share(gpu, whole[2])];
+    [each[0].max(each[1]).max(each[2]), each[0] + each[1] + each[2]]
 }
 
-fn wide(resources: Resources) -> [u128; 2] {
-    [u128::from(resources.cpu_milli), u128::from(resources.memory_bytes)]
+fn wide(resources: Resources) -> [u128; 3] {
+    [resources.cpu_milli, resources.memory_bytes, resources.gpu_milli].map(u128::from)
 }

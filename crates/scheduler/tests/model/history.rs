@@ -242,6 +242,7 @@ impl TaskShape {
             _ => {}
         }
         TaskSpec {
+            gpu_models: vec![],
             name: task_name(at),
             driver: Driver::Noop,
             argv: Vec::new(),
@@ -249,7 +250,7 @@ impl TaskShape {
             needs: (0..at).filter(|need| self.needs >> need & 1 == 1).map(task_name).collect(),
             count: 1 + u32::from(self.count % 3),
             // Mostly small ones; few are larger than most nodes.
-            resources: Resources { cpu_milli: u64::from(1 + self.cpu % 8) * 200, memory_bytes: 1 << 20 },
+            resources: Resources { cpu_milli: u64::from(1 + self.cpu % 8) * 200, memory_bytes: 1 << 20, gpu_milli: 0 },
             retry: Retry { attempts, first_ms: 1_000, never: vec![NEVER_RETRIED], ..Retry::default() },
             run_timeout_ms: self.timeout.is_multiple_of(4).then_some(5_000),
             queued_timeout_ms: None,

@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, NodeName, OnNodeLoss, Registration, Resources,
-    Revision, State, TaskId, Token, Usage, Uuid,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, OnNodeLoss, Registration,
+    Resources, Revision, State, TaskId, Token, Usage, Uuid,
 };
 
 use crate::history::{CLUSTERS, CopyAct, NodeShape};
@@ -244,6 +244,7 @@ impl Agent {
         let proven_lost = |copy: &Copy| copy.gone && matches!(copy.stage, Stage::Over { lost: true, .. });
         let known = self.copies.iter().filter(|(_, copy)| !proven_lost(copy) && !copy.refused);
         Registration {
+            gpus: [].into(),
             node: self.name.clone(),
             uuid: self.uuid,
             journal: self.journal,
@@ -251,9 +252,11 @@ impl Agent {
             machine_id: "machine".into(),
             region: region.parse().expect("a name"),
             cluster: cluster.parse().expect("a name"),
-            capacity: Resources { cpu_milli: self.cpu, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: self.cpu, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: labels(self.shape.cluster),
-            attempts: known.map(|(id, copy)| AttemptClaim { attempt: *id, token: copy.token }).collect(),
+            attempts: known
+                .map(|(id, copy)| AttemptClaim { gpus: GpuHold::NONE, attempt: *id, token: copy.token })
+                .collect(),
             seen: self.seen,
         }
     }

@@ -90,7 +90,7 @@ impl World {
                     self.ground.agents.iter().filter(|agent| !agent.shape.dies).any(|agent| {
                         let (region, cluster) = CLUSTERS[agent.shape.cluster];
                         let place = &task.place;
-                        let room = Resources { cpu_milli: agent.shape.cpu, memory_bytes: 1 << 30 };
+                        let room = Resources { cpu_milli: agent.shape.cpu, memory_bytes: 1 << 30, gpu_milli: 0 };
                         (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
                             && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
                             && place.accepts_labels(&labels(agent.shape.cluster))

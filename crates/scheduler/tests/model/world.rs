@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use quorate_scheduler::controllers;
 use quorate_state::{
-    Applied, AttemptReport, Command, Digest, Entry, Epoch, Feature, Item, NodeName, NodeStatus, Placement,
+    Applied, AttemptReport, Command, Digest, Entry, Epoch, Feature, GpuHold, Item, NodeName, NodeStatus, Placement,
     PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention,
     Revision, RunId, Settings, State, Token, Uuid, apply,
 };
@@ -183,7 +183,7 @@ impl World {
             let task = ready[usize::from(pick) % ready.len()];
             let (node, epoch) = nodes[usize::from(pick) / 8 % nodes.len()].clone();
             let generation = self.state.task(task).expect("a task").generation.wrapping_sub(u32::from(stale));
-            Placement { task, generation, node, epoch }
+            Placement { gpus: GpuHold::NONE, task, generation, node, epoch }
         });
         self.commit(vec![(Origin::Client, None, Command::CommitPlan { placements: placements.into() })]);
     }

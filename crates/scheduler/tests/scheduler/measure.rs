@@ -24,7 +24,7 @@ fn a_plan_over_ten_thousand_waiting_tasks_of_a_thousand_shapes() {
         let mut waits = job(&format!("waits-{number}"), &["priority=90"]);
         waits.tasks.extend((0..SHAPES).map(|at| {
             // None is larger than another one.
-            let wants = Resources { cpu_milli: 2_000 + at, memory_bytes: 1_000_000 - at };
+            let wants = Resources { cpu_milli: 2_000 + at, memory_bytes: 1_000_000 - at, gpu_milli: 0 };
             task(&format!("t{at}"), wants, &[])
         }));
         world.submit(waits);

@@ -507,7 +507,7 @@ fn behind(shapes: u64, of: impl Fn(u64) -> TaskSpec) -> World {
 fn many_shapes_that_fit_nowhere_cost_one_look_at_the_nodes() {
     let world = behind(60, |at| {
         // None is larger than another one.
-        let wants = Resources { cpu_milli: 2_000 + at, memory_bytes: 1_000 - at };
+        let wants = Resources { cpu_milli: 2_000 + at, memory_bytes: 1_000 - at, gpu_milli: 0 };
         task(&format!("t{at}"), wants, &[])
     });
     let plan = plan(&world.state, &world.observed, world.now(), 7, Budget { steps: 400 });

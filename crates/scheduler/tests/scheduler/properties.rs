@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use quorate_scheduler::explain::{Explanation, explain, preview};
 use quorate_scheduler::placement::{Plan, SEARCH_ONE_IN, plan};
 use quorate_scheduler::{Budget, Presence};
-use quorate_state::{ClusterName, Node, NodeName, NodeStatus, Resources, Spread, TaskId, TaskSpec, feasible};
+use quorate_state::{ClusterName, Node, NodeName, NodeStatus, Resources, Room, Spread, TaskId, TaskSpec, feasible};
 
 use crate::world::{World, job, task};
 
@@ -29,7 +29,11 @@ struct TaskShape {
 const CLUSTERS: [(&str, &str); 4] = [("eu", "eu-1"), ("eu", "eu-2"), ("us", "us-1"), ("us", "us-2")];
 
 fn amounts(max: u64) -> impl Strategy<Value = Resources> {
-    (0..=max, 0..=max).prop_map(|(cpu, memory)| Resources { cpu_milli: cpu * 500, memory_bytes: memory << 28 })
+    (0..=max, 0..=max).prop_map(|(cpu, memory)| Resources {
+        cpu_milli: cpu * 500,
+        memory_bytes: memory << 28,
+        gpu_milli: 0,
+    })
 }
 
 fn nodes() -> impl Strategy<Value = Vec<NodeShape>> {
@@ -63,7 +67,8 @@ fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
 
 /// Many nodes that value the same though they are not alike: every tie-break is needed.
 fn rivals() -> impl Strategy<Value = Vec<NodeShape>> {
-    let units = |(cpu, memory): (u64, u64)| Resources { cpu_milli: cpu * 1_000, memory_bytes: memory << 28 };
+    let units =
+        |(cpu, memory): (u64, u64)| Resources { cpu_milli: cpu * 1_000, memory_bytes: memory << 28, gpu_milli: 0 };
     let capacity = prop::sample::select(vec![(1, 1), (1, 2), (2, 1), (2, 2), (2, 4), (4, 2)]).prop_map(units);
     let used = prop::sample::select(vec![(0, 0), (1, 0), (0, 1)]).prop_map(units);
     let node = (0..CLUSTERS.len(), capacity, used).prop_map(|(cluster, capacity, used)| NodeShape {
@@ -129,11 +134,16 @@ impl<'a> Oracle<'a> {
         node.capacity.saturating_sub(self.used[&node.name])
     }
 
+    /// No task here takes a GPU.
+    fn room(&self, node: &Node) -> Room<'static> {
+        Room { free: self.free(node), ..Room::empty(node) }
+    }
+
     fn candidates(&self, task: &TaskSpec) -> Vec<&'a Node> {
         let nodes = self.world.state.nodes().map(|node| &**node);
         nodes
             .filter(|node| self.world.observed.presence(node) != Presence::Silent)
-            .filter(|node| feasible(node, self.free(node), task).is_ok())
+            .filter(|node| feasible(node, self.room(node), task).is_ok())
             .collect()
     }
 

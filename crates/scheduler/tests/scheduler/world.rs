@@ -16,9 +16,9 @@ use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Each, Entry, Exit, Feature, FeatureRow,
-    Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Payloads, Place,
-    Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Served,
-    Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
+    GpuHold, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Payloads,
+    Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId,
+    Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -156,6 +156,7 @@ impl World {
     pub(crate) fn node(&mut self, name: &str, region: &str, cluster: &str, capacity: Resources) {
         let number = self.state.nodes().count() as u128 + 1;
         self.apply(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: name.parse().expect("a name"),
             uuid: Uuid(number),
             journal: Uuid(number),
@@ -243,7 +244,7 @@ impl World {
         let node = self.get(node);
         let task = TaskId { run, step: 0, index: 0 };
         let generation = self.state.task(task).expect("a task").generation;
-        let placement = Placement { task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
         self.commit(&Plan { placements: vec![placement], ..Plan::default() });
         self.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
     }
@@ -396,6 +397,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
 
 pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSpec {
     let mut spec = TaskSpec {
+        gpu_models: vec![],
         name: TaskName::new(name).expect("a name"),
         driver: Driver::Noop,
         argv: Vec::new(),
@@ -463,7 +465,7 @@ pub(crate) fn resources(cpu: &str, memory: &str) -> Resources {
         "Gi" => 30,
         _ => panic!("a memory amount such as 512Mi or 4Gi, not {memory}"),
     };
-    Resources { cpu_milli, memory_bytes: number.parse::<u64>().expect("a number") << shift }
+    Resources { cpu_milli, memory_bytes: number.parse::<u64>().expect("a number") << shift, gpu_milli: 0 }
 }
 
 pub(crate) fn node_name(name: &str) -> NodeName {

@@ -84,6 +84,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         needs,
         count,
         resources,
+        gpu_models,
         retry,
         run_timeout_ms,
         queued_timeout_ms,
@@ -120,6 +121,8 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("count", count.to_string());
     put("resources.cpu", cpu(resources.cpu_milli));
     put("resources.memory", memory(resources.memory_bytes));
+    put("resources.gpu", thousandths(u32::try_from(resources.gpu_milli).unwrap_or(u32::MAX)));
+    put("resources.gpu_models", list(gpu_models));
     put("retry.attempts", retry.attempts.to_string());
     put(
         "retry.backoff",
@@ -202,13 +205,14 @@ mod tests {
 
     fn task(name: &str, cpu_milli: u64) -> TaskSpec {
         TaskSpec {
+            gpu_models: vec![],
             name: TaskName::new(name).unwrap(),
             driver: Driver::Process,
             argv: vec!["true".into()],
             env: BTreeMap::new(),
             needs: Vec::new(),
             count: 1,
-            resources: Resources { cpu_milli, memory_bytes: 64 * MIB },
+            resources: Resources { cpu_milli, memory_bytes: 64 * MIB, gpu_milli: 0 },
             retry: Retry::default(),
             run_timeout_ms: None,
             queued_timeout_ms: None,

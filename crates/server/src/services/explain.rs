@@ -64,6 +64,7 @@ fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
         check: nearest.check.as_str().into(),
         missing_cpu_milli: nearest.missing.cpu_milli,
         missing_memory_bytes: nearest.missing.memory_bytes,
+        missing_gpu_milli: nearest.missing.gpu_milli,
     });
     v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never }
 }

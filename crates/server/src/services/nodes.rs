@@ -124,7 +124,8 @@ pub(super) fn attempts_on(view: &State, node: &Node) -> u32 {
 /// `served` is the log's time now: on a quiet cluster the view's is old.
 fn to_wire(core: &Core, view: &State, node: &Node, served: Served) -> v1::Node {
     let heard = core.liveness.heard_ms_ago(node);
-    node_to_wire(node, view.used_on(&node.name), attempts_on(view, node), heard, served)
+    let gpus = view.gpus_used_on(&node.name);
+    node_to_wire(node, view.used_on(&node.name), gpus, attempts_on(view, node), heard, served)
 }
 
 /// What an operator asks about a node.

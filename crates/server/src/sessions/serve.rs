@@ -14,8 +14,8 @@ use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    Command, Epoch, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Principal, Registration, Reply, Revision,
-    State, Violation, labels_of,
+    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Principal, Registration, Reply,
+    Revision, State, Violation, labels_of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt as _};
@@ -121,9 +121,13 @@ async fn register(
     let held = Epoch(hello.epoch);
     let (incarnation, revision) = (hello.incarnation, Revision(hello.revision));
     let cluster = hello.cluster_id.clone();
-    let registration = hello_from_wire(hello).map_err(ApiError::Invalid)?;
+    let mut registration = hello_from_wire(hello).map_err(ApiError::Invalid)?;
     let view = if serves_when_behind() { core.replica.view() } else { core.read().await? };
     check_history(&view, incarnation, revision, &cluster)?;
+    if !view.has_feature(Feature::Gpus) {
+        // Until every replica knows what they are, the node has none; it says so again with its next session.
+        (registration.gpus, registration.capacity.gpu_milli) = ([].into(), 0);
+    }
 
     let known = view
         .node(&registration.node)
@@ -168,6 +172,7 @@ fn goes_on(known: &Node, now: &Registration) -> bool {
         && known.region == now.region
         && known.cluster == now.cluster
         && known.capacity == now.capacity
+        && known.gpus == now.gpus
         && known.labels == labels_of(&now.labels, known.admission.as_deref())
 }
 

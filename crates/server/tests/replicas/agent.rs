@@ -35,7 +35,7 @@ pub(crate) fn hello(node: &str, identity: u8) -> v1::Hello {
         machine_id: "machine".into(),
         region: "eu".into(),
         cluster: "eu-1".into(),
-        capacity: Some(v1::Resources { cpu_milli: 4_000, memory_bytes: 8 << 30 }),
+        capacity: Some(v1::Resources { cpu_milli: 4_000, memory_bytes: 8 << 30, gpu_milli: 0 }),
         ..v1::Hello::default()
     }
 }

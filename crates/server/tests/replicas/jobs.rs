@@ -22,13 +22,14 @@ pub(crate) fn chain(name: &str, tasks: &[&str]) -> v1::JobSpec {
 /// A task that needs little.
 pub(crate) fn task(name: &str) -> v1::TaskSpec {
     v1::TaskSpec {
+        gpu_models: vec![],
         name: name.into(),
         driver: v1::Driver::Noop.into(),
         argv: vec![],
         env: vec![],
         needs: vec![],
         count: 1,
-        resources: Some(v1::Resources { cpu_milli: 100, memory_bytes: 1 << 20 }),
+        resources: Some(v1::Resources { cpu_milli: 100, memory_bytes: 1 << 20, gpu_milli: 0 }),
         retry: Some(v1::Retry {
             attempts: 1,
             first_ms: 1_000,

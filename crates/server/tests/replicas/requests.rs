@@ -180,7 +180,7 @@ async fn a_plan_says_what_would_change_and_changes_nothing() {
     client.submit_job(submit(chain("claims", &["split"]), "")).await.unwrap();
     agent.assignment().await;
     let mut spec = chain("claims", &["split"]);
-    spec.tasks[0].resources = Some(v1::Resources { cpu_milli: 9_000, memory_bytes: 1 << 20 });
+    spec.tasks[0].resources = Some(v1::Resources { cpu_milli: 9_000, memory_bytes: 1 << 20, gpu_milli: 0 });
     let plan = client.plan_job(v1::PlanJobRequest { spec: Some(spec), args: String::new() }).await.unwrap();
     assert_eq!((plan.current_version, plan.version), (1, 2));
     assert_eq!(plan.changes, ["~ task.split.resources.cpu: 100m -> 9"]);
@@ -200,8 +200,10 @@ async fn a_waiting_task_is_explained_and_placed_once_the_missing_amount_is_grant
     let address = cluster.replicas[0].bound.agent.clone();
     let _small = Agent::connect(&address, hello("small", 1)).await.unwrap();
     let mut spec = chain("large", &["big"]);
-    spec.tasks[0] =
-        v1::TaskSpec { resources: Some(v1::Resources { cpu_milli: 6_500, memory_bytes: 1 << 20 }), ..task("big") };
+    spec.tasks[0] = v1::TaskSpec {
+        resources: Some(v1::Resources { cpu_milli: 6_500, memory_bytes: 1 << 20, gpu_milli: 0 }),
+        ..task("big")
+    };
     let submitted = client.submit_job(submit(spec, "")).await.unwrap();
     let ask = || v1::ExplainTaskRequest { run: run(&submitted.run_id), task: "big".into(), index: 0 };
     let nearest = eventually("the task waits for room", || async {

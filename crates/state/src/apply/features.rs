@@ -50,7 +50,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::TaskFlow
         | Feature::SubRuns
         | Feature::PayloadRefs
-        | Feature::RunArchive => None,
+        | Feature::RunArchive
+        | Feature::Gpus => None,
     }
 }
 

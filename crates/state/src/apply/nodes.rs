@@ -8,8 +8,9 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{restored, settle};
 use crate::{
-    Admission, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, Node, NodeName, NodeStatus,
-    Principal, Registration, Rejection, Reply, StopReason, TaskState, Token, Withdrawal, labels_of,
+    Admission, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, GPU_MILLI, GPUS_PER_NODE_MAX,
+    Node, NodeName, NodeStatus, Principal, Registration, Rejection, Reply, Resources, StopReason, TaskState, Token,
+    Withdrawal, labels_of,
 };
 
 /// Grants a lease to a machine that may be a node (`admission.rs`).
@@ -42,6 +43,13 @@ pub(super) fn register(
         // What the other agent started cannot be proven gone by this one.
         return Err(Rejection::NodeNameTaken { node: arrival.node.clone(), holder: before.uuid });
     }
+    if arrival.gpus.len() > GPUS_PER_NODE_MAX {
+        return Err(Rejection::Invariant(format!(
+            "node {} says that it has {} GPUs",
+            arrival.node,
+            arrival.gpus.len()
+        )));
+    }
     let epoch = Epoch(overlay.revision().0);
     if before.as_ref().is_some_and(|before| before.epoch == epoch) {
         return Err(Rejection::Stale("the node has registered in this very revision"));
@@ -54,7 +62,8 @@ pub(super) fn register(
         machine_id: arrival.machine_id.clone(),
         region: arrival.region.clone(),
         cluster: arrival.cluster.clone(),
-        capacity: arrival.capacity,
+        capacity: Resources { gpu_milli: arrival.gpus.len() as u64 * GPU_MILLI, ..arrival.capacity },
+        gpus: arrival.gpus.clone(),
         labels: labels_of(&arrival.labels, admission.as_deref()),
         epoch,
         lease: settings.lease,

@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::sub_runs;
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Event, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection, Reply,
-    TaskState, Token, Usage, feasible,
+    Attempt, AttemptId, AttemptState, Change, Event, GpuWant, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection,
+    Reply, Room, TaskState, Token, Usage, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
@@ -51,8 +51,13 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
         None => {}
     }
-    let free = if quorate_planted::is(Bug::CapacityUnchecked) { node.capacity } else { state.free_on(&node) };
-    feasible(&node, free, spec).map_err(Rejection::Infeasible)?;
+    let is_unchecked = quorate_planted::is(Bug::CapacityUnchecked);
+    let room = if is_unchecked { Room::empty(&node) } else { state.room_on(&node) };
+    feasible(&node, room, spec).map_err(Rejection::Infeasible)?;
+    let want = GpuWant::of(spec);
+    if !want.accepts(placement.gpus, want.allowed(&node), room.gpus) {
+        return Err(Rejection::Stale("the devices are not what the task takes, or are not free"));
+    }
     let token = if quorate_planted::is(Bug::TokenRepeats) {
         Token(overlay.revision().0 / 2 * 2)
     } else {
@@ -88,6 +93,7 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         stop: None,
         gone: false,
         resources: spec.resources,
+        gpus: placement.gpus,
         placed_at: overlay.now(),
         started_at: None,
         ended_at: None,

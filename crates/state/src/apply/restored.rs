@@ -8,8 +8,8 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Epoch, NodeName, Registration, Run, StopReason, Task,
-    TaskState, Token, Usage,
+    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Epoch, GpuHold, NodeName, Registration, Resources, Run,
+    StopReason, Task, TaskState, Token, Usage,
 };
 
 /// Takes in what `arrival` claims and the state does not know, as far as its task is known and open.
@@ -28,7 +28,7 @@ pub(super) fn adopt(overlay: &mut Overlay, arrival: &Registration, epoch: Epoch)
 }
 
 fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch: Epoch) {
-    let AttemptClaim { attempt: AttemptId { task, number }, token } = claim;
+    let AttemptClaim { attempt: AttemptId { task, number }, token, gpus } = claim;
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(task).cloned(), state.run(task.run).cloned()) else { return };
     let spec = run.spec.tasks.get(task.id.step as usize);
@@ -60,19 +60,19 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
             state: AttemptState::Lost,
             gone: true,
             ended_at: Some(overlay.now()),
-            ..blank(overlay, &run, &task, node)
+            ..blank(overlay, &run, &task, node, GpuHold::NONE)
         };
         let id = AttemptId { task: task.id, number: between };
         overlay.put(Change::Attempt(Arc::new(Attempt { id, epoch, token, ..lost })));
     }
     let stop = run.is_ending(task.id.step).then_some(StopReason::Cancelled);
-    let adopted = Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node) };
+    let adopted = Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node, gpus) };
     // Moved rather than put, so that watchers hear of it. Whether it runs is in the agent's next report.
     overlay.move_attempt(&adopted, AttemptState::Assigned, |_| {});
     overlay.move_task(&task, TaskState::Placed, |task| task.attempts = number);
 }
 
-fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName) -> Attempt {
+fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHold) -> Attempt {
     let spec = run.spec.tasks.get(task.id.step as usize);
     Attempt {
         id: AttemptId { task: task.id, number: 0 },
@@ -82,7 +82,8 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName) -> Attempt 
         state: AttemptState::Assigned,
         stop: None,
         gone: false,
-        resources: spec.map(|spec| spec.resources).unwrap_or_default(),
+        resources: Resources { gpu_milli: gpus.total_milli(), ..spec.map(|spec| spec.resources).unwrap_or_default() },
+        gpus,
         placed_at: overlay.now(),
         started_at: None,
         ended_at: None,

@@ -9,7 +9,7 @@ mod sub_run;
 pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
 
 use super::{Driver, JobSpec, OnNodeLoss, Retry, TaskSpec, Violation};
-use crate::{Settings, TaskName};
+use crate::{GPU_MILLI, GPUS_PER_NODE_MAX, Settings, TaskName};
 
 /// Tries of one task, the first included.
 pub const ATTEMPTS_MAX: u32 = 1_000;
@@ -117,6 +117,7 @@ impl TaskSpec {
             let bytes = self.resources.memory_bytes;
             found.add(&at("resources.memory"), format!("{bytes} bytes are over the limit of {MEMORY_BYTES_MAX}"));
         }
+        self.check_gpus(found);
         self.check_flow(found);
         self.check_sub_run(found);
         check_retry(&self.retry, &at("retry"), found);
@@ -146,6 +147,25 @@ impl TaskSpec {
             found.add(&at("place.clusters"), format!("more than {LIST_MAX} clusters"));
         }
         check_labels(&at("place.labels"), &self.place.labels, found);
+    }
+
+    fn check_gpus(&self, found: &mut Found) {
+        let at = |key: &str| format!("task.{}.resources.{key}", self.name);
+        let milli = self.resources.gpu_milli;
+        let most = GPUS_PER_NODE_MAX as u64;
+        if milli > most * GPU_MILLI {
+            found.add(&at("gpu"), format!("{milli}m is over the limit: a node has at most {most} GPUs"));
+        } else if milli > GPU_MILLI && !milli.is_multiple_of(GPU_MILLI) {
+            let message =
+                format!("{milli}m is neither a share of one GPU (below 1) nor whole GPUs: use a whole number");
+            found.add(&at("gpu"), message);
+        }
+        if self.gpu_models.len() > LIST_MAX {
+            found.add(&at("gpu_models"), format!("more than {LIST_MAX} models"));
+        }
+        if milli == 0 && !self.gpu_models.is_empty() {
+            found.add(&at("gpu_models"), "the task takes no GPU: say how many with gpu = 1".into());
+        }
     }
 
     fn check_command(&self, settings: &Settings, found: &mut Found) {

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Feature, Item,
-    JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome, Principal, Registration,
-    Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId, Served, Settings, Stamp,
-    State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Feature,
+    GpuHold, Item, JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome,
+    Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId,
+    Served, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
 };
 
 pub(crate) struct Cluster {
@@ -31,7 +31,7 @@ impl Cluster {
     }
 
     pub(crate) fn claim(&self, attempt: AttemptId) -> AttemptClaim {
-        AttemptClaim { attempt, token: self.state.attempt(attempt).unwrap().token }
+        AttemptClaim { gpus: GpuHold::NONE, attempt, token: self.state.attempt(attempt).unwrap().token }
     }
 
     pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Rejection> {
@@ -75,6 +75,7 @@ impl Cluster {
 
     pub(crate) fn registration(&self, name: &str, uuid: u128, region: &str, cluster: &str) -> Command {
         Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: name.parse().unwrap(),
             uuid: Uuid(uuid),
             journal: Uuid(uuid),
@@ -82,7 +83,7 @@ impl Cluster {
             machine_id: "machine".into(),
             region: region.parse().unwrap(),
             cluster: cluster.parse().unwrap(),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
             attempts: vec![],
             seen: Revision(self.revision),
@@ -101,6 +102,7 @@ impl Cluster {
     pub(crate) fn register_as(&mut self, name: &str, journal: u128, seen: u64, attempts: Vec<AttemptClaim>) {
         let node = self.state.node(&name.parse().unwrap()).unwrap().clone();
         self.run(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: node.name.clone(),
             uuid: node.uuid,
             journal: Uuid(journal),
@@ -129,7 +131,7 @@ impl Cluster {
     pub(crate) fn place(&mut self, task: TaskId, node: &str) -> Token {
         let node = self.state.node(&node.parse().unwrap()).unwrap().clone();
         let generation = self.state.task(task).unwrap().generation;
-        let placement = Placement { task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
         let reply = self.run(Command::CommitPlan { placements: vec![placement] }).unwrap();
         match reply {
             Reply::PlanCommitted(outcomes) => match &outcomes[..] {
@@ -247,13 +249,14 @@ fn due(timer: &Timer) -> Served {
 
 pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
+        gpu_models: vec![],
         name: name.parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["true".into()],
         env: BTreeMap::new(),
         needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
         count: 1,
-        resources: Resources { cpu_milli: 500, memory_bytes: 0 },
+        resources: Resources { cpu_milli: 500, memory_bytes: 0, gpu_milli: 0 },
         retry: Retry::default(),
         run_timeout_ms: None,
         queued_timeout_ms: None,

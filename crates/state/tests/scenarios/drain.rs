@@ -41,7 +41,7 @@ fn cluster(promises: &[OnNodeLoss]) -> Cluster {
     cluster.register("n", 1, "eu", "eu-a").unwrap();
     cluster.register("m", 2, "us", "us-a").unwrap();
     let tasks = promises.iter().zip(["a", "b", "c"]).map(|(promise, name)| {
-        let resources = quorate_state::Resources { cpu_milli: 300, memory_bytes: 0 };
+        let resources = quorate_state::Resources { cpu_milli: 300, memory_bytes: 0, gpu_milli: 0 };
         TaskSpec { on_node_loss: *promise, resources, ..task(name, &[]) }
     });
     if !promises.is_empty() {
@@ -69,7 +69,7 @@ fn a_drained_attempt_stops_and_its_task_runs_elsewhere_without_burning_a_try() {
     assert_eq!((row.state.clone(), row.tries, row.losses), (TaskState::Ready, 0, 0));
     let node = cluster.state.node(&name("n")).unwrap().clone();
     let spec = &cluster.state.run(RunId(1)).unwrap().spec.tasks[0];
-    assert_eq!(quorate_state::feasible(&node, node.capacity, spec), Err(Infeasible::Draining));
+    assert_eq!(quorate_state::feasible(&node, quorate_state::Room::empty(&node), spec), Err(Infeasible::Draining));
     cluster.place(id(0), "m");
     assert_eq!(cluster.attempt(id(0)).stop, None);
 }

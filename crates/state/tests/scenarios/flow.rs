@@ -408,7 +408,7 @@ fn a_step_gets_as_many_elements_as_was_decided_and_none_is_nothing_to_do() {
 
 /// A job with a step of a hundred thousand elements, which take nothing.
 fn wide() -> JobSpec {
-    let resources = Resources { cpu_milli: 0, memory_bytes: 0 };
+    let resources = Resources { cpu_milli: 0, memory_bytes: 0, gpu_milli: 0 };
     let wide = TaskSpec { count: 100_000, resources, ..task("wide", &[]) };
     job(vec![wide, task("after", &["wide"])])
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Command, Exit, FailReason, OnNodeLoss, Registration,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Command, Exit, FailReason, GpuHold, OnNodeLoss, Registration,
     Rejection, ReportOutcome, Resources, Retry, Revision, RunId, RunState, StopReason, TaskId, TaskSpec, TaskState,
     Uuid, Wait,
 };
@@ -31,6 +31,7 @@ fn a_node_that_returns_with_the_current_token_keeps_its_attempt() {
     assert_eq!(cluster.state.attempt(attempt).unwrap().state, AttemptState::Unknown);
     cluster
         .run(Command::RegisterNode(Box::new(Registration {
+            gpus: [].into(),
             node: "n".parse().unwrap(),
             uuid: Uuid(1),
             journal: Uuid(1),
@@ -38,9 +39,9 @@ fn a_node_that_returns_with_the_current_token_keeps_its_attempt() {
             machine_id: "machine".into(),
             region: "eu".parse().unwrap(),
             cluster: "eu-a".parse().unwrap(),
-            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30 },
+            capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
-            attempts: vec![AttemptClaim { attempt, token }],
+            attempts: vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }],
             seen: Revision(token.0),
         })))
         .unwrap();
@@ -132,7 +133,11 @@ fn a_new_journal_proves_nothing_of_attempts_that_are_older() {
     cluster.return_of("n", cluster.revision, vec![]);
     assert_eq!((is_fenced(&cluster), used(&cluster)), (true, 500));
     // Nor if it has not heard of the refusal, and lists what it answered about.
-    let claim = AttemptClaim { attempt: AttemptId { task: id(0), number: 1 }, token: cluster.attempt(id(0)).token };
+    let claim = AttemptClaim {
+        gpus: GpuHold::NONE,
+        attempt: AttemptId { task: id(0), number: 1 },
+        token: cluster.attempt(id(0)).token,
+    };
     cluster.return_of("n", cluster.revision, vec![claim]);
     assert_eq!(cluster.says_nothing_is_there(id(0)), ReportOutcome::Refused);
     assert_eq!((is_fenced(&cluster), used(&cluster)), (true, 500));
@@ -169,7 +174,7 @@ fn the_old_journal_can_still_speak_for_what_was_given_up() {
     let token = cluster.place(id(0), "n");
     let attempt = AttemptId { task: id(0), number: 1 };
     cluster.return_without_journal("n", 99, 0);
-    cluster.register_as("n", 1, 0, vec![AttemptClaim { attempt, token }]);
+    cluster.register_as("n", 1, 0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
     cluster.pass(10_000_000);
     assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "it has a lease again");
     assert_eq!(cluster.says_nothing_is_there(id(0)), ReportOutcome::Accepted);
@@ -188,7 +193,7 @@ fn a_fence_holds_while_a_copy_that_ended_is_claimed_under_a_live_lease() {
     cluster.expire("n");
     // The node is back before the fence is over, and still has what is left of the copy.
     let attempt = AttemptId { task: id(0), number: 1 };
-    cluster.return_of("n", token.0, vec![AttemptClaim { attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
     cluster.pass(10_000_000);
     assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "{:?}", cluster.task(id(0)));
     cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), true);
@@ -236,7 +241,7 @@ fn a_copy_that_comes_back_after_its_run_was_cancelled_is_stopped() {
     cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
     assert_eq!(cluster.task(id(0)), TaskState::Cancelled);
     let attempt = cluster.attempt(id(0)).id;
-    cluster.return_of("n", token.0, vec![AttemptClaim { attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
     let back = cluster.attempt(id(0));
     assert_eq!((back.state, back.stop), (AttemptState::Running, Some(StopReason::Cancelled)));
 }
@@ -261,7 +266,7 @@ fn a_copy_that_nobody_had_asked_to_stop_before_its_run_ended_is_stopped_when_it_
     cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
     assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Cancelled);
     let attempt = cluster.attempt(away).id;
-    cluster.return_of("n", token.0, vec![AttemptClaim { attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
     assert_eq!(cluster.attempt(away).stop, Some(StopReason::Cancelled));
 }
 

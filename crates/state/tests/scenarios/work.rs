@@ -229,7 +229,7 @@ fn bad_specs_are_refused_whole_with_every_violation() {
         (
             "absurd",
             job(vec![TaskSpec {
-                resources: Resources { cpu_milli: u64::MAX, memory_bytes: u64::MAX },
+                resources: Resources { cpu_milli: u64::MAX, memory_bytes: u64::MAX, gpu_milli: 0 },
                 ..task("a", &[])
             }]),
             "over the limit",

@@ -71,7 +71,7 @@ fn p6_no_agent_calls_lost_what_it_saw_end() {
 
     let (mut hand, one) = ended(None);
     let token = row(&hand, one).token;
-    hand.register("n1", vec![AttemptClaim { attempt: one, token }]);
+    hand.register("n1", vec![AttemptClaim { gpus: GpuHold::NONE, attempt: one, token }]);
     hand.report(one, AttemptPhase::Ended, Some(0));
     hand.judge(p6_transitions::Transitions::default()).unwrap();
 }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use quorate_state::{
-    ClusterName, JobName, Namespace, NodeName, OnNodeLoss, Outcome, RegionName, Resources, RunId, TaskId, TaskName,
-    Token,
+    ClusterName, GpuHold, JobName, Namespace, NodeName, OnNodeLoss, Outcome, RegionName, Resources, RunId, TaskId,
+    TaskName, Token,
 };
 use tokio::sync::watch;
 
@@ -102,6 +102,7 @@ impl Bench {
         let run = RunId(u64::from(std::process::id()) << 32 | u64::from(hash));
         let attempt = AttemptId { task: TaskId { run, step: 3, index: 4 }, number: self.number };
         let assignment = Assignment {
+            gpus: GpuHold::NONE,
             attempt,
             token: Token(77),
             namespace: Namespace::new("acme").unwrap(),
@@ -121,6 +122,7 @@ impl Bench {
             flaw: None,
         };
         let place = Place {
+            has_gpus: false,
             node: NodeName::new("n1").unwrap(),
             region: RegionName::new("eu").unwrap(),
             cluster: ClusterName::new("eu-1").unwrap(),
@@ -464,7 +466,7 @@ async fn want_of_memory_is_called_by_its_name() {
     let hog = &["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo $x | wc -c"];
     for (memory_bytes, message) in [(16 << 20, true), (0, false)] {
         let (_wish, mut start) = bench.start_of(hog);
-        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes };
+        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes, gpu_milli: 0 };
         let mut execution = bench.driver.start(start).await.unwrap();
         let (ending, _) = ending(&mut execution).await;
         assert_eq!(ending.exit != Some(Exit::Code(0)), message, "{ending:?}");
@@ -483,7 +485,7 @@ async fn want_of_memory_of_the_machine_is_not_blamed_on_the_attempt() {
     let mut bench = Bench::new();
     let hog = &["sh", "-c", "x=$(head -c 200000000 /dev/zero | tr '\\0' x); echo $x | wc -c"];
     let groups = bench.driver.opened_groups().await.unwrap();
-    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0 }).unwrap();
+    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0, gpu_milli: 0 }).unwrap();
     let places = cell.entrances().into_iter().map(|path| path.parent().unwrap().to_owned()).chain(cell.group());
     let own: Vec<_> = places.map(|place| place.parent().unwrap().to_owned()).collect();
     drop(cell);
@@ -505,7 +507,7 @@ async fn want_of_memory_of_the_machine_is_not_blamed_on_the_attempt() {
     for (machine_bytes, memory_bytes, told) in cases {
         shrink(machine_bytes);
         let (_wish, mut start) = bench.start_of(hog);
-        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes };
+        Arc::make_mut(&mut start.assignment).resources = Resources { cpu_milli: 100, memory_bytes, gpu_milli: 0 };
         let mut execution = bench.driver.start(start).await.unwrap();
         let (ending, _) = ending(&mut execution).await;
         assert!(ending.exit != Some(Exit::Code(0)), "{ending:?}");
@@ -532,7 +534,7 @@ async fn a_task_stands_in_all_groups_of_its_cell_from_its_first_instruction_on()
     let mut execution = bench.driver.start(start).await.unwrap();
     ending(&mut execution).await;
     let Some(groups) = bench.driver.opened_groups().await else { return };
-    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0 }).unwrap();
+    let cell = groups.take(Resources { cpu_milli: 100, memory_bytes: 0, gpu_milli: 0 }).unwrap();
     let version_1 = cell.entrances().into_iter().map(|path| path.parent().unwrap().to_owned());
     let places: Vec<_> = version_1.chain(cell.group()).collect();
     let own = places[0].parent().unwrap().file_name().unwrap().to_str().unwrap().to_owned();

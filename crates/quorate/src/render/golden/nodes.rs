@@ -10,6 +10,7 @@ use crate::render::{Paint, View as _};
 
 fn node() -> v1::Node {
     v1::Node {
+        gpus: vec![],
         name: "eu-a-1".into(),
         region: "eu".into(),
         cluster: "eu-a".into(),
@@ -56,6 +57,7 @@ fn node_list() {
 #[test]
 fn node_status() {
     let attempt = |index: u32, hold: &str, text: &str| v1::NodeAttempt {
+        gpus: None,
         run_id: "0123456789abc".into(),
         namespace: "acme".into(),
         job: "nightly".into(),

@@ -111,6 +111,7 @@ pub(super) fn no_node_fits() -> v1::WaitReason {
     let none = v1::NoNodeFits {
         checks: vec![v1::FailedCheck { check: "TOO_SMALL".into(), nodes: 4 }],
         nearest: Some(v1::NearestMiss {
+            missing_gpu_milli: 0,
             node: "eu-a-1".into(),
             check: "TOO_SMALL".into(),
             missing_cpu_milli: 56_000,
