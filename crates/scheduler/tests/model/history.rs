@@ -241,6 +241,7 @@ impl TaskShape {
             7 => place.clusters = vec!["eu-1".parse().expect("a name"), "us-1".parse().expect("a name")],
             _ => {}
         }
+        let gpu_milli = [0, 0, 0, 0, 400, 500, 1_000, 2_000][usize::from(self.cpu / 8 % 8)];
         TaskSpec {
             gpu_models: vec![],
             name: task_name(at),
@@ -250,7 +251,7 @@ impl TaskShape {
             needs: (0..at).filter(|need| self.needs >> need & 1 == 1).map(task_name).collect(),
             count: 1 + u32::from(self.count % 3),
             // Mostly small ones; few are larger than most nodes.
-            resources: Resources { cpu_milli: u64::from(1 + self.cpu % 8) * 200, memory_bytes: 1 << 20, gpu_milli: 0 },
+            resources: Resources { cpu_milli: u64::from(1 + self.cpu % 8) * 200, memory_bytes: 1 << 20, gpu_milli },
             retry: Retry { attempts, first_ms: 1_000, never: vec![NEVER_RETRIED], ..Retry::default() },
             run_timeout_ms: self.timeout.is_multiple_of(4).then_some(5_000),
             queued_timeout_ms: None,

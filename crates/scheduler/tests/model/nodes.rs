@@ -3,8 +3,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, OnNodeLoss, Registration,
-    Resources, Revision, State, TaskId, Token, Usage, Uuid,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, OnNodeLoss,
+    Registration, Resources, Revision, State, TaskId, Token, Usage, Uuid,
 };
 
 use crate::history::{CLUSTERS, CopyAct, NodeShape};
@@ -47,6 +47,7 @@ pub(crate) struct Agent {
 #[derive(Clone, Debug)]
 struct Copy {
     token: Token,
+    gpus: GpuHold,
     promise: OnNodeLoss,
     stage: Stage,
     /// Its processes are gone.
@@ -137,10 +138,10 @@ impl Ground {
                 Some(copy) => copy.asked |= must_stop,
                 None if must_stop => {
                     let over = Stage::Over { exit: None, lost: false, stopped: true };
-                    let copy = Copy { stage: over, gone: true, ..Copy::new(attempt.token, promise) };
+                    let copy = Copy { stage: over, gone: true, ..Copy::new(attempt.token, promise, attempt.gpus) };
                     self.agents[at].copies.insert(attempt.id, copy);
                 }
-                None => self.start(at, attempt.id, attempt.token, promise),
+                None => self.start(at, attempt, promise),
             }
         }
         let agent = &mut self.agents[at];
@@ -151,12 +152,13 @@ impl Ground {
     }
 
     /// P2b and P2d, where they matter: at the start of a process.
-    fn start(&mut self, at: usize, id: AttemptId, token: Token, promise: OnNodeLoss) {
+    fn start(&mut self, at: usize, attempt: &Attempt, promise: OnNodeLoss) {
+        let id = attempt.id;
         let started = self.started.entry(id.task).or_default();
         *started += 1;
         assert!(promise != OnNodeLoss::AtMostOnce || *started == 1, "{id:?} is at_most_once and starts again");
         assert!(promise != OnNodeLoss::Fenced || !self.is_alive(id.task), "{id:?} starts beside a fenced copy");
-        self.agents[at].copies.insert(id, Copy::new(token, promise));
+        self.agents[at].copies.insert(id, Copy::new(attempt.token, promise, attempt.gpus));
     }
 
     /// Copies that something can happen to.
@@ -244,7 +246,8 @@ impl Agent {
         let proven_lost = |copy: &Copy| copy.gone && matches!(copy.stage, Stage::Over { lost: true, .. });
         let known = self.copies.iter().filter(|(_, copy)| !proven_lost(copy) && !copy.refused);
         Registration {
-            gpus: [].into(),
+            // Every other node has some.
+            gpus: std::iter::repeat_n("T4".parse().expect("a model"), 2 * (self.shape.cluster % 2)).collect(),
             node: self.name.clone(),
             uuid: self.uuid,
             journal: self.journal,
@@ -255,7 +258,7 @@ impl Agent {
             capacity: Resources { cpu_milli: self.cpu, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: labels(self.shape.cluster),
             attempts: known
-                .map(|(id, copy)| AttemptClaim { gpus: GpuHold::NONE, attempt: *id, token: copy.token })
+                .map(|(id, copy)| AttemptClaim { attempt: *id, token: copy.token, gpus: copy.gpus })
                 .collect(),
             seen: self.seen,
         }
@@ -323,9 +326,10 @@ impl Agent {
 }
 
 impl Copy {
-    fn new(token: Token, promise: OnNodeLoss) -> Self {
+    fn new(token: Token, promise: OnNodeLoss, gpus: GpuHold) -> Self {
         Self {
             token,
+            gpus,
             promise,
             stage: Stage::Starting,
             gone: false,

@@ -5,6 +5,7 @@ mod world;
 mod drain;
 mod explain;
 mod flow;
+mod gpus;
 mod lease;
 mod measure;
 mod placement;

@@ -16,9 +16,9 @@ use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Each, Entry, Exit, Feature, FeatureRow,
-    GpuHold, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss, Outcome, Payloads,
-    Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId,
-    Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
+    GPU_MILLI, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss,
+    Outcome, Payloads, Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision,
+    Role, RunId, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -56,8 +56,9 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
-        let row = FeatureRow { feature: Feature::PlaceLabels, revision: Revision(0), at: Millis(0) };
-        world.state.commit(&Change::Feature(row));
+        for feature in [Feature::PlaceLabels, Feature::Gpus] {
+            world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
+        }
         world
     }
 
@@ -198,6 +199,14 @@ impl World {
 
     pub(crate) fn flag(&mut self, name: &str, flag: &str) {
         let node = self.get(name);
+        if let Some((model, count)) = flag.strip_prefix("gpus=").and_then(|gpus| gpus.split_once(':')) {
+            let count = count.parse().expect("a number of GPUs");
+            let gpus: Arc<[GpuModel]> = std::iter::repeat_n(model.parse().expect("a model"), count).collect();
+            return self.change(name, |node| {
+                node.capacity.gpu_milli = count as u64 * GPU_MILLI;
+                node.gpus = gpus;
+            });
+        }
         match flag {
             "cordoned" => {
                 let row = FeatureRow { feature: Feature::NodeCordon, revision: Revision(0), at: Millis(0) };
@@ -421,6 +430,8 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");
         match (key, value) {
+            ("gpu", milli) => spec.resources.gpu_milli = milli.parse().expect("thousandths"),
+            ("model", model) => spec.gpu_models.push(model.parse().expect("a model")),
             ("count", value) => spec.count = value.parse().expect("a number"),
             ("spread", "pack") => spec.place.spread = Spread::Pack,
             ("spread", "node") => spec.place.spread = Spread::Node,

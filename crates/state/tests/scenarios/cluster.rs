@@ -31,7 +31,8 @@ impl Cluster {
     }
 
     pub(crate) fn claim(&self, attempt: AttemptId) -> AttemptClaim {
-        AttemptClaim { gpus: GpuHold::NONE, attempt, token: self.state.attempt(attempt).unwrap().token }
+        let known = self.state.attempt(attempt).unwrap();
+        AttemptClaim { attempt, token: known.token, gpus: known.gpus }
     }
 
     pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Rejection> {

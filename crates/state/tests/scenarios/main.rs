@@ -8,6 +8,7 @@ mod control;
 mod drain;
 mod features;
 mod flow;
+mod gpus;
 mod jobs;
 mod leases;
 mod outcomes;
