@@ -433,8 +433,9 @@ impl World {
                 let want = GpuWant::of(spec);
                 let chosen = want.choose(want.allowed(node), self.state.gpus_used_on(&node.name));
                 let milli = u16::try_from(want.milli.min(GPU_MILLI)).unwrap();
-                let anything = GpuHold { devices: u64::from(generation) % 8, milli };
-                let gpus = chosen.filter(|_| generation % 3 != 0).unwrap_or(anything);
+                let devices = if self.state.has_feature(Feature::Gpus) { u64::from(generation) % 8 } else { 0 };
+                let anything = if devices == 0 { GpuHold::NONE } else { GpuHold { devices, milli } };
+                let gpus = chosen.filter(|_| self.revision % 4 != 0).unwrap_or(anything);
                 Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus }
             })
             .collect();
