@@ -8,6 +8,7 @@ mod failover;
 mod fencing_sink;
 mod flow;
 mod golden;
+mod gpus;
 mod logs;
 mod node_loss;
 mod outlive;

@@ -14,6 +14,7 @@ async fn granting_what_is_missing_places_the_task() {
         cluster: "eu-a".to_owned(),
         cpu: Some("1500m".to_owned()),
         memory: Some("1Gi".to_owned()),
+        gpus: None,
     }];
     let mut cluster = start(options.clone()).await;
     let client = cluster.client();

@@ -128,6 +128,7 @@ impl Script {
             cluster: cluster.to_owned(),
             cpu: Some(NODE_CORES.to_string()),
             memory: Some(format!("{NODE_MEMORY_GIB}Gi")),
+            gpus: None,
         };
         Ok(Options {
             replica_regions: ["eu", "us", "eu"].map(str::to_owned).to_vec(),

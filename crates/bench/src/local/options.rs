@@ -109,6 +109,8 @@ pub struct AgentOptions {
     pub cpu: Option<String>,
     /// Memory, such as `8Gi`; the machine's when `None`.
     pub memory: Option<String>,
+    /// GPUs that it says it has, such as `T4:2`; those of the machine when `None`.
+    pub gpus: Option<String>,
 }
 
 impl Options {
@@ -120,6 +122,7 @@ impl Options {
             cluster: "default".to_owned(),
             cpu: None,
             memory: None,
+            gpus: None,
         };
         Self {
             binary,
@@ -188,6 +191,9 @@ impl AgentOptions {
         push("--node", &self.node);
         push("--region", &self.region);
         push("--cluster", &self.cluster);
+        if let Some(gpus) = &self.gpus {
+            push("--gpus", gpus);
+        }
         if let Some(cpu) = &self.cpu {
             push("--cpu", cpu);
         }

@@ -288,6 +288,18 @@ run = "x"
 }
 
 #[test]
+fn gpus_are_shares_of_one_or_whole_ones() {
+    let of = |resources: &str| format!("name = \"y\"\n[task.a]\nrun = [\"x\"]\nresources = {{ {resources} }}\n");
+    let text = of("gpu = 0.25, gpu_models = [\"T4\", \"A100-80G\"]");
+    let spec = read(&text, Format::Toml).unwrap_or_else(|error| panic!("{error}"));
+    let models: Vec<_> = spec.tasks[0].gpu_models.iter().map(ToString::to_string).collect();
+    assert_eq!((spec.tasks[0].resources.gpu_milli, models), (250, vec!["T4".to_owned(), "A100-80G".to_owned()]));
+    check(&of("gpu = 1.5"), &["4:21: task.a.resources.gpu: 1500m is neither a share of one GPU (below 1) nor whole GPUs"]);
+    check(&of("gpu = 65"), &["4:21: task.a.resources.gpu: the number 65 is too large: expected GPUs such as 1, 0.5"]);
+    check(&of("gpu_models = [\"T4\"]"), &["4:28: task.a.resources.gpu_models: the task takes no GPU"]);
+}
+
+#[test]
 fn what_the_spec_means_is_checked_and_shown_in_the_file() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nneeds = [\"b\"]\n[task.b]\nrun = [\"x\"]\nneeds = [\"a\"]\n",
@@ -390,15 +402,16 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
             let never_errors = errors.iter().map(|error| error.parse().expect("a name")).collect();
             let on_node_loss = [OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce][loss];
             let attempts = if on_node_loss == OnNodeLoss::AtMostOnce { 1 } else { attempts };
+            let gpu_milli = [0, 500, 1_000, 4_000][usize::try_from(cpu_milli % 4).expect("small")];
             TaskSpec {
-                gpu_models: vec![],
+                gpu_models: if gpu_milli > 0 { vec!["A100-80G".parse().unwrap()] } else { vec![] },
                 name: format!("t.{index}").parse().expect("a name"),
                 driver: if noop { Driver::Noop } else { Driver::Process },
                 argv,
                 env,
                 needs: (0..index).map(|need| format!("t.{need}").parse().expect("a name")).collect(),
                 count,
-                resources: Resources { cpu_milli, memory_bytes, gpu_milli: 0 },
+                resources: Resources { cpu_milli, memory_bytes, gpu_milli },
                 retry: Retry { attempts, first_ms, factor_milli, cap_ms, jitter_milli, never, never_errors },
                 run_timeout_ms: timeout,
                 queued_timeout_ms: timeout.map(|timeout| timeout + 1),

@@ -42,6 +42,8 @@ pub(super) struct Admitted {
     pub(super) epoch: Epoch,
     pub(super) session: SessionId,
     lease: LeaseTerms,
+    /// It has GPUs that were left out, because not every replica knew what they are.
+    lacks_gpus: bool,
 }
 
 /// Where a session comes from.
@@ -85,7 +87,7 @@ where
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
     let admitted = register(core, &principal, hello, arrived, out).await?;
-    let Admitted { node, epoch, session, lease } = &admitted;
+    let Admitted { node, epoch, session, lease, lacks_gpus } = &admitted;
     let place = core.sessions.enter(node, *session)?;
     let span = tracing::info_span!("session", %node, %epoch);
     tracing::info!(parent: &span, "connected");
@@ -98,7 +100,8 @@ where
     speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count()), relayed_as).await?;
     drop(from.incoming);
     let id = *session;
-    let mut session = Session { core, node, id, speaker, reads: BTreeMap::new(), next_read: 0 };
+    let mut session =
+        Session { core, node, id, speaker, lacks_gpus: *lacks_gpus, reads: BTreeMap::new(), next_read: 0 };
     let end = tokio::select! {
         biased;
         end = Box::pin(reporting.instrument(span.clone())) => end,
@@ -124,8 +127,8 @@ async fn register(
     let mut registration = hello_from_wire(hello).map_err(ApiError::Invalid)?;
     let view = if serves_when_behind() { core.replica.view() } else { core.read().await? };
     check_history(&view, incarnation, revision, &cluster)?;
-    if !view.has_feature(Feature::Gpus) {
-        // Until every replica knows what they are, the node has none; it says so again with its next session.
+    let lacks_gpus = !registration.gpus.is_empty() && !view.has_feature(Feature::Gpus);
+    if lacks_gpus {
         (registration.gpus, registration.capacity.gpu_milli) = ([].into(), 0);
     }
 
@@ -135,7 +138,7 @@ async fn register(
     if let Some(known) = known
         && let Some(session) = core.liveness.resume(|| core.replica.view(), &known.name, held, arrived)
     {
-        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease });
+        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease, lacks_gpus });
     }
     let node = registration.node.clone();
     let _turn = core.door.turn(out.closed()).await?;
@@ -143,7 +146,7 @@ async fn register(
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
             let session = core.liveness.granted(&node, epoch);
-            Ok(Admitted { node, epoch, session, lease })
+            Ok(Admitted { node, epoch, session, lease, lacks_gpus })
         }
         other => Err(core.internal(&format!("a registration was answered with {other:?}"))),
     }
@@ -213,6 +216,7 @@ struct Session<'a> {
     node: &'a NodeName,
     id: SessionId,
     speaker: Speaker<'a>,
+    lacks_gpus: bool,
     reads: BTreeMap<u64, oneshot::Sender<v1::LogChunk>>,
     next_read: u64,
 }
@@ -266,6 +270,9 @@ impl Session<'_> {
     ) -> Result<(), ApiError> {
         use v1::agent_message::Message;
         match message.message {
+            Some(Message::Renew(_)) if self.lacks_gpus && self.core.replica.view().has_feature(Feature::Gpus) => {
+                Err(ApiError::Stale("the node's GPUs can be registered now: connect again".into()))
+            }
             Some(Message::Renew(renew)) => {
                 let renewal = Renewal {
                     node: self.node.clone(),
