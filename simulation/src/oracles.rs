@@ -30,6 +30,7 @@ mod p25_control;
 mod p26_flow;
 mod p27_restarts;
 mod p28_archive;
+mod p29_sub_runs;
 mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
@@ -57,6 +58,7 @@ mod executions;
 pub(crate) mod flow;
 mod history;
 mod service;
+mod values;
 
 #[cfg(test)]
 pub(crate) mod hand;
@@ -193,6 +195,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p26_flow::Flows::default()),
         Box::new(p27_restarts::Restarts::default()),
         Box::new(p28_archive::Archives::default()),
+        Box::new(p29_sub_runs::SubRuns::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p8_cancel::Cancels::default()),
@@ -250,6 +253,7 @@ pub(crate) fn of_log_and_witnesses() -> Vec<Box<dyn Oracle>> {
         Box::new(p8_cancel::Cancels::default()),
         Box::new(p22_forgotten::Forgotten::default()),
         Box::new(p27_restarts::Restarts::default()),
+        Box::new(p29_sub_runs::SubRuns::default()),
     ]
 }
 

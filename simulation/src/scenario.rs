@@ -23,6 +23,7 @@ mod restore;
 pub(crate) mod sample;
 pub(crate) mod shrink;
 mod size;
+mod sub_runs;
 mod timeouts;
 mod transfers;
 mod upgrade;
@@ -37,6 +38,7 @@ pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use reports::{Says, Speech};
 pub(crate) use size::Size;
+pub(crate) use sub_runs::SubPlan;
 pub(crate) use upkeep::{Chore, Then};
 
 /// What kind of run it is.
@@ -279,8 +281,11 @@ impl Listing {
 /// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JobPlan {
-    /// Unique in the run.
+    /// Unique in the run, but for other editions.
     pub(crate) name: String,
+    /// Editions of a job are its versions, each submitted by a request of its own.
+    #[serde(default)]
+    pub(crate) edition: u32,
     pub(crate) priority: u8,
     pub(crate) cancel_on_failure: bool,
     /// No run of it takes longer.
@@ -289,6 +294,9 @@ pub(crate) struct JobPlan {
     /// What its run is told, as JSON; only of a job that has a flow, which can be told [`FLOW_PARAM`].
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) args: Option<String>,
+    /// What comes out of its runs, by name, as JSON with references; only of a job that has a flow.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) result: Vec<(String, String)>,
     pub(crate) tasks: Vec<TaskPlan>,
 }
 
@@ -332,6 +340,9 @@ pub(crate) struct TaskPlan {
     /// What it is in the flow of its job.
     #[serde(default, skip_serializing_if = "FlowPlan::is_plain")]
     pub(crate) flow: FlowPlan,
+    /// It is no process, but a run of another job.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) sub: Option<SubPlan>,
 }
 
 /// See `quorate_state::OnNodeLoss`.

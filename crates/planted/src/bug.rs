@@ -250,6 +250,16 @@ bugs! {
         "What a second try of a run keeps has no result any more.";
     RestartKeepsWhatWaits, "restart-keeps-what-waits",
         "A second try of a run keeps what waits for a task that is run again.";
+    SubRunStartedTwice, "sub-run-started-twice",
+        "A run is begun for a task that has one.";
+    CancelStopsAtParent, "cancel-stops-at-parent",
+        "The cancel of a run does not go down to the runs within it.";
+    ChildEndLost, "child-end-lost",
+        "The end of a run within another does not settle the task that it is.";
+    ChildRetriedWithoutBound, "child-retried-without-bound",
+        "A run within another that failed is followed by another, however many failed before.";
+    ArchivedTooSoon, "archived-too-soon",
+        "An attempt that may still run does not keep its run in memory.";
 
     // What steps must not do whose elements get their rows in pieces.
     RestRepeatsRow, "rest-repeats-row",

@@ -81,6 +81,8 @@ impl Reserve {
             let count = u32::try_from(self.wanted.get()).unwrap_or(u32::MAX);
             let tasks = vec![TaskPlan { count, ..TaskPlan::one() }];
             let job = JobPlan {
+                edition: 0,
+                result: vec![],
                 name: format!("reserve-{job}"),
                 priority: 50,
                 cancel_on_failure: false,
@@ -203,7 +205,7 @@ impl Session {
     async fn carry_out(&self, step: &OperationPlan) {
         let request = match &step.what {
             Ask::Submit(job) | Ask::Resubmit(job) => {
-                let request_id = format!("submit-{}", job.name);
+                let request_id = submit_id(job);
                 Request::Submit { request_id, spec: Arc::new(spec(job)), args: job.args.clone() }
             }
             Ask::Cancel { job } => Request::Cancel { request_id: format!("cancel-{job}"), job: job.clone() },
@@ -430,6 +432,14 @@ impl Session {
             }
             tokio::time::sleep(AGAIN_AFTER).await;
         }
+    }
+}
+
+/// The id of the request that submits an edition of a job, however often and whoever sends it.
+fn submit_id(job: &JobPlan) -> String {
+    match job.edition {
+        0 => format!("submit-{}", job.name),
+        edition => format!("submit-{}-{edition}", job.name),
     }
 }
 

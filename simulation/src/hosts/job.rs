@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::v1;
 
 use crate::executor::{Behaviour, UNLUCKY, with_words};
-use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, TaskPlan};
+use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, SubPlan, TaskPlan};
 
 /// The namespace that every cluster has.
 pub(super) const NAMESPACE: &str = "default";
@@ -13,6 +13,8 @@ pub(super) const NAMESPACE: &str = "default";
 /// A request for a job of one task that nobody may run.
 pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
     let job = JobPlan {
+        edition: 0,
+        result: vec![],
         name: name.into(),
         priority: 50,
         cancel_on_failure: false,
@@ -35,8 +37,12 @@ pub(crate) fn spec(job: &JobPlan) -> v1::JobSpec {
         timeout_ms: job.timeout_ms,
         tasks: job.tasks.iter().map(task).collect(),
         params: job.args.iter().map(|_| param()).collect(),
-        result: vec![],
+        result: values(&job.result),
     }
+}
+
+fn values(values: &[(String, String)]) -> Vec<v1::Value> {
+    values.iter().map(|(name, json)| v1::Value { name: name.clone(), json: json.clone() }).collect()
 }
 
 /// What runs of jobs with a flow can be told.
@@ -85,26 +91,43 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
     };
     let words = plan.flow.words.as_deref().map(with_words);
     let is_last = plan.says == Some(Says::Error { never: true });
-    v1::TaskSpec {
-        gpu_models: vec![],
+    let retry = v1::Retry {
+        attempts: plan.attempts,
+        first_ms: plan.backoff_ms,
+        factor_milli: 2_000,
+        cap_ms: 4 * plan.backoff_ms,
+        jitter_milli: 200,
+        never: vec![],
+        never_errors: is_last.then(|| UNLUCKY.to_owned()).into_iter().collect(),
+    };
+    let of_flow = v1::TaskSpec {
         name: plan.name.clone(),
         driver: v1::Driver::Process.into(),
-        templated: words.is_some(),
-        argv: behaviour.to_argv().into_iter().chain(words).collect(),
-        env: vec![],
         needs: plan.needs.clone(),
         count: plan.count,
-        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 }),
-        retry: Some(v1::Retry {
-            attempts: plan.attempts,
-            first_ms: plan.backoff_ms,
-            factor_milli: 2_000,
-            cap_ms: 4 * plan.backoff_ms,
-            jitter_milli: 200,
-            never: vec![],
-            never_errors: is_last.then(|| UNLUCKY.to_owned()).into_iter().collect(),
-        }),
+        retry: Some(retry),
         run_timeout_ms: plan.timeout_ms,
+        role: role(&plan.flow.part),
+        when: plan.flow.when.clone(),
+        each: plan.flow.fan.as_ref().map(each),
+        accept_failed: plan.flow.accept_failed,
+        ..v1::TaskSpec::default()
+    };
+    if let Some(SubPlan { job, version, args }) = &plan.sub {
+        let sub_run = v1::SubRun { job: job.clone(), version: *version, args: values(args) };
+        // What a process is told would be refused.
+        return v1::TaskSpec {
+            resources: Some(v1::Resources::default()),
+            place: Some(v1::Place { spread: v1::Spread::Pack.into(), ..v1::Place::default() }),
+            on_node_loss: v1::OnNodeLoss::AtLeastOnce.into(),
+            sub_run: Some(sub_run),
+            ..of_flow
+        };
+    }
+    v1::TaskSpec {
+        templated: words.is_some(),
+        argv: behaviour.to_argv().into_iter().chain(words).collect(),
+        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 }),
         queued_timeout_ms: plan.queued_ms,
         silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
         place: Some(v1::Place {
@@ -114,10 +137,6 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             spread: v1::Spread::Pack.into(),
         }),
         on_node_loss: promise.into(),
-        role: role(&plan.flow.part),
-        when: plan.flow.when.clone(),
-        each: plan.flow.fan.as_ref().map(each),
-        accept_failed: plan.flow.accept_failed,
-        sub_run: None,
+        ..of_flow
     }
 }

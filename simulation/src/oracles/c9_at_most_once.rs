@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_state::{Command, Event, Reply, RunId};
+use quorate_state::{Command, Digest, Event, Reply, RunId};
 
 use super::service::answered;
 use super::{Known, Oracle, Verdict};
@@ -17,8 +17,9 @@ use crate::scenario::{Ask, Scenario};
 /// See the module.
 #[derive(Default)]
 pub(crate) struct AtMostOnce {
-    /// Runs by job name. Each job is submitted under one request id; second tries of its runs are none of these.
-    accepted: BTreeMap<String, RunId>,
+    /// Runs by job name and edition. Each is submitted under one request id; second tries of its runs are none of these, nor
+    /// are runs within others.
+    accepted: BTreeMap<String, BTreeMap<Digest, RunId>>,
     /// Second tries, by request id.
     restarted: BTreeMap<String, RunId>,
     /// What was answered, by request id.
@@ -50,10 +51,11 @@ impl Oracle for AtMostOnce {
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         for row in &step.events {
             let Event::RunSubmitted { run, job, .. } = &row.event else { continue };
-            if step.after.run(*run).is_some_and(|run| run.restart_of.is_some()) {
+            let Some(row) = step.after.run(*run) else { continue };
+            if row.restart_of.is_some() || row.parent.is_some() {
                 continue;
             }
-            if let Some(before) = self.accepted.insert(job.to_string(), *run) {
+            if let Some(before) = self.accepted.entry(job.to_string()).or_default().insert(row.spec_digest, *run) {
                 return Err(format!(
                     "{job} was accepted twice: as run {before}, and at revision {} as {run}",
                     step.revision
@@ -103,7 +105,8 @@ impl Oracle for AtMostOnce {
         for (job, heard) in &self.heard {
             // One that was never heard of may be under way still.
             let is_refused = heard.otherwise == 0 && heard.refused >= submits_of(known.scenario, job);
-            if let Some(run) = self.accepted.get(job).filter(|_| is_refused) {
+            let accepted = self.accepted.get(job).and_then(|runs| runs.values().next());
+            if let Some(run) = accepted.filter(|_| is_refused) {
                 return Err(format!("every submit of {job} was refused, and run {run} was accepted"));
             }
         }

@@ -26,6 +26,15 @@ pub(crate) fn is_to_end(run: &Run, step: u32) -> bool {
     run.abandoned || (run.cancelling && !comes_after(run, step))
 }
 
+/// The same, or what it is a part of is to end, at whatever height.
+pub(crate) fn is_to_end_within(state: &State, run: &Run, step: u32) -> bool {
+    is_to_end(run, step)
+        || run.parent.is_some_and(|task| {
+            let above = state.run(task.run);
+            above.is_some_and(|above| is_to_end_within(state, above, task.step))
+        })
+}
+
 /// How many elements can be told apart by their index in a step, as far as that is known: what undoes another step has
 /// those of that.
 pub(super) fn elements_of(state: &State, run: &Run, step: u32) -> u32 {

@@ -43,6 +43,12 @@ impl Oracle for Control {
             let Change::Run(row) = change else { continue };
             // Only the last row of the step counts.
             let Some(row) = step.after.run(row.id).filter(|_| step.entry.is_some()) else { continue };
+            // A run within another begins with the priority of that: P29.
+            if let Some(priority) =
+                row.priority_set.filter(|_| row.parent.is_some() && step.before.run(row.id).is_none())
+            {
+                self.priorities.entry(row.id).or_insert(priority);
+            }
             if row.state.is_terminal() {
                 self.paused.remove(&row.id);
             }

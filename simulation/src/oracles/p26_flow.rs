@@ -7,8 +7,6 @@
 //! Stands for workflows that go on with half of what they were to do: a fan-out that grows when a leader changes, a handler
 //! that is lost with the cancel that it is there for.
 
-mod values;
-
 use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,11 +19,11 @@ use quorate_state::{
 use super::flow::{Flow, Standing, comes_after, has_flow};
 use super::history::{attempt_name, attempts, placed, task_name};
 use super::service::answered;
+use super::values::{Sight, Wanted};
 use super::{Known, Oracle, Verdict};
 use crate::executor::words_of;
 use crate::facts::{Execution, Fact, Happening};
 use crate::ledger::Step;
-use values::{Sight, Wanted};
 
 /// Follows what succeeded, and what was given up.
 #[derive(Default)]
@@ -373,7 +371,9 @@ fn check_end(flow: &Flow<'_>) -> Verdict {
         }
     }
     let outcome = flow.outcome();
-    if run.state == outcome {
+    // What must be said of a run that ended well, and cannot be, fails it: P29.
+    let is_unsaid = run.flaw.is_some() && (run.state, outcome) == (RunState::Failed, RunState::Succeeded);
+    if run.state == outcome || is_unsaid {
         Ok(())
     } else {
         Err(format!("run {} ended as {:?}, by its steps {outcome:?}", run.id, run.state))

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_state::{ArchivedRun, AttemptId, Change, RunId, State, StepCounts, Task, TaskId};
 
-use super::history::attempt_name;
+use super::history::{attempt_name, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -34,7 +34,10 @@ impl Oracle for Archives {
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         for change in &step.changes {
             match change {
-                Change::Archived(archived) => self.check_run(archived, &step.before)?,
+                Change::Archived(archived) => {
+                    self.check_run(archived, &step.before)?;
+                    self.check_free(archived.run.id)?;
+                }
                 Change::TaskArchived(_, task) => {
                     let name = format!("task {:?}", task.id);
                     self.check_follows(task.id.run, &name)?;
@@ -117,6 +120,18 @@ impl Archives {
             }
         }
         Ok(())
+    }
+
+    /// Nothing that was in memory before, and that is not on its way out, names it.
+    fn check_free(&self, run: RunId) -> Verdict {
+        let Some(row) = self.held.run(run) else { return Err(format!("run {run} is archived, and was not in memory")) };
+        if let Some(task) = row.parent.and_then(|task| self.held.task(task)).filter(|task| task.sub_run == Some(run)) {
+            return Err(format!("run {run} is archived while {} is in memory, which it is", task_name(task.id)));
+        }
+        let again = self.held.runs_newest_first(None).find(|other| other.restart_of == Some(run));
+        again.map_or(Ok(()), |again| {
+            Err(format!("run {run} is archived while run {} is in memory, which is a second try of it", again.id))
+        })
     }
 
     fn check_follows(&self, run: RunId, what: &str) -> Verdict {

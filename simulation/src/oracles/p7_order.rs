@@ -11,7 +11,7 @@ use std::time::Duration;
 
 use quorate_state::{Attempt, Change, Command, OnFailure, Revision, Run, RunId, State, Task, TaskId, TaskState, Timer};
 
-use super::flow::{Flow, Standing, comes_after, has_flow};
+use super::flow::{Flow, Standing, comes_after, has_flow, is_to_end};
 use super::history::{attempt_name, placed, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
@@ -148,7 +148,9 @@ impl Order {
         let has_failed =
             if has_flow(run) { Flow::of(&step.after, run).has_failed_work() } else { step.changes.iter().any(fails) };
         let by_rule = run.spec.on_failure == OnFailure::Cancel && has_failed;
-        if by_word || by_rule {
+        // So it is with what runs within another, when that is.
+        let is_above = |task: TaskId| step.after.run(task.run).is_some_and(|above| is_to_end(above, task.step));
+        if by_word || by_rule || run.parent.is_some_and(is_above) {
             return Ok(());
         }
         Err(format!("run {} was cancelled at revision {} by nobody", run.id, step.revision))

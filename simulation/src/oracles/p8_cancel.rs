@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_proto::v1;
-use quorate_state::{AttemptId, AttemptState, Command, Exit, Reply, Run, RunId, State, TaskId};
+use quorate_state::{AttemptId, AttemptState, Command, Exit, Reply, Run, RunId, State, Task, TaskId};
 
 use super::calm::agent_back;
 use super::executions::Executions;
@@ -21,7 +21,7 @@ use crate::scenario::Kind;
 const SLACK: Duration = Duration::from_secs(5);
 
 /// Where nothing ever disturbs them, agents have asked what they run of a cancelled run to end by then.
-const ASKED_WITHIN: Duration = Duration::from_secs(3);
+pub(super) const ASKED_WITHIN: Duration = Duration::from_secs(3);
 
 /// Follows cancelled runs.
 #[derive(Default)]
@@ -95,7 +95,9 @@ impl Oracle for Cancels {
                 }
             }
             // The one start of such a task may still succeed: it is waited for, longer than this.
-            let waits = self.state.attempts_of_run(*run).any(|attempt| attempt.state == AttemptState::Unknown);
+            let is_unknown = self.state.attempts_of_run(*run).any(|attempt| attempt.state == AttemptState::Unknown);
+            // What runs within it may have to undo what it did.
+            let waits = is_unknown || self.state.tasks_of(*run).any(|task| self.goes_on_within(task));
             let Some(row) = self.state.run(*run).filter(|row| !row.state.is_terminal() && !waits) else { continue };
             let due = self.run_to_end(row).filter(|(cancelled, _)| at > bound(*cancelled, known));
             if let Some((_, revision)) = due {
@@ -107,6 +109,11 @@ impl Oracle for Cancels {
 }
 
 impl Cancels {
+    /// It is a run that has not ended, which is P29's.
+    fn goes_on_within(&self, task: &Task) -> bool {
+        task.sub_run.and_then(|run| self.state.run(run)).is_some_and(|run| !run.state.is_terminal())
+    }
+
     fn comes_after(&self, task: TaskId) -> bool {
         self.state.run(task.run).is_some_and(|run| comes_after(run, task.step))
     }
@@ -178,7 +185,7 @@ impl Cancels {
 
 /// By when what runs of a run cancelled at `cancelled` has ended: a leader is there, the agent's lease
 /// is over or it is told, it asks, it kills.
-fn bound(cancelled: Duration, known: &Known<'_>) -> Duration {
+pub(super) fn bound(cancelled: Duration, known: &Known<'_>) -> Duration {
     let Some(healed) = known.healed else { return Duration::MAX };
     let settings = &known.scenario.settings;
     let lease = Duration::from_millis(settings.lease_server_ms + settings.lease_kill_ms);

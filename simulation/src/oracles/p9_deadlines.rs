@@ -77,9 +77,9 @@ impl Oracle for Deadlines {
 impl Deadlines {
     fn on_run(&mut self, run: &Run, step: &Step, now: Served) -> Verdict {
         let before = step.before.run(run.id);
-        if before.is_none()
-            && let Some(timeout) = run.spec.timeout_ms
-        {
+        let of_task = run.parent.and_then(|task| spec_of(&step.after, task)).and_then(|spec| spec.run_timeout_ms);
+        let timeout = run.spec.timeout_ms.into_iter().chain(of_task).min();
+        if let Some(timeout) = timeout.filter(|_| before.is_none()) {
             self.runs.insert(run.id, Due::after(now, timeout));
         }
         let due = self.runs.get(&run.id).map(|due| due.at);

@@ -41,6 +41,8 @@ impl Oracle for Retries {
         for change in &step.changes {
             match change {
                 Change::Attempt(attempt) => self.on_attempt(attempt, step, losses_max)?,
+                // Tries of one that is a run are runs: P29.
+                Change::Task(task) if spec_of(&step.after, task.id).is_some_and(|spec| spec.sub_run.is_some()) => {}
                 Change::Task(task) => self.on_task(task)?,
                 _ => {}
             }

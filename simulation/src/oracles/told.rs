@@ -39,6 +39,8 @@ fn run_of(told: &v1::Run, run: &Run, counts: StepCounts) -> Verdict {
     same("abandoned", told.abandoned, run.abandoned)?;
     same("args", &*told.args, &*run.args)?;
     same("restart_of", &*told.restart_of, &*run.restart_of.map_or_else(String::new, |of| of.to_string()))?;
+    let parent = told.parent.as_ref().map(|parent| (parent.run_id.clone(), parent.index));
+    same("parent", parent, run.parent.map(|task| (task.run.to_string(), task.index)))?;
     same("submitted_at", told.submitted_at_ms, run.submitted_at.0)?;
     same("started_at", told.started_at_ms, run.started_at.map(|at| at.0))?;
     same("ended_at", told.ended_at_ms, run.ended_at.map(|at| at.0))?;

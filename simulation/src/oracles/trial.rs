@@ -210,6 +210,8 @@ impl Trial {
     /// The scenario has one session more, which submits this job.
     pub(super) fn plan_submit(&mut self, name: &str) {
         let job = JobPlan {
+            edition: 0,
+            result: vec![],
             name: name.into(),
             priority: 50,
             cancel_on_failure: false,

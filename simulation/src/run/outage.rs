@@ -161,7 +161,16 @@ fn job(promise: Promise, name: &str) -> JobPlan {
     if promise == Promise::AtLeastOnce {
         tasks.push(TaskPlan { attempts: 2, fails: 1, ..task("retried", WITHIN_MS) });
     }
-    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, args: None, tasks }
+    JobPlan {
+        edition: 0,
+        result: vec![],
+        name: name.into(),
+        priority: 50,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        args: None,
+        tasks,
+    }
 }
 
 /// What was seen of it.

@@ -12,7 +12,7 @@ use super::{Violation, World};
 use crate::facts::{Answer, Fact, Operation, Outcome};
 use crate::hosts::Replica;
 use crate::ledger::{RaftRows as _, Step};
-use crate::oracles::flow::is_to_end;
+use crate::oracles::flow::is_to_end_within;
 use crate::outcome::Stats;
 use crate::scenario::{Scenario, SessionPlan, When};
 
@@ -148,7 +148,7 @@ impl World {
             let running = state.attempts_on(&agent.node).filter(|attempt| undisturbed(attempt));
             let of_itself = |attempt: &&Arc<Attempt>| {
                 let task = attempt.id.task;
-                state.run(task.run).is_some_and(|run| !is_to_end(run, task.step))
+                state.run(task.run).is_some_and(|run| !is_to_end_within(state, run, task.step))
             };
             running.filter(of_itself).for_each(|attempt| agent.executor.hasten(attempt.id));
         }

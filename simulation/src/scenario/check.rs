@@ -32,7 +32,7 @@ fn jobs(scenario: &Scenario) -> Result<(), String> {
     let mut submitted = BTreeSet::new();
     for step in scenario.sessions.iter().flat_map(|session| &session.steps) {
         let Ask::Submit(job) = &step.what else { continue };
-        if !submitted.insert(job.name.as_str()) {
+        if !submitted.insert((job.name.as_str(), job.edition)) {
             return Err(format!("job {} is submitted twice", job.name));
         }
         if job.tasks.is_empty() {

@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control, disk_low,
-    divergence, faults, flow, large, membership, old_image, pages, reports, restarts, restore, timeouts, transfers,
-    upgrade, upkeep, workload,
+    divergence, faults, flow, large, membership, old_image, pages, reports, restarts, restore, sub_runs, timeouts,
+    transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -121,6 +121,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     large::draw(&mut Stream::of(seed, "large"), &mut scenario);
     restarts::draw(&mut Stream::of(seed, "restarts"), &mut scenario);
     archive::draw(&mut Stream::of(seed, "archive"), &mut scenario);
+    sub_runs::draw(&mut Stream::of(seed, "sub runs"), &mut scenario);
     scenario
 }
 

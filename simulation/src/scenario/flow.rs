@@ -96,7 +96,7 @@ impl FlowPlan {
                 self.part = Part::Work;
             }
         }
-        let result = format!("{task}.result");
+        let result = result_of(task);
         let is_named = |text: &Option<String>| text.as_ref().is_some_and(|text| text.contains(&result));
         if is_named(&self.when) {
             self.when = None;
@@ -108,6 +108,11 @@ impl FlowPlan {
             self.words = None;
         }
     }
+}
+
+/// How expressions name what came out of a task.
+pub(super) fn result_of(task: &str) -> String {
+    format!("{task}.result")
 }
 
 /// Adds the jobs, each with a session of its own.
@@ -159,6 +164,8 @@ fn job(dice: &mut Stream, name: String) -> JobPlan {
     }
     let told = dice.chance(50).then(|| format!("{{\"{FLOW_PARAM}\":{}}}", dice.within(NUMBERS.0, NUMBERS.1)));
     JobPlan {
+        edition: 0,
+        result: vec![],
         name,
         priority: u8::try_from(dice.within(40, 101)).unwrap_or(50),
         cancel_on_failure: dice.chance(30),
@@ -270,7 +277,7 @@ fn lasts(dice: &mut Stream) -> Vec<TaskPlan> {
 }
 
 /// A small task that says what came out of it.
-fn task(dice: &mut Stream, name: &str, needs: &[&str]) -> TaskPlan {
+pub(super) fn task(dice: &mut Stream, name: &str, needs: &[&str]) -> TaskPlan {
     let promise = [Promise::AtLeastOnce, Promise::Fenced, Promise::AtMostOnce][dice.weighted(&[4, 2, 1])];
     let attempts = if promise == Promise::AtMostOnce { 1 } else { small(dice, (1, 3)) };
     let is_said = dice.chance(88);
@@ -296,7 +303,7 @@ fn fallback(dice: &mut Stream, name: &str, of: &[&str]) -> TaskPlan {
 }
 
 /// Every try of it fails, so many times out of a hundred.
-fn may_fail(dice: &mut Stream, task: &mut TaskPlan, percent: u64) {
+pub(super) fn may_fail(dice: &mut Stream, task: &mut TaskPlan, percent: u64) {
     if dice.chance(percent) {
         task.fails = task.attempts;
     }
@@ -340,7 +347,7 @@ fn words(of: &str) -> String {
     format!("{FLOW_PARAM}=${{params.{FLOW_PARAM}}},n=${{{of}.result.n}},by=${{{of}.result.by}}")
 }
 
-fn small(dice: &mut Stream, (from, to): (u64, u64)) -> u32 {
+pub(super) fn small(dice: &mut Stream, (from, to): (u64, u64)) -> u32 {
     u32::try_from(dice.within(from, to)).unwrap_or(0)
 }
 
@@ -353,12 +360,12 @@ mod tests {
 
     use super::*;
     use crate::hosts::spec;
-    use crate::scenario::{check, draw::draw as expand};
+    use crate::scenario::{check, draw::draw as expand, sub_runs::is_of_family};
 
     fn jobs(scenario: &Scenario) -> Vec<&JobPlan> {
         let steps = scenario.sessions.iter().flat_map(|session| &session.steps);
         let jobs = steps.filter_map(|step| match &step.what {
-            Ask::Submit(job) if job.args.is_some() => Some(job),
+            Ask::Submit(job) if job.args.is_some() && !is_of_family(&job.name) => Some(job),
             _ => None,
         });
         jobs.collect()

@@ -77,7 +77,7 @@ fn job(dice: &mut Stream, name: String) -> JobPlan {
         tasks.push(TaskPlan { flow, ..task(dice, "at-last", &[]) });
     }
     let (cancel_on_failure, args) = (dice.chance(40), Some(String::new()));
-    JobPlan { name, priority: 50, cancel_on_failure, timeout_ms: None, args, tasks }
+    JobPlan { edition: 0, result: vec![], name, priority: 50, cancel_on_failure, timeout_ms: None, args, tasks }
 }
 
 fn task(dice: &mut Stream, name: &str, needs: &[&str]) -> TaskPlan {

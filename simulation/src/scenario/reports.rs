@@ -76,6 +76,8 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
     let speaking = dice.within(SPEAKING_JOBS.0, SPEAKING_JOBS.1);
     let mut submit = |name: String, task: &dyn Fn(&mut Stream) -> TaskPlan| {
         let job = JobPlan {
+            edition: 0,
+            result: vec![],
             name,
             priority: 70,
             cancel_on_failure: false,

@@ -125,8 +125,11 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         queued_ms: None,
         speech: None,
         flow: FlowPlan::default(),
+        sub: None,
     };
     JobPlan {
+        edition: 0,
+        result: vec![],
         name: name.to_owned(),
         priority: 1,
         cancel_on_failure: false,

@@ -10,6 +10,7 @@ mod renumber;
 use std::collections::BTreeSet;
 use std::ops::Range;
 
+use super::sub_runs::forget;
 use super::{Ask, Class, FaultWhat, JobPlan, Part, RackPlan, Scenario, TaskPlan, check};
 use renumber::Kept;
 
@@ -192,9 +193,13 @@ fn without_tasks(scenario: &mut Scenario, range: &Range<usize>) {
             .map(|task| task.name.clone())
             .collect();
         job.tasks.retain(|task| !gone.contains(&task.name));
+        gone.iter().for_each(|gone| forget(&mut job.result, gone));
         for task in &mut job.tasks {
             task.needs.retain(|need| !gone.contains(need));
             gone.iter().for_each(|gone| task.flow.forget(gone));
+            if let Some(sub) = &mut task.sub {
+                gone.iter().for_each(|gone| forget(&mut sub.args, gone));
+            }
         }
     });
 }

@@ -33,13 +33,24 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
         let name = format!("timed-{number}");
         let timeout_ms = Some(dice.log_within(TIMEOUT_MS.0, TIMEOUT_MS.1));
         let tasks = vec![timed(dice)];
-        let job = JobPlan { name, priority: 70, cancel_on_failure: false, timeout_ms, args: None, tasks };
+        let job = JobPlan {
+            edition: 0,
+            result: vec![],
+            name,
+            priority: 70,
+            cancel_on_failure: false,
+            timeout_ms,
+            args: None,
+            tasks,
+        };
         steps.push(OperationPlan { at_ms: within(dice), what: Ask::Submit(job) });
     }
     if dice.chance(STUCK_PERCENT) {
         let queued_ms = Some(dice.log_within(QUEUED_MS.0, QUEUED_MS.1));
         let tasks = vec![TaskPlan { cpu_milli: STUCK_CPU_MILLI, queued_ms, ..TaskPlan::one() }];
         let job = JobPlan {
+            edition: 0,
+            result: vec![],
             name: "stuck".into(),
             priority: 70,
             cancel_on_failure: false,
@@ -68,7 +79,7 @@ fn timed(dice: &mut Stream) -> TaskPlan {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::scenario::{check, draw::draw as expand};
+    use crate::scenario::{check, draw::draw as expand, sub_runs::is_of_family};
 
     #[test]
     fn a_part_of_the_seeds_has_them_and_no_older_version_does() {
@@ -78,7 +89,7 @@ mod tests {
             check(&scenario).unwrap();
             let steps = scenario.sessions.iter().flat_map(|session| &session.steps);
             let is_timed = |step: &&OperationPlan| match &step.what {
-                Ask::Submit(job) => job.timeout_ms.is_some(),
+                Ask::Submit(job) => job.timeout_ms.is_some() && !is_of_family(&job.name),
                 _ => false,
             };
             if steps.filter(is_timed).count() > 0 {

@@ -156,6 +156,8 @@ fn pools(dice: &mut Stream, scenario: &mut Scenario) {
         };
         let tasks = vec![task];
         let job = JobPlan {
+            edition: 0,
+            result: vec![],
             name: format!("pool-{number}"),
             priority: 60,
             cancel_on_failure: false,

@@ -105,7 +105,16 @@ fn reader(scenario: &Scenario) -> SessionPlan {
 /// A job of one short task.
 fn short(name: &str) -> JobPlan {
     let tasks = vec![TaskPlan { runs_ms: 50, ..plain("only") }];
-    JobPlan { name: name.into(), priority: 50, cancel_on_failure: false, timeout_ms: None, args: None, tasks }
+    JobPlan {
+        edition: 0,
+        result: vec![],
+        name: name.into(),
+        priority: 50,
+        cancel_on_failure: false,
+        timeout_ms: None,
+        args: None,
+        tasks,
+    }
 }
 
 /// A job that leaves a dozen entries in the log.
@@ -134,6 +143,8 @@ fn probe(scenario: &Scenario) -> SessionPlan {
     let long =
         |promise: Promise| TaskPlan { promise, runs_ms: LONG_RUNS_MS, ..plain(&format!("{promise:?}").to_lowercase()) };
     let long = JobPlan {
+        edition: 0,
+        result: vec![],
         name: "probe-long".into(),
         priority: 100,
         cancel_on_failure: false,
@@ -187,6 +198,7 @@ fn plain(name: &str) -> TaskPlan {
         queued_ms: None,
         speech: None,
         flow: FlowPlan::default(),
+        sub: None,
     }
 }
 
@@ -198,6 +210,8 @@ fn poison(dice: &mut Stream, number: usize) -> JobPlan {
         ..plain("poison")
     };
     JobPlan {
+        edition: 0,
+        result: vec![],
         name: format!("job-{number}"),
         priority: 90,
         cancel_on_failure: false,
@@ -219,6 +233,8 @@ fn guards(dice: &mut Stream, number: usize) -> JobPlan {
     });
     let tasks = tasks.collect();
     JobPlan {
+        edition: 0,
+        result: vec![],
         name: format!("job-{number}"),
         priority: 100,
         cancel_on_failure: false,
@@ -268,6 +284,8 @@ fn job(dice: &mut Stream, scenario: &Scenario, number: usize) -> JobPlan {
         }
     }
     JobPlan {
+        edition: 0,
+        result: vec![],
         name: format!("job-{number}"),
         priority: u8::try_from(dice.within(0, 101)).unwrap_or(50),
         cancel_on_failure: dice.chance(25),

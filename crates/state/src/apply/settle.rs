@@ -50,7 +50,9 @@ pub(super) fn sub_run_ended(overlay: &mut Overlay, task: &Task, run: &Run, ended
         (RunState::Failed | RunState::Cancelled, _) if run.is_ending(task.id.step) => TaskState::Cancelled,
         // Somebody wanted it to end: another one would be as unwelcome.
         (RunState::Cancelled, _) => TaskState::Failed(FailReason::SubRunCancelled),
-        (RunState::Failed, Some(retry)) if tries < retry.attempts => {
+        (RunState::Failed, Some(retry))
+            if tries < retry.attempts || quorate_planted::is(Bug::ChildRetriedWithoutBound) =>
+        {
             let delay = backoff_ms(retry, tries, seed(task.id) ^ mix(ended.id.0));
             TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) })
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use quorate_planted::Bug;
+
 use super::jobs::{self, Accepted};
 use super::overlay::Overlay;
 use super::{flow, settle};
@@ -74,7 +76,8 @@ pub(super) fn fail(overlay: &mut Overlay, id: TaskId, generation: u32, flaw: &Ar
 fn due(overlay: &Overlay, id: TaskId, generation: u32) -> Result<(Arc<Task>, Arc<Run>), Rejection> {
     let state = overlay.state();
     let task = state.task(id).cloned().ok_or(Rejection::Stale("the task does not exist"))?;
-    if task.state != TaskState::Ready || task.generation != generation {
+    let has_moved = task.state != TaskState::Ready || task.generation != generation;
+    if has_moved && !quorate_planted::is(Bug::SubRunStartedTwice) {
         return Err(Rejection::Stale("the task has moved"));
     }
     let run = state.run(id.run).cloned().ok_or(Rejection::Stale("the run does not exist"))?;
@@ -98,6 +101,9 @@ pub(super) fn begin(overlay: &mut Overlay, run: &Run) {
 /// Cancels the runs that at most `limit` of these tasks are, or gives them up where `run`, whose tasks they are, is. How
 /// many.
 pub(super) fn stop(overlay: &mut Overlay, run: &Run, tasks: Vec<Arc<Task>>, limit: u32) -> u32 {
+    if quorate_planted::is(Bug::CancelStopsAtParent) {
+        return 0;
+    }
     let goes_on = |child: &&Arc<Run>| !child.is_stopped_with(run);
     let found: Vec<Arc<Run>> = tasks
         .iter()
@@ -124,7 +130,8 @@ pub(super) fn ended(overlay: &mut Overlay, run: RunId) {
     let Some(child) = state.run(run).filter(|child| child.state.is_terminal()).cloned() else { return };
     let Some(task) = child.parent.and_then(|task| state.task(task)).cloned() else { return };
     let Some(parent) = state.run(task.id.run).cloned() else { return };
-    if task.state == TaskState::Running && task.sub_run == Some(run) {
+    let is_heard = !quorate_planted::is(Bug::ChildEndLost);
+    if task.state == TaskState::Running && task.sub_run == Some(run) && is_heard {
         settle::sub_run_ended(overlay, &task, &parent, &child);
     }
 }

@@ -1,11 +1,12 @@
 //! What the expressions of a step come to, by what the run was told and the results that are recorded.
 
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 
-use quorate_state::{AttemptState, Each as Fan, Outcome, Rest, RunState, TaskId, TaskSpec};
-use quorate_values::{Condition, Each, Flaw, Found, RunField, Scope, Template, Value, parse};
+use quorate_state::{AttemptState, Each as Fan, JobSpec, Outcome, Rest, RunState, TaskId, TaskSpec, TaskState};
+use quorate_values::{Condition, Each, Flaw, Found, Param, RunField, Scope, Template, Value, complete, parse};
 
-use crate::oracles::flow::Flow;
+use super::flow::Flow;
 
 /// Results of so many elements are put together into one list.
 const LIST_MAX: u32 = 1_000;
@@ -41,6 +42,11 @@ impl<'a> Sight<'a> {
         Self { flow, step: task.step, element: Some(task.index) }
     }
 
+    /// From what comes out of the run when its work has ended.
+    pub(super) fn of_work(flow: &'a Flow<'a>) -> Self {
+        Self { flow, step: u32::MAX, element: None }
+    }
+
     /// What is to be decided of the step.
     pub(super) fn wanted(&self) -> Wanted {
         self.try_wanted().unwrap_or_else(|flaw| Wanted::Fails(flaw.to_string()))
@@ -64,6 +70,30 @@ impl<'a> Sight<'a> {
     /// A text of the command with what its references come to in their places.
     pub(super) fn put_into(&self, text: &str) -> Result<String, Flaw> {
         Template::parse(text)?.render(self)
+    }
+
+    /// What values, which are JSON, come to by their names, with what references stand for in the place of their texts.
+    pub(super) fn fill(&self, values: &BTreeMap<String, String>) -> Result<BTreeMap<String, Value>, Flaw> {
+        let fill = |(name, json): (&String, &String)| Ok((name.clone(), self.filled(parse(json.as_bytes(), name)?)?));
+        values.iter().map(fill).collect()
+    }
+
+    fn filled(&self, value: Value) -> Result<Value, Flaw> {
+        Ok(match value {
+            Value::String(text) => {
+                let template = Template::parse(&text)?;
+                match template.sole() {
+                    Some(reference) => reference.resolve(self)?.into_owned(),
+                    None => Value::String(template.render(self)?),
+                }
+            }
+            Value::Array(items) => items.into_iter().map(|item| self.filled(item)).collect::<Result<_, _>>()?,
+            Value::Object(fields) => {
+                let filled = fields.into_iter().map(|(name, value)| Ok((name, self.filled(value)?)));
+                Value::Object(filled.collect::<Result<_, Flaw>>()?)
+            }
+            Value::Null | Value::Bool(_) | Value::Number(_) => value,
+        })
     }
 
     /// Whether there is a command for the element, of at most so many bytes.
@@ -128,7 +158,12 @@ impl<'a> Sight<'a> {
             let is_kept = state.step(at.run, at.step).is_some_and(|known| known.rest == Rest::Kept);
             at.run = state.run(at.run).filter(|_| is_kept)?.restart_of?;
         }
-        let newest = state.task(at)?.newest_attempt().and_then(|newest| state.attempt(newest))?;
+        let row = state.task(at)?;
+        if let Some(run) = row.sub_run {
+            let result = state.run(run).and_then(|run| run.result.as_deref());
+            return result.filter(|_| row.state == TaskState::Succeeded);
+        }
+        let newest = row.newest_attempt().and_then(|newest| state.attempt(newest))?;
         match newest.outcome.as_deref()? {
             Outcome::Result(result) if newest.state == AttemptState::Succeeded => Some(result),
             Outcome::Result(_) | Outcome::Error(_) => None,
@@ -184,6 +219,17 @@ impl Scope for Sight<'_> {
             },
         }))
     }
+}
+
+/// All that a run of a job is told that is given these values.
+pub(super) fn completed(spec: &JobSpec, given: &BTreeMap<String, Value>) -> Result<BTreeMap<String, Value>, Flaw> {
+    let param = |(name, param): (&String, &quorate_state::Param)| {
+        let default = param.default.as_ref().map(|json| parse(json.as_bytes(), name)).transpose()?;
+        let param = Param { kind: param.kind.parse()?, default, description: String::new() };
+        Ok((name.clone(), param))
+    };
+    let params = spec.params.iter().map(param).collect::<Result<BTreeMap<_, _>, Flaw>>()?;
+    complete(&params, given).map_err(|flaws| flaws.into_iter().next().unwrap_or_else(|| Flaw::new("no reason")))
 }
 
 /// True of a task whose results are a list, however many elements it has.
