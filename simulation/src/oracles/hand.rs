@@ -259,7 +259,8 @@ impl Hand {
         self.submit_spec(JobSpec { timeout_ms: Some(timeout_ms), tasks, ..self.bare_spec() })
     }
 
-    fn bare_spec(&self) -> JobSpec {
+    /// A spec without tasks, under a name of its own.
+    pub(crate) fn bare_spec(&self) -> JobSpec {
         JobSpec {
             namespace: "acme".parse().unwrap(),
             name: format!("job{}", self.revision).parse().unwrap(),
@@ -273,7 +274,8 @@ impl Hand {
         }
     }
 
-    fn submit_spec(&mut self, spec: JobSpec) -> RunId {
+    /// A job of this spec is accepted; its only run.
+    pub(crate) fn submit_spec(&mut self, spec: JobSpec) -> RunId {
         let run = RunId(self.revision);
         self.commit(Command::SubmitJob { run, spec: Arc::new(spec), spec_digest: Digest([1; 32]) });
         run

@@ -21,6 +21,7 @@ mod control;
 mod flow;
 mod outcomes;
 mod restarts;
+mod sub_runs;
 mod transitions;
 mod upkeep;
 mod urgency;

@@ -66,7 +66,7 @@ mod tests {
             };
             let sessions =
                 scenario.sessions.iter().filter(|session| session.steps.iter().any(|step| says(step).is_some()));
-            let lasts: Vec<_> = sessions.map(|session| session.steps.iter().filter_map(says).last()).collect();
+            let lasts: Vec<_> = sessions.map(|session| session.steps.iter().filter_map(says).next_back()).collect();
             having += usize::from(!lasts.is_empty());
             assert!(lasts.iter().all(|last| *last == Some(Control::Resume)), "seed {seed}");
         }
