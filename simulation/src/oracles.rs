@@ -190,11 +190,12 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p2_copies::Copies::default()),
         Box::new(p2_lease_over::LeaseOver::default()),
         Box::new(p3_capacity::Capacity::default()),
+        // Before P4, which sees what comes of a run that left too soon.
+        Box::new(p28_archive::Archives::default()),
         Box::new(p4_conservation::Conservation::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
         Box::new(p27_restarts::Restarts::default()),
-        Box::new(p28_archive::Archives::default()),
         Box::new(p29_sub_runs::SubRuns::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),

@@ -379,7 +379,7 @@ mod tests {
                 }
             }
         }
-        assert!((70..150).contains(&having), "{having} of 300");
+        assert!((75..121).contains(&having), "{having} of 300");
         assert!(seen.len() == 9 && seen.values().all(|count| *count > 10), "{seen:?}");
     }
 
