@@ -1,7 +1,7 @@
 //! GPUs on their way from the words of an agent to the environments of processes, through a log that is new and agents that
 //! begin again. The devices are those that the agents say they have: nothing here runs on one.
 
-use quorate_bench::AgentOptions;
+use quorate_bench::local::AgentOptions;
 use quorate_proto::v1;
 use quorate_tests::{attempts, options, quorate, run_end, start, submit, until};
 
@@ -52,7 +52,7 @@ async fn each_task_is_told_which_gpus_are_its_own_and_no_two_of_them_get_the_sam
         let (ask, run) = (&ask, &run);
         async move {
             until("the words of a task", || async {
-                let logs = ask(&["task", "logs", run, task]);
+                let logs = ask(&["run", "logs", run, task]);
                 if logs.out.contains(']') { Ok(logs.out.trim().to_owned()) } else { Err(format!("{logs:?}")) }
             })
             .await
