@@ -5,6 +5,8 @@
 
 #[path = "model/control.rs"]
 mod control;
+#[path = "model/gpus.rs"]
+mod gpus;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/service.rs"]
@@ -19,10 +21,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, GPU_MILLI,
-    GpuHold, GpuWant, Item, JobName, JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place,
-    Placement, PlacementOutcome, Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry,
-    Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
+    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
+    JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
+    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId,
+    Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -118,13 +120,6 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
     }
 }
 
-/// A task that takes a part of a GPU, or whole ones.
-fn sharing(text: &str, count: u32, gpu_milli: u64) -> TaskSpec {
-    let mut spec = task(text, &[], count, 0, OnNodeLoss::AtLeastOnce);
-    spec.resources.gpu_milli = gpu_milli;
-    spec
-}
-
 fn spec(shape: usize) -> JobSpec {
     let (a, b, c) = (OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce);
     let tasks = match shape {
@@ -137,7 +132,7 @@ fn spec(shape: usize) -> JobSpec {
         2 => vec![task("z", &["y"], 1, 100, a), task("y", &["x"], 2, 900, b), task("x", &[], 2, 900, a)],
         5 | 6 => return sub_runs::with_sub_runs(shape),
         3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
-        _ => vec![task("fenced", &[], 3, 600, b), sharing("shares", 3, 400), sharing("whole", 2, 2_000)],
+        _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };
     JobSpec {
         namespace: name("acme"),
@@ -428,14 +423,7 @@ impl World {
                 let task = ready[task % ready.len()];
                 let node = &nodes[node % nodes.len()];
                 let generation = self.state.task(task).unwrap().generation.wrapping_sub(u32::from(stale));
-                // Some are what a planner would choose, the others whatever comes: what is wrong must be refused.
-                let spec = &self.state.run(task.run).unwrap().spec.tasks[task.step as usize];
-                let want = GpuWant::of(spec);
-                let chosen = want.choose(want.allowed(node), self.state.gpus_used_on(&node.name));
-                let milli = u16::try_from(want.milli.min(GPU_MILLI)).unwrap();
-                let devices = if self.state.has_feature(Feature::Gpus) { u64::from(generation) % 8 } else { 0 };
-                let anything = if devices == 0 { GpuHold::NONE } else { GpuHold { devices, milli } };
-                let gpus = chosen.filter(|_| self.revision % 4 != 0).unwrap_or(anything);
+                let gpus = self.hold_for(task, node, generation);
                 Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus }
             })
             .collect();

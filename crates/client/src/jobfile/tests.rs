@@ -294,7 +294,10 @@ fn gpus_are_shares_of_one_or_whole_ones() {
     let spec = read(&text, Format::Toml).unwrap_or_else(|error| panic!("{error}"));
     let models: Vec<_> = spec.tasks[0].gpu_models.iter().map(ToString::to_string).collect();
     assert_eq!((spec.tasks[0].resources.gpu_milli, models), (250, vec!["T4".to_owned(), "A100-80G".to_owned()]));
-    check(&of("gpu = 1.5"), &["4:21: task.a.resources.gpu: 1500m is neither a share of one GPU (below 1) nor whole GPUs"]);
+    check(
+        &of("gpu = 1.5"),
+        &["4:21: task.a.resources.gpu: 1500m is neither a share of one GPU (below 1) nor whole GPUs"],
+    );
     check(&of("gpu = 65"), &["4:21: task.a.resources.gpu: the number 65 is too large: expected GPUs such as 1, 0.5"]);
     check(&of("gpu_models = [\"T4\"]"), &["4:28: task.a.resources.gpu_models: the task takes no GPU"]);
 }

@@ -1,0 +1,24 @@
+//! Tasks that take GPUs, and what they are given.
+
+use quorate_state::{Feature, GPU_MILLI, GpuHold, GpuWant, Node, OnNodeLoss, TaskId, TaskSpec};
+
+use crate::{World, task};
+
+/// A task that takes a part of a GPU, or whole ones.
+pub(super) fn sharing(text: &str, count: u32, gpu_milli: u64) -> TaskSpec {
+    let mut spec = task(text, &[], count, 0, OnNodeLoss::AtLeastOnce);
+    spec.resources.gpu_milli = gpu_milli;
+    spec
+}
+
+impl World {
+    /// Most often what a planner would choose, now and then whatever comes: what is wrong must be refused.
+    pub(super) fn hold_for(&self, task: TaskId, node: &Node, generation: u32) -> GpuHold {
+        let want = GpuWant::of(&self.state.run(task.run).unwrap().spec.tasks[task.step as usize]);
+        let chosen = want.choose(want.allowed(node), self.state.gpus_used_on(&node.name));
+        let milli = u16::try_from(want.milli.min(GPU_MILLI)).unwrap();
+        let devices = if self.state.has_feature(Feature::Gpus) { u64::from(generation) % 8 } else { 0 };
+        let anything = if devices == 0 { GpuHold::NONE } else { GpuHold { devices, milli } };
+        chosen.filter(|_| self.revision % 4 != 0).unwrap_or(anything)
+    }
+}
