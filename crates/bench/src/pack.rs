@@ -190,7 +190,8 @@ impl PackBench {
 /// Takes from the account what a task was given.
 fn give(rooms: &mut [Room], node: usize, want: &Want, hold: GpuHold) -> Result<(), Error> {
     let left = rooms.get(node).filter(|room| room.fits(want)).and_then(|room| room.without(want, hold));
-    let left = left.ok_or_else(|| Error::Outcome(format!("{want:?} was given {hold:?} of node {node}, which are not free")))?;
+    let left =
+        left.ok_or_else(|| Error::Outcome(format!("{want:?} was given {hold:?} of node {node}, which are not free")))?;
     if let Some(room) = rooms.get_mut(node) {
         *room = left;
     }
@@ -236,7 +237,12 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let mut nodes = "sn,cpu_milli,gpu,model\n".to_owned();
         for node in 0..12 {
-            nodes += &format!("node-{node:02},{},{},{}\n", 32_000 + node % 3 * 16_000, 1 << (node % 4), ["T4", "G2"][node % 2]);
+            nodes += &format!(
+                "node-{node:02},{},{},{}\n",
+                32_000 + node % 3 * 16_000,
+                1 << (node % 4),
+                ["T4", "G2"][node % 2]
+            );
         }
         let mut pods = "cpu_milli,num_gpu,gpu_milli,gpu_spec\n".to_owned();
         for pod in 0..40 {

@@ -217,7 +217,8 @@ mod tests {
 
     #[test]
     fn a_fragment_is_what_typical_tasks_cannot_use() {
-        let typical = [(want(1, GpuWant::Share(500)), 0.5), (want(1, GpuWant::Whole(2)), 0.25), (want(1, GpuWant::None), 0.25)];
+        let typical =
+            [(want(1, GpuWant::Share(500)), 0.5), (want(1, GpuWant::Whole(2)), 0.25), (want(1, GpuWant::None), 0.25)];
         assert_eq!(fragment(&typical, &room(9, &[400, 1_000, 1_000])), 0.75 * 400.0 + 0.25 * 2_400.0);
         assert_eq!(fragment(&typical, &room(9, &[400, 1_000, 0])), 0.5 * 400.0 + 0.5 * 1_400.0);
         assert_eq!(fragment(&typical, &room(0, &[1_000])), 1_000.0);

@@ -70,7 +70,11 @@ fn rooms(path: &Path, text: &str) -> Result<(Vec<Room>, BTreeMap<String, u8>), E
         }
     }
     if named.values().all(|room| room.devices().is_empty()) {
-        return Err(wrong(path, 1, "no node has a GPU, so there is nothing to allocate: give a list of nodes with gpu above 0".to_owned()));
+        return Err(wrong(
+            path,
+            1,
+            "no node has a GPU, so there is nothing to allocate: give a list of nodes with gpu above 0".to_owned(),
+        ));
     }
     Ok((named.into_values().collect(), models))
 }
@@ -110,7 +114,12 @@ fn wants(path: &Path, text: &str, models: &BTreeMap<String, u8>) -> Result<Vec<W
         wants.push(Want { cpu_milli, memory_bytes: 0, gpu, models });
     }
     if wants.iter().all(|want| want.gpu == GpuWant::None) {
-        return Err(wrong(path, 1, "no task takes a GPU, so there is nothing to allocate: give a list of tasks with num_gpu above 0".to_owned()));
+        return Err(wrong(
+            path,
+            1,
+            "no task takes a GPU, so there is nothing to allocate: give a list of tasks with num_gpu above 0"
+                .to_owned(),
+        ));
     }
     Ok(wants)
 }
@@ -142,7 +151,11 @@ impl<'a, const N: usize, const M: usize> Table<'a, N, M> {
         let missing: Vec<&str> = names.into_iter().filter(|name| place(name).is_none()).collect();
         if !missing.is_empty() {
             let (missing, names) = (missing.join(", "), names.join(", "));
-            return Err(wrong(path, 1, format!("no column {missing}: a list of {of}s begins with a line of column names, among them {names}")));
+            return Err(wrong(
+                path,
+                1,
+                format!("no column {missing}: a list of {of}s begins with a line of column names, among them {names}"),
+            ));
         }
         let lines = text.lines().count();
         if lines > LINES_MAX {
@@ -166,7 +179,11 @@ impl<'a, const N: usize, const M: usize> Table<'a, N, M> {
             let values: Vec<&str> = text.split(',').map(str::trim).collect();
             if values.len() != width {
                 let found = values.len();
-                return Err(wrong(path, line, format!("{found} values under {width} names: write one for each column, empty or not")));
+                return Err(wrong(
+                    path,
+                    line,
+                    format!("{found} values under {width} names: write one for each column, empty or not"),
+                ));
             }
             let value = |column: usize| values.get(column).copied().unwrap_or_default();
             Ok(Line { path, line, fields: columns.map(value), more: more.map(|column| column.map(value)) })
@@ -195,7 +212,8 @@ mod tests {
     use super::*;
 
     const NODES: &str = "sn,cpu_milli,memory_mib,gpu,model\nb,64000,1,2,P100\na,32000,1,0,\nc,96000,1,8,T4\n";
-    const PODS: &str = "name,cpu_milli,num_gpu,gpu_milli,gpu_spec\np,1000,1,460,T4|P100\nq,2000,8,1000,\nr,500,0,0,T4\n";
+    const PODS: &str =
+        "name,cpu_milli,num_gpu,gpu_milli,gpu_spec\np,1000,1,460,T4|P100\nq,2000,8,1000,\nr,500,0,0,T4\n";
 
     fn read(nodes: &str, pods: &str) -> Result<Trace, String> {
         let told = |error: Error| error.to_string();
@@ -218,7 +236,9 @@ mod tests {
 
     #[test]
     fn several_models_will_do_and_one_that_no_node_has_fits_nowhere() {
-        let trace = read(NODES, "cpu_milli,num_gpu,gpu_milli,gpu_spec\n1,1,460,T4|P100\n1,1,460,T4\n1,1,460,H900\n1,1,460,\n").unwrap();
+        let trace =
+            read(NODES, "cpu_milli,num_gpu,gpu_milli,gpu_spec\n1,1,460,T4|P100\n1,1,460,T4\n1,1,460,H900\n1,1,460,\n")
+                .unwrap();
         let fits = |want: &Want| trace.rooms.iter().map(|room| room.fits(want)).collect::<Vec<_>>();
         let found: Vec<Vec<bool>> = trace.wants.iter().map(fits).collect();
         assert_eq!(found, [[false, true, true], [false, false, true], [false; 3], [false, true, true]]);

@@ -7,6 +7,7 @@ mod explain;
 mod flow;
 mod lease;
 mod measure;
+mod pack;
 mod placement;
 mod properties;
 mod retention;

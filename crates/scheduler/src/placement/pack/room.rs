@@ -85,6 +85,16 @@ impl GpuWant {
         }
     }
 
+    /// True when this is as many devices, and as much of each, as it asks for.
+    pub fn is_held_by(self, hold: GpuHold) -> bool {
+        let devices = hold.devices.count_ones();
+        match self {
+            Self::None => devices == 0,
+            Self::Share(milli) => devices == 1 && hold.milli == milli,
+            Self::Whole(count) => devices == u32::from(count) && hold.milli == WHOLE,
+        }
+    }
+
     /// Thousandths of a device in all.
     pub fn milli(self) -> u64 {
         match self {
@@ -133,8 +143,12 @@ impl Room {
             }
     }
 
-    /// What is left when a task has taken what it wants and holds these devices.
+    /// What is left when a task has taken what it wants and holds these devices. `None` if it is not there, or the hold is
+    /// not what the task wants.
     pub fn without(&self, want: &Want, hold: GpuHold) -> Option<Self> {
+        if !want.gpu.is_held_by(hold) {
+            return None;
+        }
         let mut left = *self;
         left.cpu_milli = left.cpu_milli.checked_sub(want.cpu_milli)?;
         left.memory_bytes = left.memory_bytes.checked_sub(want.memory_bytes)?;
@@ -148,6 +162,9 @@ impl Room {
     /// What there is when a task has gone that took what it wanted and held these devices. `None` when that would be
     /// more than there can be.
     pub fn with(&self, want: &Want, hold: GpuHold) -> Option<Self> {
+        if !want.gpu.is_held_by(hold) {
+            return None;
+        }
         let mut more = *self;
         more.cpu_milli = more.cpu_milli.checked_add(want.cpu_milli)?;
         more.memory_bytes = more.memory_bytes.checked_add(want.memory_bytes)?;
