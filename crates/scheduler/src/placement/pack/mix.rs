@@ -54,8 +54,6 @@ pub(super) struct Draw {
 pub(super) struct Draws {
     lines: Vec<Vec<Want>>,
     by_model: BTreeMap<u8, Vec<Vec<Draw>>>,
-    shapes: Vec<(Want, u64)>,
-    next: BTreeMap<u8, (Vec<(Draw, u64)>, u64)>,
 }
 
 impl Mix {
@@ -90,7 +88,7 @@ impl Mix {
 impl Draws {
     /// Of a mix, for no node yet.
     pub(super) fn of(mix: &Mix) -> Self {
-        Self { lines: lines(mix), by_model: BTreeMap::new(), shapes: mix.shapes.clone(), next: BTreeMap::new() }
+        Self { lines: lines(mix), by_model: BTreeMap::new() }
     }
 
     /// Makes sure that there are those for this node's model.
@@ -99,12 +97,6 @@ impl Draws {
             return;
         }
         let lines = &self.lines;
-        let shapes = &self.shapes;
-        self.next.entry(room.model).or_insert_with(|| {
-            let here = shapes.iter().filter(|(want, _)| want.models.contain(room.model));
-            let elsewhere = shapes.iter().filter(|(want, _)| !want.models.contain(room.model));
-            (here.map(|(want, weight)| (Draw::of(want, 0), *weight)).collect(), elsewhere.map(|(_, weight)| weight).sum())
-        });
         self.by_model.entry(room.model).or_insert_with(|| {
             let seen = |line: &Vec<Want>| {
                 let numbered = line.iter().zip(0_u16..).filter(|(want, _)| want.models.contain(room.model));
@@ -112,14 +104,6 @@ impl Draws {
             };
             lines.iter().map(seen).collect()
         });
-    }
-
-    pub(super) fn next(&self, model: u8) -> &[(Draw, u64)] {
-        self.next.get(&model).map_or(&[], |(next, _)| next)
-    }
-
-    pub(super) fn weight_elsewhere(&self, model: u8) -> u64 {
-        self.next.get(&model).map_or(0, |(_, weight)| *weight)
     }
 
     /// What may come to a node with this model and so many devices.
@@ -146,7 +130,7 @@ impl Draw {
 /// The shapes drawn, line by line.
 fn lines(mix: &Mix) -> Vec<Vec<Want>> {
     let total: u64 = mix.shapes.iter().map(|(_, weight)| weight).sum();
-    let mut lines = vec![Vec::with_capacity(BLOCK * BLOCKS); LINES];
+    let mut lines = vec![Vec::new(); LINES];
     for block in 0..BLOCKS as u64 {
         let mut drawn = strata(mix, total);
         shuffle(&mut drawn, block);
@@ -174,7 +158,7 @@ fn strata(mix: &Mix, total: u64) -> Vec<Want> {
 /// Fisher and Yates, with numbers that follow from the block's.
 fn shuffle(drawn: &mut [Want], block: u64) {
     for last in (1..drawn.len()).rev() {
-        let number = scramble((block << 32) + 99977777 + last as u64);
+        let number = scramble((block << 32) + last as u64);
         drawn.swap(last, (number % (last as u64 + 1)) as usize);
     }
 }

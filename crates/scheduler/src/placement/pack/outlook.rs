@@ -11,8 +11,6 @@ use super::room::{DEVICES_MAX, Room, WHOLE};
 /// Devices that most nodes have at most: rooms of these are copied and searched as one small piece.
 const FEW: usize = 8;
 
-const NEXT_LINES: u32 = 1;
-
 /// Rooms whose outlook is remembered; two that would stand in the same place take turns. A node's
 /// room after a placement is one that was looked at before it, and many nodes are alike.
 const REMEMBERED: usize = 1 << 13;
@@ -84,38 +82,8 @@ impl Outlook {
             }
             idle += rest.devices.iter().copied().map(u32::from).sum::<u32>();
         }
-        idle + NEXT_LINES * self.unusable(room)
+        idle
     }
-}
-
-impl Outlook {
-    /// Thousandths of devices that the next task cannot use, in expectation over the mix: all that are free if it does not fit,
-    /// and else those on devices that are too small for it.
-    fn unusable(&self, room: &Room) -> u32 {
-        let all = room.gpu_milli();
-        let whole = room.devices().iter().filter(|free| **free == WHOLE).count();
-        let largest = room.devices().last().copied().unwrap_or_default();
-        let (mut unusable, mut total) = (0, 0);
-        for (draw, weight) in self.draws.next(room.model) {
-            total += weight;
-            let fits = draw.cpu_milli <= room.cpu_milli
-                && draw.memory_bytes <= room.memory_bytes
-                && draw.share_milli <= largest
-                && usize::from(draw.whole) <= whole;
-            let small = match (fits, draw.whole) {
-                (false, _) => all,
-                (true, 0) => sum_below(room.devices(), draw.share_milli),
-                (true, _) => all - whole as u64 * u64::from(WHOLE),
-            };
-            unusable += small * weight;
-        }
-        total += self.draws.weight_elsewhere(room.model);
-        u32::try_from((unusable + self.draws.weight_elsewhere(room.model) * all) / total.max(1)).unwrap_or(u32::MAX)
-    }
-}
-
-fn sum_below(devices: &[u16], milli: u16) -> u64 {
-    devices.iter().take_while(|free| **free < milli).copied().map(u64::from).sum()
 }
 
 /// What is left of a room in one future.

@@ -78,7 +78,7 @@ impl GpuWant {
         match milli {
             0 => Some(Self::None),
             _ if milli < whole => u16::try_from(milli).ok().map(Self::Share),
-            _ if milli % whole == 0 && milli / whole <= DEVICES_MAX as u64 => {
+            _ if milli.is_multiple_of(whole) && milli / whole <= DEVICES_MAX as u64 => {
                 u8::try_from(milli / whole).ok().map(Self::Whole)
             }
             _ => None,
