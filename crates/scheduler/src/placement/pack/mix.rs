@@ -1,7 +1,9 @@
 //! The shapes that tasks typically have, and draws from them that say what may come next.
 //!
 //! Draws come in blocks of [`BLOCK`] per line, and a block of all lines together has every shape as often as its weight
-//! says, rounded: so few draws speak for a mix of many shapes. Their order follows from a constant alone.
+//! says, rounded: so few draws speak for a mix of many shapes. Their order follows from a constant alone, but for tasks
+//! that take several devices: they come first in their block, for the small ones before them would find other places,
+//! and without that it is chance whether any line has one in front, which alone shows what an empty node is worth.
 
 use std::collections::BTreeMap;
 
@@ -19,12 +21,11 @@ const COVERED_PERCENT: u128 = 95;
 pub(super) const LINES: usize = 8;
 
 /// Draws of one line for every device of a node. The load that they stand for is several times what a device can take,
-/// so that at their end little more would fit.
-const DRAWS_PER_DEVICE: usize = 8;
+/// so that at their end little more would fit. With 3 or 4 the futures of nodes end too soon; 8 are no better.
+const DRAWS_PER_DEVICE: usize = 6;
 
-/// Draws of a line between two points at which the weights hold exactly, but for rounding: what a node with
-/// eight devices is looked at with.
-const BLOCK: usize = 64;
+/// Draws of a line between two points at which the weights hold exactly, but for rounding.
+const BLOCK: usize = 16;
 
 /// Blocks of a line: enough for a node with as many devices as there can be.
 const BLOCKS: usize = DEVICES_MAX * DRAWS_PER_DEVICE / BLOCK;
@@ -134,7 +135,8 @@ fn lines(mix: &Mix) -> Vec<Vec<Want>> {
     for block in 0..BLOCKS as u64 {
         let mut drawn = strata(mix, total);
         shuffle(&mut drawn, block);
-        for (line, part) in lines.iter_mut().zip(drawn.chunks(BLOCK)) {
+        for (line, part) in lines.iter_mut().zip(drawn.chunks_mut(BLOCK)) {
+            part.sort_by_key(|want| std::cmp::Reverse(want.gpu.devices_together()));
             line.extend_from_slice(part);
         }
     }

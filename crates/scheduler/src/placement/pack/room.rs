@@ -95,6 +95,14 @@ impl GpuWant {
         }
     }
 
+    /// How many devices must be free at once, when that is more than one; else 0.
+    pub(super) fn devices_together(self) -> u8 {
+        match self {
+            Self::None | Self::Share(_) | Self::Whole(0 | 1) => 0,
+            Self::Whole(devices) => devices,
+        }
+    }
+
     /// Thousandths of a device in all.
     pub fn milli(self) -> u64 {
         match self {
