@@ -228,7 +228,7 @@ mod tests {
     fn each_rule_chooses_its_node() {
         let rooms = [room(128_000, &[1_000; 8]), room(64_000, &[1_000; 2]), room(64_000, &[500, 1_000])];
         let wants = [want(1_000, GpuWant::Share(500)), want(1_000, GpuWant::Whole(1))];
-        for (rule, node, devices) in [(Rule::BestFit, 2, 1), (Rule::Fgd, 2, 1), (Rule::DotProduct, 0, 1)] {
+        for (rule, node, devices) in [(Rule::BestFit, 2, 1), (Rule::Fgd, 2, 1), (Rule::DotProduct, 1, 1)] {
             let placed = Compared::new(rule, &rooms, &wants, 0).place(&wants[0]).unwrap();
             assert_eq!(placed, (node, GpuHold { devices, milli: 500 }), "{rule:?}");
         }
