@@ -24,6 +24,16 @@ pub enum Error {
         #[source]
         source: std::io::Error,
     },
+    /// A line of a trace is not what it has to be.
+    #[error("{path}, line {line}: {why}")]
+    Trace {
+        /// The file.
+        path: PathBuf,
+        /// Counted from 1.
+        line: usize,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The binary does not start.
     #[error("cannot start {binary}")]
     Spawn {
@@ -112,6 +122,7 @@ impl Error {
             Self::Client(error) => Some(error),
             Self::Write { .. }
             | Self::Read { .. }
+            | Self::Trace { .. }
             | Self::Spawn { .. }
             | Self::Ended { .. }
             | Self::EndedBadly { .. }

@@ -7,10 +7,10 @@
 //! replica is restarted in turn), `state` (what a large state costs), `agents` (what many agents cost, and how soon a
 //! lost one is noticed), `workflow` (what very large workflows cost the leader), `archive` (what very many runs that have ended
 //! cost, and how fast they are found), `flood` (what too many submits do to the rest), and `etcd`, which `log` and `failover`
-//! can be measured beside.
+//! can be measured beside. `pack` (how much of a cluster's GPUs a placement policy allocates) stands apart: no process, a trace.
 //!
 //! **Invariant:** everything goes through the `quorate` binary and the public API, because a
-//! figure from a private path says nothing about what users get.
+//! figure from a private path says nothing about what users get. `pack` alone compares decisions, with the scheduler's own code.
 
 pub mod local;
 
@@ -20,6 +20,7 @@ pub mod elections;
 pub mod failover;
 pub mod flood;
 pub mod log;
+pub mod pack;
 pub mod rolling;
 pub mod state;
 pub mod tasks;

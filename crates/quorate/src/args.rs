@@ -251,6 +251,7 @@ mod tests {
             "quorate bench tasks --tasks 1000,10000 --driver process,noop --rounds 5 --singles 100 --history 10000",
             "quorate bench tasks --hyperqueue /usr/bin/python3 --binary /usr/local/bin/quorate",
             "quorate bench flood --callers 64 --seconds 3 --json",
+            "quorate bench pack --nodes nodes.csv --pods pods.csv --inflate 1.3 --seeds 0..10 --policy fgd --json",
             "quorate bench workflow --shape dag --size 50000 --seed 7 --replicas 3 --agents 40 --within 1h --json",
             "quorate completions bash",
         ] {
@@ -284,6 +285,7 @@ mod tests {
             "quorate demo --speed",
             "quorate bench tasks --driver fast",
             "quorate bench workflow",
+            "quorate bench pack --nodes nodes.csv",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -23,6 +23,8 @@ mod ledger;
 mod room;
 mod score;
 
+pub mod pack;
+
 use quorate_planted::Bug;
 use quorate_state::{Command, Held, Placement, Served, State, TaskId};
 

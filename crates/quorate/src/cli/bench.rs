@@ -3,6 +3,7 @@
 mod agents;
 mod archive;
 mod elections;
+mod pack;
 mod tasks;
 mod timeouts;
 mod workflow;
@@ -126,6 +127,14 @@ enum What {
     /// end of one task of the chain to the end of the next: two reports, a step and a plan. In the end
     /// every run that was accepted is looked for.
     Flood(Flood),
+    /// Play a trace of GPU tasks against a placement policy, and measure how much of the GPUs it allocates
+    ///
+    /// Starts nothing. Reads nodes and tasks in the format of the OpenB trace; all tasks come in an order that the seed decides, and
+    /// more drawn from them, until as many GPUs have come as --inflate says. Each is placed or dropped, and none leaves.
+    /// Memory is not counted. "quorate" is the scheduler's own packing, which knows how frequent each shape is, but not
+    /// what comes when; the others are the policies of the published table. Exits with 1 when a task was dropped that fits
+    /// somewhere, or placed where it does not.
+    Pack(pack::Pack),
 }
 
 #[derive(Args, Debug)]
@@ -243,6 +252,7 @@ impl Bench {
             What::Workflow(workflow) => workflow.execute(context.output).await,
             What::Archive(archive) => archive.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
+            What::Pack(pack) => pack.execute(context.output).await,
         }
     }
 }

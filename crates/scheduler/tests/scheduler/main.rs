@@ -8,6 +8,7 @@ mod flow;
 mod gpus;
 mod lease;
 mod measure;
+mod pack;
 mod placement;
 mod properties;
 mod retention;
