@@ -20,7 +20,7 @@ async fn each_task_is_told_which_gpus_are_its_own_and_no_two_of_them_get_the_sam
     let cluster = start(wanted).await;
     let client = cluster.client();
     let directory = tempfile::tempdir().unwrap();
-    let ask = |arguments: &[&str]| quorate(&cluster.api_addresses(), directory.path(), arguments);
+    let ask = |arguments: &[&str]| quorate(cluster.api_addresses(), directory.path(), arguments);
     // An agent that came before the feature was enabled is asked to come again.
     until("the GPUs to be known", || async {
         let list = ask(&["node", "list"]);

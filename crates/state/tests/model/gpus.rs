@@ -19,6 +19,6 @@ impl World {
         let milli = u16::try_from(want.milli.min(GPU_MILLI)).unwrap();
         let devices = if self.state.has_feature(Feature::Gpus) { u64::from(generation) % 8 } else { 0 };
         let anything = if devices == 0 { GpuHold::NONE } else { GpuHold { devices, milli } };
-        chosen.filter(|_| self.revision % 4 != 0).unwrap_or(anything)
+        chosen.filter(|_| !self.revision.is_multiple_of(4)).unwrap_or(anything)
     }
 }
