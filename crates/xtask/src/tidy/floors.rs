@@ -70,8 +70,8 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     ),
     (
         "quorate-scheduler",
-        &["quorate-server", "quorate-simulation"],
-        "only the leader decides, and an oracle decides again",
+        &["quorate-server", "quorate-simulation", "quorate-bench"],
+        "only the leader decides; an oracle decides again, and a benchmark plays a trace against the decisions",
     ),
     (
         "quorate-raft",
