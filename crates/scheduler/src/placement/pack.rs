@@ -1,8 +1,8 @@
 //! Packing: on which node, and on which of its devices, a task wastes the least GPU.
 //!
-//! A task goes where the GPUs that will stay idle grow least by it, as the outlook of the node before and after tells; then
-//! to a node without GPUs if it needs none; then where it leaves least (best fit); and to the first node of equal
-//! ones. ADR 0055 says what else was tried.
+//! A task goes where the GPUs that will stay idle grow least by it, as the outlook of the node before and after tells, with a
+//! charge for models that are asked for more than others; then to a node without GPUs if it needs none; then where
+//! it leaves least (best fit); and to the first node of equal ones. ADR 0055 says what else was tried.
 //!
 //! Scores are kept by shape and node. A placement changes one node, and a shape catches up on nodes that have changed when it
 //! is asked for again: what a decision costs grows with the changes since and with the logarithm of the nodes.
@@ -14,6 +14,7 @@ mod room;
 
 mod mix;
 mod outlook;
+mod pressure;
 mod ranking;
 
 use std::collections::BTreeMap;
@@ -24,6 +25,7 @@ pub use room::{DEVICES_MAX, GpuWant, MODELS_MAX, Models, Room, WHOLE, Want};
 
 use mix::{Draws, LINES};
 use outlook::{Outlook, digest};
+use pressure::{CHARGE_MAX, Pressures};
 use ranking::{Ranking, Score};
 
 /// Scores that are kept, of all shapes together. All are let go of when there would be more, and made again as shapes are
@@ -35,7 +37,13 @@ const CHANGES_PER_NODE: usize = 2;
 
 /// Idle thousandths that every score has on top, so that one that falls is a number as well.
 const IDLE_OFFSET: u64 = 1 << 20;
-const _: () = assert!((LINES * DEVICES_MAX * WHOLE as usize) < IDLE_OFFSET as usize);
+const _: () = assert!(IDLE_MAX < IDLE_OFFSET && IDLE_OFFSET + IDLE_MAX + CHARGE_MAX < 1 << (64 - GROWTH_SHIFT));
+
+/// The most that an outlook tells.
+const IDLE_MAX: u64 = LINES as u64 * DEVICES_MAX as u64 * WHOLE as u64;
+
+/// Where in a score the growth of what stays idle begins; below it are a bit for nodes with GPUs and 32 for what is left.
+const GROWTH_SHIFT: u32 = 33;
 
 /// One core counts as much as one 16th of a GPU when it comes to what a placement leaves, and a GPU as much as 64 GiB: about
 /// what machines have of each. It decides between nodes with the same outlook only.
@@ -47,8 +55,15 @@ pub struct Packer {
     nodes: Vec<NodeRoom>,
     shapes: BTreeMap<Want, Shape>,
     changes: Changes,
-    outlook: Outlook,
+    judge: Judge,
+    mix: Mix,
     looks: u64,
+}
+
+/// What nodes are judged by.
+struct Judge {
+    outlook: Outlook,
+    pressures: Pressures,
 }
 
 struct NodeRoom {
@@ -76,7 +91,8 @@ impl Packer {
             nodes: rooms.iter().map(NodeRoom::new).collect(),
             shapes: BTreeMap::new(),
             changes: Changes::new(rooms.len()),
-            outlook,
+            judge: Judge { outlook, pressures: Pressures::of(mix, rooms.iter()) },
+            mix: mix.clone(),
             looks: 0,
         }
     }
@@ -95,7 +111,7 @@ impl Packer {
     pub fn best(&mut self, want: &Want) -> Option<(usize, GpuHold)> {
         self.catch_up(want);
         let node = self.shapes.get(want)?.ranking.best()?;
-        let (_, hold) = look(&mut self.outlook, self.nodes.get_mut(node)?, want)?;
+        let (_, hold) = look(&mut self.judge, self.nodes.get_mut(node)?, want)?;
         Some((node, hold))
     }
 
@@ -123,20 +139,25 @@ impl Packer {
     #[must_use]
     pub fn replace(&mut self, node: usize, room: Room) -> bool {
         let Some(entry) = self.nodes.get_mut(node) else { return false };
+        let is_same_machine = (entry.room.model, entry.room.devices().len()) == (room.model, room.devices().len());
         *entry = NodeRoom::new(&room);
-        self.outlook.add_model_of(&room);
         self.changes.add(node);
+        if !is_same_machine {
+            self.judge.outlook.add_model_of(&room);
+            self.judge.pressures = Pressures::of(&self.mix, self.nodes.iter().map(|node| &node.room));
+            self.shapes.clear();
+        }
         true
     }
 
     /// Brings the ranking of a shape up to date.
     fn catch_up(&mut self, want: &Want) {
-        let Self { nodes, shapes, changes, outlook, looks } = self;
+        let Self { nodes, shapes, changes, judge, mix: _, looks } = self;
         if let Some(shape) = shapes.get_mut(want) {
             for node in changes.since(shape.seen) {
                 let Some(room) = nodes.get_mut(node) else { continue };
                 *looks += 1;
-                shape.ranking.set(node, score(outlook, room, want));
+                shape.ranking.set(node, score(judge, room, want));
             }
             shape.seen = changes.count;
             return;
@@ -145,7 +166,7 @@ impl Packer {
             shapes.clear();
         }
         *looks += nodes.len() as u64;
-        let scores = nodes.iter_mut().map(|room| score(outlook, room, want)).collect();
+        let scores = nodes.iter_mut().map(|room| score(judge, room, want)).collect();
         shapes.insert(*want, Shape { ranking: Ranking::new(scores), seen: changes.count });
     }
 }
@@ -156,27 +177,30 @@ impl NodeRoom {
     }
 }
 
-fn score(outlook: &mut Outlook, node: &mut NodeRoom, want: &Want) -> Score {
-    look(outlook, node, want).map_or(Score::NOWHERE, |(score, _)| score)
+fn score(judge: &mut Judge, node: &mut NodeRoom, want: &Want) -> Score {
+    look(judge, node, want).map_or(Score::NOWHERE, |(score, _)| score)
 }
 
 /// How good a node is for a task, and what it would hold there. `None` if it does not fit.
-fn look(outlook: &mut Outlook, node: &mut NodeRoom, want: &Want) -> Option<(Score, GpuHold)> {
+fn look(judge: &mut Judge, node: &mut NodeRoom, want: &Want) -> Option<(Score, GpuHold)> {
     if !node.room.fits(want) {
         return None;
     }
+    let Judge { outlook, pressures } = judge;
     let before = *node.idle.get_or_insert_with(|| outlook.idle(&node.room));
     let (after, hold) = least_idle(outlook, &node.room, want)?;
     let growth = match want.gpu {
         // Fewer cores are never worth more, whatever a few futures say.
         GpuWant::None => IDLE_OFFSET + u64::from(after.saturating_sub(before)),
-        GpuWant::Share(_) | GpuWant::Whole(_) => IDLE_OFFSET + u64::from(after) - u64::from(before),
+        GpuWant::Share(_) | GpuWant::Whole(_) => {
+            IDLE_OFFSET + u64::from(after) - u64::from(before) + pressures.charge(node.room.model, want.gpu.milli())
+        }
     };
     let keeps_from_gpus = want.gpu == GpuWant::None && !node.room.devices().is_empty();
     let left = (node.room.cpu_milli - want.cpu_milli) / CORES_PER_GPU
         + ((node.room.memory_bytes - want.memory_bytes) >> MEMORY_BITS_PER_MILLI)
         + (node.room.gpu_milli() - want.gpu.milli());
-    let value = growth << 33 | u64::from(keeps_from_gpus) << 32 | left.min(u64::from(u32::MAX));
+    let value = growth << GROWTH_SHIFT | u64::from(keeps_from_gpus) << 32 | left.min(u64::from(u32::MAX));
     Some((Score { value, room: node.digest }, hold))
 }
 

@@ -160,6 +160,41 @@ proptest! {
         prop_assert_eq!(of(0), of(7));
     }
 
+    /// More room anywhere never keeps a task from fitting somewhere.
+    #[test]
+    fn freeing_room_makes_nothing_infeasible(rooms in rooms(), wants in wants(), node in 0_usize..8, more in 1_u64..4) {
+        let mut packer = Packer::new(&rooms, &mix(&wants));
+        let Some(room) = rooms.get(node) else { return Ok(()) };
+        let before: Vec<bool> = wants.iter().map(|want| packer.best(want).is_some()).collect();
+        let freed: Vec<u16> = room.devices().iter().map(|free| (free + 300).min(WHOLE)).collect();
+        let freed = Room::new(room.cpu_milli + more * 1_000, room.memory_bytes + (more << 30), room.model, &freed).unwrap();
+        prop_assert!(packer.replace(node, freed));
+        for (want, fitted) in wants.iter().zip(before) {
+            prop_assert!(!fitted || packer.best(want).is_some());
+        }
+    }
+
+    /// A node that comes back as another machine, with other devices, is as if it had been that from the beginning.
+    #[test]
+    fn a_node_that_is_another_machine_now_is_judged_as_that(
+        rooms in rooms(), others in rooms(), wants in wants(), node in 0_usize..8,
+    ) {
+        let mix = mix(&wants);
+        let (Some(_), Some(other)) = (rooms.get(node), others.first()) else { return Ok(()) };
+        let mut packer = Packer::new(&rooms, &mix);
+        for want in &wants {
+            packer.best(want);
+        }
+        prop_assert!(packer.replace(node, *other));
+        let mut fresh = rooms.clone();
+        fresh[node] = *other;
+        let mut fresh = Packer::new(&fresh, &mix);
+        for want in &wants {
+            prop_assert_eq!(packer.best(want), fresh.best(want));
+        }
+        prop_assert!(!packer.replace(rooms.len(), *other));
+    }
+
     /// A release leaves everything as it was before the placement.
     #[test]
     fn a_release_undoes_a_placement(rooms in rooms(), wants in wants()) {

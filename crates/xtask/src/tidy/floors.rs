@@ -71,7 +71,7 @@ const RESERVED: &[(&str, &[&str], &str)] = &[
     (
         "quorate-scheduler",
         &["quorate-server", "quorate-simulation", "quorate-bench"],
-        "only the leader decides, an oracle decides again, and a benchmark measures how well",
+        "only the leader decides; an oracle decides again, and a benchmark plays a trace against the decisions",
     ),
     (
         "quorate-raft",

@@ -70,7 +70,14 @@ impl Pack {
 
 fn seeds(text: &str) -> Result<Range<u64>, String> {
     let range = text.split_once("..").and_then(|(start, end)| Some(start.parse().ok()?..end.parse().ok()?));
-    range.ok_or_else(|| format!("{text:?} are not seeds: write the first and the one behind the last, such as 0..10"))
+    let range: Range<u64> = range
+        .ok_or_else(|| format!("{text:?} are not seeds: write the first and the one behind the last, such as 0..10"))?;
+    if range.is_empty() {
+        return Err(format!(
+            "there is no seed in {text:?}: the second number is not among them and must be the larger one"
+        ));
+    }
+    Ok(range)
 }
 
 #[cfg(test)]
@@ -106,6 +113,8 @@ mod tests {
             ("--pods p.csv", "--nodes"),
             ("--nodes n.csv --pods p.csv --policy worst", "bestfit"),
             ("--nodes n.csv --pods p.csv --seeds 7", "such as 0..10"),
+            ("--nodes n.csv --pods p.csv --seeds 8..7", "must be the larger one"),
+            ("--nodes n.csv --pods p.csv --seeds 7..7", "must be the larger one"),
             ("--nodes n.csv --pods p.csv --inflate much", "--inflate"),
         ] {
             let why = parse(line).unwrap_err().to_string();
