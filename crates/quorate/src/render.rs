@@ -31,6 +31,7 @@ pub(crate) mod time;
 pub(crate) mod timeline;
 pub(crate) mod usage;
 pub(crate) mod version;
+pub(crate) mod why_not;
 mod within;
 
 use std::io::{IsTerminal as _, Write as _};

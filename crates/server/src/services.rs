@@ -19,6 +19,7 @@ mod kept;
 mod logs;
 mod usage;
 mod versions;
+mod why;
 
 mod changes;
 mod page;

@@ -1,6 +1,7 @@
 //! `quorate node`: the machines that run work.
 
 mod token;
+mod why_not;
 
 use std::time::Duration;
 
@@ -45,6 +46,8 @@ enum Verb {
     Drain(Drain),
     /// Give up a lost node that will not be back, and what was on it; its name is free then
     Forget(One),
+    /// Say whether a node could take a task, and every check that it fails
+    WhyNot(why_not::WhyNot),
     /// Make, list and revoke join tokens, which admit new nodes
     Token(token::Token),
 }
@@ -95,6 +98,7 @@ impl Node {
             }
             Verb::Drain(drain) => drain.execute(context).await,
             Verb::Forget(One { name }) => forget(context, name).await,
+            Verb::WhyNot(why_not) => why_not.execute(context).await,
             Verb::Token(token) => token.execute(context).await,
         }
     }

@@ -14,4 +14,5 @@ mod properties;
 mod retention;
 mod sub_runs;
 mod timer;
+mod why_not;
 mod workflow;
