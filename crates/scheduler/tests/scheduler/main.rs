@@ -5,6 +5,7 @@ mod world;
 mod drain;
 mod explain;
 mod flow;
+mod forecast;
 mod gpus;
 mod lease;
 mod measure;
