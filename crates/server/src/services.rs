@@ -15,6 +15,7 @@ mod runs;
 mod control;
 mod events;
 mod explain;
+mod forecast;
 mod kept;
 mod logs;
 mod usage;
