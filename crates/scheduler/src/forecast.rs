@@ -61,7 +61,7 @@ pub struct Fate {
     pub left_out: u64,
     /// Milliseconds until everything that finds another place has been given it.
     pub settled_ms: u64,
-    /// What the brake said, if it worked.
+    /// What the brake said when it held most, if it worked.
     pub brake: Option<Note>,
     /// It was looked at until nothing more would have come of it; false: a limit ended it before.
     pub is_whole: bool,
@@ -150,8 +150,8 @@ impl Forecast {
                 wake_at = earlier(wake_at, at);
             }
             for note in decision.report.notes {
-                if matches!(note, Note::LeaseBrake { .. }) {
-                    self.brake.get_or_insert(note);
+                if held(&note) > self.brake.as_ref().map_or(0, held) {
+                    self.brake = Some(note);
                 }
             }
             for command in decision.commands {
@@ -273,6 +273,14 @@ impl Forecast {
             (TaskState::Failed(_) | TaskState::Cancelled | TaskState::Skipped, _) => End::Failed,
             _ => End::Waits,
         }
+    }
+}
+
+/// Leases that the brake held.
+fn held(note: &Note) -> u32 {
+    match note {
+        Note::LeaseBrake { held, .. } => *held,
+        Note::TimersHeld { .. } => 0,
     }
 }
 

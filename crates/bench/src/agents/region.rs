@@ -71,6 +71,8 @@ pub struct Loss {
     pub foretold_s: Spread,
     /// The same as it was.
     pub moved_s: Spread,
+    /// From the last word until the first lease of a node was over.
+    pub first_lease_over_s: Spread,
     /// From the last word until the lease of the last node was over: the brake keeps leases when a whole cluster falls silent.
     pub leases_over_s: Spread,
     /// From the end of a node's lease until its task ran elsewhere, the slowest of all.
@@ -102,6 +104,7 @@ impl Loss {
 struct Round {
     foretold: v1::ForecastLossResponse,
     moved_s: f64,
+    first_lease_over_s: f64,
     leases_over_s: f64,
     after_lease_s: f64,
     moved: u64,
@@ -134,6 +137,7 @@ impl RegionBench {
             rounds: self.rounds,
             foretold_s: spread(|round| round.foretold.settled_ms as f64 / 1e3)?,
             moved_s: spread(|round| round.moved_s)?,
+            first_lease_over_s: spread(|round| round.first_lease_over_s)?,
             leases_over_s: spread(|round| round.leases_over_s)?,
             after_lease_s: spread(|round| round.after_lease_s)?,
             brake: rounds.last().map(|round| round.foretold.brake.clone()).unwrap_or_default(),
@@ -195,6 +199,7 @@ impl RegionBench {
         let starts = moves(&others);
         let moved_at = starts.iter().map(|(_, at)| *at).max().unwrap_or_default();
         let over_at = ends.values().max().copied().unwrap_or_default();
+        let first_over_at = ends.values().min().copied().unwrap_or_default();
         let late = |(task, at): &(Task, BootInstant)| {
             let end = homes.get(task).and_then(|node| ends.get(node)).copied().unwrap_or(*at);
             seconds(end.min(*at), *at)
@@ -224,16 +229,16 @@ impl RegionBench {
         if self.keep {
             tell(&format!("data and logs are in {}", cluster.directory().display()));
         }
-        let rounded_s = |value: f64| rounded(value);
         Ok(Round {
             foretold,
-            moved_s: rounded_s(moved_s),
-            leases_over_s: rounded_s(leases_over_s),
-            after_lease_s: rounded_s(after_lease_s),
+            moved_s: rounded(moved_s),
+            first_lease_over_s: rounded(seconds(last_word, first_over_at)),
+            leases_over_s: rounded(leases_over_s),
+            after_lease_s: rounded(after_lease_s),
             moved,
             strayed,
             doubled,
-            returned_s: rounded_s(returned_s),
+            returned_s: rounded(returned_s),
             churned,
         })
     }

@@ -33,6 +33,12 @@ impl View for BenchRegion {
         };
         show("foretold: all moved", loss.foretold_s.median, loss.foretold_s.min, loss.foretold_s.max);
         show("all moved, from the last word on", loss.moved_s.median, loss.moved_s.min, loss.moved_s.max);
+        show(
+            "first lease over",
+            loss.first_lease_over_s.median,
+            loss.first_lease_over_s.min,
+            loss.first_lease_over_s.max,
+        );
         show("last lease over", loss.leases_over_s.median, loss.leases_over_s.min, loss.leases_over_s.max);
         show(
             "from the end of a lease to the task elsewhere, slowest",
