@@ -21,6 +21,7 @@ pub mod failover;
 pub mod flood;
 pub mod log;
 pub mod pack;
+pub mod replay;
 pub mod rolling;
 pub mod state;
 pub mod tasks;

@@ -23,6 +23,7 @@ mod ledger;
 mod room;
 mod score;
 
+pub mod backfill;
 pub mod pack;
 
 use quorate_planted::Bug;

@@ -5,6 +5,7 @@ mod archive;
 mod elections;
 mod pack;
 mod region;
+mod replay;
 mod tasks;
 mod timeouts;
 mod workflow;
@@ -145,6 +146,13 @@ enum What {
     /// what comes when; the others are the policies of the published table. Exits with 1 when a task was dropped that fits
     /// somewhere, or placed where it does not.
     Pack(pack::Pack),
+    /// Play the log of a batch machine in simulated time, and measure how long its jobs would wait under a policy
+    ///
+    /// Starts nothing. Jobs come when the log says, or closer together, take what they took, and their users say up to
+    /// --estimate-factor times as much. "quorate" is fair share by what each user has had of late, and conservative backfill as
+    /// the scheduler's crate has it (placement::backfill), which 'plan' does not use yet; "backfill" is EASY. A bounded
+    /// slowdown is what a job took in all by what it ran, or by ten seconds if it ran for less.
+    Replay(replay::Replay),
 }
 
 #[derive(Args, Debug)]
@@ -264,6 +272,7 @@ impl Bench {
             What::Archive(archive) => archive.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
             What::Pack(pack) => pack.execute(context.output).await,
+            What::Replay(replay) => replay.execute(context.output),
         }
     }
 }
