@@ -4,6 +4,7 @@ mod agents;
 mod archive;
 mod elections;
 mod pack;
+mod placement;
 mod tasks;
 mod timeouts;
 mod workflow;
@@ -135,6 +136,14 @@ enum What {
     /// what comes when; the others are the policies of the published table. Exits with 1 when a task was dropped that fits
     /// somewhere, or placed where it does not.
     Pack(pack::Pack),
+    /// Count the tasks that the planner gives their places per second, on one core
+    ///
+    /// Starts nothing. Makes a state in memory by commands, nodes of several sizes in several clusters and regions and tasks of
+    /// several shapes, some of them bound to a region or a label or spread over nodes or clusters, and plans as a leader does: a
+    /// plan, its application, the next plan. Only the time of plans counts; how much more time applying takes is said beside it.
+    /// Once the cluster is empty in the beginning, and once nine tenths of its cores are taken, where as many tasks end as come.
+    /// Each round begins with the same state and a planner that knows nothing of it. Exits with 1 when a placement is refused.
+    Placement(placement::Placement),
 }
 
 #[derive(Args, Debug)]
@@ -253,6 +262,7 @@ impl Bench {
             What::Archive(archive) => archive.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,
             What::Pack(pack) => pack.execute(context.output).await,
+            What::Placement(placement) => placement.execute(context.output).await,
         }
     }
 }

@@ -62,6 +62,8 @@ struct Sight {
     number: usize,
     epoch: Epoch,
     agent_ms: u64,
+    /// The account says the same.
+    presence: Presence,
 }
 
 /// What the nodes of a cluster that take work have in total; wide, for what agents claim is only
@@ -131,12 +133,18 @@ impl Ledger {
     /// Reads what has changed since the last view. False, with some of it read, if that is not enough.
     fn read_changes(&mut self, view: &State) -> bool {
         let Some(touched) = self.mark.as_ref().and_then(|mark| view.touched_since(mark)) else { return false };
-        let number = |name: &NodeName| {
-            let at = self.sights.binary_search_by(|sight| sight.name.cmp(name)).ok()?;
-            self.sights.get(at).map(|sight| sight.number)
-        };
-        let Some(touched) = touched.map(number).collect::<Option<BTreeSet<usize>>>() else { return false };
-        let again: BTreeSet<usize> = touched.into_iter().chain(std::mem::take(&mut self.spent)).collect();
+        let mut again = std::mem::take(&mut self.spent);
+        let mut last: Option<&NodeName> = None;
+        for name in touched {
+            // Often the same as before, and then it is the very same name.
+            if last.replace(name) == Some(name) {
+                continue;
+            }
+            let Ok(place) = self.sights.binary_search_by(|sight| sight.name.cmp(name)) else { return false };
+            again.extend(self.sights.get(place).map(|sight| sight.number));
+        }
+        again.sort_unstable();
+        again.dedup();
         again.into_iter().all(|at| self.read_one(view, at))
     }
 
@@ -202,7 +210,7 @@ impl Ledger {
                 cluster.add(&account);
             }
             let (name, epoch, agent_ms) = (node.name.clone(), node.epoch, node.lease.agent_ms);
-            self.sights.push(Sight { name, number: at, epoch, agent_ms });
+            self.sights.push(Sight { name, number: at, epoch, agent_ms, presence: account.presence });
             self.nodes.push(account);
         }
         self.sights.sort_by(|one, other| one.name.cmp(&other.name));
@@ -218,7 +226,7 @@ impl Ledger {
     fn see(&mut self, observed: &Observed) {
         let mut seen = observed.nodes.iter();
         let mut next = seen.next();
-        for sight in &self.sights {
+        for sight in &mut self.sights {
             // Most often it is the next one, and of the very same name.
             while next.is_some_and(|(name, _)| *name != sight.name && *name < sight.name) {
                 next = seen.next();
@@ -229,10 +237,11 @@ impl Ledger {
             }
             let current = own.map(|(_, seen)| seen).filter(|seen| seen.epoch == sight.epoch);
             let presence = current.map_or(Presence::Unheard, |seen| seen.presence(sight.agent_ms));
-            if let Some(account) = self.nodes.get_mut(sight.number)
-                && account.presence != presence
-            {
-                account.presence = presence;
+            if sight.presence != presence {
+                sight.presence = presence;
+                if let Some(account) = self.nodes.get_mut(sight.number) {
+                    account.presence = presence;
+                }
                 self.changes.add(sight.number);
             }
         }
