@@ -120,6 +120,8 @@ pub(super) struct Kept {
     limits: BTreeMap<Looks, Limits>,
     /// Rises with every question.
     asked: u64,
+    /// How many scores there are in all.
+    scores: usize,
 }
 
 /// The nodes in their order for one shape.
@@ -171,29 +173,26 @@ impl Kept {
         within.rooms.hold(want)
     }
 
-    /// Lets go of what was not asked for longest, until there is room for so many scores.
+    /// Lets go of the half that was not asked for longest, until there is room for so many scores.
     fn make_room(&mut self, scores: usize) {
-        loop {
-            let kept: usize = self.shapes.values().map(Standing::len).sum::<usize>()
-                + self.limits.values().map(|limits| 2 * limits.rooms.len()).sum::<usize>();
-            let is_full = self.shapes.len() >= SHAPES_KEPT_MAX || self.limits.len() >= SHAPES_KEPT_MAX;
-            if !is_full && kept + scores <= SCORES_KEPT_MAX {
-                return;
-            }
-            let shape = self.shapes.iter().min_by_key(|(_, standing)| standing.asked);
-            let limits = self.limits.iter().min_by_key(|(_, limits)| limits.asked);
-            match (shape, limits) {
-                (Some((looks, shape)), limits) if limits.is_none_or(|(_, limits)| shape.asked < limits.asked) => {
-                    let looks = looks.clone();
-                    self.shapes.remove(&looks);
-                }
-                (_, Some((looks, _))) => {
-                    let looks = looks.clone();
-                    self.limits.remove(&looks);
-                }
-                (_, None) => return,
-            }
+        while !self.has_place_for(scores) {
+            let shapes = self.shapes.values().map(|standing| standing.asked);
+            let mut asked: Vec<u64> = shapes.chain(self.limits.values().map(|limits| limits.asked)).collect();
+            asked.sort_unstable();
+            // No two were asked for at once, so at least one goes.
+            let Some(oldest_kept) = asked.get(asked.len().div_ceil(2)).or(asked.last()).copied() else { return };
+            let is_only = asked.len() == 1;
+            self.shapes.retain(|_, standing| !is_only && standing.asked >= oldest_kept);
+            self.limits.retain(|_, limits| !is_only && limits.asked >= oldest_kept);
+            let shapes = self.shapes.values().map(Standing::len);
+            self.scores = shapes.chain(self.limits.values().map(|limits| 2 * limits.rooms.len())).sum();
         }
+        self.scores += scores;
+    }
+
+    fn has_place_for(&self, scores: usize) -> bool {
+        let is_full = self.shapes.len() >= SHAPES_KEPT_MAX || self.limits.len() >= SHAPES_KEPT_MAX;
+        (!is_full && self.scores + scores <= SCORES_KEPT_MAX) || (self.shapes.is_empty() && self.limits.is_empty())
     }
 }
 

@@ -172,3 +172,48 @@ fn score(judge: &mut Judge, node: &mut NodeRoom, want: &Want) -> Score {
     let worth = judge.look(&node.room, &mut node.idle, want);
     worth.map_or(Score::NOWHERE, |(worth, _)| Score { value: worth.value(), room: node.digest })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// What is kept and ranked finds the node that a look at all of them finds.
+    #[test]
+    fn the_best_node_is_that_of_a_scan_over_all() {
+        let number = |step: u64, below: u64| quorate_state::mix(step) % below;
+        let rooms: Vec<Room> = (0..40)
+            .map(|node| {
+                let free: Vec<u16> = (0..1 << (node % 4)).map(|at| [WHOLE, 500, 1_000][at % 3]).collect();
+                Room::new(16_000 + 8_000 * number(node, 4), 0, (node % 3) as u8, &free)
+            })
+            .collect::<Option<_>>()
+            .unwrap();
+        let wants = [(1_000, 300), (4_000, 500), (6_000, 1_000), (9_000, 2_000), (2_000, 0), (3_000, 4_000)];
+        let wants = wants.map(|(cpu_milli, gpu)| Want {
+            cpu_milli,
+            memory_bytes: 0,
+            gpu: GpuWant::from_milli(gpu).unwrap(),
+            models: if gpu == 1_000 { Models::NONE.with(1).with(2) } else { Models::ANY },
+        });
+        let mix = Mix::of(wants.iter().zip(1..).map(|(want, weight)| (*want, weight)));
+        let (mut packer, mut judge) = (Packer::new(&rooms, &mix), Judge::new(&mix, rooms.iter()));
+        let mut there: Vec<(usize, Want, GpuHold)> = vec![];
+        for step in 0..600 {
+            let want = wants[number(step, 6) as usize];
+            let scan = (0..rooms.len()).filter_map(|node| {
+                let room = packer.room(node)?;
+                let (worth, hold) = judge.look(room, &mut None, &want)?;
+                Some(((worth, digest(&room.sorted()), node), hold))
+            });
+            let expected = scan.min_by_key(|(value, _)| *value).map(|((_, _, node), hold)| (node, hold));
+            let placed = packer.place(&want);
+            assert_eq!(placed, expected, "step {step}");
+            there.extend(placed.map(|(node, hold)| (node, want, hold)));
+            if step % 3 == 2 && !there.is_empty() {
+                let (node, want, hold) = there.swap_remove(number(step, there.len() as u64) as usize);
+                assert!(packer.release(node, &want, hold));
+            }
+        }
+        assert!(there.len() > 100);
+    }
+}

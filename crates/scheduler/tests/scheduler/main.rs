@@ -6,6 +6,7 @@ mod drain;
 mod explain;
 mod flow;
 mod gpus;
+mod kept;
 mod lease;
 mod measure;
 mod pack;

@@ -106,12 +106,13 @@ mod tests {
     fn the_best_is_the_first_of_the_least_after_any_change() {
         for nodes in 0..9 {
             // Of nodes that value the same those with odd numbers are better.
-            let tie = |one: u32, other: u32| (one % 2 == 0).cmp(&(other % 2 == 0));
+            let tie = |one: u32, other: u32| one.is_multiple_of(2).cmp(&other.is_multiple_of(2));
             let mut scores: Vec<Score> = (0..nodes).map(|node| Score(node * 7 % 3)).collect();
             let mut ranking = Ranking::new(scores.clone(), tie);
             for step in 0..200_u64 {
                 let fits = scores.iter().enumerate().filter(|(_, score)| score.fits());
-                let expected = fits.min_by_key(|(node, score)| (**score, node % 2 == 0, *node)).map(|(node, _)| node);
+                let expected =
+                    fits.min_by_key(|(node, score)| (**score, node.is_multiple_of(2), *node)).map(|(node, _)| node);
                 assert_eq!(ranking.best(), expected, "{scores:?}");
                 let Some(node) = (step as usize * 5).checked_rem(scores.len()) else { break };
                 scores[node] = if step % 4 == 0 { Score::NOWHERE } else { Score(step * step * 11 % 5) };
