@@ -7,7 +7,7 @@ mod steps;
 mod touched;
 
 pub use asked::GpuShape;
-pub use touched::{TOUCHES_KEPT, TouchMark};
+pub use touched::{TOUCHES_KEPT, Touch, TouchMark};
 
 use asked::Asked;
 use finished::Finished;
@@ -192,7 +192,7 @@ impl Index {
         let held = old.filter(|old| old.holds_resources());
         let holds = new.holds_resources();
         if held.is_some() != holds {
-            self.touched.add(&new.node);
+            self.touched.add(&new.node, Touch::Load);
             let mut node = self.nodes.get(&new.node).cloned().unwrap_or_default();
             if holds {
                 node.used = node.used.checked_add(new.resources).unwrap_or(node.used);
@@ -226,7 +226,7 @@ impl Index {
     }
 
     pub(crate) fn on_node(&mut self, name: &NodeName, new: Option<&Node>) {
-        self.touched.add(name);
+        self.touched.add(name, Touch::Row);
         match (new.is_some_and(|node| node.drain().is_some()), self.draining.contains(name)) {
             (true, false) => self.draining.insert_mut(name.clone()),
             (false, true) => {

@@ -1,6 +1,6 @@
 //! What whoever plans asks of the state again and again, and how it learns what has changed meanwhile.
 
-use crate::index::{GpuShape, Load, TouchMark};
+use crate::index::{GpuShape, Load, Touch, TouchMark};
 use crate::{NodeName, State};
 
 impl State {
@@ -16,7 +16,7 @@ impl State {
 
     /// The nodes that have changed since, their rows or what they hold, each as often as it has. None if that is not known:
     /// this state may not go on from the one of the mark, or more has changed than is kept ([`crate::TOUCHES_KEPT`]).
-    pub fn touched_since(&self, mark: &TouchMark) -> Option<impl Iterator<Item = &NodeName>> {
+    pub fn touched_since(&self, mark: &TouchMark) -> Option<impl Iterator<Item = (&NodeName, Touch)>> {
         self.index.touched().since(mark)
     }
 

@@ -245,17 +245,17 @@ impl Standing {
         }
         let changed: Vec<usize> = ledger.changes().since(self.seen).collect();
         for at in changed {
-            let score = ledger.score(at, &self.wanted).unwrap_or_else(Score::failing);
-            self.set(at, score, ledger);
+            self.look_again(at, ledger);
         }
         self.seen = ledger.changes().count();
     }
 
-    fn set(&mut self, at: usize, score: Score, ledger: &Ledger) {
+    fn look_again(&mut self, at: usize, ledger: &mut Ledger) {
         let number = if self.rankings.len() == 1 { 0 } else { ledger.account(at).map_or(0, |account| account.cluster) };
         let first = if number == 0 { 0 } else { ledger.clusters().get(number).map_or(0, |cluster| cluster.first) };
         let Some(ranking) = self.rankings.get_mut(number) else { return };
         let before = ranking.score((at - first) as u32);
+        let score = ledger.score_again(at, &self.wanted, before, self.seen).unwrap_or_else(Score::failing);
         if let Some(check) = before.check() {
             self.failing[check as usize] -= 1;
         }

@@ -10,12 +10,14 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Resources, Room, State, TouchMark,
+    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Resources, Room, State, Touch,
+    TouchMark, has_room,
 };
 
 use super::changes::Changes;
 use super::devices::{Devices, Gpus};
 use super::kept::Wanted;
+use super::route::admit;
 use super::score::{Score, score};
 use crate::explain::Check;
 use crate::{Observed, Presence};
@@ -54,6 +56,8 @@ pub(super) struct Account {
     digest: u64,
     /// Its place by name.
     sight: usize,
+    /// The number of the last change of its row or its presence: what keeps a task away but room has been the same since.
+    limits_since: u64,
 }
 
 /// What is looked at in what the leader sees of a node.
@@ -133,47 +137,70 @@ impl Ledger {
     /// Reads what has changed since the last view. False, with some of it read, if that is not enough.
     fn read_changes(&mut self, view: &State) -> bool {
         let Some(touched) = self.mark.as_ref().and_then(|mark| view.touched_since(mark)) else { return false };
-        let mut again = std::mem::take(&mut self.spent);
-        let mut last: Option<&NodeName> = None;
-        for name in touched {
-            // Often the same as before, and then it is the very same name.
-            if last.replace(name) == Some(name) {
+        // Most are those that the last plan spent on, which are found by where their names are.
+        let address = |name: &NodeName| name.as_str().as_ptr() as usize;
+        let mut spent = std::mem::take(&mut self.spent);
+        spent.sort_unstable();
+        spent.dedup();
+        let addressed = |at: &usize| self.nodes.get(*at).map(|account| (address(&account.node.name), *at));
+        let mut at_hand: Vec<(usize, usize)> = spent.iter().filter_map(addressed).collect();
+        at_hand.sort_unstable();
+        let find = |name: &NodeName| {
+            let near = at_hand.binary_search_by_key(&address(name), |(address, _)| *address).ok();
+            let near = near.and_then(|place| at_hand.get(place)).map(|(_, at)| *at);
+            near.or_else(|| {
+                let place = self.sights.binary_search_by(|sight| sight.name.cmp(name)).ok()?;
+                self.sights.get(place).map(|sight| sight.number)
+            })
+        };
+        let mut again: Vec<(usize, Touch)> = spent.into_iter().map(|at| (at, Touch::Load)).collect();
+        let mut last = None;
+        for (name, touch) in touched {
+            if last == Some((name, touch)) {
                 continue;
             }
-            let Ok(place) = self.sights.binary_search_by(|sight| sight.name.cmp(name)) else { return false };
-            again.extend(self.sights.get(place).map(|sight| sight.number));
+            last = Some((name, touch));
+            let Some(at) = find(name) else { return false };
+            again.push((at, touch));
         }
-        again.sort_unstable();
-        again.dedup();
-        again.into_iter().all(|at| self.read_one(view, at))
+        again.sort_unstable_by_key(|(at, touch)| (*at, *touch != Touch::Row));
+        // Of each the first is left, which is that of its row if there is any.
+        again.dedup_by_key(|(at, _)| *at);
+        again.into_iter().all(|(at, touch)| self.read_one(view, at, touch))
     }
 
     /// False if it is another node now, or none.
-    fn read_one(&mut self, view: &State, at: usize) -> bool {
+    fn read_one(&mut self, view: &State, at: usize, touch: Touch) -> bool {
         let Some(account) = self.nodes.get_mut(at) else { return false };
-        let Some(node) = view.node(&account.node.name) else { return false };
+        let node = match touch {
+            Touch::Row => view.node(&account.node.name),
+            Touch::Load => Some(&account.node),
+        };
+        let Some(node) = node.cloned() else { return false };
         if node.cluster != account.node.cluster || node.gpus != account.node.gpus {
             return false;
         }
-        let load = load_on(view, node);
-        let is_same = Arc::ptr_eq(node, &account.node)
-            && load.used == account.used
-            && load.attempts == account.attempts
-            && *load.gpus == account.gpus;
+        let load = load_on(view, &node);
+        let is_same_row = Arc::ptr_eq(&node, &account.node);
+        let is_same =
+            is_same_row && load.used == account.used && load.attempts == account.attempts && *load.gpus == account.gpus;
         if is_same {
             return true;
         }
         let Some(cluster) = self.clusters.get_mut(account.cluster) else { return false };
         cluster.remove(account);
-        account.node = node.clone();
+        account.node = node;
         (account.used, account.attempts) = (load.used, load.attempts);
         account.gpus.clone_from(load.gpus);
         account.settle(&self.gpus);
         cluster.add(account);
         if let Some(sight) = self.sights.get_mut(account.sight) {
-            (sight.epoch, sight.agent_ms) = (node.epoch, node.lease.agent_ms);
+            (sight.epoch, sight.agent_ms) = (account.node.epoch, account.node.lease.agent_ms);
         }
         self.changes.add(at);
+        if !is_same_row {
+            account.limits_since = self.changes.count();
+        }
         true
     }
 
@@ -200,6 +227,7 @@ impl Ledger {
                 attempts: load.attempts,
                 digest: 0,
                 sight: 0,
+                limits_since: 0,
             };
             account.settle(&self.gpus);
             if let Some(cluster) = self.clusters.get_mut(account.cluster) {
@@ -239,10 +267,10 @@ impl Ledger {
             let presence = current.map_or(Presence::Unheard, |seen| seen.presence(sight.agent_ms));
             if sight.presence != presence {
                 sight.presence = presence;
-                if let Some(account) = self.nodes.get_mut(sight.number) {
-                    account.presence = presence;
-                }
                 self.changes.add(sight.number);
+                if let Some(account) = self.nodes.get_mut(sight.number) {
+                    (account.presence, account.limits_since) = (presence, self.changes.count());
+                }
             }
         }
     }
@@ -274,9 +302,23 @@ impl Ledger {
 
     /// How good a node is for a task, or what keeps it from going there.
     pub(super) fn score(&mut self, at: usize, wanted: &Wanted) -> Result<Score, Check> {
-        match self.nodes.get_mut(at) {
-            Some(account) => score(account, &mut self.gpus, wanted),
-            None => Err(Check::NodeLost),
+        let Some(account) = self.nodes.get_mut(at) else { return Err(Check::NodeLost) };
+        admit(&account.node, account.presence, account.room(), &wanted.task)?;
+        Ok(score(account, &mut self.gpus, wanted))
+    }
+
+    /// The same of a node of which this was said after so many changes.
+    pub(super) fn score_again(&mut self, at: usize, wanted: &Wanted, was: Score, seen: u64) -> Result<Score, Check> {
+        let Some(account) = self.nodes.get_mut(at) else { return Err(Check::NodeLost) };
+        if account.limits_since > seen {
+            return self.score(at, wanted);
+        }
+        match was.check() {
+            Some(Check::Full) | None => {
+                has_room(&account.node, account.room(), &wanted.task).map_err(|why| Check::of(&why))?;
+                Ok(score(account, &mut self.gpus, wanted))
+            }
+            Some(check) => Err(check),
         }
     }
 

@@ -10,7 +10,6 @@ use super::devices::Gpus;
 use super::kept::Wanted;
 use super::ledger::{Account, ClusterAccount};
 use super::pack::{Rank, Worth, together};
-use super::route::admit;
 use crate::Presence;
 use crate::explain::Check;
 
@@ -56,10 +55,9 @@ impl Score {
     }
 }
 
-/// `account`, as a place for what is wanted.
-pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> Result<Score, Check> {
+/// `account`, as a place for what is wanted, which fits there.
+pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> Score {
     let (task, want) = (&wanted.task, wanted.task.resources);
-    admit(&account.node, account.presence, account.room(), task)?;
     let capacity = account.node.capacity;
     let left = account.free().saturating_sub(want);
     let values = match task.place.spread {
@@ -78,7 +76,7 @@ pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> 
     };
     let is_unheard = account.presence != Presence::Heard;
     let attempts = account.attempts.min(ATTEMPTS_MAX);
-    Ok(Score(u128::from(is_unheard) << PRESENCE_BIT | values | u128::from(attempts)))
+    Score(u128::from(is_unheard) << PRESENCE_BIT | values | u128::from(attempts))
 }
 
 /// How full a cluster is; the least is the emptiest.
