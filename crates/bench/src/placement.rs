@@ -31,7 +31,7 @@ const ROUNDS_MAX: usize = 1_000;
 const FULL_PERCENT: u64 = 90;
 /// Of a hundred cores, no more are taken at the end of a round that begins with an empty cluster.
 const EMPTY_PERCENT: u64 = 50;
-/// Tasks that end, and others that come, between two plans where the cluster is almost full: as many as a plan places.
+/// Tasks that end at least, and others that come, between two plans where the cluster is almost full: as many as a plan places.
 const CHURN: u32 = 1_024;
 /// Plans in a row that may place nothing before the measurement gives up.
 const BARREN_MAX: u32 = 16;
@@ -186,13 +186,10 @@ fn full_round(mut ground: Ground, mut live: Vec<Live>, tasks: u32, seed: u64) ->
     let mut dice = Dice(seed);
     let mut barren = 0;
     while round.placed < u64::from(tasks) {
-        let ended: Vec<Live> = (0..CHURN.min(live.len() as u32))
-            .map(|_| {
-                let at = dice.below(live.len() as u64) as usize;
-                live.swap_remove(at)
-            })
-            .collect();
-        ground.end(&ended)?;
+        end_some(&mut ground, &mut live, CHURN, &mut dice)?;
+        while ground.taken_percent() > FULL_PERCENT as f64 {
+            end_some(&mut ground, &mut live, CHURN / 8, &mut dice)?;
+        }
         ground.submit(CHURN)?;
         let placed = round.step(&mut planner, &mut ground)?;
         barren = if placed.is_empty() { barren + 1 } else { 0 };
@@ -202,6 +199,15 @@ fn full_round(mut ground: Ground, mut live: Vec<Live>, tasks: u32, seed: u64) ->
         live.extend(placed);
     }
     Ok(round.end(&ground))
+}
+
+/// Lets some tasks end, whichever chance says.
+fn end_some(ground: &mut Ground, live: &mut Vec<Live>, tasks: u32, dice: &mut Dice) -> Result<(), Error> {
+    let mut ended = Vec::new();
+    while !live.is_empty() && ended.len() < tasks as usize {
+        ended.push(live.swap_remove(dice.below(live.len() as u64) as usize));
+    }
+    ground.end(&ended)
 }
 
 /// Places tasks until so much is taken, without measuring.

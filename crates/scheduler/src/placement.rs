@@ -4,14 +4,17 @@
 //! nowhere does not hold up tasks of other shapes behind it (there are no reservations yet, so a
 //! large task may wait while small ones keep its room busy).
 //!
-//! Tasks of equal shape share their work: nodes are looked at once per shape that is placed. A shape
-//! that fits nowhere is told by the largest rooms that are left, without a look at the nodes, and all
-//! of its tasks are left out at once. A plan costs (limits + shapes placed) x nodes + placements x
-//! log(nodes) + shapes that wait, never tasks x nodes and never the length of the queue.
+//! Tasks of equal shape share their work, in one plan and over many: a planner keeps the nodes in their order for every shape
+//! (`kept`), and what they have left (`ledger`), and looks again only at nodes that have changed. A shape that fits nowhere is
+//! told by the largest rooms that are left, and all of its tasks are left out at once. So a plan costs its placements, shapes
+//! met x nodes changed, and shapes that wait; never tasks x nodes, nor the length of the queue, and shapes x nodes only once.
+//! What is kept never decides (ADR 0056).
+//!
+//! Tasks that take GPUs, and those that would keep others from some, go where the GPUs that stay idle grow least (`pack`).
 //!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
-//! remembers the last one.
+//! goes by the last one.
 //!
 //! Ties between nodes that differ in nothing but their name go to the first name, never to chance: with
 //! ties broken by chance, packing gets worse, not better.
