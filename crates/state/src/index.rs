@@ -26,7 +26,8 @@ use crate::{
     Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
-/// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
+/// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there; `touched` says which those
+/// were, and is no index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     ready: Ready,

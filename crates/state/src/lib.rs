@@ -90,7 +90,7 @@ pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
 pub use apply::{Applied, apply};
 pub use dedup::{DedupKey, RequestRow};
 pub use evictable::{Stays, evictable};
-pub use feasible::{Infeasible, Room, Shortfall, feasible, has_room, within_limits};
+pub use feasible::{Infeasible, Room, Shortfall, feasible, has_room};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use index::{GpuShape, Load, TOUCHES_KEPT, Touch, TouchMark};

@@ -195,7 +195,8 @@ impl Ledger {
         account.settle(&self.gpus);
         cluster.add(account);
         if let Some(sight) = self.sights.get_mut(account.sight) {
-            (sight.epoch, sight.agent_ms) = (account.node.epoch, account.node.lease.agent_ms);
+            let Node { name, epoch, lease, .. } = &*account.node;
+            (sight.name, sight.epoch, sight.agent_ms) = (name.clone(), *epoch, lease.agent_ms);
         }
         self.changes.add(at);
         if !is_same_row {
