@@ -15,6 +15,7 @@ mod outlive;
 mod power;
 mod reads;
 mod recover;
+mod regions;
 mod replicas;
 mod report;
 mod requests;

@@ -282,6 +282,7 @@ impl Driver for Executor {
             token: assignment.token,
             promise: assignment.on_node_loss,
             words: words_of(&assignment.argv).map(Arc::from),
+            gpus: assignment.gpus,
             what: Happening::Started,
         };
         self.0.record(&record, Happening::Started);

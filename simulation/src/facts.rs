@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_seams::{Batch, Table};
-use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, Token};
+use quorate_state::{AttemptId, Exit, GpuHold, NodeName, OnNodeLoss, Token};
 
 use crate::scenario::{Class, Control, Listing};
 
@@ -68,6 +68,8 @@ pub(crate) struct Execution {
     pub(crate) promise: OnNodeLoss,
     /// What its command says besides how it behaves, if anything: references in it are replaced.
     pub(crate) words: Option<Arc<str>>,
+    /// The devices that it was told to use.
+    pub(crate) gpus: GpuHold,
     /// What happened.
     pub(crate) what: Happening,
 }

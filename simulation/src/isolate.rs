@@ -2,6 +2,7 @@
 //! in it, and watched so that no panic passes unseen.
 
 use std::cell::RefCell;
+use std::io::Write as _;
 use std::panic::PanicHookInfo;
 use std::sync::{Arc, Mutex, Once, PoisonError};
 
@@ -64,6 +65,26 @@ pub(crate) fn broken(seed: u64, what: String, before: Vec<String>) -> Outcome {
     Outcome { seed, end, stats: Stats::default(), trace: String::new(), events: 0 }
 }
 
+/// The outcome of a run whose process died. If its last words tell of a panic of the product's, then a
+/// host failed (C7), and what was dropped while its stack unwound took the process along.
+pub(crate) fn died(seed: u64, what: String, last_words: Vec<String>) -> Outcome {
+    let mut outcome = broken(seed, what, last_words);
+    if let End::Violated { property, what, before, .. } = &mut outcome.end {
+        let panic = before.iter().find_map(|line| line.strip_prefix(FIRST_PANIC));
+        if let Some(panic) = panic.filter(|panic| !panic.contains(OWN_SOURCES)) {
+            "C7".clone_into(property);
+            *what = format!("a host {panic}; {what}");
+        }
+    }
+    outcome
+}
+
+/// Before what the first panic said, on standard error, once there is a second.
+const FIRST_PANIC: &str = "the first panic of the run: ";
+
+/// Where a panic of the simulator's own comes from.
+const OWN_SOURCES: &str = "at simulation/";
+
 /// The first panic of a run. Cloning shares it.
 #[derive(Clone, Debug, Default)]
 struct Panics(Arc<Mutex<Option<String>>>);
@@ -73,7 +94,8 @@ thread_local! {
 }
 
 impl Panics {
-    /// From now on this thread's panics are kept here instead of being printed.
+    /// From now on this thread's panics are kept here instead of being printed. With the second the first
+    /// is told on standard error: a third may come while the stack unwinds, and ends the process.
     fn watch(self) {
         static HOOK: Once = Once::new();
         HOOK.call_once(|| {
@@ -100,7 +122,11 @@ fn keep(panic: &PanicHookInfo<'_>) -> bool {
     let word = panic.payload().downcast_ref::<String>().map(String::as_str);
     let word = word.or_else(|| panic.payload().downcast_ref::<&str>().copied()).unwrap_or("no message");
     let mut first = panics.0.lock().unwrap_or_else(PoisonError::into_inner);
-    first.get_or_insert_with(|| format!("panicked{place}: {word}"));
+    match &*first {
+        None => *first = Some(format!("panicked{place}: {word}")),
+        // Nobody may be there to read it.
+        Some(first) => drop(writeln!(std::io::stderr().lock(), "{FIRST_PANIC}{}", first.replace('\n', " "))),
+    }
     true
 }
 
@@ -114,4 +140,28 @@ fn align_task_ids() {
             }
         }
     });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_process_that_died_of_a_panic_of_the_products_is_a_host_that_failed() {
+        let property = |last_words: &[&str]| {
+            let lines = last_words.iter().map(ToString::to_string).collect();
+            match died(1, "crashed".to_owned(), lines).end {
+                End::Violated { property, what, .. } => (property, what),
+                End::Held | End::Stopped | End::Invalid { .. } => panic!("it died"),
+            }
+        };
+        let first = format!("{FIRST_PANIC}panicked at crates/state/src/apply.rs:1: no row");
+        assert_eq!(
+            property(&["one", &first, "aborting"]),
+            ("C7".to_owned(), "a host panicked at crates/state/src/apply.rs:1: no row; crashed".to_owned())
+        );
+        assert_eq!(property(&["aborting"]), (HARNESS.to_owned(), "crashed".to_owned()));
+        let own = format!("{FIRST_PANIC}panicked at simulation/src/net.rs:1: no host");
+        assert_eq!(property(&[&own]).0, HARNESS);
+    }
 }

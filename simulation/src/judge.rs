@@ -19,7 +19,7 @@ use serde::Serialize;
 use crate::facts::Fact;
 use crate::ledger::{Ledger, Step};
 use crate::oracles::{self, Known, Oracle};
-use crate::scenario::{ClockPlan, Kind, Network, RackPlan, Scenario, Tunables};
+use crate::scenario::{ClockPlan, Gpus, Kind, Network, RackPlan, Scenario, Tunables};
 pub(crate) use store::Store;
 pub(crate) use witnesses::Witnesses;
 use witnesses::rack;
@@ -278,5 +278,10 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
 /// A node as it says itself that it is.
 fn own_word(node: &Node) -> RackPlan {
     let Resources { cpu_milli, memory_bytes, gpu_milli: _ } = node.capacity;
-    rack(node.name.to_string(), node.region.to_string(), node.cluster.to_string(), cpu_milli, memory_bytes)
+    let mut rack =
+        rack(node.name.to_string(), node.region.to_string(), node.cluster.to_string(), cpu_milli, memory_bytes);
+    let model = node.gpus.first().map(ToString::to_string).unwrap_or_default();
+    let count = u32::try_from(node.gpus.len()).unwrap_or_default();
+    rack.agents.iter_mut().for_each(|agent| agent.gpus = Gpus { count, model: model.clone() });
+    rack
 }

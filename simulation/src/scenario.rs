@@ -12,6 +12,7 @@ mod divergence;
 mod draw;
 mod faults;
 mod flow;
+mod gpus;
 mod large;
 mod membership;
 mod old_image;
@@ -21,6 +22,7 @@ mod restarts;
 mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
+mod settings;
 pub(crate) mod shrink;
 mod size;
 mod sub_runs;
@@ -36,7 +38,9 @@ pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
+pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use reports::{Says, Speech};
+pub(crate) use settings::Tunables;
 pub(crate) use size::Size;
 pub(crate) use sub_runs::SubPlan;
 pub(crate) use upkeep::{Chore, Then};
@@ -91,34 +95,6 @@ pub(crate) struct Network {
     pub(crate) region_latency_ms: (u64, u64),
 }
 
-/// What an operator could set.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-pub(crate) struct Tunables {
-    pub(crate) heartbeat_ms: u64,
-    pub(crate) election_ms: (u64, u64),
-    pub(crate) snapshot_entries: u64,
-    pub(crate) keep_entries: u64,
-    pub(crate) snapshot_chunk_bytes: usize,
-    pub(crate) digest_every: u64,
-    /// The lease's terms, as in `quorate_state::LeaseTerms`.
-    pub(crate) lease_server_ms: u64,
-    pub(crate) lease_agent_ms: u64,
-    pub(crate) lease_kill_ms: u64,
-    pub(crate) lease_margin_ms: u64,
-    pub(crate) lease_rho_ppm: u32,
-    pub(crate) node_losses_max: u32,
-    pub(crate) unknown_ms_max: u64,
-    pub(crate) event_revisions_max: u64,
-    /// Runs that have ended and stay in memory; as many as the product keeps, when none.
-    #[serde(default)]
-    pub(crate) memory_runs_max: Option<u64>,
-    /// Between SIGTERM and SIGKILL.
-    pub(crate) stop_grace_ms: u64,
-    /// Tasks of one step that stand in the queue at once, where that is fewer than in the product.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub(crate) ready_ahead: Option<u32>,
-}
-
 /// A host's clocks.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct ClockPlan {
@@ -168,6 +144,8 @@ pub(crate) struct AgentPlan {
     /// What its label [`POOL`] says; without it, it has no label.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) pool: Option<String>,
+    #[serde(default, skip_serializing_if = "Gpus::is_none")]
+    pub(crate) gpus: Gpus,
 }
 
 /// The label that jobs may ask for.
@@ -343,6 +321,8 @@ pub(crate) struct TaskPlan {
     /// It is no process, but a run of another job.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) sub: Option<SubPlan>,
+    #[serde(default, skip_serializing_if = "GpuPart::is_none")]
+    pub(crate) gpu: GpuPart,
 }
 
 /// See `quorate_state::OnNodeLoss`.

@@ -80,6 +80,14 @@ async fn each_task_is_told_which_gpus_are_its_own_and_no_two_of_them_get_the_sam
         if why.out.contains("missing 1 of a GPU that it could use") { Ok(()) } else { Err(why.out) }
     })
     .await;
+    let why_not = |node: &str| ask(&["node", "why-not", node, "--run", &more, "--task", "a", "--json"]);
+    let checks = |node: &str| -> Vec<String> {
+        let failed = why_not(node).json()["failed"].as_array().unwrap().clone();
+        failed.iter().map(|failed| failed["check"].as_str().unwrap().to_owned()).collect()
+    };
+    assert_eq!((checks("plain"), checks("render")), (vec!["TOO_SMALL".to_owned()], vec!["FULL".to_owned()]));
+    let unknown = why_not("rendr");
+    assert!(unknown.code != 0 && unknown.err.contains("render"), "{unknown:?}");
     assert_eq!(ask(&["run", "cancel", &run]).code, 0);
     assert_eq!(run_end(&client, &run).await.state(), v1::RunState::Cancelled);
     // What was given back is given on.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use quorate_planted::Bug;
 use quorate_proto::convert::agent::attempt_ref_from_wire;
 use quorate_proto::convert::gpu::gpu_hold_from_wire;
 use quorate_proto::convert::job::resources_from_wire;
@@ -75,7 +76,9 @@ impl Assignment {
             argv: wire.argv,
             env: wire.env.into_iter().map(|label| (label.key, label.value)).collect(),
             resources: resources_from_wire(wire.resources.unwrap_or_default()),
-            gpus: gpu_hold_from_wire(wire.gpus).ok_or_else(|| unreadable("it holds no part of a GPU".into()))?,
+            gpus: gpu_hold_from_wire(wire.gpus)
+                .map(|hold| if quorate_planted::is(Bug::ToldOtherDevices) { from_first(hold) } else { hold })
+                .ok_or_else(|| unreadable("it holds no part of a GPU".into()))?,
             on_node_loss: match v1::OnNodeLoss::try_from(wire.on_node_loss) {
                 Ok(v1::OnNodeLoss::AtLeastOnce) => OnNodeLoss::AtLeastOnce,
                 Ok(v1::OnNodeLoss::Fenced) => OnNodeLoss::Fenced,
@@ -91,4 +94,10 @@ impl Assignment {
             flaw: wire.flaw,
         })
     }
+}
+
+/// As many devices, from the first one on: what a planted bug makes of a hold.
+fn from_first(hold: GpuHold) -> GpuHold {
+    let devices = 1_u64.checked_shl(hold.devices.count_ones()).map_or(u64::MAX, |next| next - 1);
+    GpuHold { devices, ..hold }
 }

@@ -10,6 +10,7 @@ mod fleet;
 
 mod detection;
 mod idle;
+mod region;
 mod storm;
 
 use std::path::PathBuf;
@@ -27,8 +28,10 @@ use crate::samples::{Spread, rounded};
 pub(crate) use body::{Processes, fails};
 pub use detection::{Detection, Silence};
 pub(crate) use fleet::Fleet;
+pub(crate) use fleet::Site;
 use fleet::connections;
 pub use idle::{Idle, Load};
+pub use region::{Loss, RegionBench};
 pub use storm::Storm;
 
 /// Agents at most: what one leader serves (`SESSIONS_MAX` of the server).
@@ -123,7 +126,8 @@ impl AgentsBench {
             let mut cluster = LocalCluster::start(options).await?;
             let begun = SystemClock.boot();
             let addresses = cluster.agent_addresses();
-            let fleet = Fleet::start(addresses, agents, self.sessions_per_connection, Processes::Endless)?;
+            let fleet =
+                Fleet::start(addresses, agents, self.sessions_per_connection, Processes::Endless, &Site::default())?;
             fleet.all_registered(LONG).await?;
             register_s.push(seconds(begun, SystemClock.boot()));
             tell(&format!("all registered after {:.1} s; idle for {} s", register_s[round - 1], self.seconds));

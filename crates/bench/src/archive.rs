@@ -26,7 +26,7 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::agents::{Fleet, Processes, fails};
+use crate::agents::{Fleet, Processes, Site, fails};
 use crate::jobs::run_by_id;
 use crate::local::{LocalCluster, Options};
 use crate::samples::rounded;
@@ -189,7 +189,8 @@ impl ArchiveBench {
             client.create_namespace(v1::CreateNamespaceRequest { namespace, request_id }).await?;
         }
         let processes = Processes::AnswerOrFail { one_in: ONE_IN_FAILS };
-        let fleet = Fleet::start(cluster.agent_addresses(), self.agents, SESSIONS_PER_CONNECTION, processes)?;
+        let fleet =
+            Fleet::start(cluster.agent_addresses(), self.agents, SESSIONS_PER_CONNECTION, processes, &Site::default())?;
         fleet.all_registered(self.deadline).await?;
         Ok((cluster, fleet))
     }

@@ -23,7 +23,7 @@ use tokio::sync::watch;
 use tokio::time::Instant;
 
 use crate::Error;
-use crate::agents::{Fleet, Processes};
+use crate::agents::{Fleet, Processes, Site};
 use crate::cost::processor_time;
 use crate::latency::Quantiles;
 use crate::local::{LocalCluster, Options};
@@ -199,7 +199,7 @@ impl WorkflowBench {
         let options = Options { keep: self.keep, ..Options::new(self.binary.clone(), self.replicas, 0) };
         let cluster = LocalCluster::start(options).await?;
         let addresses = cluster.agent_addresses();
-        let fleet = Fleet::start(addresses, self.agents, SESSIONS_PER_CONNECTION, Processes::Answer)?;
+        let fleet = Fleet::start(addresses, self.agents, SESSIONS_PER_CONNECTION, Processes::Answer, &Site::default())?;
         fleet.all_registered(self.deadline).await?;
         Ok((cluster, fleet))
     }

@@ -36,6 +36,12 @@ bugs! {
     // What `apply` must guard.
     CapacityUnchecked, "capacity-unchecked",
         "A placement is checked against the whole node, not against what is free on it.";
+    DevicesUnchecked, "devices-unchecked",
+        "Room on a node is enough: nobody asks whether another task holds the device.";
+    DevicesKept, "devices-kept",
+        "What an attempt held of a device stays taken after its end.";
+    ToldOtherDevices, "told-other-devices",
+        "An agent counts the devices of every task from its first one on.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     RoomFreedByOutcome, "room-freed-by-outcome",

@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, replica, retention, run, server,
-    snapshot, task,
+    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, region, replica, retention, run,
+    server, snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -100,6 +100,8 @@ pub(crate) enum Command {
     Node(node::Node),
     /// List clusters of machines
     Cluster(cluster::Cluster),
+    /// List regions, and say what would become of the work in one if it were lost
+    Region(region::Region),
     /// List the replicas of the control plane
     Replica(replica::Replica),
     /// Save, inspect and restore backups of everything that the cluster knows
@@ -134,6 +136,7 @@ impl Cli {
             | Command::Task(_)
             | Command::Node(_)
             | Command::Cluster(_)
+            | Command::Region(_)
             | Command::Replica(_)
             | Command::Namespace(_)
             | Command::Retention(_)

@@ -13,6 +13,7 @@ pub(crate) mod moment;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod reference;
+pub(crate) mod region;
 pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod run;
@@ -23,6 +24,7 @@ pub(crate) mod source;
 pub(crate) mod stale;
 pub(crate) mod task;
 pub(crate) mod wait;
+pub(crate) mod whatif;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -103,6 +105,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Task(task) => Box::pin(task.execute(context)).await,
         Command::Node(node) => Box::pin(node.execute(context)).await,
         Command::Cluster(cluster) => Box::pin(cluster.execute(context)).await,
+        Command::Region(region) => Box::pin(region.execute(context)).await,
         Command::Replica(replica) => Box::pin(replica.execute(context)).await,
         Command::Snapshot(snapshot) => Box::pin(snapshot.execute(context)).await,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,

@@ -98,6 +98,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Task(_)
         | Command::Node(_)
         | Command::Cluster(_)
+        | Command::Region(_)
         | Command::Replica(_)
         | Command::Snapshot(_)
         | Command::Namespace(_)

@@ -3,6 +3,7 @@
 mod nearest;
 mod preview;
 mod standing;
+mod why_not;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -14,6 +15,7 @@ use quorate_state::{
 };
 
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
+pub use why_not::{FailedCheck, Fitness, why_not};
 
 use crate::placement::plan;
 use crate::{Budget, LogNow, Observed};

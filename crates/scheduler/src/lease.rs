@@ -27,7 +27,7 @@ pub(crate) const BRAKE_SHARE_PERCENT: u32 = 50;
 
 /// With the brake on, this share of a cluster's nodes (and at least one) may be declared lost per
 /// [`BRAKE_INTERVAL_MS`], in per cent.
-pub(crate) const BRAKE_RATE_PERCENT: u32 = 5;
+pub(crate) const BRAKE_RATE_PERCENT: u32 = 10;
 
 /// See [`BRAKE_RATE_PERCENT`].
 pub(crate) const BRAKE_INTERVAL_MS: u64 = 1_000;
@@ -114,6 +114,8 @@ struct Survey {
     silent: u32,
     /// Those lost in the last interval of the brake.
     lost_now: u32,
+    /// When the first of these was lost.
+    lost_first: Option<Served>,
 }
 
 fn survey<'a>(view: &'a State, observed: &Observed, served: Served) -> BTreeMap<&'a ClusterName, Survey> {
@@ -131,7 +133,10 @@ fn survey<'a>(view: &'a State, observed: &Observed, served: Served) -> BTreeMap<
                     survey.nodes += 1;
                     survey.silent += 1;
                 }
-                survey.lost_now += u32::from(at.plus(BRAKE_INTERVAL_MS) > served);
+                if at.plus(BRAKE_INTERVAL_MS) > served {
+                    survey.lost_now += 1;
+                    survey.lost_first = earlier(survey.lost_first, at);
+                }
             }
         }
     }
@@ -172,7 +177,8 @@ impl Survey {
             let blocked_until = if released_at > served {
                 released_at
             } else if self.is_braked() && allowed == 0 {
-                served.plus(BRAKE_INTERVAL_MS)
+                // When the first of those that have spent the interval's share leaves it.
+                self.lost_first.unwrap_or(served).plus(BRAKE_INTERVAL_MS)
             } else {
                 allowed = allowed.saturating_sub(1);
                 verdict.leases.push((node.name.clone(), node.epoch));

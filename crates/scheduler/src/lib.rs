@@ -1,7 +1,8 @@
 //! Every decision of the leader, as a function of a snapshot.
 //!
 //! Read `controller` first (what a decision is made from and consists of), then `placement` from top
-//! to bottom, then the small controllers; `explain` says why a task is not where its user wants it.
+//! to bottom, then the small controllers; `explain` says why a task is not where its user wants it, and `forecast` what would
+//! become of it if its node went away.
 //!
 //! **Invariant:** nothing here changes state or does IO, because a decision that is a value can be
 //! tested without a cluster and replayed from a log. What is decided goes back as commands, and
@@ -23,6 +24,7 @@ mod timer;
 mod workflow;
 
 pub mod explain;
+pub mod forecast;
 
 pub use controller::{Budget, Controller, Decision, LogNow, NodeObserved, Note, Observed, Presence, Report};
 

@@ -15,10 +15,12 @@ mod runs;
 mod control;
 mod events;
 mod explain;
+mod forecast;
 mod kept;
 mod logs;
 mod usage;
 mod versions;
+mod why;
 
 mod changes;
 mod page;

@@ -100,7 +100,7 @@ impl State {
                 broken.push(format!("node {} uses {used:?}, its index says {:?}", node.name, self.used_on(&node.name)));
             }
             let gpus = gpus.get(&node.name).unwrap_or(GpuUse::none());
-            if gpus != self.gpus_used_on(&node.name) {
+            if gpus != self.index.gpus_used_on(&node.name).unwrap_or(GpuUse::none()) {
                 broken.push(format!("the GPUs of node {} are taken as {gpus:?}, its index says otherwise", node.name));
             }
             if node.capacity.gpu_milli != node.gpus.len() as u64 * GPU_MILLI {

@@ -203,7 +203,9 @@ impl Index {
                 && run.is_some_and(|run| run.graph.is_after(new.id.task.step)))
             {
                 node.used = node.used.saturating_sub(new.resources);
-                node.gpus.give_back(new.gpus);
+                if !quorate_planted::is(Bug::DevicesKept) {
+                    node.gpus.give_back(new.gpus);
+                }
                 node.attempts.remove_mut(&new.id);
             }
             if node.attempts.is_empty() {

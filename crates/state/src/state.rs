@@ -466,7 +466,8 @@ impl State {
 
     /// What is taken of each GPU of a node, by everything not confirmed gone.
     pub fn gpus_used_on(&self, node: &NodeName) -> &GpuUse {
-        self.index.gpus_used_on(node).unwrap_or(GpuUse::none())
+        let gpus = self.index.gpus_used_on(node).filter(|_| !quorate_planted::is(Bug::DevicesUnchecked));
+        gpus.unwrap_or(GpuUse::none())
     }
 
     /// What is free on a node.

@@ -112,6 +112,6 @@ impl Drop for Worker {
 impl Lost {
     /// As the outcome of the run that it ended.
     pub(crate) fn outcome(self, seed: u64) -> Outcome {
-        isolate::broken(seed, self.what, self.last_words)
+        isolate::died(seed, self.what, self.last_words)
     }
 }

@@ -127,7 +127,12 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
     v1::TaskSpec {
         templated: words.is_some(),
         argv: behaviour.to_argv().into_iter().chain(words).collect(),
-        resources: Some(v1::Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 }),
+        resources: Some(v1::Resources {
+            cpu_milli: plan.cpu_milli,
+            memory_bytes: plan.memory_bytes,
+            gpu_milli: plan.gpu.milli,
+        }),
+        gpu_models: plan.gpu.models.clone(),
         queued_timeout_ms: plan.queued_ms,
         silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
         place: Some(v1::Place {

@@ -128,7 +128,7 @@ impl Agent {
             Executor::new(node.clone(), facts.clone(), millis(plan.start_ms), millis(plan.kill_ms));
         let (kills, killed) = mpsc::channel(KILLS_MAX);
         let config = Config {
-            gpus: vec![],
+            gpus: plan.gpus.models().map(name).collect(),
             servers: addresses(scenario, AGENT_PORT),
             node: node.clone(),
             region: name::<RegionName>(&rack.region),

@@ -19,13 +19,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use prost::Message;
 use quorate_proto::v1;
-use quorate_state::{AttemptId, Exit, NodeName, OnNodeLoss, TaskId, Token};
+use quorate_state::{AttemptId, Exit, GpuHold, NodeName, OnNodeLoss, TaskId, Token};
 use serde::Deserialize;
 
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request, Watch, Watched};
 use crate::judge::CLOCK;
 use crate::oracles::Stall;
-use crate::scenario::{AgentPlan, RackPlan};
+use crate::scenario::{AgentPlan, Gpus, RackPlan};
 
 /// See the module.
 #[derive(Default)]
@@ -156,7 +156,17 @@ impl Witnesses {
         };
         let attempt = AttemptId { task: TaskId { run, step: ran.step, index: ran.index }, number: ran.number };
         let token = Token(ran.token);
-        let fact = |what| Fact::Execution(Execution { node: node.clone(), attempt, token, promise, words: None, what });
+        let fact = |what| {
+            Fact::Execution(Execution {
+                node: node.clone(),
+                attempt,
+                token,
+                promise,
+                words: None,
+                gpus: GpuHold::NONE,
+                what,
+            })
+        };
         self.fact(ran.started_us, ran.token, fact(Happening::Started));
         if let Some(ended_us) = ran.ended_us {
             self.fact(ended_us, 0, fact(Happening::Ended { exit: ran.code.map(Exit::Code) }));
@@ -171,7 +181,16 @@ impl Witnesses {
 
 /// A machine of its own for a node.
 pub(super) fn rack(node: String, region: String, cluster: String, cpu_milli: u64, memory_bytes: u64) -> RackPlan {
-    let agent = AgentPlan { node, cluster, cpu_milli, memory_bytes, start_ms: 0, kill_ms: 0, pool: None };
+    let agent = AgentPlan {
+        node,
+        cluster,
+        cpu_milli,
+        memory_bytes,
+        start_ms: 0,
+        kill_ms: 0,
+        pool: None,
+        gpus: Gpus::default(),
+    };
     RackPlan { region, clock: CLOCK, agents: vec![agent] }
 }
 

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_state::{AttemptId, NodeName, RunId, TaskId, Token};
+use quorate_state::{AttemptId, GpuHold, NodeName, RunId, TaskId, Token};
 
 use crate::facts::{Execution, Fact, Happening};
 
@@ -22,15 +22,18 @@ pub(super) struct Alive {
     pub(super) node: NodeName,
     pub(super) token: Token,
     pub(super) started: Duration,
+    /// The devices that it was told to use.
+    pub(super) gpus: GpuHold,
 }
 
 impl Executions {
     /// Takes in what happened.
     pub(super) fn take(&mut self, at: Duration, fact: &Fact) {
         match fact {
-            Fact::Execution(Execution { node, attempt, token, what, .. }) => match what {
+            Fact::Execution(Execution { node, attempt, token, what, gpus, .. }) => match what {
                 Happening::Started => {
-                    let alive = Alive { attempt: *attempt, node: node.clone(), token: *token, started: at };
+                    let (node, token) = (node.clone(), *token);
+                    let alive = Alive { attempt: *attempt, node, token, started: at, gpus: *gpus };
                     self.alive.entry(*attempt).or_default().push(alive);
                 }
                 Happening::Asked | Happening::Killed => {}

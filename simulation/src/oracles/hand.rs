@@ -5,15 +5,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, GpuHold, Item,
-    JobSpec, LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal, Registration, Resources,
-    Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, GpuHold,
+    GpuModel, Item, JobSpec, LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal,
+    Registration, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
 };
 
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
 use crate::ledger::{Ledger, Step};
-use crate::scenario::{AgentPlan, ClockPlan, Kind, Network, RackPlan, Scenario, Tunables};
+use crate::scenario::{AgentPlan, ClockPlan, Gpus, Kind, Network, RackPlan, Scenario, Tunables};
 
 /// The lease of every node.
 const LEASE: LeaseTerms =
@@ -48,6 +48,7 @@ impl Hand {
             start_ms: 1,
             kill_ms: 1,
             pool: None,
+            gpus: Gpus::default(),
         };
         let clock = ClockPlan { booted_before_ms: 0, wall_ahead_ms: 0, drift_ppm: 0 };
         let rack = |number| RackPlan { region: "eu".into(), clock, agents: vec![agent(number)] };
@@ -218,12 +219,26 @@ impl Hand {
         self.register_with(node, 1_000, attempts);
     }
 
+    /// An agent arrives that has nothing, on a machine with these GPUs.
+    pub(crate) fn register_gpus(&mut self, node: &str, count: u32, model: &str) {
+        for agent in self.scenario.racks.iter_mut().flat_map(|rack| &mut rack.agents) {
+            if agent.node == node {
+                agent.gpus = Gpus { count, model: model.to_owned() };
+            }
+        }
+        self.register_machine(node, 1_000, (0..count).map(|_| model.parse().unwrap()).collect(), vec![]);
+    }
+
     /// The same, and says how much of a processor it has.
     pub(crate) fn register_with(&mut self, node: &str, cpu_milli: u64, attempts: Vec<AttemptClaim>) {
+        self.register_machine(node, cpu_milli, vec![], attempts);
+    }
+
+    fn register_machine(&mut self, node: &str, cpu_milli: u64, gpus: Vec<GpuModel>, attempts: Vec<AttemptClaim>) {
         let seen = Revision(self.revision);
         let number: u128 = node[1..].parse().unwrap();
         self.commit(Command::RegisterNode(Box::new(Registration {
-            gpus: [].into(),
+            gpus: gpus.into(),
             node: node.parse().unwrap(),
             uuid: Uuid(number),
             journal: Uuid(number),
@@ -300,9 +315,14 @@ impl Hand {
 
     /// A task is placed if it fits.
     pub(crate) fn offer_place(&mut self, task: TaskId, node: &str) {
+        self.offer_place_on(task, node, GpuHold::NONE);
+    }
+
+    /// The same, with these devices.
+    pub(crate) fn offer_place_on(&mut self, task: TaskId, node: &str, gpus: GpuHold) {
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.node(node).epoch;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.parse().unwrap(), epoch };
+        let placement = Placement { gpus, task, generation, node: node.parse().unwrap(), epoch };
         self.commit(Command::CommitPlan { placements: vec![placement] });
     }
 
@@ -329,10 +349,16 @@ impl Hand {
     /// The executor of an attempt's node says so.
     pub(crate) fn executor(&mut self, attempt: AttemptId, what: Happening) {
         let row = self.state.attempt(attempt).unwrap();
+        self.executor_told(attempt, what, row.gpus);
+    }
+
+    /// The same, of an attempt that was told to use these devices.
+    pub(crate) fn executor_told(&mut self, attempt: AttemptId, what: Happening, gpus: GpuHold) {
+        let row = self.state.attempt(attempt).unwrap();
         let (node, token) = (row.node.clone(), row.token);
         let spec = &self.state.run(attempt.task.run).unwrap().spec;
         let promise = spec.tasks[attempt.task.step as usize].on_node_loss;
-        self.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, what }));
+        self.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, gpus, what }));
     }
 
     /// It runs, and that is known.

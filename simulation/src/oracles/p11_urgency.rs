@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, Change, Command, Event, Run, RunId, State, TaskId, TaskState};
+use quorate_state::{Attempt, Change, Command, Event, Node, Run, RunId, State, TaskId, TaskSpec, TaskState};
 
 use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
@@ -74,9 +74,10 @@ impl Urgency {
             // A run waits for no node.
             let Some(needs) = spec_of(view, *other).filter(|spec| spec.sub_run.is_none()) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
-            let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli
-                && needs.resources.memory_bytes <= spec.resources.memory_bytes;
             let Some(node) = view.node(&attempt.node) else { continue };
+            let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli
+                && needs.resources.memory_bytes <= spec.resources.memory_bytes
+                && takes_no_more_gpu(needs, spec, node);
             let place = &needs.place;
             let may = (place.regions.is_empty() || place.regions.contains(&node.region))
                 && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
@@ -94,6 +95,17 @@ impl Urgency {
         }
         Ok(())
     }
+}
+
+/// Whether the GPUs of which one task is given its part would do for another.
+fn takes_no_more_gpu(needs: &TaskSpec, given: &TaskSpec, node: &Node) -> bool {
+    let (needs_milli, given_milli) = (needs.resources.gpu_milli, given.resources.gpu_milli);
+    let is_share = |milli: u64| !milli.is_multiple_of(1_000);
+    let allows = |model| needs.gpu_models.is_empty() || needs.gpu_models.contains(model);
+    needs_milli == 0
+        || needs_milli <= given_milli
+            && (is_share(needs_milli) || !is_share(given_milli))
+            && node.gpus.iter().all(allows)
 }
 
 /// Of its job, or as it was set since.

@@ -22,7 +22,7 @@ const NODES_MIN: usize = 4;
 const SHARE_PERCENT: usize = 50;
 
 /// This share of a cluster's nodes, and at least one, may be declared lost in [`INTERVAL_MS`] then.
-const RATE_PERCENT: usize = 5;
+const RATE_PERCENT: usize = 10;
 const INTERVAL_MS: u64 = 1_000;
 
 /// Nodes lost within so many terms of their lease were lost together.

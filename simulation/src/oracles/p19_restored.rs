@@ -220,7 +220,9 @@ mod tests {
         let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
         let (attempt, token) = (AttemptId { task, number: 3 }, Token(5));
         let (node, promise) = ("n1".parse().unwrap(), OnNodeLoss::AtLeastOnce);
-        hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, what: Happening::Started }));
+        let gpus = quorate_state::GpuHold::NONE;
+        let what = Happening::Started;
+        hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, gpus, what }));
         hand.restore();
         hand.place(task, "n2");
         hand.register("n1", vec![AttemptClaim { gpus: quorate_state::GpuHold::NONE, attempt, token }]);

@@ -1,12 +1,17 @@
 //! P3: no placement takes a node above its capacity, room is free only once nothing runs in it, and
-//! by truth no node ever runs more than the machine has.
+//! by truth no node ever runs more than the machine has. The same of every single GPU: what is held of it is
+//! what the job asks for, of a model that it allows, and what the process was told to use.
 //!
 //! Stands for devices given to two tasks, and for nodes that stayed over-committed after they shrank.
+
+mod devices;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
-use quorate_state::{Attempt, AttemptId, Change, NodeName, OnNodeLoss, Resources};
+use quorate_state::{Attempt, AttemptId, Change, GpuHold, NodeName, OnNodeLoss, Resources};
+
+use devices::Devices;
 
 use super::executions::{Alive, Executions};
 use super::history::{attempt_name, plan_of, promise_of, spec_of};
@@ -19,17 +24,18 @@ use crate::ledger::Step;
 pub(crate) struct Capacity {
     nodes: BTreeMap<NodeName, Room>,
     /// What every attempt takes, ended ones included.
-    takes: BTreeMap<AttemptId, Resources>,
+    takes: BTreeMap<AttemptId, (Resources, GpuHold)>,
     gone: BTreeSet<AttemptId>,
     /// What was on a node when it was forgotten, and may run on: its promise allows that.
     given_up: BTreeSet<AttemptId>,
     executions: Executions,
 }
 
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 struct Room {
     capacity: Resources,
     held: Resources,
+    devices: Devices,
 }
 
 impl Oracle for Capacity {
@@ -40,9 +46,12 @@ impl Oracle for Capacity {
     fn fact(&mut self, at: Duration, fact: &Fact, known: &Known<'_>) -> Verdict {
         self.executions.take(at, fact);
         match fact {
-            Fact::Execution(Execution { node, attempt, what: Happening::Started, .. }) => {
+            Fact::Execution(Execution { node, attempt, what: Happening::Started, gpus, .. }) => {
                 if self.gone.contains(attempt) && !self.given_up.contains(attempt) {
                     return Err(format!("{} started on {node} after its room was freed", attempt_name(*attempt)));
+                }
+                if let Some((_, held)) = self.takes.get(attempt).filter(|(_, held)| held != gpus) {
+                    return Err(format!("{} was told to use {gpus:?}, it holds {held:?}", attempt_name(*attempt)));
                 }
                 self.check_machine(node, known)
             }
@@ -54,7 +63,11 @@ impl Oracle for Capacity {
         self.give_up(step, known);
         for change in &step.changes {
             match change {
-                Change::Node(node) => self.nodes.entry(node.name.clone()).or_default().capacity = node.capacity,
+                Change::Node(node) => {
+                    let room = self.nodes.entry(node.name.clone()).or_default();
+                    room.capacity = node.capacity;
+                    room.devices.are(&node.gpus);
+                }
                 Change::Attempt(attempt) => self.on_attempt(attempt, step)?,
                 _ => {}
             }
@@ -81,25 +94,28 @@ impl Capacity {
     fn on_attempt(&mut self, attempt: &Attempt, step: &Step) -> Verdict {
         let name = attempt_name(attempt.id);
         let room = self.nodes.entry(attempt.node.clone()).or_default();
-        match self.takes.insert(attempt.id, attempt.resources) {
+        let takes = (attempt.resources, attempt.gpus);
+        match self.takes.insert(attempt.id, takes) {
             None => {
-                let wanted = spec_of(&step.after, attempt.id.task).map(|spec| spec.resources);
-                if wanted != Some(attempt.resources) {
+                let spec = spec_of(&step.after, attempt.id.task);
+                let wanted = spec.map(|spec| spec.resources);
+                let Some(spec) = spec.filter(|spec| spec.resources == attempt.resources) else {
                     return Err(format!("{name} takes {:?}, its job says {wanted:?}", attempt.resources));
-                }
+                };
                 room.held = sum([room.held, attempt.resources]);
                 if !room.held.fits(room.capacity) {
-                    let Room { capacity, held } = *room;
+                    let Room { capacity, held, .. } = *room;
                     return Err(format!("{name} takes {} to {held:?} of {capacity:?}", attempt.node));
                 }
+                let given = room.devices.give(attempt.id, attempt.gpus, spec);
+                given.map_err(|what| format!("{name} on {} {what}", attempt.node))?;
             }
-            Some(before) if before != attempt.resources => {
-                return Err(format!("{name} took {before:?} and takes {:?}", attempt.resources));
-            }
+            Some(before) if before != takes => return Err(format!("{name} took {before:?} and takes {takes:?}")),
             Some(_) => {}
         }
         if attempt.gone && self.gone.insert(attempt.id) {
             room.held = room.held.saturating_sub(attempt.resources);
+            room.devices.take_back(attempt.id);
             if self.executions.of_attempt(attempt.id, &attempt.node).is_some() && !self.given_up.contains(&attempt.id) {
                 return Err(format!("the room of {name} on {} was freed while it runs", attempt.node));
             }
@@ -114,10 +130,14 @@ impl Capacity {
         let Some((_, plan)) = plan_of(known.scenario, node) else {
             return Err(format!("something started on {node}, which is no node of this scenario"));
         };
-        let has = Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 };
+        let has =
+            Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: plan.gpus.milli() };
         let counts = |alive: &&Alive| alive.node == *node && !self.given_up.contains(&alive.attempt);
-        let running = self.executions.all().filter(counts);
-        let used = sum(running.filter_map(|alive| self.takes.get(&alive.attempt).copied()));
+        let running = || self.executions.all().filter(counts);
+        if let Some((device, milli)) = devices::over(running().map(|alive| &alive.gpus)) {
+            return Err(format!("{node} runs {milli} thousandths on its device {device}"));
+        }
+        let used = sum(running().filter_map(|alive| self.takes.get(&alive.attempt).map(|(takes, _)| *takes)));
         if used.fits(has) { Ok(()) } else { Err(format!("{node} runs {used:?}, it has {has:?}")) }
     }
 }

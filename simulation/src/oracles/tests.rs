@@ -19,6 +19,7 @@ use crate::scenario::Class;
 
 mod control;
 mod flow;
+mod gpus;
 mod outcomes;
 mod restarts;
 mod sub_runs;
@@ -184,7 +185,8 @@ fn p2_copies_that_must_not_be_are_caught() {
     let attempt = hand.place(task, "n1");
     let (node, token): (NodeName, _) = ("n2".parse().unwrap(), row(&hand, attempt).token);
     let promise = OnNodeLoss::AtLeastOnce;
-    let execution = Execution { node, attempt, token, promise, words: None, what: Happening::Started };
+    let execution =
+        Execution { node, attempt, token, promise, words: None, gpus: GpuHold::NONE, what: Happening::Started };
     hand.fact(Fact::Execution(execution));
     caught(hand.judge(fresh()), "it was placed on n1");
 

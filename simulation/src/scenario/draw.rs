@@ -1,9 +1,9 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control, disk_low,
-    divergence, faults, flow, large, membership, old_image, pages, reports, restarts, restore, sub_runs, timeouts,
-    transfers, upgrade, upkeep, workload,
+    AgentPlan, Class, ClockPlan, Gpus, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control,
+    disk_low, divergence, faults, flow, gpus, large, membership, old_image, pages, reports, restarts, restore,
+    sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -122,6 +122,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     restarts::draw(&mut Stream::of(seed, "restarts"), &mut scenario);
     archive::draw(&mut Stream::of(seed, "archive"), &mut scenario);
     sub_runs::draw(&mut Stream::of(seed, "sub runs"), &mut scenario);
+    gpus::draw(&mut Stream::of(seed, "gpus"), &mut scenario);
     scenario
 }
 
@@ -217,6 +218,7 @@ fn racks(
             start_ms: dice.log_within(1, 200),
             kill_ms: dice.within(1, kill_ms * 8 / 10),
             pool: None,
+            gpus: Gpus::default(),
         });
         let agents_here: Vec<AgentPlan> = plans.collect();
         racks.push(RackPlan { region: region(at), clock: clock(dice), agents: agents_here });

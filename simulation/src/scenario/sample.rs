@@ -1,8 +1,8 @@
 //! A small scenario for unit tests, with something of everything.
 
 use super::{
-    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, FlowPlan, JobPlan, Kind, Network, OperationPlan, Promise,
-    RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
+    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, FlowPlan, GpuPart, Gpus, JobPlan, Kind, Network,
+    OperationPlan, Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
 };
 
 /// Replicas 0, 1, 2; racks 3, 4; clients 5, 6.
@@ -81,6 +81,7 @@ fn rack(region: &str, nodes: &[&str]) -> RackPlan {
         start_ms: 10,
         kill_ms: 100,
         pool: None,
+        gpus: Gpus::default(),
     };
     RackPlan { region: region.to_owned(), clock: clock(), agents: nodes.iter().map(agent).collect() }
 }
@@ -116,6 +117,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         regions: if number + 1 == tasks { vec!["b".to_owned()] } else { vec![] },
         clusters: vec![],
         pool: None,
+        gpu: GpuPart::default(),
         runs_ms: 1_000,
         fails: 0,
         by_run: false,

@@ -307,7 +307,11 @@ fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
         rack.agents.iter().any(|agent| {
             let allowed = task.clusters.is_empty() || task.clusters.contains(&agent.cluster);
             let pooled = task.pool.is_none() || task.pool == agent.pool;
-            allowed && pooled && task.cpu_milli <= agent.cpu_milli && task.memory_bytes <= agent.memory_bytes
+            allowed
+                && pooled
+                && task.gpu.fits(&agent.gpus)
+                && task.cpu_milli <= agent.cpu_milli
+                && task.memory_bytes <= agent.memory_bytes
         })
     })
 }

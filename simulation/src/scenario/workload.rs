@@ -1,7 +1,9 @@
 //! What clients do: jobs of every shape, and requests about them.
 
 use super::draw::SETTLED_MS;
-use super::{Ask, Class, FlowPlan, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When};
+use super::{
+    Ask, Class, FlowPlan, GpuPart, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When,
+};
 use crate::seeded::Stream;
 
 /// Tasks in all, at least: the floor of a valid run, and some.
@@ -189,6 +191,7 @@ fn plain(name: &str) -> TaskPlan {
         regions: vec![],
         clusters: vec![],
         pool: None,
+        gpu: GpuPart::default(),
         runs_ms: 200,
         fails: 0,
         by_run: false,

@@ -42,6 +42,8 @@ pub(super) struct Who {
     pub(super) node: String,
     pub(super) uuid: String,
     pub(super) journal: String,
+    pub(super) region: String,
+    pub(super) cluster: String,
 }
 
 /// What became of attempts, for whoever watches.
@@ -170,8 +172,8 @@ impl Body {
             journal: self.who.journal.clone(),
             boot_id: format!("{}-{}", self.who.uuid, self.boot),
             machine_id: self.who.uuid.clone(),
-            region: "default".to_owned(),
-            cluster: "default".to_owned(),
+            region: self.who.region.clone(),
+            cluster: self.who.cluster.clone(),
             capacity: Some(v1::Resources { cpu_milli: 64_000, memory_bytes: 256 << 30, gpu_milli: 0 }),
             labels: LABELS.map(|(key, value)| v1::Label { key: key.to_owned(), value: value.to_owned() }).to_vec(),
             attempts: self.attempts.values().map(claim).collect(),
@@ -406,7 +408,10 @@ mod tests {
     }
 
     fn body_whose(processes: Processes) -> Body {
-        let mut body = Body::new(Who { node: "n".into(), uuid: "u".into(), journal: "j".into() }, processes);
+        let mut body = Body::new(
+            Who { node: "n".into(), uuid: "u".into(), journal: "j".into(), region: "r".into(), cluster: "c".into() },
+            processes,
+        );
         let welcome = v1::Welcome {
             cluster_id: "c".into(),
             epoch: 7,

@@ -44,11 +44,26 @@ enum Mode {
     Silent,
 }
 
+/// Where agents stand, and what their names begin with.
+#[derive(Clone, Debug)]
+pub(crate) struct Site {
+    pub(crate) prefix: String,
+    pub(crate) region: String,
+    pub(crate) cluster: String,
+}
+
+impl Default for Site {
+    fn default() -> Self {
+        Self { prefix: "fake".to_owned(), region: "default".to_owned(), cluster: "default".to_owned() }
+    }
+}
+
 /// The agents. Dropping it ends them all.
 pub(crate) struct Fleet {
     shared: Arc<Shared>,
     modes: Vec<watch::Sender<Mode>>,
     tasks: JoinSet<()>,
+    prefix: String,
 }
 
 struct Shared {
@@ -83,6 +98,7 @@ impl Fleet {
         agents: usize,
         per_connection: usize,
         processes: Processes,
+        site: &Site,
     ) -> Result<Self, Error> {
         let groups = 0..connections(agents, per_connection);
         let to = |address: &String| groups.clone().map(|_| channel(address)).collect::<Result<Vec<_>, _>>();
@@ -92,9 +108,14 @@ impl Fleet {
         for number in 0..agents {
             let (mode, told) = watch::channel(Mode::Live);
             modes.push(mode);
-            tasks.spawn(Agent::new(shared.clone(), number, processes).live(told));
+            tasks.spawn(Agent::new(shared.clone(), number, processes, site).live(told));
         }
-        Ok(Self { shared, modes, tasks })
+        Ok(Self { shared, modes, tasks, prefix: site.prefix.clone() })
+    }
+
+    /// The name of an agent's node.
+    pub(super) fn node(&self, agent: usize) -> String {
+        node(&self.prefix, agent)
     }
 
     /// What was seen.
@@ -185,6 +206,10 @@ struct Agent {
     failures: u32,
 }
 
+fn node(prefix: &str, number: usize) -> String {
+    format!("{prefix}-{:05}", number + 1)
+}
+
 /// How a session has ended.
 enum End {
     /// By itself, or it did not come about: the word for it.
@@ -200,9 +225,10 @@ struct Link {
 }
 
 impl Agent {
-    fn new(shared: Arc<Shared>, number: usize, processes: Processes) -> Self {
+    fn new(shared: Arc<Shared>, number: usize, processes: Processes, site: &Site) -> Self {
         let id = || format!("{:016x}{:016x}", SystemEntropy.u64(), SystemEntropy.u64());
-        let who = Who { node: format!("fake-{:05}", number + 1), uuid: id(), journal: id() };
+        let (region, cluster) = (site.region.clone(), site.cluster.clone());
+        let who = Who { node: node(&site.prefix, number), uuid: id(), journal: id(), region, cluster };
         Self { shared, number, body: Body::new(who, processes), turn: number, failures: 0 }
     }
 

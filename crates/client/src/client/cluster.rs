@@ -96,6 +96,11 @@ impl Client {
         self.read(request, |channel, request| async move { cluster(channel).list_clusters(request).await }).await
     }
 
+    /// What would become of the work if some nodes went away now.
+    pub async fn forecast_loss(&self, request: v1::ForecastLossRequest) -> Result<v1::ForecastLossResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).forecast_loss(request).await }).await
+    }
+
     /// The replicas of the control plane.
     pub async fn list_replicas(&self, request: v1::ListReplicasRequest) -> Result<v1::ListReplicasResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).list_replicas(request).await }).await

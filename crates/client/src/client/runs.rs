@@ -109,6 +109,14 @@ impl Client {
     pub async fn explain_task(&self, request: v1::ExplainTaskRequest) -> Result<v1::ExplainTaskResponse, Error> {
         self.read(request, |channel, request| async move { runs(channel).explain_task(request).await }).await
     }
+
+    /// Whether a node could take a task, and why not.
+    pub async fn explain_placement(
+        &self,
+        request: v1::ExplainPlacementRequest,
+    ) -> Result<v1::ExplainPlacementResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).explain_placement(request).await }).await
+    }
 }
 
 pub(super) fn runs(channel: Channel) -> RunsClient<Channel> {

@@ -206,6 +206,13 @@ impl Runs for Script {
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
         no()
     }
+
+    async fn explain_placement(
+        &self,
+        _: Request<v1::ExplainPlacementRequest>,
+    ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
+        no()
+    }
 }
 
 #[tonic::async_trait]

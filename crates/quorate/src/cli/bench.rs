@@ -5,6 +5,7 @@ mod archive;
 mod elections;
 mod pack;
 mod placement;
+mod region;
 mod tasks;
 mod timeouts;
 mod workflow;
@@ -102,6 +103,15 @@ enum What {
     /// (and the time to kill a task, if it is fenced). At last every agent runs a task, and all replicas are killed
     /// (SIGKILL) and started again. Exits with 1 when a task was lost by that.
     Agents(agents::Agents),
+    /// Lose a region with all that runs there, and measure when its work runs elsewhere
+    ///
+    /// Starts replicas as separate processes on loopback with product defaults, and agents of three regions in this
+    /// process: they speak the whole protocol of agents and run nothing. All tasks begin in one region; a fifth of those
+    /// that may move are fenced, and a tenth as many must stay. It is foretold what would become of them ('region
+    /// whatif'); then all machines of that region stop at once, their connections left open, and come back later with
+    /// nothing on them. Exits with 1 when a task ran outside of its region, was started twice, did not move, or moved
+    /// again after the return.
+    Region(region::Region),
     /// Run one very large workflow, and measure what it costs the leader
     ///
     /// Starts replicas as separate processes on loopback with product defaults, and agents in this process: they speak
@@ -258,6 +268,7 @@ impl Bench {
             What::Rolling(rolling) => rolling.execute(context.output).await,
             What::State(state) => state.execute(context.output).await,
             What::Agents(agents) => agents.execute(context.output).await,
+            What::Region(region) => region.execute(context.output).await,
             What::Workflow(workflow) => workflow.execute(context.output).await,
             What::Archive(archive) => archive.execute(context.output).await,
             What::Flood(flood) => flood.execute(context.output).await,

@@ -2,9 +2,11 @@
 
 use clap::{Args, Subcommand};
 use quorate_proto::v1;
+use quorate_proto::v1::forecast_loss_request::Scope;
 
 use super::Context;
 use super::stale::Stale;
+use super::whatif::WhatIf;
 use crate::exit::{Code, Error};
 use crate::render::join_token::NodeAdmissionSet;
 use crate::render::node::ClusterList;
@@ -25,6 +27,9 @@ enum Verb {
         #[arg(value_name = "KEY=VALUE", value_parser = setting)]
         setting: v1::NodeAdmission,
     },
+    /// Say what would become of the work in a cluster if all of its nodes went away now; changes nothing
+    #[command(name = "whatif")]
+    WhatIf(WhatIf),
     /// List clusters with what they hold
     List {
         #[command(flatten)]
@@ -41,6 +46,7 @@ impl Cluster {
                 let clusters = response.clusters.into_iter().map(Into::into).collect();
                 context.output.show_read(&ClusterList { clusters, revision: response.revision }, client.staleness())?;
             }
+            Verb::WhatIf(whatif) => return whatif.execute(context, "cluster", Scope::Cluster).await,
             Verb::Set { setting } => {
                 let request = v1::SetNodeAdmissionRequest { admission: setting.into(), request_id: String::new() };
                 let revision = context.client()?.set_node_admission(request).await?.revision;

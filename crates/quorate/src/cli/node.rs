@@ -1,14 +1,17 @@
 //! `quorate node`: the machines that run work.
 
 mod token;
+mod why_not;
 
 use std::time::Duration;
 
 use clap::{Args, Subcommand};
 use quorate_client::Client;
+use quorate_proto::v1::forecast_loss_request::Scope;
 use quorate_proto::{ApiError, v1};
 
 use super::stale::Stale;
+use super::whatif::WhatIf;
 use super::{Context, PAGE_ROWS};
 use crate::exit::{Code, Error};
 use crate::render::node::{NodeCordoned, NodeDrained, NodeForgotten, NodeList};
@@ -45,6 +48,11 @@ enum Verb {
     Drain(Drain),
     /// Give up a lost node that will not be back, and what was on it; its name is free then
     Forget(One),
+    /// Say whether a node could take a task, and every check that it fails
+    WhyNot(why_not::WhyNot),
+    /// Say what would become of the work on a node if it went away now; changes nothing
+    #[command(name = "whatif")]
+    WhatIf(WhatIf),
     /// Make, list and revoke join tokens, which admit new nodes
     Token(token::Token),
 }
@@ -95,6 +103,8 @@ impl Node {
             }
             Verb::Drain(drain) => drain.execute(context).await,
             Verb::Forget(One { name }) => forget(context, name).await,
+            Verb::WhyNot(why_not) => why_not.execute(context).await,
+            Verb::WhatIf(whatif) => whatif.execute(context, "node", Scope::Node).await,
             Verb::Token(token) => token.execute(context).await,
         }
     }

@@ -54,7 +54,7 @@ impl Rank {
 
 /// What must be added to `capacity` so that `want` fits beside `used`. More than the difference to
 /// what is free if the node shrank below its use.
-fn missing(used: Resources, capacity: Resources, want: Resources) -> Shortfall {
+pub(super) fn missing(used: Resources, capacity: Resources, want: Resources) -> Shortfall {
     let lack = |used: u64, capacity: u64, want: u64| used.saturating_add(want).saturating_sub(capacity);
     Shortfall {
         cpu_milli: if want.cpu_milli == 0 { 0 } else { lack(used.cpu_milli, capacity.cpu_milli, want.cpu_milli) },
@@ -68,7 +68,7 @@ fn missing(used: Resources, capacity: Resources, want: Resources) -> Shortfall {
 }
 
 /// The same for GPUs: of those that the task may have, as it could use them.
-fn missing_gpu(node: &Node, taken: &GpuUse, task: &TaskSpec) -> u64 {
+pub(super) fn missing_gpu(node: &Node, taken: &GpuUse, task: &TaskSpec) -> u64 {
     let want = GpuWant::of(task);
     if want.milli == 0 { 0 } else { want.milli.saturating_sub(want.usable(want.allowed(node), taken)) }
 }

@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, Command, Namespace, NodeStatus, Reply, Resource
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, name, nodes, replicas, request_key, retention};
+use super::{admission, forecast, name, nodes, replicas, request_key, retention};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -94,6 +94,14 @@ impl v1::cluster_server::Cluster for ClusterService {
     ) -> Result<Response<v1::ListClustersResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
         reading.answer("ListClusters", list_clusters(&reading, request)).await
+    }
+
+    async fn forecast_loss(
+        &self,
+        request: Request<v1::ForecastLossRequest>,
+    ) -> Result<Response<v1::ForecastLossResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ForecastLoss", forecast::loss(&reading, request)).await
     }
 
     async fn list_replicas(

@@ -3,7 +3,7 @@
 use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
-use quorate_scheduler::explain::{Explanation, NoNodeFits, PlannedStep};
+use quorate_scheduler::explain::{Explanation, FailedCheck, NoNodeFits, PlannedStep};
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -54,6 +54,18 @@ pub(crate) fn planned_task(step: PlannedStep) -> v1::PlannedTask {
         fits_empty: step.fits_empty,
         fits_now: step.fits_now,
         reason,
+    }
+}
+
+/// A check that a node fails.
+pub(crate) fn node_check(failed: &FailedCheck) -> v1::NodeCheck {
+    v1::NodeCheck {
+        check: failed.check.as_str().into(),
+        wanted: failed.wanted.clone(),
+        found: failed.found.clone(),
+        missing_cpu_milli: failed.missing.cpu_milli,
+        missing_memory_bytes: failed.missing.memory_bytes,
+        missing_gpu_milli: failed.missing.gpu_milli,
     }
 }
 

@@ -1,5 +1,5 @@
 //! The service Runs: read, list, cancel, annotate and watch runs; read their output; say why a task waits. What they use is in
-//! `usage`, what happened to them in `events`, and how they are paused and put first in `control`.
+//! `usage`, why tasks wait in `why`, what happened to them in `events`, and how they are paused and put first in `control`.
 
 use quorate_planted::Bug;
 use quorate_proto::convert::run::{
@@ -10,17 +10,16 @@ use quorate_proto::v1;
 use quorate_raft::Parts;
 use quorate_state::{
     AnnotationKey, Attempt, AttemptId, Command, JobName, Namespace, Outcome, Reply, Revision, Run, RunId, State, Task,
-    TaskId, TaskState, Wait,
+    TaskId,
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Request, Response, Status};
 
-use super::explain::wait_reason;
 use super::kept::{self, Merged};
 use super::page::{Cursor, Pages};
 use super::select::Select;
-use super::{control, events, logs, name, optional_name, refs, request_key, usage, violation};
+use super::{control, events, logs, name, optional_name, refs, request_key, usage, violation, why};
 use crate::auth::{Action, authorize, principal};
 use crate::core::{Core, Shared};
 use crate::reading::Reading;
@@ -144,7 +143,15 @@ impl v1::runs_server::Runs for RunsService {
         request: Request<v1::ExplainTaskRequest>,
     ) -> Result<Response<v1::ExplainTaskResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
-        reading.answer("ExplainTask", explain(&reading, request)).await
+        reading.answer("ExplainTask", why::task(&reading, request)).await
+    }
+
+    async fn explain_placement(
+        &self,
+        request: Request<v1::ExplainPlacementRequest>,
+    ) -> Result<Response<v1::ExplainPlacementResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ExplainPlacement", why::placement(&reading, request)).await
     }
 }
 
@@ -426,31 +433,4 @@ async fn open_watch(
     let (answers, stream) = mpsc::channel(watch::ANSWERS_WAITING_MAX);
     tokio::spawn(watch::follow(core.clone(), run.id, after, reading.is_stale(), answers));
     Ok(ReceiverStream::new(stream))
-}
-
-async fn explain(
-    reading: &Reading<'_>,
-    request: Request<v1::ExplainTaskRequest>,
-) -> Result<v1::ExplainTaskResponse, ApiError> {
-    let principal = principal(&request)?;
-    let request = request.into_inner();
-    let view = reading.view_of_leader().await?;
-    let of_task = |run: &Run| {
-        let step = refs::step(run, &request.task)?;
-        Ok(refs::parts_of(TaskId { run: run.id, step, index: request.index }))
-    };
-    let (view, run) = refs::resolve_kept(reading.core(), &view, request.run.as_ref(), of_task)?;
-    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
-    let id = refs::task(&view, &run, &request.task, request.index)?;
-    let waits = TaskState::Waiting(Wait::Needs);
-    let task = view.element(id).unwrap_or_else(|| std::sync::Arc::new(Task::new(id, waits)));
-    let core = reading.core();
-    let now = reading.log_now(&view)?;
-    let observed = core.liveness.observe(&view, now.served);
-    let explanation = quorate_scheduler::explain::explain(&view, &observed, now, id);
-    Ok(v1::ExplainTaskResponse {
-        task: Some(task_to_wire(&task, &run, &view)),
-        reason: Some(wait_reason(&explanation)),
-        revision: view.revision().0,
-    })
 }

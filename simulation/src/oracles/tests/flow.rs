@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptPhase, AttemptReport, AttemptState, BAD_REFERENCE, Change, Command, Decided, Each, Exit,
-    Feature, OnFailure, Outcome, Rest, Role, Run, RunId, RunState, Step, Task, TaskId, TaskSpec, TaskState, Usage,
+    Feature, GpuHold, OnFailure, Outcome, Rest, Role, Run, RunId, RunState, Step, Task, TaskId, TaskSpec, TaskState,
+    Usage,
 };
 
 use super::{caught, forge, forge_task, holds, row};
@@ -337,7 +338,7 @@ fn p26_a_command_that_says_something_else_and_none_where_there_is_one_are_caught
         let Attempt { node, token, .. } = row(&story.hand, attempt);
         let (promise, words) = (task("b", &[]).on_node_loss, Some(Arc::from(told)));
         let what = Happening::Started;
-        story.hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words, what }));
+        story.hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words, gpus: GpuHold::NONE, what }));
         (story, attempt)
     };
     assert_eq!(started("n=${a.result.n}", "n=2").0.judge(), Ok(()));

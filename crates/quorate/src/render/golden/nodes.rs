@@ -3,9 +3,11 @@
 use quorate_proto::v1;
 
 use super::{check, resources};
+use crate::render::forecast::LossForecast;
 use crate::render::join_token::{JoinTokenCreated, JoinTokenList, JoinTokenRevoked, NodeAdmissionSet};
 use crate::render::node::{NodeCordoned, NodeDrained, NodeForgotten, NodeList};
 use crate::render::node_status::NodeStatus;
+use crate::render::region::RegionList;
 use crate::render::{Paint, View as _};
 
 fn node() -> v1::Node {
@@ -149,4 +151,84 @@ TOKEN             EXPIRES   USES  REGION  CLUSTER  MADE                  BY     
     assert_eq!(list.human(Paint::Never), expected);
     check("join_token_revoked", &JoinTokenRevoked { id: "00010203040506ab".into(), revision: 59 });
     check("node_admission_set", &NodeAdmissionSet { node_admission: "token".into(), revision: 57 });
+}
+
+#[test]
+fn region_list() {
+    let cluster = |name: &str, region: &str| v1::ClusterSummary {
+        name: name.into(),
+        region: region.into(),
+        nodes_up: 2,
+        nodes_lost: 1,
+        capacity: resources(8000, 16 << 30),
+        used: resources(2000, 1 << 30),
+        attempts: 3,
+    };
+    let replica = |id, region: &str| v1::ReplicaSummary {
+        id,
+        region: region.into(),
+        voter: id < 3,
+        leader: id == 2,
+        ..v1::ReplicaSummary::default()
+    };
+    let clusters = vec![cluster("us-1", "us"), cluster("eu-1", "eu"), cluster("us-2", "us")];
+    let clusters = v1::ListClustersResponse { clusters, revision: 57 };
+    let replicas = vec![replica(1, "eu"), replica(2, "us"), replica(3, "asia")];
+    let replicas = v1::ListReplicasResponse { replicas, ..v1::ListReplicasResponse::default() };
+    let list = RegionList::new(clusters, replicas);
+    check("region_list", &list);
+    let expected = "\
+REGION  CLUSTERS  NODES UP  NODES LOST  CPU   MEMORY    GPU  ATTEMPTS  REPLICAS
+asia    0         0         0           0/0   0B/0B     0/0  0         1
+eu      1         2         1           2/8   1Gi/16Gi  0/0  3         1
+us      2         4         2           4/16  2Gi/32Gi  0/0  6         1 (leads)";
+    assert_eq!(list.human(Paint::Never), expected);
+}
+
+#[test]
+fn loss_forecast() {
+    let moved = |cluster: &str, tasks| v1::MovedTasks { region: "us".into(), cluster: cluster.into(), tasks };
+    let step = |task: &str, moved, waiting, why: Option<&str>| v1::StepForecast {
+        run_id: "0123456789abc".into(),
+        namespace: "acme".into(),
+        job: "nightly".into(),
+        task: task.into(),
+        moved,
+        kept: 0,
+        failed: 0,
+        waiting,
+        reason: why.map(|why| v1::WaitReason { text: why.into(), reason: None }),
+    };
+    let answer = v1::ForecastLossResponse {
+        nodes: 6,
+        tasks: 42,
+        moved: 40,
+        kept: 0,
+        failed: 0,
+        waiting: 2,
+        settled_ms: 36_000,
+        brake: "6 of 6 nodes of cluster eu-1 fell silent at once".into(),
+        is_whole: false,
+        steps: vec![
+            step("bound", vec![], 2, Some("no node fits")),
+            step("score", vec![moved("us-1", 30), moved("us-2", 10)], 0, None),
+        ],
+        revision: 57,
+    };
+    let forecast = LossForecast::new("region", "eu".into(), answer);
+    check("loss_forecast", &forecast);
+    let expected = "\
+If region eu went away now: 6 nodes, 42 tasks on them
+
+     40  placed elsewhere, all of them within 36.0s
+      2  wait for room or for a place that they may go to
+
+The brake would work: 6 of 6 nodes of cluster eu-1 fell silent at once.
+
+A limit ended the look ahead before everything was known.
+
+RUN            TASK           MOVED TO                WAITING  KEPT  FAILED  WHY
+0123456789abc  nightly/bound                          2        0     0       no node fits
+0123456789abc  nightly/score  30 us/us-1, 10 us/us-2  0        0     0";
+    assert_eq!(forecast.human(Paint::Never), expected);
 }

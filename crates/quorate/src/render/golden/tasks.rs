@@ -4,6 +4,7 @@ use quorate_proto::v1;
 
 use super::{attempt, check};
 use crate::render::task::{TaskReleased, TaskResult, TaskWhy};
+use crate::render::why_not::WhyNot;
 use crate::render::{Paint, View as _, task};
 
 #[test]
@@ -62,6 +63,45 @@ fn task_why() {
     };
     let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
     check("task_why", &TaskWhy::new("0123456789abc", response));
+}
+
+#[test]
+fn node_why_not() {
+    let task = v1::Task { task: "score".into(), state: v1::TaskState::Ready.into(), count: 1, ..v1::Task::default() };
+    let full = v1::NodeCheck {
+        check: "FULL".into(),
+        wanted: "2000m cpu, 300m gpu of one device".into(),
+        found: "500m cpu, 0m gpu of one device free".into(),
+        missing_cpu_milli: 1_500,
+        missing_memory_bytes: 0,
+        missing_gpu_milli: 300,
+    };
+    let labels = v1::NodeCheck {
+        check: "LABELS".into(),
+        wanted: "disk=ssd".into(),
+        found: "no label disk".into(),
+        ..v1::NodeCheck::default()
+    };
+    let answer = v1::ExplainPlacementResponse {
+        task: Some(task),
+        reason: Some(v1::WaitReason { text: "about to be placed on node n2".into(), reason: None }),
+        failed: vec![labels, full],
+        has_copy: false,
+        elsewhere: "n2".into(),
+        text: "the node fails 2 checks: LABELS, FULL".into(),
+        revision: 57,
+    };
+    let view = WhyNot::new("0123456789abc", "n1", answer);
+    check("node_why_not", &view);
+    let expected = "\
+score of run 0123456789abc on node n1: the node fails 2 checks: LABELS, FULL
+
+CHECK   WANTED                             FOUND                                SHORT OF
+LABELS  disk=ssd                           no label disk
+FULL    2000m cpu, 300m gpu of one device  500m cpu, 0m gpu of one device free  1500m cpu, 300m gpu
+
+wherever: it is ready: about to be placed on node n2";
+    assert_eq!(view.human(Paint::Never), expected);
 }
 
 #[test]

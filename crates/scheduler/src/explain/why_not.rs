@@ -1,0 +1,160 @@
+//! What keeps one node from taking one task: every check that it fails, not only the first.
+
+use std::fmt;
+
+use quorate_state::{GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, Resources, Served, Shortfall, State, TaskId};
+
+use super::nearest::{missing, missing_gpu};
+use super::{Check, Explanation, explain};
+use crate::placement::admit;
+use crate::{LogNow, Observed, Presence};
+
+/// What speaks for and against a node as the place of a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fitness {
+    /// The checks that it fails, in the order in which they are made; none: the task fits there now.
+    pub failed: Vec<FailedCheck>,
+    /// A part of the task's room is taken on the node by this task itself.
+    pub has_copy: bool,
+    /// Where the leader would place the task now, if anywhere.
+    pub elsewhere: Option<NodeName>,
+}
+
+/// A check that a node fails for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FailedCheck {
+    /// Which.
+    pub check: Check,
+    /// What the task asks for, in words.
+    pub wanted: String,
+    /// What there is instead, in words.
+    pub found: String,
+    /// What the node would have to have more, beside what is used on it; nothing unless the check is about room.
+    pub missing: Shortfall,
+}
+
+/// Whether `node` could take one element of a task now, with the queue left out of account, and why not. `None` if the task
+/// has no run. Costs about one plan.
+pub fn why_not(view: &State, observed: &Observed, now: LogNow, task: TaskId, node: &Node) -> Option<Fitness> {
+    let run = view.run(task.run)?;
+    let spec = run.spec.tasks.get(task.step as usize)?;
+    let mut failed = Vec::new();
+    let room = view.room_on(node);
+    if let NodeStatus::Lost { at } = node.status {
+        failed.push(lost(at, now.served));
+    } else if observed.presence(node) == Presence::Silent {
+        failed.push(FailedCheck::of(
+            Check::NodeSilent,
+            "a node that the leader hears",
+            "nothing was heard for too long",
+        ));
+    }
+    if node.cordoned {
+        let check = if node.drain().is_some() { Check::Draining } else { Check::Cordoned };
+        let reason = node.withdrawal.as_ref().map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
+        let found = match (check, reason) {
+            (Check::Draining, None) => "it is drained".to_owned(),
+            (Check::Draining, Some(reason)) => format!("it is drained: {reason}"),
+            (_, None) => "it is cordoned".to_owned(),
+            (_, Some(reason)) => format!("it is cordoned: {reason}"),
+        };
+        failed.push(FailedCheck::of(check, "a node that takes new work", &found));
+    }
+    let place = &spec.place;
+    if !place.regions.is_empty() && !place.regions.contains(&node.region) {
+        failed.push(FailedCheck::of(Check::Region, &any_of("region", &place.regions), node.region.as_str()));
+    }
+    if !place.clusters.is_empty() && !place.clusters.contains(&node.cluster) {
+        failed.push(FailedCheck::of(Check::Cluster, &any_of("cluster", &place.clusters), node.cluster.as_str()));
+    }
+    for (key, value) in &place.labels {
+        let asked = [(key.clone(), value.clone())].into();
+        if !(quorate_state::Place { labels: asked, ..quorate_state::Place::default() }).accepts_labels(&node.labels) {
+            let found = node.labels.get(key).map_or_else(|| format!("no label {key}"), |has| format!("{key}={has}"));
+            failed.push(FailedCheck::of(Check::Labels, &format!("{key}={value}"), &found));
+        }
+    }
+    let want = GpuWant::of(spec);
+    let allowed = u64::from(want.allowed(node).count_ones());
+    if allowed < want.devices() && spec.resources.fits(node.capacity) {
+        let found = format!("{allowed} of its {} GPUs are", node.gpus.len());
+        failed.push(FailedCheck::of(Check::GpuModel, &any_of("GPUs of model", want.models), &found));
+    }
+    failed.extend(short_of(view, node, spec.resources, missing_gpu(node, room.gpus, spec)));
+    // What decides has the last word.
+    if let Err(check) = admit(node, observed.presence(node), room, spec)
+        && failed.is_empty()
+    {
+        failed.push(FailedCheck::of(check, "another node", "it cannot take the task"));
+    }
+    let newest = view.task(task).and_then(|task| task.newest_attempt()).and_then(|attempt| view.attempt(attempt));
+    let has_copy = newest.is_some_and(|attempt| attempt.node == node.name && attempt.holds_resources());
+    let elsewhere = match explain(view, observed, now, task) {
+        Explanation::FitsNow { node } => Some(node),
+        _ => None,
+    };
+    Some(Fitness { failed, has_copy, elsewhere })
+}
+
+/// What is missing of each resource, now and on the node when it is empty.
+fn short_of(view: &State, node: &Node, want: Resources, missing_gpu: u64) -> Option<FailedCheck> {
+    let used = view.used_on(&node.name);
+    let lacking = Shortfall { gpu_milli: missing_gpu, ..missing(used, node.capacity, want) };
+    if lacking == Shortfall::default() {
+        return None;
+    }
+    let is_too_small = !want.fits(node.capacity);
+    let have = if is_too_small { node.capacity } else { node.capacity.saturating_sub(used) };
+    let mut wanted = Vec::new();
+    let mut found = Vec::new();
+    let mut tell = |missing: u64, want: String, have: String| {
+        if missing > 0 {
+            wanted.push(want);
+            found.push(have);
+        }
+    };
+    tell(lacking.cpu_milli, format!("{}m cpu", want.cpu_milli), format!("{}m cpu", have.cpu_milli));
+    tell(
+        lacking.memory_bytes,
+        format!("{} bytes of memory", want.memory_bytes),
+        format!("{} bytes of memory", have.memory_bytes),
+    );
+    let gpu_have = want.gpu_milli.saturating_sub(lacking.gpu_milli);
+    let kind = if want.gpu_milli < GPU_MILLI { " of one device" } else { " in whole devices" };
+    tell(lacking.gpu_milli, format!("{}m gpu{kind}", want.gpu_milli), format!("{gpu_have}m gpu{kind}"));
+    let (check, of) = if is_too_small { (Check::TooSmall, "in all") } else { (Check::Full, "free") };
+    let mut check = FailedCheck::of(check, &wanted.join(", "), &format!("{} {of}", found.join(", ")));
+    check.missing = lacking;
+    Some(check)
+}
+
+fn lost(at: Served, now: Served) -> FailedCheck {
+    let found = format!("its lease ended {} ms ago", now.0.saturating_sub(at.0));
+    FailedCheck::of(Check::NodeLost, "a node with a lease", &found)
+}
+
+fn any_of<T: fmt::Display>(what: &str, names: &[T]) -> String {
+    let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+    format!("{what} {}", names.join(" or "))
+}
+
+impl FailedCheck {
+    fn of(check: Check, wanted: &str, found: &str) -> Self {
+        Self { check, wanted: wanted.to_owned(), found: found.to_owned(), missing: Shortfall::default() }
+    }
+}
+
+impl fmt::Display for Fitness {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match (&self.failed[..], &self.elsewhere) {
+            _ if self.has_copy => f.write_str("it is there"),
+            ([], Some(node)) => write!(f, "it fits there, and is about to be placed on {node}"),
+            ([], None) => f.write_str("it fits there"),
+            ([one], _) => write!(f, "the node fails one check, {}", one.check.as_str()),
+            (all, _) => {
+                let words: Vec<&str> = all.iter().map(|failed| failed.check.as_str()).collect();
+                write!(f, "the node fails {} checks: {}", all.len(), words.join(", "))
+            }
+        }
+    }
+}
