@@ -1,6 +1,7 @@
 //! Chance that a seed decides.
 
 /// Numbers that look like chance and follow from a seed (SplitMix64, Steele and others 2014).
+#[derive(Clone)]
 pub(crate) struct Dice(pub(crate) u64);
 
 impl Dice {

@@ -7,10 +7,12 @@
 //! replica is restarted in turn), `state` (what a large state costs), `agents` (what many agents cost, and how soon a
 //! lost one is noticed), `workflow` (what very large workflows cost the leader), `archive` (what very many runs that have ended
 //! cost, and how fast they are found), `flood` (what too many submits do to the rest), and `etcd`, which `log` and `failover`
-//! can be measured beside. `pack` (how much of a cluster's GPUs a placement policy allocates) stands apart: no process, a trace.
+//! can be measured beside. `pack` (how much of a cluster's GPUs a placement policy allocates) and `placement` (how many tasks a
+//! second the planner gives their places) stand apart: no process.
 //!
 //! **Invariant:** everything goes through the `quorate` binary and the public API, because a
-//! figure from a private path says nothing about what users get. `pack` alone compares decisions, with the scheduler's own code.
+//! figure from a private path says nothing about what users get. `pack` and `placement` alone ask the scheduler's own code: they
+//! are about decisions, of which `tasks` says what becomes of them.
 
 pub mod local;
 
@@ -21,6 +23,7 @@ pub mod failover;
 pub mod flood;
 pub mod log;
 pub mod pack;
+pub mod placement;
 pub mod replay;
 pub mod rolling;
 pub mod state;

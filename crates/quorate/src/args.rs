@@ -255,6 +255,7 @@ mod tests {
             "quorate bench tasks --hyperqueue /usr/bin/python3 --binary /usr/local/bin/quorate",
             "quorate bench flood --callers 64 --seconds 3 --json",
             "quorate bench pack --nodes nodes.csv --pods pods.csv --inflate 1.3 --seeds 0..10 --policy fgd --json",
+            "quorate bench placement --nodes 1000 --tasks 5000 --shapes 20 --gpu-percent 0 --rounds 3 --seed 7 --json",
             "quorate bench workflow --shape dag --size 50000 --seed 7 --replicas 3 --agents 40 --within 1h --json",
             "quorate completions bash",
         ] {
@@ -289,6 +290,7 @@ mod tests {
             "quorate bench tasks --driver fast",
             "quorate bench workflow",
             "quorate bench pack --nodes nodes.csv",
+            "quorate bench placement --nodes many",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -28,8 +28,9 @@ pub trait Controller {
         false
     }
 
-    /// What to do now. Not called again before the commands of the last step were applied or refused.
-    fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision;
+    /// What to do now. Not called again before the commands of the last step were applied or refused. What a controller
+    /// remembers of earlier steps makes this one cheaper, and nothing else.
+    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision;
 }
 
 /// The log's two clocks, as the leader would stamp them now.
@@ -61,6 +62,17 @@ pub struct NodeObserved {
     pub heard_ms_ago: u64,
 }
 
+impl NodeObserved {
+    /// How present the node is, which may be silent for `agent_ms` before it gives up its work.
+    pub(crate) fn presence(&self, agent_ms: u64) -> Presence {
+        match self {
+            Self { reported_this_term: false, .. } => Presence::Unheard,
+            Self { heard_ms_ago, .. } if *heard_ms_ago > agent_ms => Presence::Silent,
+            Self { .. } => Presence::Heard,
+        }
+    }
+}
+
 /// How present a node is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Presence {
@@ -75,12 +87,7 @@ pub enum Presence {
 impl Observed {
     /// How present `node` is, as far as this leader can tell.
     pub fn presence(&self, node: &Node) -> Presence {
-        match self.current(node) {
-            Some(seen) if !seen.reported_this_term => Presence::Unheard,
-            Some(seen) if seen.heard_ms_ago > node.lease.agent_ms => Presence::Silent,
-            Some(_) => Presence::Heard,
-            None => Presence::Unheard,
-        }
+        self.current(node).map_or(Presence::Unheard, |seen| seen.presence(node.lease.agent_ms))
     }
 
     /// True when `node` has told this leader what runs on it.

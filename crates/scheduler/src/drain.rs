@@ -103,7 +103,7 @@ impl Controller for Drain {
         view.draining().next().is_none()
     }
 
-    fn step(&self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
+    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
         let mut moves = Moves::survey(view);
         let mut attempts = Vec::new();
         let (mut held, mut truncated, mut wake_at) = (0_u64, false, None);

@@ -150,6 +150,20 @@ pub enum Check {
 }
 
 impl Check {
+    /// All of them, in the order in which they are made: the number of each is its place here.
+    pub const ALL: [Self; 10] = [
+        Self::NodeLost,
+        Self::NodeSilent,
+        Self::Cordoned,
+        Self::Draining,
+        Self::Region,
+        Self::Cluster,
+        Self::Labels,
+        Self::GpuModel,
+        Self::TooSmall,
+        Self::Full,
+    ];
+
     /// The check that `feasible` names.
     pub fn of(why: &Infeasible) -> Self {
         match why {
@@ -226,6 +240,12 @@ impl Checks {
     /// True when no node was looked at.
     pub fn is_empty(&self) -> bool {
         self.0.is_empty()
+    }
+}
+
+impl FromIterator<(Check, u32)> for Checks {
+    fn from_iter<T: IntoIterator<Item = (Check, u32)>>(checks: T) -> Self {
+        Self(checks.into_iter().collect())
     }
 }
 

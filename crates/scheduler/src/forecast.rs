@@ -109,7 +109,7 @@ impl Forecast {
         }
         let controllers: Vec<Box<dyn Controller + Send + Sync>> = vec![
             Box::new(workflow::Workflow),
-            Box::new(placement::PlacementController),
+            Box::new(placement::PlacementController::default()),
             Box::new(timer::Timers),
             Box::new(lease::Leases),
         ];

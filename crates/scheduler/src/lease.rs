@@ -48,7 +48,7 @@ impl Controller for Leases {
         true
     }
 
-    fn step(&self, view: &State, observed: &Observed, now: LogNow, _seed: u64, budget: Budget) -> Decision {
+    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, _seed: u64, budget: Budget) -> Decision {
         let (due, mut wake_at) = due(view, observed, now.served);
         let mut leases = Vec::new();
         let mut notes = Vec::new();

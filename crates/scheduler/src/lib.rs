@@ -7,7 +7,7 @@
 //! **Invariant:** nothing here changes state or does IO, because a decision that is a value can be
 //! tested without a cluster and replayed from a log. What is decided goes back as commands, and
 //! `quorate_state::apply` checks each of them again.
-//! **Invariant:** no controller remembers anything between two steps, because a new leader must
+//! **Invariant:** what a controller remembers between two steps never decides, because a new leader must
 //! decide as well as the old one from the view alone.
 //! **Invariant:** no floats and no hash maps, because the same input must give the same decision on
 //! every platform.
@@ -33,7 +33,7 @@ pub use controller::{Budget, Controller, Decision, LogNow, NodeObserved, Note, O
 pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
     vec![
         Box::new(workflow::Workflow),
-        Box::new(placement::PlacementController),
+        Box::new(placement::PlacementController::default()),
         Box::new(drain::Drain),
         Box::new(timer::Timers),
         Box::new(lease::Leases),

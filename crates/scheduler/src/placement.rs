@@ -4,14 +4,17 @@
 //! nowhere does not hold up tasks of other shapes behind it (there are no reservations yet, so a
 //! large task may wait while small ones keep its room busy).
 //!
-//! Tasks of equal shape share their work: nodes are looked at once per shape that is placed. A shape
-//! that fits nowhere is told by the largest rooms that are left, without a look at the nodes, and all
-//! of its tasks are left out at once. A plan costs (limits + shapes placed) x nodes + placements x
-//! log(nodes) + shapes that wait, never tasks x nodes and never the length of the queue.
+//! Tasks of equal shape share their work, in one plan and over many: a planner keeps the nodes in their order for every shape
+//! (`kept`), and what they have left (`ledger`), and looks again only at nodes that have changed. A shape that fits nowhere is
+//! told by the largest rooms that are left, and all of its tasks are left out at once. So a plan costs its placements, shapes
+//! met x nodes changed, and shapes that wait; never tasks x nodes, nor the length of the queue, and shapes x nodes only once.
+//! What is kept never decides (ADR 0056).
+//!
+//! Tasks that take GPUs, and those that would keep others from some, go where the GPUs that stay idle grow least (`pack`).
 //!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
-//! remembers the last one.
+//! goes by the last one.
 //!
 //! Ties between nodes that differ in nothing but their name go to the first name, never to chance: with
 //! ties broken by chance, packing gets worse, not better.
@@ -20,8 +23,12 @@ mod queue;
 mod route;
 
 mod ledger;
-mod room;
 mod score;
+
+mod changes;
+mod devices;
+mod kept;
+mod room;
 
 pub mod backfill;
 pub mod pack;
@@ -29,12 +36,15 @@ pub mod pack;
 use quorate_planted::Bug;
 use quorate_state::{Command, Held, Placement, Served, State, TaskId};
 
+pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
+
 pub(crate) use route::admit;
 pub(crate) use score::share;
 
 use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use kept::Kept;
 use ledger::Ledger;
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
@@ -80,32 +90,34 @@ pub struct ShapeWaits {
     pub checks: Checks,
 }
 
-/// Plans the head of the queue onto the nodes. A task that fits on a node is placed, unless the
-/// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first. The budget then has a part left for a
-/// place further back, which `seed` chooses.
-pub fn plan(view: &State, observed: &Observed, now: LogNow, seed: u64, mut budget: Budget) -> Plan {
-    if view.ready_count() == 0 {
-        return Plan::default();
+/// The plan of a planner that knows nothing yet: see [`Planner::plan`].
+pub fn plan(view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Plan {
+    Planner::default().plan(view, observed, now, seed, budget)
+}
+
+/// Makes plans, and keeps what it has found out about nodes. Whatever it keeps, its plan is the one of a planner that knows
+/// nothing.
+#[derive(Default)]
+pub struct Planner {
+    ledger: Ledger,
+    kept: Kept,
+}
+
+impl Planner {
+    /// Plans the head of the queue onto the nodes. A task that fits on a node is placed, unless the
+    /// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first. The budget then has a part left for a
+    /// place further back, which `seed` chooses.
+    pub fn plan(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Plan {
+        if view.ready_count() == 0 {
+            return Plan::default();
+        }
+        if self.ledger.follow(view, observed) {
+            self.kept.clear();
+        }
+        let Self { ledger, kept } = self;
+        let (shapes, waits, placements) = (Shapes::default(), Waits::default(), Vec::new());
+        Pass { view, now, wake_at: None, ledger, kept, shapes, waits, placements }.run(seed, budget)
     }
-    let mut kept_back = budget.keep_back(SEARCH_ONE_IN);
-    let mut pass = Pass {
-        view,
-        now,
-        wake_at: None,
-        ledger: Ledger::open(view, observed),
-        shapes: Shapes::default(),
-        waits: Waits::default(),
-        placements: Vec::new(),
-    };
-    let mut queue = Queue::new(view);
-    let mut end = pass.walk(&mut queue, &mut budget);
-    let mut truncated = end != End::Queue;
-    if end == End::Budget {
-        let has_jumped = queue.jump_ahead(seed);
-        end = pass.walk(&mut queue, &mut kept_back);
-        truncated = has_jumped || end != End::Queue;
-    }
-    pass.finish(truncated)
 }
 
 /// A plan in the making.
@@ -114,8 +126,9 @@ struct Pass<'a> {
     now: LogNow,
     /// A hold on what waits ends then, the first that does.
     wake_at: Option<Served>,
-    ledger: Ledger<'a>,
-    shapes: Shapes<'a>,
+    ledger: &'a mut Ledger,
+    kept: &'a mut Kept,
+    shapes: Shapes,
     waits: Waits,
     placements: Vec<Placement>,
 }
@@ -139,6 +152,19 @@ enum End {
 }
 
 impl<'a> Pass<'a> {
+    fn run(mut self, seed: u64, mut budget: Budget) -> Plan {
+        let mut kept_back = budget.keep_back(SEARCH_ONE_IN);
+        let mut queue = Queue::new(self.view);
+        let mut end = self.walk(&mut queue, &mut budget);
+        let mut truncated = end != End::Queue;
+        if end == End::Budget {
+            let has_jumped = queue.jump_ahead(seed);
+            end = self.walk(&mut queue, &mut kept_back);
+            truncated = has_jumped || end != End::Queue;
+        }
+        self.finish(truncated)
+    }
+
     /// Serves the queue from where it stands; it stands where this stopped afterwards.
     fn walk(&mut self, queue: &mut Queue<'a>, budget: &mut Budget) -> End {
         while let Some(group) = queue.next_group() {
@@ -187,19 +213,14 @@ impl<'a> Pass<'a> {
             if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
                 return Outcome::End(End::Plan);
             }
-            match self.shapes.pick(group.shape, group.spec, &self.ledger, budget) {
-                Pick::Node(at) => {
-                    let Some(task) = self.view.task(task) else { continue };
-                    let node = self.ledger.node(at);
-                    self.placements.push(Placement {
-                        task: task.id,
-                        generation: task.generation,
-                        node: node.name.clone(),
-                        epoch: node.epoch,
-                        gpus: self.ledger.spend(at, group.spec),
-                    });
+            let Some(task) = self.view.task(task) else { continue };
+            match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, budget) {
+                Pick::Node(at, gpus) => {
+                    let Some(account) = self.ledger.account(at) else { continue };
+                    let (node, epoch) = (account.node.name.clone(), account.node.epoch);
+                    self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
                 }
-                Pick::Nowhere => return Outcome::Nowhere(task),
+                Pick::Nowhere => return Outcome::Nowhere(task.id),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
             }
         }
@@ -207,7 +228,7 @@ impl<'a> Pass<'a> {
     }
 
     fn finish(self, truncated: bool) -> Plan {
-        let Self { view: _, now: _, wake_at, ledger: _, shapes, waits, placements } = self;
+        let Self { view: _, now: _, wake_at, ledger: _, kept: _, shapes, waits, placements } = self;
         let counts = vec![
             ("placed", placements.len() as u64),
             ("waiting", waits.tasks),
@@ -245,7 +266,10 @@ impl Waits {
 }
 
 /// Turns plans into commands.
-pub(crate) struct PlacementController;
+#[derive(Default)]
+pub(crate) struct PlacementController {
+    planner: Planner,
+}
 
 impl Controller for PlacementController {
     fn name(&self) -> &'static str {
@@ -256,8 +280,9 @@ impl Controller for PlacementController {
         view.ready_count() > 0
     }
 
-    fn step(&self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
-        let Plan { placements, wake_at, explanations: _, report } = plan(view, observed, now, seed, budget);
+    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
+        let Plan { placements, wake_at, explanations: _, report } =
+            self.planner.plan(view, observed, now, seed, budget);
         if placements.is_empty() {
             // Beside a hold that ends, only a change of the state brings room or work, but what was not
             // looked at may fit as it is.

@@ -27,7 +27,7 @@ impl Controller for Retention {
         false
     }
 
-    fn step(&self, view: &State, _: &Observed, now: LogNow, _seed: u64, _: Budget) -> Decision {
+    fn step(&mut self, view: &State, _: &Observed, now: LogNow, _seed: u64, _: Budget) -> Decision {
         let kept = view.meta().revision.0.saturating_sub(view.meta().events_from.0);
         let limits = view.retention();
         let archived = limits.and_then(|limits| archive(view, limits));

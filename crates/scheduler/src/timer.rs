@@ -24,7 +24,7 @@ impl Controller for Timers {
         view.timers().next().is_some_and(|timer| subject(timer).0 <= now.served)
     }
 
-    fn step(&self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
+    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
         let mut timers = Vec::new();
         let mut held = 0_u32;
         let mut wake_at = None;

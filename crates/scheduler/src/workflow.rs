@@ -33,7 +33,7 @@ impl Controller for Workflow {
         false
     }
 
-    fn step(&self, view: &State, _: &Observed, _: LogNow, seed: u64, budget: Budget) -> scheduler::Decision {
+    fn step(&mut self, view: &State, _: &Observed, _: LogNow, seed: u64, budget: Budget) -> scheduler::Decision {
         let mut left = budget.steps.min(TASKS_PER_STEP_MAX);
         let (mut moved, mut finished, mut truncated) = (0_u64, 0_u64, false);
         let mut commands = Vec::new();

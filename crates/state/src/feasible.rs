@@ -91,6 +91,12 @@ impl fmt::Display for Infeasible {
 
 /// Checks whether `node`, of which there is `room` left, can take one element of `task`.
 pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infeasible> {
+    within_limits(node, task)?;
+    has_room(node, room, task)
+}
+
+/// The part of [`feasible`] that looks at the node's row alone: it says the same until that is another one.
+fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
     if node.status != NodeStatus::Up {
         return Err(Infeasible::NodeLost);
     }
@@ -111,12 +117,17 @@ pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infe
         return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));
     }
     let want = GpuWant::of(task);
-    let allowed = want.allowed(node);
-    if u64::from(allowed.count_ones()) < want.devices() {
+    if u64::from(want.allowed(node).count_ones()) < want.devices() {
         return Err(Infeasible::GpuModel);
     }
+    Ok(())
+}
+
+/// The rest of it, of a task that is within its limits there.
+pub fn has_room(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infeasible> {
+    let want = GpuWant::of(task);
     // What is left of devices counts only as far as the task could use it.
-    let usable = if want.milli == 0 { 0 } else { want.usable(allowed, room.gpus) };
+    let usable = if want.milli == 0 { 0 } else { want.usable(want.allowed(node), room.gpus) };
     let free = Resources { gpu_milli: usable.min(room.free.gpu_milli), ..room.free };
     if !task.resources.fits(free) {
         return Err(Infeasible::Full(missing(task.resources, free)));

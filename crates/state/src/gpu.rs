@@ -26,7 +26,12 @@ impl GpuHold {
 
     /// Positions of the devices, in order.
     pub fn positions(self) -> impl Iterator<Item = usize> {
-        (0..GPUS_PER_NODE_MAX).filter(move |at| self.devices >> at & 1 == 1)
+        let mut left = self.devices;
+        std::iter::from_fn(move || {
+            let at = (left != 0).then(|| left.trailing_zeros() as usize)?;
+            left &= left - 1;
+            Some(at)
+        })
     }
 
     /// All of it together, in thousandths.

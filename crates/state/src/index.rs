@@ -1,11 +1,18 @@
 //! Indexes derived from the tables: every question that a controller asks often, answered without
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
+mod asked;
 mod finished;
 mod steps;
+mod touched;
 
+pub use asked::GpuShape;
+pub use touched::{TOUCHES_KEPT, Touch, TouchMark};
+
+use asked::Asked;
 use finished::Finished;
 pub(crate) use steps::Steps;
+use touched::Touched;
 
 use std::ops::Bound;
 
@@ -19,7 +26,8 @@ use crate::{
     Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
-/// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
+/// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there; `touched` says which those
+/// were, and is no index.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Index {
     ready: Ready,
@@ -34,6 +42,8 @@ pub(crate) struct Index {
     /// Ready tasks that are runs of other jobs: no node is looked for.
     starts: Ready,
     finished: Finished,
+    asked: Asked,
+    touched: Touched,
 }
 
 /// The runs of a job.
@@ -51,6 +61,17 @@ struct NodeUse {
     attempts: Set<AttemptId>,
 }
 
+/// What a node holds, by everything not confirmed gone.
+#[derive(Clone, Copy, Debug)]
+pub struct Load<'a> {
+    /// Of everything.
+    pub used: Resources,
+    /// Of each of its GPUs.
+    pub gpus: &'a GpuUse,
+    /// How many attempts that is.
+    pub attempts: u64,
+}
+
 impl Index {
     /// Names of the indexes in which `self` and `other` differ.
     pub(crate) fn differences(&self, other: &Self) -> Vec<&'static str> {
@@ -65,6 +86,7 @@ impl Index {
             ("request_expiry", self.request_expiry == other.request_expiry),
             ("starts", self.starts == other.starts),
             ("finished", self.finished == other.finished),
+            ("asked", self.asked == other.asked),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -153,6 +175,12 @@ impl Index {
             self.timers.insert_mut(timer);
         }
         self.steps.on_task(run, old, new);
+        let (was, is) = (old.is_some_and(|old| !old.state.is_terminal()), !new.state.is_terminal());
+        if was != is
+            && let Some(shape) = run.spec.tasks.get(new.id.step as usize).and_then(GpuShape::of)
+        {
+            self.asked.on_task(shape, is);
+        }
     }
 
     /// A task, whether or not its run is in memory: it holds the run that it is.
@@ -165,6 +193,7 @@ impl Index {
         let held = old.filter(|old| old.holds_resources());
         let holds = new.holds_resources();
         if held.is_some() != holds {
+            self.touched.add(&new.node, Touch::Load);
             let mut node = self.nodes.get(&new.node).cloned().unwrap_or_default();
             if holds {
                 node.used = node.used.checked_add(new.resources).unwrap_or(node.used);
@@ -200,6 +229,7 @@ impl Index {
     }
 
     pub(crate) fn on_node(&mut self, name: &NodeName, new: Option<&Node>) {
+        self.touched.add(name, Touch::Row);
         match (new.is_some_and(|node| node.drain().is_some()), self.draining.contains(name)) {
             (true, false) => self.draining.insert_mut(name.clone()),
             (false, true) => {
@@ -288,6 +318,22 @@ impl Index {
 
     pub(crate) fn gpus_used_on(&self, node: &NodeName) -> Option<&GpuUse> {
         self.nodes.get(node).map(|node| &node.gpus)
+    }
+
+    pub(crate) fn load_on(&self, node: &NodeName) -> Load<'_> {
+        self.nodes.get(node).map_or(Load { used: Resources::ZERO, gpus: GpuUse::none(), attempts: 0 }, |node| Load {
+            used: node.used,
+            gpus: &node.gpus,
+            attempts: node.attempts.size() as u64,
+        })
+    }
+
+    pub(crate) fn asked(&self) -> &Asked {
+        &self.asked
+    }
+
+    pub(crate) fn touched(&self) -> &Touched {
+        &self.touched
     }
 
     pub(crate) fn ready(&self) -> &Ready {

@@ -1,7 +1,8 @@
 //! C6, where only a leader can break it: what the controllers decide follows from what they are given.
-//! Asked twice, they say the same; the order of a hash map would show, since each has keys of its own.
+//! Asked twice, they say the same; the order of a hash map would show, since each has keys of its own. So would anything that
+//! decides because it was remembered: who is asked the second time has never been asked before.
 
-use quorate_scheduler::{Budget, Controller, LogNow, NodeObserved, Observed};
+use quorate_scheduler::{Budget, Controller, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{NodeStatus, State};
 
 use super::{Known, Oracle, Verdict};
@@ -10,15 +11,17 @@ use crate::ledger::Step;
 /// Planning is not cheap: one in so many revisions has to do.
 const ASK_EVERY: u64 = 40;
 
-/// Asks every controller twice.
+/// Asks every controller, and one like it that knows nothing.
 pub(crate) struct Plans {
     controllers: Vec<Box<dyn Controller + Send + Sync>>,
+    /// The same, as they are in the beginning.
+    fresh: fn() -> Vec<Box<dyn Controller + Send + Sync>>,
     asked: u64,
 }
 
 impl Default for Plans {
     fn default() -> Self {
-        Self { controllers: quorate_scheduler::controllers(), asked: 0 }
+        Self { controllers: controllers(), fresh: controllers, asked: 0 }
     }
 }
 
@@ -38,12 +41,12 @@ impl Oracle for Plans {
 }
 
 impl Plans {
-    fn ask(&self, view: &State) -> Verdict {
+    fn ask(&mut self, view: &State) -> Verdict {
         let now = LogNow { served: view.meta().served, now: view.meta().now };
         let observed = all_heard(view);
-        for controller in &self.controllers {
-            let decide = || controller.step(view, &observed, now, 1, Budget::default());
-            let (one, other) = (decide(), decide());
+        for (controller, fresh) in self.controllers.iter_mut().zip(&mut (self.fresh)()) {
+            let one = controller.step(view, &observed, now, 1, Budget::default());
+            let other = fresh.step(view, &observed, now, 1, Budget::default());
             if one != other {
                 return Err(format!(
                     "controller {} decides {:?} and then {:?} on revision {}",
@@ -87,7 +90,7 @@ mod tests {
             "leaky"
         }
 
-        fn step(&self, _: &State, _: &Observed, _: LogNow, _: u64, _: Budget) -> Decision {
+        fn step(&mut self, _: &State, _: &Observed, _: LogNow, _: u64, _: Budget) -> Decision {
             let revisions: HashSet<u64> = (0..100).collect();
             let commands = revisions.into_iter().map(|below| Command::TrimEvents { below: Revision(below) });
             Decision { commands: commands.collect(), ..Decision::default() }
@@ -96,7 +99,7 @@ mod tests {
 
     #[test]
     fn an_order_that_leaks_from_a_hash_set_is_caught() {
-        let plans = Plans { controllers: vec![Box::new(Leaky)], asked: 0 };
+        let mut plans = Plans { controllers: vec![Box::new(Leaky)], fresh: || vec![Box::new(Leaky)], asked: 0 };
         assert!(plans.ask(&State::default()).is_err());
         assert_eq!(Plans::default().ask(&State::default()), Ok(()));
     }

@@ -4,6 +4,7 @@ mod agents;
 mod archive;
 mod elections;
 mod pack;
+mod placement;
 mod region;
 mod replay;
 mod tasks;
@@ -153,6 +154,14 @@ enum What {
     /// the scheduler's crate has it (placement::backfill), which 'plan' does not use yet; "backfill" is EASY. A bounded
     /// slowdown is what a job took in all by what it ran, or by ten seconds if it ran for less.
     Replay(replay::Replay),
+    /// Count the tasks that the planner gives their places per second, on one core
+    ///
+    /// Starts nothing. Makes a state in memory by commands, nodes of several sizes in several clusters and regions and tasks of
+    /// several shapes, some of them bound to a region or a label or spread over nodes or clusters, and plans as a leader does: a
+    /// plan, its application, the next plan. Only the time of plans counts; how much more time applying takes is said beside it.
+    /// Once the cluster is empty in the beginning, and once nine tenths of its cores are taken, where as many tasks end as come.
+    /// Each round begins with the same state and a planner that knows nothing of it. Exits with 1 when a placement is refused.
+    Placement(placement::Placement),
 }
 
 #[derive(Args, Debug)]
@@ -273,6 +282,7 @@ impl Bench {
             What::Flood(flood) => flood.execute(context.output).await,
             What::Pack(pack) => pack.execute(context.output).await,
             What::Replay(replay) => replay.execute(context.output),
+            What::Placement(placement) => placement.execute(context.output).await,
         }
     }
 }

@@ -6,47 +6,86 @@
 
 use quorate_state::{Resources, Spread};
 
+use super::devices::Gpus;
+use super::kept::Wanted;
 use super::ledger::{Account, ClusterAccount};
+use super::pack::{Rank, Worth, together};
 use crate::Presence;
+use crate::explain::Check;
 
 /// A share of 1 in fixed point.
 const SHARE_BITS: u32 = 32;
 
-/// How good a node is for a task; the least is the best.
+/// How good a node is for a task; the least is the best. Of nodes that are valued the same, the ledger says which is better.
+///
+/// From the top: a bit for nodes that cannot take it, and then only the check that they fail; a bit for nodes that have not
+/// reported yet, which come after all that have; 31 for how much more GPU would stay idle and one for GPUs that the task does not
+/// take, when it is to be packed; 33 for the dominant share (the largest over the resources), 34 for the sum of the shares,
+/// or both together for what is left when it takes GPUs; and 27 for the attempts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub(super) struct Score {
-    /// A node that has not reported yet comes after all that have.
-    presence: Presence,
-    /// The dominant share (the largest over the resources), then the sum of the shares.
-    shares: [u128; 2],
-    attempts: u64,
-    free: (u64, u64, u64),
-    capacity: (u64, u64, u64),
-    cluster: usize,
+pub(super) struct Score(u128);
+
+const NOWHERE_BIT: u32 = 127;
+const PRESENCE_BIT: u32 = 126;
+const GROWTH_BIT: u32 = 95;
+const KEEPS_BIT: u32 = 94;
+const DOMINANT_BIT: u32 = 61;
+const SUM_BIT: u32 = 27;
+/// More attempts than this on one node count as so many.
+const ATTEMPTS_MAX: u64 = (1 << SUM_BIT) - 1;
+
+impl Rank for Score {
+    const NOWHERE: Self = Self(u128::MAX);
+
+    fn fits(self) -> bool {
+        self.0 >> NOWHERE_BIT == 0
+    }
 }
 
-/// `account`, as a place for a task that takes `want`.
-pub(super) fn score(account: &Account<'_>, want: Resources, spread: Spread) -> Score {
+impl Score {
+    /// Of a node that fails this check.
+    pub(super) fn failing(check: Check) -> Self {
+        Self(1 << NOWHERE_BIT | check as u128)
+    }
+
+    /// The check that the node fails, if it does.
+    pub(super) fn check(self) -> Option<Check> {
+        let number = (self.0 & u128::from(u8::MAX)) as usize;
+        if self.fits() { None } else { Check::ALL.get(number).copied() }
+    }
+}
+
+/// `account`, as a place for what is wanted, which fits there.
+pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> Score {
+    let (task, want) = (&wanted.task, wanted.task.resources);
     let capacity = account.node.capacity;
     let left = account.free().saturating_sub(want);
-    let shares = match spread {
+    let values = match task.place.spread {
+        Spread::Pack if !account.node.gpus.is_empty() => {
+            let takes_none = want.gpu_milli == 0;
+            let worth = gpus.worth(account.devices.as_deref_mut(), wanted);
+            let worth = worth.unwrap_or_else(|| {
+                Worth::unforeseen(takes_none, together(left.cpu_milli, left.memory_bytes, left.gpu_milli))
+            });
+            let rest = if takes_none { shares(left, capacity) } else { u128::from(worth.left) << DOMINANT_BIT };
+            u128::from(worth.growth) << GROWTH_BIT | u128::from(worth.keeps_from_gpus) << KEEPS_BIT | rest
+        }
         // Best fit: the less it leaves, the less is cut off a node that could hold something large.
-        Spread::Pack => shares(wide(left), wide(capacity)),
-        Spread::Node | Spread::Cluster => shares(wide(capacity.saturating_sub(left)), wide(capacity)),
+        Spread::Pack => u128::from(Worth::unforeseen(false, 0).growth) << GROWTH_BIT | shares(left, capacity),
+        Spread::Node | Spread::Cluster => shares(capacity.saturating_sub(left), capacity),
     };
-    Score {
-        presence: account.presence,
-        shares,
-        attempts: account.attempts,
-        free: (left.cpu_milli, left.memory_bytes, left.gpu_milli),
-        capacity: (capacity.cpu_milli, capacity.memory_bytes, capacity.gpu_milli),
-        cluster: account.cluster,
-    }
+    let is_unheard = account.presence != Presence::Heard;
+    let attempts = account.attempts.min(ATTEMPTS_MAX);
+    Score(u128::from(is_unheard) << PRESENCE_BIT | values | u128::from(attempts))
 }
 
 /// How full a cluster is; the least is the emptiest.
 pub(super) fn cluster_score(cluster: &ClusterAccount) -> ([u128; 2], u64) {
-    (shares(cluster.used, cluster.capacity), cluster.attempts)
+    let mut each = [0; 3];
+    for ((each, used), capacity) in each.iter_mut().zip(cluster.used).zip(cluster.capacity) {
+        *each = share(used, capacity);
+    }
+    ([each.into_iter().max().unwrap_or_default(), each.into_iter().sum()], cluster.attempts)
 }
 
 /// `part` as a share of `whole` in fixed point. Any part of nothing is more than all of something.
@@ -59,11 +98,11 @@ pub(crate) fn share(part: u128, whole: u128) -> u128 {
     }
 }
 
-fn shares([cpu, memory, gpu]: [u128; 3], whole: [u128; 3]) -> [u128; 2] {
-    let each = [share(cpu, whole[0]), share(memory, whole[1]), share(gpu, whole[2])];
-    [each[0].max(each[1]).max(each[2]), each[0] + each[1] + each[2]]
-}
-
-fn wide(resources: Resources) -> [u128; 3] {
-    [resources.cpu_milli, resources.memory_bytes, resources.gpu_milli].map(u128::from)
+/// The dominant share and the sum, of a part that is not more than the whole, where they stand in a score.
+fn shares(part: Resources, whole: Resources) -> u128 {
+    let of = |part: u64, whole: u64| share(part.min(whole).into(), whole.into());
+    let cpu = of(part.cpu_milli, whole.cpu_milli);
+    let memory = of(part.memory_bytes, whole.memory_bytes);
+    let gpu = of(part.gpu_milli, whole.gpu_milli);
+    cpu.max(memory).max(gpu) << DOMINANT_BIT | (cpu + memory + gpu) << SUM_BIT
 }

@@ -112,7 +112,7 @@ impl Leader {
         let observed = self.observe(view, clock);
         let asked = Asked { observed, now: self.now(view, clock), seed: clock ^ view.revision().0, budget };
         let desk = &mut self.desks[desk];
-        let mut decision = asked.of(&*desk.controller, view);
+        let mut decision = asked.of(&mut *desk.controller, view);
         desk.wake_at = decision.wake_at;
         desk.seen = Some((view.revision().0, self.news));
         for command in &mut decision.commands {
@@ -135,7 +135,7 @@ pub(crate) struct Asked {
 }
 
 impl Asked {
-    pub(crate) fn of(&self, controller: &(dyn Controller + Send + Sync), view: &State) -> Decision {
+    pub(crate) fn of(&self, controller: &mut (dyn Controller + Send + Sync), view: &State) -> Decision {
         let budget = Budget { steps: self.budget };
         let decision = controller.step(view, &self.observed, self.now, self.seed, budget);
         if !controller.observes(view, self.now) {

@@ -207,10 +207,10 @@ impl World {
     /// in a thread whose hash maps have other keys.
     fn check_repeats(&self, desk: usize, asked: &Asked, decision: &quorate_scheduler::Decision) {
         let loaded = self.rows.load();
-        let again = asked.of(&*controllers()[desk], &loaded);
+        let again = asked.of(&mut *controllers()[desk], &loaded);
         assert_eq!(*decision, again, "desk {desk} decides otherwise from rows");
         let elsewhere = std::thread::scope(|scope| {
-            scope.spawn(|| asked.of(&*controllers()[desk], &self.state)).join().expect("a decision")
+            scope.spawn(|| asked.of(&mut *controllers()[desk], &self.state)).join().expect("a decision")
         });
         assert_eq!(*decision, elsewhere, "desk {desk} decides otherwise in another thread");
     }

@@ -7,6 +7,7 @@ mod explain;
 mod flow;
 mod forecast;
 mod gpus;
+mod kept;
 mod lease;
 mod measure;
 mod pack;

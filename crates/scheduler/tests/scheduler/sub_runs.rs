@@ -147,7 +147,7 @@ fn whoever_leads_decides_the_same_and_no_two_steps_mint_the_same_ids() {
     world.succeed("parent/ask[0]", &format!("{{\"list\":{list:?}}}"));
     world.state.commit(&Change::Settings(Arc::new(settings)));
     let decided = |seed| {
-        let workflow = controllers().into_iter().find(|controller| controller.name() == "workflow").unwrap();
+        let mut workflow = controllers().into_iter().find(|controller| controller.name() == "workflow").unwrap();
         workflow.step(&world.state, &world.observed, world.now(), seed, Budget::default()).commands
     };
     let ids = |commands: &[Command]| -> Vec<RunId> {

@@ -122,8 +122,8 @@ impl World {
     }
 
     pub(crate) fn step_within(&self, name: &str, budget: Budget) -> Decision {
-        let controller = controllers().into_iter().find(|controller| controller.name() == name).expect("a controller");
-        controller.step(&self.state, &self.observed, self.now(), 7, budget)
+        let controller = controllers().into_iter().find(|controller| controller.name() == name);
+        controller.expect("a controller").step(&self.state, &self.observed, self.now(), 7, budget)
     }
 
     /// Steps the controller called `name` and applies what it decided.

@@ -132,7 +132,7 @@ impl<const N: usize> Rest<N> {
 }
 
 /// A number that differs where packing can tell two rooms apart, as good as always (FNV-1a, word by word).
-pub(super) fn digest(sorted: &Room) -> u64 {
+pub(in crate::placement) fn digest(sorted: &Room) -> u64 {
     let mut digest = 0xcbf2_9ce4_8422_2325_u64;
     let mut take = |word: u64| digest = (digest ^ word).wrapping_mul(0x0100_0000_01b3);
     take(sorted.cpu_milli);

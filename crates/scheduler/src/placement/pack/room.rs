@@ -1,15 +1,15 @@
 //! What is free on a node, what a task takes of it, and whether the one fits in the other.
 
-use super::GpuHold;
+use quorate_state::{GPU_MILLI, GPUS_PER_NODE_MAX, GpuHold};
 
 /// Devices that a node may have: as many as a [`GpuHold`] has bits.
-pub const DEVICES_MAX: usize = 64;
+pub const DEVICES_MAX: usize = GPUS_PER_NODE_MAX;
 
 /// Models that can be told apart: as many as [`Models`] has bits.
 pub const MODELS_MAX: usize = 64;
 
 /// A whole device, in thousandths.
-pub const WHOLE: u16 = 1_000;
+pub const WHOLE: u16 = GPU_MILLI as u16;
 
 /// Some models of GPUs, by numbers that the caller gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -160,7 +160,7 @@ impl Room {
         let mut left = *self;
         left.cpu_milli = left.cpu_milli.checked_sub(want.cpu_milli)?;
         left.memory_bytes = left.memory_bytes.checked_sub(want.memory_bytes)?;
-        for device in devices_of(hold) {
+        for device in hold.positions() {
             let free = left.device_mut(device)?;
             *free = free.checked_sub(hold.milli)?;
         }
@@ -176,7 +176,7 @@ impl Room {
         let mut more = *self;
         more.cpu_milli = more.cpu_milli.checked_add(want.cpu_milli)?;
         more.memory_bytes = more.memory_bytes.checked_add(want.memory_bytes)?;
-        for device in devices_of(hold) {
+        for device in hold.positions() {
             let free = more.device_mut(device)?;
             *free = free.checked_add(hold.milli).filter(|free| *free <= WHOLE)?;
         }
@@ -184,7 +184,7 @@ impl Room {
     }
 
     /// The same with its devices by rising room: what packing can tell two nodes apart by.
-    pub(super) fn sorted(mut self) -> Self {
+    pub(in crate::placement) fn sorted(mut self) -> Self {
         if let Some(devices) = self.free.get_mut(..usize::from(self.count)) {
             devices.sort_unstable();
         }
@@ -194,16 +194,6 @@ impl Room {
     fn device_mut(&mut self, device: usize) -> Option<&mut u16> {
         self.free.get_mut(..usize::from(self.count))?.get_mut(device)
     }
-}
-
-/// The numbers of the devices that a hold has, rising.
-fn devices_of(hold: GpuHold) -> impl Iterator<Item = usize> {
-    let mut left = hold.devices;
-    std::iter::from_fn(move || {
-        let device = (left != 0).then(|| left.trailing_zeros() as usize)?;
-        left &= left - 1;
-        Some(device)
-    })
 }
 
 #[cfg(test)]

@@ -1,0 +1,342 @@
+//! What a planner keeps between plans, with and without GPUs: it never decides, nor do names, orders and numbers.
+
+use proptest::prelude::*;
+use quorate_scheduler::Budget;
+use quorate_scheduler::placement::pack::{GpuWant, Mix, Models, Packer, Room, WHOLE, Want};
+use quorate_scheduler::placement::{Plan, Planner, SHAPES_KEPT_MAX, plan};
+use quorate_state::{
+    AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, NodeName, NodeStatus, Registration,
+    Resources, Revision, TaskSpec,
+};
+
+use crate::world::{World, job, node_name, resources, task};
+
+const SHAPES: [(&str, &str, &[&str]); 12] = [
+    ("500m", "512Mi", &[]),
+    ("1000m", "2048Mi", &[]),
+    ("3000m", "1Gi", &["regions=eu"]),
+    ("1000m", "1Gi", &["spread=node"]),
+    ("1000m", "1Gi", &["spread=cluster"]),
+    ("500m", "1Gi", &["label=disk:ssd"]),
+    ("9000m", "1Gi", &[]),
+    ("500m", "512Mi", &["gpu=300"]),
+    ("1000m", "1Gi", &["gpu=1000"]),
+    ("1000m", "1Gi", &["gpu=2000", "model=A"]),
+    ("500m", "1Gi", &["gpu=700", "model=B", "model=C", "spread=node"]),
+    ("500m", "512Mi", &["gpu=1000", "spread=cluster"]),
+];
+
+const FLAGS: [&str; 9] =
+    ["lost", "cordoned", "draining", "silent", "unheard", "disk=ssd", "gpus=A:2", "gpus=B:4", "gpus=C:1"];
+
+const CLUSTERS: [(&str, &str); 3] = [("eu", "eu-1"), ("eu", "eu-2"), ("us", "us-1")];
+
+/// What happens between two plans. Numbers choose among what there is.
+#[derive(Clone, Debug)]
+enum Step {
+    /// A job of so many tasks of a shape is submitted.
+    Submit(usize, u32),
+    /// What the last plan says is done.
+    Commit,
+    /// One of the attempts ends, and is gone.
+    End(usize),
+    /// A node comes: its cluster and its size.
+    Join(usize, u64),
+    /// One comes back, with another lease and perhaps another size.
+    Return(usize, u64),
+    /// Something becomes of a node.
+    Flag(usize, usize),
+    /// A node is heard of again.
+    Hear(usize),
+    /// A node takes work again.
+    Open(usize),
+    /// A node is of two models.
+    Mixed(usize),
+    /// A lost node is forgotten.
+    Forget(usize),
+    /// All that happened since the last time did not happen.
+    Rewind,
+}
+
+fn step() -> impl Strategy<Value = Step> {
+    let node = 0_usize..64;
+    prop_oneof![
+        4 => (0..SHAPES.len(), 1_u32..6).prop_map(|(shape, count)| Step::Submit(shape, count)),
+        6 => Just(Step::Commit),
+        4 => node.clone().prop_map(Step::End),
+        2 => (0..CLUSTERS.len(), 1_u64..9).prop_map(|(cluster, size)| Step::Join(cluster, size)),
+        1 => (node.clone(), 1_u64..9).prop_map(|(node, size)| Step::Return(node, size)),
+        3 => (node.clone(), 0..FLAGS.len()).prop_map(|(node, flag)| Step::Flag(node, flag)),
+        2 => node.clone().prop_map(Step::Hear),
+        1 => node.clone().prop_map(Step::Open),
+        1 => node.clone().prop_map(Step::Mixed),
+        1 => node.prop_map(Step::Forget),
+        1 => Just(Step::Rewind),
+    ]
+}
+
+/// A world with a past that it can go back to.
+struct History {
+    world: World,
+    past: World,
+    jobs: usize,
+    nodes: usize,
+}
+
+impl History {
+    fn new() -> Self {
+        let mut world = World::empty();
+        for feature in [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain] {
+            world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
+        }
+        let mut history = Self { past: world.clone(), world, jobs: 0, nodes: 0 };
+        (0..4).for_each(|node| history.join(node % CLUSTERS.len(), 4 + node as u64));
+        history.past = history.world.clone();
+        history
+    }
+
+    fn join(&mut self, cluster: usize, size: u64) {
+        let (region, cluster) = CLUSTERS[cluster];
+        // Names do not come in the order in which nodes do.
+        let name = format!("n{}", self.nodes * 7 % 10 * 10 + self.nodes);
+        self.nodes += 1;
+        self.world.node(&name, region, cluster, resources(&format!("{}m", size * 1_000), &format!("{size}Gi")));
+    }
+
+    fn name(&self, at: usize) -> Option<String> {
+        let names: Vec<String> = self.world.state.nodes().map(|node| node.name.to_string()).collect();
+        names.get(at.checked_rem(names.len())?).cloned()
+    }
+
+    fn happen(&mut self, step: &Step, last: &Plan) {
+        match *step {
+            Step::Submit(shape, count) => self.submit(shape, count),
+            // A plan that was made of another past fits no more.
+            Step::Commit if *last == self.world.plan() => self.world.commit(last),
+            Step::Commit => {}
+            Step::End(at) => self.end(at),
+            Step::Join(cluster, size) if self.nodes < 12 => self.join(cluster, size),
+            Step::Join(..) => {}
+            Step::Return(at, size) => self.with(at, |world, name| {
+                let node = world.get(name);
+                world.apply(Command::RegisterNode(Box::new(Registration {
+                    gpus: node.gpus.clone(),
+                    node: node.name.clone(),
+                    uuid: node.uuid,
+                    journal: node.journal,
+                    boot_id: node.boot_id.clone(),
+                    machine_id: node.machine_id.clone(),
+                    region: node.region.clone(),
+                    cluster: node.cluster.clone(),
+                    capacity: Resources { gpu_milli: node.capacity.gpu_milli, ..sized(size) },
+                    labels: node.labels.clone(),
+                    attempts: Vec::new(),
+                    seen: world.state.revision(),
+                })));
+            }),
+            Step::Flag(at, flag) => self.with(at, |world, name| {
+                let is_used = world.state.used_on(&node_name(name)).gpu_milli > 0;
+                if world.get(name).status == NodeStatus::Up && !(is_used && FLAGS[flag].starts_with("gpus=")) {
+                    world.flag(name, FLAGS[flag]);
+                }
+            }),
+            Step::Hear(at) => self.with(at, |world, name| world.see(name, |_| {})),
+            Step::Open(at) => self.with(at, |world, name| {
+                world.change(name, |node| (node.cordoned, node.withdrawal) = (false, None));
+            }),
+            Step::Mixed(at) => self.with(at, |world, name| {
+                if world.state.used_on(&node_name(name)).gpu_milli == 0 {
+                    world.change(name, |node| {
+                        node.gpus = ["A", "B"].map(|model| model.parse().unwrap()).into();
+                        node.capacity.gpu_milli = 2 * GPU_MILLI;
+                    });
+                }
+            }),
+            Step::Forget(at) => self.with(at, |world, name| {
+                let node = world.get(name);
+                if node.status != NodeStatus::Up {
+                    world.pass(1_000_000);
+                    world.apply(Command::ForgetNode { node: node.name.clone() });
+                }
+            }),
+            Step::Rewind => std::mem::swap(&mut self.world, &mut self.past),
+        }
+    }
+
+    fn with(&mut self, at: usize, act: impl FnOnce(&mut World, &str)) {
+        if let Some(name) = self.name(at) {
+            act(&mut self.world, &name);
+        }
+    }
+
+    fn submit(&mut self, shape: usize, count: u32) {
+        let (cpu, memory, options) = SHAPES[shape];
+        let mut spec = job(&format!("j{}", self.jobs), &[]);
+        self.jobs += 1;
+        spec.tasks.push(TaskSpec { count, ..task("x", resources(cpu, memory), options) });
+        self.world.submit(spec);
+        self.world.release();
+    }
+
+    fn end(&mut self, at: usize) {
+        let nodes: Vec<NodeName> = self.world.state.nodes().map(|node| node.name.clone()).collect();
+        let live: Vec<_> = nodes
+            .iter()
+            .filter(|node| self.world.state.node(node).unwrap().status == NodeStatus::Up)
+            .flat_map(|node| self.world.state.attempts_on(node))
+            .filter(|attempt| !attempt.state.is_terminal())
+            .filter(|attempt| self.world.state.node(&attempt.node).unwrap().epoch == attempt.epoch)
+            .map(|attempt| attempt.id)
+            .collect();
+        if let Some(place) = at.checked_rem(live.len()) {
+            self.world.report(live[place], AttemptPhase::Ended, Some(0));
+            self.world.release();
+        }
+    }
+}
+
+fn sized(size: u64) -> Resources {
+    resources(&format!("{}m", size * 1_000), &format!("{size}Gi"))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever happened, and whatever became of its plans, a planner says what one says that knows nothing.
+    #[test]
+    fn a_planner_that_has_worked_plans_as_one_that_knows_nothing(
+        steps in prop::collection::vec(step(), 1..60),
+        small in 1_u32..40,
+    ) {
+        let mut history = History::new();
+        let mut planner = Planner::default();
+        let mut last = Plan::default();
+        for step in &steps {
+            history.happen(step, &last);
+            let World { state, observed, .. } = &history.world;
+            let now = history.world.now();
+            for budget in [Budget { steps: small }, Budget::default()] {
+                last = planner.plan(state, observed, now, 7, budget);
+                prop_assert_eq!(&last, &plan(state, observed, now, 7, budget), "after {:?}", step);
+            }
+        }
+    }
+
+    /// More room never keeps a task from fitting somewhere, whatever it takes.
+    #[test]
+    fn what_ends_makes_nothing_infeasible(
+        steps in prop::collection::vec(step(), 1..40),
+        ends in 0_usize..64,
+        shape in 0..SHAPES.len(),
+    ) {
+        let mut history = History::new();
+        for step in &steps {
+            let last = history.world.plan();
+            history.happen(step, &last);
+        }
+        let fits = |world: &World| {
+            let mut world = world.clone();
+            world.cancel_all_but("none");
+            let mut probe = History { past: world.clone(), world, jobs: 1_000, nodes: 0 };
+            probe.submit(shape, 1);
+            probe.world.plan().placements.len()
+        };
+        let before = fits(&history.world);
+        history.end(ends);
+        prop_assert!(fits(&history.world) >= before);
+    }
+
+    /// Nodes with GPUs, by other names or registered in another order, are given the same.
+    #[test]
+    fn names_and_orders_of_nodes_with_gpus_do_not_matter(
+        nodes in prop::collection::vec((0..CLUSTERS.len(), 1_u64..5, 0_usize..4), 1..9),
+        jobs in prop::collection::vec((0..SHAPES.len(), 1_u32..6), 1..8),
+    ) {
+        let build = |name: &dyn Fn(usize) -> String, backwards: bool| {
+            let mut world = World::empty();
+            let mut order: Vec<usize> = (0..nodes.len()).collect();
+            if backwards {
+                order.reverse();
+            }
+            for at in order {
+                let (cluster, size, gpus) = nodes[at];
+                world.node(&name(at), CLUSTERS[cluster].0, CLUSTERS[cluster].1, sized(size));
+                if let Some(flag) = ["gpus=A:2", "gpus=B:4", "gpus=C:1"].get(gpus) {
+                    world.flag(&name(at), flag);
+                }
+            }
+            let mut history = History { past: world.clone(), world, jobs: 0, nodes: 0 };
+            jobs.iter().for_each(|(shape, count)| history.submit(*shape, *count));
+            let plan = history.world.plan();
+            let node = |name: &NodeName| {
+                let row = history.world.state.node(name).unwrap();
+                format!("{} {:?} {:?}", row.cluster, row.capacity, row.gpus)
+            };
+            let by_content = |placed: &quorate_state::Placement| (placed.task, node(&placed.node), placed.gpus);
+            let by_name = |placed: &quorate_state::Placement| (placed.task, placed.node.clone(), placed.gpus);
+            let contents: Vec<_> = plan.placements.iter().map(by_content).collect();
+            let names: Vec<_> = plan.placements.iter().map(by_name).collect();
+            (contents, names)
+        };
+        let one = build(&|at| format!("n{at}"), false);
+        prop_assert_eq!(&one.1, &build(&|at| format!("n{at}"), true).1);
+        prop_assert_eq!(&one.0, &build(&|at| format!("m{}", 9 - at), false).0);
+    }
+}
+
+/// What is not kept any more is found out again.
+#[test]
+fn more_shapes_than_are_kept_are_planned_as_by_one_that_keeps_none() {
+    let mut world = World::empty();
+    world.node("a", "eu", "eu-1", resources("5000m", "1Gi"));
+    world.node("b", "eu", "eu-1", resources("9000m", "1Gi"));
+    let mut spec = job("j", &[]);
+    for at in 0..SHAPES_KEPT_MAX as u64 + 100 {
+        let wants = Resources { cpu_milli: 1, memory_bytes: at, gpu_milli: 0 };
+        spec.tasks.push(task(&format!("t{at}"), wants, &[]));
+    }
+    world.submit(spec);
+    world.release();
+    let mut planner = Planner::default();
+    let mut placed = 0;
+    for round in 0..6 {
+        let plan = planner.plan(&world.state, &world.observed, world.now(), 7, Budget::default());
+        assert_eq!(plan, world.plan(), "in round {round}");
+        placed += plan.placements.len();
+        world.commit(&plan);
+    }
+    assert_eq!((placed, world.state.ready_count()), (SHAPES_KEPT_MAX + 100, 0));
+}
+
+/// The planner fills nodes with GPUs as the packer on its own would, which is measured against other policies.
+#[test]
+fn plans_pack_as_the_packer_does() {
+    let mut world = World::empty();
+    let mut rooms = vec![];
+    for at in 0..60_u64 {
+        let (name, cores, devices) = (format!("n{at:02}"), [16, 32, 64][at as usize % 3], 1 << (at % 4));
+        world.node(&name, "eu", "eu-1", resources(&format!("{}m", cores * 1_000), &format!("{}Gi", 4 * cores)));
+        world.flag(&name, &format!("gpus=A:{devices}"));
+        let room = Room::new(cores * 1_000, cores << 32, 0, &vec![WHOLE; devices as usize]).unwrap();
+        rooms.push(room);
+    }
+    let wants = [(4, 500), (2, 300), (8, 1_000), (6, 700), (12, 2_000), (16, 4_000), (1, 100)];
+    let mut spec = job("j", &[]);
+    let mut tasks = vec![];
+    for at in 0..400_u64 {
+        let (cores, gpu) = wants[(quorate_state::mix(at) % 7) as usize];
+        let gpu_option = format!("gpu={gpu}");
+        spec.tasks.push(task(&format!("t{at:03}"), resources(&format!("{cores}000m"), "1Gi"), &[&gpu_option]));
+        let gpu = GpuWant::from_milli(gpu).unwrap();
+        tasks.push(Want { cpu_milli: cores * 1_000, memory_bytes: 1 << 30, gpu, models: Models::ANY });
+    }
+    world.submit(spec);
+    world.release();
+    let mut packer = Packer::new(&rooms, &Mix::of(tasks.iter().map(|want| (*want, 1))));
+    let packed: u64 = tasks.iter().filter_map(|want| packer.place(want)).map(|(_, hold)| hold.total_milli()).sum();
+    let plan = world.plan();
+    let planned: u64 = plan.placements.iter().map(|placed| placed.gpus.total_milli()).sum();
+    let total: u64 = rooms.iter().map(Room::gpu_milli).sum();
+    assert!(planned.abs_diff(packed) * 200 <= total && packed * 100 > total * 85, "{planned}, {packed} of {total}");
+    world.commit(&plan);
+}
