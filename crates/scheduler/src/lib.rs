@@ -17,6 +17,7 @@ mod controller;
 pub mod placement;
 
 pub mod drain;
+mod fairness;
 mod lease;
 mod retention;
 mod timer;
@@ -36,5 +37,6 @@ pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
         Box::new(timer::Timers),
         Box::new(lease::Leases),
         Box::new(retention::Retention),
+        Box::new(fairness::Fairness),
     ]
 }

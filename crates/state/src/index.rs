@@ -3,9 +3,11 @@
 
 mod finished;
 mod steps;
+mod tenants;
 
 use finished::Finished;
 pub(crate) use steps::Steps;
+pub(crate) use tenants::Tenants;
 
 use std::ops::Bound;
 
@@ -15,8 +17,8 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
-    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, Node, NodeName, RequestRow,
-    Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
+    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, NamespaceRow, Node,
+    NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there.
@@ -34,6 +36,7 @@ pub(crate) struct Index {
     /// Ready tasks that are runs of other jobs: no node is looked for.
     starts: Ready,
     finished: Finished,
+    tenants: Tenants,
 }
 
 /// The runs of a job.
@@ -65,6 +68,7 @@ impl Index {
             ("request_expiry", self.request_expiry == other.request_expiry),
             ("starts", self.starts == other.starts),
             ("finished", self.finished == other.finished),
+            ("tenants", self.tenants == other.tenants),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -153,6 +157,15 @@ impl Index {
             self.timers.insert_mut(timer);
         }
         self.steps.on_task(run, old, new);
+        self.tenants.on_task(run, old, new);
+    }
+
+    pub(crate) fn on_namespace(&mut self, old: Option<&NamespaceRow>, new: &NamespaceRow) {
+        self.tenants.on_namespace(old, new);
+    }
+
+    pub(crate) fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// A task, whether or not its run is in memory: it holds the run that it is.

@@ -13,7 +13,8 @@ use super::{content, directory, tar};
 async fn a_golden_directory_is_written() {
     let cluster = start(whole_log()).await;
     let client = cluster.client();
-    let namespace = v1::CreateNamespaceRequest { namespace: "other".to_owned(), request_id: String::new() };
+    let namespace =
+        v1::CreateNamespaceRequest { namespace: "other".to_owned(), request_id: String::new(), share: None };
     client.create_namespace(namespace).await.unwrap();
     let ledger = Ledger::new();
     let mut runs = Vec::new();
