@@ -1,4 +1,4 @@
-//! Namespaces with a maximum and weights, from the command line to processes: what waits says whose quota it waits for, and goes on
+//! Namespaces with a maximum, from the command line to processes: what waits says whose quota it waits for, and goes on
 //! when there is room.
 
 use quorate_bench::local::AgentOptions;
@@ -14,7 +14,7 @@ fn job(name: &str, namespace: &str, count: u32) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_tree_of_namespaces_is_served_by_weight_and_within_its_maximum() {
+async fn a_tree_of_namespaces_keeps_to_its_maximum_and_says_whom_that_holds_up() {
     let mut wanted = options(1);
     wanted.agents = vec![AgentOptions {
         node: "n".to_owned(),
@@ -56,7 +56,7 @@ async fn a_tree_of_namespaces_is_served_by_weight_and_within_its_maximum() {
     let why = ask(&["task", "why", "vision/one", "t[7]"]);
     assert!(why.out.contains("quota of namespace research: 4 of 4 cpu in use"), "{}{}", why.out, why.err);
 
-    // A higher maximum lets more in, as much as there is room for, by weight: one of four and three of four of what is shared.
+    // Without a maximum more comes in, as much as there is room for.
     assert_eq!(ask(&["namespace", "set", "research", "--maximum", "none"]).code, 0);
     until("the whole node to be taken", || async {
         let used = shown("research")["used"]["cpu_milli"].as_u64().unwrap();
