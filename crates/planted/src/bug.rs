@@ -38,8 +38,6 @@ bugs! {
         "A placement is checked against the whole node, not against what is free on it.";
     QuotaUnchecked, "quota-unchecked",
         "A placement is not checked against the maximum of its namespace and of those above it.";
-    GuaranteeIgnored, "guarantee-ignored",
-        "A namespace within its guarantee is served as if it had none.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     RoomFreedByOutcome, "room-freed-by-outcome",

@@ -20,6 +20,7 @@ use crate::scenario::Class;
 mod control;
 mod flow;
 mod outcomes;
+mod quota;
 mod restarts;
 mod sub_runs;
 mod transitions;

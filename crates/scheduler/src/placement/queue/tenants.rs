@@ -7,7 +7,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_planted::Bug;
 use quorate_state::{Amounts, Namespace, OverQuota, ReadyKey, Resources, State, WEIGHT_FIRST, WEIGHT_MAX, dominant};
 
 /// Parts in which what somebody has is counted, for the largest weight.
@@ -143,7 +142,7 @@ impl<'a> Tenants<'a> {
     }
 
     fn turn(&self, node: &Tenant<'_>, head: ReadyKey, asked: Resources) -> Turn {
-        let is_beyond = !node.guaranteed.cover(node.held, asked) || quorate_planted::is(Bug::GuaranteeIgnored);
+        let is_beyond = !node.guaranteed.cover(node.held, asked);
         let part = |held| dominant(held, self.capacity, PARTS);
         let has = part(node.held) + part(node.past);
         let has = u64::try_from(has / u128::from(node.weight.max(1))).unwrap_or(u64::MAX);
