@@ -1,8 +1,11 @@
 //! Whose turn it is: namespaces with weights, guarantees and maxima, over time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use proptest::prelude::*;
+use quorate_scheduler::Budget;
 use quorate_scheduler::explain::{Explanation, explain};
+use quorate_scheduler::placement::plan;
 use quorate_state::{
     Amounts, AttemptId, AttemptPhase, Change, Command, Fairness, Feature, FeatureRow, Millis, Namespace, Resources,
     Revision, Share, ShareChange, TaskState,
@@ -336,4 +339,61 @@ fn the_order_in_which_namespaces_are_made_makes_no_difference() {
     assert_eq!(plans[0], plans[1]);
     assert_eq!(plans[0], plans[2]);
     assert_eq!(plans[0][..3], ["a", "b", "c"], "equals by name");
+}
+
+/// Namespaces of a random tree: where each stands, its weight, and what it may hold.
+type Tree = Vec<(Option<usize>, u32, Option<u64>)>;
+
+fn tree() -> impl Strategy<Value = Tree> {
+    let one = (proptest::option::weighted(0.4, 0..4_usize), 1..400_u32, proptest::option::weighted(0.4, 0..12_u64));
+    proptest::collection::vec(one, 2..6)
+}
+
+/// Jobs: whose, how urgent, how many tasks, and how large each is.
+fn jobs() -> impl Strategy<Value = Vec<(usize, u8, u32, u64)>> {
+    proptest::collection::vec((0..6_usize, 0..3_u8, 1..6_u32, 1..5_u64), 1..10)
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 60, failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Whatever the tree and however small the budget: apply takes all that is planned, no task is planned twice, and what a plan of
+    /// the whole queue leaves is either over a quota or larger than what is free.
+    #[test]
+    fn plans_keep_to_all_maxima_and_leave_nothing_that_could_run(
+        tree in tree(), jobs in jobs(), budgets in proptest::collection::vec((1..40_u32, any::<u64>()), 0..4), late: bool,
+    ) {
+        let mut world = cluster(16);
+        keep(&mut world, 600_000, if late { HOUR } else { 0 });
+        for (at, (parent, weight, maximum)) in tree.iter().enumerate() {
+            let parent = parent.filter(|parent| *parent < at).map(|parent| name(&format!("n{parent}")));
+            let maximum = maximum.map_or(Amounts::default(), cores);
+            tenant(&mut world, &format!("n{at}"), Share { parent, maximum, ..of_weight(*weight) });
+        }
+        for (number, (namespace, urgency, count, size)) in jobs.iter().enumerate() {
+            let mut spec = job(&format!("job-{number}"), &[&format!("priority={}", 40 + urgency)]);
+            spec.namespace = name(&format!("n{}", namespace % tree.len()));
+            spec.tasks.push(task("t", resources(&format!("{}m", size * 1_000), "1Gi"), &[&format!("count={count}")]));
+            world.submit(spec);
+            world.release();
+            world.pass(HOUR / 4);
+        }
+        for (steps, seed) in budgets {
+            let plan = plan(&world.state, &world.observed, world.now(), seed, Budget { steps });
+            let tasks: BTreeSet<_> = plan.placements.iter().map(|placement| placement.task).collect();
+            prop_assert_eq!(tasks.len(), plan.placements.len(), "a task twice");
+            world.commit(&plan);
+        }
+        let plan = world.plan();
+        world.commit(&plan);
+        let node = world.get("n");
+        for place in world.state.ready() {
+            let run = world.state.run(place.task.run).unwrap();
+            let asked = run.spec.tasks[0].resources;
+            let over = world.state.over_quota(&run.spec.namespace, asked).is_some();
+            prop_assert!(over || !asked.fits(world.state.free_on(&node)), "{:?} could run", place.task);
+        }
+        let waits: u64 = plan.explanations.iter().map(|waits| waits.tasks).sum();
+        prop_assert_eq!(waits, world.state.ready_count() as u64);
+    }
 }
