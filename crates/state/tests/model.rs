@@ -85,7 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(|node| Step::Forget { node }),
         1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
         1 => any::<bool>().prop_map(|token| Step::Admission { token }),
-        3 => namespaces::said().prop_map(Step::Say),
+        6 => namespaces::said().prop_map(Step::Say),
         6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]

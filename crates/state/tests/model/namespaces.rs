@@ -22,8 +22,9 @@ pub(super) struct Said {
 }
 
 pub(super) fn said() -> impl Strategy<Value = Said> {
-    let amount = || proptest::option::of(proptest::option::of(0..3_000_u64));
-    let parent = proptest::option::of(proptest::option::of(0..NAMES.len()));
+    let amount = || proptest::option::of(proptest::option::of(0..2_000_u64));
+    // Mostly below the last, or none.
+    let parent = proptest::option::of(prop_oneof![Just(None), Just(Some(4)), (0..NAMES.len()).prop_map(Some)]);
     (0..NAMES.len(), parent, proptest::option::of(0..5_u32), amount(), amount(), prop::bool::weighted(0.3)).prop_map(
         |(namespace, parent, weight, guaranteed, maximum, sample)| Said {
             namespace,
@@ -43,6 +44,21 @@ impl World {
     pub(super) fn make_namespaces(&mut self) {
         for namespace in &NAMES[..3] {
             self.run(None, Command::CreateNamespace { namespace: name(namespace) }).unwrap();
+        }
+    }
+
+    /// Both namespaces with jobs stand below one that may hold less than their tasks would.
+    pub(super) fn plant_tree(&mut self) {
+        let said = |namespace, parent, maximum| Said {
+            namespace,
+            parent: Some(parent),
+            weight: None,
+            guaranteed: None,
+            maximum: Some(maximum),
+            sample: false,
+        };
+        for one in [said(4, None, Some(1_300)), said(0, Some(4), None), said(1, Some(4), None)] {
+            self.say(&one);
         }
     }
 
