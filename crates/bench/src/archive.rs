@@ -186,7 +186,7 @@ impl ArchiveBench {
         let client = cluster.client();
         for namespace in drawn::namespaces() {
             let request_id = String::new();
-            client.create_namespace(v1::CreateNamespaceRequest { namespace, request_id, share: None }).await?;
+            client.create_namespace(v1::CreateNamespaceRequest { namespace, request_id }).await?;
         }
         let processes = Processes::AnswerOrFail { one_in: ONE_IN_FAILS };
         let fleet = Fleet::start(cluster.agent_addresses(), self.agents, SESSIONS_PER_CONNECTION, processes)?;

@@ -84,8 +84,7 @@ fn maximum(cpu_milli: Option<u64>) -> v1::ShareChange {
 }
 
 async fn set(client: &Client, namespace: &str, share: v1::ShareChange) -> Result<(), quorate_client::Error> {
-    let request =
-        v1::SetNamespaceRequest { namespace: namespace.into(), share: Some(share), request_id: String::new() };
+    let request = v1::SetNamespaceRequest { namespace: namespace.into(), share: Some(share), ..Default::default() };
     client.set_namespace(request).await.map(drop)
 }
 

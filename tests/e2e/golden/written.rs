@@ -13,8 +13,7 @@ use super::{content, directory, tar};
 async fn a_golden_directory_is_written() {
     let cluster = start(whole_log()).await;
     let client = cluster.client();
-    let namespace =
-        v1::CreateNamespaceRequest { namespace: "other".to_owned(), request_id: String::new(), share: None };
+    let namespace = v1::CreateNamespaceRequest { namespace: "other".to_owned(), request_id: String::new() };
     client.create_namespace(namespace).await.unwrap();
     let ledger = Ledger::new();
     let mut runs = Vec::new();

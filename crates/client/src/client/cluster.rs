@@ -154,7 +154,7 @@ impl Client {
         self.read(request, |channel, request| async move { cluster(channel).get_namespace(request).await }).await
     }
 
-    /// Changes the part of the cluster that a namespace has. An empty `request_id` is filled in.
+    /// Changes the part of the cluster that a namespace has, or makes one with such a part. An empty `request_id` is filled in.
     pub async fn set_namespace(&self, mut request: v1::SetNamespaceRequest) -> Result<v1::SetNamespaceResponse, Error> {
         self.mint_if_empty(&mut request.request_id);
         let request_id = request.request_id.clone();

@@ -98,15 +98,24 @@ impl Namespace {
         match self.verb {
             Verb::Create { name, share } => {
                 let client = context.client()?;
-                let share = share.change();
-                let request = v1::CreateNamespaceRequest { namespace: name.clone(), request_id: String::new(), share };
-                let revision = client.create_namespace(request).await?.revision;
+                let namespace = name.clone();
+                let revision = match share.change() {
+                    None => {
+                        let request = v1::CreateNamespaceRequest { namespace, request_id: String::new() };
+                        client.create_namespace(request).await?.revision
+                    }
+                    // A replica that is too old for shares refuses it, instead of leaving them out.
+                    share => {
+                        let request = v1::SetNamespaceRequest { namespace, share, create: true, ..Default::default() };
+                        client.set_namespace(request).await.map_err(older)?.revision
+                    }
+                };
                 context.output.show(&NamespaceCreated { namespace: name, revision })?;
             }
             Verb::Set { name, share } => {
                 let client = context.client()?;
                 let share = share.change();
-                let request = v1::SetNamespaceRequest { namespace: name, share, request_id: String::new() };
+                let request = v1::SetNamespaceRequest { namespace: name, share, ..Default::default() };
                 let response = client.set_namespace(request).await.map_err(older)?;
                 context.output.show(&NamespaceSet::from(response))?;
             }

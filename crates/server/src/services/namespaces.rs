@@ -9,8 +9,7 @@ use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::ProposeError;
 use quorate_state::{
-    Command, Fairness, Feature, Line, Namespace, NamespaceRow, Reply, Resources, ShareChange, State, WEIGHT_FIRST,
-    dominant,
+    Command, Fairness, Feature, Line, Namespace, NamespaceRow, Reply, Resources, State, WEIGHT_FIRST, dominant,
 };
 use tonic::Request;
 
@@ -27,22 +26,12 @@ pub(super) async fn create(
     request: Request<v1::CreateNamespaceRequest>,
 ) -> Result<v1::CreateNamespaceResponse, ApiError> {
     let principal = principal(&request)?;
-    let asked = request.into_inner();
-    let namespace: Namespace = name("namespace", &asked.namespace)?;
+    let v1::CreateNamespaceRequest { namespace, request_id } = request.into_inner();
+    let namespace: Namespace = name("namespace", &namespace)?;
     authorize(&principal, Action::CreateNamespace(&namespace))?;
     core.admit_new_work()?;
-    let mut body = namespace.as_str().as_bytes().to_vec();
-    let command = match asked.share {
-        None => Command::CreateNamespace { namespace },
-        Some(share) => {
-            // A name has no zero byte.
-            body.push(0);
-            body.extend(share.encode_to_vec());
-            Command::SetNamespace { namespace, is_new: true, change: change_of(share)? }
-        }
-    };
-    let key = request_key("CreateNamespace", &asked.request_id, None, &body)?;
-    match core.propose(principal, key, command).await? {
+    let key = request_key("CreateNamespace", &request_id, None, namespace.as_str().as_bytes())?;
+    match core.propose(principal, key, Command::CreateNamespace { namespace }).await? {
         Reply::Done => Ok(v1::CreateNamespaceResponse { revision: core.replica.view().revision().0 }),
         other => Err(core.internal(&format!("a new namespace was answered with {other:?}"))),
     }
@@ -53,20 +42,20 @@ pub(super) async fn set(
     request: Request<v1::SetNamespaceRequest>,
 ) -> Result<v1::SetNamespaceResponse, ApiError> {
     let principal = principal(&request)?;
-    let asked = request.into_inner();
+    let mut asked = request.into_inner();
     let namespace: Namespace = name("namespace", &asked.namespace)?;
+    let is_new = asked.create;
+    if is_new {
+        authorize(&principal, Action::CreateNamespace(&namespace))?;
+        core.admit_new_work()?;
+    }
     authorize(&principal, Action::SetNamespace(&namespace))?;
-    let share = asked.share.unwrap_or_default();
-    let mut body = namespace.as_str().as_bytes().to_vec();
-    body.push(0);
-    body.extend(share.encode_to_vec());
-    let key = request_key("SetNamespace", &asked.request_id, None, &body)?;
-    let change = change_of(share)?;
+    let request_id = std::mem::take(&mut asked.request_id);
+    let key = request_key("SetNamespace", &request_id, None, &asked.encode_to_vec())?;
+    let change = share_change_from_wire(asked.share.unwrap_or_default()).map(Box::new).map_err(ApiError::Invalid)?;
     tracing::info!(%principal, %namespace, ?change, "the part of the cluster that a namespace has");
-    match core
-        .propose(principal, key, Command::SetNamespace { namespace: namespace.clone(), is_new: false, change })
-        .await?
-    {
+    let command = Command::SetNamespace { namespace: namespace.clone(), is_new, change };
+    match core.propose(principal, key, command).await? {
         Reply::Done => {
             let view = core.replica.view();
             let summary = view.namespace(&namespace).map(|row| Tenants::of(&view).summary(row));
@@ -74,10 +63,6 @@ pub(super) async fn set(
         }
         other => Err(core.internal(&format!("a change of a namespace was answered with {other:?}"))),
     }
-}
-
-fn change_of(share: v1::ShareChange) -> Result<Box<ShareChange>, ApiError> {
-    share_change_from_wire(share).map(Box::new).map_err(ApiError::Invalid)
 }
 
 pub(super) async fn list(

@@ -137,7 +137,7 @@ async fn roles_decide_what_a_client_may_do_and_the_log_knows_who_did_it() {
     assert_eq!(got.run.unwrap().principal, "user:alice");
     let why = denied(user.remove_replica(v1::RemoveReplicaRequest { id: 1 }).await);
     assert!(why.contains("user:alice may not change replicas") && why.contains("operator"), "{why}");
-    let namespace = || v1::CreateNamespaceRequest { namespace: "acme".into(), request_id: String::new(), share: None };
+    let namespace = || v1::CreateNamespaceRequest { namespace: "acme".into(), request_id: String::new() };
     denied(user.create_namespace(namespace()).await);
     cluster.client().create_namespace(namespace()).await.unwrap();
     for role in [Role::Node, Role::Replica] {

@@ -19,8 +19,8 @@ fn cores(cpu_milli: u64) -> Option<v1::Amounts> {
     Some(v1::Amounts { cpu_milli: Some(cpu_milli), ..v1::Amounts::default() })
 }
 
-fn create(name: &str, share: v1::ShareChange, id: &str) -> v1::CreateNamespaceRequest {
-    v1::CreateNamespaceRequest { namespace: name.into(), request_id: id.into(), share: Some(share) }
+fn create(name: &str, share: v1::ShareChange, id: &str) -> v1::SetNamespaceRequest {
+    v1::SetNamespaceRequest { namespace: name.into(), request_id: id.into(), share: Some(share), create: true }
 }
 
 async fn shown(client: &Client, name: &str) -> v1::NamespaceSummary {
@@ -34,11 +34,13 @@ async fn a_namespace_is_told_with_what_it_holds_and_may_hold() {
     let client = cluster.client();
     all_is_enabled(&client).await;
     let top = v1::ShareChange { maximum: cores(4_000), ..v1::ShareChange::default() };
-    client.create_namespace(create("top", top.clone(), "1")).await.unwrap();
-    client.create_namespace(create("top", top, "1")).await.expect("the same request again");
+    client.set_namespace(create("top", top.clone(), "1")).await.unwrap();
+    client.set_namespace(create("top", top.clone(), "1")).await.expect("the same request again");
+    let again = client.set_namespace(create("top", top, "other")).await;
+    assert!(matches!(again, Err(Error::Api(ApiError::Exists { .. }))), "{again:?}");
     let below = || v1::ShareChange { parent: Some("top".into()), ..v1::ShareChange::default() };
-    client.create_namespace(create("leaf", v1::ShareChange { weight: Some(300), ..below() }, "2")).await.unwrap();
-    client.create_namespace(create("other", below(), "3")).await.unwrap();
+    client.set_namespace(create("leaf", v1::ShareChange { weight: Some(300), ..below() }, "2")).await.unwrap();
+    client.set_namespace(create("other", below(), "3")).await.unwrap();
 
     let mut agent = Agent::connect(&cluster.replicas[0].bound.agent, hello("n1", 1)).await.unwrap();
     let mut spec = chain("job", &["a"]);
@@ -58,7 +60,7 @@ async fn a_namespace_is_told_with_what_it_holds_and_may_hold() {
 
     // Nothing more of it is placed, and it is told why.
     let nothing = v1::ShareChange { maximum: cores(used.cpu_milli), ..v1::ShareChange::default() };
-    let request = v1::SetNamespaceRequest { namespace: "top".into(), share: Some(nothing), request_id: String::new() };
+    let request = v1::SetNamespaceRequest { namespace: "top".into(), share: Some(nothing), ..Default::default() };
     let set = client.set_namespace(request).await.unwrap().namespace.unwrap();
     assert_eq!(set.share.unwrap().maximum, cores(used.cpu_milli));
     let mut spec = chain("more", &["a"]);
@@ -84,7 +86,7 @@ async fn what_cannot_be_is_refused_with_what_helps() {
         client.set_namespace(v1::SetNamespaceRequest {
             namespace: "default".into(),
             share: Some(share),
-            request_id: String::new(),
+            ..Default::default()
         })
     };
     let refused = |result: Result<v1::SetNamespaceResponse, Error>| match result {
@@ -111,7 +113,7 @@ async fn before_shares_are_enabled_the_refusal_names_the_feature() {
     let cluster = Cluster::start_older().await;
     let client = cluster.client();
     let share = v1::ShareChange { weight: Some(3), ..v1::ShareChange::default() };
-    let made = client.create_namespace(create("a", share, "1")).await.map(drop).unwrap_err();
+    let made = client.set_namespace(create("a", share, "1")).await.map(drop).unwrap_err();
     let fair = client.set_fairness(v1::SetFairnessRequest::default()).await.map(drop).unwrap_err();
     for refused in [made, fair] {
         assert!(

@@ -225,11 +225,7 @@ async fn a_waiting_task_is_explained_and_placed_once_the_missing_amount_is_grant
 async fn namespaces_are_rows_and_operators_see_them() {
     let cluster = Cluster::start(1).await;
     let client = cluster.client();
-    let create = |name: &str, id: &str| v1::CreateNamespaceRequest {
-        namespace: name.into(),
-        request_id: id.into(),
-        share: None,
-    };
+    let create = |name: &str, id: &str| v1::CreateNamespaceRequest { namespace: name.into(), request_id: id.into() };
     client.create_namespace(create("team-a", "1")).await.unwrap();
     client.create_namespace(create("team-a", "1")).await.expect("the same request again");
     let again = api_error(client.create_namespace(create("team-a", "2")).await);
