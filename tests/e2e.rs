@@ -10,6 +10,8 @@ mod flow;
 mod golden;
 mod gpus;
 mod logs;
+mod namespaces;
+
 mod node_loss;
 mod outlive;
 mod power;

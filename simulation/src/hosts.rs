@@ -6,6 +6,7 @@ mod operator;
 mod rack;
 mod release;
 mod replica;
+mod tenants;
 mod upkeep;
 
 pub(crate) use client::{Common, start as start_client};

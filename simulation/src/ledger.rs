@@ -489,7 +489,7 @@ pub(crate) fn rows_differ(one: &State, other: &State) -> Option<String> {
 
 type Boxed<'a, T> = Box<dyn Iterator<Item = T> + 'a>;
 
-fn namespaces(state: &State) -> Boxed<'_, (&quorate_state::Namespace, quorate_state::Millis)> {
+fn namespaces(state: &State) -> Boxed<'_, &std::sync::Arc<quorate_state::NamespaceRow>> {
     Box::new(state.namespaces())
 }
 

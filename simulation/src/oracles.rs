@@ -35,6 +35,7 @@ mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
 mod p4_conservation;
+mod p5_quota;
 mod p6_transitions;
 mod p7_order;
 mod p8_cancel;
@@ -193,6 +194,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         // Before P4, which sees what comes of a run that left too soon.
         Box::new(p28_archive::Archives::default()),
         Box::new(p4_conservation::Conservation::default()),
+        Box::new(p5_quota::Quota::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
         Box::new(p27_restarts::Restarts::default()),
@@ -226,6 +228,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
 pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(p1_tokens::Tokens::default()),
+        Box::new(p5_quota::Quota::default()),
         Box::new(p6_transitions::Transitions::default()),
         Box::new(p7_order::Order::default()),
         Box::new(p9_deadlines::Deadlines::default()),

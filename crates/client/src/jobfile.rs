@@ -17,6 +17,7 @@ mod from_json;
 mod from_toml;
 mod from_yaml;
 
+mod amounts;
 mod quantity;
 mod trail;
 mod walk;
@@ -28,6 +29,7 @@ mod sub_run;
 
 mod render;
 
+pub use amounts::amounts;
 pub use problem::{Errors, PROBLEMS_MAX, Problem};
 pub use quantity::{CPU_MILLI_MAX, DURATION_MS_MAX, MEMORY_BYTES_MAX};
 pub use render::render_toml;

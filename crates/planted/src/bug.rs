@@ -42,6 +42,8 @@ bugs! {
         "What an attempt held of a device stays taken after its end.";
     ToldOtherDevices, "told-other-devices",
         "An agent counts the devices of every task from its first one on.";
+    QuotaUnchecked, "quota-unchecked",
+        "A placement is not checked against the maximum of its namespace and of those above it.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     RoomFreedByOutcome, "room-freed-by-outcome",

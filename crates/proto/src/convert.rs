@@ -5,6 +5,7 @@ pub mod flow;
 pub mod gpu;
 pub mod job;
 pub mod join_token;
+pub mod namespace;
 pub mod node;
 pub mod payload;
 pub mod retention;

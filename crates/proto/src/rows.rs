@@ -19,7 +19,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message;
-use quorate_state::{Change, Digest, Graph, JobSpec, Millis, RunId};
+use quorate_state::{Change, Digest, Graph, JobSpec, RunId};
 
 use crate::format::FormatError;
 use crate::format::parts::{digest_from, digest_to, feature_from, settings_from, settings_to, spec_from};
@@ -101,10 +101,9 @@ pub fn encode_change(change: &Change) -> RowWrite {
     match change {
         Change::Meta(meta) => put(Key::of(Kind::Meta), object::meta_to(meta).encode_to_vec()),
         Change::Settings(settings) => put(Key::of(Kind::Settings), settings_to(settings).encode_to_vec()),
-        Change::Namespace(namespace, at) => put(
-            Key::of(Kind::Namespace).text(namespace.as_str()),
-            pb::NamespaceRow { created_at_ms: at.0 }.encode_to_vec(),
-        ),
+        Change::Namespace(row) => {
+            put(Key::of(Kind::Namespace).text(row.name.as_str()), object::namespace_to(row).encode_to_vec())
+        }
         Change::Cluster(cluster) => {
             put(Key::of(Kind::Cluster).text(cluster.name.as_str()), object::cluster_to(cluster).encode_to_vec())
         }
@@ -192,8 +191,8 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Meta => Change::Meta(object::meta_from(message("the meta row", value)?)?),
         Kind::Settings => Change::Settings(Arc::new(settings_from(message("the settings row", value)?)?)),
         Kind::Namespace => {
-            let row: pb::NamespaceRow = message("a namespace row", value)?;
-            Change::Namespace(parts.name("namespace")?, Millis(row.created_at_ms))
+            let name = parts.name("namespace")?;
+            Change::Namespace(Arc::new(object::namespace_from(name, message("a namespace row", value)?)?))
         }
         Kind::Cluster => {
             Change::Cluster(Arc::new(object::cluster_from(parts.name("cluster")?, &message("a cluster row", value)?)?))

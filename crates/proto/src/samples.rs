@@ -3,6 +3,7 @@
 
 mod archive;
 mod flow;
+mod namespaces;
 mod persisted;
 mod sub_runs;
 
@@ -302,6 +303,7 @@ pub(crate) fn tasks() -> Vec<Task> {
             tries: 1,
             // Behind what was frozen before there was one.
             queue_deadline: (index >= LATER).then_some(Served(77)),
+            ready_since: None,
             losses: index,
             succeeded_at: None,
             sub_run: None,

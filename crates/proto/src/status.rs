@@ -167,6 +167,9 @@ impl From<Rejection> for ApiError {
             Rejection::EpochOver { node: _, epoch: _ } => Self::Stale(why),
             Rejection::Stale(_) => Self::Stale(why),
             Rejection::Infeasible(_) => precondition("FEASIBLE", "placement".into(), why),
+            Rejection::OverQuota(over) => {
+                Self::Limit { limit: format!("maximum.{}", over.resource), max: over.maximum, advice: why }
+            }
             // What failed is in the server's log; callers can do nothing about it.
             Rejection::Invariant(_) => Self::Internal { request: String::new() },
         }

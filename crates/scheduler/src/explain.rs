@@ -10,8 +10,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptState, Held, Infeasible, NodeName, Pause, Phase, ReadyKey, Rest, Role, Run, Served, Shortfall,
-    State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
+    Attempt, AttemptState, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, Rest, Role, Run, Served,
+    Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
@@ -62,6 +62,8 @@ pub enum Explanation {
         /// How many tasks are before it.
         position: u64,
     },
+    /// Its namespace, or one above that, would hold more than it may.
+    OverQuota(OverQuota),
     /// No node can take it.
     NoNodeFits(NoNodeFits),
     /// It is a run of another job, which the leader begins at its next step.
@@ -364,6 +366,10 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Held::Once) => return Explanation::Held,
         None => {}
     }
+    let over = spec.and_then(|(run, spec)| view.over_quota(&run.spec.namespace, spec.resources));
+    if let Some(over) = over {
+        return Explanation::OverQuota(over);
+    }
     // The seed makes no difference to a plan.
     let plan = plan(view, observed, now, 0, Budget::default());
     if let Some(placement) = plan.placements.into_iter().find(|placement| placement.task == task.id) {
@@ -448,6 +454,7 @@ impl fmt::Display for Explanation {
             }
             Self::Queued { position: 0 } => f.write_str("first in the queue: about to be placed"),
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
+            Self::OverQuota(over) => write!(f, "{over}: it waits until something of it has ended, or the maximum is raised"),
             Self::NoNodeFits(why) => why.fmt(f),
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(

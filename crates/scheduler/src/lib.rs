@@ -18,6 +18,7 @@ mod controller;
 pub mod placement;
 
 pub mod drain;
+mod fairness;
 mod lease;
 mod retention;
 mod timer;
@@ -38,5 +39,6 @@ pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
         Box::new(timer::Timers),
         Box::new(lease::Leases),
         Box::new(retention::Retention),
+        Box::new(fairness::Fairness),
     ]
 }

@@ -1,6 +1,7 @@
 //! Which task goes to which node: the pipeline, from the queue to a plan.
 //!
-//! The queue is served in order: priority, then submit order, then step and index. A task that fits
+//! The queue is served in order: priority, then submit order, then step and index. Where several namespaces have tasks in it, each in its
+//! turn (`queue/tenants.rs`), and none beyond its maximum. A task that fits
 //! nowhere does not hold up tasks of other shapes behind it (there are no reservations yet, so a
 //! large task may wait while small ones keep its room busy).
 //!
@@ -34,7 +35,7 @@ pub mod backfill;
 pub mod pack;
 
 use quorate_planted::Bug;
-use quorate_state::{Command, Held, Placement, Served, State, TaskId};
+use quorate_state::{Command, Held, OverQuota, Placement, Served, State, TaskId};
 
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 
@@ -85,6 +86,8 @@ pub struct ShapeWaits {
     pub first: TaskId,
     /// How many.
     pub tasks: u64,
+    /// Why they are not placed whatever the room.
+    pub over_quota: Option<OverQuota>,
     /// How many nodes failed which check when this plan looked at them. Empty when it was known that
     /// none has the room, so that no node was looked at for this shape.
     pub checks: Checks,
@@ -139,6 +142,8 @@ enum Outcome {
     Done,
     /// From this task on, nothing of its shape fits anywhere.
     Nowhere(TaskId),
+    /// From this task on, nothing of its line may be placed.
+    OverQuota(TaskId, OverQuota),
     /// The walk is over.
     End(End),
 }
@@ -154,7 +159,7 @@ enum End {
 impl<'a> Pass<'a> {
     fn run(mut self, seed: u64, mut budget: Budget) -> Plan {
         let mut kept_back = budget.keep_back(SEARCH_ONE_IN);
-        let mut queue = Queue::new(self.view);
+        let mut queue = Queue::new(self.view, self.now.served);
         let mut end = self.walk(&mut queue, &mut budget);
         let mut truncated = end != End::Queue;
         if end == End::Budget {
@@ -175,18 +180,22 @@ impl<'a> Pass<'a> {
             // A cancelled run's tasks are taken out of the queue by the workflow controller.
             let is_cancelled = group.run.is_ending(group.step) && !quorate_planted::is(Bug::PlacedAfterCancel);
             if is_cancelled || self.is_held(&group) {
-                queue.pass(group.shape, self.view.step_counts(group.run.id, group.step).ready as usize);
+                queue.pass_step(group.at, self.view.step_counts(group.run.id, group.step).ready as usize);
                 budget.take(GROUP_STEPS);
                 continue;
             }
             let before = self.placements.len();
-            let outcome = self.serve(&group, budget);
+            let outcome = self.serve(&group, queue, budget);
             let placed = self.placements.get(before..).unwrap_or_default();
-            queue.pass(group.shape, placed.len());
+            queue.pass(group.at, placed.len());
             match outcome {
                 Outcome::Done => {}
                 Outcome::Nowhere(first) => {
-                    self.waits.add(group.shape, first, queue.leave_out_shape() as u64);
+                    self.waits.add(group.shape, first, queue.leave_out_shape(group.shape) as u64, None);
+                    budget.take(GROUP_STEPS);
+                }
+                Outcome::OverQuota(first, over) => {
+                    self.waits.add(group.shape, first, queue.leave_out_line(group.at) as u64, Some(over));
                     budget.take(GROUP_STEPS);
                 }
                 Outcome::End(end) => {
@@ -208,10 +217,13 @@ impl<'a> Pass<'a> {
     }
 
     /// Places the tasks of a group for as long as there is a node for them.
-    fn serve(&mut self, group: &Group<'a>, budget: &mut Budget) -> Outcome {
+    fn serve(&mut self, group: &Group<'a>, queue: &mut Queue<'a>, budget: &mut Budget) -> Outcome {
         for task in group.tasks() {
             if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
                 return Outcome::End(End::Plan);
+            }
+            if let Some(over) = queue.over_quota(group) {
+                return Outcome::OverQuota(task, over);
             }
             let Some(task) = self.view.task(task) else { continue };
             match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, budget) {
@@ -219,6 +231,7 @@ impl<'a> Pass<'a> {
                     let Some(account) = self.ledger.account(at) else { continue };
                     let (node, epoch) = (account.node.name.clone(), account.node.epoch);
                     self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
+                    queue.spend(group);
                 }
                 Pick::Nowhere => return Outcome::Nowhere(task.id),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
@@ -239,7 +252,12 @@ impl<'a> Pass<'a> {
             .shapes
             .into_iter()
             .take(EXPLANATIONS_PER_PLAN_MAX)
-            .map(|waits| ShapeWaits { first: waits.first, tasks: waits.tasks, checks: shapes.checks(waits.shape) })
+            .map(|waits| ShapeWaits {
+                first: waits.first,
+                tasks: waits.tasks,
+                checks: if waits.over_quota.is_some() { Checks::default() } else { shapes.checks(waits.shape) },
+                over_quota: waits.over_quota,
+            })
             .collect();
         Plan { placements, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
     }
@@ -256,12 +274,13 @@ struct ShapeWait {
     shape: usize,
     first: TaskId,
     tasks: u64,
+    over_quota: Option<OverQuota>,
 }
 
 impl Waits {
-    fn add(&mut self, shape: usize, first: TaskId, tasks: u64) {
+    fn add(&mut self, shape: usize, first: TaskId, tasks: u64, over_quota: Option<OverQuota>) {
         self.tasks += tasks;
-        self.shapes.push(ShapeWait { shape, first, tasks });
+        self.shapes.push(ShapeWait { shape, first, tasks, over_quota });
     }
 }
 

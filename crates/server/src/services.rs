@@ -6,6 +6,7 @@ mod agents;
 mod batches;
 mod cluster;
 mod jobs;
+mod namespaces;
 mod nodes;
 mod relays;
 mod replicas;

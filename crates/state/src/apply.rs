@@ -150,9 +150,12 @@ fn needs_memory(command: &Command) -> bool {
         | Command::ForgetNode { .. }
         | Command::SetNodeAdmission { .. }
         | Command::SetRetention { .. }
+        | Command::SetNamespace { .. }
+        | Command::SetFairness { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
+        | Command::SampleUse { .. }
         | Command::CancelRun { .. }
         | Command::CancelRuns { .. }
         | Command::AbandonRun { .. }
@@ -184,6 +187,9 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
     match &item.command {
         Command::Bootstrap { cluster, incarnation, settings } => bootstrap(overlay, *cluster, *incarnation, settings),
         Command::CreateNamespace { namespace } => namespaces::create(overlay, namespace),
+        Command::SetNamespace { namespace, is_new, change } => namespaces::set(overlay, namespace, *is_new, change),
+        Command::SetFairness { fairness } => namespaces::set_fairness(overlay, *fairness),
+        Command::SampleUse { namespaces } => namespaces::sample(overlay, namespaces),
         Command::SubmitJob { run, spec, spec_digest } => {
             // It may need several, and says the youngest.
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod namespaces;
 mod sub_runs;
 
 use crate::index::Index;
@@ -26,6 +27,7 @@ impl State {
         self.check_features(&mut broken);
         self.check_admission(&mut broken);
         self.check_archive(&mut broken);
+        self.check_namespaces(&mut broken);
         broken
     }
 
@@ -44,6 +46,9 @@ impl State {
                 None if self.archive.leaving.contains_key(&task.id.run) => {}
                 None => broken.push(format!("task {:?} has no run", task.id)),
             }
+        }
+        for row in self.namespaces.values() {
+            fresh.on_namespace(None, row);
         }
         for step in self.steps.values() {
             match self.runs.get(&step.run) {

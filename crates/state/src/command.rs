@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Feature, GpuHold, GpuModel,
-    JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads, Principal,
-    RegionName, RequestId, Resources, Retention, Revision, RunId, Served, Settings, Stamp, TaskId, TaskName, Token,
-    Usage, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
+    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads,
+    Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Served, Settings, ShareChange, Stamp,
+    TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -48,6 +48,14 @@ pub enum Command {
     Bootstrap { cluster: ClusterId, incarnation: u64, settings: Box<Settings> },
     /// Makes a namespace.
     CreateNamespace { namespace: Namespace },
+    /// Changes the part of the cluster that a namespace has, or makes one with such a part. Needs [`Feature::FairShare`], as do
+    /// the two below.
+    SetNamespace { namespace: Namespace, is_new: bool, change: Box<ShareChange> },
+    /// Says how namespaces are kept even.
+    SetFairness { fairness: Fairness },
+    /// Takes what these namespaces hold into what they have held; at most [`crate::SAMPLES_AT_ONCE_MAX`], and passed over singly
+    /// where nothing is due. From the fairness controller.
+    SampleUse { namespaces: Vec<Namespace> },
     /// Accepts a job: a new run with all its tasks.
     SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
     /// The same if the job's newest version is this one; zero: if there is no such job. Needs [`Feature::RunControl`].

@@ -51,11 +51,14 @@ pub enum Feature {
     /// Nodes have GPUs, and tasks take them or parts of them: [`crate::Node::gpus`], `gpu_milli` and `gpu_models` in the
     /// specs of jobs, [`crate::GpuHold`] in [`Command::CommitPlan`].
     Gpus = 13,
+    /// Namespaces stand below one another, have weights, guarantees and maxima, and are served evenly: [`Command::SetNamespace`],
+    /// [`Command::SetFairness`], [`Command::SampleUse`]. Since when a task is in the queue is kept.
+    FairShare = 14,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 13] = [
+    pub const ALL: [Self; 14] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -69,6 +72,7 @@ impl Feature {
         Self::PayloadRefs,
         Self::RunArchive,
         Self::Gpus,
+        Self::FairShare,
     ];
 
     /// As it is stored and sent.
@@ -97,6 +101,7 @@ impl Feature {
             Self::PayloadRefs => "payload-refs",
             Self::RunArchive => "run-archive",
             Self::Gpus => "gpus",
+            Self::FairShare => "fair-share",
         }
     }
 }
@@ -199,6 +204,7 @@ impl Command {
             | Self::CreateJoinToken { .. }
             | Self::RevokeJoinToken { .. }
             | Self::AdmitNode { .. } => Some(Feature::JoinTokens),
+            Self::Bootstrap { settings, .. } if settings.fairness.is_some() => Some(Feature::FairShare),
             Self::Bootstrap { settings, .. } => {
                 let has_limits = settings.result_bytes_max > 0 || settings.suspect_nodes_max > 0;
                 let needs_tokens = settings.node_admission != NodeAdmission::default();
@@ -211,6 +217,7 @@ impl Command {
             }
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::ArchiveRuns { .. } | Self::TrimArchive { .. } | Self::SetRetention { .. } => Some(Feature::RunArchive),
+            Self::SetNamespace { .. } | Self::SetFairness { .. } | Self::SampleUse { .. } => Some(Feature::FairShare),
             Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
@@ -253,6 +260,7 @@ mod tests {
             (11, "payload-refs"),
             (12, "run-archive"),
             (13, "gpus"),
+            (14, "fair-share"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

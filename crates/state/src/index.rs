@@ -4,6 +4,7 @@
 mod asked;
 mod finished;
 mod steps;
+mod tenants;
 mod touched;
 
 pub use asked::GpuShape;
@@ -12,6 +13,7 @@ pub use touched::{TOUCHES_KEPT, Touch, TouchMark};
 use asked::Asked;
 use finished::Finished;
 pub(crate) use steps::Steps;
+pub(crate) use tenants::Tenants;
 use touched::Touched;
 
 use std::ops::Bound;
@@ -22,8 +24,8 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
-    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, Node, NodeName, RequestRow,
-    Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
+    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, NamespaceRow, Node,
+    NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there; `touched` says which those
@@ -44,6 +46,7 @@ pub(crate) struct Index {
     finished: Finished,
     asked: Asked,
     touched: Touched,
+    tenants: Tenants,
 }
 
 /// The runs of a job.
@@ -87,6 +90,7 @@ impl Index {
             ("starts", self.starts == other.starts),
             ("finished", self.finished == other.finished),
             ("asked", self.asked == other.asked),
+            ("tenants", self.tenants == other.tenants),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -181,6 +185,15 @@ impl Index {
         {
             self.asked.on_task(shape, is);
         }
+        self.tenants.on_task(run, old, new);
+    }
+
+    pub(crate) fn on_namespace(&mut self, old: Option<&NamespaceRow>, new: &NamespaceRow) {
+        self.tenants.on_namespace(old, new);
+    }
+
+    pub(crate) fn tenants(&self) -> &Tenants {
+        &self.tenants
     }
 
     /// A task, whether or not its run is in memory: it holds the run that it is.

@@ -21,6 +21,7 @@ mod archive;
 mod attempt;
 mod cluster;
 mod job;
+mod namespace;
 mod node;
 mod payload;
 mod run;
@@ -70,6 +71,10 @@ pub use job::{
     ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX,
     Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX, Param,
     Place, Retry, Role, Spread, TaskSpec, Violation,
+};
+pub use namespace::{
+    Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,
+    Resource, SAMPLES_AT_ONCE_MAX, Share, ShareChange, WEIGHT_FIRST, WEIGHT_MAX, dominant,
 };
 pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
 pub use payload::{

@@ -1,4 +1,4 @@
-//! The tasks that wait for a node, in one line for each shape.
+//! The tasks that wait for a node, in one line for each shape that a namespace asks for.
 //!
 //! Whoever serves them takes the lines together, by the places of their first tasks, and leaves a line
 //! when its shape fits nowhere: what that costs does not grow with how many stand in it.
@@ -15,8 +15,8 @@ use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::{
-    ClusterName, Driver, GpuModel, JobSpec, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread, TaskId,
-    TaskSpec,
+    ClusterName, Driver, GpuModel, JobSpec, Namespace, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread,
+    TaskId, TaskSpec,
 };
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
@@ -77,6 +77,30 @@ impl Ord for Shape {
     }
 }
 
+/// A shape, of one namespace: those of equal shape are neighbours, by the namespaces of their jobs.
+#[derive(Clone, Debug)]
+struct Rank(Shape);
+
+impl PartialEq for Rank {
+    fn eq(&self, other: &Self) -> bool {
+        self.cmp(other).is_eq()
+    }
+}
+
+impl Eq for Rank {}
+
+impl PartialOrd for Rank {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Rank {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.0.cmp(&other.0).then_with(|| self.0.job.namespace.cmp(&other.0.job.namespace))
+    }
+}
+
 /// Where a run stands in the queue: the part of a [`ReadyKey`] that all of its tasks share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct RunPlace {
@@ -114,7 +138,7 @@ struct Standing {
     tasks: usize,
 }
 
-/// The tasks of one shape that wait for a node, the first to be served first.
+/// The tasks of one shape and one namespace that wait for a node, the first to be served first.
 #[derive(Clone, Copy, Debug)]
 pub struct Line<'a> {
     shape: &'a Shape,
@@ -125,6 +149,11 @@ impl<'a> Line<'a> {
     /// Their shape.
     pub fn shape(self) -> &'a Shape {
         self.shape
+    }
+
+    /// The namespace that they are of.
+    pub fn namespace(self) -> &'a Namespace {
+        &self.shape.job.namespace
     }
 
     /// How many they are.
@@ -158,7 +187,7 @@ impl<'a> Line<'a> {
 /// The lines, and what stands aside. No line is empty, no run in it, and no run that stands aside.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Ready {
-    lines: Map<Shape, Standing>,
+    lines: Map<Rank, Standing>,
     aside: Map<RunId, Map<Shape, Set<Seat>>>,
     count: usize,
 }
@@ -169,7 +198,7 @@ impl Ready {
         let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
         let mut more = 0;
         match place_of(run) {
-            Some(place) => change(&mut self.lines, shape, |line| {
+            Some(place) => change(&mut self.lines, Rank(shape), |line| {
                 change(&mut line.runs, place, |seats| {
                     let before = seats.size();
                     seats.insert_mut(seat);
@@ -187,7 +216,7 @@ impl Ready {
         let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
         let mut less = 0;
         match place_of(run) {
-            Some(place) => thin(&mut self.lines, &shape, |line| {
+            Some(place) => thin(&mut self.lines, &Rank(shape), |line| {
                 thin(&mut line.runs, &place, |seats| {
                     less = usize::from(seats.remove_mut(&seat));
                     seats.is_empty()
@@ -225,7 +254,7 @@ impl Ready {
         let mut taken: Option<Set<Seat>> = None;
         match from {
             Some(place) => {
-                thin(&mut self.lines, shape, |line| {
+                thin(&mut self.lines, &Rank(shape.clone()), |line| {
                     taken = line.runs.get(&place).cloned();
                     line.runs.remove_mut(&place);
                     line.tasks -= taken.as_ref().map_or(0, Set::size);
@@ -247,7 +276,7 @@ impl Ready {
             return change(&mut self.aside, run, |shapes| shapes.insert_mut(shape, seats));
         };
         self.count += seats.size();
-        change(&mut self.lines, shape, |line| {
+        change(&mut self.lines, Rank(shape), |line| {
             line.tasks += seats.size();
             line.runs.insert_mut(place, seats);
         });
@@ -261,19 +290,15 @@ impl Ready {
     pub(crate) fn of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
         let (id, shape) = (run.id, Shape::of(run, step));
         let seats = match place_of(run) {
-            Some(place) => self.lines.get(&shape).and_then(|line| line.runs.get(&place)),
+            Some(place) => self.lines.get(&Rank(shape)).and_then(|line| line.runs.get(&place)),
             None => self.aside.get(&id).and_then(|shapes| shapes.get(&shape)),
         };
         let of_step = seats.into_iter().flat_map(move |seats| seats.range((step, 0)..=(step, u32::MAX)));
         of_step.map(move |(step, index)| TaskId { run: id, step: *step, index: *index })
     }
 
-    pub(crate) fn line(&self, shape: &Shape) -> Option<Line<'_>> {
-        self.lines.get_key_value(shape).map(|(shape, standing)| Line { shape, standing })
-    }
-
     pub(crate) fn lines(&self) -> impl Iterator<Item = Line<'_>> {
-        self.lines.iter().map(|(shape, standing)| Line { shape, standing })
+        self.lines.iter().map(|(Rank(shape), standing)| Line { shape, standing })
     }
 
     /// All tasks in the queue's order, over the lines.

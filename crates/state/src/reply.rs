@@ -1,8 +1,8 @@
 //! Everything that `apply` can answer.
 
 use crate::{
-    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, Revision, RunId, Token, TokenFlaw, Uuid,
-    Violation,
+    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Token,
+    TokenFlaw, Uuid, Violation,
 };
 
 /// The answer to a command that was carried out.
@@ -209,6 +209,9 @@ pub enum Rejection {
     /// The node cannot take the task.
     #[error("it does not fit: {0}")]
     Infeasible(crate::Infeasible),
+    /// A namespace would hold more than it may.
+    #[error("{0}")]
+    OverQuota(OverQuota),
     /// A bug: an internal check failed and the command was refused whole.
     #[error("internal check failed: {0}")]
     Invariant(String),

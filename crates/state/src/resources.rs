@@ -24,6 +24,15 @@ impl Resources {
         })
     }
 
+    /// The sum, as much as the type holds where it does not fit.
+    pub fn saturating_add(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.saturating_add(other.cpu_milli),
+            memory_bytes: self.memory_bytes.saturating_add(other.memory_bytes),
+            gpu_milli: self.gpu_milli.saturating_add(other.gpu_milli),
+        }
+    }
+
     /// The difference, or `None` when `other` has more of anything.
     pub fn checked_sub(self, other: Self) -> Option<Self> {
         Some(Self {

@@ -1,6 +1,6 @@
 //! The limits and defaults that `apply` uses: rows set by command, never constants of a binary.
 
-use crate::{LeaseTerms, NodeAdmission, Retention};
+use crate::{Fairness, LeaseTerms, NodeAdmission, Retention};
 
 /// What `apply` reads instead of constants, so that two versions of the binary agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -41,6 +41,8 @@ pub struct Settings {
     pub suspect_nodes_max: u32,
     /// How long runs are kept, and where. None before [`crate::Feature::RunArchive`] sets it.
     pub retention: Option<Retention>,
+    /// How namespaces are kept even. None before [`crate::Feature::FairShare`] sets it.
+    pub fairness: Option<Fairness>,
 }
 
 /// What `result_bytes_max` is once results are kept: part of what enabling that feature means, for good.
@@ -72,6 +74,7 @@ impl Default for Settings {
             result_bytes_max: 0,
             suspect_nodes_max: 0,
             retention: None,
+            fairness: None,
         }
     }
 }

@@ -14,8 +14,8 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature,
-    FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, Node, NodeName, NodeStatus,
-    RequestRow, Resources, Revision, Room, Run, RunId, Segment, Served, Settings, Shape, Step, StepCounts, Task,
+    FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, NamespaceRow, Node, NodeName,
+    NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Segment, Served, Settings, Step, StepCounts, Task,
     TaskId, VersionRow,
 };
 
@@ -24,7 +24,7 @@ use crate::{
 pub struct State {
     pub(crate) meta: Meta,
     pub(crate) settings: Option<Arc<Settings>>,
-    pub(crate) namespaces: Map<Namespace, Millis>,
+    pub(crate) namespaces: Map<Namespace, Arc<NamespaceRow>>,
     pub(crate) jobs: Map<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: Map<RunId, Arc<Run>>,
     pub(crate) annotations: Map<RunId, Map<AnnotationKey, Arc<Annotation>>>,
@@ -76,8 +76,8 @@ pub enum Change {
     Meta(Meta),
     /// The settings.
     Settings(Arc<Settings>),
-    /// A namespace and when it was made.
-    Namespace(Namespace, Millis),
+    /// A namespace.
+    Namespace(Arc<NamespaceRow>),
     /// A job.
     Job(Arc<Job>),
     /// A run. Its spec is a row of its own ([`Change::Spec`]), written once.
@@ -169,7 +169,11 @@ impl State {
         match change {
             Change::Meta(meta) => self.meta = meta.clone(),
             Change::Settings(settings) => self.settings = Some(settings.clone()),
-            Change::Namespace(namespace, at) => self.namespaces.insert_mut(namespace.clone(), *at),
+            Change::Namespace(row) => {
+                let old = self.namespaces.get(&row.name).cloned();
+                self.index.on_namespace(old.as_deref(), row);
+                self.namespaces.insert_mut(row.name.clone(), row.clone());
+            }
             Change::Job(job) => self.jobs.insert_mut((job.namespace.clone(), job.name.clone()), job.clone()),
             // Pinned inside the run; a row of its own only on disk.
             Change::Spec(..) => {}
@@ -301,16 +305,6 @@ impl State {
     /// The join tokens, by id; some may have expired.
     pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
         self.join_tokens.values()
-    }
-
-    /// All namespaces and when they were made, by name.
-    pub fn namespaces(&self) -> impl Iterator<Item = (&Namespace, Millis)> {
-        self.namespaces.iter().map(|(namespace, at)| (namespace, *at))
-    }
-
-    /// True when the namespace exists.
-    pub fn has_namespace(&self, namespace: &Namespace) -> bool {
-        self.namespaces.contains_key(namespace)
     }
 
     /// A job by name.
@@ -500,12 +494,8 @@ impl State {
         self.index.ready().places()
     }
 
-    /// Those in the queue who have this shape, if there are any.
-    pub fn line(&self, shape: &Shape) -> Option<Line<'_>> {
-        self.index.ready().line(shape)
-    }
-
-    /// The queue, a line for each shape that somebody in it has.
+    /// The queue, a line for each shape that somebody of a namespace has in it. Those of equal shape are neighbours, by
+    /// namespace.
     pub fn lines(&self) -> impl Iterator<Item = Line<'_>> {
         self.index.ready().lines()
     }

@@ -22,6 +22,8 @@ pub struct Task {
     pub losses: u32,
     /// While it is ready: the instant at which `timeouts.queued` fails it.
     pub queue_deadline: Option<Served>,
+    /// While it is ready: since when. Needs [`crate::Feature::FairShare`].
+    pub ready_since: Option<Served>,
     /// When it succeeded, if its job says how to undo it. Needs [`crate::Feature::TaskFlow`].
     pub succeeded_at: Option<Revision>,
     /// The newest run that was begun for it, if it is a run of another job. Needs [`crate::Feature::SubRuns`], as does the
@@ -42,6 +44,7 @@ impl Task {
             tries: 0,
             losses: 0,
             queue_deadline: None,
+            ready_since: None,
             succeeded_at: None,
             sub_run: None,
             flaw: None,

@@ -7,6 +7,8 @@
 mod control;
 #[path = "model/gpus.rs"]
 mod gpus;
+#[path = "model/namespaces.rs"]
+mod namespaces;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/service.rs"]
@@ -22,9 +24,9 @@ use std::sync::Arc;
 use proptest::prelude::*;
 use quorate_state::{
     AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
-    JobSpec, Millis, Namespace, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome,
-    Principal, RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId,
-    Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
+    JobSpec, Millis, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal,
+    RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp,
+    State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -52,6 +54,7 @@ enum Step {
     Forget { node: usize },
     Token { made: bool, secret: u8, uses_max: u32 },
     Admission { token: bool },
+    Say(namespaces::Said),
     Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
@@ -82,6 +85,7 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (0..3_usize).prop_map(|node| Step::Forget { node }),
         1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
         1 => any::<bool>().prop_map(|token| Step::Admission { token }),
+        6 => namespaces::said().prop_map(Step::Say),
         6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
@@ -135,7 +139,7 @@ fn spec(shape: usize) -> JobSpec {
         _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };
     JobSpec {
-        namespace: name("acme"),
+        namespace: name(if shape == 0 || shape == 3 { "beta" } else { "acme" }),
         name: JobName::new(&format!("job-{shape}")).unwrap(),
         priority: 50,
         labels: BTreeMap::new(),
@@ -179,7 +183,7 @@ impl World {
         };
         let settings = Box::new(Settings { node_losses_max: 3, annotations_per_run_max: 2, ..Settings::default() });
         world.run(None, Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
-        world.run(None, Command::CreateNamespace { namespace: name::<Namespace>("acme") }).unwrap();
+        world.make_namespaces();
         world
     }
 
@@ -352,6 +356,7 @@ impl World {
             Step::Forget { node } => self.forget(&name(&format!("node-{node}"))),
             Step::Token { made, secret, uses_max } => self.token(*made, *secret, *uses_max),
             Step::Admission { token } => self.admission(*token),
+            Step::Say(said) => self.say(said),
             Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {
@@ -431,6 +436,7 @@ impl World {
         let tasks: Vec<TaskId> = placements.iter().map(|placement| placement.task).collect();
         let reply = self.run(None, Command::CommitPlan { placements }).unwrap();
         let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
+        self.check_quota(&before);
         for (task, outcome) in tasks.iter().zip(outcomes) {
             if let PlacementOutcome::Placed(token) = outcome {
                 assert!(before.run(task.run).unwrap().paused.is_none(), "something of a paused run was placed");

@@ -14,6 +14,7 @@ use turmoil::Sim;
 use super::job::{NAMESPACE, spec};
 use super::operator::{self, Desk};
 use super::release::{self, Releases};
+use super::tenants;
 use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
@@ -129,6 +130,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
         if host == OPERATOR_HOST && scenario.classes.contains(&Class::Upkeep) {
             let (duties, healed) = (common.duties.clone(), common.healed.clone());
             tokio::task::spawn_local(upkeep::keep_up(scenario.clone(), facts.clone(), duties, healed));
+        }
+        if host == OPERATOR_HOST && tenants::are_kept(&scenario) {
+            tokio::task::spawn_local(tenants::keep(scenario.clone()));
         }
         if host == OPERATOR_HOST {
             tokio::task::spawn_local(release::let_go(scenario.clone(), common.releases.clone()));

@@ -21,6 +21,7 @@ mod control;
 mod flow;
 mod gpus;
 mod outcomes;
+mod quota;
 mod restarts;
 mod sub_runs;
 mod transitions;

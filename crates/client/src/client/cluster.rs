@@ -154,6 +154,27 @@ impl Client {
         self.read(request, |channel, request| async move { cluster(channel).list_namespaces(request).await }).await
     }
 
+    /// A namespace, and those directly below it.
+    pub async fn get_namespace(&self, request: v1::GetNamespaceRequest) -> Result<v1::GetNamespaceResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_namespace(request).await }).await
+    }
+
+    /// Changes the part of the cluster that a namespace has, or makes one with such a part. An empty `request_id` is filled in.
+    pub async fn set_namespace(&self, mut request: v1::SetNamespaceRequest) -> Result<v1::SetNamespaceResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).set_namespace(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Says how namespaces are kept even. An empty `request_id` is filled in.
+    pub async fn set_fairness(&self, mut request: v1::SetFairnessRequest) -> Result<v1::SetFairnessResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).set_fairness(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// How long runs that have ended are kept, and how much of that is in use.
     pub async fn get_retention(&self, request: v1::GetRetentionRequest) -> Result<v1::GetRetentionResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).get_retention(request).await }).await

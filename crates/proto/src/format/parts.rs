@@ -15,6 +15,7 @@ use crate::convert::Found;
 use crate::convert::flow::{decided_from_wire, decided_to_wire};
 use crate::convert::gpu::gpu_hold_from_wire;
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
+use crate::convert::namespace::{fairness_from_wire, fairness_to_wire};
 use crate::convert::payload::payloads_from_wire;
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
@@ -172,6 +173,7 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         result_bytes_max: settings.result_bytes_max,
         suspect_nodes_max: settings.suspect_nodes_max,
         retention: settings.retention.map(retention_to),
+        fairness: settings.fairness.map(fairness_to_wire),
     }
 }
 
@@ -194,6 +196,7 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         result_bytes_max: settings.result_bytes_max,
         suspect_nodes_max: settings.suspect_nodes_max,
         retention: settings.retention.map(retention_from),
+        fairness: settings.fairness.map(fairness_from_wire),
     })
 }
 

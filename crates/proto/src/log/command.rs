@@ -13,6 +13,7 @@ use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
 use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::namespace::{fairness_from_wire, fairness_to_wire, share_change_from_wire, share_change_to_wire};
 use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
@@ -153,6 +154,15 @@ pub(super) fn to(command: &Command) -> Wire {
         }
         Command::TrimArchive { below } => Wire::TrimArchive(pb::TrimArchive { below: *below }),
         Command::SetRetention { retention } => Wire::SetRetention(retention_to(*retention)),
+        Command::SetNamespace { namespace, is_new, change } => Wire::SetNamespace(pb::SetNamespace {
+            namespace: namespace.to_string(),
+            is_new: *is_new,
+            change: Some(share_change_to_wire(change)),
+        }),
+        Command::SetFairness { fairness } => Wire::SetFairness(fairness_to_wire(*fairness)),
+        Command::SampleUse { namespaces } => {
+            Wire::SampleUse(pb::SampleUse { namespaces: namespaces.iter().map(ToString::to_string).collect() })
+        }
     }
 }
 
@@ -279,6 +289,18 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         }
         Wire::TrimArchive(trim) => Command::TrimArchive { below: trim.below },
         Wire::SetRetention(retention) => Command::SetRetention { retention: retention_from(retention) },
+        Wire::SetNamespace(set) => Command::SetNamespace {
+            namespace: parsed("namespace", &set.namespace)?,
+            is_new: set.is_new,
+            change: Box::new(
+                share_change_from_wire(required("change", set.change)?)
+                    .map_err(|flaws| FormatError::Field { field: "change", why: format!("{flaws:?}") })?,
+            ),
+        },
+        Wire::SetFairness(fairness) => Command::SetFairness { fairness: fairness_from_wire(fairness) },
+        Wire::SampleUse(sample) => {
+            Command::SampleUse { namespaces: all(sample.namespaces, |namespace| parsed("namespace", &namespace))? }
+        }
     })
 }
 

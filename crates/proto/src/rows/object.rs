@@ -5,12 +5,13 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_state::{
     Admission, Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName,
-    JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, NodeStatus, Pause, Principal, Revision, Run,
-    RunId, Served, Withdrawal,
+    JoinToken, JoinTokenId, Meta, Millis, Namespace, NamespaceRow, Node, NodeName, NodeStatus, Past, Pause, Principal,
+    Resources, Revision, Run, RunId, Served, Share, Withdrawal,
 };
 
 use super::SpecCache;
-use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
+use crate::convert::job::{labels_to_wire, resources_from_wire, resources_to_wire, spec_to_wire};
+use crate::convert::namespace::{share_from_wire, share_to_wire};
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
     digest_from, digest_to, gpu_models_from, labels_from, lease_from, lease_to, numbered, parsed, priority_from,
@@ -62,6 +63,29 @@ pub(super) fn feature_to(row: &FeatureRow) -> pb::FeatureRow {
 
 pub(super) fn feature_from_row(feature: Feature, row: &pb::FeatureRow) -> FeatureRow {
     FeatureRow { feature, revision: Revision(row.revision), at: Millis(row.at_ms) }
+}
+
+pub(super) fn namespace_to(row: &NamespaceRow) -> pb::NamespaceRow {
+    let is_plain = row.share == Share::default();
+    pb::NamespaceRow {
+        created_at_ms: row.created_at.0,
+        share: (!is_plain).then(|| share_to_wire(&row.share)),
+        past: (row.past.held != Resources::ZERO).then(|| resources_to_wire(row.past.held)),
+        sampled_at_served_ms: row.past.sampled_at.map(|at| at.0),
+    }
+}
+
+pub(super) fn namespace_from(name: Namespace, row: pb::NamespaceRow) -> Result<NamespaceRow, FormatError> {
+    let wrong = |flaws| FormatError::Field { field: "share", why: format!("{flaws:?}") };
+    Ok(NamespaceRow {
+        name,
+        created_at: Millis(row.created_at_ms),
+        share: row.share.map(share_from_wire).transpose().map_err(wrong)?.unwrap_or_default(),
+        past: Past {
+            held: row.past.map(resources_from_wire).unwrap_or_default(),
+            sampled_at: row.sampled_at_served_ms.map(Served),
+        },
+    })
 }
 
 pub(super) fn cluster_to(cluster: &Cluster) -> pb::ClusterRow {

@@ -4,8 +4,8 @@ use std::collections::BTreeSet;
 use std::sync::{Mutex, PoisonError};
 
 use quorate_state::{
-    DedupKey, Epoch, Infeasible, JobName, JoinTokenId, Namespace, PlacementOutcome, Rejection, Reply, ReportOutcome,
-    RequestRow, Revision, RunId, Served, Shortfall, Token, TokenFlaw, Violation,
+    DedupKey, Epoch, Infeasible, JobName, JoinTokenId, Namespace, OverQuota, PlacementOutcome, Rejection, Reply,
+    ReportOutcome, RequestRow, Resource, Revision, RunId, Served, Shortfall, Token, TokenFlaw, Violation,
 };
 
 use crate::format::FormatError;
@@ -184,6 +184,13 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
         Rejection::FeatureNotEnabled(feature) => Refusal::FeatureNotEnabled(feature.number()),
         Rejection::Stale(why) => Refusal::Stale((*why).to_owned()),
         Rejection::Infeasible(why) => Refusal::Infeasible(pb::Infeasible { why: Some(infeasible_to(why)) }),
+        Rejection::OverQuota(over) => Refusal::OverQuota(pb::OverQuota {
+            namespace: over.namespace.to_string(),
+            resource: resource_to(over.resource).into(),
+            used: over.used,
+            maximum: over.maximum,
+            asked: over.asked,
+        }),
         Rejection::Invariant(why) => Refusal::Invariant(why.clone()),
     }
 }
@@ -243,8 +250,32 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         Refusal::Infeasible(infeasible) => {
             Rejection::Infeasible(infeasible_from(required("infeasible", infeasible.why)?))
         }
+        Refusal::OverQuota(over) => Rejection::OverQuota(OverQuota {
+            namespace: parsed("namespace", &over.namespace)?,
+            resource: required("resource", resource_from(numbered("resource", over.resource)?))?,
+            used: over.used,
+            maximum: over.maximum,
+            asked: over.asked,
+        }),
         Refusal::Invariant(why) => Rejection::Invariant(why),
     })
+}
+
+fn resource_to(resource: Resource) -> pb::Resource {
+    match resource {
+        Resource::Cpu => pb::Resource::Cpu,
+        Resource::Memory => pb::Resource::Memory,
+        Resource::Gpu => pb::Resource::Gpu,
+    }
+}
+
+fn resource_from(resource: pb::Resource) -> Option<Resource> {
+    match resource {
+        pb::Resource::Unspecified => None,
+        pb::Resource::Cpu => Some(Resource::Cpu),
+        pb::Resource::Memory => Some(Resource::Memory),
+        pb::Resource::Gpu => Some(Resource::Gpu),
+    }
 }
 
 fn job_to(namespace: &Namespace, job: &JobName) -> pb::JobNamed {

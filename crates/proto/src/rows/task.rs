@@ -30,6 +30,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         succeeded_at: task.succeeded_at.map(|revision| revision.0),
         sub_run: task.sub_run.map(|run| run.0),
         flaw: task.flaw.as_deref().map(ToOwned::to_owned),
+        ready_since_served_ms: task.ready_since.map(|since| since.0),
     }
 }
 
@@ -42,6 +43,7 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         tries: row.tries,
         losses: row.losses,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
+        ready_since: row.ready_since_served_ms.map(Served),
         succeeded_at: row.succeeded_at.map(Revision),
         sub_run: row.sub_run.map(RunId),
         flaw: row.flaw.map(Into::into),

@@ -4,8 +4,8 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Command, Entry, Epoch, GpuHold, Item, Placement, Principal, Registration,
-    RequestId, RequestKey, RequestRow, Revision, Served, Stamp, State, TaskId, Token, Uuid,
+    AttemptId, AttemptPhase, AttemptReport, Command, Entry, Epoch, GpuHold, Item, Millis, Placement, Principal,
+    Registration, RequestId, RequestKey, RequestRow, Revision, Served, Stamp, State, TaskId, Token, Uuid,
 };
 
 use super::*;
@@ -194,7 +194,7 @@ fn the_first_row_says_which_format_all_have() {
 
 #[test]
 fn keys_that_nothing_writes_are_refused() {
-    let value = pb::NamespaceRow { created_at_ms: 0 }.encode_to_vec();
+    let value = pb::NamespaceRow::default().encode_to_vec();
     for key in [&[][..], &[0], &[99], &[3], b"\x03a", b"\x03a\0", b"\x03a\0\x02", b"\x03\xff\0\x01"] {
         let refused = decode_row(key, &value, &mut SpecCache::default());
         assert_eq!(refused, Err(FormatError::Key(key.to_vec())), "{key:?}");
@@ -206,7 +206,8 @@ fn keys_that_nothing_writes_are_refused() {
 
 #[test]
 fn the_bytes_of_format_1_stay_what_they_are() {
-    let namespace = Change::Namespace("default".parse().unwrap(), Millis(1));
+    let row = quorate_state::NamespaceRow::new("default".parse().unwrap(), Millis(1));
+    let namespace = Change::Namespace(Arc::new(row));
     let (key, value) = put(&namespace).unwrap();
     assert_eq!((&key[..], &value[..]), (&b"\x03default\0\x01"[..], &[0x08, 1][..]));
 

@@ -6,13 +6,14 @@ use std::sync::Arc;
 use quorate_state::{
     Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Digest, Entry,
     Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
-    JoinTokenId, Meta, Millis, Namespace, NodeAdmission, Placement, PlacementOutcome, Principal, Registration,
-    Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Revision, RunState, Served, Settings,
-    Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation, Wait,
+    JoinTokenId, Meta, Millis, Namespace, NamespaceRow, NodeAdmission, OverQuota, Placement, PlacementOutcome,
+    Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Resource, Revision,
+    RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation, Wait,
 };
 
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
+use super::namespaces::{namespace_changes, namespace_commands};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, gpus, join_tokens, lease, nodes, outcomes, registration, reports, runs,
@@ -105,7 +106,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::ConcludeRun { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
-        | Command::SetRetention { .. } => None,
+        | Command::SetRetention { .. }
+        | Command::SetNamespace { .. }
+        | Command::SetFairness { .. }
+        | Command::SampleUse { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -154,6 +158,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.push(Command::ReportAttempts { node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), reports: vec![leaving] });
     all.extend(archive_commands());
     all.extend(gpu_commands());
+    all.extend(namespace_commands());
     all
 }
 
@@ -269,9 +274,18 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             Rejection::JobMovedOn { namespace, job, .. } => {
                 Rejection::JobRuns { namespace: namespace.clone(), job: job.clone(), unfinished: 2 }
             }
-            Rejection::JobRuns { .. } => return None,
+            Rejection::JobRuns { .. } => over_quota(Resource::Cpu),
+            Rejection::OverQuota(over) => match over.resource {
+                Resource::Cpu => over_quota(Resource::Memory),
+                Resource::Memory => over_quota(Resource::Gpu),
+                Resource::Gpu => return None,
+            },
         })
     })
+}
+
+fn over_quota(resource: Resource) -> Rejection {
+    Rejection::OverQuota(OverQuota { namespace: "a".parse().unwrap(), resource, used: 1, maximum: 0, asked: 2_500 })
 }
 
 pub(crate) fn replies() -> Vec<Reply> {
@@ -403,9 +417,10 @@ pub(crate) fn changes() -> Vec<Change> {
         let next: Vec<Change> = match kind.first()? {
             Change::Meta(_) => vec![Change::Settings(Arc::new(Settings::default()))],
             Change::Settings(_) => {
-                ["a", "a-b", "ab", "default"].map(|name| Change::Namespace(name.parse().unwrap(), Millis(0))).into()
+                let row = |name: &str| Arc::new(NamespaceRow::new(name.parse().unwrap(), Millis(0)));
+                ["a", "a-b", "ab", "default"].map(|name| Change::Namespace(row(name))).into()
             }
-            Change::Namespace(..) => vec![Change::Cluster(Arc::new(Cluster {
+            Change::Namespace(_) => vec![Change::Cluster(Arc::new(Cluster {
                 name: "eu-1".parse().unwrap(),
                 region: "eu".parse().unwrap(),
                 created_at: Millis(1),
@@ -459,6 +474,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Job(Arc::new(gone)),
     ];
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
+    let of_features = of_features.chain(namespace_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

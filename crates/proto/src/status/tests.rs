@@ -111,6 +111,7 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "UnknownJob NotFound",
         "JobMovedOn Aborted",
         "JobRuns FailedPrecondition",
+        "OverQuota ResourceExhausted",
     ];
     assert_eq!(found, expected);
 }

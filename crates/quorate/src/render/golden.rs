@@ -5,6 +5,7 @@
 
 mod flow;
 mod jobs;
+mod namespaces;
 mod nodes;
 mod retention;
 mod runs;
@@ -19,7 +20,6 @@ use super::cert::Certificate;
 use super::control::{RunPaused, RunPrioritySet, RunResumed, RunsCancelled};
 use super::demo::{Demonstration, Takeover};
 use super::job::{JobImported, JobList, JobPlan, JobSubmitted, JobValidated, Violation};
-use super::namespace::{NamespaceCreated, NamespaceList};
 use super::node::ClusterList;
 use super::replica::{ReplicaChanged, ReplicaList, ReplicaStatusList};
 use super::run::{LogLine, Logs, RunAnnotated, RunCancelled, RunList, RunStatus};
@@ -431,17 +431,6 @@ fn replica_status() {
 #[test]
 fn replica_changed() {
     check("replica_changed", &ReplicaChanged::removed(2));
-}
-
-#[test]
-fn namespace_list() {
-    let namespaces = vec![v1::NamespaceSummary { name: "acme".into(), created_at_ms: 1_700_000_000_000 }];
-    check("namespace_list", &NamespaceList::from(v1::ListNamespacesResponse { namespaces, revision: 57 }));
-}
-
-#[test]
-fn namespace_created() {
-    check("namespace_created", &NamespaceCreated { namespace: "acme".into(), revision: 58 });
 }
 
 #[test]

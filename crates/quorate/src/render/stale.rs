@@ -49,11 +49,11 @@ mod tests {
     #[test]
     fn a_stale_answer_says_so_before_what_it_shows() {
         let list = crate::render::namespace::NamespaceList::from(quorate_proto::v1::ListNamespacesResponse {
-            namespaces: vec![],
             revision: 57,
+            ..Default::default()
         });
         let json = |age_ms| crate::render::json(&list, Some(Staleness { revision: Revision(57), age_ms }.into()));
-        let rest = r#""namespaces":[],"revision":57}"#;
+        let rest = r#""namespaces":[],"fairness":null,"revision":57}"#;
         let expected = r#"{"schema":"quorate.v1.namespace_list/1","stale":{"revision":57,"age_ms":"#;
         assert_eq!(json(Some(1_200)), format!("{expected}1200}},{rest}"));
         assert_eq!(json(None), format!("{expected}null}},{rest}"));

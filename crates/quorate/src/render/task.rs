@@ -27,6 +27,23 @@ pub(crate) struct NearestMiss {
     missing_gpu_milli: u64,
 }
 
+/// The maximum of a namespace, of one resource.
+#[derive(Debug, Serialize)]
+struct OverQuota {
+    namespace: String,
+    resource: String,
+    used: u64,
+    maximum: u64,
+    asked: u64,
+}
+
+impl From<v1::OverQuota> for OverQuota {
+    fn from(over: v1::OverQuota) -> Self {
+        let v1::OverQuota { namespace, resource, used, maximum, asked } = over;
+        Self { namespace, resource, used, maximum, asked }
+    }
+}
+
 /// Why a task waits: a word, a sentence, and what belongs to the word.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Reason {
@@ -54,6 +71,9 @@ pub(crate) struct Reason {
     /// The limit that is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<u32>,
+    /// The maximum of a namespace that is reached.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    over_quota: Option<OverQuota>,
 }
 
 impl From<v1::WaitReason> for Reason {
@@ -70,6 +90,7 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::InTurn(_)) => Self { kind: "in_turn", ..base },
             Some(Wire::SubRunDue(_)) => Self { kind: "sub_run_due", ..base },
             Some(Wire::RunsFull(full)) => Self { kind: "runs_full", max: Some(full.max), ..base },
+            Some(Wire::OverQuota(over)) => Self { kind: "over_quota", over_quota: Some(over.into()), ..base },
             Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
             Some(Wire::Fence(wait)) => {
                 Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }

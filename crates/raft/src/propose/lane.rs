@@ -53,7 +53,8 @@ impl Lane {
             | Command::FailSubRun { .. }
             | Command::ConcludeRun { .. }
             | Command::ArchiveRuns { .. }
-            | Command::TrimArchive { .. } => Self::Control,
+            | Command::TrimArchive { .. }
+            | Command::SampleUse { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
             // another priority makes room for what is urgent: like a cancel, they must get past a flood of submits.
@@ -67,6 +68,9 @@ impl Lane {
             | Command::SetNodeAdmission { .. }
             // A shorter retention may be what makes room on a full disk.
             | Command::SetRetention { .. }
+            // So may a lower maximum be on full nodes.
+            | Command::SetNamespace { .. }
+            | Command::SetFairness { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }

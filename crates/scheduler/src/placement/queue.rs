@@ -1,9 +1,17 @@
-//! Who is next: the ready tasks in order, one step of one run at a time.
+//! Who is next: the ready tasks in order, one step of one run at a time; or one task at a time, where several namespaces have some.
+
+mod fair;
+mod tenants;
 
 use std::cmp::Reverse;
-use std::collections::BinaryHeap;
+use std::collections::{BTreeSet, BinaryHeap};
+use std::ops::Range;
 
-use quorate_state::{Line, ReadyKey, Run, RunId, State, TaskId, TaskSpec, mix};
+use quorate_planted::Bug;
+use quorate_state::{Feature, Line, Namespace, OverQuota, ReadyKey, Run, RunId, Served, State, TaskId, TaskSpec, mix};
+
+use fair::Fair;
+use tenants::Tenants;
 
 /// Neighbours in a line that are passed one by one before the walk jumps: a jump costs as much as some.
 const STRIDE: usize = 8;
@@ -11,7 +19,12 @@ const STRIDE: usize = 8;
 /// A walk over the queue that can jump over the rest of a step, leave out a shape, and jump ahead.
 pub(super) struct Queue<'a> {
     view: &'a State,
+    /// Those of equal shape are neighbours.
     lines: Vec<Walk<'a>>,
+    /// None before there are shares.
+    tenants: Option<Tenants<'a>>,
+    /// In the place of the queue's own order, where it makes a difference.
+    fair: Option<Fair<'a>>,
     /// The next place of each line that has one, but for the line of the last step given out.
     heads: BinaryHeap<Reverse<(ReadyKey, usize)>>,
     /// The line of the last step given out.
@@ -25,6 +38,10 @@ pub(super) struct Queue<'a> {
 /// A walk over one line.
 struct Walk<'a> {
     line: Line<'a>,
+    /// The number of its shape.
+    shape: usize,
+    /// Its namespace, among the tenants.
+    own: usize,
     places: Places<'a>,
     /// Tasks that do not wait for room any more, or wait for something else.
     passed: usize,
@@ -40,47 +57,134 @@ pub(super) struct Group<'a> {
     pub(super) spec: &'a TaskSpec,
     /// The same for all groups of its shape, in one plan.
     pub(super) shape: usize,
+    /// The number of its line.
+    pub(super) at: usize,
+    /// So many of its tasks may be placed before it is somebody else's turn.
+    at_once: usize,
     first: ReadyKey,
     line: Line<'a>,
 }
 
 impl<'a> Queue<'a> {
-    pub(super) fn new(view: &'a State) -> Self {
-        let lines = view.lines().map(Walk::new);
-        let mut queue =
-            Self { view, lines: lines.collect(), heads: BinaryHeap::new(), last: None, after: None, before: None };
-        queue.take_heads();
+    pub(super) fn new(view: &'a State, now: Served) -> Self {
+        let namespaces: BTreeSet<&'a Namespace> = view.lines().map(Line::namespace).collect();
+        let tenants = view.has_feature(Feature::FairShare).then(|| Tenants::of(view, &namespaces));
+        let mut lines: Vec<Walk<'a>> = Vec::new();
+        for line in view.lines() {
+            let shape = match lines.last() {
+                Some(last) if last.line.shape() == line.shape() => last.shape,
+                Some(last) => last.shape + 1,
+                None => 0,
+            };
+            let own = tenants.as_ref().and_then(|tenants| tenants.own(line.namespace())).unwrap_or(0);
+            lines.push(Walk::new(line, shape, own));
+        }
+        let (heads, fair) = (BinaryHeap::new(), None);
+        let mut queue = Self { view, lines, tenants, fair, heads, last: None, after: None, before: None };
+        queue.fair = queue.fairly(namespaces.len() > 1, now);
+        if queue.fair.is_none() {
+            queue.take_heads();
+        }
         queue
+    }
+
+    /// The fair order, if it is another one than that of the queue.
+    fn fairly(&mut self, are_several: bool, now: Served) -> Option<Fair<'a>> {
+        let (fairness, tenants) = (self.view.fairness()?, self.tenants.as_mut()?);
+        let overdue_before = now.0.checked_sub(fairness.overdue_ms).filter(|_| fairness.overdue_ms > 0).map(Served);
+        if !are_several && overdue_before.is_none() {
+            return None;
+        }
+        let lines: Vec<(Line<'a>, usize)> = self.lines.iter().map(|walk| (walk.line, walk.own)).collect();
+        let mut fair = Fair::new(&lines, overdue_before);
+        fair.begin(self.view, tenants);
+        (are_several || fair.has_overdue()).then_some(fair)
     }
 
     /// The next step that has ready tasks.
     pub(super) fn next_group(&mut self) -> Option<Group<'a>> {
         loop {
+            if let (Some(fair), Some(tenants)) = (&mut self.fair, &mut self.tenants) {
+                let (first, number) = fair.next(self.view, tenants)?;
+                let Some(group) = self.group(first, number, 1) else { continue };
+                return Some(group);
+            }
             if let Some(last) = self.last.take() {
                 self.heads.extend(self.lines[last].next_after(self.after).map(|place| Reverse((place, last))));
             }
             let Reverse((first, number)) = self.heads.pop()?;
+            if self.lines[number].is_left_out {
+                continue;
+            }
             let TaskId { run, step, index: _ } = first.task;
             self.last = Some(number);
             self.before = self.after;
             self.after = Some(ReadyKey { task: TaskId { run, step, index: u32::MAX }, ..first });
-            // A ready task always has both; without them there is nothing to place.
-            let Some(run) = self.view.run(run) else { continue };
-            let Some(spec) = run.spec.tasks.get(step as usize) else { continue };
-            return Some(Group { run, step, spec, shape: number, first, line: self.lines[number].line });
+            let Some(group) = self.group(first, number, usize::MAX) else { continue };
+            return Some(group);
         }
     }
 
-    /// So many tasks of a shape do not wait for room.
-    pub(super) fn pass(&mut self, shape: usize, tasks: usize) {
-        self.lines[shape].passed += tasks;
+    fn group(&self, first: ReadyKey, at: usize, at_once: usize) -> Option<Group<'a>> {
+        let TaskId { run, step, index: _ } = first.task;
+        // A ready task always has both; without them there is nothing to place.
+        let run = self.view.run(run)?;
+        let spec = run.spec.tasks.get(step as usize)?;
+        let Walk { line, shape, .. } = self.lines[at];
+        Some(Group { run, step, spec, shape, at, at_once, first, line })
     }
 
-    /// Gives out nothing more of the shape of the last step. How many of its tasks wait for room.
-    pub(super) fn leave_out_shape(&mut self) -> usize {
-        let Some(walk) = self.last.take().and_then(|last| self.lines.get_mut(last)) else { return 0 };
-        walk.is_left_out = true;
-        walk.line.len().saturating_sub(walk.passed)
+    /// Why a task of this group may not be placed whatever the room.
+    pub(super) fn over_quota(&self, group: &Group<'a>) -> Option<OverQuota> {
+        if quorate_planted::is(Bug::QuotaUnchecked) {
+            return None;
+        }
+        self.tenants.as_ref()?.over_quota(self.lines[group.at].own, group.spec.resources)
+    }
+
+    /// A task of this group has a place.
+    pub(super) fn spend(&mut self, group: &Group<'a>) {
+        if let Some(tenants) = &mut self.tenants {
+            tenants.spend(self.lines[group.at].own, group.spec.resources);
+        }
+    }
+
+    /// So many tasks of a line do not wait for room.
+    pub(super) fn pass(&mut self, line: usize, tasks: usize) {
+        self.lines[line].passed += tasks;
+    }
+
+    /// Nothing of this group, which has so many tasks, is placed now.
+    pub(super) fn pass_step(&mut self, line: usize, tasks: usize) {
+        self.pass(line, tasks);
+        if let Some(fair) = &mut self.fair {
+            fair.pass_step();
+        }
+    }
+
+    /// Gives out nothing more of this shape. How many of its tasks wait for room.
+    pub(super) fn leave_out_shape(&mut self, shape: usize) -> usize {
+        let first = self.lines.partition_point(|walk| walk.shape < shape);
+        let behind = self.lines.partition_point(|walk| walk.shape <= shape);
+        self.leave_out(first..behind)
+    }
+
+    /// Gives out nothing more of this line. How many of its tasks wait.
+    pub(super) fn leave_out_line(&mut self, line: usize) -> usize {
+        self.leave_out(line..line + 1)
+    }
+
+    fn leave_out(&mut self, lines: Range<usize>) -> usize {
+        self.last = None;
+        let mut waiting = 0;
+        for walk in self.lines[lines.clone()].iter_mut().filter(|walk| !walk.is_left_out) {
+            walk.is_left_out = true;
+            waiting += walk.line.len().saturating_sub(walk.passed);
+        }
+        if let (Some(fair), Some(tenants)) = (&mut self.fair, &mut self.tenants) {
+            fair.leave_out(tenants, |line| lines.contains(&line));
+        }
+        waiting
     }
 
     fn take_heads(&mut self) {
@@ -99,6 +203,10 @@ impl<'a> Queue<'a> {
 
     /// Takes the last step back, but for its tasks up to `done`.
     pub(super) fn step_back(&mut self, done: Option<TaskId>) {
+        if let Some(fair) = &mut self.fair {
+            // It was a single task.
+            return fair.step_back();
+        }
         let place = self.after.zip(done).map(|(place, task)| ReadyKey { task, ..place }).or(self.before);
         self.go_on_after(place);
     }
@@ -115,6 +223,10 @@ impl<'a> Queue<'a> {
             None => TaskId { run: RunId(0), step: 0, index: 0 },
         };
         let place = ReadyKey::of(run, before);
+        if let Some(fair) = &mut self.fair {
+            fair.go_on_after(place);
+            return true;
+        }
         let is_ahead = self.after < Some(place);
         if is_ahead {
             self.go_on_after(Some(place));
@@ -124,8 +236,8 @@ impl<'a> Queue<'a> {
 }
 
 impl<'a> Walk<'a> {
-    fn new(line: Line<'a>) -> Self {
-        Self { line, places: Box::new(line.places()), passed: 0, is_left_out: false }
+    fn new(line: Line<'a>, shape: usize, own: usize) -> Self {
+        Self { line, shape, own, places: Box::new(line.places()), passed: 0, is_left_out: false }
     }
 
     /// The first place of the line behind a place in the queue that is not before those given out.
@@ -153,6 +265,6 @@ impl<'a> Group<'a> {
         // Most often it is over with the first, for which the line need not be searched again.
         let others = std::iter::once_with(move || line.places_after(first)).flatten();
         let is_of_group = move |place: &ReadyKey| place.task.run == run && place.task.step == step;
-        std::iter::once(first).chain(others).take_while(is_of_group).map(|place| place.task)
+        std::iter::once(first).chain(others).take_while(is_of_group).map(|place| place.task).take(self.at_once)
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
-    JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, Node, NodeName, RequestRow, Run, RunId, Segment,
+    JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Segment,
     Settings, State, Step, Task, TaskId, VersionRow,
 };
 
@@ -14,7 +14,7 @@ use quorate_state::{
 pub(crate) struct Rows {
     pub(crate) meta: Meta,
     pub(crate) settings: Option<Arc<Settings>>,
-    pub(crate) namespaces: BTreeMap<Namespace, Millis>,
+    pub(crate) namespaces: BTreeMap<Namespace, Arc<NamespaceRow>>,
     pub(crate) clusters: BTreeMap<ClusterName, Arc<Cluster>>,
     pub(crate) nodes: BTreeMap<NodeName, Arc<Node>>,
     pub(crate) jobs: BTreeMap<(Namespace, JobName), Arc<Job>>,
@@ -37,7 +37,7 @@ impl Rows {
         match change {
             Change::Meta(meta) => self.meta = meta.clone(),
             Change::Settings(settings) => self.settings = Some(settings.clone()),
-            Change::Namespace(name, at) => drop(self.namespaces.insert(name.clone(), *at)),
+            Change::Namespace(row) => drop(self.namespaces.insert(row.name.clone(), row.clone())),
             Change::Cluster(cluster) => drop(self.clusters.insert(cluster.name.clone(), cluster.clone())),
             Change::Node(node) => drop(self.nodes.insert(node.name.clone(), node.clone())),
             Change::NodeGone(name) => drop(self.nodes.remove(name)),
@@ -80,7 +80,7 @@ impl Rows {
         let mut state = State::default();
         state.commit(&Change::Meta(self.meta.clone()));
         let settings = self.settings.iter().cloned().map(Change::Settings);
-        let namespaces = self.namespaces.iter().map(|(name, at)| Change::Namespace(name.clone(), *at));
+        let namespaces = self.namespaces.values().map(|row| Change::Namespace(row.clone()));
         let clusters = self.clusters.values().cloned().map(Change::Cluster);
         let nodes = self.nodes.values().cloned().map(Change::Node);
         let jobs = self.jobs.values().cloned().map(Change::Job);

@@ -4,6 +4,7 @@ mod world;
 
 mod drain;
 mod explain;
+mod fairness;
 mod flow;
 mod forecast;
 mod gpus;

@@ -36,6 +36,10 @@ pub(crate) enum Action<'a> {
     Backup,
     /// Make a namespace.
     CreateNamespace(&'a Namespace),
+    /// Say which part of the cluster a namespace has.
+    SetNamespace(&'a Namespace),
+    /// Say how namespaces are kept even.
+    SetFairness,
     /// Say how long runs that have ended are kept.
     SetRetention,
     /// Speak for a node.
@@ -61,6 +65,8 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::AdmitNodes => ("admit nodes", None),
         Action::Backup => ("backup", None),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
+        Action::SetNamespace(namespace) => ("say which part of the cluster it has", Some(namespace)),
+        Action::SetFairness => ("say how namespaces are kept even", None),
         Action::SetRetention => ("say how long runs are kept", None),
         Action::ServeAsAgent => ("serve as agent", None),
         Action::RelayRenewals => ("relay renewals", None),
@@ -117,6 +123,8 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::AdmitNodes
         | Action::Backup
         | Action::CreateNamespace(_)
+        | Action::SetNamespace(_)
+        | Action::SetFairness
         | Action::SetRetention => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
         Action::RelayRenewals => &[Role::Replica],
@@ -168,6 +176,8 @@ mod tests {
             (Action::CordonNode, "operator"),
             (Action::AdmitNodes, "operator"),
             (Action::CreateNamespace(&namespace), "operator"),
+            (Action::SetNamespace(&namespace), "operator"),
+            (Action::SetFairness, "operator"),
             (Action::SetRetention, "operator"),
             (Action::ServeAsAgent, "replica node"),
             (Action::RelayRenewals, "replica"),

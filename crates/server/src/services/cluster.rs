@@ -4,13 +4,13 @@ use quorate_proto::convert::job::resources_to_wire;
 use quorate_proto::convert::node::cluster_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{ClusterName, Command, Namespace, NodeStatus, Reply, Resources, State};
+use quorate_state::{ClusterName, NodeStatus, Resources, State};
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, forecast, name, nodes, replicas, request_key, retention};
+use super::{admission, forecast, namespaces, nodes, replicas, retention};
 use crate::auth::{Action, authorize, principal};
-use crate::core::{Core, Shared};
+use crate::core::Shared;
 use crate::reading::Reading;
 
 /// The service Cluster of one replica.
@@ -143,7 +143,7 @@ impl v1::cluster_server::Cluster for ClusterService {
         &self,
         request: Request<v1::CreateNamespaceRequest>,
     ) -> Result<Response<v1::CreateNamespaceResponse>, Status> {
-        self.0.answer("CreateNamespace", create_namespace(&self.0, request)).await
+        self.0.answer("CreateNamespace", namespaces::create(&self.0, request)).await
     }
 
     async fn list_namespaces(
@@ -151,7 +151,29 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::ListNamespacesRequest>,
     ) -> Result<Response<v1::ListNamespacesResponse>, Status> {
         let reading = Reading::of(&self.0, request.metadata());
-        reading.answer("ListNamespaces", list_namespaces(&reading, request)).await
+        reading.answer("ListNamespaces", namespaces::list(&reading, request)).await
+    }
+
+    async fn get_namespace(
+        &self,
+        request: Request<v1::GetNamespaceRequest>,
+    ) -> Result<Response<v1::GetNamespaceResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetNamespace", namespaces::get(&reading, request)).await
+    }
+
+    async fn set_namespace(
+        &self,
+        request: Request<v1::SetNamespaceRequest>,
+    ) -> Result<Response<v1::SetNamespaceResponse>, Status> {
+        self.0.answer("SetNamespace", namespaces::set(&self.0, request)).await
+    }
+
+    async fn set_fairness(
+        &self,
+        request: Request<v1::SetFairnessRequest>,
+    ) -> Result<Response<v1::SetFairnessResponse>, Status> {
+        self.0.answer("SetFairness", namespaces::set_fairness(&self.0, request)).await
     }
 
     async fn get_retention(
@@ -216,32 +238,4 @@ impl Sums {
         }
         sums
     }
-}
-
-async fn create_namespace(
-    core: &Core,
-    request: Request<v1::CreateNamespaceRequest>,
-) -> Result<v1::CreateNamespaceResponse, ApiError> {
-    let principal = principal(&request)?;
-    let v1::CreateNamespaceRequest { namespace, request_id } = request.into_inner();
-    let namespace: Namespace = name("namespace", &namespace)?;
-    authorize(&principal, Action::CreateNamespace(&namespace))?;
-    core.admit_new_work()?;
-    let key = request_key("CreateNamespace", &request_id, None, namespace.as_str().as_bytes())?;
-    match core.propose(principal, key, Command::CreateNamespace { namespace }).await? {
-        Reply::Done => Ok(v1::CreateNamespaceResponse { revision: core.replica.view().revision().0 }),
-        other => Err(core.internal(&format!("a new namespace was answered with {other:?}"))),
-    }
-}
-
-async fn list_namespaces(
-    reading: &Reading<'_>,
-    request: Request<v1::ListNamespacesRequest>,
-) -> Result<v1::ListNamespacesResponse, ApiError> {
-    authorize(&principal(&request)?, Action::Inspect)?;
-    let view = reading.view().await?;
-    let namespaces = view
-        .namespaces()
-        .map(|(name, created_at)| v1::NamespaceSummary { name: name.to_string(), created_at_ms: created_at.0 });
-    Ok(v1::ListNamespacesResponse { namespaces: namespaces.collect(), revision: view.revision().0 })
 }

@@ -26,6 +26,13 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             Reason::Fence(v1::FenceWait { node, remaining_ms: *remaining_ms })
         }
         Explanation::Queued { position } => Reason::Queued(v1::Queued { position: *position }),
+        Explanation::OverQuota(over) => Reason::OverQuota(v1::OverQuota {
+            namespace: over.namespace.to_string(),
+            resource: over.resource.to_string(),
+            used: over.used,
+            maximum: over.maximum,
+            asked: over.asked,
+        }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
         Explanation::Paused(pause) => Reason::Paused(pause_to_wire(pause)),

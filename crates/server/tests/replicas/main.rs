@@ -15,6 +15,7 @@ mod events;
 mod features;
 mod flow;
 mod logs;
+mod namespaces;
 mod older;
 mod reads;
 mod requests;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use super::overlay::Overlay;
 use crate::archive::RETENTION_FIRST;
+use crate::namespace::FAIRNESS_FIRST;
 use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
 use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply, Settings};
 
@@ -40,6 +41,9 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         Feature::RunArchive if settings.retention.is_none() => {
             Some(Settings { retention: Some(RETENTION_FIRST), ..settings.clone() })
         }
+        Feature::FairShare if settings.fairness.is_none() => {
+            Some(Settings { fairness: Some(FAIRNESS_FIRST), ..settings.clone() })
+        }
         Feature::NodeCordon
         | Feature::NodeDrain
         | Feature::NodeForget
@@ -51,7 +55,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::SubRuns
         | Feature::PayloadRefs
         | Feature::RunArchive
-        | Feature::Gpus => None,
+        | Feature::Gpus
+        | Feature::FairShare => None,
     }
 }
 

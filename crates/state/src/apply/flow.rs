@@ -92,7 +92,8 @@ pub(super) fn touch_rest(overlay: &mut Overlay, run: RunId, step: u32, limit: u3
 /// A new task in a state.
 pub(super) fn put_task(overlay: &mut Overlay, id: TaskId, state: TaskState, edit: impl FnOnce(&mut Task)) {
     let queue_deadline = if state == TaskState::Ready { overlay.queue_deadline(id) } else { None };
-    let mut task = Task { queue_deadline, ..Task::new(id, state) };
+    let ready_since = overlay.ready_since(&state);
+    let mut task = Task { queue_deadline, ready_since, ..Task::new(id, state) };
     edit(&mut task);
     overlay.put(Change::Task(Arc::new(task)));
 }

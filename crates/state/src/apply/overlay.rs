@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Applied;
 use crate::{
-    Attempt, AttemptState, Change, Event, EventRow, Meta, Millis, Rejection, Reply, Revision, Run, RunId, Served,
-    Settings, State, Task, TaskId, TaskState,
+    Attempt, AttemptState, Change, Event, EventRow, Feature, Meta, Millis, Rejection, Reply, Revision, Run, RunId,
+    Served, Settings, State, Task, TaskId, TaskState,
 };
 
 pub(super) struct Overlay {
@@ -111,7 +111,9 @@ impl Overlay {
         let queue_deadline = if state == TaskState::Ready { self.queue_deadline(task.id) } else { None };
         let generation = task.generation.saturating_add(1);
         let succeeded_at = task.succeeded_at.or_else(|| self.undoable_since(task.id, &state));
-        let mut next = Task { state: state.clone(), generation, queue_deadline, succeeded_at, ..task.clone() };
+        let ready_since = self.ready_since(&state);
+        let mut next =
+            Task { state: state.clone(), generation, queue_deadline, ready_since, succeeded_at, ..task.clone() };
         edit(&mut next);
         self.put(Change::Task(Arc::new(next)));
         self.emit(Event::TaskMoved { task: task.id, state });
@@ -127,6 +129,11 @@ impl Overlay {
     pub(super) fn queue_deadline(&self, task: TaskId) -> Option<Served> {
         let spec = self.state.run(task.run)?.spec.tasks.get(task.step as usize)?;
         spec.queued_timeout_ms.map(|timeout| self.served().plus(timeout))
+    }
+
+    /// Since when a task is ready that gets into a state now.
+    pub(super) fn ready_since(&self, state: &TaskState) -> Option<Served> {
+        (*state == TaskState::Ready && self.state.has_feature(Feature::FairShare)).then(|| self.served())
     }
 
     /// Moves an attempt, and stamps its end.

@@ -51,6 +51,9 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
         None => {}
     }
+    if let Some(over) = state.over_quota(&run.spec.namespace, spec.resources) {
+        return Err(Rejection::OverQuota(over));
+    }
     let is_unchecked = quorate_planted::is(Bug::CapacityUnchecked);
     let room = if is_unchecked { Room::empty(&node) } else { state.room_on(&node) };
     feasible(&node, room, spec).map_err(Rejection::Infeasible)?;

@@ -34,6 +34,7 @@ impl World {
     }
 
     pub(super) fn resume_all(&mut self) {
+        self.lift_all();
         let runs: Vec<RunId> = self.state.unfinished_runs().collect();
         for run in runs {
             if self.may_control(run) {

@@ -28,6 +28,7 @@ impl World {
         for feature in Feature::ALL {
             self.run(None, Command::EnableFeature { feature, term: self.term }).unwrap();
         }
+        self.plant_tree();
         self.submit(0, 100, None);
         self.submit(5, 900, None);
     }

@@ -11,6 +11,7 @@ mod flow;
 mod gpus;
 mod jobs;
 mod leases;
+mod namespaces;
 mod outcomes;
 mod payloads;
 mod quarantine;

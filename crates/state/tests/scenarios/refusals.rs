@@ -28,7 +28,7 @@ fn items_refused_half_way_leave_the_others_of_their_entry_alone() {
     let taken = |reply: &Result<Reply, Rejection>| matches!(reply, Err(Rejection::NodeNameTaken { .. }));
     assert_eq!(replies.iter().map(taken).collect::<Vec<_>>(), [false, true, false, true, false, false, true, false]);
     assert!(matches!(replies[4], Err(Rejection::ClusterInOtherRegion { .. })));
-    let namespaces: Vec<_> = cluster.state.namespaces().map(|(name, _)| name.to_string()).collect();
+    let namespaces: Vec<_> = cluster.state.namespaces().map(|row| row.name.to_string()).collect();
     assert_eq!(namespaces, ["acme", "after", "before", "between"]);
     let clusters: Vec<_> = cluster.state.clusters().map(|found| found.name.to_string()).collect();
     assert_eq!(clusters, ["four", "one"]);

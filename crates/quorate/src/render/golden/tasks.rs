@@ -122,6 +122,7 @@ fn every_reason_has_a_kind() {
         Reason::Paused(pause("the disk is full")),
         Reason::SubRunDue(v1::SubRunDue {}),
         Reason::RunsFull(v1::RunsFull { max: 9 }),
+        Reason::OverQuota(v1::OverQuota { namespace: "a".into(), ..v1::OverQuota::default() }),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
         let json = serde_json::to_value(task::Reason::from(wire.clone())).unwrap();

@@ -1,0 +1,125 @@
+//! What each namespace holds, with all below it.
+
+use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
+
+use crate::namespace::NAMESPACES_DEEP_MAX;
+use crate::{Namespace, NamespaceRow, Resources, Run, Task, TaskState};
+
+/// The namespaces, as far as rows of them or of their tasks have been seen.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Tenants(Map<Namespace, Tenant>);
+
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+struct Tenant {
+    parent: Option<Namespace>,
+    children: Set<Namespace>,
+    /// By its own tasks.
+    held: Resources,
+    below: Sums,
+}
+
+/// Of a namespace and all below it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+struct Sums {
+    held: Resources,
+    past: Resources,
+}
+
+impl Sums {
+    fn more(self, other: Self) -> Self {
+        Self { held: self.held.saturating_add(other.held), past: self.past.saturating_add(other.past) }
+    }
+
+    fn less(self, other: Self) -> Self {
+        Self { held: self.held.saturating_sub(other.held), past: self.past.saturating_sub(other.past) }
+    }
+}
+
+impl Tenants {
+    /// Rows may come in any order: a parent that was not seen yet is there from then on.
+    pub(crate) fn on_namespace(&mut self, old: Option<&NamespaceRow>, new: &NamespaceRow) {
+        let (old_parent, parent) = (old.and_then(|old| old.share.parent.clone()), new.share.parent.clone());
+        if old_parent != parent {
+            let sums = self.get(&new.name).below;
+            if let Some(old_parent) = old_parent {
+                self.on_lineage(&old_parent, |sum| sum.less(sums));
+                self.change(&old_parent, |tenant| {
+                    tenant.children.remove_mut(&new.name);
+                });
+            }
+            if let Some(parent) = &parent {
+                self.on_lineage(parent, |sum| sum.more(sums));
+                self.change(parent, |tenant| tenant.children.insert_mut(new.name.clone()));
+            }
+        }
+        self.change(&new.name, |tenant| tenant.parent = parent);
+        let was = Sums { past: old.map_or(Resources::ZERO, |old| old.past.held), ..Sums::default() };
+        let is = Sums { past: new.past.held, ..Sums::default() };
+        if was != is {
+            self.on_lineage(&new.name, |sum| sum.less(was).more(is));
+        }
+    }
+
+    /// A task of `run` has moved.
+    pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
+        let (was, is) = (old.is_some_and(holds), holds(new));
+        if was == is {
+            return;
+        }
+        // A run of another job holds nothing: its tasks do.
+        let spec = run.spec.tasks.get(new.id.step as usize).filter(|spec| spec.sub_run.is_none());
+        let Some(spec) = spec else { return };
+        let (namespace, sum) = (&run.spec.namespace, Sums { held: spec.resources, ..Sums::default() });
+        self.on_lineage(namespace, |sums| if is { sums.more(sum) } else { sums.less(sum) });
+        self.change(namespace, |tenant| {
+            let held = tenant.held;
+            tenant.held = if is { held.saturating_add(sum.held) } else { held.saturating_sub(sum.held) };
+        });
+    }
+
+    pub(crate) fn children(&self, namespace: &Namespace) -> impl Iterator<Item = &Namespace> {
+        self.0.get(namespace).into_iter().flat_map(|tenant| tenant.children.iter())
+    }
+
+    pub(crate) fn held(&self, namespace: &Namespace) -> Resources {
+        self.0.get(namespace).map_or(Resources::ZERO, |tenant| tenant.held)
+    }
+
+    pub(crate) fn held_below(&self, namespace: &Namespace) -> Resources {
+        self.0.get(namespace).map_or(Resources::ZERO, |tenant| tenant.below.held)
+    }
+
+    pub(crate) fn past_below(&self, namespace: &Namespace) -> Resources {
+        self.0.get(namespace).map_or(Resources::ZERO, |tenant| tenant.below.past)
+    }
+
+    /// Changes the sums of a namespace and of those above it.
+    fn on_lineage(&mut self, namespace: &Namespace, by: impl Fn(Sums) -> Sums) {
+        let mut next = Some(namespace.clone());
+        // While rows are read in any order, a lineage is never longer than it will be.
+        for _ in 0..NAMESPACES_DEEP_MAX {
+            let Some(name) = next else { return };
+            self.change(&name, |tenant| tenant.below = by(tenant.below));
+            next = self.0.get(&name).and_then(|tenant| tenant.parent.clone());
+        }
+    }
+
+    fn get(&self, namespace: &Namespace) -> Tenant {
+        self.0.get(namespace).cloned().unwrap_or_default()
+    }
+
+    fn change(&mut self, namespace: &Namespace, by: impl FnOnce(&mut Tenant)) {
+        if let Some(tenant) = self.0.get_mut(namespace) {
+            return by(tenant);
+        }
+        let mut tenant = Tenant::default();
+        by(&mut tenant);
+        self.0.insert_mut(namespace.clone(), tenant);
+    }
+}
+
+/// True while a task counts against the quota of its namespace: from its placement to its end, or until it is in the queue
+/// again, whatever becomes of its copies.
+fn holds(task: &Task) -> bool {
+    matches!(task.state, TaskState::Placed | TaskState::Running)
+}
