@@ -372,7 +372,8 @@ impl ClusterAccount {
 fn load_on<'a>(view: &'a State, node: &Node) -> Load<'a> {
     let load = view.load_on(&node.name);
     let is_unchecked = quorate_planted::is(Bug::CapacityUnchecked);
-    if is_unchecked { Load { used: Resources::ZERO, gpus: GpuUse::none(), ..load } } else { load }
+    let gpus = if quorate_planted::is(Bug::DevicesUnchecked) { GpuUse::none() } else { load.gpus };
+    if is_unchecked { Load { used: Resources::ZERO, gpus: GpuUse::none(), ..load } } else { Load { gpus, ..load } }
 }
 
 fn wide(resources: Resources) -> [u128; 3] {
