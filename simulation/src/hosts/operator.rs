@@ -98,7 +98,8 @@ pub(super) async fn operate(scenario: Rc<Scenario>, facts: Facts, desk: Desk) {
                     let host = Scenario::replica_host(position);
                     let label = format!("operator {number}");
                     let alone = client(vec![format!("{host}:{API_PORT}")], &label, QUESTION_DEADLINE);
-                    operator.question(&alone, scenario.sessions.len()).await;
+                    // Behind the planned ones and the reserve, which may be at work meanwhile.
+                    operator.question(&alone, scenario.sessions.len() + 1).await;
                     if learner {
                         operator.promote(&format!("{host}:{RAFT_PORT}"), id).await;
                     }
