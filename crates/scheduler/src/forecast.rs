@@ -27,8 +27,8 @@ pub const LOOKS_MAX: u32 = 4_000;
 /// Tasks whose fate is followed; what there is more is counted only.
 pub const TASKS_MAX: usize = 100_000;
 
-/// Steps of runs of which it is said why their tasks wait.
-pub const EXPLAINED_MAX: usize = 64;
+/// Steps of runs of which it is said why their tasks wait: each costs about a plan made from nothing.
+pub const EXPLAINED_MAX: usize = 16;
 
 /// The term in which a forecast goes on.
 const OWN_TERM: u64 = u64::MAX;

@@ -5,7 +5,7 @@ use std::fmt;
 use quorate_state::{GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, Resources, Served, Shortfall, State, TaskId};
 
 use super::nearest::{missing, missing_gpu};
-use super::{Check, Explanation, explain};
+use super::{Check, Explanation};
 use crate::placement::admit;
 use crate::{LogNow, Observed, Presence};
 
@@ -33,9 +33,16 @@ pub struct FailedCheck {
     pub missing: Shortfall,
 }
 
-/// Whether `node` could take one element of a task now, with the queue left out of account, and why not. `None` if the task
-/// has no run. Costs about one plan.
-pub fn why_not(view: &State, observed: &Observed, now: LogNow, task: TaskId, node: &Node) -> Option<Fitness> {
+/// Whether `node` could take one element of a task now, with the queue left out of account, and why not; `explanation` is
+/// what [`super::explain`] says of the task. `None` if the task has no run.
+pub fn why_not(
+    view: &State,
+    observed: &Observed,
+    now: LogNow,
+    task: TaskId,
+    node: &Node,
+    explanation: &Explanation,
+) -> Option<Fitness> {
     let run = view.run(task.run)?;
     let spec = run.spec.tasks.get(task.step as usize)?;
     let mut failed = Vec::new();
@@ -89,8 +96,8 @@ pub fn why_not(view: &State, observed: &Observed, now: LogNow, task: TaskId, nod
     }
     let newest = view.task(task).and_then(|task| task.newest_attempt()).and_then(|attempt| view.attempt(attempt));
     let has_copy = newest.is_some_and(|attempt| attempt.node == node.name && attempt.holds_resources());
-    let elsewhere = match explain(view, observed, now, task) {
-        Explanation::FitsNow { node } => Some(node),
+    let elsewhere = match explanation {
+        Explanation::FitsNow { node } => Some(node.clone()),
         _ => None,
     };
     Some(Fitness { failed, has_copy, elsewhere })

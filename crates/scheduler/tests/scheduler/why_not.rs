@@ -1,12 +1,14 @@
 //! Why a node is not the place of a task.
 
-use quorate_scheduler::explain::{Fitness, why_not};
+use quorate_scheduler::explain::{Fitness, explain, why_not};
 use quorate_state::feasible;
 
 use crate::world::World;
 
 fn ask(world: &World, task: &str, node: &str) -> Fitness {
-    why_not(&world.state, &world.observed, world.now(), world.find(task), &world.get(node)).expect("a task")
+    let (task, node) = (world.find(task), world.get(node));
+    let explanation = explain(&world.state, &world.observed, world.now(), task);
+    why_not(&world.state, &world.observed, world.now(), task, &node, &explanation).expect("a task")
 }
 
 /// Check, what is asked for, and what there is, line by line.

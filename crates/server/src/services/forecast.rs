@@ -72,7 +72,7 @@ pub(super) async fn loss(
     let observed = reading.core().liveness.observe(&view, now.served);
     let mut forecast = Forecast::new(&view, &observed, now, |node| lost.takes(node));
     while forecast.step() {
-        // The leader shares this thread.
+        // Other calls of clients share this thread.
         tokio::task::yield_now().await;
     }
     let Fate { nodes, mut steps, left_out, settled_ms, brake, is_whole } = forecast.fate();

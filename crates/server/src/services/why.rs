@@ -45,7 +45,7 @@ pub(super) async fn placement(
     let Asked { view, observed, now, id, .. } = &asked;
     let node = view.node(&node).ok_or_else(|| refs::absent("node", node.as_str()))?;
     let explanation = explain(view, observed, *now, *id);
-    let fitness = why_not(view, observed, *now, *id, node);
+    let fitness = why_not(view, observed, *now, *id, node, &explanation);
     let fitness = fitness.ok_or_else(|| reading.core().internal("a task has no spec"))?;
     Ok(v1::ExplainPlacementResponse {
         task: Some(asked.row()),
