@@ -10,6 +10,7 @@ mod fleet;
 
 mod detection;
 mod idle;
+mod placements;
 mod region;
 mod storm;
 
@@ -31,6 +32,7 @@ pub(crate) use fleet::Fleet;
 pub(crate) use fleet::Site;
 use fleet::connections;
 pub use idle::{Idle, Load};
+pub use placements::{ThroughLog, ThroughLogBench};
 pub use region::{Loss, RegionBench};
 pub use storm::Storm;
 

@@ -5,7 +5,7 @@
 //! `failover` (how long nobody leads), `elections` (how often a leader is replaced that was there all the time),
 //! `timeouts` (what both come to with other heartbeat and election times), `rolling` (what callers notice when every
 //! replica is restarted in turn), `state` (what a large state costs), `agents` (what many agents cost, and how soon a
-//! lost one is noticed), `workflow` (what very large workflows cost the leader), `archive` (what very many runs that have ended
+//! lost one is noticed, and how many tasks a second get their places), `workflow` (what very large workflows cost the leader), `archive` (what very many runs that have ended
 //! cost, and how fast they are found), `flood` (what too many submits do to the rest), and `etcd`, which `log` and `failover`
 //! can be measured beside. `pack` (how much of a cluster's GPUs a placement policy allocates) and `placement` (how many tasks a
 //! second the planner gives their places) stand apart: no process.

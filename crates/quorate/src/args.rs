@@ -261,6 +261,7 @@ mod tests {
             "quorate bench flood --callers 64 --seconds 3 --json",
             "quorate bench pack --nodes nodes.csv --pods pods.csv --inflate 1.3 --seeds 0..10 --policy fgd --json",
             "quorate bench placement --nodes 1000 --tasks 5000 --shapes 20 --gpu-percent 0 --rounds 3 --seed 7 --json",
+            "quorate bench placement --through-log --nodes 5000 --tasks 50000 --replicas 3 --rounds 1 --keep",
             "quorate bench workflow --shape dag --size 50000 --seed 7 --replicas 3 --agents 40 --within 1h --json",
             "quorate completions bash",
         ] {
@@ -300,6 +301,8 @@ mod tests {
             "quorate bench workflow",
             "quorate bench pack --nodes nodes.csv",
             "quorate bench placement --nodes many",
+            "quorate bench placement --replicas 3",
+            "quorate bench placement --through-log --seed 1",
         ] {
             assert_eq!(parse(line).unwrap_err().exit_code(), 2, "{line}");
         }

@@ -161,6 +161,10 @@ enum What {
     /// plan, its application, the next plan. Only the time of plans counts; how much more time applying takes is said beside it.
     /// Once the cluster is empty in the beginning, and once nine tenths of its cores are taken, where as many tasks end as come.
     /// Each round begins with the same state and a planner that knows nothing of it. Exits with 1 when a placement is refused.
+    ///
+    /// With --through-log replicas run as separate processes on loopback with product defaults, and as many agents as there are
+    /// nodes in this process, which run nothing. All tasks are submitted at once, and each counts when its agent has it: planned,
+    /// committed by a quorum with its syncs, and told. Exits with 1 when a task was started twice.
     Placement(placement::Placement),
 }
 

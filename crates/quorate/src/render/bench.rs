@@ -18,6 +18,7 @@ mod replay;
 mod rolling;
 mod state;
 mod tasks;
+mod through_log;
 mod timeouts;
 mod workflow;
 
@@ -33,6 +34,7 @@ pub(crate) use replay::BenchReplay;
 pub(crate) use rolling::BenchRolling;
 pub(crate) use state::BenchState;
 pub(crate) use tasks::{BenchSingle, BenchTasks, BenchTasksRow, Configuration};
+pub(crate) use through_log::BenchThroughLog;
 pub(crate) use timeouts::{BenchTimeouts, BenchTimeoutsRow};
 pub(crate) use workflow::BenchWorkflow;
 
