@@ -245,6 +245,7 @@ pub(crate) struct Errand {
     #[expect(dead_code, reason = "people read when")]
     pub(crate) called: Duration,
     pub(crate) request_id: String,
+    /// The name of a node, a cluster or a region.
     pub(crate) node: String,
     /// What was asked.
     pub(crate) asked: Told,
@@ -265,6 +266,10 @@ pub(crate) enum Told {
     Maintain { wait_ms: u64, lasts_ms: u64 },
     /// To be given up.
     Forget,
+    /// A region (or else a cluster): to take nothing new; with a drain, to have its work moved off after so long, for so long.
+    Withdraw { region: bool, drain: Option<(u64, Option<u64>)> },
+    /// The same: to take work again.
+    Restore { region: bool },
 }
 
 /// The name of a task's row in a list.

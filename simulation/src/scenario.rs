@@ -22,6 +22,7 @@ mod restarts;
 mod restore;
 #[cfg(test)]
 pub(crate) mod sample;
+mod scopes;
 mod settings;
 pub(crate) mod shrink;
 mod size;

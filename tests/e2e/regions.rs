@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_bench::local::AgentOptions;
 use quorate_proto::v1;
-use quorate_tests::{attempts, options, quorate, start, submit, until};
+use quorate_tests::{attempts, options, quorate, run_end, start, submit, until};
 
 const JOB: &str = r#"
 name = "spread"
@@ -81,4 +81,65 @@ async fn the_loss_of_a_region_comes_to_what_was_foretold() {
     until("what can move to have moved", || running([("us-1", 2), ("us-1", 2)])).await;
     let why = ask(&["task", "why", &run, "bound"]).out;
     assert!(why.contains("in other regions"), "{why}");
+}
+
+/// How many attempts run on the nodes of each region, once it is as wanted.
+async fn running_in(client: &quorate_client::Client, run: &str, wanted: [usize; 2]) {
+    until("attempts to run where they should", || async {
+        let mut found = [0, 0];
+        for one in attempts(client, run).await.iter().filter(|one| one.state() == v1::AttemptState::Running) {
+            found[usize::from(one.region != "eu")] += 1;
+        }
+        if found == wanted { Ok(()) } else { Err(format!("{found:?}")) }
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_region_is_drained_with_all_that_comes_to_it_and_given_back_without_what_was_out_by_itself() {
+    let mut cluster = start(options(1)).await;
+    let client = cluster.client();
+    let directory = tempfile::tempdir().unwrap();
+    let addresses = cluster.api_addresses().to_vec();
+    let ask = |arguments: &[&str]| quorate(&addresses, directory.path(), arguments);
+    until("the feature to be enabled", || async {
+        let cordon = ask(&["cluster", "cordon", "eu-b"]);
+        if cordon.code == 0 { Ok(()) } else { Err(cordon.err) }
+    })
+    .await;
+    assert!(ask(&["cluster", "list"]).out.contains("cordoned"));
+    assert_eq!(ask(&["cluster", "uncordon", "eu-b"]).code, 0);
+    // One of them by itself, and one that is away when its region is drained.
+    assert_eq!(ask(&["node", "cordon", "node-2"]).code, 0);
+    let place = "place = { clusters = [\"eu-a\", \"us-a\"], spread = \"cluster\" }";
+    let run =
+        submit(&client, &format!("name = \"moved\"\n[task.t]\ncount = 4\n{place}\nrun = [\"sleep\", \"600\"]\n")).await;
+    running_in(&client, &run, [2, 2]).await;
+    cluster.kill9_agent(1);
+
+    let drained = ask(&["region", "drain", "eu", "--reason", "power", "--wait"]);
+    assert!(drained.code == 0 && drained.out.contains("No node of region eu takes anything new"), "{drained:?}");
+    running_in(&client, &run, [0, 4]).await;
+    cluster.restart_agent(1).unwrap();
+    until("the node to be back", || async {
+        let status = ask(&["node", "status", "node-2", "--json"]).json();
+        if status["heard_ms_ago"].is_u64() && status["status"] == "up" { Ok(()) } else { Err(status.to_string()) }
+    })
+    .await;
+    let list = ask(&["node", "list"]).out;
+    assert!(list.contains("up, cordoned, region drained") && list.contains("up, region drained"), "{list}");
+    let status = ask(&["node", "status", "node-1"]).out;
+    assert!(status.contains("its region ") && status.contains("power"), "{status}");
+    assert!(ask(&["region", "list"]).out.contains("drained"));
+    let bound = submit(&client, "name = \"bound\"\n[task.t]\nplace = { regions = [\"eu\"] }\nrun = [\"true\"]\n").await;
+    let why = ask(&["task", "why", &bound, "t"]).out;
+    assert!(why.contains("2 draining"), "{why}");
+
+    let unknown = ask(&["region", "drain", "eu-a"]);
+    assert!(unknown.code == 3 && unknown.err.contains("eu-a"), "{unknown:?}");
+    assert_eq!(ask(&["region", "undrain", "eu"]).code, 0);
+    assert_eq!(run_end(&client, &bound).await.state(), v1::RunState::Succeeded);
+    let status = ask(&["node", "status", "node-2", "--json"]).json();
+    assert!(status["cordoned"] == true && status["region_withdrawal"].is_null(), "{status}");
+    assert_eq!(attempts(&client, &bound).await[0].node, "node-1");
 }

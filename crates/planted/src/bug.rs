@@ -210,6 +210,10 @@ bugs! {
         "An attempt that was moved off a drained node counts as a failed try of its task.";
     DrainKeepsEnd, "drain-keeps-end",
         "A drain without an end keeps the end of the one whose place it takes.";
+    ScopeDrainMissesNewcomer, "scope-drain-misses-newcomer",
+        "A node that registers in a region or cluster that takes no new work is given some.";
+    UndrainFreesAll, "undrain-frees-all",
+        "A region or cluster that is given back takes those of its nodes along that were taken out of service by themselves.";
     ForgetTooSoon, "forget-too-soon",
         "A lost node is forgotten before its agent has had the time to kill.";
 

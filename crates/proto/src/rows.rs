@@ -135,6 +135,8 @@ pub fn encode_change(change: &Change) -> RowWrite {
             put(Key::of(Kind::JoinToken).join_token(token.id()), object::join_token_to(token).encode_to_vec())
         }
         Change::JoinTokenGone(token) => RowWrite::Delete { key: Key::of(Kind::JoinToken).join_token(*token).done() },
+        Change::Scope(row) => put(Key::scope(&row.scope), object::scope_to(row).encode_to_vec()),
+        Change::ScopeGone(scope) => RowWrite::Delete { key: Key::scope(scope).done() },
         Change::RequestGone(key) => RowWrite::Delete { key: Key::request(key).done() },
         Change::EventsBelow(revision) => RowWrite::DeleteEventsBelow { to: event_key(*revision, 0) },
         Change::Segment(segment) => {
@@ -241,6 +243,10 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Version => {
             let key = (parts.name("namespace")?, parts.name("job")?, parts.number()?);
             Change::Version(Arc::new(archive::version_from(key, message("a version row", value)?, specs)?))
+        }
+        Kind::Scope => {
+            let scope = parts.scope()?;
+            Change::Scope(Arc::new(object::scope_from(scope, message("the row of a cluster or a region", value)?)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

@@ -5,6 +5,7 @@ mod archive;
 mod flow;
 mod namespaces;
 mod persisted;
+mod scopes;
 mod sub_runs;
 
 pub(crate) use archive::archived;
@@ -16,11 +17,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Admission, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain, Driver,
-    Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis,
-    Node, NodeStatus, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal,
-    Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task,
-    TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
+    Admission, Around, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain,
+    Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms,
+    Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place,
+    Principal, Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread,
+    StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -511,6 +512,7 @@ pub(crate) fn nodes() -> Vec<Node> {
             status,
             cordoned: status != NodeStatus::Up || withdrawal.is_some(),
             withdrawal,
+            around: Around::default(),
             registered_at: Millis(1),
             admission,
         })

@@ -161,6 +161,9 @@ impl From<Rejection> for ApiError {
             Rejection::JoinTokenNeeded(_) | Rejection::JoinTokenRefused { node: _, why: _ } => Self::Denied(why),
             Rejection::UnknownJoinToken(token) => Self::NotFound { kind: "join token".into(), name: token.to_string() },
             Rejection::UnknownNode(name) => Self::NotFound { kind: "node".into(), name: name.to_string() },
+            Rejection::UnknownScope(scope) => {
+                Self::NotFound { kind: scope.kind().into(), name: scope.name().to_owned() }
+            }
             Rejection::NodeAlive(ref node) => precondition("NODE_LOST", node.to_string(), why),
             Rejection::NodeMayRun { ref node, remaining_ms: _ } => precondition("NODE_ENDED", node.to_string(), why),
             Rejection::FeatureNotEnabled(feature) => precondition("FEATURE", feature.to_string(), why),

@@ -17,6 +17,7 @@ pub(crate) mod region;
 pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod run;
+pub(crate) mod scope;
 pub(crate) mod select;
 pub(crate) mod server;
 pub(crate) mod snapshot;

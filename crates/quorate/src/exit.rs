@@ -144,10 +144,10 @@ pub(crate) enum Error {
         near: Option<String>,
     },
     /// A drain was waited for, and somebody has ended it.
-    #[error("the drain of node {node} was ended before the node was empty: it takes work again")]
+    #[error("the drain of {of} was ended before nothing was left there: it takes work again")]
     DrainEnded {
-        /// The node.
-        node: String,
+        /// A node, a cluster or a region, with the word for it.
+        of: String,
     },
     /// Output was asked for that no attempt has written.
     #[error(

@@ -24,6 +24,7 @@ pub(crate) mod region;
 pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod run;
+pub(crate) mod scope;
 pub(crate) mod snapshot;
 pub(crate) mod stale;
 pub(crate) mod step;

@@ -6,7 +6,8 @@
 //! wide step leaves a node in a few waves, a step of three keeps two, and when there is no room elsewhere, most
 //! goes on where it is instead of waiting in a queue. What no other node could hold even when empty stays.
 //!
-//! A drain that has an end is ended here as well, so that its node takes work again.
+//! A node is drained by what was said of it, of its cluster or of its region, which makes no difference here: the bound belongs to
+//! the step. A drain that has an end is ended here as well, so that what was drained takes work again.
 //!
 //! All of it is read from the view, so a new leader goes on where the old one stopped.
 
@@ -16,7 +17,7 @@ use std::fmt;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, Room, RunId, Served, State, Stays,
+    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, Room, RunId, Scope, Served, State, Stays,
     StopReason, TaskId, evictable, feasible,
 };
 
@@ -100,26 +101,22 @@ impl Controller for Drain {
     }
 
     fn is_idle(&self, view: &State) -> bool {
-        view.draining().next().is_none()
+        view.draining().next().is_none() && view.scopes().next().is_none()
     }
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
         let mut moves = Moves::survey(view);
         let mut attempts = Vec::new();
         let (mut held, mut truncated, mut wake_at) = (0_u64, false, None);
-        let mut drains = Vec::new();
+        let (drains, ending) = (Ending::of_nodes(view, now.served), Ending::of_scopes(view, now.served));
+        for ends in [drains.wake_at, ending.wake_at].into_iter().flatten() {
+            wake_at = earlier(wake_at, ends);
+        }
+        truncated |= drains.truncated || ending.truncated;
         for node in view.draining() {
-            if let Some(ends) = node.drain().and_then(|drain| drain.ends) {
-                // What is on it then may stay.
-                if ends <= now.served {
-                    if drains.len() < ENDS_PER_STEP_MAX {
-                        drains.push((node.name.clone(), ends));
-                    } else {
-                        truncated = true;
-                    }
-                    continue;
-                }
-                wake_at = earlier(wake_at, ends);
+            // What is on it then may stay.
+            if !lasts(node, now.served) {
+                continue;
             }
             let mut on_node: Vec<&Attempt> = view.attempts_on(&node.name).map(AsRef::as_ref).collect();
             // The youngest first: it loses the least, and the others may end meanwhile.
@@ -143,17 +140,69 @@ impl Controller for Drain {
         let counts = vec![
             ("attempts_evicted", attempts.len() as u64),
             ("attempts_held", held),
-            ("drains_ended", drains.len() as u64),
+            ("drains_ended", (drains.over.len() + ending.over.len()) as u64),
         ];
         let mut commands = Vec::new();
-        if !drains.is_empty() {
-            commands.push(Command::EndDrains { drains });
+        if !drains.over.is_empty() {
+            commands.push(Command::EndDrains { drains: drains.over });
+        }
+        if !ending.over.is_empty() {
+            commands.push(Command::EndScopeDrains { drains: ending.over });
         }
         if !attempts.is_empty() {
             commands.push(Command::EvictAttempts { attempts });
         }
         Decision { commands, wake_at, report: Report { counts, truncated, notes: Vec::new() } }
     }
+}
+
+/// Drains that have an end.
+struct Ending<T> {
+    /// Their time is over.
+    over: Vec<(T, Served)>,
+    /// When the next one's is.
+    wake_at: Option<Served>,
+    truncated: bool,
+}
+
+impl Ending<NodeName> {
+    fn of_nodes(view: &State, served: Served) -> Self {
+        let drains = view.draining().filter_map(|node| Some((&node.name, node.own_drain()?.ends?)));
+        Self::among(drains, served)
+    }
+}
+
+impl Ending<Scope> {
+    fn of_scopes(view: &State, served: Served) -> Self {
+        let drains = view.scopes().filter_map(|row| Some((&row.scope, row.withdrawal.drain?.ends?)));
+        Self::among(drains, served)
+    }
+}
+
+impl<T: Clone> Ending<T> {
+    fn among<'a>(drains: impl Iterator<Item = (&'a T, Served)>, served: Served) -> Self
+    where
+        T: 'a,
+    {
+        let mut ending = Self { over: Vec::new(), wake_at: None, truncated: false };
+        for (of, ends) in drains {
+            if ends > served {
+                ending.wake_at = earlier(ending.wake_at, ends);
+            } else if ending.over.len() < ENDS_PER_STEP_MAX {
+                ending.over.push((of.clone(), ends));
+            } else {
+                ending.truncated = true;
+            }
+        }
+        ending
+    }
+}
+
+/// One of the drains that a node is in goes on.
+fn lasts(node: &Node, served: Served) -> bool {
+    let around = [&node.around.cluster, &node.around.region].into_iter().flatten();
+    let mut drains = around.filter_map(|withdrawal| withdrawal.drain).chain(node.own_drain());
+    drains.any(|drain| drain.ends.is_none_or(|ends| ends > served))
 }
 
 /// What is on the move, by step.

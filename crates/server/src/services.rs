@@ -12,6 +12,7 @@ mod relays;
 mod replicas;
 mod retention;
 mod runs;
+mod scopes;
 
 mod control;
 mod events;

@@ -20,6 +20,7 @@ mod placements;
 mod restart;
 mod restored;
 mod runs;
+mod scopes;
 mod settle;
 mod sub_runs;
 mod timers;
@@ -29,8 +30,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Change, Command, Entry, EventRow, Feature, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings, Stamp,
-    State,
+    Change, Command, DrainTime, Entry, EventRow, Feature, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings,
+    Stamp, State,
 };
 use overlay::Overlay;
 
@@ -152,6 +153,8 @@ fn needs_memory(command: &Command) -> bool {
         | Command::SetRetention { .. }
         | Command::SetNamespace { .. }
         | Command::SetFairness { .. }
+        | Command::WithdrawScope { .. }
+        | Command::RestoreScope { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
@@ -166,6 +169,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::CommitPlan { .. }
         | Command::EvictAttempts { .. }
         | Command::EndDrains { .. }
+        | Command::EndScopeDrains { .. }
         | Command::RegisterNode(_)
         | Command::AdmitNode { .. }
         | Command::RevokeJoinToken { .. }
@@ -236,15 +240,21 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
         Command::CordonNode { node, cordoned } => nodes::cordon(overlay, &item.principal, node, *cordoned),
         Command::DrainNode { node, wait_ms, reason } => {
-            let time = drain::Time { wait_ms: *wait_ms, for_ms: None };
+            let time = DrainTime { wait_ms: *wait_ms, for_ms: None };
             drain::begin(overlay, &item.principal, node, time, reason)
         }
         Command::MaintainNode { node, wait_ms, for_ms, reason } => {
             features::require(overlay, Some(Feature::NodeDrain))?;
-            let time = drain::Time { wait_ms: *wait_ms, for_ms: Some(*for_ms) };
+            let time = DrainTime { wait_ms: *wait_ms, for_ms: Some(*for_ms) };
             drain::begin(overlay, &item.principal, node, time, reason)
         }
         Command::EndDrains { drains } => drain::end(overlay, drains),
+        Command::WithdrawScope { scope, drain, reason } => {
+            features::require(overlay, Some(Feature::NodeDrain))?;
+            scopes::withdraw(overlay, &item.principal, scope, *drain, reason)
+        }
+        Command::RestoreScope { scope } => scopes::restore(overlay, &item.principal, scope),
+        Command::EndScopeDrains { drains } => scopes::end(overlay, &item.principal, drains),
         Command::EvictAttempts { attempts } => drain::evict(overlay, attempts),
         Command::ForgetNode { node } => forget::node(overlay, node),
         Command::RegisterNode(registration) => admission::register(overlay, registration, None),

@@ -61,6 +61,9 @@ impl State {
         }
         for node in self.nodes.values() {
             fresh.on_node(&node.name, Some(node));
+            if node.around != self.around(node) {
+                broken.push(format!("node {} does not say what is said of its cluster and its region", node.name));
+            }
         }
         for row in self.requests.values() {
             fresh.on_request(None, Some(row));
@@ -267,6 +270,15 @@ impl State {
                 broken.push(format!("node {} is withdrawn, and takes work", node.name));
             }
         }
+        for row in self.scopes.values() {
+            if !self.has_scope(&row.scope) {
+                broken.push(format!("{} is withdrawn, and does not exist", row.scope));
+            }
+            if !self.has_feature(Feature::RegionPolicy) {
+                let feature = Feature::RegionPolicy;
+                broken.push(format!("{} is withdrawn, and feature {feature} is not enabled", row.scope));
+            }
+        }
         let demands = |run: &Run| run.spec.tasks.iter().any(|task| !task.place.labels.is_empty());
         if let Some(run) = self.runs.values().find(|run| demands(run) && !self.has_feature(Feature::PlaceLabels)) {
             broken.push(format!("run {} demands labels, and feature {} is not enabled", run.id, Feature::PlaceLabels));
@@ -276,7 +288,7 @@ impl State {
         if (is_set || is_admitted || self.join_tokens.size() > 0) && !self.has_feature(Feature::JoinTokens) {
             broken.push(format!("there are join tokens, and feature {} is not enabled", Feature::JoinTokens));
         }
-        let is_maintained = |node: &Node| node.drain().is_some_and(|drain| drain.ends.is_some());
+        let is_maintained = |node: &Node| node.own_drain().is_some_and(|drain| drain.ends.is_some());
         if self.nodes.values().any(|node| is_maintained(node)) && !self.has_feature(Feature::NodeMaintenance) {
             broken.push(format!("a drain has an end, and feature {} is not enabled", Feature::NodeMaintenance));
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
     GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads,
-    Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Served, Settings, ShareChange, Stamp,
-    TaskId, TaskName, Token, Usage, Uuid,
+    Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange,
+    Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -155,6 +155,24 @@ pub enum Command {
     FailSubRun { task: TaskId, generation: u32, flaw: Arc<str> },
     /// Ends a run that has ended well, with what comes out of it. From the workflow controller.
     ConcludeRun { run: RunId, result: RunResult },
+    /// Places nothing more on the nodes of a cluster or a region, also those that come later; with `drain`, what runs there is
+    /// moved off. Asked for again with it, it takes the place of what was said; without, it changes nothing then. What was said
+    /// of nodes by themselves stays. Needs [`Feature::RegionPolicy`], as do the two below.
+    WithdrawScope { scope: Scope, drain: Option<DrainTime>, reason: Arc<str> },
+    /// Ends that. Nodes that were cordoned or drained by themselves stay so.
+    RestoreScope { scope: Scope },
+    /// Ends drains of clusters and regions whose time is over, as [`Command::EndDrains`] does those of nodes. From the drain
+    /// controller.
+    EndScopeDrains { drains: Vec<(Scope, Served)> },
+}
+
+/// How long a drain takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct DrainTime {
+    /// So long attempts may end by themselves.
+    pub wait_ms: u64,
+    /// So long it lasts, which is longer; none: until somebody ends it.
+    pub for_ms: Option<u64>,
 }
 
 /// The run that a task is.

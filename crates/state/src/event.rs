@@ -2,7 +2,7 @@
 
 use crate::{
     AnnotationKey, AttemptId, AttemptState, Decided, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
-    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, TaskId, TaskState, Token,
+    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, Scope, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -56,6 +56,10 @@ pub enum Event {
     NodeLost { node: NodeName, epoch: Epoch },
     /// Nothing more is placed on a node, or again.
     NodeCordoned { node: NodeName, cordoned: bool },
+    /// Nothing more is placed on any node of a cluster or a region; `drains`: and what runs there is moved off.
+    ScopeWithdrawn { scope: Scope, drains: bool, by: Principal },
+    /// What was said of it is over, and its nodes take work again that were not taken out of service by themselves.
+    ScopeRestored { scope: Scope, by: Principal },
     /// A lost node was given up, and its name is free.
     NodeForgotten { node: NodeName, epoch: Epoch },
     /// Somebody said what a machine needs to become a node.
@@ -91,6 +95,8 @@ impl Event {
             | Self::NodeRegistered { .. }
             | Self::NodeLost { .. }
             | Self::NodeCordoned { .. }
+            | Self::ScopeWithdrawn { .. }
+            | Self::ScopeRestored { .. }
             | Self::NodeForgotten { .. }
             | Self::NodeAdmissionSet { .. }
             | Self::JoinTokenCreated { .. }

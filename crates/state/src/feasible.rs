@@ -100,7 +100,7 @@ fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
     if node.status != NodeStatus::Up {
         return Err(Infeasible::NodeLost);
     }
-    if node.cordoned && !quorate_planted::is(Bug::CordonIgnored) {
+    if node.is_out() && !quorate_planted::is(Bug::CordonIgnored) && !is_missed(node) {
         return Err(if node.drain().is_some() { Infeasible::Draining } else { Infeasible::Cordoned });
     }
     let is_bound = !quorate_planted::is(Bug::PlaceIgnored);
@@ -121,6 +121,13 @@ fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
         return Err(Infeasible::GpuModel);
     }
     Ok(())
+}
+
+/// What a planted bug takes for in service: a node that came after its cluster or region was taken out of it.
+fn is_missed(node: &Node) -> bool {
+    let around = [&node.around.cluster, &node.around.region].into_iter().flatten();
+    let is_newcomer = around.into_iter().all(|withdrawal| withdrawal.at < node.registered_at);
+    quorate_planted::is(Bug::ScopeDrainMissesNewcomer) && !node.cordoned && is_newcomer
 }
 
 /// The rest of it, of a task that is within its limits there.

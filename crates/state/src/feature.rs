@@ -54,11 +54,14 @@ pub enum Feature {
     /// Namespaces stand below one another, have weights, guarantees and maxima, and are served evenly: [`Command::SetNamespace`],
     /// [`Command::SetFairness`], [`Command::SampleUse`]. Since when a task is in the queue is kept.
     FairShare = 14,
+    /// Clusters and regions can be taken out of service as one: [`Command::WithdrawScope`], [`Command::RestoreScope`],
+    /// [`Command::EndScopeDrains`].
+    RegionPolicy = 17,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -73,6 +76,7 @@ impl Feature {
         Self::RunArchive,
         Self::Gpus,
         Self::FairShare,
+        Self::RegionPolicy,
     ];
 
     /// As it is stored and sent.
@@ -102,6 +106,7 @@ impl Feature {
             Self::RunArchive => "run-archive",
             Self::Gpus => "gpus",
             Self::FairShare => "fair-share",
+            Self::RegionPolicy => "region-policy",
         }
     }
 }
@@ -218,6 +223,9 @@ impl Command {
             Self::ReleaseTask { .. } => Some(Feature::TaskOutcomes),
             Self::ArchiveRuns { .. } | Self::TrimArchive { .. } | Self::SetRetention { .. } => Some(Feature::RunArchive),
             Self::SetNamespace { .. } | Self::SetFairness { .. } | Self::SampleUse { .. } => Some(Feature::FairShare),
+            Self::WithdrawScope { .. } | Self::RestoreScope { .. } | Self::EndScopeDrains { .. } => {
+                Some(Feature::RegionPolicy)
+            }
             Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
@@ -261,6 +269,7 @@ mod tests {
             (12, "run-archive"),
             (13, "gpus"),
             (14, "fair-share"),
+            (17, "region-policy"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

@@ -25,6 +25,7 @@ mod namespace;
 mod node;
 mod payload;
 mod run;
+mod scope;
 mod settings;
 mod sub_run;
 mod task;
@@ -76,18 +77,19 @@ pub use namespace::{
     Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,
     Resource, SAMPLES_AT_ONCE_MAX, Share, ShareChange, WEIGHT_FIRST, WEIGHT_MAX, dominant,
 };
-pub use node::{ATTRIBUTE_PREFIX, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
+pub use node::{ATTRIBUTE_PREFIX, Around, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
 pub use payload::{
     PAYLOAD_URI_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, Payload, PayloadDigest, PayloadError, Payloads,
 };
 pub use run::{ARGS_BYTES_MAX, Annotation, Decided, Pause, Rest, Run, RunState, Step, StepCounts};
+pub use scope::{Scope, ScopeRow};
 pub use settings::Settings;
 pub use sub_run::{RUNS_DEEP_MAX, SubRun, SubRunSpec};
 pub use task::{FailReason, Task, TaskState, Wait};
 
 pub use command::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Entry, Item, Placement, Registration, RequestKey, RunResult,
-    SubRunStart, Timer,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, DrainTime, Entry, Item, Placement, Registration, RequestKey,
+    RunResult, SubRunStart, Timer,
 };
 pub use event::{Event, EventRow};
 pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};

@@ -40,10 +40,12 @@ pub struct Node {
     pub lease: LeaseTerms,
     /// Whether that lease is live.
     pub status: NodeStatus,
-    /// No new placements.
+    /// No new placements, whatever is said of its cluster and its region.
     pub cordoned: bool,
     /// Who said so, and what is to become of its work; none if it was said before feature `node-drain`.
     pub withdrawal: Option<Arc<Withdrawal>>,
+    /// What is said of its cluster and its region. [`crate::State::commit`] sets it; it is no part of the node's own row.
+    pub around: Around,
     /// When it registered.
     pub registered_at: Millis,
     /// How it was admitted; none if that took no join token.
@@ -51,13 +53,38 @@ pub struct Node {
 }
 
 impl Node {
-    /// How its work is moved off; none while that may stay.
-    pub fn drain(&self) -> Option<Drain> {
+    /// It takes nothing new: it, its cluster or its region was taken out of service.
+    pub fn is_out(&self) -> bool {
+        self.cordoned || self.around != Around::default()
+    }
+
+    /// How its work is moved off by what was said of itself; none while that may stay.
+    pub fn own_drain(&self) -> Option<Drain> {
         self.withdrawal.as_ref().and_then(|withdrawal| withdrawal.drain)
+    }
+
+    /// How its work is moved off, by whatever was said of it, its cluster and its region: from the first instant that one of
+    /// them says on, until all of them have ended. None while that may stay.
+    pub fn drain(&self) -> Option<Drain> {
+        let around = [&self.around.cluster, &self.around.region].into_iter().flatten();
+        let drains = around.filter_map(|withdrawal| withdrawal.drain).chain(self.own_drain());
+        drains.reduce(|one, other| Drain {
+            due: one.due.min(other.due),
+            ends: one.ends.zip(other.ends).map(|(one, other)| one.max(other)),
+        })
     }
 }
 
-/// That a node takes nothing new.
+/// What is said of the cluster and the region of a node.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Around {
+    /// That its cluster takes nothing new.
+    pub cluster: Option<Arc<Withdrawal>>,
+    /// That its region does not.
+    pub region: Option<Arc<Withdrawal>>,
+}
+
+/// That a node, or all of a cluster or a region, takes nothing new.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Withdrawal {
     /// Who said so last.

@@ -1,7 +1,7 @@
 //! Everything that `apply` can answer.
 
 use crate::{
-    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Token,
+    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Scope, Token,
     TokenFlaw, Uuid, Violation,
 };
 
@@ -181,6 +181,9 @@ pub enum Rejection {
     /// No such node.
     #[error("node {0} does not exist")]
     UnknownNode(NodeName),
+    /// No such cluster or region.
+    #[error("{0} does not exist: 'quorate {kind} list' shows those in which there are, or were, nodes", kind = .0.kind())]
+    UnknownScope(Scope),
     /// A node whose lease is live is not given up.
     #[error("node {0} is alive: drain it, stop its agent, and forget it when its lease has ended")]
     NodeAlive(NodeName),

@@ -15,8 +15,8 @@ use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature,
     FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, NamespaceRow, Node, NodeName,
-    NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Segment, Served, Settings, Step, StepCounts, Task,
-    TaskId, VersionRow,
+    NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment, Served, Settings, Step,
+    StepCounts, Task, TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -33,6 +33,7 @@ pub struct State {
     pub(crate) attempts: Map<AttemptId, Arc<Attempt>>,
     pub(crate) nodes: Map<NodeName, Arc<Node>>,
     pub(crate) clusters: Map<ClusterName, Arc<Cluster>>,
+    pub(crate) scopes: Map<Scope, Arc<ScopeRow>>,
     pub(crate) requests: Map<DedupKey, Arc<RequestRow>>,
     pub(crate) features: Map<Feature, FeatureRow>,
     pub(crate) join_tokens: Map<JoinTokenId, Arc<JoinToken>>,
@@ -98,6 +99,10 @@ pub enum Change {
     NodeGone(NodeName),
     /// A cluster.
     Cluster(Arc<Cluster>),
+    /// A cluster or a region that takes nothing new.
+    Scope(Arc<ScopeRow>),
+    /// A cluster or a region that takes work again.
+    ScopeGone(Scope),
     /// A request id.
     Request(Arc<RequestRow>),
     /// A request id, forgotten.
@@ -211,15 +216,20 @@ impl State {
                 self.index.on_attempt(run.as_deref(), old.as_deref(), attempt);
                 self.attempts.insert_mut(attempt.id, attempt.clone());
             }
-            Change::Node(node) => {
-                self.index.on_node(&node.name, Some(node));
-                self.nodes.insert_mut(node.name.clone(), node.clone());
-            }
+            Change::Node(node) => self.put_node(node),
             Change::NodeGone(node) => {
                 self.index.on_node(node, None);
                 self.nodes.remove_mut(node);
             }
             Change::Cluster(cluster) => self.clusters.insert_mut(cluster.name.clone(), cluster.clone()),
+            Change::Scope(row) => {
+                self.scopes.insert_mut(row.scope.clone(), row.clone());
+                self.tell_nodes_of(&row.scope);
+            }
+            Change::ScopeGone(scope) => {
+                self.scopes.remove_mut(scope);
+                self.tell_nodes_of(scope);
+            }
             Change::Request(row) => {
                 let key = row.key();
                 let old = self.requests.get(&key).cloned();

@@ -11,6 +11,8 @@ mod gpus;
 mod namespaces;
 #[path = "model/report.rs"]
 mod report;
+#[path = "model/scopes.rs"]
+mod scopes;
 #[path = "model/service.rs"]
 mod service;
 #[path = "model/sub_runs.rs"]
@@ -52,6 +54,7 @@ enum Step {
     EndDrains { early: bool },
     Evict { picks: Vec<usize> },
     Forget { node: usize },
+    Scope(scopes::Said),
     Token { made: bool, secret: u8, uses_max: u32 },
     Admission { token: bool },
     Say(namespaces::Said),
@@ -83,6 +86,7 @@ fn step() -> impl Strategy<Value = Step> {
         2 => prop::bool::weighted(0.2).prop_map(|early| Step::EndDrains { early }),
         2 => proptest::collection::vec(any::<usize>(), 1..3).prop_map(|picks| Step::Evict { picks }),
         1 => (0..3_usize).prop_map(|node| Step::Forget { node }),
+        3 => scopes::said().prop_map(Step::Scope),
         1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
         1 => any::<bool>().prop_map(|token| Step::Admission { token }),
         6 => namespaces::said().prop_map(Step::Say),
@@ -233,6 +237,9 @@ impl World {
                 | Event::TaskMoved { .. }
                 | Event::NodeRegistered { .. }
                 | Event::NodeLost { .. } => {}
+                Event::ScopeWithdrawn { .. } | Event::ScopeRestored { .. } => {
+                    assert!(self.state.has_feature(Feature::RegionPolicy), "{event:?} before it may be");
+                }
                 Event::NodeCordoned { .. } | Event::FeatureEnabled { .. } => {
                     assert!(self.state.features().next().is_some(), "{event:?} before it may be");
                 }
@@ -353,6 +360,7 @@ impl World {
             }
             Step::EndDrains { early } => self.end_drains(*early),
             Step::Evict { picks } => self.evict(picks),
+            Step::Scope(said) => self.say_of_scope(*said),
             Step::Forget { node } => self.forget(&name(&format!("node-{node}"))),
             Step::Token { made, secret, uses_max } => self.token(*made, *secret, *uses_max),
             Step::Admission { token } => self.admission(*token),
@@ -367,18 +375,6 @@ impl World {
                 self.run(None, Command::FireTimers { timers: vec![] }).unwrap();
             }
         }
-    }
-
-    /// The members were asked so many terms ago.
-    fn enable(&mut self, asked_in: u64) {
-        let next = Feature::ALL.into_iter().find(|feature| !self.state.has_feature(*feature));
-        let feature = next.unwrap_or(Feature::NodeCordon);
-        let (had, before) = (self.state.has_feature(feature), self.state.features().copied().collect::<Vec<_>>());
-        let result = self.run(None, Command::EnableFeature { feature, term: self.term.saturating_sub(asked_in) });
-        assert_eq!(result.is_ok(), asked_in == 0 || had, "{result:?}");
-        assert_eq!(self.state.has_feature(feature), result.is_ok());
-        let after: Vec<_> = self.state.features().copied().collect();
-        assert!(after.starts_with(&before), "enabled again, or not any more");
     }
 
     fn submit(&mut self, shape: usize, run: u64, request: Option<u8>) {
@@ -560,6 +556,7 @@ proptest! {
         for node in 0..3 {
             world.cordon(&name(&format!("node-{node}")), false);
         }
+        world.restore_scopes();
         world.admission(false);
         world.resume_all();
         for _ in 0..400 {

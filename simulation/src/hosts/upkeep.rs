@@ -9,6 +9,8 @@ use std::time::Duration;
 
 use quorate_client::{ApiError, Client, ClientConfig, Error};
 use quorate_proto::v1;
+use quorate_proto::v1::restore_scope_request::Scope as Restored;
+use quorate_proto::v1::withdraw_scope_request::Scope as Withdrawn;
 
 use super::client::{ATTEMPT_TIMEOUT, DEADLINE};
 use super::{API_PORT, addresses};
@@ -24,9 +26,10 @@ const AGAIN_AFTER: Duration = Duration::from_millis(300);
 /// Between two things that are said of one node.
 const THEN_AFTER: Duration = Duration::from_millis(600);
 
-/// What an operator is to do about a node.
+/// What an operator is to do about a node, or about its cluster or region.
 #[derive(Clone, Debug)]
 pub(crate) struct Duty {
+    /// The name of what it is about.
     pub(crate) node: String,
     pub(crate) chore: Chore,
     /// The node is given back then, or is back by itself.
@@ -94,6 +97,7 @@ impl Keeper {
             Chore::Drain { wait_ms } => Told::Drain { wait_ms: *wait_ms },
             Chore::Maintain { wait_ms, lasts_ms, .. } => Told::Maintain { wait_ms: *wait_ms, lasts_ms: *lasts_ms },
             Chore::Forget { .. } => Told::Forget,
+            Chore::Scope { region, drain } => Told::Withdraw { region: *region, drain: *drain },
             Chore::Empty => {
                 while self.healed.get().is_none() {
                     tokio::time::sleep(LOOK_EVERY).await;
@@ -107,7 +111,15 @@ impl Keeper {
             return;
         }
         match &self.duty.chore {
-            Chore::Maintain { then: Then::Nothing, .. } | Chore::Forget { .. } | Chore::Relabel { .. } => return,
+            Chore::Maintain { then: Then::Nothing, .. }
+            | Chore::Forget { .. }
+            | Chore::Scope { drain: Some((_, Some(_))), .. }
+            | Chore::Relabel { .. } => return,
+            Chore::Scope { region, .. } => {
+                self.wait().await;
+                self.insist(Told::Restore { region: *region }).await;
+                return;
+            }
             Chore::Maintain { then: Then::Drain, .. } => {
                 tokio::time::sleep(THEN_AFTER).await;
                 self.insist(Told::Drain { wait_ms: 0 }).await;
@@ -155,7 +167,8 @@ impl Keeper {
                 }
                 (Heard::Refused(_), is_absent) => {
                     self.asked.set(number + 1);
-                    if is_absent || (self.healed.get().is_some() && told != Told::Uncordon) {
+                    let gives_back = matches!(told, Told::Uncordon | Told::Restore { .. });
+                    if is_absent || (self.healed.get().is_some() && !gives_back) {
                         return false;
                     }
                 }
@@ -182,6 +195,17 @@ impl Keeper {
             Told::Maintain { wait_ms, lasts_ms: for_ms } => {
                 let request = v1::MaintainNodeRequest { node, wait_ms, for_ms, reason, request_id: id };
                 client.maintain_node(request).await.map(drop)
+            }
+            Told::Withdraw { region, drain } => {
+                let scope = if region { Withdrawn::Region(node) } else { Withdrawn::Cluster(node) };
+                let (wait_ms, for_ms) = drain.unwrap_or_default();
+                let (scope, drain) = (Some(scope), drain.is_some());
+                let request = v1::WithdrawScopeRequest { scope, drain, wait_ms, for_ms, reason, request_id: id };
+                client.withdraw_scope(request).await.map(drop)
+            }
+            Told::Restore { region } => {
+                let scope = if region { Restored::Region(node) } else { Restored::Cluster(node) };
+                client.restore_scope(v1::RestoreScopeRequest { scope: Some(scope), request_id: id }).await.map(drop)
             }
             Told::Forget => client.forget_node(v1::ForgetNodeRequest { node, request_id: id }).await.map(drop),
         };

@@ -1,4 +1,5 @@
-//! P20: nothing is placed on a node that is cordoned, drained or forgotten, from the very command on; what an operator was
+//! P20: nothing is placed on a node that is cordoned, drained or forgotten, by itself or with its cluster or region, from the very
+//! command on, also when it comes later; what an operator was
 //! told is done is in the history.
 //!
 //! Stands for work that lands on a machine in the minute before it is switched off.
@@ -46,7 +47,7 @@ impl Oracle for OutOfService {
                             "{name} was placed on {node} with token {token}, which is no node (any more)"
                         ));
                     }
-                    if let Some(out) = self.service.out(node) {
+                    if let Some(out) = self.service.outs(node).next() {
                         return Err(format!("{name} was placed on {node} with token {token}, which is {out:?}"));
                     }
                 }

@@ -1,16 +1,15 @@
 //! P21: a drain does what it promised, and no more. Attempts are asked to end for it only while it lasts, not before they
 //! had their time, never those that are started once, and of each step no more at a time than a tenth, or one. A drain
 //! for a time ends when that is over, not sooner, and soon after while somebody leads; what an operator said since counts
-//! more than its end. The node's row says what was said of it.
+//! more than its end. The node's row says what was said of it, and not what was said of its cluster or its region, which have rows of
+//! their own.
 //!
 //! Stands for drains that stop all copies of a service at once, and for maintenance that nobody remembers to end.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use quorate_state::{
-    AttemptId, AttemptState, Change, Command, NodeName, OnNodeLoss, Revision, RunId, StopReason, TaskState,
-};
+use quorate_state::{AttemptId, AttemptState, Change, Command, OnNodeLoss, Revision, RunId, StopReason, TaskState};
 
 use super::flow::elements_of;
 use super::history::{attempt_name, promise_of};
@@ -33,7 +32,7 @@ pub(crate) struct Drains {
     /// The revision at which attempts were asked to end for a drain.
     evicted: BTreeMap<AttemptId, Revision>,
     /// Drains whose time is over, each with the time that the leader of a term has had since.
-    overdue: BTreeMap<NodeName, Overdue>,
+    overdue: BTreeMap<String, Overdue>,
 }
 
 #[derive(Clone, Copy)]
@@ -70,11 +69,10 @@ impl Drains {
             return Ok(());
         }
         let (name, node, served) = (attempt_name(id), &after.node, step.after.meta().served);
-        let Some(drain) = self.service.drain(node) else {
+        let Some(due) = self.service.due(node) else {
             return Err(format!("{name} is to end for a drain of {node}, which is not drained"));
         };
-        if served < drain.due {
-            let due = drain.due;
+        if served < due {
             return Err(format!(
                 "{name} is to end for the drain of {node} at served time {served:?}, it had until {due:?}"
             ));
@@ -111,9 +109,8 @@ impl Drains {
                 one = Some(task.id);
                 let Some(newest) = task.newest_attempt().and_then(|newest| state.attempt(newest)) else { continue };
                 let asked_at = self.evicted.get(&newest.id);
-                let lasts = |at: &Revision| {
-                    self.service.out(&newest.node).is_some_and(|out| out.drain.is_some() && out.since <= *at)
-                };
+                let lasts =
+                    |at: &Revision| self.service.outs(&newest.node).any(|out| out.drain.is_some() && out.since <= *at);
                 let stops = !newest.gone && asked_at.is_some_and(lasts);
                 let waits =
                     task.state == TaskState::Ready && newest.state == AttemptState::Preempted && asked_at.is_some();
@@ -138,12 +135,17 @@ impl Drains {
             let Change::Node(row) = change else { continue };
             // Only the last row of the step counts.
             let Some(row) = step.after.node(&row.name).filter(|_| step.entry.is_some()) else { continue };
-            let out = self.service.out(&row.name);
-            let drain = row.drain().map(|drain| Terms { due: drain.due, ends: drain.ends });
+            let out = self.service.own(&row.name);
+            let drain = row.own_drain().map(|drain| Terms { due: drain.due, ends: drain.ends });
             if row.cordoned != out.is_some() || drain != out.and_then(|out| out.drain) {
                 let (node, cordoned) = (&row.name, row.cordoned);
                 return Err(format!("node {node}: cordoned {cordoned}, {drain:?}; what was said of it is {out:?}"));
             }
+        }
+        let rows: Vec<_> = step.after.scopes().map(|row| &row.scope).collect();
+        if step.entry.is_some() && !self.service.scopes().eq(rows.iter().copied()) {
+            let said: Vec<_> = self.service.scopes().collect();
+            return Err(format!("{rows:?} are out of service; what was said is {said:?}"));
         }
         Ok(())
     }
@@ -152,12 +154,7 @@ impl Drains {
     fn check_ends(&mut self, step: &Step) -> Verdict {
         let served = step.after.meta().served;
         let over = |terms: &Terms| terms.ends.is_some_and(|ends| ends <= served);
-        let over: BTreeMap<NodeName, Terms> = self
-            .service
-            .drained()
-            .filter(|(_, terms)| over(terms))
-            .map(|(node, terms)| (node.clone(), terms))
-            .collect();
+        let over: BTreeMap<String, Terms> = self.service.drained().filter(|(_, terms)| over(terms)).collect();
         self.overdue.retain(|node, overdue| overdue.term == step.term && over.get(node) == Some(&overdue.terms));
         for (node, terms) in over {
             let fresh = Overdue { terms, term: step.term, seen: step.at, spent: Duration::ZERO };

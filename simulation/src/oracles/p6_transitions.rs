@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Node, NodeName, NodeStatus, Outcome,
-    Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Step as StepRow, StopReason, Task, TaskId, TaskState,
-    Token,
+    Principal, Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Scope, Step as StepRow, StopReason, Task,
+    TaskId, TaskState, Token,
 };
 
 use super::flow::{Flow, has_flow};
@@ -103,6 +103,14 @@ impl Oracle for Transitions {
                     rows.moves.push(Event::NodeForgotten { node: node.clone(), epoch });
                     rows.nodes.remove(node);
                     rows.forgotten.insert(node);
+                }
+                Change::Scope(row) => {
+                    let (scope, drains) = (row.scope.clone(), row.withdrawal.drain.is_some());
+                    rows.moves.push(Event::ScopeWithdrawn { scope, drains, by: row.withdrawal.by.clone() });
+                }
+                Change::ScopeGone(scope) => {
+                    let by = restorer(step, scope).unwrap_or_else(Principal::anonymous_local);
+                    rows.moves.push(Event::ScopeRestored { scope: scope.clone(), by });
                 }
                 Change::Feature(row) => rows.moves.push(Event::FeatureEnabled { feature: row.feature }),
                 Change::Annotation(row) => {
@@ -439,7 +447,20 @@ fn kind(event: &Event) -> u8 {
         Event::RunAbandoned { .. } => 19,
         Event::StepDecided { .. } => 20,
         Event::RestEnded { .. } => 21,
+        Event::ScopeWithdrawn { .. } => 22,
+        Event::ScopeRestored { .. } => 23,
     }
+}
+
+/// Who gave a cluster or a region back.
+fn restorer(step: &Step, scope: &Scope) -> Option<Principal> {
+    let items = step.entry.iter().flat_map(|entry| &entry.items);
+    let gives_back = |item: &&Item| match &item.command {
+        Command::RestoreScope { scope: restored } => restored == scope,
+        Command::EndScopeDrains { drains } => drains.iter().any(|(ended, _)| ended == scope),
+        _ => false,
+    };
+    items.into_iter().find(gives_back).map(|item| item.principal.clone())
 }
 
 /// An agent's word counts under its live lease, for attempts of its node with their tokens.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use quorate_state::{Command, Item, NodeName, Rejection, Reply, Revision, Served};
+use quorate_state::{Command, Item, NodeName, Rejection, Reply, Revision, Scope, Served};
 
 use crate::ledger::Step;
 
@@ -11,6 +11,10 @@ use crate::ledger::Step;
 #[derive(Default)]
 pub(super) struct Service {
     nodes: BTreeMap<NodeName, Option<Out>>,
+    /// Where each node said that it stands.
+    places: BTreeMap<NodeName, [Scope; 2]>,
+    /// Clusters and regions that take no work.
+    scopes: BTreeMap<Scope, Out>,
     /// Requests that were carried out: sent again, they change nothing.
     done: BTreeSet<Arc<str>>,
 }
@@ -55,9 +59,27 @@ impl Service {
             Command::MaintainNode { node, wait_ms, for_ms, .. } => {
                 self.nodes.insert(node.clone(), Some(Out { since, drain: terms(*wait_ms, Some(*for_ms)) }));
             }
+            Command::WithdrawScope { scope, drain, .. } => {
+                let drain = drain.and_then(|time| terms(time.wait_ms, time.for_ms));
+                if drain.is_some() || !self.scopes.contains_key(scope) {
+                    self.scopes.insert(scope.clone(), Out { since, drain });
+                }
+            }
+            Command::RestoreScope { scope } => {
+                self.scopes.remove(scope);
+            }
+            Command::EndScopeDrains { drains } => {
+                for (scope, ends) in drains {
+                    let drain = self.scopes.get(scope).and_then(|out| out.drain);
+                    if drain.is_some_and(|drain| drain.ends == Some(*ends) && *ends <= served) {
+                        self.scopes.remove(scope);
+                    }
+                }
+            }
             Command::EndDrains { drains } => {
                 for (node, ends) in drains {
-                    if self.drain(node).is_some_and(|drain| drain.ends == Some(*ends) && *ends <= served) {
+                    let own = self.own(node).and_then(|out| out.drain);
+                    if own.is_some_and(|drain| drain.ends == Some(*ends) && *ends <= served) {
                         self.nodes.insert(node.clone(), None);
                     }
                 }
@@ -66,6 +88,8 @@ impl Service {
                 self.nodes.remove(node);
             }
             Command::RegisterNode(registration) | Command::AdmitNode { registration, .. } => {
+                let stands = [Scope::Cluster(registration.cluster.clone()), Scope::Region(registration.region.clone())];
+                self.places.insert(registration.node.clone(), stands);
                 self.nodes.entry(registration.node.clone()).or_default();
             }
             _ => {}
@@ -82,19 +106,31 @@ impl Service {
         self.nodes.contains_key(node)
     }
 
-    /// That a node takes no work, if it does not.
-    pub(super) fn out(&self, node: &NodeName) -> Option<Out> {
+    /// What was said of a node by itself, if it takes no work for that.
+    pub(super) fn own(&self, node: &NodeName) -> Option<Out> {
         self.nodes.get(node).copied().flatten()
     }
 
-    /// How a node's work is moved off, if it is.
-    pub(super) fn drain(&self, node: &NodeName) -> Option<Terms> {
-        self.out(node).and_then(|out| out.drain)
+    /// All for which a node takes no work: what was said of it, of its cluster and of its region.
+    pub(super) fn outs(&self, node: &NodeName) -> impl Iterator<Item = Out> {
+        let stands = self.places.get(node).into_iter().flatten();
+        stands.filter_map(|scope| self.scopes.get(scope).copied()).chain(self.own(node))
     }
 
-    /// Nodes that are drained.
-    pub(super) fn drained(&self) -> impl Iterator<Item = (&NodeName, Terms)> {
-        self.nodes.iter().filter_map(|(node, out)| Some((node, out.as_ref()?.drain?)))
+    /// From when on a node's work may be moved off, if it may.
+    pub(super) fn due(&self, node: &NodeName) -> Option<Served> {
+        self.outs(node).filter_map(|out| Some(out.drain?.due)).min()
+    }
+
+    /// Clusters and regions that take no work.
+    pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
+        self.scopes.keys()
+    }
+
+    /// What is drained, by its name: nodes, clusters and regions.
+    pub(super) fn drained(&self) -> impl Iterator<Item = (String, Terms)> {
+        let nodes = self.nodes.iter().filter_map(|(node, out)| Some((format!("node {node}"), out.as_ref()?.drain?)));
+        nodes.chain(self.scopes.iter().filter_map(|(scope, out)| Some((scope.to_string(), out.drain?))))
     }
 }
 

@@ -270,6 +270,8 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
+        | Event::ScopeWithdrawn { .. }
+        | Event::ScopeRestored { .. }
         | Event::NodeForgotten { .. }
         | Event::NodeAdmissionSet { .. }
         | Event::JoinTokenCreated { .. }

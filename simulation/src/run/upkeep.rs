@@ -15,12 +15,12 @@ impl World {
         &self,
         now: Duration,
         ends: Duration,
-        (rack, agent): (usize, usize),
+        (rack, agent_at): (usize, usize),
         chore: &Chore,
     ) -> Option<Vec<(usize, usize)>> {
         let rack = self.running_rack(rack)?;
         let agents = &self.racks[rack].agents;
-        let agent = &agents[agent % agents.len()];
+        let agent = &agents[agent_at % agents.len()];
         let mut cut = vec![];
         match chore {
             Chore::Forget { cut: true } => {
@@ -32,9 +32,22 @@ impl World {
                 agent.relabel(pool);
                 agent.kill(ends - now);
             }
-            Chore::Cordon | Chore::Drain { .. } | Chore::Maintain { .. } | Chore::Empty => {}
+            Chore::Cordon | Chore::Drain { .. } | Chore::Maintain { .. } | Chore::Scope { .. } | Chore::Empty => {}
         }
-        self.common.duties.put(Duty { node: agent.node.to_string(), chore: chore.clone(), until: ends });
+        let node = match chore {
+            Chore::Scope { region: true, .. } => self.scenario.racks[rack].region.clone(),
+            Chore::Scope { region: false, .. } => {
+                let agents = &self.scenario.racks[rack].agents;
+                agents[agent_at % agents.len()].cluster.clone()
+            }
+            Chore::Cordon
+            | Chore::Drain { .. }
+            | Chore::Maintain { .. }
+            | Chore::Forget { .. }
+            | Chore::Relabel { .. }
+            | Chore::Empty => agent.node.to_string(),
+        };
+        self.common.duties.put(Duty { node, chore: chore.clone(), until: ends });
         Some(cut)
     }
 
@@ -43,6 +56,9 @@ impl World {
     pub(super) fn neglected(&self, state: &State) -> Option<String> {
         if !self.common.duties.is_clear() {
             return Some("the operator has not come to the end of a duty".into());
+        }
+        if let Some(row) = state.scopes().next() {
+            return Some(format!("{} is out of service ({:?})", row.scope, row.withdrawal));
         }
         let out = state.nodes().find(|node| node.cordoned || node.drain().is_some())?;
         Some(format!("node {} is out of service ({:?})", out.name, out.withdrawal))

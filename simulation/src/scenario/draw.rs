@@ -2,7 +2,7 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control,
-    disk_low, divergence, faults, flow, gpus, large, membership, old_image, pages, reports, restarts, restore,
+    disk_low, divergence, faults, flow, gpus, large, membership, old_image, pages, reports, restarts, restore, scopes,
     sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
@@ -123,6 +123,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     archive::draw(&mut Stream::of(seed, "archive"), &mut scenario);
     sub_runs::draw(&mut Stream::of(seed, "sub runs"), &mut scenario);
     gpus::draw(&mut Stream::of(seed, "gpus"), &mut scenario);
+    scopes::draw(&mut Stream::of(seed, "scopes"), &mut scenario);
     scenario
 }
 

@@ -45,6 +45,9 @@ pub(crate) enum Chore {
     Forget { cut: bool },
     /// Its agent is killed, and comes back with another label [`super::POOL`].
     Relabel { pool: String },
+    /// Nothing new is placed in its region, or else in its cluster; with a drain, what runs there is moved elsewhere after so long,
+    /// and for so long, if that is said.
+    Scope { region: bool, drain: Option<(u64, Option<u64>)> },
     /// Once the faults have ended, what runs there is moved elsewhere, and when all of it is gone, the node takes
     /// work again.
     Empty,
@@ -89,7 +92,7 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
         let for_ms = match &chore {
             Chore::Forget { .. } => forget_ms(dice, scenario),
             Chore::Relabel { .. } => dice.within(RELABEL_MS.0, RELABEL_MS.1),
-            Chore::Cordon | Chore::Drain { .. } | Chore::Maintain { .. } | Chore::Empty => {
+            Chore::Cordon | Chore::Drain { .. } | Chore::Maintain { .. } | Chore::Scope { .. } | Chore::Empty => {
                 dice.log_within(OUT_MS.0, OUT_MS.1)
             }
         };

@@ -42,6 +42,25 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Takes all nodes of a cluster or a region out of service. An empty `request_id` is filled in.
+    pub async fn withdraw_scope(
+        &self,
+        mut request: v1::WithdrawScopeRequest,
+    ) -> Result<v1::WithdrawScopeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).withdraw_scope(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// Gives them back. An empty `request_id` is filled in.
+    pub async fn restore_scope(&self, mut request: v1::RestoreScopeRequest) -> Result<v1::RestoreScopeResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).restore_scope(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// Gives up a lost node, for good. An empty `request_id` is filled in.
     pub async fn forget_node(&self, mut request: v1::ForgetNodeRequest) -> Result<v1::ForgetNodeResponse, Error> {
         self.mint_if_empty(&mut request.request_id);

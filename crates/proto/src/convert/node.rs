@@ -39,11 +39,14 @@ pub fn node_to_wire(
         uuid: node.uuid.to_string(),
         heard_ms_ago,
         withdrawal: node.withdrawal.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
+        cluster_withdrawal: node.around.cluster.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
+        region_withdrawal: node.around.region.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
         join_token: node.admission.as_deref().map(|admission| admission.token.to_string()).unwrap_or_default(),
     }
 }
 
-fn withdrawal_to_wire(withdrawal: &Withdrawal, served: Served) -> v1::Withdrawal {
+/// Who said that something takes nothing new, as sent at log time `served`.
+pub fn withdrawal_to_wire(withdrawal: &Withdrawal, served: Served) -> v1::Withdrawal {
     v1::Withdrawal {
         by: withdrawal.by.to_string(),
         at_ms: withdrawal.at.0,

@@ -229,6 +229,8 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }
+        | Event::ScopeWithdrawn { .. }
+        | Event::ScopeRestored { .. }
         | Event::NodeForgotten { .. }
         | Event::NodeAdmissionSet { .. }
         | Event::JoinTokenCreated { .. }

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_state::{
     AttemptId, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome,
-    Payloads, Resources, Retention, RunId, Settings, TaskId, Usage, Uuid,
+    Payloads, Resources, Retention, RunId, Scope, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
@@ -59,6 +59,21 @@ pub(crate) fn digest_to(digest: Digest) -> Bytes {
 
 pub(crate) fn digest_from(field: &'static str, bytes: &[u8]) -> Result<Digest, FormatError> {
     exact(field, bytes).map(Digest)
+}
+
+pub(crate) fn scope_to(scope: &Scope) -> pb::Scope {
+    let named = match scope {
+        Scope::Region(region) => pb::scope::Scope::Region(region.to_string()),
+        Scope::Cluster(cluster) => pb::scope::Scope::Cluster(cluster.to_string()),
+    };
+    pb::Scope { scope: Some(named) }
+}
+
+pub(crate) fn scope_from(scope: Option<pb::Scope>) -> Result<Scope, FormatError> {
+    Ok(match required("scope", scope.and_then(|scope| scope.scope))? {
+        pb::scope::Scope::Region(region) => Scope::Region(parsed("scope.region", &region)?),
+        pb::scope::Scope::Cluster(cluster) => Scope::Cluster(parsed("scope.cluster", &cluster)?),
+    })
 }
 
 pub(crate) fn task_id_to(task: TaskId) -> pb::TaskId {

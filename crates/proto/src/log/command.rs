@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, Epoch, JobSpec, JoinTokenId, NodeName, Placement,
-    Registration, Revision, RunId, RunResult, Served, SubRunStart, Timer, Token,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, JobSpec, JoinTokenId, NodeName,
+    Placement, Registration, Revision, RunId, RunResult, Scope, Served, SubRunStart, Timer, Token,
 };
 
 use super::v1 as pb;
@@ -20,8 +20,8 @@ use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
     exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, outcome_from, parsed, payloads_from,
-    priority_from, required, resources_from, retention_from, retention_to, settings_from, settings_to, spec_from,
-    task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
+    priority_from, required, resources_from, retention_from, retention_to, scope_from, scope_to, settings_from,
+    settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -163,6 +163,19 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::SampleUse { namespaces } => {
             Wire::SampleUse(pb::SampleUse { namespaces: namespaces.iter().map(ToString::to_string).collect() })
         }
+        Command::WithdrawScope { scope, drain, reason } => Wire::WithdrawScope(pb::WithdrawScope {
+            scope: Some(scope_to(scope)),
+            drain: drain.map(|time| pb::DrainTime { wait_ms: time.wait_ms, for_ms: time.for_ms }),
+            reason: reason.to_string(),
+        }),
+        Command::RestoreScope { scope } => Wire::RestoreScope(scope_to(scope)),
+        Command::EndScopeDrains { drains } => {
+            let ending = |(scope, ends): &(Scope, Served)| pb::EndingScopeDrain {
+                scope: Some(scope_to(scope)),
+                ends_at_served_ms: ends.0,
+            };
+            Wire::EndScopeDrains(pb::EndScopeDrains { drains: drains.iter().map(ending).collect() })
+        }
     }
 }
 
@@ -301,6 +314,15 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::SampleUse(sample) => {
             Command::SampleUse { namespaces: all(sample.namespaces, |namespace| parsed("namespace", &namespace))? }
         }
+        Wire::WithdrawScope(withdraw) => Command::WithdrawScope {
+            scope: scope_from(withdraw.scope)?,
+            drain: withdraw.drain.map(|time| DrainTime { wait_ms: time.wait_ms, for_ms: time.for_ms }),
+            reason: withdraw.reason.into(),
+        },
+        Wire::RestoreScope(scope) => Command::RestoreScope { scope: scope_from(Some(scope))? },
+        Wire::EndScopeDrains(end) => Command::EndScopeDrains {
+            drains: all(end.drains, |drain| Ok((scope_from(drain.scope)?, Served(drain.ends_at_served_ms))))?,
+        },
     })
 }
 

@@ -10,7 +10,7 @@ use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wi
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, exit_from, feature_from,
-    numbered, parsed, priority_from, required, task_id_from, task_id_to,
+    numbered, parsed, priority_from, required, scope_from, scope_to, task_id_from, task_id_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::event_row::Event as Wire;
@@ -105,6 +105,14 @@ fn event_to(event: &Event) -> Wire {
         Event::NodeCordoned { node, cordoned } => {
             Wire::NodeCordoned(pb::NodeCordoned { node: node.to_string(), cordoned: *cordoned })
         }
+        Event::ScopeWithdrawn { scope, drains, by } => Wire::ScopeWithdrawn(pb::ScopeWithdrawn {
+            scope: Some(scope_to(scope)),
+            drains: *drains,
+            by: by.to_string(),
+        }),
+        Event::ScopeRestored { scope, by } => {
+            Wire::ScopeRestored(pb::ScopeRestored { scope: Some(scope_to(scope)), by: by.to_string() })
+        }
         Event::NodeForgotten { node, epoch } => {
             Wire::NodeForgotten(pb::NodeForgotten { node: node.to_string(), epoch: epoch.0 })
         }
@@ -177,6 +185,14 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         Wire::NodeLost(event) => Event::NodeLost { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) },
         Wire::NodeCordoned(event) => {
             Event::NodeCordoned { node: parsed("node", &event.node)?, cordoned: event.cordoned }
+        }
+        Wire::ScopeWithdrawn(event) => Event::ScopeWithdrawn {
+            scope: scope_from(event.scope)?,
+            drains: event.drains,
+            by: Principal(event.by.into()),
+        },
+        Wire::ScopeRestored(event) => {
+            Event::ScopeRestored { scope: scope_from(event.scope)?, by: Principal(event.by.into()) }
         }
         Wire::NodeForgotten(event) => {
             Event::NodeForgotten { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }

@@ -2,7 +2,7 @@
 //! key, so encoded that the order of the bytes is the order of the tables.
 
 use bytes::{BufMut, Bytes, BytesMut};
-use quorate_state::{AttemptId, DedupKey, JobName, JoinTokenId, Namespace, Principal, RequestId, RunId, TaskId};
+use quorate_state::{AttemptId, DedupKey, JobName, JoinTokenId, Namespace, Principal, RequestId, RunId, Scope, TaskId};
 
 use crate::format::FormatError;
 use crate::format::parts::parsed;
@@ -33,11 +33,12 @@ pub(super) enum Kind {
     Segment = 16,
     Leaving = 17,
     Version = 18,
+    Scope = 24,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 18] = [
+        const ALL: [Kind; 19] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -56,6 +57,7 @@ impl Kind {
             Kind::Segment,
             Kind::Leaving,
             Kind::Version,
+            Kind::Scope,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }
@@ -79,6 +81,10 @@ impl Key {
 
     pub(super) fn version((namespace, job, version): (&Namespace, &JobName, u32)) -> Self {
         Self::of(Kind::Version).text(namespace.as_str()).text(job.as_str()).number(version)
+    }
+
+    pub(super) fn scope(scope: &Scope) -> Self {
+        Self::of(Kind::Scope).text(scope.kind()).text(scope.name())
     }
 
     pub(super) fn text(mut self, text: &str) -> Self {
@@ -183,6 +189,14 @@ impl<'a> Parts<'a> {
         let namespace = self.text()?;
         let namespace = if namespace.is_empty() { None } else { Some(parsed("namespace", &namespace)?) };
         Ok((namespace, Principal(self.text()?.into()), RequestId(self.text()?.into())))
+    }
+
+    pub(super) fn scope(&mut self) -> Result<Scope, FormatError> {
+        match self.text()?.as_str() {
+            "region" => Ok(Scope::Region(self.name("region")?)),
+            "cluster" => Ok(Scope::Cluster(self.name("cluster")?)),
+            _ => Err(self.wrong()),
+        }
     }
 
     fn text(&mut self) -> Result<String, FormatError> {

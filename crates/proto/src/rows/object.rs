@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    Admission, Annotation, AnnotationKey, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job, JobName,
-    JoinToken, JoinTokenId, Meta, Millis, Namespace, NamespaceRow, Node, NodeName, NodeStatus, Past, Pause, Principal,
-    Resources, Revision, Run, RunId, Served, Share, Withdrawal,
+    Admission, Annotation, AnnotationKey, Around, Cluster, ClusterName, Drain, Epoch, Feature, FeatureRow, Job,
+    JobName, JoinToken, JoinTokenId, Meta, Millis, Namespace, NamespaceRow, Node, NodeName, NodeStatus, Past, Pause,
+    Principal, Resources, Revision, Run, RunId, Scope, ScopeRow, Served, Share, Withdrawal,
 };
 
 use super::SpecCache;
@@ -142,6 +142,7 @@ pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, Format
         cordoned: row.cordoned,
         registered_at: Millis(row.registered_at_ms),
         withdrawal: row.withdrawal.map(|row| Arc::new(withdrawal_from(row))),
+        around: Around::default(),
         admission: row.admission.map(|row| admission_from_row(row).map(Arc::new)).transpose()?,
     })
 }
@@ -172,6 +173,14 @@ pub(super) fn join_token_from(row: pb::JoinTokenRow) -> Result<JoinToken, Format
         uses_max: row.uses_max,
         terms: terms_from(row.terms)?,
     })
+}
+
+pub(super) fn scope_to(row: &ScopeRow) -> pb::ScopeRow {
+    pb::ScopeRow { withdrawal: Some(withdrawal_to(&row.withdrawal)) }
+}
+
+pub(super) fn scope_from(scope: Scope, row: pb::ScopeRow) -> Result<ScopeRow, FormatError> {
+    Ok(ScopeRow { scope, withdrawal: Arc::new(withdrawal_from(required("scope.withdrawal", row.withdrawal)?)) })
 }
 
 fn withdrawal_to(withdrawal: &Withdrawal) -> pb::Withdrawal {

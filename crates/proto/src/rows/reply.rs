@@ -10,7 +10,8 @@ use quorate_state::{
 
 use crate::format::FormatError;
 use crate::format::parts::{
-    digest_from, digest_to, feature_from, lease_from, lease_to, numbered, parsed, required, uuid_from, uuid_to,
+    digest_from, digest_to, feature_from, lease_from, lease_to, numbered, parsed, required, scope_from, scope_to,
+    uuid_from, uuid_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::infeasible::Why;
@@ -172,6 +173,7 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
             Refusal::EpochOver(pb::EpochOver { node: node.to_string(), epoch: epoch.0 })
         }
         Rejection::UnknownNode(node) => Refusal::UnknownNode(node.to_string()),
+        Rejection::UnknownScope(scope) => Refusal::UnknownScope(scope_to(scope)),
         Rejection::NodeAlive(node) => Refusal::NodeAlive(node.to_string()),
         Rejection::NodeMayRun { node, remaining_ms } => {
             Refusal::NodeMayRun(pb::NodeMayRun { node: node.to_string(), remaining_ms: *remaining_ms })
@@ -235,6 +237,7 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
             Rejection::EpochOver { node: parsed("node", &over.node)?, epoch: Epoch(over.epoch) }
         }
         Refusal::UnknownNode(node) => Rejection::UnknownNode(parsed("node", &node)?),
+        Refusal::UnknownScope(scope) => Rejection::UnknownScope(scope_from(Some(scope))?),
         Refusal::NodeAlive(node) => Rejection::NodeAlive(parsed("node", &node)?),
         Refusal::NodeMayRun(wait) => {
             Rejection::NodeMayRun { node: parsed("node", &wait.node)?, remaining_ms: wait.remaining_ms }

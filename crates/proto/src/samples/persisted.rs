@@ -8,12 +8,14 @@ use quorate_state::{
     Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
     JoinTokenId, Meta, Millis, Namespace, NamespaceRow, NodeAdmission, OverQuota, Placement, PlacementOutcome,
     Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Resource, Revision,
-    RunState, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation, Wait,
+    RunState, Scope, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation,
+    Wait,
 };
 
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::namespaces::{namespace_changes, namespace_commands};
+use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
     RUN, attempt_ids, attempts, controlled_run, gpus, join_tokens, lease, nodes, outcomes, registration, reports, runs,
@@ -109,7 +111,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::SetRetention { .. }
         | Command::SetNamespace { .. }
         | Command::SetFairness { .. }
-        | Command::SampleUse { .. } => None,
+        | Command::SampleUse { .. }
+        | Command::WithdrawScope { .. }
+        | Command::RestoreScope { .. }
+        | Command::EndScopeDrains { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -159,6 +164,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(archive_commands());
     all.extend(gpu_commands());
     all.extend(namespace_commands());
+    all.extend(scope_commands());
     all
 }
 
@@ -278,8 +284,12 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             Rejection::OverQuota(over) => match over.resource {
                 Resource::Cpu => over_quota(Resource::Memory),
                 Resource::Memory => over_quota(Resource::Gpu),
-                Resource::Gpu => return None,
+                Resource::Gpu => Rejection::UnknownScope(Scope::Region("eu".parse().unwrap())),
             },
+            Rejection::UnknownScope(Scope::Region(_)) => {
+                Rejection::UnknownScope(Scope::Cluster("eu-1".parse().unwrap()))
+            }
+            Rejection::UnknownScope(Scope::Cluster(_)) => return None,
         })
     })
 }
@@ -370,7 +380,9 @@ pub(crate) fn events() -> Vec<EventRow> {
             Event::RunPrioritySet { .. }
             | Event::RunAbandoned { .. }
             | Event::StepDecided { .. }
-            | Event::RestEnded { .. } => return None,
+            | Event::RestEnded { .. }
+            | Event::ScopeWithdrawn { .. }
+            | Event::ScopeRestored { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -382,6 +394,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(later.into_iter().map(moved));
     all.extend(flow_events());
     all.extend(sub_run_events());
+    all.extend(scope_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -453,6 +466,8 @@ pub(crate) fn changes() -> Vec<Change> {
             Change::JoinToken(_) => vec![Change::JoinTokenGone(JoinTokenId(7))],
             // Those of steps and of the archive are behind all the rest.
             Change::JoinTokenGone(_)
+            | Change::Scope(_)
+            | Change::ScopeGone(_)
             | Change::Step(_)
             | Change::Segment(_)
             | Change::SegmentGone(_)
@@ -474,7 +489,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Job(Arc::new(gone)),
     ];
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
-    let of_features = of_features.chain(namespace_changes());
+    let of_features = of_features.chain(namespace_changes()).chain(scope_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

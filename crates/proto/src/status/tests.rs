@@ -112,6 +112,7 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "JobMovedOn Aborted",
         "JobRuns FailedPrecondition",
         "OverQuota ResourceExhausted",
+        "UnknownScope NotFound",
     ];
     assert_eq!(found, expected);
 }

@@ -5,6 +5,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::forecast_loss_request::Scope;
 
 use super::Context;
+use super::scope::{Kind, Service};
 use super::stale::Stale;
 use super::whatif::WhatIf;
 use crate::exit::{Code, Error};
@@ -30,6 +31,8 @@ enum Verb {
     /// Say what would become of the work in a cluster if all of its nodes went away now; changes nothing
     #[command(name = "whatif")]
     WhatIf(WhatIf),
+    #[command(flatten)]
+    Service(Service),
     /// List clusters with what they hold
     List {
         #[command(flatten)]
@@ -46,6 +49,7 @@ impl Cluster {
                 let clusters = response.clusters.into_iter().map(Into::into).collect();
                 context.output.show_read(&ClusterList { clusters, revision: response.revision }, client.staleness())?;
             }
+            Verb::Service(service) => return service.execute(context, Kind::Cluster).await,
             Verb::WhatIf(whatif) => return whatif.execute(context, "cluster", Scope::Cluster).await,
             Verb::Set { setting } => {
                 let request = v1::SetNodeAdmissionRequest { admission: setting.into(), request_id: String::new() };

@@ -19,7 +19,7 @@ use crate::render::node_status::NodeStatus;
 use crate::settings;
 
 /// How often a command that waits looks at the node.
-const LOOK_EVERY: Duration = Duration::from_millis(500);
+pub(super) const LOOK_EVERY: Duration = Duration::from_millis(500);
 /// A name that differs in so many characters is probably the one that was meant.
 const NEAREST_EDITS_MAX: usize = 3;
 
@@ -75,18 +75,33 @@ struct Status {
 struct Drain {
     #[command(flatten)]
     one: One,
+    #[command(flatten)]
+    terms: DrainTerms,
+}
+
+/// How a drain goes, of a node as of a cluster or a region.
+#[derive(Args, Debug)]
+pub(super) struct DrainTerms {
     /// Let what runs there end by itself for this time, such as 10m, and move only what is left then
     #[arg(long, value_name = "TIME", value_parser = settings::timeout)]
-    after: Option<Duration>,
+    pub(super) after: Option<Duration>,
     /// Take work again by itself after this time, such as 2h; without it the drain lasts until 'undrain'
     #[arg(long = "for", value_name = "TIME", value_parser = settings::timeout)]
-    lasts: Option<Duration>,
-    /// Why, for whoever looks at the node
+    pub(super) lasts: Option<Duration>,
+    /// Why, for whoever looks at it
     #[arg(long, value_name = "TEXT", default_value = "")]
-    reason: String,
-    /// Return when nothing is left on the node, and say meanwhile what it waits for
+    pub(super) reason: String,
+    /// Return when nothing is left there, and say meanwhile what it waits for
     #[arg(long)]
-    wait: bool,
+    pub(super) wait: bool,
+}
+
+impl DrainTerms {
+    /// The milliseconds of `--after` and `--for`.
+    pub(super) fn millis(&self) -> (u64, Option<u64>) {
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        (self.after.map_or(0, millis), self.lasts.map(millis))
+    }
 }
 
 impl Node {
@@ -112,10 +127,10 @@ impl Node {
 
 impl Drain {
     async fn execute(self, context: &Context) -> Result<Code, Error> {
-        let Self { one: One { name: node }, after, lasts, reason, wait } = self;
+        let Self { one: One { name: node }, terms } = self;
+        let ((wait_ms, for_ms), request_id) = (terms.millis(), String::new());
+        let DrainTerms { reason, wait, .. } = terms;
         let client = if wait { context.patient_client()? } else { context.client()? };
-        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let (wait_ms, for_ms, request_id) = (after.map_or(0, millis), lasts.map(millis), String::new());
         let revision = match for_ms {
             None => {
                 let request = v1::DrainNodeRequest { node: node.clone(), wait_ms, reason, request_id };
@@ -148,7 +163,7 @@ async fn to_empty(context: &Context, client: &Client, node: &str) -> Result<(), 
             return Ok(());
         }
         if !status.is_draining() {
-            return Err(Error::DrainEnded { node: node.to_owned() });
+            return Err(Error::DrainEnded { of: format!("node {node}") });
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }

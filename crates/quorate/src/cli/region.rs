@@ -5,6 +5,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::forecast_loss_request::Scope;
 
 use super::Context;
+use super::scope::{Kind, Service};
 use super::stale::Stale;
 use super::whatif::WhatIf;
 use crate::exit::{Code, Error};
@@ -27,12 +28,15 @@ enum Verb {
     /// Say what would become of the work in a region if all of its nodes went away now; changes nothing
     #[command(name = "whatif")]
     WhatIf(WhatIf),
+    #[command(flatten)]
+    Service(Service),
 }
 
 impl Region {
     pub(crate) async fn execute(self, context: &Context) -> Result<Code, Error> {
         match self.verb {
             Verb::List { stale } => list(context, &stale).await,
+            Verb::Service(service) => service.execute(context, Kind::Region).await,
             Verb::WhatIf(whatif) => whatif.execute(context, "region", Scope::Region).await,
         }
     }

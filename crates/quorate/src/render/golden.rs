@@ -358,6 +358,8 @@ fn cluster_list() {
         capacity: resources(8000, 16 << 30),
         used: resources(2500, 3 << 29),
         attempts: 3,
+        withdrawal: None,
+        region_withdrawal: None,
     };
     check("cluster_list", &ClusterList { clusters: vec![cluster.into()], revision: 57 });
 }

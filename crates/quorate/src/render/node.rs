@@ -9,7 +9,7 @@ use serde::Serialize;
 use super::table::{Rows, entry, faint, state, word};
 use super::{Paint, View, time};
 
-/// Who said that a node takes nothing new.
+/// Who said that a node, or all of a cluster or a region, takes nothing new.
 #[derive(Debug, Serialize)]
 pub(crate) struct Withdrawal {
     pub(crate) by: String,
@@ -19,6 +19,24 @@ pub(crate) struct Withdrawal {
     pub(crate) drain_in_ms: Option<u64>,
     /// Set when that ends by itself, and the node takes work again: in so many milliseconds.
     pub(crate) ends_in_ms: Option<u64>,
+}
+
+impl From<v1::Withdrawal> for Withdrawal {
+    fn from(withdrawal: v1::Withdrawal) -> Self {
+        let v1::Withdrawal { by, at_ms, reason, drain_in_ms, ends_in_ms } = withdrawal;
+        Self { by, at_ms, reason, drain_in_ms, ends_in_ms }
+    }
+}
+
+/// What is said of a node, a cluster or a region, of which so many attempts are left; none: it takes work.
+pub(crate) fn out(withdrawal: Option<&Withdrawal>, attempts: u64) -> Option<String> {
+    let withdrawal = withdrawal?;
+    let ends = withdrawal.ends_in_ms.map_or_else(String::new, |ends| format!(" for another {}", time::span(ends)));
+    Some(match withdrawal.drain_in_ms {
+        None => "cordoned".to_owned(),
+        Some(_) if attempts == 0 => format!("drained{ends}"),
+        Some(_) => format!("draining{ends}"),
+    })
 }
 
 /// One device of a node.
@@ -52,6 +70,9 @@ pub(crate) struct Node {
     pub(crate) heard_ms_ago: Option<u64>,
     pub(crate) uuid: String,
     pub(crate) withdrawal: Option<Withdrawal>,
+    /// The same of its cluster, and of its region.
+    pub(crate) cluster_withdrawal: Option<Withdrawal>,
+    pub(crate) region_withdrawal: Option<Withdrawal>,
     /// The id of the join token that admitted it, if that took one.
     pub(crate) join_token: Option<String>,
 }
@@ -80,13 +101,9 @@ impl From<v1::Node> for Node {
             registered_at_ms: node.registered_at_ms,
             heard_ms_ago: node.heard_ms_ago,
             uuid: node.uuid,
-            withdrawal: node.withdrawal.map(|withdrawal| Withdrawal {
-                by: withdrawal.by,
-                at_ms: withdrawal.at_ms,
-                reason: withdrawal.reason,
-                drain_in_ms: withdrawal.drain_in_ms,
-                ends_in_ms: withdrawal.ends_in_ms,
-            }),
+            withdrawal: node.withdrawal.map(Into::into),
+            cluster_withdrawal: node.cluster_withdrawal.map(Into::into),
+            region_withdrawal: node.region_withdrawal.map(Into::into),
             join_token: (!node.join_token.is_empty()).then_some(node.join_token),
         }
     }
@@ -117,15 +134,23 @@ impl Node {
 
     /// Whether its lease is live, and what is being done with it.
     pub(crate) fn standing(&self) -> String {
-        let drains = self.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some());
-        let ends = self.withdrawal.as_ref().and_then(|withdrawal| withdrawal.ends_in_ms);
-        let ends = ends.map_or_else(String::new, |ends| format!(" for another {}", time::span(ends)));
-        match (drains, self.cordoned) {
-            (true, _) if self.attempts == 0 => format!("{}, drained{ends}", self.status),
-            (true, _) => format!("{}, draining{ends}", self.status),
-            (false, true) => format!("{}, cordoned", self.status),
-            (false, false) => self.status.clone(),
-        }
+        let attempts = self.attempts.into();
+        // It may have been said before that was kept.
+        let own = out(self.withdrawal.as_ref(), attempts).or(self.cordoned.then(|| "cordoned".to_owned()));
+        let of = |what: &str, withdrawal| out(withdrawal, attempts).map(|word| format!("{what} {word}"));
+        let cluster = of("cluster", self.cluster_withdrawal.as_ref());
+        let region = of("region", self.region_withdrawal.as_ref());
+        [Some(self.status.clone()), own, cluster, region].into_iter().flatten().collect::<Vec<_>>().join(", ")
+    }
+
+    /// Who said that it takes nothing new, with what that was said of.
+    pub(crate) fn withdrawals(&self) -> impl Iterator<Item = (&'static str, &Withdrawal)> {
+        let all = [
+            ("", &self.withdrawal),
+            ("its cluster ", &self.cluster_withdrawal),
+            ("its region ", &self.region_withdrawal),
+        ];
+        all.into_iter().filter_map(|(of, withdrawal)| Some((of, withdrawal.as_ref()?)))
     }
 }
 
@@ -250,6 +275,20 @@ pub(crate) struct Cluster {
     used_cpu_milli: u64,
     used_memory_bytes: u64,
     attempts: u32,
+    /// Who said that it, or its region, takes nothing new.
+    withdrawal: Option<Withdrawal>,
+    region_withdrawal: Option<Withdrawal>,
+}
+
+impl Cluster {
+    /// What is being done with it.
+    fn standing(&self) -> String {
+        let attempts = self.attempts.into();
+        let own = out(self.withdrawal.as_ref(), attempts);
+        let region = out(self.region_withdrawal.as_ref(), attempts).map(|word| format!("region {word}"));
+        let words: Vec<String> = own.into_iter().chain(region).collect();
+        if words.is_empty() { "in service".to_owned() } else { words.join(", ") }
+    }
 }
 
 impl From<v1::ClusterSummary> for Cluster {
@@ -265,6 +304,8 @@ impl From<v1::ClusterSummary> for Cluster {
             used_cpu_milli: used.cpu_milli,
             used_memory_bytes: used.memory_bytes,
             attempts: cluster.attempts,
+            withdrawal: cluster.withdrawal.map(Into::into),
+            region_withdrawal: cluster.region_withdrawal.map(Into::into),
         }
     }
 }
@@ -282,11 +323,13 @@ impl View for ClusterList {
     const SCHEMA: &'static str = "quorate.v1.cluster_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let mut rows = Rows::new(paint, &["CLUSTER", "REGION", "NODES UP", "NODES LOST", "CPU", "MEMORY", "ATTEMPTS"]);
+        let heads = ["CLUSTER", "REGION", "STATUS", "NODES UP", "NODES LOST", "CPU", "MEMORY", "ATTEMPTS"];
+        let mut rows = Rows::new(paint, &heads);
         for cluster in &self.clusters {
             rows.row(vec![
                 entry(&cluster.name),
                 entry(&cluster.region),
+                entry(cluster.standing()),
                 entry(cluster.nodes_up.to_string()),
                 entry(cluster.nodes_lost.to_string()),
                 entry(used(time::cores, cluster.used_cpu_milli, cluster.cpu_milli)),

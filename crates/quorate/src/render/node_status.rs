@@ -107,7 +107,7 @@ impl NodeStatus {
 
     /// Its work is moved off.
     pub(crate) fn is_draining(&self) -> bool {
-        self.node.withdrawal.as_ref().is_some_and(|withdrawal| withdrawal.drain_in_ms.is_some())
+        self.node.withdrawals().any(|(_, withdrawal)| withdrawal.drain_in_ms.is_some())
     }
 
     /// What is left, and what it waits for, in one line.
@@ -134,18 +134,23 @@ impl View for NodeStatus {
         let mut text = format!("Node {} of {}/{}\n", node.name, node.region, node.cluster);
         let mut line = |head: &str, rest: String| text += &format!("{head:<11}{}\n", plain(&rest));
         line("State", node.standing());
-        if let Some(withdrawal) = &node.withdrawal {
+        for (of, withdrawal) in node.withdrawals() {
             let reason = if withdrawal.reason.is_empty() { "" } else { ": " };
             let verb = if withdrawal.drain_in_ms.is_some() { "Drained" } else { "Cordoned" };
-            line(
-                verb,
-                format!("{} by {}{reason}{}", time::instant(withdrawal.at_ms), withdrawal.by, withdrawal.reason),
-            );
+            let at = time::instant(withdrawal.at_ms);
+            line(verb, format!("{of}{at} by {}{reason}{}", withdrawal.by, withdrawal.reason));
             if let Some(rest) = withdrawal.drain_in_ms.filter(|rest| *rest > 0) {
                 line("Moves", format!("in {}: until then attempts may end by themselves", time::span(rest)));
             }
             if let Some(rest) = withdrawal.ends_in_ms {
-                line("Until", format!("in {} it takes work again by itself", time::span(rest)));
+                line(
+                    "Until",
+                    format!(
+                        "in {} {}takes work again by itself",
+                        time::span(rest),
+                        if of.is_empty() { "it " } else { of }
+                    ),
+                );
             }
         }
         let heard =

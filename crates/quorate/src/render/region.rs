@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use quorate_proto::v1;
 use serde::Serialize;
 
+use super::node::{Withdrawal, out};
 use super::table::{Rows, entry};
 use super::{Paint, View, time};
 
@@ -22,6 +23,8 @@ struct Region {
     used_memory_bytes: u64,
     used_gpu_milli: u64,
     attempts: u64,
+    /// Who said that it takes nothing new.
+    withdrawal: Option<Withdrawal>,
     /// Ids of the replicas that vote there.
     voters: Vec<u64>,
     learners: Vec<u64>,
@@ -50,6 +53,7 @@ impl RegionList {
             let (all, used) = (cluster.capacity.unwrap_or_default(), cluster.used.unwrap_or_default());
             at(&cluster.region, &|region| {
                 region.clusters.push(cluster.name.clone());
+                region.withdrawal = cluster.region_withdrawal.clone().map(Into::into);
                 region.nodes_up += cluster.nodes_up;
                 region.nodes_lost += cluster.nodes_lost;
                 region.cpu_milli = region.cpu_milli.saturating_add(all.cpu_milli);
@@ -76,7 +80,8 @@ impl View for RegionList {
     const SCHEMA: &'static str = "quorate.v1.region_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let heads = ["REGION", "CLUSTERS", "NODES UP", "NODES LOST", "CPU", "MEMORY", "GPU", "ATTEMPTS", "REPLICAS"];
+        let heads =
+            ["REGION", "STATUS", "CLUSTERS", "NODES UP", "NODES LOST", "CPU", "MEMORY", "GPU", "ATTEMPTS", "REPLICAS"];
         let mut rows = Rows::new(paint, &heads);
         let of = |show: fn(u64) -> String, used: u64, all: u64| format!("{}/{}", show(used), show(all));
         for region in &self.regions {
@@ -84,6 +89,7 @@ impl View for RegionList {
             let leads = if region.leads { " (leads)" } else { "" };
             rows.row(vec![
                 entry(&region.name),
+                entry(out(region.withdrawal.as_ref(), region.attempts).unwrap_or_else(|| "in service".to_owned())),
                 entry(region.clusters.len().to_string()),
                 entry(region.nodes_up.to_string()),
                 entry(region.nodes_lost.to_string()),

@@ -43,6 +43,7 @@ impl Lane {
             | Command::CommitPlan { .. }
             | Command::EvictAttempts { .. }
             | Command::EndDrains { .. }
+            | Command::EndScopeDrains { .. }
             | Command::RegisterNode(_)
             | Command::AdmitNode { .. }
             | Command::ExpireLeases { .. }
@@ -75,6 +76,8 @@ impl Lane {
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }
             | Command::MaintainNode { .. }
+            | Command::WithdrawScope { .. }
+            | Command::RestoreScope { .. }
             | Command::ForgetNode { .. } => Self::Cancels,
             Command::SubmitJob { .. }
             | Command::SubmitJobAt { .. }

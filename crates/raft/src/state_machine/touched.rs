@@ -65,6 +65,9 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::Step(_)
         | Change::Task(_)
         | Change::Cluster(_)
+        // It keeps new work away, and who is told to stop has a row that says so.
+        | Change::Scope(_)
+        | Change::ScopeGone(_)
         | Change::Request(_)
         | Change::RequestGone(_)
         | Change::EventsBelow(_)

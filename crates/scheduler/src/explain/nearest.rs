@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use quorate_state::{GpuUse, GpuWant, Node, NodeStatus, Resources, Room, Shortfall, State, TaskSpec, feasible};
+use quorate_state::{Around, GpuUse, GpuWant, Node, NodeStatus, Resources, Room, Shortfall, State, TaskSpec, feasible};
 
 use super::{Check, Checks, NearestMiss, NoNodeFits};
 use crate::Observed;
@@ -32,10 +32,10 @@ pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Re
 
 /// Whether `node` could hold `task` if it were there, open and empty.
 pub(super) fn could_hold(node: &Node, task: &TaskSpec) -> bool {
-    if node.status == NodeStatus::Up && !node.cordoned {
+    if node.status == NodeStatus::Up && !node.is_out() {
         return feasible(node, Room::empty(node), task).is_ok();
     }
-    let open = Node { status: NodeStatus::Up, cordoned: false, ..node.clone() };
+    let open = Node { status: NodeStatus::Up, cordoned: false, around: Around::default(), ..node.clone() };
     feasible(&open, Room::empty(&open), task).is_ok()
 }
 

@@ -2,7 +2,9 @@
 
 use std::fmt;
 
-use quorate_state::{GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, Resources, Served, Shortfall, State, TaskId};
+use quorate_state::{
+    GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, Resources, Served, Shortfall, State, TaskId, Withdrawal,
+};
 
 use super::nearest::{missing, missing_gpu};
 use super::{Check, Explanation};
@@ -56,16 +58,13 @@ pub fn why_not(
             "nothing was heard for too long",
         ));
     }
-    if node.cordoned {
-        let check = if node.drain().is_some() { Check::Draining } else { Check::Cordoned };
-        let reason = node.withdrawal.as_ref().map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
-        let found = match (check, reason) {
-            (Check::Draining, None) => "it is drained".to_owned(),
-            (Check::Draining, Some(reason)) => format!("it is drained: {reason}"),
-            (_, None) => "it is cordoned".to_owned(),
-            (_, Some(reason)) => format!("it is cordoned: {reason}"),
-        };
-        failed.push(FailedCheck::of(check, "a node that takes new work", &found));
+    let said_of = [
+        ("it".to_owned(), node.withdrawal.as_deref(), node.cordoned),
+        (format!("cluster {}", node.cluster), node.around.cluster.as_deref(), node.around.cluster.is_some()),
+        (format!("region {}", node.region), node.around.region.as_deref(), node.around.region.is_some()),
+    ];
+    for (who, withdrawal, _) in said_of.into_iter().filter(|(_, _, is_out)| *is_out) {
+        failed.push(out(&who, withdrawal));
     }
     let place = &spec.place;
     if !place.regions.is_empty() && !place.regions.contains(&node.region) {
@@ -101,6 +100,15 @@ pub fn why_not(
         _ => None,
     };
     Some(Fitness { failed, has_copy, elsewhere })
+}
+
+/// The node, its cluster or its region takes no new work.
+fn out(who: &str, withdrawal: Option<&Withdrawal>) -> FailedCheck {
+    let drains = withdrawal.is_some_and(|withdrawal| withdrawal.drain.is_some());
+    let (check, verb) = if drains { (Check::Draining, "drained") } else { (Check::Cordoned, "cordoned") };
+    let reason = withdrawal.map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
+    let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
+    FailedCheck::of(check, "a node that takes new work", &format!("{who} is {verb}{reason}"))
 }
 
 /// What is missing of each resource, now and on the node when it is empty.

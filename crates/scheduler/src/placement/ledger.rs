@@ -93,7 +93,7 @@ impl Account {
     }
 
     fn is_open(&self) -> bool {
-        self.node.status == NodeStatus::Up && !self.node.cordoned
+        self.node.status == NodeStatus::Up && !self.node.is_out()
     }
 
     /// All that placement can tell two nodes apart by that are worth the same for a task.

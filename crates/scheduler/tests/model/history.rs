@@ -84,10 +84,25 @@ pub(crate) enum Act {
     Resize { cpu: u16 },
     /// Another agent claims its name, from a cluster of its own.
     Intrude,
-    /// An operator drains it; what runs there may go on for so long, in milliseconds, and with an end so long after that.
-    Drain { wait_ms: u16, rest_ms: Option<u16> },
+    /// An operator drains it, or all of its cluster or region; what runs there may go on for so long, in milliseconds, and with an end
+    /// so long after that.
+    Drain { of: Of, wait_ms: u16, rest_ms: Option<u16> },
     /// An operator lets it take work again.
-    Undrain,
+    Undrain { of: Of },
+}
+
+/// What an operator speaks of.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Of {
+    Node,
+    Cluster,
+    Region,
+}
+
+impl Of {
+    fn drawn(number: u8) -> Self {
+        [Self::Node, Self::Node, Self::Cluster, Self::Region][usize::from(number % 4)]
+    }
 }
 
 /// What happens to a copy.
@@ -159,9 +174,12 @@ fn step() -> impl Strategy<Value = Step> {
         212..236 => Step::Tell { node: a, twice: b % 8 == 0, forged: b % 8 == 1 },
         236..242 => {
             let (wait_ms, rest_ms) = (u16::from(b) / 128 * u16::from(c) * 16, u16::from(b) * 64 + 1);
-            Step::Node { node: a, act: Act::Drain { wait_ms, rest_ms: (c % 2 == 1).then_some(rest_ms) } }
+            Step::Node {
+                node: a,
+                act: Act::Drain { of: Of::drawn(c / 2), wait_ms, rest_ms: (c % 2 == 1).then_some(rest_ms) },
+            }
         }
-        242..246 => Step::Node { node: a, act: Act::Undrain },
+        242..246 => Step::Node { node: a, act: Act::Undrain { of: Of::drawn(c) } },
         246..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
     })
 }

@@ -63,6 +63,8 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Spec(..)
         | Change::Step(_)
         | Change::Cluster(_)
+        | Change::Scope(_)
+        | Change::ScopeGone(_)
         | Change::Request(_)
         | Change::Annotation(_)
         | Change::RequestGone(_)
@@ -251,7 +253,9 @@ fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, ground: &Ground) {
     if before.stop.is_none() && after.stop == Some(StopReason::Drained) {
         let (run, node) = (&rows.runs[&id.task.run], &rows.nodes[&after.node]);
         let promise = run.spec.tasks[id.task.step as usize].on_node_loss;
-        assert!(node.drain().is_some(), "{id:?} is moved off a node that is not drained");
+        let mut around = rows.scopes.values().filter(|row| row.scope.holds(node));
+        let is_drained = node.own_drain().is_some() || around.any(|row| row.withdrawal.drain.is_some());
+        assert!(is_drained, "{id:?} is moved off a node that is not drained");
         assert_ne!(promise, OnNodeLoss::AtMostOnce, "{id:?} is moved");
     }
     assert!(after.gone || !before.gone, "{id:?} came back from the dead");

@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use quorate_scheduler::Budget;
 use quorate_state::{Resources, RunId, Served};
 
-use crate::history::{CLUSTERS, CopyAct};
+use crate::history::{CLUSTERS, CopyAct, Of};
 use crate::nodes::labels;
 use crate::world::World;
 
@@ -31,7 +31,9 @@ impl World {
             }
         }
         for at in 0..self.ground.agents.len() {
-            self.undrain(at);
+            for of in [Of::Node, Of::Cluster, Of::Region] {
+                self.undrain(at, of);
+            }
         }
         // A step with a small budget may have left work that nothing announces.
         self.leader.desks.iter_mut().for_each(|desk| desk.seen = None);

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
-    JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Segment,
-    Settings, State, Step, Task, TaskId, VersionRow,
+    JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Scope,
+    ScopeRow, Segment, Settings, State, Step, Task, TaskId, VersionRow,
 };
 
 /// All rows, by kind and key.
@@ -16,6 +16,7 @@ pub(crate) struct Rows {
     pub(crate) settings: Option<Arc<Settings>>,
     pub(crate) namespaces: BTreeMap<Namespace, Arc<NamespaceRow>>,
     pub(crate) clusters: BTreeMap<ClusterName, Arc<Cluster>>,
+    pub(crate) scopes: BTreeMap<Scope, Arc<ScopeRow>>,
     pub(crate) nodes: BTreeMap<NodeName, Arc<Node>>,
     pub(crate) jobs: BTreeMap<(Namespace, JobName), Arc<Job>>,
     pub(crate) runs: BTreeMap<RunId, Arc<Run>>,
@@ -39,6 +40,8 @@ impl Rows {
             Change::Settings(settings) => self.settings = Some(settings.clone()),
             Change::Namespace(row) => drop(self.namespaces.insert(row.name.clone(), row.clone())),
             Change::Cluster(cluster) => drop(self.clusters.insert(cluster.name.clone(), cluster.clone())),
+            Change::Scope(row) => drop(self.scopes.insert(row.scope.clone(), row.clone())),
+            Change::ScopeGone(scope) => drop(self.scopes.remove(scope)),
             Change::Node(node) => drop(self.nodes.insert(node.name.clone(), node.clone())),
             Change::NodeGone(name) => drop(self.nodes.remove(name)),
             Change::Job(job) => drop(self.jobs.insert((job.namespace.clone(), job.name.clone()), job.clone())),
@@ -83,6 +86,7 @@ impl Rows {
         let namespaces = self.namespaces.values().map(|row| Change::Namespace(row.clone()));
         let clusters = self.clusters.values().cloned().map(Change::Cluster);
         let nodes = self.nodes.values().cloned().map(Change::Node);
+        let scopes = self.scopes.values().cloned().map(Change::Scope);
         let jobs = self.jobs.values().cloned().map(Change::Job);
         let runs = self.runs.values().cloned().map(Change::Run);
         let tasks = self.tasks.values().cloned().map(Change::Task);
@@ -107,6 +111,7 @@ impl Rows {
             .chain(segments)
             .chain(leaving)
             .chain(versions)
+            .chain(scopes)
         {
             state.commit(&change);
         }

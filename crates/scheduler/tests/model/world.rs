@@ -5,12 +5,12 @@ use std::collections::BTreeMap;
 
 use quorate_scheduler::controllers;
 use quorate_state::{
-    Applied, AttemptReport, Command, Digest, Entry, Epoch, Feature, GpuHold, Item, NodeName, NodeStatus, Placement,
-    PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention,
-    Revision, RunId, Settings, State, Token, Uuid, apply,
+    Applied, AttemptReport, Command, Digest, DrainTime, Entry, Epoch, Feature, GpuHold, Item, NodeName, NodeStatus,
+    Placement, PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey,
+    Retention, Revision, RunId, Scope, Settings, State, Token, Uuid, apply,
 };
 
-use crate::history::{Act, History, Step, namespace};
+use crate::history::{Act, CLUSTERS, History, Of, Step, namespace};
 use crate::leader::{Asked, Leader};
 use crate::nodes::Ground;
 use crate::oracle::{Scene, judge};
@@ -291,16 +291,19 @@ impl World {
                     assert!(self.state.nodes().all(|node| node.uuid != INTRUDER), "a name was taken from its holder");
                 }
             }
-            Act::Drain { wait_ms, rest_ms } => {
+            Act::Drain { of, wait_ms, rest_ms } => {
                 let node = self.ground.agents[at].name.clone();
                 let (wait_ms, reason) = (u64::from(wait_ms), "a new disk".into());
-                let command = match rest_ms.map(|rest_ms| wait_ms + u64::from(rest_ms)) {
-                    None => Command::DrainNode { node, wait_ms, reason },
-                    Some(for_ms) => Command::MaintainNode { node, wait_ms, for_ms, reason },
+                let for_ms = rest_ms.map(|rest_ms| wait_ms + u64::from(rest_ms));
+                let drain = Some(DrainTime { wait_ms, for_ms });
+                let command = match (self.scope(at, of), for_ms) {
+                    (Some(scope), _) => Command::WithdrawScope { scope, drain, reason },
+                    (None, None) => Command::DrainNode { node, wait_ms, reason },
+                    (None, Some(for_ms)) => Command::MaintainNode { node, wait_ms, for_ms, reason },
                 };
                 self.commit(vec![(Origin::Client, None, command)]);
             }
-            Act::Undrain => self.undrain(at),
+            Act::Undrain { of } => self.undrain(at, of),
             Act::Resize { cpu } => {
                 self.ground.agents[at].restart(false);
                 self.ground.agents[at].cpu = cpu.into();
@@ -308,9 +311,22 @@ impl World {
         }
     }
 
-    pub(crate) fn undrain(&mut self, at: usize) {
+    pub(crate) fn undrain(&mut self, at: usize, of: Of) {
         let node = self.ground.agents[at].name.clone();
-        self.commit(vec![(Origin::Client, None, Command::CordonNode { node, cordoned: false })]);
+        let command = match self.scope(at, of) {
+            None => Command::CordonNode { node, cordoned: false },
+            Some(scope) => Command::RestoreScope { scope },
+        };
+        self.commit(vec![(Origin::Client, None, command)]);
+    }
+
+    fn scope(&self, at: usize, of: Of) -> Option<Scope> {
+        let (region, cluster) = CLUSTERS[self.ground.agents[at].shape.cluster];
+        match of {
+            Of::Node => None,
+            Of::Cluster => Some(Scope::Cluster(cluster.parse().expect("a name"))),
+            Of::Region => Some(Scope::Region(region.parse().expect("a name"))),
+        }
     }
 
     /// An agent renews its lease, or asks for one.

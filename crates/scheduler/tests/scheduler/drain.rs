@@ -3,7 +3,7 @@
 use quorate_scheduler::drain::{Hold, holds};
 use quorate_scheduler::explain::explain;
 use quorate_scheduler::{Budget, Decision};
-use quorate_state::{AttemptPhase, AttemptReport, Command, Exit, Stays, TaskState, Usage};
+use quorate_state::{AttemptPhase, AttemptReport, Command, DrainTime, Exit, Scope, Stays, TaskState, Usage};
 
 use crate::world::World;
 
@@ -220,4 +220,59 @@ fn it_says_that_a_node_is_drained() {
     world.flag("b", "draining");
     stop_all(&mut world);
     assert!(why(&world).contains("2 draining"), "{}", why(&world));
+}
+
+fn now() -> Option<DrainTime> {
+    Some(DrainTime { wait_ms: 0, for_ms: None })
+}
+
+#[test]
+fn a_drained_region_is_emptied_as_gently_as_a_node() {
+    let mut world = World::of(
+        "node a eu/eu-1 16000m 16Gi\n node b eu/eu-2 16000m 16Gi\n job j\n task x 100m 1Mi count=20 spread=node",
+    );
+    run_all(&mut world);
+    world.node("c", "us", "us-1", crate::world::resources("16000m", "16Gi"));
+    world.withdraw("region eu", now());
+    for _ in 0..10 {
+        assert_eq!(drive(&mut world).len(), 2, "a tenth of the step, over both nodes");
+        assert_eq!(drive(&mut world), [""; 0]);
+        stop_all(&mut world);
+        run_all(&mut world);
+    }
+    assert_eq!(drive(&mut world), [""; 0]);
+    assert_eq!(world.state.attempts_count_on(&world.get("c").name), 20);
+}
+
+#[test]
+fn a_node_that_comes_to_a_drained_region_gets_nothing() {
+    let mut world = World::of("node a eu/eu-1 1000m 1Gi\n job j\n task x 1000m 1Gi");
+    world.withdraw("region eu", now());
+    world.node("b", "eu", "eu-2", crate::world::resources("16000m", "16Gi"));
+    assert_eq!(world.plan().placements, []);
+    let why = explain(&world.state, &world.observed, world.now(), world.find("j/x[0]")).to_string();
+    assert!(why.contains("2 draining"), "{why}");
+    world.restore("region eu");
+    assert_eq!(world.plan().placements.len(), 1);
+}
+
+#[test]
+fn the_end_of_a_region_s_drain_is_proposed_when_it_has_come_and_nothing_is_moved_then() {
+    let mut world = full("task x 1000m 1Gi count=3", "16000m");
+    world.change("a", |node| (node.cordoned, node.withdrawal) = (false, None));
+    world.withdraw("cluster eu-1", Some(DrainTime { wait_ms: 1_000, for_ms: Some(4_000) }));
+    let (due, ends) = (world.now().served.plus(1_000), world.now().served.plus(4_000));
+    assert_eq!(world.step("drain").wake_at, Some(due));
+    world.pass(1_000);
+    assert_eq!(world.step("drain").wake_at, Some(ends));
+    world.pass(3_000);
+    let decision = world.step("drain");
+    let scope = Scope::Cluster("eu-1".parse().unwrap());
+    assert_eq!(decision.commands, [Command::EndScopeDrains { drains: vec![(scope, ends)] }]);
+    // A node that is out by itself is emptied all the same.
+    world.flag("a", "draining");
+    assert!(matches!(
+        &world.step("drain").commands[..],
+        [Command::EndScopeDrains { .. }, Command::EvictAttempts { .. }]
+    ));
 }

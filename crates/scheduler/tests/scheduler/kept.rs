@@ -54,6 +54,8 @@ enum Step {
     Mixed(usize),
     /// A lost node is forgotten.
     Forget(usize),
+    /// A cluster or its region takes nothing new, or does so again.
+    Withdraw(usize, bool, bool),
     /// All that happened since the last time did not happen.
     Rewind,
 }
@@ -71,6 +73,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => node.clone().prop_map(Step::Open),
         1 => node.clone().prop_map(Step::Mixed),
         1 => node.prop_map(Step::Forget),
+        2 => (0..CLUSTERS.len(), any::<bool>(), any::<bool>())
+            .prop_map(|(cluster, region, out)| Step::Withdraw(cluster, region, out)),
         1 => Just(Step::Rewind),
     ]
 }
@@ -86,7 +90,7 @@ struct History {
 impl History {
     fn new() -> Self {
         let mut world = World::empty();
-        for feature in [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain] {
+        for feature in [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain, Feature::RegionPolicy] {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
         let mut history = Self { past: world.clone(), world, jobs: 0, nodes: 0 };
@@ -159,6 +163,14 @@ impl History {
                     world.apply(Command::ForgetNode { node: node.name.clone() });
                 }
             }),
+            Step::Withdraw(at, of_region, is_out) => {
+                let (region, cluster) = CLUSTERS[at];
+                let scope = if of_region { format!("region {region}") } else { format!("cluster {cluster}") };
+                match is_out {
+                    true => self.world.withdraw(&scope, None),
+                    false => self.world.restore(&scope),
+                }
+            }
             Step::Rewind => std::mem::swap(&mut self.world, &mut self.past),
         }
     }

@@ -101,3 +101,19 @@ fn a_node_fails_no_check_exactly_when_it_can_take_the_task() {
         }
     }
 }
+
+#[test]
+fn a_node_of_a_region_that_is_out_of_service_says_so_beside_what_is_said_of_itself() {
+    let mut world = World::of("node a eu/eu-1 1000m 1Gi\n job j\n task x 1000m 1Gi");
+    world.flag("a", "draining");
+    world.withdraw("cluster eu-1", None);
+    world.withdraw("region eu", Some(quorate_state::DrainTime { wait_ms: 0, for_ms: None }));
+    assert_eq!(
+        table(&world, "j/x[0]", "a"),
+        [
+            "DRAINING: a node that takes new work | it is drained",
+            "CORDONED: a node that takes new work | cluster eu-1 is cordoned: power",
+            "DRAINING: a node that takes new work | region eu is drained: power",
+        ]
+    );
+}

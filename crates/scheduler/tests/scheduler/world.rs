@@ -15,10 +15,11 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Each, Entry, Exit, Feature, FeatureRow,
-    GPU_MILLI, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure, OnNodeLoss,
-    Outcome, Payloads, Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Retry, Revision,
-    Role, RunId, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState, Usage, Uuid, apply,
+    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit, Feature,
+    FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure,
+    OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources,
+    Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState,
+    Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -234,6 +235,19 @@ impl World {
     /// Drains a node from `wait_ms` on.
     pub(crate) fn drain(&mut self, name: &str, wait_ms: u64) {
         self.apply(Command::DrainNode { node: node_name(name), wait_ms, reason: "".into() });
+    }
+
+    /// Takes `region NAME` or `cluster NAME` out of service, with a drain of so long (after a wait) if there is one; or gives it
+    /// back.
+    pub(crate) fn withdraw(&mut self, scope: &str, drain: Option<DrainTime>) {
+        for feature in [Feature::NodeDrain, Feature::RegionPolicy] {
+            self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
+        }
+        self.apply(Command::WithdrawScope { scope: scope_of(scope), drain, reason: "power".into() });
+    }
+
+    pub(crate) fn restore(&mut self, scope: &str) {
+        self.apply(Command::RestoreScope { scope: scope_of(scope) });
     }
 
     /// Drains a node from `wait_ms` on, for `for_ms`.
@@ -477,6 +491,13 @@ pub(crate) fn resources(cpu: &str, memory: &str) -> Resources {
         _ => panic!("a memory amount such as 512Mi or 4Gi, not {memory}"),
     };
     Resources { cpu_milli, memory_bytes: number.parse::<u64>().expect("a number") << shift, gpu_milli: 0 }
+}
+
+fn scope_of(scope: &str) -> Scope {
+    match scope.split_once(' ').expect("a kind and a name") {
+        ("region", name) => Scope::Region(name.parse().expect("a name")),
+        (_, name) => Scope::Cluster(name.parse().expect("a name")),
+    }
 }
 
 pub(crate) fn node_name(name: &str) -> NodeName {

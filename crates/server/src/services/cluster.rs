@@ -1,14 +1,14 @@
 //! The service Cluster: nodes, clusters, replicas and namespaces as operators see them.
 
 use quorate_proto::convert::job::resources_to_wire;
-use quorate_proto::convert::node::cluster_to_wire;
+use quorate_proto::convert::node::{cluster_to_wire, withdrawal_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::{ClusterName, NodeStatus, Resources, State};
+use quorate_state::{ClusterName, NodeStatus, Resources, Scope, State};
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, forecast, namespaces, nodes, replicas, retention};
+use super::{admission, forecast, namespaces, nodes, replicas, retention, scopes};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Shared;
 use crate::reading::Reading;
@@ -50,6 +50,20 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::MaintainNodeRequest>,
     ) -> Result<Response<v1::MaintainNodeResponse>, Status> {
         self.0.answer("MaintainNode", nodes::maintain(&self.0, request)).await
+    }
+
+    async fn withdraw_scope(
+        &self,
+        request: Request<v1::WithdrawScopeRequest>,
+    ) -> Result<Response<v1::WithdrawScopeResponse>, Status> {
+        self.0.answer("WithdrawScope", scopes::withdraw(&self.0, request)).await
+    }
+
+    async fn restore_scope(
+        &self,
+        request: Request<v1::RestoreScopeRequest>,
+    ) -> Result<Response<v1::RestoreScopeResponse>, Status> {
+        self.0.answer("RestoreScope", scopes::restore(&self.0, request)).await
     }
 
     async fn forget_node(
@@ -198,7 +212,9 @@ async fn list_clusters(
 ) -> Result<v1::ListClustersResponse, ApiError> {
     authorize(&principal(&request)?, Action::Inspect)?;
     let view = reading.view().await?;
+    let served = reading.log_now(&view)?.served;
     let clusters = view.clusters().map(|cluster| {
+        let said_of = |scope| view.scope(&scope).map(|row| withdrawal_to_wire(&row.withdrawal, served));
         let sums = Sums::over(&view, &cluster.name);
         v1::ClusterSummary {
             nodes_up: sums.up,
@@ -206,6 +222,8 @@ async fn list_clusters(
             capacity: Some(resources_to_wire(sums.capacity)),
             used: Some(resources_to_wire(sums.used)),
             attempts: sums.attempts,
+            withdrawal: said_of(Scope::Cluster(cluster.name.clone())),
+            region_withdrawal: said_of(Scope::Region(cluster.region.clone())),
             ..cluster_to_wire(cluster)
         }
     });

@@ -6,43 +6,23 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    Attempt, AttemptId, Change, Drain, Event, Node, NodeName, Principal, Rejection, Reply, Served, StopReason,
-    Violation, Withdrawal, evictable,
+    Attempt, AttemptId, Change, Drain, DrainTime, Event, Node, NodeName, Principal, Rejection, Reply, Served,
+    StopReason, Violation, Withdrawal, evictable,
 };
-
-/// How long a drain takes.
-#[derive(Clone, Copy)]
-pub(super) struct Time {
-    /// So long attempts may end by themselves.
-    pub(super) wait_ms: u64,
-    /// So long it lasts; none: until somebody ends it.
-    pub(super) for_ms: Option<u64>,
-}
 
 /// From now on the node takes nothing; which attempts are stopped when is up to the drain controller.
 pub(super) fn begin(
     overlay: &mut Overlay,
     by: &Principal,
     name: &NodeName,
-    time: Time,
+    time: DrainTime,
     reason: &Arc<str>,
 ) -> Result<Reply, Rejection> {
-    let settings = overlay.settings()?;
-    let (bytes, bytes_max) = (reason.len() as u64, u64::from(settings.annotation_value_bytes_max));
-    if bytes > bytes_max {
-        let message = format!("has {bytes} bytes, annotation_value_bytes_max is {bytes_max}");
-        return Err(Rejection::Invalid(vec![Violation { field: "reason".into(), message }]));
-    }
-    let Time { wait_ms, for_ms } = time;
-    if for_ms.is_some_and(|for_ms| for_ms <= wait_ms) {
-        let message = format!("is not longer than the {wait_ms} ms for which attempts may end by themselves");
-        return Err(Rejection::Invalid(vec![Violation { field: "for_ms".into(), message }]));
-    }
+    check(overlay, Some(time), reason)?;
     let node = overlay.state().node(name).cloned().ok_or_else(|| Rejection::UnknownNode(name.clone()))?;
-    let served = overlay.served();
-    let kept = node.drain().and_then(|before| before.ends).filter(|_| quorate_planted::is(Bug::DrainKeepsEnd));
-    let ends = for_ms.map(|for_ms| served.plus(for_ms)).or(kept);
-    let drain = Drain { due: served.plus(wait_ms), ends };
+    let kept = node.own_drain().and_then(|before| before.ends).filter(|_| quorate_planted::is(Bug::DrainKeepsEnd));
+    let drain = of(overlay, time);
+    let drain = Drain { ends: drain.ends.or(kept), ..drain };
     let withdrawal = Withdrawal { by: by.clone(), at: overlay.now(), reason: reason.clone(), drain: Some(drain) };
     let withdrawal = Some(Arc::new(withdrawal));
     overlay.put(Change::Node(Arc::new(Node { cordoned: true, withdrawal, ..(*node).clone() })));
@@ -52,6 +32,29 @@ pub(super) fn begin(
     Ok(Reply::Done)
 }
 
+/// Refuses words that are too long, and a drain that would end before anything is moved.
+pub(super) fn check(overlay: &Overlay, time: Option<DrainTime>, reason: &Arc<str>) -> Result<(), Rejection> {
+    let settings = overlay.settings()?;
+    let (bytes, bytes_max) = (reason.len() as u64, u64::from(settings.annotation_value_bytes_max));
+    if bytes > bytes_max {
+        let message = format!("has {bytes} bytes, annotation_value_bytes_max is {bytes_max}");
+        return Err(Rejection::Invalid(vec![Violation { field: "reason".into(), message }]));
+    }
+    if let Some(DrainTime { wait_ms, for_ms: Some(for_ms) }) = time
+        && for_ms <= wait_ms
+    {
+        let message = format!("is not longer than the {wait_ms} ms for which attempts may end by themselves");
+        return Err(Rejection::Invalid(vec![Violation { field: "for_ms".into(), message }]));
+    }
+    Ok(())
+}
+
+/// A drain that begins now.
+pub(super) fn of(overlay: &Overlay, DrainTime { wait_ms, for_ms }: DrainTime) -> Drain {
+    let served = overlay.served();
+    Drain { due: served.plus(wait_ms), ends: for_ms.map(|for_ms| served.plus(for_ms)) }
+}
+
 /// Nodes whose drain ends at these instants take work again, if those have passed. What was said since counts more:
 /// a drain that ends at another instant, or not at all, goes on.
 pub(super) fn end(overlay: &mut Overlay, drains: &[(NodeName, Served)]) -> Result<Reply, Rejection> {
@@ -59,7 +62,7 @@ pub(super) fn end(overlay: &mut Overlay, drains: &[(NodeName, Served)]) -> Resul
     let mut ended = 0_u32;
     for (name, ends) in drains {
         let Some(node) = overlay.state().node(name).cloned() else { continue };
-        let is_its = node.drain().is_some_and(|drain| drain.ends == Some(*ends));
+        let is_its = node.own_drain().is_some_and(|drain| drain.ends == Some(*ends));
         if is_its && *ends <= overlay.served() {
             overlay.put(Change::Node(Arc::new(Node { cordoned: false, withdrawal: None, ..(*node).clone() })));
             overlay.emit(Event::NodeCordoned { node: name.clone(), cordoned: false });

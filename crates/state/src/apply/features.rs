@@ -56,7 +56,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::PayloadRefs
         | Feature::RunArchive
         | Feature::Gpus
-        | Feature::FairShare => None,
+        | Feature::FairShare
+        | Feature::RegionPolicy => None,
     }
 }
 

@@ -8,9 +8,9 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{restored, settle};
 use crate::{
-    Admission, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, GPU_MILLI, GPUS_PER_NODE_MAX,
-    Node, NodeName, NodeStatus, Principal, Registration, Rejection, Reply, Resources, StopReason, TaskState, Token,
-    Withdrawal, labels_of,
+    Admission, Around, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, GPU_MILLI,
+    GPUS_PER_NODE_MAX, Node, NodeName, NodeStatus, Principal, Registration, Rejection, Reply, Resources, StopReason,
+    TaskState, Token, Withdrawal, labels_of,
 };
 
 /// Grants a lease to a machine that may be a node (`admission.rs`).
@@ -70,6 +70,7 @@ pub(super) fn register(
         status: NodeStatus::Up,
         cordoned: before.as_ref().is_some_and(|before| before.cordoned),
         withdrawal: before.as_ref().and_then(|before| before.withdrawal.clone()),
+        around: Around::default(),
         registered_at: overlay.now(),
         admission,
     })));

@@ -11,6 +11,18 @@ use quorate_state::{
 use crate::World;
 
 impl World {
+    /// The members were asked so many terms ago.
+    pub(super) fn enable(&mut self, asked_in: u64) {
+        let next = Feature::ALL.into_iter().find(|feature| !self.state.has_feature(*feature));
+        let feature = next.unwrap_or(Feature::NodeCordon);
+        let (had, before) = (self.state.has_feature(feature), self.state.features().copied().collect::<Vec<_>>());
+        let result = self.run(None, Command::EnableFeature { feature, term: self.term.saturating_sub(asked_in) });
+        assert_eq!(result.is_ok(), asked_in == 0 || had, "{result:?}");
+        assert_eq!(self.state.has_feature(feature), result.is_ok());
+        let after: Vec<_> = self.state.features().copied().collect();
+        assert!(after.starts_with(&before), "enabled again, or not any more");
+    }
+
     pub(super) fn cordon(&mut self, node: &NodeName, cordoned: bool) {
         let may = self.state.has_feature(Feature::NodeCordon) && self.state.node(node).is_some();
         let result = self.run(None, Command::CordonNode { node: node.clone(), cordoned });
@@ -24,7 +36,7 @@ impl World {
         assert_eq!(result.is_ok(), may, "{result:?}");
         if may {
             let row = self.state.node(node).unwrap();
-            assert!(row.cordoned && row.drain().is_some() && self.state.draining().any(|found| found == row));
+            assert!(row.cordoned && row.own_drain().is_some() && self.state.draining().any(|found| found == row));
         }
     }
 
@@ -36,7 +48,7 @@ impl World {
         let result = self.run(None, command);
         assert_eq!(result.is_ok(), may, "{result:?}");
         if may {
-            let drain = self.state.node(node).unwrap().drain().unwrap();
+            let drain = self.state.node(node).unwrap().own_drain().unwrap();
             assert!(drain.ends.is_some_and(|ends| drain.due < ends));
         }
     }
@@ -44,16 +56,16 @@ impl World {
     /// Those that have an end; `early`: as if it were sooner than it is.
     pub(super) fn end_drains(&mut self, early: bool) {
         let before = self.state.clone();
-        let ending = before.nodes().filter_map(|node| Some((node.name.clone(), node.drain()?.ends?)));
+        let ending = before.nodes().filter_map(|node| Some((node.name.clone(), node.own_drain()?.ends?)));
         let drains = ending.map(|(name, ends)| (name, if early { Served(ends.0.saturating_sub(1)) } else { ends }));
         let drains: Vec<(NodeName, Served)> = drains.collect();
         let result = self.run(None, Command::EndDrains { drains });
         assert_eq!(result.is_ok(), before.has_feature(Feature::NodeMaintenance), "{result:?}");
         let served = self.state.meta().served;
         for node in before.nodes() {
-            let is_over = node.drain().and_then(|drain| drain.ends).is_some_and(|ends| ends <= served);
-            let drains = self.state.node(&node.name).unwrap().drain();
-            assert_eq!(drains, node.drain().filter(|_| early || !is_over), "node {}", node.name);
+            let is_over = node.own_drain().and_then(|drain| drain.ends).is_some_and(|ends| ends <= served);
+            let drains = self.state.node(&node.name).unwrap().own_drain();
+            assert_eq!(drains, node.own_drain().filter(|_| early || !is_over), "node {}", node.name);
         }
     }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Exit, Feature,
-    GpuHold, Item, JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Event, Exit,
+    Feature, GpuHold, Item, JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome,
     Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId,
     Served, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
 };
@@ -15,11 +15,13 @@ pub(crate) struct Cluster {
     pub(crate) revision: u64,
     pub(crate) elapsed: u64,
     pub(crate) changes: usize,
+    /// What the last entry did.
+    pub(crate) events: Vec<Event>,
 }
 
 impl Cluster {
     pub(crate) fn new() -> Self {
-        let mut cluster = Self { state: State::default(), revision: 0, elapsed: 0, changes: 0 };
+        let mut cluster = Self { state: State::default(), revision: 0, elapsed: 0, changes: 0, events: Vec::new() };
         let settings = Box::new(Settings { request_window_ms: 60_000, ..Settings::default() });
         cluster.run(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
         cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();
@@ -55,6 +57,7 @@ impl Cluster {
         assert_eq!(replayed, applied.next, "the changes say all of it");
         self.state = applied.next;
         self.changes = applied.changes.len();
+        self.events = applied.events.into_iter().map(|row| row.event).collect();
         assert_eq!(self.state.check(), Vec::<String>::new());
         applied.replies
     }

@@ -23,7 +23,7 @@ fn cluster() -> Cluster {
 
 #[test]
 fn nothing_is_enabled_before_there_is_a_cluster() {
-    let mut cluster = Cluster { state: Default::default(), revision: 0, elapsed: 0, changes: 0 };
+    let mut cluster = Cluster { state: Default::default(), revision: 0, elapsed: 0, changes: 0, events: Vec::new() };
     assert_eq!(cluster.run(enable(1)), Err(Rejection::NotBootstrapped));
 }
 

@@ -19,5 +19,6 @@ mod random_flow;
 mod refusals;
 mod restarts;
 mod returns;
+mod scopes;
 mod sub_runs;
 mod work;

@@ -281,7 +281,7 @@ fn served_time_stands_still_between_terms() {
 
 #[test]
 fn a_cancel_gets_through_when_the_table_of_requests_is_full() {
-    let mut cluster = Cluster { state: State::default(), revision: 0, elapsed: 0, changes: 0 };
+    let mut cluster = Cluster { state: State::default(), revision: 0, elapsed: 0, changes: 0, events: Vec::new() };
     let settings = Box::new(Settings { requests_max: 1, ..Settings::default() });
     cluster.run(Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings }).unwrap();
     cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();

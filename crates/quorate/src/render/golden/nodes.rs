@@ -8,6 +8,7 @@ use crate::render::join_token::{JoinTokenCreated, JoinTokenList, JoinTokenRevoke
 use crate::render::node::{NodeCordoned, NodeDrained, NodeForgotten, NodeList};
 use crate::render::node_status::NodeStatus;
 use crate::render::region::RegionList;
+use crate::render::scope::{ScopeRestored, ScopeWithdrawn};
 use crate::render::{Paint, View as _};
 
 fn node() -> v1::Node {
@@ -43,6 +44,14 @@ fn node() -> v1::Node {
             ends_in_ms: Some(7_200_000),
         }),
         join_token: "00010203040506ab".into(),
+        cluster_withdrawal: None,
+        region_withdrawal: Some(v1::Withdrawal {
+            by: "operator:bob".into(),
+            at_ms: 1_700_000_000_000,
+            reason: "power".into(),
+            drain_in_ms: Some(0),
+            ends_in_ms: None,
+        }),
     }
 }
 
@@ -53,6 +62,16 @@ fn node_list() {
     assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd"));
     check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
     check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, for_ms: Some(7_200_000), revision: 58 });
+    let drained = ScopeWithdrawn {
+        scope: "region",
+        name: "eu".into(),
+        drain: true,
+        wait_ms: 600_000,
+        for_ms: Some(7_200_000),
+        revision: 58,
+    };
+    check("scope_withdrawn", &drained);
+    check("scope_restored", &ScopeRestored { scope: "cluster", name: "eu-a".into(), revision: 59 });
     check("node_forgotten", &NodeForgotten { node: "n".into(), revision: 58 });
 }
 
@@ -87,10 +106,11 @@ fn node_status() {
     check("node_status", &status);
     let expected = "\
 Node eu-a-1 of eu/eu-a
-State      up, draining for another 2h00m
+State      up, draining for another 2h00m, region draining
 Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
 Moves      in 10m00s: until then attempts may end by themselves
 Until      in 2h00m it takes work again by itself
+Drained    its region 2023-11-14T22:13:20Z by operator:bob: power
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
 Admitted   by join token 00010203040506ab
@@ -109,7 +129,7 @@ RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE
     let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
     let lost = v1::GetNodeResponse { node: Some(lost), attempts: vec![], forget_in_ms: Some(2_500), ..response };
     let text = NodeStatus::from(lost).human(Paint::Never);
-    assert!(text.contains("State      lost, drained for another 2h00m\n"), "{text}");
+    assert!(text.contains("State      lost, drained for another 2h00m, region drained\n"), "{text}");
     assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
 }
 
@@ -163,6 +183,8 @@ fn region_list() {
         capacity: resources(8000, 16 << 30),
         used: resources(2000, 1 << 30),
         attempts: 3,
+        withdrawal: None,
+        region_withdrawal: (region == "eu").then(|| v1::Withdrawal { drain_in_ms: Some(0), ..Default::default() }),
     };
     let replica = |id, region: &str| v1::ReplicaSummary {
         id,
@@ -178,10 +200,10 @@ fn region_list() {
     let list = RegionList::new(clusters, replicas);
     check("region_list", &list);
     let expected = "\
-REGION  CLUSTERS  NODES UP  NODES LOST  CPU   MEMORY    GPU  ATTEMPTS  REPLICAS
-asia    0         0         0           0/0   0B/0B     0/0  0         1
-eu      1         2         1           2/8   1Gi/16Gi  0/0  3         1
-us      2         4         2           4/16  2Gi/32Gi  0/0  6         1 (leads)";
+REGION  STATUS      CLUSTERS  NODES UP  NODES LOST  CPU   MEMORY    GPU  ATTEMPTS  REPLICAS
+asia    in service  0         0         0           0/0   0B/0B     0/0  0         1
+eu      draining    1         2         1           2/8   1Gi/16Gi  0/0  3         1
+us      in service  2         4         2           4/16  2Gi/32Gi  0/0  6         1 (leads)";
     assert_eq!(list.human(Paint::Never), expected);
 }
 
