@@ -115,7 +115,7 @@ impl Controller for Drain {
         truncated |= drains.truncated || ending.truncated;
         for node in view.draining() {
             // What is on it then may stay.
-            if !lasts(node, now.served) {
+            if node.drain_at(now.served).is_none() {
                 continue;
             }
             let mut on_node: Vec<&Attempt> = view.attempts_on(&node.name).map(AsRef::as_ref).collect();
@@ -196,13 +196,6 @@ impl<T: Clone> Ending<T> {
         }
         ending
     }
-}
-
-/// One of the drains that a node is in goes on.
-fn lasts(node: &Node, served: Served) -> bool {
-    let around = [&node.around.cluster, &node.around.region].into_iter().flatten();
-    let mut drains = around.filter_map(|withdrawal| withdrawal.drain).chain(node.own_drain());
-    drains.any(|drain| drain.ends.is_none_or(|ends| ends > served))
 }
 
 /// What is on the move, by step.

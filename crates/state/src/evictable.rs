@@ -36,7 +36,7 @@ impl fmt::Display for Stays {
 /// Checks whether `attempt` may be asked to stop at `served`, because its node is being drained.
 pub fn evictable(state: &State, attempt: &Attempt, served: Served) -> Result<(), Stays> {
     let node = state.node(&attempt.node).filter(|node| node.status == NodeStatus::Up);
-    let drain = node.ok_or(Stays::NodeLost)?.drain().ok_or(Stays::NotDraining)?;
+    let drain = node.ok_or(Stays::NodeLost)?.drain_at(served).ok_or(Stays::NotDraining)?;
     match attempt.state {
         AttemptState::Assigned | AttemptState::Starting | AttemptState::Running if attempt.stop.is_none() => {}
         AttemptState::Unknown => return Err(Stays::NodeLost),

@@ -66,13 +66,25 @@ impl Node {
     /// How its work is moved off, by whatever was said of it, its cluster and its region: from the first instant that one of
     /// them says on, until all of them have ended. None while that may stay.
     pub fn drain(&self) -> Option<Drain> {
-        let around = [&self.around.cluster, &self.around.region].into_iter().flatten();
-        let drains = around.filter_map(|withdrawal| withdrawal.drain).chain(self.own_drain());
-        drains.reduce(|one, other| Drain {
-            due: one.due.min(other.due),
-            ends: one.ends.zip(other.ends).map(|(one, other)| one.max(other)),
-        })
+        together(self.drains())
     }
+
+    /// The same by those that have not come to their end at `served`, whether or not somebody has ended them.
+    pub fn drain_at(&self, served: Served) -> Option<Drain> {
+        together(self.drains().filter(|drain| drain.ends.is_none_or(|ends| ends > served)))
+    }
+
+    fn drains(&self) -> impl Iterator<Item = Drain> {
+        let around = [&self.around.cluster, &self.around.region].into_iter().flatten();
+        around.filter_map(|withdrawal| withdrawal.drain).chain(self.own_drain())
+    }
+}
+
+fn together(drains: impl Iterator<Item = Drain>) -> Option<Drain> {
+    drains.reduce(|one, other| Drain {
+        due: one.due.min(other.due),
+        ends: one.ends.zip(other.ends).map(|(one, other)| one.max(other)),
+    })
 }
 
 /// What is said of the cluster and the region of a node.

@@ -138,6 +138,21 @@ fn a_drain_for_a_time_ends_at_its_instant_and_not_for_an_older_one() {
 }
 
 #[test]
+fn a_drain_that_has_come_to_its_end_moves_nothing_though_nobody_has_ended_it() {
+    let mut world = world();
+    world.place(id(0), "n");
+    world.report(id(0), AttemptPhase::Running, None);
+    world.run(Command::DrainNode { node: "n".parse().unwrap(), wait_ms: 5_000, reason: "disk".into() }).unwrap();
+    let due = node(&world, "n").drain().unwrap().due;
+    world.run(drain(cluster("eu-a"), 0, Some(1_000))).unwrap();
+    world.pass(1_000);
+    let attempt = world.attempt(id(0));
+    assert_eq!(evictable(&world.state, &attempt, world.state.meta().served), Err(Stays::Until(due)));
+    world.run(Command::CordonNode { node: "n".parse().unwrap(), cordoned: false }).unwrap();
+    assert_eq!(evictable(&world.state, &attempt, world.state.meta().served), Err(Stays::NotDraining));
+}
+
+#[test]
 fn a_cordon_leaves_a_drain_alone_and_what_does_not_exist_is_refused() {
     let mut world = world();
     world.run(cordon(cluster("eu-b"))).unwrap();
