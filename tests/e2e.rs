@@ -2,6 +2,7 @@
 
 mod bad_input;
 mod catch_up;
+mod choosy;
 mod command_line;
 mod drain;
 mod failover;

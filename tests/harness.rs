@@ -58,6 +58,7 @@ pub fn options_of(binary: PathBuf, replicas: usize) -> Options {
         cpu: Some("4".to_owned()),
         memory: Some("4Gi".to_owned()),
         gpus: None,
+        flags: Vec::new(),
     };
     Options {
         agents: vec![agent(1, "eu", "eu-a"), agent(2, "eu", "eu-b"), agent(3, "us", "us-a"), agent(4, "us", "us-b")],

@@ -13,6 +13,7 @@ mod draw;
 mod faults;
 mod flow;
 mod gpus;
+mod ground;
 mod large;
 mod membership;
 mod old_image;
@@ -40,6 +41,7 @@ pub(crate) use class::Class;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use gpus::{GpuPart, Gpus};
+pub(crate) use ground::{Demands, Ground, TAINT};
 pub(crate) use reports::{Says, Speech};
 pub(crate) use settings::Tunables;
 pub(crate) use size::Size;
@@ -147,6 +149,8 @@ pub(crate) struct AgentPlan {
     pub(crate) pool: Option<String>,
     #[serde(default, skip_serializing_if = "Gpus::is_none")]
     pub(crate) gpus: Gpus,
+    #[serde(default, skip_serializing_if = "Ground::is_plain")]
+    pub(crate) ground: Ground,
 }
 
 /// The label that jobs may ask for.
@@ -324,6 +328,8 @@ pub(crate) struct TaskPlan {
     pub(crate) sub: Option<SubPlan>,
     #[serde(default, skip_serializing_if = "GpuPart::is_none")]
     pub(crate) gpu: GpuPart,
+    #[serde(default, skip_serializing_if = "Demands::is_plain")]
+    pub(crate) demands: Demands,
 }
 
 /// See `quorate_state::OnNodeLoss`.

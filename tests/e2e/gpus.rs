@@ -15,6 +15,7 @@ async fn each_task_is_told_which_gpus_are_its_own_and_no_two_of_them_get_the_sam
         cpu: Some("16".to_owned()),
         memory: Some("4Gi".to_owned()),
         gpus: gpus.map(str::to_owned),
+        flags: Vec::new(),
     };
     wanted.agents = vec![agent("plain", Some("none")), agent("render", Some("T4:2,A100-80G"))];
     let cluster = start(wanted).await;

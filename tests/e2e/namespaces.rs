@@ -23,6 +23,7 @@ async fn a_tree_of_namespaces_keeps_to_its_maximum_and_says_whom_that_holds_up()
         cpu: Some("6".to_owned()),
         memory: Some("4Gi".to_owned()),
         gpus: Some("none".to_owned()),
+        flags: Vec::new(),
     }];
     let cluster = start(wanted).await;
     let client = cluster.client();

@@ -32,6 +32,7 @@ async fn the_loss_of_a_region_comes_to_what_was_foretold() {
         cpu: Some("2".to_owned()),
         memory: Some("1Gi".to_owned()),
         gpus: Some("none".to_owned()),
+        flags: Vec::new(),
     };
     wanted.agents = vec![agent("eu-1", "eu"), agent("us-1", "us")];
     let mut cluster = start(wanted).await;

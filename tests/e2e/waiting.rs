@@ -15,6 +15,7 @@ async fn granting_what_is_missing_places_the_task() {
         cpu: Some("1500m".to_owned()),
         memory: Some("1Gi".to_owned()),
         gpus: None,
+        flags: Vec::new(),
     }];
     let mut cluster = start(options.clone()).await;
     let client = cluster.client();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::time::Duration;
 
-use quorate_state::{ClusterName, GPUS_PER_NODE_MAX, GpuModel, NodeName, RegionName, Resources, Uuid};
+use quorate_state::{ClusterName, GPUS_PER_NODE_MAX, GpuModel, NodeName, Offer, RegionName, Resources, Uuid};
 
 /// What an agent is told at its start.
 #[derive(Clone, Debug)]
@@ -23,6 +23,8 @@ pub struct Config {
     pub gpus: Vec<GpuModel>,
     /// Free words for constraints, and what was found out of the machine ([`crate::attributes`]).
     pub labels: BTreeMap<String, String>,
+    /// Its pool, its taints and its price.
+    pub offer: Offer,
     /// What admits this node where new nodes need a join token; of no use once it is known.
     pub join_token: Option<JoinToken>,
     /// Where the journal, working directories and output live. One agent at a time.
@@ -179,6 +181,9 @@ impl Config {
         if let Some((key, _)) = self.labels.iter().find(|(key, value)| key.len() + value.len() > LABEL_BYTES_MAX) {
             complain("agent.labels", format!("{key:.32?} has more than LABEL_BYTES_MAX ({LABEL_BYTES_MAX}) bytes"));
         }
+        for flaw in self.offer.violations() {
+            complain(if flaw.field == "taints" { "agent.taints" } else { "agent.price" }, flaw.message);
+        }
         for (key, id) in self.machine.iter().flat_map(Machine::ids) {
             if id.len() > MACHINE_BYTES_MAX {
                 complain(key, format!("has {} bytes, MACHINE_BYTES_MAX is {MACHINE_BYTES_MAX}", id.len()));
@@ -226,6 +231,7 @@ mod tests {
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             gpus: Vec::new(),
             labels: BTreeMap::new(),
+            offer: Offer::default(),
             join_token: None,
             data_dir: "data".into(),
             uuid: None,

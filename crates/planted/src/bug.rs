@@ -46,6 +46,10 @@ bugs! {
         "A placement is not checked against the maximum of its namespace and of those above it.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
+    TaintIgnored, "taint-ignored",
+        "A task goes to a node with a taint that it does not tolerate.";
+    PoolIgnored, "pool-ignored",
+        "A task goes to a node of a pool that it does not ask for.";
     RoomFreedByOutcome, "room-freed-by-outcome",
         "An attempt's outcome frees its room, before its agent says that the processes are gone.";
     TerminalLeft, "terminal-left",

@@ -7,6 +7,7 @@ pub mod job;
 pub mod join_token;
 pub mod namespace;
 pub mod node;
+pub mod offer;
 pub mod payload;
 pub mod retention;
 pub mod run;

@@ -19,9 +19,9 @@ use std::sync::Arc;
 use quorate_state::{
     Admission, Around, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain,
     Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms,
-    Millis, Node, NodeStatus, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place,
-    Principal, Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread,
-    StopReason, Task, TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
+    Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place,
+    Preference, Price, Principal, Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served,
+    Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Trait, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -150,6 +150,7 @@ pub(crate) fn registration() -> Registration {
         cluster: "eu-1".parse().unwrap(),
         capacity: resources(),
         labels: BTreeMap::from([("disk".into(), "ssd".into())]),
+        offer: Arc::default(),
         attempts: attempt_ids()
             .into_iter()
             .map(|attempt| AttemptClaim { gpus: GpuHold::NONE, attempt, token: Token(9) })
@@ -455,6 +456,30 @@ pub(crate) fn gpus() -> Arc<[GpuModel]> {
     ["A100-80G", "T4"].map(|model| model.parse().unwrap()).into()
 }
 
+/// What a node says of itself that has a pool, taints and a price.
+pub(crate) fn offer() -> Arc<Offer> {
+    let taints = BTreeMap::from([("spot".into(), "yes".into()), ("team".into(), String::new())]);
+    Arc::new(Offer { pool: "gpu".parse().unwrap(), taints, price: Some(Price(35_000)) })
+}
+
+/// Where a task may run that says all that can be said.
+pub(crate) fn choosy() -> Place {
+    let label = Trait::Label { key: "disk".into(), value: "ssd".into() };
+    let traits = [
+        label,
+        Trait::Pool("gpu".parse().unwrap()),
+        Trait::Region("eu".parse().unwrap()),
+        Trait::Cluster("eu-1".parse().unwrap()),
+    ];
+    Place {
+        pools: vec!["gpu".parse().unwrap(), "default".parse().unwrap()],
+        tolerate: BTreeMap::from([("spot".into(), "*".into())]),
+        prefer: traits.into_iter().zip([1, -1, 100, -100]).map(|(of, weight)| Preference { of, weight }).collect(),
+        cheap: 20,
+        ..Place::default()
+    }
+}
+
 /// An attempt that said nothing for too long.
 fn silent() -> Attempt {
     let said = telling().next().unwrap();
@@ -485,7 +510,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         NodeStatus::Up => Some(NodeStatus::Lost { at: Served(0) }),
         NodeStatus::Lost { .. } => None,
     });
-    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e", "eu-1-m", "eu-1-f"];
+    let names = ["eu-1-a", "eu-1-b", "eu-1-c", "eu-1-e", "eu-1-m", "eu-1-f", "eu-1-g"];
     let terms = join_tokens()[0].terms.clone();
     let admission = Admission { token: JoinTokenId(7), at: Millis(1), terms };
     statuses
@@ -494,7 +519,7 @@ pub(crate) fn nodes() -> Vec<Node> {
         .chain([(NodeStatus::Up, Some(Arc::new(withdrawal())), None)])
         .chain([(NodeStatus::Up, None, Some(Arc::new(admission)))])
         .chain([(NodeStatus::Up, Some(Arc::new(maintenance())), None)])
-        .chain([(NodeStatus::Up, None, None)])
+        .chain([(NodeStatus::Up, None, None), (NodeStatus::Up, None, None)])
         .zip(names)
         .map(|((status, withdrawal, admission), name)| Node {
             gpus: if name == "eu-1-f" { gpus() } else { [].into() },
@@ -507,6 +532,7 @@ pub(crate) fn nodes() -> Vec<Node> {
             cluster: registration.cluster.clone(),
             capacity: Resources { gpu_milli: if name == "eu-1-f" { 2_000 } else { 0 }, ..registration.capacity },
             labels: registration.labels.clone(),
+            offer: if name == "eu-1-g" { offer() } else { Arc::default() },
             epoch: Epoch(5),
             lease: lease(),
             status,

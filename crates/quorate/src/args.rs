@@ -89,7 +89,7 @@ pub(crate) enum Command {
     /// Form, join or go on as a replica of the control plane
     Server(Box<server::Server>),
     /// Offer this machine to the control plane
-    Agent(agent::Agent),
+    Agent(Box<agent::Agent>),
     /// Submit, plan, validate and list jobs
     Job(job::Job),
     /// Look at runs, wait for them, cancel, pause and resume them, read their output

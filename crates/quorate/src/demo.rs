@@ -129,6 +129,7 @@ impl Script {
             cpu: Some(NODE_CORES.to_string()),
             memory: Some(format!("{NODE_MEMORY_GIB}Gi")),
             gpus: None,
+            flags: Vec::new(),
         };
         Ok(Options {
             replica_regions: ["eu", "us", "eu"].map(str::to_owned).to_vec(),

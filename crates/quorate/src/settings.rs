@@ -79,6 +79,9 @@ keys! {
     "agent.memory" parse::bytes, "memory for tasks, such as 8Gi (all)";
     "agent.gpus" parse::gpus, "models of the machine's GPUs in the order of the bus, such as A100-80G:8,T4, or none (found out)";
     "agent.labels" parse::labels, "free words for place.labels of jobs, such as disk=ssd,rack=7 (none)";
+    "agent.pool" parse::pool, "pool it is in: it takes tasks that ask for that one alone (default)";
+    "agent.taints" parse::taints, "what keeps tasks away that do not tolerate it, such as spot=yes,team=ml (none)";
+    "agent.price" parse::price, "what it costs for an hour, in any unit that is the same for all, such as 0.35 (it does not say)";
     "agent.devices_probe" parse::command, "shell command that prints the machine's devices, as in 'gpu 2' (none)";
     "agent.join_token" parse::join_token, "what admits this machine where new nodes need a join token (none)";
     "agent.join_token_file" parse::path, "file with that, which may be gone once the node is known (none)";

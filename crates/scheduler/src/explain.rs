@@ -141,8 +141,12 @@ pub enum Check {
     Region,
     /// Its cluster is not among those allowed.
     Cluster,
+    /// It is in a pool that the task does not ask for.
+    Pool,
     /// It lacks a label that is demanded, or has it with another value.
     Labels,
+    /// It has a taint that the task does not tolerate.
+    Taint,
     /// Its GPUs are not of a model that is allowed.
     GpuModel,
     /// It could not hold the task even when empty.
@@ -153,14 +157,16 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 12] = [
         Self::NodeLost,
         Self::NodeSilent,
         Self::Cordoned,
         Self::Draining,
         Self::Region,
         Self::Cluster,
+        Self::Pool,
         Self::Labels,
+        Self::Taint,
         Self::GpuModel,
         Self::TooSmall,
         Self::Full,
@@ -174,7 +180,9 @@ impl Check {
             Infeasible::Draining => Self::Draining,
             Infeasible::Region => Self::Region,
             Infeasible::Cluster => Self::Cluster,
+            Infeasible::Pool => Self::Pool,
             Infeasible::Labels => Self::Labels,
+            Infeasible::Taint => Self::Taint,
             Infeasible::GpuModel => Self::GpuModel,
             Infeasible::TooSmall(_) => Self::TooSmall,
             Infeasible::Full(_) => Self::Full,
@@ -190,7 +198,9 @@ impl Check {
             Self::Draining => "DRAINING",
             Self::Region => "REGION",
             Self::Cluster => "CLUSTER",
+            Self::Pool => "POOL",
             Self::Labels => "LABELS",
+            Self::Taint => "TAINT",
             Self::GpuModel => "GPU_MODEL",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
@@ -206,7 +216,9 @@ impl Check {
             | Self::Draining
             | Self::Region
             | Self::Cluster
+            | Self::Pool
             | Self::Labels
+            | Self::Taint
             | Self::GpuModel => false,
             Self::TooSmall | Self::Full => true,
         }
@@ -221,7 +233,9 @@ impl Check {
             Self::Draining => "draining",
             Self::Region => "in other regions",
             Self::Cluster => "in other clusters",
+            Self::Pool => "in other pools",
             Self::Labels => "without the labels it demands",
+            Self::Taint => "with taints it does not tolerate",
             Self::GpuModel => "with other GPUs",
             Self::TooSmall => "too small",
             Self::Full => "too full",

@@ -17,6 +17,9 @@
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
 //! goes by the last one.
 //!
+//! What a task says that it would rather have (`wishes`) comes before all packing; a task that says nothing is placed as if there were
+//! no such thing.
+//!
 //! Ties between nodes that differ in nothing but their name go to the first name, never to chance: with
 //! ties broken by chance, packing gets worse, not better.
 
@@ -25,6 +28,7 @@ mod route;
 
 mod ledger;
 mod score;
+mod wishes;
 
 mod changes;
 mod devices;

@@ -57,6 +57,7 @@ impl World {
             cluster: ClusterName::new("eu-1").unwrap(),
             capacity: Resources { cpu_milli: 64_000, memory_bytes: 1 << 40, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: Arc::default(),
             attempts: Vec::new(),
             seen,
         })));

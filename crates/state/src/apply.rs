@@ -196,6 +196,7 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::SampleUse { namespaces } => namespaces::sample(overlay, namespaces),
         Command::SubmitJob { run, spec, spec_digest } => {
             // It may need several, and says the youngest.
+            features::require_older(overlay, spec)?;
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
@@ -209,6 +210,7 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
                 jobs::check_version(overlay, spec, *version)?;
             }
             // It may use what older features brought.
+            features::require_older(overlay, spec)?;
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
@@ -257,8 +259,14 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::EndScopeDrains { drains } => scopes::end(overlay, &item.principal, drains),
         Command::EvictAttempts { attempts } => drain::evict(overlay, attempts),
         Command::ForgetNode { node } => forget::node(overlay, node),
-        Command::RegisterNode(registration) => admission::register(overlay, registration, None),
-        Command::AdmitNode { registration, token } => admission::register(overlay, registration, Some(*token)),
+        Command::RegisterNode(registration) => {
+            features::require(overlay, (!registration.gpus.is_empty()).then_some(Feature::Gpus))?;
+            admission::register(overlay, registration, None)
+        }
+        Command::AdmitNode { registration, token } => {
+            features::require(overlay, (!registration.gpus.is_empty()).then_some(Feature::Gpus))?;
+            admission::register(overlay, registration, Some(*token))
+        }
         Command::SetNodeAdmission { admission } => admission::set(overlay, &item.principal, *admission),
         Command::CreateJoinToken { digest, ttl_ms, uses_max, terms } => {
             let wanted = admission::Wanted { digest: *digest, ttl_ms: *ttl_ms, uses_max: *uses_max, terms };

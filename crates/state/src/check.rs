@@ -8,7 +8,7 @@ mod sub_runs;
 
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptState, Feature, GPU_MILLI, GpuHold, GpuUse, JoinTerms, Line, Node, NodeAdmission, NodeName,
+    Attempt, AttemptState, Feature, GPU_MILLI, GpuHold, GpuUse, JoinTerms, Line, Node, NodeAdmission, NodeName, Offer,
     Outcome, Resources, Run, State, StopReason, TaskState, Token, Wait,
 };
 
@@ -314,6 +314,16 @@ impl State {
             || self.attempts.values().any(|attempt| attempt.gpus != GpuHold::NONE);
         if has_gpus && !self.has_feature(Feature::Gpus) {
             broken.push(format!("there are GPUs, and feature {} is not enabled", Feature::Gpus));
+        }
+        let is_plain = |node: &Arc<Node>| *node.offer == Offer::default();
+        let has_constraints =
+            !self.nodes.values().all(is_plain) || self.runs.values().any(|run| run.spec.has_constraints());
+        if has_constraints && !self.has_feature(Feature::PlaceConstraints) {
+            let feature = Feature::PlaceConstraints;
+            broken.push(format!("nodes or tasks have constraints, and feature {feature} is not enabled"));
+        }
+        for node in self.nodes.values() {
+            broken.extend(node.offer.violations().iter().map(|flaw| format!("node {}: {}", node.name, flaw.message)));
         }
         let has_payloads = self.attempts.values().any(|attempt| attempt.payloads.is_some());
         if has_payloads && !self.has_feature(Feature::PayloadRefs) {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
-    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Outcome, Payloads,
+    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Offer, Outcome, Payloads,
     Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange,
     Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
@@ -238,6 +238,8 @@ pub struct Registration {
     pub gpus: Arc<[GpuModel]>,
     /// Its labels.
     pub labels: BTreeMap<String, String>,
+    /// Its pool, its taints and its price. Any but the default needs [`Feature::PlaceConstraints`].
+    pub offer: Arc<Offer>,
     /// Every attempt that it knows and that is not confirmed gone. What its journal proves gone is
     /// left out.
     pub attempts: Vec<AttemptClaim>,

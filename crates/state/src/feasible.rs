@@ -19,8 +19,12 @@ pub enum Infeasible {
     Region,
     /// Its cluster is not among those allowed.
     Cluster,
+    /// It is in a pool that the task does not ask for.
+    Pool,
     /// It lacks a label that is demanded, or has it with another value.
     Labels,
+    /// It has a taint that the task does not tolerate.
+    Taint,
     /// It has as many GPUs as the task takes, but not of the models that are allowed.
     GpuModel,
     /// It could not hold the task even when empty; what is missing then.
@@ -81,7 +85,9 @@ impl fmt::Display for Infeasible {
             Self::Draining => f.write_str("the node is draining"),
             Self::Region => f.write_str("the node's region is not allowed"),
             Self::Cluster => f.write_str("the node's cluster is not allowed"),
+            Self::Pool => f.write_str("the node is in a pool that is not asked for"),
             Self::Labels => f.write_str("the node lacks a label that is demanded"),
+            Self::Taint => f.write_str("the node has a taint that is not tolerated"),
             Self::GpuModel => f.write_str("the node's GPUs are not of a model that is allowed"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
             Self::Full(missing) => write!(f, "the node is short of {missing}"),
@@ -110,8 +116,14 @@ fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
     if is_bound && !task.place.clusters.is_empty() && !task.place.clusters.contains(&node.cluster) {
         return Err(Infeasible::Cluster);
     }
+    if !task.place.accepts_pool(&node.offer.pool) {
+        return Err(Infeasible::Pool);
+    }
     if is_bound && !task.place.accepts_labels(&node.labels) {
         return Err(Infeasible::Labels);
+    }
+    if task.place.refuses(&node.offer.taints).is_some() {
+        return Err(Infeasible::Taint);
     }
     if !task.resources.fits(node.capacity) {
         return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));

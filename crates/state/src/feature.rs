@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Command, GpuHold, Millis, NodeAdmission, Revision};
+use crate::{Command, GpuHold, Millis, NodeAdmission, Offer, Revision};
 
 /// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
 /// feature is never disabled: what it allowed may be in the log.
@@ -54,6 +54,9 @@ pub enum Feature {
     /// Namespaces stand below one another, have weights, guarantees and maxima, and are served evenly: [`Command::SetNamespace`],
     /// [`Command::SetFairness`], [`Command::SampleUse`]. Since when a task is in the queue is kept.
     FairShare = 14,
+    /// Nodes have pools, taints and prices, and tasks say what they make of these: [`crate::Node::offer`], and `pools`, `tolerate`,
+    /// `prefer` and `cheap` of `Place` in the specs of jobs.
+    PlaceConstraints = 15,
     /// Clusters and regions can be taken out of service as one: [`Command::WithdrawScope`], [`Command::RestoreScope`],
     /// [`Command::EndScopeDrains`].
     RegionPolicy = 17,
@@ -61,7 +64,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 16] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -76,6 +79,7 @@ impl Feature {
         Self::RunArchive,
         Self::Gpus,
         Self::FairShare,
+        Self::PlaceConstraints,
         Self::RegionPolicy,
     ];
 
@@ -106,6 +110,7 @@ impl Feature {
             Self::RunArchive => "run-archive",
             Self::Gpus => "gpus",
             Self::FairShare => "fair-share",
+            Self::PlaceConstraints => "place-constraints",
             Self::RegionPolicy => "region-policy",
         }
     }
@@ -168,6 +173,16 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_constraints() =>
+            {
+                Some(Feature::PlaceConstraints)
+            }
+            Self::RegisterNode(registration) | Self::AdmitNode { registration, .. }
+                if *registration.offer != Offer::default() =>
+            {
+                Some(Feature::PlaceConstraints)
+            }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_gpus() =>
             {
@@ -269,6 +284,7 @@ mod tests {
             (12, "run-archive"),
             (13, "gpus"),
             (14, "fair-share"),
+            (15, "place-constraints"),
             (17, "region-policy"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");

@@ -75,6 +75,24 @@ names! {
     PayloadName "payload name";
     /// What a kind of GPU is called, such as `A100-80G`.
     GpuModel "GPU model";
+    /// A set of nodes that take the tasks that ask for it alone.
+    PoolName "pool name";
+}
+
+/// The pool of nodes that name none, and of tasks that ask for none.
+const DEFAULT_POOL: &str = "default";
+
+impl PoolName {
+    /// True of the one that nodes are in that name none.
+    pub fn is_default(&self) -> bool {
+        self.as_str() == DEFAULT_POOL
+    }
+}
+
+impl Default for PoolName {
+    fn default() -> Self {
+        Self(DEFAULT_POOL.into())
+    }
 }
 
 impl GpuModel {

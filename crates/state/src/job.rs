@@ -1,11 +1,13 @@
 //! What a user asks for: the job, its tasks, and what makes a spec valid.
 
 mod check;
+mod place;
 
 pub use check::{
     ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, LABEL_BYTES_MAX, LIST_MAX,
     MEMORY_BYTES_MAX, PARAMS_MAX,
 };
+pub use place::{ANY_VALUE, PREFERENCES_MAX, Place, Preference, Spread, Trait, WEIGHT_OF_PREFERENCE_MAX};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -13,8 +15,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    ClusterName, Digest, ErrorType, Exit, GpuModel, JobName, Millis, Namespace, Outcome, RegionName, Resources,
-    Revision, RunId, RunState, SubRun, TaskName,
+    Digest, ErrorType, Exit, GpuModel, JobName, Millis, Namespace, Outcome, Resources, Revision, RunId, RunState,
+    SubRun, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -198,6 +200,11 @@ impl JobSpec {
         self.tasks.iter().any(|task| task.resources.gpu_milli > 0 || !task.gpu_models.is_empty())
     }
 
+    /// True of one that replicas before [`crate::Feature::PlaceConstraints`] cannot read.
+    pub fn has_constraints(&self) -> bool {
+        self.tasks.iter().any(|task| task.place.has_constraints())
+    }
+
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.
     pub fn has_sub_runs(&self) -> bool {
         !self.result.is_empty() || self.tasks.iter().any(|task| task.sub_run.is_some())
@@ -249,42 +256,6 @@ impl Default for Retry {
             never_errors: Vec::new(),
         }
     }
-}
-
-/// Where a task may run; an empty list allows all.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Place {
-    /// Allowed regions.
-    pub regions: Vec<RegionName>,
-    /// Allowed clusters.
-    pub clusters: Vec<ClusterName>,
-    /// What its node's labels must say: each of these keys with this value, or with any for [`ANY_VALUE`]. Needs
-    /// [`crate::Feature::PlaceLabels`].
-    pub labels: BTreeMap<String, String>,
-    /// How it is spread over the nodes that remain.
-    pub spread: Spread,
-}
-
-/// Stands for every value of a label that a task demands of its node.
-pub const ANY_VALUE: &str = "*";
-
-impl Place {
-    /// True of a node with `labels`, as far as they are concerned.
-    pub fn accepts_labels(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.labels.iter().all(|(key, want)| labels.get(key).is_some_and(|has| want == ANY_VALUE || has == want))
-    }
-}
-
-/// Which of the feasible nodes is best.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub enum Spread {
-    /// The fullest one that holds it: leaves whole nodes for large tasks.
-    #[default]
-    Pack,
-    /// The emptiest one: a lost node takes less with it.
-    Node,
-    /// The emptiest cluster first, then its emptiest node.
-    Cluster,
 }
 
 /// A named job: its newest spec and its newest run.

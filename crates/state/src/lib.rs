@@ -23,6 +23,7 @@ mod cluster;
 mod job;
 mod namespace;
 mod node;
+mod offer;
 mod payload;
 mod run;
 mod scope;
@@ -55,8 +56,8 @@ mod suspect;
 pub use gpu::{GPU_MILLI, GPUS_PER_NODE_MAX, GpuHold, GpuUse, GpuWant};
 pub use id::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, GpuModel, JobName, JoinTokenId,
-    NAME_BYTES_MAX, Namespace, NodeName, PayloadName, Principal, RegionName, RequestId, Revision, RunId, TaskId,
-    TaskName, Token, Uuid,
+    NAME_BYTES_MAX, Namespace, NodeName, PayloadName, PoolName, Principal, RegionName, RequestId, Revision, RunId,
+    TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -70,14 +71,16 @@ pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TO
 pub use cluster::Cluster;
 pub use job::{
     ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX,
-    Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX, Param,
-    Place, Retry, Role, Spread, TaskSpec, Violation,
+    Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX,
+    PREFERENCES_MAX, Param, Place, Preference, Retry, Role, Spread, TaskSpec, Trait, Violation,
+    WEIGHT_OF_PREFERENCE_MAX,
 };
 pub use namespace::{
     Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,
     Resource, SAMPLES_AT_ONCE_MAX, Share, ShareChange, WEIGHT_FIRST, WEIGHT_MAX, dominant,
 };
 pub use node::{ATTRIBUTE_PREFIX, Around, Drain, LeaseTerms, Node, NodeStatus, Withdrawal};
+pub use offer::{Offer, PRICE_MAX, Price, TAINTS_MAX};
 pub use payload::{
     PAYLOAD_URI_BYTES_MAX, PAYLOADS_BYTES_MAX, PAYLOADS_MAX, Payload, PayloadDigest, PayloadError, Payloads,
 };

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    Admission, ClusterName, Epoch, GpuModel, Millis, NodeName, Principal, RegionName, Resources, Served, Uuid,
+    Admission, ClusterName, Epoch, GpuModel, Millis, NodeName, Offer, Principal, RegionName, Resources, Served, Uuid,
 };
 
 /// Begins the names of labels that an agent finds out by itself, such as `quorate.dev/arch`; no other label may.
@@ -34,6 +34,8 @@ pub struct Node {
     pub gpus: Arc<[GpuModel]>,
     /// Free words for constraints, and what the agent found out of its machine ([`ATTRIBUTE_PREFIX`]).
     pub labels: BTreeMap<String, String>,
+    /// Its pool, its taints and its price.
+    pub offer: Arc<Offer>,
     /// Its lease.
     pub epoch: Epoch,
     /// The terms of that lease, as granted; a change of the settings waits for the next one.

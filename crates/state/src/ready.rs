@@ -7,17 +7,14 @@
 //! that, whether it is one task or a hundred thousand. What a run has that is paused stands aside, in no line.
 
 use std::cmp::{Ordering, Reverse};
-use std::collections::{BTreeMap, BinaryHeap};
+use std::collections::BinaryHeap;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
-use crate::{
-    ClusterName, Driver, GpuModel, JobSpec, Namespace, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread,
-    TaskId, TaskSpec,
-};
+use crate::{Driver, GpuModel, JobSpec, Namespace, Place, ReadyKey, Resources, Revision, Run, RunId, TaskId, TaskSpec};
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
 ///
@@ -28,15 +25,7 @@ pub struct Shape {
     step: u32,
 }
 
-type Looks<'a> = (
-    (u64, u64, u64),
-    &'a [GpuModel],
-    Driver,
-    Spread,
-    &'a [RegionName],
-    &'a [ClusterName],
-    &'a BTreeMap<String, String>,
-);
+type Looks<'a> = ((u64, u64, u64), &'a [GpuModel], Driver, &'a Place);
 
 impl Shape {
     /// The shape of a step's tasks.
@@ -53,7 +42,7 @@ impl Shape {
         let TaskSpec { resources, gpu_models, driver, place, .. } = self.task()?;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
-        Some((amounts, gpu_models, *driver, place.spread, &place.regions, &place.clusters, &place.labels))
+        Some((amounts, gpu_models, *driver, place))
     }
 }
 

@@ -3,6 +3,8 @@
 //! After every entry the state is checked from scratch, the rows alone must rebuild it, terminal
 //! states must absorb, and a cancelled run must get no further placement.
 
+#[path = "model/constraints.rs"]
+mod constraints;
 #[path = "model/control.rs"]
 mod control;
 #[path = "model/gpus.rs"]
@@ -25,10 +27,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptState, Change, ClusterName, Command, Digest, Driver, Entry, Event, Feature, Item, JobName,
-    JobSpec, Millis, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal,
-    RegionName, Registration, Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp,
-    State, TaskId, TaskName, TaskSpec, Timer, Uuid, apply,
+    AttemptClaim, AttemptState, Change, Command, Digest, Driver, Entry, Event, Feature, Item, JobName, JobSpec, Millis,
+    NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration, Reply,
+    RequestId, RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec,
+    Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -131,7 +133,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
 fn spec(shape: usize) -> JobSpec {
     let (a, b, c) = (OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce);
     let tasks = match shape {
-        0 => vec![task("one", &[], 1, 500, a)],
+        0 => vec![task("one", &[], 1, 500, a), constraints::choosy("choosy", 2)],
         1 => vec![
             task("left", &[], 2, 400, a),
             task("right", &[], 1, 400, b),
@@ -456,28 +458,25 @@ impl World {
 
     fn register(&mut self, node: usize, keep: bool, same_journal: bool) {
         let text: NodeName = name(&format!("node-{node}"));
-        let attempts: Vec<AttemptClaim> = self
-            .state
-            .attempts_on(&text)
-            .filter(|_| keep)
-            .map(|attempt| AttemptClaim { attempt: attempt.id, token: attempt.token, gpus: attempt.gpus })
-            .collect();
+        let held = self.state.attempts_on(&text).filter(|_| keep);
+        let attempts: Vec<AttemptClaim> =
+            held.map(|it| AttemptClaim { attempt: it.id, token: it.token, gpus: it.gpus }).collect();
         let journal = Uuid(if same_journal { 7 } else { u128::from(self.revision) });
         if self.may_arrive(&text, Uuid(node as u128)) {
             self.note_journal(&text, journal, keep);
         }
-        let gpus = if self.state.has_feature(Feature::Gpus) { 2 + node % 2 } else { 0 };
         let registration = Registration {
-            gpus: std::iter::repeat_n(name("T4"), gpus).collect(),
+            gpus: gpus::models(&self.state, node),
             node: text,
             uuid: Uuid(node as u128),
             journal,
             boot_id: "boot".into(),
             machine_id: "machine".into(),
-            region: name::<RegionName>("eu"),
-            cluster: name::<ClusterName>("eu-a"),
+            region: name("eu"),
+            cluster: name("eu-a"),
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: constraints::offer(&self.state, node),
             attempts,
             seen: Revision(if keep { self.revision / 2 } else { self.revision }),
         };

@@ -95,6 +95,7 @@ impl World {
             cluster: "eu-a".parse().unwrap(),
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: Arc::default(),
             attempts,
             seen: Revision(seen),
         })));

@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_proto::v1;
 
 use crate::executor::{Behaviour, UNLUCKY, with_words};
-use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, SubPlan, TaskPlan};
+use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, SubPlan, TAINT, TaskPlan};
 
 /// The namespace that every cluster has.
 pub(super) const NAMESPACE: &str = "default";
@@ -140,8 +140,21 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             clusters: plan.clusters.clone(),
             labels: plan.pool.iter().map(|pool| v1::Label { key: POOL.into(), value: pool.clone() }).collect(),
             spread: v1::Spread::Pack.into(),
+            pools: plan.demands.pools.clone(),
+            tolerate: plan
+                .demands
+                .tolerate
+                .iter()
+                .map(|value| v1::Label { key: TAINT.into(), value: value.clone() })
+                .collect(),
+            prefer: plan.demands.prefer.iter().map(preference).collect(),
+            cheap: plan.demands.cheap,
         }),
         on_node_loss: promise.into(),
         ..of_flow
     }
+}
+
+fn preference((pool, weight): &(String, i32)) -> v1::Preference {
+    v1::Preference { r#trait: Some(v1::preference::Trait::Pool(pool.clone())), weight: *weight }
 }

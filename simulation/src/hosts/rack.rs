@@ -11,7 +11,7 @@ use std::time::Duration;
 use quorate_agent::driver::{Driver, Drivers};
 use quorate_agent::{Config, Limits, Machine, Seams};
 use quorate_seams::{Journal, Shutdown};
-use quorate_state::{ClusterName, Driver as Kind, NodeName, RegionName, Resources, Uuid};
+use quorate_state::{ClusterName, Driver as Kind, NodeName, Offer, PoolName, Price, RegionName, Resources, Uuid};
 use tokio::sync::mpsc;
 use turmoil::Sim;
 
@@ -20,7 +20,7 @@ use crate::clock::SimClock;
 use crate::executor::Executor;
 use crate::facts::{Fact, Facts};
 use crate::net::SimNetwork;
-use crate::scenario::{AgentPlan, POOL, RackPlan, Scenario};
+use crate::scenario::{AgentPlan, Ground, POOL, RackPlan, Scenario, TAINT};
 use crate::seeded::{SimEntropy, Stream};
 
 /// A supervisor starts an agent again after this, when it ended by itself or took poison.
@@ -135,6 +135,7 @@ impl Agent {
             cluster: name::<ClusterName>(&plan.cluster),
             capacity: Resources { cpu_milli: plan.cpu_milli, memory_bytes: plan.memory_bytes, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: offer(&plan.ground),
             join_token: None,
             data_dir,
             uuid: Some(Uuid(u128::from(Stream::of(scenario.seed, &plan.node).next()) + 1)),
@@ -159,6 +160,14 @@ impl Agent {
         let mut lives = self.lives.lock().unwrap_or_else(PoisonError::into_inner);
         *lives += 1;
         *lives
+    }
+}
+
+fn offer(ground: &Ground) -> Offer {
+    Offer {
+        pool: ground.pool.as_deref().map(name::<PoolName>).unwrap_or_default(),
+        taints: ground.taint.iter().map(|taint| (TAINT.to_owned(), taint.clone())).collect(),
+        price: ground.price.map(Price),
     }
 }
 

@@ -25,7 +25,7 @@ use serde::Deserialize;
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request, Watch, Watched};
 use crate::judge::CLOCK;
 use crate::oracles::Stall;
-use crate::scenario::{AgentPlan, Gpus, RackPlan};
+use crate::scenario::{AgentPlan, Gpus, Ground, RackPlan};
 
 /// See the module.
 #[derive(Default)]
@@ -190,6 +190,7 @@ pub(super) fn rack(node: String, region: String, cluster: String, cpu_milli: u64
         kill_ms: 0,
         pool: None,
         gpus: Gpus::default(),
+        ground: Ground::default(),
     };
     RackPlan { region, clock: CLOCK, agents: vec![agent] }
 }

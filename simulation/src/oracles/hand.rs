@@ -48,6 +48,7 @@ impl Hand {
             start_ms: 1,
             kill_ms: 1,
             pool: None,
+            ground: Default::default(),
             gpus: Gpus::default(),
         };
         let clock = ClockPlan { booted_before_ms: 0, wall_ahead_ms: 0, drift_ppm: 0 };
@@ -248,6 +249,7 @@ impl Hand {
             cluster: "c1".parse().unwrap(),
             capacity: Resources { cpu_milli, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: Arc::default(),
             attempts,
             seen,
         })));

@@ -8,7 +8,7 @@ use quorate_state::{Attempt, Change, Command, Event, Node, Run, RunId, State, Ta
 
 use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
-use super::p12_place::asks_for;
+use super::p12_place::{asks_for, is_at_hand, tolerates};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -81,7 +81,9 @@ impl Urgency {
             let place = &needs.place;
             let may = (place.regions.is_empty() || place.regions.contains(&node.region))
                 && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
-                && asks_for(place, &node.labels);
+                && asks_for(place, &node.labels)
+                && is_at_hand(place, node.offer.pool.as_str())
+                && tolerates(place, &node.offer.taints);
             if priority(waits) > priority(run) && fits && may && !was_offered {
                 return Err(format!(
                     "{} of priority {} was placed on {}, while {} of priority {} waited that fits there",

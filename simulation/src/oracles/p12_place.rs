@@ -9,6 +9,7 @@ use quorate_state::{Attempt, AttemptId, Change, Node, NodeName, NodeStatus, Plac
 use super::history::{attempt_name, plan_of, spec_of};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
+use crate::scenario::{Ground, TAINT};
 
 /// Knows every node as of the change that is looked at.
 #[derive(Default)]
@@ -71,6 +72,12 @@ impl Places {
             Some("stands elsewhere")
         } else if !asks_for(place, &node.labels) {
             Some("lacks a label")
+        } else if !is_at_hand(place, node.offer.pool.as_str()) {
+            Some("is in another pool")
+        } else if !tolerates(place, &node.offer.taints) {
+            Some("has a taint")
+        } else if !truth.is_some_and(|(_, agent)| is_true(node, &agent.ground)) {
+            Some("says of itself what is not so")
         } else {
             None
         };
@@ -79,6 +86,30 @@ impl Places {
             Some(wrong) => Err(format!("{name} was placed on {}, which {wrong} ({node:?}, {place:?})", node.name)),
         }
     }
+}
+
+/// A job goes to the pools that it asks for, and to the default one if it asks for none.
+pub(super) fn is_at_hand(place: &Place, pool: &str) -> bool {
+    match &place.pools[..] {
+        [] => pool == "default",
+        pools => pools.iter().any(|asked| asked.as_str() == pool),
+    }
+}
+
+/// Every taint is one that the job tolerates: `*` stands for any value.
+pub(super) fn tolerates(place: &Place, taints: &BTreeMap<String, String>) -> bool {
+    taints.iter().all(|(key, has)| place.tolerate.get(key).is_some_and(|said| said == "*" || said == has))
+}
+
+/// What the row of a node says is what its agent was told to say; before all replicas knew of such things, it says nothing.
+fn is_true(node: &Node, ground: &Ground) -> bool {
+    let said = &node.offer;
+    let says_nothing = said.pool.as_str() == "default" && said.taints.is_empty() && said.price.is_none();
+    let taint = ground.taint.iter().map(|taint| (TAINT.to_owned(), taint.clone()));
+    let is_all = said.pool.as_str() == ground.pool.as_deref().unwrap_or("default")
+        && said.taints == taint.collect()
+        && said.price.map(|price| price.0) == ground.price;
+    is_all || says_nothing
 }
 
 /// What a job asks of its node's labels is there: `*` stands for any value.

@@ -21,8 +21,8 @@ use crate::isolate;
 use crate::ledger::Step;
 use crate::oracles::{Known, Oracle, Verdict};
 use crate::scenario::{
-    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, Gpus, JobPlan, Kind, Network, OperationPlan, Promise,
-    RackPlan, ReplicaPlan, Scenario, SessionPlan, TaskPlan, Tunables, When, check,
+    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, Gpus, Ground, JobPlan, Kind, Network, OperationPlan,
+    Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, TaskPlan, Tunables, When, check,
 };
 use crate::trace::Trace;
 
@@ -123,6 +123,7 @@ fn rack(region: &str, nodes: [&str; 2]) -> RackPlan {
         kill_ms: 500,
         pool: None,
         gpus: Gpus::default(),
+        ground: Ground::default(),
     };
     RackPlan { region: region.into(), clock: clock(), agents: nodes.map(agent).into() }
 }

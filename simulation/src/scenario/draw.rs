@@ -1,9 +1,9 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Gpus, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control,
-    disk_low, divergence, faults, flow, gpus, large, membership, old_image, pages, reports, restarts, restore, scopes,
-    sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
+    control, disk_low, divergence, faults, flow, gpus, ground, large, membership, old_image, pages, reports, restarts,
+    restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -124,6 +124,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     sub_runs::draw(&mut Stream::of(seed, "sub runs"), &mut scenario);
     gpus::draw(&mut Stream::of(seed, "gpus"), &mut scenario);
     scopes::draw(&mut Stream::of(seed, "scopes"), &mut scenario);
+    ground::draw(&mut Stream::of(seed, "ground"), &mut scenario);
     scenario
 }
 
@@ -220,6 +221,7 @@ fn racks(
             kill_ms: dice.within(1, kill_ms * 8 / 10),
             pool: None,
             gpus: Gpus::default(),
+            ground: Ground::default(),
         });
         let agents_here: Vec<AgentPlan> = plans.collect();
         racks.push(RackPlan { region: region(at), clock: clock(dice), agents: agents_here });

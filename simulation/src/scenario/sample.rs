@@ -1,8 +1,9 @@
 //! A small scenario for unit tests, with something of everything.
 
 use super::{
-    AgentPlan, Ask, Class, ClockPlan, FaultPlan, FaultWhat, FlowPlan, GpuPart, Gpus, JobPlan, Kind, Network,
-    OperationPlan, Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way, When,
+    AgentPlan, Ask, Class, ClockPlan, Demands, FaultPlan, FaultWhat, FlowPlan, GpuPart, Gpus, Ground, JobPlan, Kind,
+    Network, OperationPlan, Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way,
+    When,
 };
 
 /// Replicas 0, 1, 2; racks 3, 4; clients 5, 6.
@@ -82,6 +83,7 @@ fn rack(region: &str, nodes: &[&str]) -> RackPlan {
         kill_ms: 100,
         pool: None,
         gpus: Gpus::default(),
+        ground: Ground::default(),
     };
     RackPlan { region: region.to_owned(), clock: clock(), agents: nodes.iter().map(agent).collect() }
 }
@@ -118,6 +120,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        demands: Demands::default(),
         runs_ms: 1_000,
         fails: 0,
         by_run: false,

@@ -310,6 +310,7 @@ fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
             allowed
                 && pooled
                 && task.gpu.fits(&agent.gpus)
+                && task.demands.allow(&agent.ground)
                 && task.cpu_milli <= agent.cpu_milli
                 && task.memory_bytes <= agent.memory_bytes
         })

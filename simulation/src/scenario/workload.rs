@@ -2,7 +2,8 @@
 
 use super::draw::SETTLED_MS;
 use super::{
-    Ask, Class, FlowPlan, GpuPart, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When,
+    Ask, Class, Demands, FlowPlan, GpuPart, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan,
+    When,
 };
 use crate::seeded::Stream;
 
@@ -192,6 +193,7 @@ fn plain(name: &str) -> TaskPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        demands: Demands::default(),
         runs_ms: 200,
         fails: 0,
         by_run: false,

@@ -1,6 +1,7 @@
 //! What the node says: who it is, that it is there, and what became of its attempts.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_proto::convert::agent::{hello_to_wire, report_to_wire};
@@ -39,6 +40,7 @@ impl Node {
             capacity: config.capacity,
             gpus: config.gpus.clone().into(),
             labels: config.labels.clone(),
+            offer: Arc::new(config.offer.clone()),
             attempts: known.chain(waiting).collect(),
             seen: seen.revision,
         };

@@ -34,6 +34,7 @@ fn config(servers: &[String], data_dir: &Path) -> Config {
         cluster: ClusterName::new("eu-1").unwrap(),
         capacity: Resources { cpu_milli: 2_000, memory_bytes: 1 << 30, gpu_milli: 0 },
         labels: BTreeMap::from([("disk".to_owned(), "ssd".to_owned())]),
+        offer: Default::default(),
         join_token: None,
         data_dir: data_dir.to_owned(),
         uuid: None,

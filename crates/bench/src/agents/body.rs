@@ -167,6 +167,7 @@ impl Body {
             |held: &Held| v1::AttemptClaim { gpus: None, attempt: Some(held.attempt.clone()), token: held.token };
         v1::Hello {
             gpus: vec![],
+            offer: None,
             node: self.who.node.clone(),
             uuid: self.who.uuid.clone(),
             journal: self.who.journal.clone(),

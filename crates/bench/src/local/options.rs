@@ -111,6 +111,8 @@ pub struct AgentOptions {
     pub memory: Option<String>,
     /// GPUs that it says it has, such as `T4:2`; those of the machine when `None`.
     pub gpus: Option<String>,
+    /// What else is said to it, such as `--pool=gpu`.
+    pub flags: Vec<String>,
 }
 
 impl Options {
@@ -123,6 +125,7 @@ impl Options {
             cpu: None,
             memory: None,
             gpus: None,
+            flags: Vec::new(),
         };
         Self {
             binary,
@@ -200,6 +203,7 @@ impl AgentOptions {
         if let Some(memory) = &self.memory {
             push("--memory", memory);
         }
+        arguments.extend(self.flags.iter().cloned());
         arguments
     }
 }

@@ -108,6 +108,7 @@ impl Ground {
             },
             gpus: std::iter::repeat_n(model, gpus as usize).collect(),
             labels: BTreeMap::from([("disk".to_owned(), disk.to_owned())]),
+            offer: Arc::default(),
             attempts: Vec::new(),
             seen: Revision(0),
         })))

@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt::Write;
 
-use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Retry, Role, Spread, TaskSpec};
+use quorate_state::{
+    Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Preference, Retry, Role, Spread, TaskSpec, Trait,
+};
 use quorate_values::{Value, escape, parse};
 
 use super::quantity::{cpu_text, duration_text, memory_text, thousandths_text};
@@ -226,6 +228,18 @@ fn place(place: &Place) -> String {
     if !place.labels.is_empty() {
         parts.push(format!("labels = {}", text_map(&place.labels)));
     }
+    if !place.pools.is_empty() {
+        parts.push(format!("pools = {}", list(place.pools.iter().map(|name| text(name.as_str())))));
+    }
+    if !place.tolerate.is_empty() {
+        parts.push(format!("tolerate = {}", text_map(&place.tolerate)));
+    }
+    if !place.prefer.is_empty() {
+        parts.push(format!("prefer = {}", list(place.prefer.iter().map(preference))));
+    }
+    if place.cheap > 0 {
+        parts.push(format!("cheap = {}", place.cheap));
+    }
     if place.spread != Spread::default() {
         let word = match place.spread {
             Spread::Pack => SPREAD[0],
@@ -235,6 +249,16 @@ fn place(place: &Place) -> String {
         parts.push(format!("spread = {}", text(word)));
     }
     format!("{{ {} }}", parts.join(", "))
+}
+
+fn preference(preference: &Preference) -> String {
+    let (key, word) = match &preference.of {
+        Trait::Label { key, value } => ("label", format!("{key}={value}")),
+        Trait::Pool(pool) => ("pool", pool.to_string()),
+        Trait::Region(region) => ("region", region.to_string()),
+        Trait::Cluster(cluster) => ("cluster", cluster.to_string()),
+    };
+    format!("{{ {key} = {}, weight = {} }}", text(&word), preference.weight)
 }
 
 fn text_map(map: &BTreeMap<String, String>) -> String {

@@ -64,6 +64,8 @@ pub enum Kind {
     Texts,
     /// A list of exit codes and error types.
     Ends,
+    /// A list of tables with known keys.
+    Tables,
     /// Texts under keys of the user's choice.
     TextMap,
     /// A table with known keys.
@@ -120,6 +122,7 @@ impl fmt::Display for Kind {
             Self::Ends => f.write_str("a list of exit codes (whole numbers) and error types (names)"),
             Self::TextMap => f.write_str("a table of texts"),
             Self::Table => f.write_str("a table"),
+            Self::Tables => f.write_str("a list of tables"),
             Self::NamedTables => f.write_str("tables by name"),
             Self::RetryPolicy => f.write_str("the name of a [retry.NAME] table, or such a table in place"),
             Self::Param => f.write_str("a type such as \"date\", or a table with type, default and description"),
@@ -283,6 +286,30 @@ const KEYS: &[KeyDoc] = &[
         Kind::TextMap,
         "{}",
         "What the labels of its node must say, among them what agents find out (quorate.dev/...); \"*\" stands for any value.",
+    ),
+    key("task.NAME.place.pools", Kind::Names, "[]", "Allowed pools; an empty list allows the pool default alone."),
+    key(
+        "task.NAME.place.tolerate",
+        Kind::TextMap,
+        "{}",
+        "Taints of nodes that do not keep it away; \"*\" stands for any value.",
+    ),
+    key(
+        "task.NAME.place.prefer",
+        Kind::Tables,
+        "[]",
+        "What speaks for a node, and against. Among the nodes that can take it, the sum of the weights decides before all else.",
+    ),
+    key("task.NAME.place.prefer.label", Kind::Text, "", "It has this label: \"key=value\", or \"key\" with any value."),
+    key("task.NAME.place.prefer.pool", Kind::Name, "", "It is in this pool."),
+    key("task.NAME.place.prefer.region", Kind::Name, "", "It stands in this region."),
+    key("task.NAME.place.prefer.cluster", Kind::Name, "", "It is of this cluster."),
+    key("task.NAME.place.prefer.weight", Kind::Signed, "required", "How much: 1 to 100 for it, -100 to -1 against it."),
+    key(
+        "task.NAME.place.cheap",
+        Kind::Whole { min: 0, max: 100 },
+        "0",
+        "What half the price of a node is worth, as the weight of a preference.",
     ),
     key(
         "task.NAME.place.spread",

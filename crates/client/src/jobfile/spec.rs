@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Settings, Spread, TaskName,
-    TaskSpec, Violation,
+    ANY_VALUE, Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Settings,
+    Spread, TaskName, TaskSpec, Trait, Violation,
 };
 
 use super::flow;
@@ -221,6 +221,32 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     if let Some(spread) = walk.choice(fields.get("spread"), &trail) {
         into.spread = [Spread::Pack, Spread::Node, Spread::Cluster][spread];
     }
+    into.pools = walk.names(fields.get("pools"), &trail);
+    into.tolerate = walk.text_map(fields.get("tolerate"), &trail);
+    into.prefer = walk.list(fields.get("prefer"), &trail, preference);
+    into.cheap = walk.whole(fields.get("cheap"), &trail).and_then(|cheap| u32::try_from(cheap).ok()).unwrap_or(0);
+}
+
+fn preference(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Option<Preference> {
+    let fields = walk.fields(node, "task.NAME.place.prefer", trail)?;
+    let label = walk.words(fields.get("label"), trail).map(|label| match label.split_once('=') {
+        Some((key, value)) => Trait::Label { key: key.to_owned(), value: value.to_owned() },
+        None => Trait::Label { key: label, value: ANY_VALUE.to_owned() },
+    });
+    let pool = walk.name(fields.get("pool"), trail).map(Trait::Pool);
+    let region = walk.name(fields.get("region"), trail).map(Trait::Region);
+    let cluster = walk.name(fields.get("cluster"), trail).map(Trait::Cluster);
+    let mut said: Vec<Trait> = [label, pool, region, cluster].into_iter().flatten().collect();
+    let keys = ["label", "pool", "region", "cluster"].into_iter().filter(|key| fields.get(key).is_some()).count();
+    if keys != 1 {
+        walk.complain(node.at, trail, "expected one of label, pool, region and cluster, and a weight");
+    }
+    let Some(weight) = fields.get("weight") else {
+        walk.complain(node.at, &trail.key("weight"), "required: 1 to 100, or -100 to -1 for what is to be avoided");
+        return None;
+    };
+    let weight = walk.signed(Some(weight), trail)?;
+    Some(Preference { of: said.pop()?, weight: i32::try_from(weight).unwrap_or(i32::MAX) })
 }
 
 fn retry_policies<'t>(walk: &mut Walk, field: Option<Field<'t>>) -> BTreeMap<&'t str, Retry> {

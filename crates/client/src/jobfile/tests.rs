@@ -3,7 +3,9 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use quorate_state::{Driver, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
+use quorate_state::{
+    Driver, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Trait,
+};
 
 use super::*;
 
@@ -164,7 +166,9 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     );
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
-        &["4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, spread"],
+        &[
+            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, spread",
+        ],
     );
 }
 
@@ -197,9 +201,20 @@ fn every_supported_key_is_read() {
         if path == "retry" || path == "task" || path == "retry.a" || path == "task.a" || path == "params" {
             path.push_str(if path.ends_with(".a") { "" } else { ".b" });
         }
-        let quoted: Vec<_> = path.split('.').map(|part| format!("{{\"{part}\":")).collect();
         let value = if key.kind == Kind::Bool { "7" } else { "true" };
-        let text = format!("{}{value}{}", quoted.concat(), "}".repeat(quoted.len()));
+        let nested = |path: &str, value: &str| {
+            path.split('.').rev().fold(value.to_owned(), |text, part| format!("{{\"{part}\":{text}}}"))
+        };
+        // What stands in a list of tables is read in the first of them.
+        let is_in = |table: &&KeyDoc| table.kind == Kind::Tables && key.path.starts_with(&format!("{}.", table.path));
+        let text = match reference().iter().find(is_in).map(|table| table.path.replace("NAME", "a")) {
+            None => nested(&path, value),
+            Some(table) => {
+                let inner = path.split_off(table.len());
+                path = format!("{table}[0]{inner}");
+                nested(&table, &format!("[{}]", nested(&inner[1..], value)))
+            }
+        };
         let errors = read(&text, Format::Json).expect_err(key.path);
         let complaint = errors.problems.iter().find(|problem| problem.field == path);
         assert!(complaint.is_some_and(|p| p.message.starts_with("expected ")), "{path}: {errors}");
@@ -390,7 +405,9 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
         proptest::collection::vec("[A-Z][a-z.]{0,8}", 0..3),
     );
     let labels = proptest::collection::btree_map(any_text(), any_text(), 0..3);
-    let place = (any::<bool>(), any::<bool>(), 0..3_usize, labels);
+    let wished =
+        (0..4_usize, "[a-z.]{1,4}", any_text(), proptest::prop_oneof![-100..=-1_i32, 1..=100_i32], 0..=100_u32);
+    let place = (any::<bool>(), any::<bool>(), 0..3_usize, labels, wished);
     (
         proptest::collection::vec(any_text(), 1..4),
         proptest::collection::btree_map("[A-Z]{1,4}", any_text(), 0..3),
@@ -423,7 +440,11 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     regions: if place.0 { vec!["eu".parse().expect("a name")] } else { Vec::new() },
                     clusters: if place.1 { vec!["eu-1".parse().expect("a name")] } else { Vec::new() },
                     spread: [Spread::Pack, Spread::Node, Spread::Cluster][place.2],
-                    labels: place.3,
+                    labels: place.3.clone(),
+                    pools: if place.0 { vec!["gpu".parse().expect("a name")] } else { Vec::new() },
+                    tolerate: place.3,
+                    prefer: wishes(place.4.0, place.4.1, place.4.2, place.4.3),
+                    cheap: place.4.4,
                 },
                 on_node_loss,
                 role: Role::Work,
@@ -434,6 +455,22 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 sub_run: None,
             }
         })
+}
+
+/// A preference of one kind or of each, or none.
+fn wishes(kind: usize, key: String, value: String, weight: i32) -> Vec<Preference> {
+    let name = || "x-1".to_owned();
+    let of = match kind {
+        0 => return Vec::new(),
+        1 => vec![Trait::Label { key, value }],
+        2 => vec![Trait::Pool(name().parse().expect("a name"))],
+        _ => vec![
+            Trait::Region(name().parse().expect("a name")),
+            Trait::Cluster(name().parse().expect("a name")),
+            Trait::Label { key, value: "*".to_owned() },
+        ],
+    };
+    of.into_iter().map(|of| Preference { of, weight }).collect()
 }
 
 proptest! {

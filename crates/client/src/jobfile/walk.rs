@@ -313,7 +313,8 @@ impl Walk {
         map
     }
 
-    fn list<T>(
+    /// A list, of which `read` reads each; what it cannot read is left out.
+    pub(super) fn list<T>(
         &mut self,
         field: Option<Field<'_>>,
         trail: &Trail<'_>,

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, GPU_MILLI, GPUS_PER_NODE_MAX, GpuModel,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, GPU_MILLI, GPUS_PER_NODE_MAX, GpuModel, Offer,
     Registration, Resources, Revision, Run, RunId, State, TaskId, Token, Usage, Violation,
 };
 
@@ -13,6 +13,7 @@ use super::job::{
     driver_to_wire, labels_from_wire, labels_to_wire, names, on_node_loss_to_wire, resources_from_wire,
     resources_to_wire,
 };
+use super::offer::{offer_from_wire, offer_to_wire};
 use super::payload::{payloads_from_wire, payloads_to_wire};
 use super::run::{
     elements, exit_from_wire, exit_to_wire, outcome_from_wire, outcome_to_wire, usage_from_wire, usage_to_wire,
@@ -53,6 +54,7 @@ pub fn hello_to_wire(registration: &Registration) -> v1::Hello {
         capacity: Some(resources_to_wire(registration.capacity)),
         gpus: registration.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&registration.labels),
+        offer: offer_to_wire(&registration.offer),
         attempts: registration
             .attempts
             .iter()
@@ -79,6 +81,10 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
     let region = found.parse(|| "region".into(), &hello.region);
     let cluster = found.parse(|| "cluster".into(), &hello.cluster);
     let labels = labels_from_wire("labels", hello.labels, &mut found);
+    let offer = offer_from_wire(hello.offer, &mut found);
+    for violation in offer.iter().flat_map(Offer::violations) {
+        found.add(format!("offer.{}", violation.field), violation.message);
+    }
     let attempts: Vec<Option<AttemptClaim>> = hello
         .attempts
         .iter()
@@ -112,6 +118,7 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
             },
             gpus: gpus?.into(),
             labels,
+            offer: Arc::new(offer?),
             attempts: attempts.into_iter().collect::<Option<_>>()?,
             seen: Revision(hello.revision),
         })

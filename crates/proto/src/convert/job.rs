@@ -5,7 +5,7 @@ use std::collections::btree_map::Entry;
 
 use prost::Message;
 use quorate_state::{
-    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, Place, Resources, Retry, RunState, Spread, TaskSpec, Violation,
+    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, Resources, Retry, RunState, Spread, TaskSpec, Violation,
 };
 
 use super::Found;
@@ -13,6 +13,7 @@ use super::flow::{
     each_from_wire, each_to_wire, params_from_wire, params_to_wire, role_from_wire, role_to_wire, sub_run_from_wire,
     sub_run_to_wire, values_from_wire, values_to_wire,
 };
+use super::offer::{place_from_wire, place_to_wire};
 use super::run::run_state_to_wire;
 use crate::v1;
 
@@ -177,12 +178,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         run_timeout_ms: task.run_timeout_ms,
         queued_timeout_ms: task.queued_timeout_ms,
         silent_timeout_ms: task.silent_timeout_ms,
-        place: Some(v1::Place {
-            regions: task.place.regions.iter().map(ToString::to_string).collect(),
-            clusters: task.place.clusters.iter().map(ToString::to_string).collect(),
-            spread: spread_to_wire(task.place.spread).into(),
-            labels: labels_to_wire(&task.place.labels),
-        }),
+        place: Some(place_to_wire(&task.place)),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
         role: role_to_wire(&task.role),
         templated: task.templated,
@@ -199,11 +195,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let driver = found.number(|| at("driver"), task.driver).map(driver_from_wire);
     let env = labels_from_wire(&at("env"), task.env, found);
     let needs = names(&|place| at(&format!("needs[{place}]")), &task.needs, found);
-    let place = task.place.unwrap_or_default();
-    let regions = names(&|position| at(&format!("place.regions[{position}]")), &place.regions, found);
-    let clusters = names(&|position| at(&format!("place.clusters[{position}]")), &place.clusters, found);
-    let spread = found.number(|| at("place.spread"), place.spread).map(spread_from_wire);
-    let labels = labels_from_wire(&at("place.labels"), place.labels, found);
+    let place = place_from_wire(&at, task.place.unwrap_or_default(), found);
     let on_node_loss = found.number(|| at("on_node_loss"), task.on_node_loss).map(on_node_loss_from_wire);
     let role = role_from_wire(&at, task.role, found);
     let each = match task.each {
@@ -241,7 +233,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         run_timeout_ms: task.run_timeout_ms,
         queued_timeout_ms: task.queued_timeout_ms,
         silent_timeout_ms: task.silent_timeout_ms,
-        place: Place { regions: regions?, clusters: clusters?, labels, spread: spread? },
+        place: place?,
         on_node_loss: on_node_loss?,
         role: role?,
         templated: task.templated,
@@ -278,7 +270,7 @@ fn on_failure_from_wire(on_failure: v1::OnFailure) -> OnFailure {
     }
 }
 
-fn spread_to_wire(spread: Spread) -> v1::Spread {
+pub(super) fn spread_to_wire(spread: Spread) -> v1::Spread {
     match spread {
         Spread::Pack => v1::Spread::Pack,
         Spread::Node => v1::Spread::Node,
@@ -286,7 +278,7 @@ fn spread_to_wire(spread: Spread) -> v1::Spread {
     }
 }
 
-fn spread_from_wire(spread: v1::Spread) -> Spread {
+pub(super) fn spread_from_wire(spread: v1::Spread) -> Spread {
     match spread {
         v1::Spread::Unspecified => Spread::default(),
         v1::Spread::Pack => Spread::Pack,

@@ -4,6 +4,7 @@ use quorate_state::{Attempt, Cluster, GpuUse, Node, NodeStatus, Resources, Run, 
 
 use super::gpu::gpu_hold_to_wire;
 use super::job::{labels_to_wire, on_node_loss_to_wire, resources_to_wire};
+use super::offer::offer_to_wire;
 use super::run::attempt_state_to_wire;
 use crate::v1;
 
@@ -35,6 +36,7 @@ pub fn node_to_wire(
         epoch: node.epoch.0,
         attempts,
         labels: labels_to_wire(&node.labels),
+        offer: offer_to_wire(&node.offer),
         registered_at_ms: node.registered_at.0,
         uuid: node.uuid.to_string(),
         heard_ms_ago,
@@ -105,7 +107,7 @@ mod tests {
 
     #[test]
     fn a_node_shows_where_it_stands_and_what_is_taken() {
-        let [_, node, drained, _, maintained, rendering] = samples::nodes().try_into().unwrap();
+        let [_, node, drained, _, maintained, rendering, offering] = samples::nodes().try_into().unwrap();
         let used = Resources { cpu_milli: 500, memory_bytes: 7, gpu_milli: 0 };
         let wire = node_to_wire(&node, used, GpuUse::none(), 2, None, Served(80_000));
         assert_eq!(wire.status(), v1::NodeStatus::Lost);
@@ -124,5 +126,7 @@ mod tests {
         let gpus = node_to_wire(&rendering, used, &taken, 2, None, Served(90_000)).gpus;
         let shown: Vec<_> = gpus.iter().map(|gpu| (gpu.model.as_str(), gpu.used_milli)).collect();
         assert_eq!(shown, [("A100-80G", 0), ("T4", 250)]);
+        let offer = node_to_wire(&offering, used, &taken, 2, None, Served(90_000)).offer.unwrap();
+        assert_eq!((offer.pool.as_str(), offer.taints.len(), offer.price), ("gpu", 2, Some(35_000)));
     }
 }

@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Outcome,
-    Payloads, Resources, Retention, RunId, Scope, Settings, TaskId, Usage, Uuid,
+    AttemptId, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Offer,
+    Outcome, Payloads, Resources, Retention, RunId, Scope, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
@@ -16,6 +16,7 @@ use crate::convert::flow::{decided_from_wire, decided_to_wire};
 use crate::convert::gpu::gpu_hold_from_wire;
 use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire, spec_from_wire};
 use crate::convert::namespace::{fairness_from_wire, fairness_to_wire};
+use crate::convert::offer::offer_from_wire;
 use crate::convert::payload::payloads_from_wire;
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
@@ -147,6 +148,13 @@ pub(crate) fn labels_from(labels: Vec<v1::Label>) -> Result<BTreeMap<String, Str
     let mut found = Found::default();
     let labels = labels_from_wire("labels", labels, &mut found);
     found.finish(Some(labels)).map_err(|_| FormatError::Field { field: "labels", why: "a key is given twice".into() })
+}
+
+pub(crate) fn offer_from(offer: Option<v1::Offer>) -> Result<Arc<Offer>, FormatError> {
+    let mut found = Found::default();
+    let offer = offer_from_wire(offer, &mut found);
+    let wrong = |_| FormatError::Field { field: "offer", why: "it is not what a node says of itself".into() };
+    found.finish(offer).map(Arc::new).map_err(wrong)
 }
 
 pub(crate) fn lease_to(lease: LeaseTerms) -> pb::LeaseTerms {

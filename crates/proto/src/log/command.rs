@@ -14,14 +14,16 @@ use crate::convert::agent::{phase_from_wire, phase_to_wire};
 use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::namespace::{fairness_from_wire, fairness_to_wire, share_change_from_wire, share_change_to_wire};
+use crate::convert::offer::offer_to_wire;
 use crate::convert::payload::payloads_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
-    exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, outcome_from, parsed, payloads_from,
-    priority_from, required, resources_from, retention_from, retention_to, scope_from, scope_to, settings_from,
-    settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
+    exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, offer_from, outcome_from, parsed,
+    payloads_from, priority_from, required, resources_from, retention_from, retention_to, scope_from, scope_to,
+    settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from,
+    uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -385,6 +387,7 @@ fn registration_to(registration: &Registration) -> pb::RegisterNode {
         capacity: Some(resources_to_wire(registration.capacity)),
         gpus: registration.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&registration.labels),
+        offer: offer_to_wire(&registration.offer),
         attempts: registration
             .attempts
             .iter()
@@ -410,6 +413,7 @@ fn registration_from(registration: pb::RegisterNode) -> Result<Registration, For
         capacity: resources_from("capacity", registration.capacity)?,
         gpus: gpu_models_from(&registration.gpus)?.into(),
         labels: labels_from(registration.labels)?,
+        offer: offer_from(registration.offer)?,
         attempts: all(registration.attempts, |claim| {
             let attempt = attempt_id_from("attempts.attempt", claim.attempt)?;
             let gpus = gpus_from("attempts.gpus", claim.gpus)?;

@@ -12,10 +12,12 @@ use quorate_state::{
 use super::SpecCache;
 use crate::convert::job::{labels_to_wire, resources_from_wire, resources_to_wire, spec_to_wire};
 use crate::convert::namespace::{share_from_wire, share_to_wire};
+use crate::convert::offer::offer_to_wire;
 use crate::convert::run::{run_state_from_wire, run_state_to_wire};
 use crate::format::parts::{
-    digest_from, digest_to, gpu_models_from, labels_from, lease_from, lease_to, numbered, parsed, priority_from,
-    required, resources_from, spec_from, task_id_from, task_id_to, terms_from, terms_to, uuid_from, uuid_to,
+    digest_from, digest_to, gpu_models_from, labels_from, lease_from, lease_to, numbered, offer_from, parsed,
+    priority_from, required, resources_from, spec_from, task_id_from, task_id_to, terms_from, terms_to, uuid_from,
+    uuid_to,
 };
 use crate::format::{FormatError, ROWS_FORMAT};
 use crate::log::v1 as pb;
@@ -107,6 +109,7 @@ pub(super) fn node_to(node: &Node) -> pb::NodeRow {
         capacity: Some(resources_to_wire(node.capacity)),
         gpus: node.gpus.iter().map(ToString::to_string).collect(),
         labels: labels_to_wire(&node.labels),
+        offer: offer_to_wire(&node.offer),
         epoch: node.epoch.0,
         lease: Some(lease_to(node.lease)),
         lost_at_served_ms: match node.status {
@@ -136,6 +139,7 @@ pub(super) fn node_from(name: NodeName, row: pb::NodeRow) -> Result<Node, Format
         capacity: resources_from("capacity", row.capacity)?,
         gpus: gpu_models_from(&row.gpus)?.into(),
         labels: labels_from(row.labels)?,
+        offer: offer_from(row.offer)?,
         epoch: Epoch(row.epoch),
         lease: lease_from(row.lease)?,
         status: row.lost_at_served_ms.map_or(NodeStatus::Up, |at| NodeStatus::Lost { at: Served(at) }),

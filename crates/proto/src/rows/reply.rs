@@ -323,6 +323,8 @@ fn infeasible_to(why: &Infeasible) -> Why {
         Infeasible::Cluster => Why::Cluster(pb::Done {}),
         Infeasible::Labels => Why::Labels(pb::Done {}),
         Infeasible::GpuModel => Why::GpuModel(pb::Done {}),
+        Infeasible::Pool => Why::Pool(pb::Done {}),
+        Infeasible::Taint => Why::Taint(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
         Infeasible::Full(shortfall) => Why::Full(missing(shortfall)),
     }
@@ -341,6 +343,8 @@ fn infeasible_from(why: Why) -> Infeasible {
         Why::Cluster(pb::Done {}) => Infeasible::Cluster,
         Why::Labels(pb::Done {}) => Infeasible::Labels,
         Why::GpuModel(pb::Done {}) => Infeasible::GpuModel,
+        Why::Pool(pb::Done {}) => Infeasible::Pool,
+        Why::Taint(pb::Done {}) => Infeasible::Taint,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),
         Why::Full(shortfall) => Infeasible::Full(missing(shortfall)),
     }

@@ -165,7 +165,18 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(gpu_commands());
     all.extend(namespace_commands());
     all.extend(scope_commands());
+    all.extend(constraint_commands());
     all
+}
+
+fn constraint_commands() -> Vec<Command> {
+    let mut choosy = specs().remove(1);
+    choosy.tasks[0].place = super::choosy();
+    let registration = Registration { offer: super::offer(), attempts: vec![], ..registration() };
+    vec![
+        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) },
+        Command::RegisterNode(Box::new(registration)),
+    ]
 }
 
 fn gpu_commands() -> Vec<Command> {
@@ -211,6 +222,8 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::Labels,
         Infeasible::GpuModel,
         Infeasible::Full(Shortfall { gpu_milli: 1_500, ..shortfall }),
+        Infeasible::Pool,
+        Infeasible::Taint,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -245,6 +258,8 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Cluster => 3,
                     Infeasible::TooSmall(_) => 4,
                     Infeasible::Full(Shortfall { gpu_milli: 1_500, .. }) => 9,
+                    Infeasible::Pool => 10,
+                    Infeasible::Taint => 11,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
                     Infeasible::Labels => 7,

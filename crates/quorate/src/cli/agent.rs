@@ -37,6 +37,15 @@ pub(crate) struct Agent {
     /// Free words for place.labels of jobs, such as disk=ssd,rack=7 [key: agent.labels]
     #[arg(long, value_name = "KEY=VALUE")]
     labels: Option<String>,
+    /// Pool it is in: it takes tasks that ask for that one alone [key: agent.pool]
+    #[arg(long, value_name = "NAME")]
+    pool: Option<String>,
+    /// What keeps tasks away that do not tolerate it, such as spot=yes,team=ml [key: agent.taints]
+    #[arg(long, value_name = "KEY=VALUE")]
+    taints: Option<String>,
+    /// What it costs for an hour, in any unit that is the same for all, such as 0.35 [key: agent.price]
+    #[arg(long, value_name = "PRICE")]
+    price: Option<String>,
     /// Shell command that prints the machine's devices, as in 'gpu 2' [key: agent.devices_probe]
     #[arg(long, value_name = "COMMAND")]
     devices_probe: Option<String>,
@@ -79,6 +88,9 @@ impl Agent {
             ("agent.memory", self.memory.clone()),
             ("agent.gpus", self.gpus.clone()),
             ("agent.labels", self.labels.clone()),
+            ("agent.pool", self.pool.clone()),
+            ("agent.taints", self.taints.clone()),
+            ("agent.price", self.price.clone()),
             ("agent.devices_probe", self.devices_probe.clone()),
             ("agent.join_token", self.join_token.clone()),
             ("agent.join_token_file", self.join_token_file.clone()),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use quorate_proto::v1;
-use quorate_state::ATTRIBUTE_PREFIX;
+use quorate_state::{ATTRIBUTE_PREFIX, PoolName, Price};
 use serde::Serialize;
 
 use super::table::{Rows, entry, faint, state, word};
@@ -66,6 +66,10 @@ pub(crate) struct Node {
     pub(crate) attempts: u32,
     pub(crate) epoch: u64,
     pub(crate) labels: BTreeMap<String, String>,
+    pub(crate) pool: String,
+    pub(crate) taints: BTreeMap<String, String>,
+    /// For an hour, if it says.
+    pub(crate) price: Option<String>,
     pub(crate) registered_at_ms: u64,
     pub(crate) heard_ms_ago: Option<u64>,
     pub(crate) uuid: String,
@@ -82,6 +86,7 @@ impl From<v1::Node> for Node {
         let (capacity, used) = (node.capacity.unwrap_or_default(), node.used.unwrap_or_default());
         let status = v1::NodeStatus::try_from(node.status)
             .map_or_else(|_| format!("unknown-{}", node.status), |status| word("NODE_STATUS_", status.as_str_name()));
+        let offer = node.offer.unwrap_or_default();
         Self {
             name: node.name,
             region: node.region,
@@ -98,6 +103,9 @@ impl From<v1::Node> for Node {
             attempts: node.attempts,
             epoch: node.epoch,
             labels: node.labels.into_iter().map(|label| (label.key, label.value)).collect(),
+            pool: if offer.pool.is_empty() { PoolName::default().to_string() } else { offer.pool },
+            taints: offer.taints.into_iter().map(|taint| (taint.key, taint.value)).collect(),
+            price: offer.price.map(|price| Price(price).to_string()),
             registered_at_ms: node.registered_at_ms,
             heard_ms_ago: node.heard_ms_ago,
             uuid: node.uuid,
@@ -114,6 +122,13 @@ impl Node {
     pub(crate) fn own_labels(&self) -> Vec<String> {
         let own = self.labels.iter().filter(|(key, _)| !key.starts_with(ATTRIBUTE_PREFIX));
         own.map(|(key, value)| format!("{key}={value}")).collect()
+    }
+
+    /// What keeps tasks away that do not tolerate it, as `key=value`, or `key` where the value is empty.
+    pub(crate) fn taint_words(&self) -> Vec<String> {
+        let words =
+            |(key, value): (&String, &String)| if value.is_empty() { key.clone() } else { format!("{key}={value}") };
+        self.taints.iter().map(words).collect()
     }
 
     /// What its agent found out of it: names without the prefix that all have.
@@ -167,14 +182,17 @@ impl View for NodeList {
     const SCHEMA: &'static str = "quorate.v1.node_list/1";
 
     fn human(&self, paint: Paint) -> String {
-        let heads =
-            ["NODE", "REGION", "CLUSTER", "STATUS", "CPU", "MEMORY", "GPU", "ATTEMPTS", "HEARD", "MACHINE", "LABELS"];
+        let heads = [
+            "NODE", "REGION", "CLUSTER", "POOL", "STATUS", "CPU", "MEMORY", "GPU", "PRICE", "ATTEMPTS", "HEARD",
+            "MACHINE", "LABELS", "TAINTS",
+        ];
         let mut rows = Rows::new(paint, &heads);
         for node in &self.nodes {
             rows.row(vec![
                 entry(&node.name),
                 entry(&node.region),
                 entry(&node.cluster),
+                entry(&node.pool),
                 state(&node.standing()),
                 entry(used(time::cores, node.used_cpu_milli, node.cpu_milli)),
                 entry(used(time::bytes, node.used_memory_bytes, node.memory_bytes)),
@@ -183,10 +201,12 @@ impl View for NodeList {
                 } else {
                     used(time::cores, node.used_gpu_milli, node.gpu_milli)
                 }),
+                entry(node.price.as_deref().unwrap_or("-")),
                 entry(node.attempts.to_string()),
                 faint(node.heard_ms_ago.map_or("-".to_owned(), |ago| format!("{} ago", time::span(ago)))),
                 faint(node.machine()),
                 faint(node.own_labels().join(",")),
+                faint(node.taint_words().join(",")),
             ]);
         }
         rows.text()

@@ -167,6 +167,14 @@ impl View for NodeStatus {
         if let Some(token) = &node.join_token {
             line("Admitted", format!("by join token {token}"));
         }
+        line("Pool", node.pool.clone());
+        if let Some(price) = &node.price {
+            line("Price", format!("{price} for an hour"));
+        }
+        let taints = node.taint_words();
+        if !taints.is_empty() {
+            line("Taints", format!("{}: it takes what tolerates them", taints.join(", ")));
+        }
         let labels = node.own_labels();
         if !labels.is_empty() {
             line("Labels", labels.join(", "));

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 
 use quorate_agent::driver::shim::OnExit;
 use quorate_agent::{Config, JoinToken, Limits, attributes, cgroup};
-use quorate_state::{ClusterName, GpuModel, NodeName, RegionName, Resources};
+use quorate_state::{ClusterName, GpuModel, NodeName, Offer, RegionName, Resources};
 
 use super::{Settings, SettingsError, parse};
 
@@ -30,6 +30,8 @@ pub(crate) struct AgentSettings {
     pub(crate) gpus: Vec<GpuModel>,
     /// Free words.
     pub(crate) labels: BTreeMap<String, String>,
+    /// Its pool, its taints and its price.
+    pub(crate) offer: Offer,
     /// Says which devices there are.
     pub(crate) devices_probe: Option<String>,
     /// Admits this machine.
@@ -82,6 +84,11 @@ impl AgentSettings {
             memory_bytes,
             gpus: settings.get("agent.gpus", parse::gpus)?.unwrap_or_else(attributes::gpus),
             labels: settings.get("agent.labels", parse::labels)?.unwrap_or_default(),
+            offer: Offer {
+                pool: settings.get("agent.pool", parse::pool)?.unwrap_or_default(),
+                taints: settings.get("agent.taints", parse::taints)?.unwrap_or_default(),
+                price: settings.get("agent.price", parse::price)?,
+            },
             devices_probe: settings.get("agent.devices_probe", parse::command)?,
             join_token: join_token(settings)?,
             cgroups: settings.get("agent.cgroups", parse::cgroups)?.unwrap_or_default(),
@@ -128,6 +135,7 @@ impl AgentSettings {
             capacity: Resources { cpu_milli: self.cpu_milli, memory_bytes: self.memory_bytes, gpu_milli: 0 },
             gpus: self.gpus.clone(),
             labels: self.labels.clone(),
+            offer: self.offer.clone(),
             join_token: self.join_token.clone(),
             data_dir: self.data_dir.clone(),
             uuid: None,

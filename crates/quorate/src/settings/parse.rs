@@ -7,7 +7,10 @@ use std::time::Duration;
 use quorate_agent::cgroup;
 use quorate_agent::driver::shim::OnExit;
 use quorate_server::Tuning;
-use quorate_state::{ATTRIBUTE_PREFIX, ClusterName, GPUS_PER_NODE_MAX, GpuModel, Namespace, NodeName, RegionName};
+use quorate_state::{
+    ATTRIBUTE_PREFIX, ClusterName, GPUS_PER_NODE_MAX, GpuModel, Namespace, NodeName, PoolName, Price, RegionName,
+    TAINTS_MAX,
+};
 
 /// Longest accepted list, of addresses or labels.
 const LIST_ITEMS_MAX: usize = 64;
@@ -163,6 +166,29 @@ pub(super) fn labels(text: &str) -> Result<BTreeMap<String, String>, String> {
         return Err(format!("{} labels, LIST_ITEMS_MAX is {LIST_ITEMS_MAX}", labels.len()));
     }
     Ok(labels)
+}
+
+pub(super) fn pool(text: &str) -> Result<PoolName, String> {
+    PoolName::new(text).map_err(|error| error.to_string())
+}
+
+/// Keys and values; a key without a value has an empty one.
+pub(super) fn taints(text: &str) -> Result<BTreeMap<String, String>, String> {
+    let mut taints = BTreeMap::new();
+    for item in text.split(',').map(str::trim).filter(|item| !item.is_empty()) {
+        let (key, value) = item.split_once('=').unwrap_or((item, ""));
+        if key.is_empty() || taints.insert(key.to_owned(), value.to_owned()).is_some() {
+            return Err(format!("{item:?}: every taint needs a key of its own: write key=value"));
+        }
+    }
+    if taints.len() > TAINTS_MAX {
+        return Err(format!("{} taints, TAINTS_MAX is {TAINTS_MAX}", taints.len()));
+    }
+    Ok(taints)
+}
+
+pub(super) fn price(text: &str) -> Result<Price, String> {
+    text.parse()
 }
 
 /// Models, each with how many there are of it, in order.

@@ -35,8 +35,7 @@ pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
     let mut checks_left = PREVIEW_CHECKS_MAX;
     let mut known: BTreeMap<_, (u64, u64, Option<NoNodeFits>)> = BTreeMap::new();
     let steps = spec.tasks.iter().map(|task| {
-        let place = (&task.place.regions, &task.place.clusters, &task.place.labels);
-        let shape = (task.driver, place, amounts(task.resources), &task.gpu_models);
+        let shape = (task.driver, &task.place, amounts(task.resources), &task.gpu_models);
         let found = match known.get(&shape) {
             // No node is looked for.
             _ if task.sub_run.is_some() => Some((u64::MAX, u64::MAX, None)),

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use quorate_state::{
-    GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, Resources, Served, Shortfall, State, TaskId, Withdrawal,
+    GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Served, Shortfall, State, TaskId, Withdrawal,
 };
 
 use super::nearest::{missing, missing_gpu};
@@ -73,11 +73,23 @@ pub fn why_not(
     if !place.clusters.is_empty() && !place.clusters.contains(&node.cluster) {
         failed.push(FailedCheck::of(Check::Cluster, &any_of("cluster", &place.clusters), node.cluster.as_str()));
     }
+    if !place.accepts_pool(&node.offer.pool) {
+        let pools = if place.pools.is_empty() { vec![PoolName::default()] } else { place.pools.clone() };
+        failed.push(FailedCheck::of(Check::Pool, &any_of("pool", &pools), node.offer.pool.as_str()));
+    }
     for (key, value) in &place.labels {
         let asked = [(key.clone(), value.clone())].into();
         if !(quorate_state::Place { labels: asked, ..quorate_state::Place::default() }).accepts_labels(&node.labels) {
             let found = node.labels.get(key).map_or_else(|| format!("no label {key}"), |has| format!("{key}={has}"));
             failed.push(FailedCheck::of(Check::Labels, &format!("{key}={value}"), &found));
+        }
+    }
+    for (key, value) in &node.offer.taints {
+        if place.refuses(&[(key.clone(), value.clone())].into()).is_some() {
+            let tolerated = place.tolerate.get(key);
+            let wanted =
+                tolerated.map_or_else(|| format!("no taint {key}"), |said| format!("taint {key}={said} at most"));
+            failed.push(FailedCheck::of(Check::Taint, &wanted, &format!("taint {key}={value}")));
         }
     }
     let want = GpuWant::of(spec);

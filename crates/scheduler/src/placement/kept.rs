@@ -9,9 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use quorate_state::{
-    ClusterName, Driver, GpuModel, OnNodeLoss, Place, RegionName, Resources, Retry, Role, Spread, TaskSpec,
-};
+use quorate_state::{Driver, GpuModel, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
 
 use super::ledger::Ledger;
 use super::pack::{Rank as _, Ranking, Want};
@@ -40,15 +38,7 @@ pub(super) struct Wanted {
 pub(super) struct Looks(TaskSpec);
 
 /// All that placement looks at in a task.
-type Parts<'a> = (
-    (u64, u64, u64),
-    &'a [GpuModel],
-    Driver,
-    Spread,
-    &'a [RegionName],
-    &'a [ClusterName],
-    &'a BTreeMap<String, String>,
-);
+type Parts<'a> = ((u64, u64, u64), &'a [GpuModel], Driver, &'a Place);
 
 impl Looks {
     /// Of a task.
@@ -81,7 +71,7 @@ impl Looks {
     pub(super) fn limits(task: &TaskSpec) -> Self {
         let Self(mut task) = Self::of(task);
         (task.resources.cpu_milli, task.resources.memory_bytes) = (0, 0);
-        task.place = Place { spread: Spread::default(), ..task.place };
+        task.place = Place { spread: Spread::default(), prefer: Vec::new(), cheap: 0, ..task.place };
         Self(task)
     }
 
@@ -89,7 +79,7 @@ impl Looks {
         let TaskSpec { resources, gpu_models, driver, place, .. } = &self.0;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
-        (amounts, gpu_models, *driver, place.spread, &place.regions, &place.clusters, &place.labels)
+        (amounts, gpu_models, *driver, place)
     }
 }
 
@@ -274,10 +264,13 @@ impl Standing {
             Spread::Pack | Spread::Node => self.rankings.first().and_then(Ranking::best),
             Spread::Cluster => {
                 let bests = self.rankings.iter().zip(ledger.clusters()).enumerate();
+                let has_wishes = self.wanted.task.place.has_wishes();
                 let bests = bests.filter_map(|(number, (ranking, cluster))| {
-                    Some((cluster_score(cluster), number, cluster.first + ranking.best()?))
+                    let best = ranking.best()?;
+                    let wishes = if has_wishes { ranking.score(best as u32).wishes() } else { 0 };
+                    Some((wishes, cluster_score(cluster), number, cluster.first + best))
                 });
-                bests.min().map(|(_, _, node)| node)
+                bests.min().map(|(_, _, _, node)| node)
             }
         }
     }

@@ -97,16 +97,17 @@ impl Account {
     }
 
     /// All that placement can tell two nodes apart by that are worth the same for a task.
-    fn content(&self) -> ([u64; 3], [u64; 3], Option<&Devices>) {
+    fn content(&self) -> ([u64; 3], [u64; 3], u64, Option<&Devices>) {
         let amounts = |of: Resources| [of.cpu_milli, of.memory_bytes, of.gpu_milli];
-        (amounts(self.free()), amounts(self.node.capacity), self.devices.as_deref())
+        let price = self.node.offer.price.map_or(u64::MAX, |price| price.0);
+        (amounts(self.free()), amounts(self.node.capacity), price, self.devices.as_deref())
     }
 
     /// Works out what follows from the rest.
     fn settle(&mut self, gpus: &Gpus) {
         self.devices = gpus.devices(&self.node, self.free(), &self.gpus).map(Box::new);
-        let (free, capacity, devices) = self.content();
-        let amounts = free.into_iter().chain(capacity).chain(devices.map(|devices| devices.digest));
+        let (free, capacity, price, devices) = self.content();
+        let amounts = free.into_iter().chain(capacity).chain([price]).chain(devices.map(|devices| devices.digest));
         self.digest = amounts.fold(0, |digest, amount| quorate_state::mix(digest ^ amount));
     }
 }

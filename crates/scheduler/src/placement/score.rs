@@ -10,6 +10,7 @@ use super::devices::Gpus;
 use super::kept::Wanted;
 use super::ledger::{Account, ClusterAccount};
 use super::pack::{Rank, Worth, together};
+use super::wishes::{WISHES_BITS, wishes};
 use crate::Presence;
 use crate::explain::Check;
 
@@ -22,6 +23,9 @@ const SHARE_BITS: u32 = 32;
 /// reported yet, which come after all that have; 31 for how much more GPU would stay idle and one for GPUs that the task does not
 /// take, when it is to be packed; 33 for the dominant share (the largest over the resources), 34 for the sum of the shares,
 /// or both together for what is left when it takes GPUs; and 27 for the attempts.
+///
+/// Of a task with wishes, 20 bits for these stand above all but the first two, and the rest stands as much lower: of the attempts
+/// 7 bits are left.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Score(u128);
 
@@ -29,6 +33,8 @@ const NOWHERE_BIT: u32 = 127;
 const PRESENCE_BIT: u32 = 126;
 const GROWTH_BIT: u32 = 95;
 const KEEPS_BIT: u32 = 94;
+/// Where what a task would rather have stands, if it says anything.
+const WISHES_BIT: u32 = PRESENCE_BIT - WISHES_BITS;
 const DOMINANT_BIT: u32 = 61;
 const SUM_BIT: u32 = 27;
 /// More attempts than this on one node count as so many.
@@ -46,6 +52,11 @@ impl Score {
     /// Of a node that fails this check.
     pub(super) fn failing(check: Check) -> Self {
         Self(1 << NOWHERE_BIT | check as u128)
+    }
+
+    /// Of a task with wishes, how far the node, which can take it, is from these.
+    pub(super) fn wishes(self) -> u128 {
+        self.0 >> WISHES_BIT & ((1 << WISHES_BITS) - 1)
     }
 
     /// The check that the node fails, if it does.
@@ -75,8 +86,14 @@ pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> 
         Spread::Node | Spread::Cluster => shares(capacity.saturating_sub(left), capacity),
     };
     let is_unheard = account.presence != Presence::Heard;
+    let presence = u128::from(is_unheard) << PRESENCE_BIT;
+    if task.place.has_wishes() {
+        let wishes = wishes(&account.node, &task.place) << WISHES_BIT;
+        let attempts = account.attempts.min(ATTEMPTS_MAX >> WISHES_BITS);
+        return Score(presence | wishes | values >> WISHES_BITS | u128::from(attempts));
+    }
     let attempts = account.attempts.min(ATTEMPTS_MAX);
-    Score(u128::from(is_unheard) << PRESENCE_BIT | values | u128::from(attempts))
+    Score(presence | values | u128::from(attempts))
 }
 
 /// How full a cluster is; the least is the emptiest.

@@ -259,6 +259,12 @@ impl TaskShape {
             7 => place.clusters = vec!["eu-1".parse().expect("a name"), "us-1".parse().expect("a name")],
             _ => {}
         }
+        // Most may go everywhere, or there would be little to see; few say nothing and keep to the default pool.
+        if !self.place.is_multiple_of(5) {
+            place.pools = ["default", "far"].map(|pool| pool.parse().expect("a name")).into();
+            place.tolerate.insert("spot".into(), if self.place.is_multiple_of(3) { "yes" } else { "*" }.into());
+            place.cheap = u32::from(self.place % 4);
+        }
         let gpu_milli = [0, 0, 0, 0, 400, 500, 1_000, 2_000][usize::from(self.cpu / 8 % 8)];
         TaskSpec {
             gpu_models: vec![],

@@ -1,10 +1,11 @@
 //! The nodes: agents as they behave, and what really runs, whatever anybody believes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, OnNodeLoss,
-    Registration, Resources, Revision, State, TaskId, Token, Usage, Uuid,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, Offer, OnNodeLoss,
+    Price, Registration, Resources, Revision, State, TaskId, Token, Usage, Uuid,
 };
 
 use crate::history::{CLUSTERS, CopyAct, NodeShape};
@@ -257,6 +258,7 @@ impl Agent {
             cluster: cluster.parse().expect("a name"),
             capacity: Resources { cpu_milli: self.cpu, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: labels(self.shape.cluster),
+            offer: Arc::new(offer(self.shape.cluster)),
             attempts: known
                 .map(|(id, copy)| AttemptClaim { attempt: *id, token: copy.token, gpus: copy.gpus })
                 .collect(),
@@ -343,6 +345,16 @@ impl Copy {
 
     fn is_over(&self) -> bool {
         matches!(self.stage, Stage::Over { .. })
+    }
+}
+
+/// Whom nodes of a cluster keep away, which pool they are in, and what they cost.
+pub(crate) fn offer(cluster: usize) -> Offer {
+    let taint = ("spot".to_owned(), "yes".to_owned());
+    match cluster {
+        0 => Offer { price: Some(Price(50_000)), ..Offer::default() },
+        1 => Offer { taints: [taint].into(), price: Some(Price(1_000)), ..Offer::default() },
+        _ => Offer { pool: "far".parse().expect("a name"), ..Offer::default() },
     }
 }
 

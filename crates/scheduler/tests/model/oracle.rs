@@ -182,6 +182,13 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
             .iter()
             .all(|(key, want)| node.labels.get(key).is_some_and(|has| want == "*" || want == has));
     assert!(is_allowed, "{id:?} was placed in {}/{}", node.region, node.cluster);
+    let (pool, pools) = (node.offer.pool.as_str(), &spec.place.pools);
+    let is_asked_for = pools.iter().any(|asked| asked.as_str() == pool) || (pools.is_empty() && pool == "default");
+    assert!(is_asked_for, "{id:?} was placed in pool {pool}, of {pools:?}");
+    let tolerates =
+        |key: &String, value: &String| spec.place.tolerate.get(key).is_some_and(|said| said == "*" || said == value);
+    let taint = node.offer.taints.iter().find(|(key, value)| !tolerates(key, value));
+    assert!(taint.is_none(), "{id:?} was placed on a node with {taint:?}");
     let held = rows.attempts.values().filter(|attempt| attempt.node == new.node && !attempt.gone);
     let used = held.fold(spec.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));
     assert_eq!(new.resources, spec.resources);

@@ -7,7 +7,7 @@ use quorate_scheduler::Budget;
 use quorate_state::{Resources, RunId, Served};
 
 use crate::history::{CLUSTERS, CopyAct, Of};
-use crate::nodes::labels;
+use crate::nodes::{labels, offer};
 use crate::world::World;
 
 /// Rounds until everything has ended. A round moves every task by at least one state, and the
@@ -96,6 +96,8 @@ impl World {
                         (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
                             && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
                             && place.accepts_labels(&labels(agent.shape.cluster))
+                            && place.accepts_pool(&offer(agent.shape.cluster).pool)
+                            && place.refuses(&offer(agent.shape.cluster).taints).is_none()
                             && task.resources.fits(room)
                     })
                 })

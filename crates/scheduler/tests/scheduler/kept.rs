@@ -11,7 +11,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 12] = [
+const SHAPES: [(&str, &str, &[&str]); 15] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -24,10 +24,27 @@ const SHAPES: [(&str, &str, &[&str]); 12] = [
     ("1000m", "1Gi", &["gpu=2000", "model=A"]),
     ("500m", "1Gi", &["gpu=700", "model=B", "model=C", "spread=node"]),
     ("500m", "512Mi", &["gpu=1000", "spread=cluster"]),
+    ("500m", "1Gi", &["cheap=20"]),
+    ("500m", "1Gi", &["tolerate=spot:yes", "pools=default,other", "prefer=cluster:eu-2:50", "spread=cluster"]),
+    ("500m", "512Mi", &["prefer=disk=ssd:30", "prefer=region:us:-40", "cheap=3", "spread=node"]),
 ];
 
-const FLAGS: [&str; 9] =
-    ["lost", "cordoned", "draining", "silent", "unheard", "disk=ssd", "gpus=A:2", "gpus=B:4", "gpus=C:1"];
+const FLAGS: [&str; 14] = [
+    "lost",
+    "cordoned",
+    "draining",
+    "silent",
+    "unheard",
+    "disk=ssd",
+    "gpus=A:2",
+    "gpus=B:4",
+    "gpus=C:1",
+    "taint=spot:yes",
+    "taint=team:ml",
+    "pool=other",
+    "price=0.5",
+    "price=2",
+];
 
 const CLUSTERS: [(&str, &str); 3] = [("eu", "eu-1"), ("eu", "eu-2"), ("us", "us-1")];
 
@@ -134,6 +151,7 @@ impl History {
                     cluster: node.cluster.clone(),
                     capacity: Resources { gpu_milli: node.capacity.gpu_milli, ..sized(size) },
                     labels: node.labels.clone(),
+                    offer: node.offer.clone(),
                     attempts: Vec::new(),
                     seen: world.state.revision(),
                 })));

@@ -18,4 +18,5 @@ mod retention;
 mod sub_runs;
 mod timer;
 mod why_not;
+mod wishes;
 mod workflow;

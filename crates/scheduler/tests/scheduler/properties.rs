@@ -6,7 +6,9 @@ use proptest::prelude::*;
 use quorate_scheduler::explain::{Explanation, explain, preview};
 use quorate_scheduler::placement::{Plan, SEARCH_ONE_IN, plan};
 use quorate_scheduler::{Budget, Presence};
-use quorate_state::{ClusterName, Node, NodeName, NodeStatus, Resources, Room, Spread, TaskId, TaskSpec, feasible};
+use quorate_state::{
+    ClusterName, Node, NodeName, NodeStatus, Preference, Resources, Room, Spread, TaskId, TaskSpec, Trait, feasible,
+};
 
 use crate::world::{World, job, task};
 
@@ -16,6 +18,7 @@ struct NodeShape {
     capacity: Resources,
     used: Vec<Resources>,
     flag: Option<&'static str>,
+    offer: Vec<&'static str>,
 }
 
 #[derive(Clone, Debug)]
@@ -44,8 +47,15 @@ fn nodes() -> impl Strategy<Value = Vec<NodeShape>> {
         1 => Just(Some("silent")),
         1 => Just(Some("unheard")),
     ];
-    let node = (0..CLUSTERS.len(), amounts(12), prop::collection::vec(amounts(4), 0..3), flag)
-        .prop_map(|(cluster, capacity, used, flag)| NodeShape { cluster, capacity, used, flag });
+    let offer = prop_oneof![
+        6 => Just(vec![]),
+        1 => Just(vec!["taint=spot:yes", "price=0.1"]),
+        1 => Just(vec!["taint=spot:no"]),
+        1 => Just(vec!["pool=other", "disk=ssd"]),
+        1 => Just(vec!["price=1.5", "disk=hdd"]),
+    ];
+    let node = (0..CLUSTERS.len(), amounts(12), prop::collection::vec(amounts(4), 0..3), flag, offer)
+        .prop_map(|(cluster, capacity, used, flag, offer)| NodeShape { cluster, capacity, used, flag, offer });
     prop::collection::vec(node, 0..10)
 }
 
@@ -57,12 +67,29 @@ fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
         1 => Just(vec!["clusters=eu-1,us-2"]),
     ];
     let spread = prop_oneof![Just("spread=pack"), Just("spread=node"), Just("spread=cluster")];
-    let task =
-        (0_u8..3, amounts(8), 1_u32..6, place, spread).prop_map(|(priority, want, count, mut options, spread)| {
+    let wish = prop_oneof![
+        3 => Just(vec![]),
+        1 => Just(vec!["tolerate=spot:*", "cheap=30"]),
+        1 => Just(vec!["tolerate=spot:yes", "pools=default,other", "prefer=pool:other:10"]),
+        1 => Just(vec!["prefer=region:us:40", "prefer=disk=ssd:-50", "prefer=disk=*:20"]),
+    ];
+    let task = (0_u8..3, amounts(8), 1_u32..6, place, spread, wish).prop_map(
+        |(priority, want, count, mut options, spread, wish)| {
             options.push(spread);
+            options.extend(wish);
             TaskShape { priority, want, count, options }
-        });
+        },
+    );
     prop::collection::vec(task, 1..8)
+}
+
+/// Nodes that say nothing of themselves but their prices: what else they could say never breaks a tie.
+fn priced() -> impl Strategy<Value = Vec<NodeShape>> {
+    let only_prices = |mut nodes: Vec<NodeShape>| {
+        nodes.iter_mut().for_each(|node| node.offer.retain(|offer| offer.starts_with("price=")));
+        nodes
+    };
+    nodes().prop_map(only_prices)
 }
 
 /// Many nodes that value the same though they are not alike: every tie-break is needed.
@@ -76,6 +103,7 @@ fn rivals() -> impl Strategy<Value = Vec<NodeShape>> {
         capacity,
         used: vec![used],
         flag: None,
+        offer: vec![],
     });
     prop::collection::vec(node, 2..10)
 }
@@ -95,6 +123,9 @@ fn build(nodes: &[NodeShape], tasks: &[TaskShape], name: impl Fn(usize) -> Strin
         }
     }
     for (at, node) in nodes.iter().enumerate() {
+        for offer in &node.offer {
+            world.flag(&name(at), offer);
+        }
         if let Some(flag) = node.flag {
             world.flag(&name(at), flag);
         }
@@ -143,8 +174,34 @@ impl<'a> Oracle<'a> {
         let nodes = self.world.state.nodes().map(|node| &**node);
         nodes
             .filter(|node| self.world.observed.presence(node) != Presence::Silent)
-            .filter(|node| feasible(node, self.room(node), task).is_ok())
+            .filter(|node| feasible(node, self.room(node), task).is_ok() && Self::suits(node, task))
             .collect()
+    }
+
+    /// By the words of the job file alone.
+    fn suits(node: &Node, task: &TaskSpec) -> bool {
+        let pool = node.offer.pool.as_str();
+        let is_tolerated = |(key, value): (&String, &String)| {
+            task.place.tolerate.get(key).is_some_and(|said| said == "*" || said == value)
+        };
+        let is_asked_for = task.place.pools.iter().any(|asked| asked.as_str() == pool);
+        (is_asked_for || (task.place.pools.is_empty() && pool == "default"))
+            && node.offer.taints.iter().all(is_tolerated)
+    }
+
+    /// What speaks against a node, as far as the prices here go: one is fifteen times the other, which is not quite four doublings.
+    fn dislike(node: &Node, task: &TaskSpec) -> i64 {
+        let weight = |wish: &Preference| {
+            let is_so = match &wish.of {
+                Trait::Label { key, value } => node.labels.get(key).is_some_and(|has| value == "*" || has == value),
+                Trait::Pool(pool) => node.offer.pool == *pool,
+                Trait::Region(region) => node.region == *region,
+                Trait::Cluster(cluster) => node.cluster == *cluster,
+            };
+            if is_so { i64::from(wish.weight) } else { 0 }
+        };
+        let cheapness = node.offer.price.map_or(0, |price| if price.0 < 50_000 { 1_039 } else { 1_000 });
+        -task.place.prefer.iter().map(weight).sum::<i64>() - i64::from(task.place.cheap) * cheapness
     }
 
     fn share(part: u64, whole: u64) -> u128 {
@@ -152,7 +209,7 @@ impl<'a> Oracle<'a> {
     }
 
     /// The less the better.
-    fn value(&self, node: &Node, task: &TaskSpec) -> (Presence, u128) {
+    fn value(&self, node: &Node, task: &TaskSpec) -> (Presence, i64, u128) {
         let left = self.free(node).checked_sub(task.resources).unwrap();
         let left = match task.place.spread {
             Spread::Pack => left,
@@ -162,7 +219,7 @@ impl<'a> Oracle<'a> {
             Self::share(left.cpu_milli, node.capacity.cpu_milli),
             Self::share(left.memory_bytes, node.capacity.memory_bytes),
         ];
-        (self.world.observed.presence(node), shares[0].max(shares[1]))
+        (self.world.observed.presence(node), Self::dislike(node, task), shares[0].max(shares[1]))
     }
 
     fn cluster_fill(&self, cluster: &ClusterName) -> u128 {
@@ -195,9 +252,14 @@ impl<'a> Oracle<'a> {
             let chosen = chosen.unwrap();
             let mut rivals = candidates.clone();
             if task.place.spread == Spread::Cluster {
-                let fill = self.cluster_fill(&chosen.cluster);
-                let least = candidates.iter().map(|node| self.cluster_fill(&node.cluster)).min();
-                prop_assert_eq!(Some(fill), least, "{:?} is not in the emptiest cluster", key.task);
+                // A cluster is as welcome as the node that it would be; one that was not heard of yet may be the best it has.
+                let wish = |cluster: &ClusterName| {
+                    let own = candidates.iter().filter(|node| node.cluster == *cluster);
+                    let best = own.min_by_key(|node| self.value(node, &task));
+                    best.map(|node| (Self::dislike(node, &task), self.cluster_fill(cluster)))
+                };
+                let best = candidates.iter().map(|node| wish(&node.cluster)).min();
+                prop_assert_eq!(Some(wish(&chosen.cluster)), best, "{:?} is not in the best cluster", key.task);
                 rivals.retain(|node| node.cluster == chosen.cluster);
             }
             let best = rivals.iter().map(|node| self.value(node, &task)).min();
@@ -224,7 +286,8 @@ fn room_for(world: &World, task: &TaskSpec) -> u64 {
 /// What a node is, apart from its name and lease.
 fn content(world: &World, node: &NodeName) -> String {
     let row = world.state.node(node).unwrap();
-    format!("{} {:?} {:?} {:?}", row.cluster, row.capacity, world.state.used_on(node), world.observed.presence(row))
+    let (used, presence) = (world.state.used_on(node), world.observed.presence(row));
+    format!("{} {:?} {used:?} {presence:?} {:?} {:?}", row.cluster, row.capacity, row.offer, row.labels)
 }
 
 fn by_content(world: &World, plan: &Plan) -> Vec<(String, String)> {
@@ -268,7 +331,7 @@ proptest! {
 
     #[test]
     fn renaming_nodes_only_swaps_nodes_that_are_alike(
-        nodes in prop_oneof![nodes(), rivals()],
+        nodes in prop_oneof![priced(), rivals()],
         tasks in tasks(),
     ) {
         let order: Vec<usize> = (0..nodes.len()).collect();

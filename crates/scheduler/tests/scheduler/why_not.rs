@@ -117,3 +117,26 @@ fn a_node_of_a_region_that_is_out_of_service_says_so_beside_what_is_said_of_itse
         ]
     );
 }
+
+#[test]
+fn taints_and_pools_are_named() {
+    let world = World::of(
+        "
+        node a eu/eu-1 4000m 8Gi taint=spot:yes taint=team:ml
+        node b eu/eu-1 4000m 8Gi pool=big
+        job  j
+        task x 1000m 1Gi pools=other,big tolerate=team:ops
+        task y 1000m 1Gi
+        ",
+    );
+    let expected = [
+        "POOL: pool other or big | default",
+        "TAINT: no taint spot | taint spot=yes",
+        "TAINT: taint team=ops at most | taint team=ml",
+    ];
+    assert_eq!(table(&world, "j/x[0]", "a"), expected);
+    assert_eq!(table(&world, "j/y[0]", "b"), ["POOL: pool default | big"]);
+    let why = explain(&world.state, &world.observed, world.now(), world.find("j/y[0]")).to_string();
+    assert!(why.contains("(1 in other pools, 1 with taints it does not tolerate)"), "{why}");
+    assert!(why.ends_with("nearest is a, with taints it does not tolerate"), "{why}");
+}

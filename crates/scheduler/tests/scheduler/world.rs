@@ -1,10 +1,12 @@
 //! A small world to decide about: built from a text, changed by commands only, read as text.
 //!
 //! ```text
-//! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard, disk=ssd
+//! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard, disk=ssd,
+//!                                             pool=gpu taint=spot:yes price=0.35
 //! use  a 1000m 1Gi                            a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
+//!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
 //!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
 //!                                             fallback=x undoes=x finally=yes
 //! ```
@@ -17,9 +19,9 @@ use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, contro
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit, Feature,
     FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure,
-    OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Principal, Registration, Reply, Resources,
-    Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec, TaskState,
-    Usage, Uuid, apply,
+    OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference, Principal, Registration, Reply,
+    Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec,
+    TaskState, Trait, Usage, Uuid, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -57,7 +59,7 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
-        for feature in [Feature::PlaceLabels, Feature::Gpus] {
+        for feature in [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints] {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
         world
@@ -168,6 +170,7 @@ impl World {
             cluster: cluster.parse().expect("a name"),
             capacity,
             labels: BTreeMap::new(),
+            offer: Arc::default(),
             attempts: Vec::new(),
             seen: self.state.revision(),
         })));
@@ -227,7 +230,17 @@ impl World {
             "unheard" => self.see(name, |seen| seen.reported_this_term = false),
             flag => {
                 let (key, value) = flag.split_once('=').unwrap_or_else(|| panic!("not a flag: {flag}"));
-                self.change(name, |node| drop(node.labels.insert(key.into(), value.into())));
+                let mut offer = (*node.offer).clone();
+                match key {
+                    "pool" => offer.pool = value.parse().expect("a name"),
+                    "price" => offer.price = Some(value.parse().expect("a price")),
+                    "taint" => {
+                        let (key, value) = value.split_once(':').expect("key:value");
+                        offer.taints.insert(key.into(), value.into());
+                    }
+                    key => return self.change(name, |node| drop(node.labels.insert(key.into(), value.into()))),
+                }
+                self.change(name, |node| node.offer = Arc::new(offer));
             }
         }
     }
@@ -460,6 +473,13 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 let (key, value) = label.split_once(':').expect("key:value");
                 spec.place.labels.insert(key.into(), value.into());
             }
+            ("pools", names) => spec.place.pools = names.split(',').map(|name| name.parse().expect("a name")).collect(),
+            ("tolerate", taint) => {
+                let (key, value) = taint.split_once(':').expect("key:value");
+                spec.place.tolerate.insert(key.into(), value.into());
+            }
+            ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
+            ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
             ("when", condition) => spec.when = Some(condition.into()),
             ("each", reference) => spec.each = Some(Each::Result(reference.into())),
@@ -480,6 +500,21 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         }
     }
     spec
+}
+
+/// `region:eu:50`, and the same of `cluster` and `pool`; `disk=ssd:-20` of a label.
+fn prefer(text: &str) -> Preference {
+    let (of, weight) = text.rsplit_once(':').expect("what:weight");
+    let of = match of.split_once(':') {
+        Some(("region", name)) => Trait::Region(name.parse().expect("a name")),
+        Some(("cluster", name)) => Trait::Cluster(name.parse().expect("a name")),
+        Some(("pool", name)) => Trait::Pool(name.parse().expect("a name")),
+        Some(_) | None => {
+            let (key, value) = of.split_once('=').expect("key=value");
+            Trait::Label { key: key.into(), value: value.into() }
+        }
+    };
+    Preference { of, weight: weight.parse().expect("a weight") }
 }
 
 pub(crate) fn resources(cpu: &str, memory: &str) -> Resources {

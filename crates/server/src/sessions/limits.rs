@@ -2,7 +2,7 @@
 
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_state::Violation;
+use quorate_state::{TAINTS_MAX, Violation};
 
 /// Attempts that an agent may claim when it registers.
 const CLAIMS_MAX: usize = 20_000;
@@ -28,6 +28,7 @@ pub(super) fn check_hello(hello: &v1::Hello) -> Result<(), ApiError> {
     let counts = [
         ("attempts", hello.attempts.len(), "CLAIMS_MAX", CLAIMS_MAX),
         ("labels", hello.labels.len(), "LABELS_MAX", LABELS_MAX),
+        ("offer.taints", hello.offer.as_ref().map_or(0, |offer| offer.taints.len()), "TAINTS_MAX", TAINTS_MAX),
     ];
     let counts = counts.into_iter().filter_map(|(field, count, limit, max)| too_many(field, count, limit, max));
     let labels = hello.labels.iter().take(LABELS_MAX).enumerate();

@@ -14,8 +14,8 @@ use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Principal, Registration, Reply,
-    Revision, State, Violation, labels_of,
+    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Offer, Principal, Registration,
+    Reply, Revision, State, Violation, labels_of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt as _};
@@ -42,8 +42,8 @@ pub(super) struct Admitted {
     pub(super) epoch: Epoch,
     pub(super) session: SessionId,
     lease: LeaseTerms,
-    /// It has GPUs that were left out, because not every replica knew what they are.
-    lacks_gpus: bool,
+    /// Something of it was left out, because not every replica knew what it is: it is taken in once this is enabled.
+    lacks: Option<Feature>,
 }
 
 /// Where a session comes from.
@@ -87,7 +87,7 @@ where
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
     let admitted = register(core, &principal, hello, arrived, out).await?;
-    let Admitted { node, epoch, session, lease, lacks_gpus } = &admitted;
+    let Admitted { node, epoch, session, lease, lacks } = &admitted;
     let place = core.sessions.enter(node, *session)?;
     let span = tracing::info_span!("session", %node, %epoch);
     tracing::info!(parent: &span, "connected");
@@ -100,8 +100,7 @@ where
     speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count()), relayed_as).await?;
     drop(from.incoming);
     let id = *session;
-    let mut session =
-        Session { core, node, id, speaker, lacks_gpus: *lacks_gpus, reads: BTreeMap::new(), next_read: 0 };
+    let mut session = Session { core, node, id, speaker, lacks: *lacks, reads: BTreeMap::new(), next_read: 0 };
     let end = tokio::select! {
         biased;
         end = Box::pin(reporting.instrument(span.clone())) => end,
@@ -127,10 +126,7 @@ async fn register(
     let mut registration = hello_from_wire(hello).map_err(ApiError::Invalid)?;
     let view = if serves_when_behind() { core.replica.view() } else { core.read().await? };
     check_history(&view, incarnation, revision, &cluster)?;
-    let lacks_gpus = !registration.gpus.is_empty() && !view.has_feature(Feature::Gpus);
-    if lacks_gpus {
-        (registration.gpus, registration.capacity.gpu_milli) = ([].into(), 0);
-    }
+    let lacks = left_out(&view, &mut registration);
 
     let known = view
         .node(&registration.node)
@@ -138,7 +134,7 @@ async fn register(
     if let Some(known) = known
         && let Some(session) = core.liveness.resume(|| core.replica.view(), &known.name, held, arrived)
     {
-        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease, lacks_gpus });
+        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease, lacks });
     }
     let node = registration.node.clone();
     let _turn = core.door.turn(out.closed()).await?;
@@ -146,10 +142,24 @@ async fn register(
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
             let session = core.liveness.granted(&node, epoch);
-            Ok(Admitted { node, epoch, session, lease, lacks_gpus })
+            Ok(Admitted { node, epoch, session, lease, lacks })
         }
         other => Err(core.internal(&format!("a registration was answered with {other:?}"))),
     }
+}
+
+/// Takes out of a registration what a feature must allow first. The first feature that would let the node register anew with
+/// more.
+fn left_out(view: &State, registration: &mut Registration) -> Option<Feature> {
+    let lacks_gpus = !registration.gpus.is_empty() && !view.has_feature(Feature::Gpus);
+    if lacks_gpus {
+        (registration.gpus, registration.capacity.gpu_milli) = ([].into(), 0);
+    }
+    let lacks_offer = *registration.offer != Offer::default() && !view.has_feature(Feature::PlaceConstraints);
+    if lacks_offer {
+        registration.offer = Arc::default();
+    }
+    lacks_gpus.then_some(Feature::Gpus).or(lacks_offer.then_some(Feature::PlaceConstraints))
 }
 
 /// An arrival that shows the secret of a join token (empty: none), which is of use where new nodes need one. `apply`
@@ -177,6 +187,7 @@ fn goes_on(known: &Node, now: &Registration) -> bool {
         && known.capacity == now.capacity
         && known.gpus == now.gpus
         && known.labels == labels_of(&now.labels, known.admission.as_deref())
+        && known.offer == now.offer
 }
 
 /// Refuses an agent that has seen more, or something else, than this cluster's data says.
@@ -216,7 +227,7 @@ struct Session<'a> {
     node: &'a NodeName,
     id: SessionId,
     speaker: Speaker<'a>,
-    lacks_gpus: bool,
+    lacks: Option<Feature>,
     reads: BTreeMap<u64, oneshot::Sender<v1::LogChunk>>,
     next_read: u64,
 }
@@ -262,6 +273,11 @@ impl Session<'_> {
         }
     }
 
+    /// What was left out of its registration is allowed now.
+    fn can_have_more(&self) -> bool {
+        self.lacks.is_some_and(|feature| self.core.replica.view().has_feature(feature))
+    }
+
     async fn on_message(
         &mut self,
         message: v1::AgentMessage,
@@ -270,8 +286,8 @@ impl Session<'_> {
     ) -> Result<(), ApiError> {
         use v1::agent_message::Message;
         match message.message {
-            Some(Message::Renew(_)) if self.lacks_gpus && self.core.replica.view().has_feature(Feature::Gpus) => {
-                Err(ApiError::Stale("the node's GPUs can be registered now: connect again".into()))
+            Some(Message::Renew(_)) if self.can_have_more() => {
+                Err(ApiError::Stale("the node can be registered with all that it has now: connect again".into()))
             }
             Some(Message::Renew(renew)) => {
                 let renewal = Renewal {

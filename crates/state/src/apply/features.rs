@@ -6,7 +6,7 @@ use super::overlay::Overlay;
 use crate::archive::RETENTION_FIRST;
 use crate::namespace::FAIRNESS_FIRST;
 use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
-use crate::{Change, Event, Feature, FeatureRow, Rejection, Reply, Settings};
+use crate::{Change, Event, Feature, FeatureRow, JobSpec, Rejection, Reply, Settings};
 
 /// Enables a feature. Whoever proposed it had asked every member in `term`, and who may become one is
 /// decided by that term's leader alone: from another leader's hand the answers may be out of date.
@@ -57,6 +57,7 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::RunArchive
         | Feature::Gpus
         | Feature::FairShare
+        | Feature::PlaceConstraints
         | Feature::RegionPolicy => None,
     }
 }
@@ -67,4 +68,11 @@ pub(super) fn require(overlay: &Overlay, feature: Option<Feature>) -> Result<(),
         Some(feature) => Err(Rejection::FeatureNotEnabled(feature)),
         None => Ok(()),
     }
+}
+
+/// The features that a spec with constraints may need beside that of these.
+pub(super) fn require_older(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
+    let needs = |is_needed: bool, feature| (spec.has_constraints() && is_needed).then_some(feature);
+    require(overlay, needs(spec.has_gpus(), Feature::Gpus))?;
+    require(overlay, needs(spec.has_sub_runs(), Feature::SubRuns))
 }

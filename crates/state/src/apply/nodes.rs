@@ -50,6 +50,9 @@ pub(super) fn register(
             arrival.gpus.len()
         )));
     }
+    if let Some(flaw) = arrival.offer.violations().into_iter().next() {
+        return Err(Rejection::Invariant(format!("node {}: {} {}", arrival.node, flaw.field, flaw.message)));
+    }
     let epoch = Epoch(overlay.revision().0);
     if before.as_ref().is_some_and(|before| before.epoch == epoch) {
         return Err(Rejection::Stale("the node has registered in this very revision"));
@@ -65,6 +68,7 @@ pub(super) fn register(
         capacity: Resources { gpu_milli: arrival.gpus.len() as u64 * GPU_MILLI, ..arrival.capacity },
         gpus: arrival.gpus.clone(),
         labels: labels_of(&arrival.labels, admission.as_deref()),
+        offer: arrival.offer.clone(),
         epoch,
         lease: settings.lease,
         status: NodeStatus::Up,

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod flow;
+mod place;
 mod sub_run;
 
 pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
@@ -21,7 +22,7 @@ const SILENT_MS_MIN: u64 = 1_000;
 pub const CPU_MILLI_MAX: u64 = 1_000_000_000;
 /// Memory of one task: one exbibyte.
 pub const MEMORY_BYTES_MAX: u64 = 1 << 60;
-/// Labels of a job, regions, clusters or labels that a task demands, and what is never retried.
+/// Labels of a job, regions, clusters, pools or labels that a task demands, taints that it tolerates, and what is never retried.
 pub const LIST_MAX: usize = 64;
 /// Bytes of a label's key or value.
 pub const LABEL_BYTES_MAX: usize = 256;
@@ -140,13 +141,7 @@ impl TaskSpec {
         {
             found.add(&at("timeouts.silent"), "is not between 1 second and 10 years".into());
         }
-        if self.place.regions.len() > LIST_MAX {
-            found.add(&at("place.regions"), format!("more than {LIST_MAX} regions"));
-        }
-        if self.place.clusters.len() > LIST_MAX {
-            found.add(&at("place.clusters"), format!("more than {LIST_MAX} clusters"));
-        }
-        check_labels(&at("place.labels"), &self.place.labels, found);
+        self.check_place(found);
     }
 
     fn check_gpus(&self, found: &mut Found) {

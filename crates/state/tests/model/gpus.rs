@@ -1,6 +1,8 @@
 //! Tasks that take GPUs, and what they are given.
 
-use quorate_state::{Feature, GPU_MILLI, GpuHold, GpuWant, Node, OnNodeLoss, TaskId, TaskSpec};
+use std::sync::Arc;
+
+use quorate_state::{Feature, GPU_MILLI, GpuHold, GpuModel, GpuWant, Node, OnNodeLoss, State, TaskId, TaskSpec};
 
 use crate::{World, task};
 
@@ -9,6 +11,12 @@ pub(super) fn sharing(text: &str, count: u32, gpu_milli: u64) -> TaskSpec {
     let mut spec = task(text, &[], count, 0, OnNodeLoss::AtLeastOnce);
     spec.resources.gpu_milli = gpu_milli;
     spec
+}
+
+/// Those of a node, once there may be any.
+pub(super) fn models(state: &State, node: usize) -> Arc<[GpuModel]> {
+    let count = if state.has_feature(Feature::Gpus) { 2 + node % 2 } else { 0 };
+    std::iter::repeat_n("T4".parse().unwrap(), count).collect()
 }
 
 impl World {

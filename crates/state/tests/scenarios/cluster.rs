@@ -89,6 +89,7 @@ impl Cluster {
             cluster: cluster.parse().unwrap(),
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: Arc::default(),
             attempts: vec![],
             seen: Revision(self.revision),
         }))
@@ -116,6 +117,7 @@ impl Cluster {
             cluster: node.cluster.clone(),
             capacity: node.capacity,
             labels: BTreeMap::new(),
+            offer: node.offer.clone(),
             attempts,
             seen: Revision(seen),
         })))

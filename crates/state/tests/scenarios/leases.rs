@@ -41,6 +41,7 @@ fn a_node_that_returns_with_the_current_token_keeps_its_attempt() {
             cluster: "eu-a".parse().unwrap(),
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
+            offer: Default::default(),
             attempts: vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }],
             seen: Revision(token.0),
         })))

@@ -14,6 +14,11 @@ use crate::render::{Paint, View as _};
 fn node() -> v1::Node {
     v1::Node {
         gpus: vec![],
+        offer: Some(v1::Offer {
+            pool: "spot".into(),
+            taints: vec![v1::Label { key: "spot".into(), value: "yes".into() }],
+            price: Some(35_000),
+        }),
         name: "eu-a-1".into(),
         region: "eu".into(),
         cluster: "eu-a".into(),
@@ -59,7 +64,7 @@ fn node() -> v1::Node {
 fn node_list() {
     let list = NodeList { nodes: vec![node().into()], revision: 57 };
     check("node_list", &list);
-    assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd"));
+    assert!(list.human(Paint::Never).ends_with("850ms ago  x86_64, debian 12, 2 gpu  disk=ssd  spot=yes"));
     check("node_cordoned", &NodeCordoned { node: "n".into(), cordoned: true, revision: 58 });
     check("node_drained", &NodeDrained { node: "n".into(), wait_ms: 600_000, for_ms: Some(7_200_000), revision: 58 });
     let drained = ScopeWithdrawn {
@@ -114,6 +119,9 @@ Drained    its region 2023-11-14T22:13:20Z by operator:bob: power
 Lease      epoch 12, of 15.0s, heard 850ms ago
 Registered 2023-11-14T22:13:20Z
 Admitted   by join token 00010203040506ab
+Pool       spot
+Price      0.35 for an hour
+Taints     spot=yes: it takes what tolerates them
 Labels     disk=ssd
 Attributes arch=x86_64, device.gpu=2, kernel=6.1.0, os=debian, os-version=12
 CPU        [######..................] 2/8 (25%)
