@@ -12,6 +12,7 @@ mod drain;
 mod features;
 mod flow;
 mod forget;
+mod gangs;
 mod jobs;
 mod namespaces;
 mod nodes;
@@ -30,8 +31,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Change, Command, DrainTime, Entry, EventRow, Feature, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings,
-    Stamp, State,
+    Change, Command, DrainTime, Entry, EventRow, Feature, GpuHold, Item, Meta, Rejection, Reply, RequestRow, Revision,
+    Settings, Stamp, State,
 };
 use overlay::Overlay;
 
@@ -167,6 +168,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::AdvanceStep { .. }
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
+        | Command::CommitGang { .. }
         | Command::EvictAttempts { .. }
         | Command::EndDrains { .. }
         | Command::EndScopeDrains { .. }
@@ -200,6 +202,8 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
             features::require(overlay, spec.is_flow().then_some(Feature::TaskFlow))?;
+            features::require(overlay, spec.has_gpus().then_some(Feature::Gpus))?;
+            features::require(overlay, spec.has_sub_runs().then_some(Feature::SubRuns))?;
             jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest, &Arc::from(""))
         }
         Command::SubmitFlow { run, spec, spec_digest, args, version } => {
@@ -212,6 +216,8 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
             let demands = spec.tasks.iter().any(|task| !task.place.labels.is_empty());
             features::require(overlay, demands.then_some(Feature::PlaceLabels))?;
             features::require(overlay, spec.knows_outcomes().then_some(Feature::TaskOutcomes))?;
+            features::require(overlay, spec.has_gpus().then_some(Feature::Gpus))?;
+            features::require(overlay, spec.has_sub_runs().then_some(Feature::SubRuns))?;
             jobs::submit(overlay, number, &item.principal, *run, spec, *spec_digest, args)
         }
         Command::SubmitJobAt { run, spec, spec_digest, version } => {
@@ -238,6 +244,11 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
+        Command::CommitGang { run, step, generation, placements } => {
+            let gives = placements.iter().any(|placement| placement.gpus != GpuHold::NONE);
+            features::require(overlay, gives.then_some(Feature::Gpus))?;
+            gangs::commit(overlay, (*run, *step), *generation, placements)
+        }
         Command::CordonNode { node, cordoned } => nodes::cordon(overlay, &item.principal, node, *cordoned),
         Command::DrainNode { node, wait_ms, reason } => {
             let time = DrainTime { wait_ms: *wait_ms, for_ms: None };

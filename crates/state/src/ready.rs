@@ -15,8 +15,8 @@ use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::{
-    ClusterName, Driver, GpuModel, JobSpec, Namespace, ReadyKey, RegionName, Resources, Revision, Run, RunId, Spread,
-    TaskId, TaskSpec,
+    ClusterName, Driver, GangSpec, GpuModel, JobSpec, Namespace, ReadyKey, RegionName, Resources, Revision, Run, RunId,
+    Spread, TaskId, TaskSpec,
 };
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
@@ -36,6 +36,7 @@ type Looks<'a> = (
     &'a [RegionName],
     &'a [ClusterName],
     &'a BTreeMap<String, String>,
+    Option<(&'a GangSpec, u32)>,
 );
 
 impl Shape {
@@ -50,10 +51,12 @@ impl Shape {
     }
 
     fn looks(&self) -> Option<Looks<'_>> {
-        let TaskSpec { resources, gpu_models, driver, place, .. } = self.task()?;
+        let TaskSpec { resources, gpu_models, driver, place, gang, count, .. } = self.task()?;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
-        Some((amounts, gpu_models, *driver, place.spread, &place.regions, &place.clusters, &place.labels))
+        // Gangs of different sizes fit in different places.
+        let gang = gang.as_ref().map(|gang| (gang, *count));
+        Some((amounts, gpu_models, *driver, place.spread, &place.regions, &place.clusters, &place.labels, gang))
     }
 }
 

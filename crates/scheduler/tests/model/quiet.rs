@@ -96,7 +96,8 @@ impl World {
                         (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
                             && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
                             && place.accepts_labels(&labels(agent.shape.cluster))
-                            && task.resources.fits(room)
+                            // A gang may fit on several together, too.
+                            && task.taken_at_once().fits(room)
                     })
                 })
         });

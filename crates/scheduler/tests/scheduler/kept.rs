@@ -11,7 +11,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 12] = [
+const SHAPES: [(&str, &str, &[&str]); 16] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -24,6 +24,10 @@ const SHAPES: [(&str, &str, &[&str]); 12] = [
     ("1000m", "1Gi", &["gpu=2000", "model=A"]),
     ("500m", "1Gi", &["gpu=700", "model=B", "model=C", "spread=node"]),
     ("500m", "512Mi", &["gpu=1000", "spread=cluster"]),
+    ("1000m", "512Mi", &["gang=anywhere"]),
+    ("2000m", "1Gi", &["gang=cluster", "spread=node"]),
+    ("500m", "512Mi", &["gang=disk", "label=disk:ssd"]),
+    ("500m", "512Mi", &["gang=region", "gpu=600"]),
 ];
 
 const FLAGS: [&str; 9] =
@@ -251,7 +255,7 @@ proptest! {
             world.cancel_all_but("none");
             let mut probe = History { past: world.clone(), world, jobs: 1_000, nodes: 0 };
             probe.submit(shape, 1);
-            probe.world.plan().placements.len()
+            probe.world.plan().placed()
         };
         let before = fits(&history.world);
         history.end(ends);
@@ -286,8 +290,8 @@ proptest! {
             };
             let by_content = |placed: &quorate_state::Placement| (placed.task, node(&placed.node), placed.gpus);
             let by_name = |placed: &quorate_state::Placement| (placed.task, placed.node.clone(), placed.gpus);
-            let contents: Vec<_> = plan.placements.iter().map(by_content).collect();
-            let names: Vec<_> = plan.placements.iter().map(by_name).collect();
+            let contents: Vec<_> = plan.all_placements().map(by_content).collect();
+            let names: Vec<_> = plan.all_placements().map(by_name).collect();
             (contents, names)
         };
         let one = build(&|at| format!("n{at}"), false);

@@ -57,7 +57,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::RunArchive
         | Feature::Gpus
         | Feature::FairShare
-        | Feature::RegionPolicy => None,
+        | Feature::RegionPolicy
+        | Feature::Gangs => None,
     }
 }
 

@@ -247,7 +247,8 @@ fn due(timer: &Timer) -> Served {
         | Timer::RunTimeout { due, .. }
         | Timer::UnknownTooLong { due, .. }
         | Timer::QueueTimeout { due, .. }
-        | Timer::RunDeadline { due, .. } => *due,
+        | Timer::RunDeadline { due, .. }
+        | Timer::GangStart { due, .. } => *due,
     }
 }
 
@@ -273,6 +274,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }
 

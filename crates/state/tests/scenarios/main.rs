@@ -8,6 +8,7 @@ mod control;
 mod drain;
 mod features;
 mod flow;
+mod gangs;
 mod gpus;
 mod jobs;
 mod leases;
