@@ -12,6 +12,7 @@ mod divergence;
 mod draw;
 mod faults;
 mod flow;
+mod gangs;
 mod gpus;
 mod large;
 mod membership;
@@ -39,6 +40,7 @@ pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
+pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use reports::{Says, Speech};
 pub(crate) use settings::Tunables;
@@ -324,6 +326,9 @@ pub(crate) struct TaskPlan {
     pub(crate) sub: Option<SubPlan>,
     #[serde(default, skip_serializing_if = "GpuPart::is_none")]
     pub(crate) gpu: GpuPart,
+    /// Its elements are a gang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gang: Option<GangPlan>,
 }
 
 /// See `quorate_state::OnNodeLoss`.

@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive, control,
-    disk_low, divergence, faults, flow, gpus, large, membership, old_image, pages, reports, restarts, restore, scopes,
-    sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    disk_low, divergence, faults, flow, gangs, gpus, large, membership, old_image, pages, reports, restarts, restore,
+    scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -124,6 +124,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     sub_runs::draw(&mut Stream::of(seed, "sub runs"), &mut scenario);
     gpus::draw(&mut Stream::of(seed, "gpus"), &mut scenario);
     scopes::draw(&mut Stream::of(seed, "scopes"), &mut scenario);
+    gangs::draw(&mut Stream::of(seed, "gangs"), &mut scenario);
     scenario
 }
 

@@ -118,6 +118,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        gang: None,
         runs_ms: 1_000,
         fails: 0,
         by_run: false,

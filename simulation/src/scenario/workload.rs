@@ -192,6 +192,7 @@ fn plain(name: &str) -> TaskPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        gang: None,
         runs_ms: 200,
         fails: 0,
         by_run: false,

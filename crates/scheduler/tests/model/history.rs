@@ -284,7 +284,7 @@ impl TaskShape {
             sub_run: None,
             gang: (promise != OnNodeLoss::AtMostOnce && self.count >= 192).then(|| GangSpec {
                 within: [None, Some(Within::Cluster), Some(Within::Region)][usize::from(self.timeout % 3)].clone(),
-                start_ms: (self.timeout % 2 == 0).then_some(4_000),
+                start_ms: self.timeout.is_multiple_of(2).then_some(4_000),
             }),
         }
     }
