@@ -8,6 +8,7 @@ mod drain;
 mod failover;
 mod fencing_sink;
 mod flow;
+mod gangs;
 mod golden;
 mod gpus;
 mod logs;

@@ -35,6 +35,7 @@ mod p2_copies;
 mod p2_lease_over;
 mod p3_capacity;
 mod p4_conservation;
+mod p5_gangs;
 mod p5_quota;
 mod p6_transitions;
 mod p7_order;
@@ -195,6 +196,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p28_archive::Archives::default()),
         Box::new(p4_conservation::Conservation::default()),
         Box::new(p5_quota::Quota::default()),
+        Box::new(p5_gangs::Gangs::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
         Box::new(p27_restarts::Restarts::default()),
@@ -254,6 +256,7 @@ pub(crate) fn of_log_and_witnesses() -> Vec<Box<dyn Oracle>> {
     vec![
         Box::new(p3_capacity::Capacity::default()),
         Box::new(p4_conservation::Conservation::default()),
+        Box::new(p5_gangs::Gangs::default()),
         Box::new(p8_cancel::Cancels::default()),
         Box::new(p22_forgotten::Forgotten::default()),
         Box::new(p27_restarts::Restarts::default()),

@@ -12,6 +12,7 @@ mod divergence;
 mod draw;
 mod faults;
 mod flow;
+mod gangs;
 mod gpus;
 mod ground;
 mod large;
@@ -40,6 +41,7 @@ pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
+pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use ground::{Demands, Ground, TAINT};
 pub(crate) use reports::{Says, Speech};
@@ -330,6 +332,9 @@ pub(crate) struct TaskPlan {
     pub(crate) gpu: GpuPart,
     #[serde(default, skip_serializing_if = "Demands::is_plain")]
     pub(crate) demands: Demands,
+    /// Its elements are a gang.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) gang: Option<GangPlan>,
 }
 
 /// See `quorate_state::OnNodeLoss`.

@@ -43,6 +43,8 @@ pub struct Assignment {
     pub silent_max: Option<Duration>,
     /// Why there is no command: a reference in it points to nothing. It must not be started.
     pub flaw: Option<String>,
+    /// If it is a member of a gang: the names of the nodes where its members are, by index.
+    pub gang: Option<Vec<String>>,
 }
 
 /// An assignment that this version cannot read, such as one for a driver it does not have.
@@ -92,6 +94,7 @@ impl Assignment {
             count: wire.count,
             silent_max: wire.silent_timeout_ms.map(Duration::from_millis),
             flaw: wire.flaw,
+            gang: wire.gang.map(|peers| peers.nodes),
         })
     }
 }

@@ -270,6 +270,14 @@ pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
     if place.has_gpus {
         told.extend(visible_gpus(assignment.gpus));
     }
+    if let Some(nodes) = &assignment.gang {
+        told.extend([
+            ("QUORATE_GANG_GENERATION", number.to_string()),
+            ("QUORATE_GANG_SIZE", nodes.len().to_string()),
+            ("QUORATE_GANG_INDEX", task.index.to_string()),
+            ("QUORATE_GANG_NODES", nodes.join(",")),
+        ]);
+    }
     told
 }
 

@@ -23,6 +23,7 @@ mod trail;
 mod walk;
 
 mod flow;
+mod gang;
 mod problem;
 mod spec;
 mod sub_run;

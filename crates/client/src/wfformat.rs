@@ -278,6 +278,7 @@ impl Import<'_> {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: None,
         }
     }
 

@@ -44,6 +44,12 @@ bugs! {
         "An agent counts the devices of every task from its first one on.";
     QuotaUnchecked, "quota-unchecked",
         "A placement is not checked against the maximum of its namespace and of those above it.";
+    GangPlacedInPart, "gang-placed-in-part",
+        "Those members of a gang that fit are placed, though others do not.";
+    GangSurvivorsKept, "gang-survivors-kept",
+        "When a member of a gang ends without success, nobody asks the others to stop.";
+    GangGenerationMixed, "gang-generation-mixed",
+        "A member that ended well is done, though its gang begins anew without it.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     TaintIgnored, "taint-ignored",

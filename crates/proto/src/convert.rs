@@ -2,6 +2,7 @@
 
 pub mod agent;
 pub mod flow;
+mod gang;
 pub mod gpu;
 pub mod job;
 pub mod join_token;

@@ -3,6 +3,7 @@
 
 mod archive;
 mod flow;
+mod gangs;
 mod namespaces;
 mod persisted;
 mod scopes;
@@ -10,6 +11,7 @@ mod sub_runs;
 
 pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
+pub(crate) use gangs::gang_spec;
 pub(crate) use persisted::*;
 pub(crate) use sub_runs::sub_run_spec;
 
@@ -61,6 +63,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     };
     let merge = TaskSpec {
         gpu_models: vec![],
@@ -83,6 +86,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -335,7 +339,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         StopReason::TimedOut => Some(StopReason::Preempted),
         StopReason::Preempted => Some(StopReason::Drained),
         // That is below, behind what was frozen before.
-        StopReason::Drained | StopReason::Silent => None,
+        StopReason::Drained | StopReason::Silent | StopReason::Gang => None,
     });
     states
         .into_iter()

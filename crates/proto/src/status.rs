@@ -169,7 +169,7 @@ impl From<Rejection> for ApiError {
             Rejection::FeatureNotEnabled(feature) => precondition("FEATURE", feature.to_string(), why),
             Rejection::EpochOver { node: _, epoch: _ } => Self::Stale(why),
             Rejection::Stale(_) => Self::Stale(why),
-            Rejection::Infeasible(_) => precondition("FEASIBLE", "placement".into(), why),
+            Rejection::Infeasible(_) | Rejection::Member { .. } => precondition("FEASIBLE", "placement".into(), why),
             Rejection::OverQuota(over) => {
                 Self::Limit { limit: format!("maximum.{}", over.resource), max: over.maximum, advice: why }
             }

@@ -1,5 +1,6 @@
 //! Why a task is not running, as data that says the same as the planner would decide.
 
+mod gang;
 mod nearest;
 mod preview;
 mod standing;
@@ -14,6 +15,8 @@ use quorate_state::{
     Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
+pub use gang::GangWaits;
+pub(crate) use preview::copies;
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
 pub use why_not::{FailedCheck, Fitness, why_not};
 
@@ -66,6 +69,8 @@ pub enum Explanation {
     OverQuota(OverQuota),
     /// No node can take it.
     NoNodeFits(NoNodeFits),
+    /// Its gang is placed whole, and cannot be now.
+    Gang(GangWaits),
     /// It is a run of another job, which the leader begins at its next step.
     SubRunDue,
     /// It is a run of another job, and so many runs have not ended that no other may begin.
@@ -380,14 +385,25 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Held::Once) => return Explanation::Held,
         None => {}
     }
-    let over = spec.and_then(|(run, spec)| view.over_quota(&run.spec.namespace, spec.resources));
+    let over = spec.and_then(|(run, spec)| view.over_quota(&run.spec.namespace, spec.taken_at_once()));
     if let Some(over) = over {
         return Explanation::OverQuota(over);
     }
     // The seed makes no difference to a plan.
     let plan = plan(view, observed, now, 0, Budget::default());
-    if let Some(placement) = plan.placements.into_iter().find(|placement| placement.task == task.id) {
-        return Explanation::FitsNow { node: placement.node };
+    if let Some(placement) = plan.all_placements().find(|placement| placement.task == task.id) {
+        return Explanation::FitsNow { node: placement.node.clone() };
+    }
+    if let Some((run, spec)) = spec
+        && let Some(gang) = &spec.gang
+    {
+        let waits = gang::diagnose(view, observed, (run, task.id.step), (spec, gang));
+        let is_next = waits.ready == waits.members && waits.fits == waits.members;
+        return if is_next {
+            Explanation::Queued { position: position(view, task.id) }
+        } else {
+            Explanation::Gang(waits)
+        };
     }
     match spec.map(|(_, spec)| nearest::diagnose(view, observed, spec)) {
         Some(Err(why)) => Explanation::NoNodeFits(why),
@@ -470,6 +486,7 @@ impl fmt::Display for Explanation {
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::OverQuota(over) => write!(f, "{over}: it waits until something of it has ended, or the maximum is raised"),
             Self::NoNodeFits(why) => why.fmt(f),
+            Self::Gang(waits) => waits.fmt(f),
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

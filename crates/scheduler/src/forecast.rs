@@ -231,7 +231,7 @@ impl Forecast {
 
     /// True when it was not refused.
     fn carry_out(&mut self, command: Command) -> bool {
-        if let Command::CommitPlan { placements } = &command
+        if let Command::CommitPlan { placements } | Command::CommitGang { placements, .. } = &command
             && placements.iter().any(|placement| self.tasks.contains_key(&placement.task))
         {
             self.moved_by = self.now.served;

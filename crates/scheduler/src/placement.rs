@@ -13,6 +13,8 @@
 //!
 //! Tasks that take GPUs, and those that would keep others from some, go where the GPUs that stay idle grow least (`pack`).
 //!
+//! Gangs are placed all or none (`gang`), in their turn. One that does not fit holds up nobody behind it, as any other task.
+//!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
 //! goes by the last one.
@@ -30,6 +32,8 @@ mod ledger;
 mod score;
 mod wishes;
 
+mod gang;
+
 mod changes;
 mod devices;
 mod kept;
@@ -39,7 +43,7 @@ pub mod backfill;
 pub mod pack;
 
 use quorate_planted::Bug;
-use quorate_state::{Command, Held, OverQuota, Placement, Served, State, TaskId};
+use quorate_state::{Command, GangSpec, Held, OverQuota, Placement, RunId, Served, State, TaskId};
 
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 
@@ -75,12 +79,50 @@ pub const EXPLANATIONS_PER_PLAN_MAX: usize = 64;
 pub struct Plan {
     /// In queue order.
     pub placements: Vec<Placement>,
+    /// Gangs, each whole, in queue order.
+    pub gangs: Vec<PlacedGang>,
     /// When tasks become free to be placed that are held now.
     pub wake_at: Option<Served>,
     /// What is left waiting, by shape, in queue order.
     pub explanations: Vec<ShapeWaits>,
     /// What the plan found.
     pub report: Report,
+}
+
+/// A gang that is placed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PlacedGang {
+    /// Its run.
+    pub run: RunId,
+    /// Its step.
+    pub step: u32,
+    /// Its generation before, in the view.
+    pub generation: u32,
+    /// All its members, by index.
+    pub placements: Vec<Placement>,
+}
+
+impl Plan {
+    /// How many tasks are placed.
+    pub fn placed(&self) -> usize {
+        self.placements.len() + self.gangs.iter().map(|gang| gang.placements.len()).sum::<usize>()
+    }
+
+    /// All that are placed, one by one and in gangs.
+    pub fn all_placements(&self) -> impl Iterator<Item = &Placement> {
+        self.placements.iter().chain(self.gangs.iter().flat_map(|gang| &gang.placements))
+    }
+
+    /// What carries it out: nothing when nothing is placed.
+    pub fn into_commands(self) -> Vec<Command> {
+        let Self { placements, gangs, .. } = self;
+        let single = (!placements.is_empty()).then_some(Command::CommitPlan { placements });
+        let gangs = gangs.into_iter().map(|gang| {
+            let PlacedGang { run, step, generation, placements } = gang;
+            Command::CommitGang { run, step, generation, placements }
+        });
+        single.into_iter().chain(gangs).collect()
+    }
 }
 
 /// Tasks of one shape that fit nowhere.
@@ -122,8 +164,8 @@ impl Planner {
             self.kept.clear();
         }
         let Self { ledger, kept } = self;
-        let (shapes, waits, placements) = (Shapes::default(), Waits::default(), Vec::new());
-        Pass { view, now, wake_at: None, ledger, kept, shapes, waits, placements }.run(seed, budget)
+        let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
+        Pass { view, now, wake_at: None, ledger, kept, shapes, waits, placements, gangs, in_gangs: 0 }.run(seed, budget)
     }
 }
 
@@ -138,12 +180,17 @@ struct Pass<'a> {
     shapes: Shapes,
     waits: Waits,
     placements: Vec<Placement>,
+    gangs: Vec<PlacedGang>,
+    /// Placements in those.
+    in_gangs: usize,
 }
 
 /// What became of a group.
 enum Outcome {
     /// All of it has a place.
     Done,
+    /// Nothing of its step is given out again: it was a gang, and all of that has a place, or not all of it stands in the queue.
+    Passed,
     /// From this task on, nothing of its shape fits anywhere.
     Nowhere(TaskId),
     /// From this task on, nothing of its line may be placed.
@@ -194,6 +241,10 @@ impl<'a> Pass<'a> {
             queue.pass(group.at, placed.len());
             match outcome {
                 Outcome::Done => {}
+                Outcome::Passed => {
+                    queue.pass_step(group.at, self.view.step_counts(group.run.id, group.step).ready as usize);
+                    budget.take(GROUP_STEPS);
+                }
                 Outcome::Nowhere(first) => {
                     self.waits.add(group.shape, first, queue.leave_out_shape(group.shape) as u64, None);
                     budget.take(GROUP_STEPS);
@@ -222,8 +273,11 @@ impl<'a> Pass<'a> {
 
     /// Places the tasks of a group for as long as there is a node for them.
     fn serve(&mut self, group: &Group<'a>, queue: &mut Queue<'a>, budget: &mut Budget) -> Outcome {
+        if let Some(gang) = &group.spec.gang {
+            return self.serve_gang(group, gang, queue, budget);
+        }
         for task in group.tasks() {
-            if self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
+            if self.placements.len() + self.in_gangs >= PLACEMENTS_PER_PLAN_MAX {
                 return Outcome::End(End::Plan);
             }
             if let Some(over) = queue.over_quota(group) {
@@ -244,10 +298,49 @@ impl<'a> Pass<'a> {
         Outcome::Done
     }
 
+    /// Places all of a gang, or nothing. What does not fit in this plan any more is first in the next one.
+    fn serve_gang(
+        &mut self,
+        group: &Group<'a>,
+        gang: &GangSpec,
+        queue: &mut Queue<'a>,
+        budget: &mut Budget,
+    ) -> Outcome {
+        let (run, step, members) = (group.run.id, group.step, group.spec.count as usize);
+        if self.view.step_counts(run, step).ready as usize != members {
+            return Outcome::Passed;
+        }
+        if self.placements.len() + self.in_gangs + members > PLACEMENTS_PER_PLAN_MAX {
+            return Outcome::End(End::Plan);
+        }
+        if let Some(over) = queue.over_quota(group) {
+            return Outcome::OverQuota(group.first(), over);
+        }
+        let seats = match gang::place(group.spec, gang, self.ledger, budget) {
+            gang::Found::Seats(seats) => seats,
+            gang::Found::Nowhere => return Outcome::Nowhere(group.first()),
+            gang::Found::OutOfBudget => return Outcome::End(End::Budget),
+        };
+        let tasks = self.view.tasks_of_step(run, step);
+        let placements: Vec<Placement> = tasks
+            .zip(seats)
+            .filter_map(|(task, (at, gpus))| {
+                let node = &self.ledger.account(at)?.node;
+                let (node, epoch) = (node.name.clone(), node.epoch);
+                Some(Placement { task: task.id, generation: task.generation, node, epoch, gpus })
+            })
+            .collect();
+        let generation = self.view.gang(run, step).map_or(0, |gang| gang.generation);
+        self.in_gangs += placements.len();
+        self.gangs.push(PlacedGang { run, step, generation, placements });
+        queue.spend(group);
+        Outcome::Passed
+    }
+
     fn finish(self, truncated: bool) -> Plan {
-        let Self { view: _, now: _, wake_at, ledger: _, kept: _, shapes, waits, placements } = self;
+        let Self { view: _, now: _, wake_at, ledger: _, kept: _, shapes, waits, placements, gangs, in_gangs } = self;
         let counts = vec![
-            ("placed", placements.len() as u64),
+            ("placed", (placements.len() + in_gangs) as u64),
             ("waiting", waits.tasks),
             ("shapes", shapes.len() as u64),
             ("shapes_waiting", waits.shapes.len() as u64),
@@ -263,7 +356,7 @@ impl<'a> Pass<'a> {
                 over_quota: waits.over_quota,
             })
             .collect();
-        Plan { placements, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
+        Plan { placements, gangs, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
     }
 }
 
@@ -304,15 +397,16 @@ impl Controller for PlacementController {
     }
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
-        let Plan { placements, wake_at, explanations: _, report } =
-            self.planner.plan(view, observed, now, seed, budget);
-        if placements.is_empty() {
+        let plan = self.planner.plan(view, observed, now, seed, budget);
+        let (wake_at, report) = (plan.wake_at, plan.report.clone());
+        let commands = plan.into_commands();
+        if commands.is_empty() {
             // Beside a hold that ends, only a change of the state brings room or work, but what was not
             // looked at may fit as it is.
             let again = report.truncated.then(|| now.served.plus(SEARCH_AGAIN_MS));
             let wake_at = wake_at.into_iter().chain(again).min();
-            return Decision { commands: Vec::new(), wake_at, report };
+            return Decision { commands, wake_at, report };
         }
-        Decision { commands: vec![Command::CommitPlan { placements }], wake_at, report }
+        Decision { commands, wake_at, report }
     }
 }

@@ -71,7 +71,8 @@ fn subject(timer: Timer) -> (Served, Option<AttemptId>) {
     match timer {
         Timer::TaskWait { task: _, generation: _, due }
         | Timer::QueueTimeout { task: _, due }
-        | Timer::RunDeadline { run: _, due } => (due, None),
+        | Timer::RunDeadline { run: _, due }
+        | Timer::GangStart { run: _, step: _, generation: _, due } => (due, None),
         Timer::RunTimeout { attempt, due } | Timer::UnknownTooLong { attempt, due } => (due, Some(attempt)),
     }
 }

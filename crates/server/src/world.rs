@@ -162,5 +162,6 @@ fn task(name: &str) -> TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }

@@ -12,6 +12,7 @@ mod drain;
 mod features;
 mod flow;
 mod forget;
+mod gangs;
 mod jobs;
 mod namespaces;
 mod nodes;
@@ -30,8 +31,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Change, Command, DrainTime, Entry, EventRow, Feature, Item, Meta, Rejection, Reply, RequestRow, Revision, Settings,
-    Stamp, State,
+    Change, Command, DrainTime, Entry, EventRow, Feature, GpuHold, Item, Meta, Rejection, Reply, RequestRow, Revision,
+    Settings, Stamp, State,
 };
 use overlay::Overlay;
 
@@ -167,6 +168,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::AdvanceStep { .. }
         | Command::FinishRun { .. }
         | Command::CommitPlan { .. }
+        | Command::CommitGang { .. }
         | Command::EvictAttempts { .. }
         | Command::EndDrains { .. }
         | Command::EndScopeDrains { .. }
@@ -240,6 +242,11 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::AdvanceStep { run, step, limit } => runs::advance_step(overlay, *run, *step, *limit),
         Command::FinishRun { run } => runs::finish(overlay, *run),
         Command::CommitPlan { placements } => placements::commit_plan(overlay, placements),
+        Command::CommitGang { run, step, generation, placements } => {
+            let gives = placements.iter().any(|placement| placement.gpus != GpuHold::NONE);
+            features::require(overlay, gives.then_some(Feature::Gpus))?;
+            gangs::commit(overlay, (*run, *step), *generation, placements)
+        }
         Command::CordonNode { node, cordoned } => nodes::cordon(overlay, &item.principal, node, *cordoned),
         Command::DrainNode { node, wait_ms, reason } => {
             let time = DrainTime { wait_ms: *wait_ms, for_ms: None };

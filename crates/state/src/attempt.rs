@@ -136,6 +136,9 @@ pub enum StopReason {
     Drained,
     /// It said nothing for the whole of `timeouts.silent`. Needs [`crate::Feature::TaskOutcomes`].
     Silent,
+    /// Another member of its gang ended or has to leave its place, or not all of them began in time. Needs
+    /// [`crate::Feature::Gangs`].
+    Gang,
 }
 
 /// How a process ended.

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod gangs;
 mod namespaces;
 mod sub_runs;
 
@@ -24,6 +25,7 @@ impl State {
         self.check_annotations(&mut broken);
         self.check_runs(&mut broken);
         self.check_sub_runs(&mut broken);
+        self.check_gangs(&mut broken);
         self.check_features(&mut broken);
         self.check_admission(&mut broken);
         self.check_archive(&mut broken);
@@ -52,7 +54,10 @@ impl State {
         }
         for step in self.steps.values() {
             match self.runs.get(&step.run) {
-                Some(run) => fresh.on_step(run, step),
+                Some(run) => {
+                    fresh.on_step(run, step);
+                    fresh.on_gang(None, step);
+                }
                 None => broken.push(format!("step {} of run {} has no run", step.step, step.run)),
             }
         }
@@ -152,12 +157,14 @@ impl State {
                 | TaskState::Cancelled
                 | TaskState::Skipped => false,
             };
+            let is_member = self.gang(task.id.run, task.id.step).is_some();
             let is_run = self.runs.get(&task.id.run).is_some_and(|run| run.sub_run(task.id.step).is_some());
             if is_run {
                 // `check_sub_runs` looks at it.
                 continue;
             }
-            if expects_live && newest.is_none_or(AttemptState::is_terminal) {
+            // `check_gangs` looks at members.
+            if expects_live && !is_member && newest.is_none_or(AttemptState::is_terminal) {
                 broken.push(format!("task {:?} is {:?} without a live attempt", task.id, task.state));
             }
             let goes_on = matches!(task.state, TaskState::Ready | TaskState::Waiting(Wait::Quarantine));

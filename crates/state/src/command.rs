@@ -100,6 +100,9 @@ pub enum Command {
     FinishRun { run: RunId },
     /// Places tasks; each is checked again and refused singly. From the placement controller.
     CommitPlan { placements: Vec<Placement> },
+    /// Places all members of a gang, by index, or none; `generation` is the one before, as the view that was planned on had it.
+    /// From the placement controller. Needs [`Feature::Gangs`].
+    CommitGang { run: RunId, step: u32, generation: u32, placements: Vec<Placement> },
     /// Places nothing more on a node, or again. Needs [`Feature::NodeCordon`].
     CordonNode { node: NodeName, cordoned: bool },
     /// Places nothing more on a node, and moves off what runs there, from `wait_ms` on; asked for again, it waits
@@ -317,4 +320,6 @@ pub enum Timer {
     QueueTimeout { task: TaskId, due: Served },
     /// A run has taken its job's whole `timeout`.
     RunDeadline { run: RunId, due: Served },
+    /// A generation of a gang was placed so long ago that all of it has to run. Needs [`Feature::Gangs`].
+    GangStart { run: RunId, step: u32, generation: u32, due: Served },
 }

@@ -60,11 +60,14 @@ pub enum Feature {
     /// Clusters and regions can be taken out of service as one: [`Command::WithdrawScope`], [`Command::RestoreScope`],
     /// [`Command::EndScopeDrains`].
     RegionPolicy = 17,
+    /// Elements of a task are placed all or none, and begin anew all together: [`Command::CommitGang`], `gang` in the specs of
+    /// [`Command::SubmitFlow`].
+    Gangs = 18,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 16] = [
+    pub const ALL: [Self; 17] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -81,6 +84,7 @@ impl Feature {
         Self::FairShare,
         Self::PlaceConstraints,
         Self::RegionPolicy,
+        Self::Gangs,
     ];
 
     /// As it is stored and sent.
@@ -112,6 +116,7 @@ impl Feature {
             Self::FairShare => "fair-share",
             Self::PlaceConstraints => "place-constraints",
             Self::RegionPolicy => "region-policy",
+            Self::Gangs => "gangs",
         }
     }
 }
@@ -173,6 +178,12 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_gangs() =>
+            {
+                Some(Feature::Gangs)
+            }
+            Self::CommitGang { .. } => Some(Feature::Gangs),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_constraints() =>
             {
@@ -286,6 +297,7 @@ mod tests {
             (14, "fair-share"),
             (15, "place-constraints"),
             (17, "region-policy"),
+            (18, "gangs"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

@@ -163,6 +163,17 @@ impl Index {
         self.steps.on_step(run, new);
     }
 
+    /// A step that is a gang, or was none before.
+    pub(crate) fn on_gang(&mut self, old: Option<&Step>, new: &Step) {
+        let (was, is) = (old.and_then(gang_timer), gang_timer(new));
+        if was != is {
+            was.iter().for_each(|timer| {
+                self.timers.remove_mut(timer);
+            });
+            is.into_iter().for_each(|timer| self.timers.insert_mut(timer));
+        }
+    }
+
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
         if let Some(old) = old {
             if old.state == TaskState::Ready {
@@ -412,6 +423,12 @@ fn task_timer(task: &Task) -> Option<(Served, Timer)> {
 fn run_timer(run: &Run) -> Option<(Served, Timer)> {
     let goes_on = !run.state.is_terminal() && !run.cancelling;
     run.deadline.filter(|_| goes_on).map(|due| (due, Timer::RunDeadline { run: run.id, due }))
+}
+
+fn gang_timer(step: &Step) -> Option<(Served, Timer)> {
+    let gang = step.gang?;
+    gang.start_due
+        .map(|due| (due, Timer::GangStart { run: step.run, step: step.step, generation: gang.generation, due }))
 }
 
 fn attempt_timer(attempt: &Attempt) -> Option<(Served, Timer)> {

@@ -15,8 +15,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Digest, ErrorType, Exit, GpuModel, JobName, Millis, Namespace, Outcome, Resources, Revision, RunId, RunState,
-    SubRun, TaskName,
+    Digest, ErrorType, Exit, GangSpec, GpuModel, JobName, Millis, Namespace, Outcome, Resources, Revision, RunId,
+    RunState, SubRun, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -98,6 +98,8 @@ pub struct TaskSpec {
     pub accept_failed: u32,
     /// It is no process, but a run of another job. Needs [`crate::Feature::SubRuns`].
     pub sub_run: Option<SubRun>,
+    /// Its elements are placed all or none, and begin anew all together. Needs [`crate::Feature::Gangs`].
+    pub gang: Option<GangSpec>,
 }
 
 /// What a task is for in its run.
@@ -192,7 +194,7 @@ impl JobSpec {
 
     /// True of one that replicas before [`crate::Feature::TaskFlow`] cannot read.
     pub fn is_flow(&self) -> bool {
-        !self.params.is_empty() || self.has_sub_runs() || self.tasks.iter().any(TaskSpec::is_flow)
+        !self.params.is_empty() || self.has_sub_runs() || self.has_gangs() || self.tasks.iter().any(TaskSpec::is_flow)
     }
 
     /// True of one that replicas before [`crate::Feature::Gpus`] cannot read.
@@ -209,12 +211,28 @@ impl JobSpec {
     pub fn has_sub_runs(&self) -> bool {
         !self.result.is_empty() || self.tasks.iter().any(|task| task.sub_run.is_some())
     }
+
+    /// True of one that replicas before [`crate::Feature::Gangs`] cannot read.
+    pub fn has_gangs(&self) -> bool {
+        self.tasks.iter().any(|task| task.gang.is_some())
+    }
 }
 
 impl TaskSpec {
     fn is_flow(&self) -> bool {
         let is_decided = self.when.is_some() || self.each.is_some();
         self.role != Role::Work || self.templated || is_decided || self.accept_failed > 0
+    }
+
+    /// What is taken when it is placed: by one element, or by all of them if they are a gang.
+    pub fn taken_at_once(&self) -> Resources {
+        let elements = if self.gang.is_some() { u64::from(self.count) } else { 1 };
+        let Resources { cpu_milli, memory_bytes, gpu_milli } = self.resources;
+        Resources {
+            cpu_milli: cpu_milli.saturating_mul(elements),
+            memory_bytes: memory_bytes.saturating_mul(elements),
+            gpu_milli: gpu_milli.saturating_mul(elements),
+        }
     }
 
     /// True of a task of which nobody knows yet how many elements it has.

@@ -20,6 +20,7 @@ mod admission;
 mod archive;
 mod attempt;
 mod cluster;
+mod gang;
 mod job;
 mod namespace;
 mod node;
@@ -69,6 +70,7 @@ pub use admission::{
 pub use archive::{ArchivedRun, ArchivedStep, Retention, SEGMENT_MS_MAX, Segment, VERSIONS_KEPT_MAX, VersionRow};
 pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
 pub use cluster::Cluster;
+pub use gang::{GANG_MAX, Gang, GangSpec, Within};
 pub use job::{
     ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX,
     Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX,

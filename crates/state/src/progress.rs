@@ -329,8 +329,10 @@ impl StepProgress {
     }
 
     /// Whether tasks of it can move on now.
-    pub(crate) fn is_due(&self, run: &Run, verdict: StepVerdict) -> bool {
-        let is_low = self.counts.ready <= ready_ahead_min();
+    pub(crate) fn is_due(&self, run: &Run, step: u32, verdict: StepVerdict) -> bool {
+        // A gang is placed when all of it stands in the queue.
+        let is_gang = || run.spec.tasks.get(step as usize).is_some_and(|spec| spec.gang.is_some());
+        let is_low = self.counts.ready <= ready_ahead_min() || (self.waiting_rest() > 0 && is_gang());
         match verdict {
             StepVerdict::Wait | StepVerdict::Decide => false,
             StepVerdict::Release => self.on_needs > 0 || (self.waiting_rest() > 0 && is_low),

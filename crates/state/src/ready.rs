@@ -14,7 +14,9 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
-use crate::{Driver, GpuModel, JobSpec, Namespace, Place, ReadyKey, Resources, Revision, Run, RunId, TaskId, TaskSpec};
+use crate::{
+    Driver, GangSpec, GpuModel, JobSpec, Namespace, Place, ReadyKey, Resources, Revision, Run, RunId, TaskId, TaskSpec,
+};
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
 ///
@@ -25,7 +27,7 @@ pub struct Shape {
     step: u32,
 }
 
-type Looks<'a> = ((u64, u64, u64), &'a [GpuModel], Driver, &'a Place);
+type Looks<'a> = ((u64, u64, u64), &'a [GpuModel], Driver, &'a Place, Option<(&'a GangSpec, u32)>);
 
 impl Shape {
     /// The shape of a step's tasks.
@@ -39,10 +41,12 @@ impl Shape {
     }
 
     fn looks(&self) -> Option<Looks<'_>> {
-        let TaskSpec { resources, gpu_models, driver, place, .. } = self.task()?;
+        let TaskSpec { resources, gpu_models, driver, place, gang, count, .. } = self.task()?;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
-        Some((amounts, gpu_models, *driver, place))
+        // Gangs of different sizes fit in different places.
+        let gang = gang.as_ref().map(|gang| (gang, *count));
+        Some((amounts, gpu_models, *driver, place, gang))
     }
 }
 

@@ -1,8 +1,8 @@
 //! Everything that `apply` can answer.
 
 use crate::{
-    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Scope, Token,
-    TokenFlaw, Uuid, Violation,
+    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Scope, TaskId,
+    Token, TokenFlaw, Uuid, Violation,
 };
 
 /// The answer to a command that was carried out.
@@ -215,6 +215,14 @@ pub enum Rejection {
     /// A namespace would hold more than it may.
     #[error("{0}")]
     OverQuota(OverQuota),
+    /// A gang cannot be placed, because this member of it cannot.
+    #[error("element {} of the gang is refused: {why}", .task.index)]
+    Member {
+        /// The first of them.
+        task: TaskId,
+        /// Why not.
+        why: Box<Rejection>,
+    },
     /// A bug: an internal check failed and the command was refused whole.
     #[error("internal check failed: {0}")]
     Invariant(String),

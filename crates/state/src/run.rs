@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    AnnotationKey, Digest, Graph, JobSpec, Millis, Principal, Revision, RunId, Served, SubRun, TaskId, TaskState, Wait,
+    AnnotationKey, Digest, Gang, Graph, JobSpec, Millis, Principal, Revision, RunId, Served, SubRun, TaskId, TaskState,
+    Wait,
 };
 
 /// One execution of one version of a job.
@@ -104,6 +105,8 @@ pub struct Step {
     pub elements: u32,
     /// Where those stand that have no rows.
     pub rest: Rest,
+    /// Where it stands as a gang, once that was placed. Needs [`crate::Feature::Gangs`].
+    pub gang: Option<Gang>,
 }
 
 /// What was decided of a step once its needs were met. It is never decided anew.

@@ -200,6 +200,10 @@ impl State {
                 if let Some(run) = self.runs.get(&step.run).cloned() {
                     self.index.on_step(&run, step);
                 }
+                if step.gang.is_some() {
+                    let old = self.steps.get(&(step.run, step.step)).cloned();
+                    self.index.on_gang(old.as_deref(), step);
+                }
                 self.steps.insert_mut((step.run, step.step), step.clone());
             }
             Change::Task(task) => {

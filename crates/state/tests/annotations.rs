@@ -45,6 +45,7 @@ impl Cluster {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: None,
         };
         let spec = Arc::new(JobSpec {
             namespace: "acme".parse().unwrap(),

@@ -7,12 +7,16 @@
 mod constraints;
 #[path = "model/control.rs"]
 mod control;
+#[path = "model/gangs.rs"]
+mod gangs;
 #[path = "model/gpus.rs"]
 mod gpus;
 #[path = "model/namespaces.rs"]
 mod namespaces;
 #[path = "model/report.rs"]
 mod report;
+#[path = "model/rows.rs"]
+mod rows;
 #[path = "model/scopes.rs"]
 mod scopes;
 #[path = "model/service.rs"]
@@ -45,6 +49,7 @@ enum Step {
     Finish { pick: usize },
     SubRun { pick: usize, run: u64, flawed: bool, stale: bool },
     Place { picks: Vec<(usize, usize)>, stale: bool },
+    Gang { pick: usize, nodes: [usize; 3], short: bool, stale: bool },
     Report { pick: usize, phase: u8, code: i32, gone: bool, wrong_token: bool },
     Register { node: usize, keep: bool, same_journal: bool },
     Expire { node: usize },
@@ -66,7 +71,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (0..7_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
+        2 => (0..9_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Step::Pause { pick, paused }),
@@ -76,6 +81,8 @@ fn step() -> impl Strategy<Value = Step> {
         5 => (any::<usize>(), 0..500_u64, prop::bool::weighted(0.1), prop::bool::weighted(0.1))
             .prop_map(|(pick, run, flawed, stale)| Step::SubRun { pick, run, flawed, stale }),
         6 => (proptest::collection::vec((any::<usize>(), any::<usize>()), 1..4), prop::bool::weighted(0.1)).prop_map(|(picks, stale)| Step::Place { picks, stale }),
+        4 => (any::<usize>(), [0..3_usize, 0..3, 0..3], prop::bool::weighted(0.1), prop::bool::weighted(0.1))
+            .prop_map(|(pick, nodes, short, stale)| Step::Gang { pick, nodes, short, stale }),
         10 => (any::<usize>(), 0..6_u8, 0..3_i32, any::<bool>(), prop::bool::weighted(0.1))
             .prop_map(|(pick, phase, code, gone, wrong_token)| Step::Report { pick, phase, code, gone, wrong_token }),
         2 => (0..3_usize, any::<bool>(), any::<bool>()).prop_map(|(node, keep, same_journal)| Step::Register { node, keep, same_journal }),
@@ -127,6 +134,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }
 
@@ -141,6 +149,7 @@ fn spec(shape: usize) -> JobSpec {
         ],
         2 => vec![task("z", &["y"], 1, 100, a), task("y", &["x"], 2, 900, b), task("x", &[], 2, 900, a)],
         5 | 6 => return sub_runs::with_sub_runs(shape),
+        7 | 8 => return gangs::with_gangs(shape),
         3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
         _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };
@@ -282,32 +291,6 @@ impl World {
         }
     }
 
-    /// The rows alone, in the order in which a disk would give them back.
-    fn check_rebuild(&self) {
-        let mut rebuilt = State::default();
-        for change in &self.rebuilt_from {
-            rebuilt.commit(change);
-        }
-        assert_eq!(rebuilt.check(), Vec::<String>::new());
-        assert_eq!(rebuilt.meta(), self.state.meta());
-        let tasks = |state: &State| {
-            state
-                .runs_newest_first(None)
-                .flat_map(|run| state.tasks_of(run.id).cloned().collect::<Vec<_>>())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(tasks(&rebuilt), tasks(&self.state));
-        assert!(rebuilt.features().eq(self.state.features()));
-        let annotations = |state: &State| {
-            state
-                .runs_newest_first(None)
-                .flat_map(|run| state.annotations_of(run.id).cloned().collect::<Vec<_>>())
-                .collect::<Vec<_>>()
-        };
-        assert_eq!(annotations(&rebuilt), annotations(&self.state));
-        assert_eq!(rebuilt.ready().collect::<Vec<_>>(), self.state.ready().collect::<Vec<_>>());
-    }
-
     fn carry_out(&mut self, step: &Step) {
         match step {
             Step::Submit { shape, run, request } => self.submit(*shape, *run, *request),
@@ -345,6 +328,7 @@ impl World {
             }
             Step::SubRun { pick, run, flawed, stale } => self.start_sub_run(*pick, *run, *flawed, *stale),
             Step::Place { picks, stale } => self.place(picks, *stale),
+            Step::Gang { pick, nodes, short, stale } => self.place_gang(*pick, nodes, *short, *stale),
             Step::Report { pick, phase, code, gone, wrong_token } => {
                 self.report(*pick, *phase, *code, *gone, *wrong_token)
             }
@@ -572,6 +556,7 @@ proptest! {
             }
             let ready: BTreeSet<usize> = (0..world.state.ready_count()).collect();
             world.place(&ready.iter().flat_map(|task| (0..3).map(move |node| (*task, node))).collect::<Vec<_>>(), false);
+            world.place_gangs();
             for pick in 0..12 {
                 world.report(pick, 4, 0, true, false);
             }

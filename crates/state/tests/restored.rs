@@ -64,6 +64,7 @@ impl World {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: None,
         };
         let tasks = STEPS.map(|step| task(step, &[])).into_iter();
         let spec = JobSpec {

@@ -5,7 +5,9 @@ use std::time::Duration;
 use quorate_proto::v1;
 
 use crate::executor::{Behaviour, UNLUCKY, with_words};
-use crate::scenario::{FLOW_PARAM, Fan, JobPlan, POOL, Part, Promise, Says, SubPlan, TAINT, TaskPlan};
+use crate::scenario::{
+    FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, Says, SubPlan, TAINT, TaskPlan, Together,
+};
 
 /// The namespace that every cluster has.
 pub(super) const NAMESPACE: &str = "default";
@@ -73,6 +75,16 @@ fn each(fan: &Fan) -> v1::Each {
     v1::Each { each: Some(each) }
 }
 
+fn gang(plan: &GangPlan) -> v1::Gang {
+    use v1::gang::Within;
+    let within = plan.within.map(|together| match together {
+        Together::Cluster => Within::Cluster(v1::WithinCluster {}),
+        Together::Region => Within::Region(v1::WithinRegion {}),
+        Together::Pool => Within::Label(POOL.into()),
+    });
+    v1::Gang { within, start_ms: plan.start_ms }
+}
+
 fn task(plan: &TaskPlan) -> v1::TaskSpec {
     let promise = match plan.promise {
         Promise::AtLeastOnce => v1::OnNodeLoss::AtLeastOnce,
@@ -111,6 +123,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         when: plan.flow.when.clone(),
         each: plan.flow.fan.as_ref().map(each),
         accept_failed: plan.flow.accept_failed,
+        gang: plan.gang.as_ref().map(gang),
         ..v1::TaskSpec::default()
     };
     if let Some(SubPlan { job, version, args }) = &plan.sub {

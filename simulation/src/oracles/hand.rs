@@ -421,5 +421,6 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }

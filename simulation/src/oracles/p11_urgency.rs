@@ -71,8 +71,9 @@ impl Urgency {
         for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
             let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
             let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
-            // A run waits for no node.
-            let Some(needs) = spec_of(view, *other).filter(|spec| spec.sub_run.is_none()) else { continue };
+            // A run waits for no node, and a gang for room for all of it.
+            let of_one = |spec: &&TaskSpec| spec.sub_run.is_none() && spec.gang.is_none();
+            let Some(needs) = spec_of(view, *other).filter(of_one) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
             let Some(node) = view.node(&attempt.node) else { continue };
             let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli

@@ -38,7 +38,11 @@ impl Oracle for OutOfService {
 
     fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
         for (item, reply) in answered(step) {
-            if let (Command::CommitPlan { placements }, Ok(Reply::PlanCommitted(outcomes))) = (&item.command, reply) {
+            if let (
+                Command::CommitPlan { placements } | Command::CommitGang { placements, .. },
+                Ok(Reply::PlanCommitted(outcomes)),
+            ) = (&item.command, reply)
+            {
                 for (placement, outcome) in placements.iter().zip(outcomes) {
                     let PlacementOutcome::Placed(token) = outcome else { continue };
                     let (node, name) = (&placement.node, task_name(placement.task));

@@ -394,7 +394,9 @@ fn check_outcome(row: &Attempt) -> Verdict {
         }
         AttemptState::Cancelled => row.stop == Some(StopReason::Cancelled),
         AttemptState::TimedOut => matches!(row.stop, Some(StopReason::TimedOut | StopReason::Silent)),
-        AttemptState::Preempted => matches!(row.stop, Some(StopReason::Preempted | StopReason::Drained)),
+        AttemptState::Preempted => {
+            matches!(row.stop, Some(StopReason::Preempted | StopReason::Drained | StopReason::Gang))
+        }
         AttemptState::Assigned
         | AttemptState::Starting
         | AttemptState::Running

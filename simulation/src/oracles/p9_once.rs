@@ -50,9 +50,11 @@ impl Once {
 fn is_one_thing(timer: &Timer) -> bool {
     match timer {
         Timer::UnknownTooLong { .. } => false,
-        Timer::TaskWait { .. } | Timer::RunTimeout { .. } | Timer::QueueTimeout { .. } | Timer::RunDeadline { .. } => {
-            true
-        }
+        Timer::TaskWait { .. }
+        | Timer::RunTimeout { .. }
+        | Timer::QueueTimeout { .. }
+        | Timer::RunDeadline { .. }
+        | Timer::GangStart { .. } => true,
     }
 }
 

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, BAD_REFERENCE, Change, Exit, Outcome, Retry, Served, Task, TaskId,
+    Attempt, AttemptId, AttemptState, BAD_REFERENCE, Change, Exit, Outcome, Retry, Served, Task, TaskId, TaskSpec,
 };
 
 use super::history::{attempt_name, spec_of, task_name};
@@ -38,11 +38,14 @@ impl Oracle for Retries {
 
     fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
         let losses_max = known.scenario.settings.node_losses_max;
+        let is = |task, what: &dyn Fn(&TaskSpec) -> bool| spec_of(&step.after, task).is_some_and(what);
         for change in &step.changes {
             match change {
+                // Those of a gang are counted for all of it: P5.
+                Change::Attempt(attempt) if is(attempt.id.task, &|spec| spec.gang.is_some()) => {}
                 Change::Attempt(attempt) => self.on_attempt(attempt, step, losses_max)?,
                 // Tries of one that is a run are runs: P29.
-                Change::Task(task) if spec_of(&step.after, task.id).is_some_and(|spec| spec.sub_run.is_some()) => {}
+                Change::Task(task) if is(task.id, &|spec| spec.sub_run.is_some() || spec.gang.is_some()) => {}
                 Change::Task(task) => self.on_task(task)?,
                 _ => {}
             }

@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
-    control, disk_low, divergence, faults, flow, gpus, ground, large, membership, old_image, pages, reports, restarts,
-    restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages, reports,
+    restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -125,6 +125,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     gpus::draw(&mut Stream::of(seed, "gpus"), &mut scenario);
     scopes::draw(&mut Stream::of(seed, "scopes"), &mut scenario);
     ground::draw(&mut Stream::of(seed, "ground"), &mut scenario);
+    gangs::draw(&mut Stream::of(seed, "gangs"), &mut scenario);
     scenario
 }
 

@@ -121,6 +121,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         pool: None,
         gpu: GpuPart::default(),
         demands: Demands::default(),
+        gang: None,
         runs_ms: 1_000,
         fails: 0,
         by_run: false,

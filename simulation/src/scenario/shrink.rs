@@ -303,6 +303,9 @@ fn keeps_agents(before: &Scenario, after: &Scenario) -> bool {
 }
 
 fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
+    if task.gang.as_ref().is_some_and(|gang| !gang.fits(task, racks)) {
+        return false;
+    }
     racks.iter().filter(|rack| task.regions.is_empty() || task.regions.contains(&rack.region)).any(|rack| {
         rack.agents.iter().any(|agent| {
             let allowed = task.clusters.is_empty() || task.clusters.contains(&agent.cluster);

@@ -194,6 +194,7 @@ fn plain(name: &str) -> TaskPlan {
         pool: None,
         gpu: GpuPart::default(),
         demands: Demands::default(),
+        gang: None,
         runs_ms: 200,
         fails: 0,
         by_run: false,

@@ -172,6 +172,7 @@ fn flawed(stubborn: bool, refuses: bool, wish: Wish, flaw: &str) -> Setup {
         count: 1,
         silent_max: None,
         flaw,
+        gang: None,
     };
     let place = Place {
         has_gpus: false,

@@ -33,6 +33,7 @@ fn assignment(word: &str) -> Assignment {
         count: 1,
         silent_max: None,
         flaw: None,
+        gang: None,
     }
 }
 

@@ -187,6 +187,7 @@ pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment
         count: 1,
         silent_timeout_ms: None,
         flaw: None,
+        gang: None,
     }
 }
 

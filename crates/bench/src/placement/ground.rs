@@ -265,6 +265,7 @@ fn shape(number: u32, has_gpus: bool) -> Result<TaskSpec, Error> {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     })
 }
 

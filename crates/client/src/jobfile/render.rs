@@ -4,10 +4,12 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_state::{
-    Driver, Each, JobSpec, OnFailure, OnNodeLoss, Param, Place, Preference, Retry, Role, Spread, TaskSpec, Trait,
+    Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, Param, Place, Preference, Retry, Role, Spread, TaskSpec,
+    Trait,
 };
 use quorate_values::{Value, escape, parse};
 
+use super::gang;
 use super::quantity::{cpu_text, duration_text, memory_text, thousandths_text};
 use super::schema::{DRIVER, ON_FAILURE, ON_NODE_LOSS, SPREAD};
 use super::spec::{DEFAULT_NAMESPACE, DEFAULT_PRIORITY, DEFAULT_RESOURCES};
@@ -151,6 +153,9 @@ impl Lines {
             }
             Some(Each::Result(reference)) => self.line("each", &text(reference)),
         }
+        if let Some(gang) = &task.gang {
+            self.line("gang", &gang_text(gang));
+        }
         if task.accept_failed > 0 {
             self.line("accept", &format!("{{ failed = {} }}", task.accept_failed));
         }
@@ -163,6 +168,13 @@ fn undone(task: &TaskSpec) -> Option<(&str, &TaskSpec)> {
         Role::Undo { of } => Some((of.as_str(), task)),
         Role::Work | Role::Fallback { .. } | Role::Finally => None,
     }
+}
+
+fn gang_text(GangSpec { within, start_ms }: &GangSpec) -> String {
+    let within = within.as_ref().map(|within| format!("within = {}", text(&gang::written(within))));
+    let start = start_ms.map(|start| format!("start = {}", text(&duration_text(start))));
+    let parts: Vec<String> = within.into_iter().chain(start).collect();
+    if parts.is_empty() { "true".to_owned() } else { format!("{{ {} }}", parts.join(", ")) }
 }
 
 /// A text of a task's command as it is written in a file, where references would be put in.

@@ -78,6 +78,8 @@ pub enum Kind {
     Param,
     /// What the elements of a task are for.
     Each,
+    /// Whether its elements are a gang, or what is asked of that.
+    Gang,
     /// Program and arguments, or a job.
     Run,
     /// Values by name.
@@ -129,6 +131,7 @@ impl fmt::Display for Kind {
             Self::Each => f.write_str(
                 "a list, a number, { from = 0, to = 100 }, or a reference such as \"${split.result.parts}\"",
             ),
+            Self::Gang => f.write_str("true, or a table such as { within = \"cluster\", start = \"5m\" }"),
             Self::Run => f.write_str("a list of texts, or a job such as \"job://train\" or \"job://train@3\""),
             Self::Values => f.write_str("a table of values"),
             Self::Open => f.write_str("not settled yet"),
@@ -332,6 +335,19 @@ const KEYS: &[KeyDoc] = &[
     ),
     key("task.NAME.each.from", Kind::Signed, "required", "The first number."),
     key("task.NAME.each.to", Kind::Signed, "required", "The number behind the last."),
+    key("task.NAME.gang", Kind::Gang, "false", "Its elements are placed all or none, and begin anew all together."),
+    key(
+        "task.NAME.gang.within",
+        Kind::Text,
+        "",
+        "What the nodes of all of them have in common: \"cluster\", \"region\" or \"label:KEY\", the value of that label.",
+    ),
+    key(
+        "task.NAME.gang.start",
+        Kind::Duration,
+        "",
+        "All of them run so long after they were placed, or all of them begin anew.",
+    ),
     key("task.NAME.accept", Kind::Table, "", "What is good enough."),
     key(
         "task.NAME.accept.failed",

@@ -8,6 +8,7 @@ use quorate_state::{
 };
 
 use super::flow;
+use super::gang;
 use super::problem::{Finding, Findings};
 use super::schema::Kind;
 use super::sub_run;
@@ -122,6 +123,7 @@ fn task(
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     };
     let Some(fields) = walk.fields(node, "task.NAME", trail) else { return (spec, None) };
     if let Some(driver) = walk.choice(fields.get("driver"), trail) {
@@ -184,6 +186,7 @@ fn task(
             (spec.each, spec.count) = (Some(each), count);
         }
     }
+    spec.gang = gang::gang(walk, fields.get("gang"), trail);
     let undo = fields.get("undo").map(|field| {
         if spec.role == Role::Finally {
             walk.complain(

@@ -4,12 +4,13 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Trait,
+    Driver, GangSpec, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Trait, Within,
 };
 
 use super::*;
 
 mod flow;
+mod gangs;
 mod sub_runs;
 
 const TOML: &str = r#"
@@ -422,6 +423,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
             let never_errors = errors.iter().map(|error| error.parse().expect("a name")).collect();
             let on_node_loss = [OnNodeLoss::AtLeastOnce, OnNodeLoss::Fenced, OnNodeLoss::AtMostOnce][loss];
             let attempts = if on_node_loss == OnNodeLoss::AtMostOnce { 1 } else { attempts };
+            let gang_kind = usize::try_from(memory_bytes % 4).expect("small");
             let gpu_milli = [0, 500, 1_000, 4_000][usize::try_from(cpu_milli % 4).expect("small")];
             TaskSpec {
                 gpu_models: if gpu_milli > 0 { vec!["A100-80G".parse().unwrap()] } else { vec![] },
@@ -453,6 +455,15 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 each: None,
                 accept_failed: 0,
                 sub_run: None,
+                gang: match (on_node_loss, gang_kind) {
+                    (OnNodeLoss::AtMostOnce, _) | (_, 0) => None,
+                    (OnNodeLoss::AtLeastOnce | OnNodeLoss::Fenced, kind) => {
+                        let within =
+                            [None, Some(Within::Cluster), Some(Within::Region), Some(Within::Label("rack".into()))];
+                        let start_ms = (kind == 2).then_some(300_000);
+                        Some(GangSpec { within: within[kind].clone(), start_ms })
+                    }
+                },
             }
         })
 }

@@ -30,6 +30,7 @@ fn task(name: &str, needs: &[&str]) -> TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }
 

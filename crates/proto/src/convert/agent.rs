@@ -234,7 +234,16 @@ pub fn assignment_to_wire(attempt: &Attempt, run: &Run, view: &State) -> Option<
         count: elements(run, attempt.id.task.step, view),
         silent_timeout_ms: task.silent_timeout_ms,
         flaw: None,
+        // What is to end is told nothing of others.
+        gang: task.gang.as_ref().filter(|_| attempt.stop.is_none()).map(|_| peers(attempt.id, view)),
     })
+}
+
+/// Where all members of the gang of an attempt are, in its generation.
+fn peers(attempt: AttemptId, view: &State) -> v1::Peers {
+    let tasks = view.tasks_of_step(attempt.task.run, attempt.task.step);
+    let ids = tasks.map(|task| AttemptId { task: task.id, ..attempt });
+    v1::Peers { nodes: ids.filter_map(|id| Some(view.attempt(id)?.node.to_string())).collect() }
 }
 
 fn attempt_id(field: &str, attempt: Option<&v1::AttemptRef>, found: &mut Found) -> Option<AttemptId> {

@@ -13,6 +13,7 @@ use super::flow::{
     each_from_wire, each_to_wire, params_from_wire, params_to_wire, role_from_wire, role_to_wire, sub_run_from_wire,
     sub_run_to_wire, values_from_wire, values_to_wire,
 };
+use super::gang::{gang_from_wire, gang_to_wire};
 use super::offer::{place_from_wire, place_to_wire};
 use super::run::run_state_to_wire;
 use crate::v1;
@@ -186,6 +187,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         each: task.each.as_ref().map(each_to_wire),
         accept_failed: task.accept_failed,
         sub_run: task.sub_run.as_ref().map(sub_run_to_wire),
+        gang: task.gang.as_ref().map(gang_to_wire),
     }
 }
 
@@ -241,6 +243,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         each: each?,
         accept_failed: task.accept_failed,
         sub_run: sub_run?,
+        gang: task.gang.map(gang_from_wire),
     })
 }
 
@@ -294,7 +297,9 @@ mod tests {
 
     #[test]
     fn a_spec_survives_the_wire() {
-        for spec in samples::specs().into_iter().chain([samples::flow_spec(), samples::sub_run_spec()]) {
+        for spec in
+            samples::specs().into_iter().chain([samples::flow_spec(), samples::sub_run_spec(), samples::gang_spec()])
+        {
             assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
         }
     }

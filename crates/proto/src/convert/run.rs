@@ -85,6 +85,13 @@ pub fn step_to_wire(run: &Run, step: u32, view: &State) -> Option<v1::Step> {
         accept_failed: task.accept_failed,
         kept: view.kept(run.id, step),
         sub_run: task.sub_run.as_ref().map(sub_run_name).unwrap_or_default(),
+        gang: task.gang.as_ref().map(|_| {
+            let gang = view.gang(run.id, step);
+            v1::GangStatus {
+                generation: gang.map_or(0, |gang| gang.generation),
+                is_breaking: gang.is_some_and(|gang| gang.is_breaking),
+            }
+        }),
     })
 }
 

@@ -82,6 +82,12 @@ pub(super) fn to(command: &Command) -> Wire {
         Command::CommitPlan { placements } => {
             Wire::CommitPlan(pb::CommitPlan { placements: placements.iter().map(placement_to).collect() })
         }
+        Command::CommitGang { run, step, generation, placements } => Wire::CommitGang(pb::CommitGang {
+            run: run.0,
+            step: *step,
+            generation: *generation,
+            placements: placements.iter().map(placement_to).collect(),
+        }),
         Command::CordonNode { node, cordoned } => {
             Wire::CordonNode(pb::CordonNode { node: node.to_string(), cordoned: *cordoned })
         }
@@ -237,6 +243,12 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::UndoNext(undo) => Command::UndoNext { run: RunId(undo.run), limit: undo.limit },
         Wire::FinishRun(finish) => Command::FinishRun { run: RunId(finish.run) },
         Wire::CommitPlan(plan) => Command::CommitPlan { placements: all(plan.placements, placement_from)? },
+        Wire::CommitGang(gang) => Command::CommitGang {
+            run: RunId(gang.run),
+            step: gang.step,
+            generation: gang.generation,
+            placements: all(gang.placements, placement_from)?,
+        },
         Wire::CordonNode(cordon) => {
             Command::CordonNode { node: parsed("node", &cordon.node)?, cordoned: cordon.cordoned }
         }
@@ -470,6 +482,9 @@ fn timer_to(timer: &Timer) -> pb::Timer {
         Timer::UnknownTooLong { attempt, due } => (due, Kind::UnknownTooLong(attempt_id_to(*attempt))),
         Timer::QueueTimeout { task, due } => (due, Kind::QueueTimeout(task_id_to(*task))),
         Timer::RunDeadline { run, due } => (due, Kind::RunDeadline(run.0)),
+        Timer::GangStart { run, step, generation, due } => {
+            (due, Kind::GangStart(pb::GangStart { run: run.0, step: *step, generation: *generation }))
+        }
     };
     pb::Timer { due: due.0, timer: Some(kind) }
 }
@@ -486,6 +501,9 @@ fn timer_from(timer: pb::Timer) -> Result<Timer, FormatError> {
         }
         Kind::QueueTimeout(task) => Timer::QueueTimeout { task: task_id_from("timer.task", Some(task))?, due },
         Kind::RunDeadline(run) => Timer::RunDeadline { run: RunId(run), due },
+        Kind::GangStart(gang) => {
+            Timer::GangStart { run: RunId(gang.run), step: gang.step, generation: gang.generation, due }
+        }
         Kind::UnknownTooLong(attempt) => {
             Timer::UnknownTooLong { attempt: attempt_id_from("timer.attempt", Some(attempt))?, due }
         }

@@ -11,7 +11,7 @@ use quorate_state::{
 use crate::format::FormatError;
 use crate::format::parts::{
     digest_from, digest_to, feature_from, lease_from, lease_to, numbered, parsed, required, scope_from, scope_to,
-    uuid_from, uuid_to,
+    task_id_from, task_id_to, uuid_from, uuid_to,
 };
 use crate::log::v1 as pb;
 use crate::log::v1::infeasible::Why;
@@ -193,6 +193,10 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
             maximum: over.maximum,
             asked: over.asked,
         }),
+        Rejection::Member { task, why } => Refusal::Member(Box::new(pb::Member {
+            task: Some(task_id_to(*task)),
+            why: Some(Box::new(pb::Rejection { rejection: Some(rejection_to(why)) })),
+        })),
         Rejection::Invariant(why) => Refusal::Invariant(why.clone()),
     }
 }
@@ -260,6 +264,14 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
             maximum: over.maximum,
             asked: over.asked,
         }),
+        Refusal::Member(member) => {
+            let why = required("why", member.why.and_then(|why| why.rejection))?;
+            // A member is refused for a reason of its own.
+            if matches!(why, Refusal::Member(_)) {
+                return Err(FormatError::Missing("why"));
+            }
+            Rejection::Member { task: task_id_from("task", member.task)?, why: Box::new(rejection_from(why)?) }
+        }
         Refusal::Invariant(why) => Rejection::Invariant(why),
     })
 }

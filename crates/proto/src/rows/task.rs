@@ -1,8 +1,8 @@
 //! Values of the rows of steps, tasks and attempts.
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Epoch, FailReason, Millis, Rest, Revision, RunId, Served, Step, StopReason, Task,
-    TaskId, TaskState, Token, Wait,
+    Attempt, AttemptId, AttemptState, Epoch, FailReason, Gang, Millis, Rest, Revision, RunId, Served, Step, StopReason,
+    Task, TaskId, TaskState, Token, Wait,
 };
 
 use crate::convert::gpu::gpu_hold_to_wire;
@@ -55,6 +55,12 @@ pub(super) fn step_to(step: &Step) -> pb::StepRow {
         decision: step.decision.as_ref().map(decided_to),
         elements: step.elements,
         rest: rest_to(step.rest).into(),
+        gang: step.gang.map(|gang| pb::Gang {
+            generation: gang.generation,
+            live: gang.live,
+            is_breaking: gang.is_breaking,
+            start_due_served_ms: gang.start_due.map(|due| due.0),
+        }),
     }
 }
 
@@ -65,6 +71,12 @@ pub(super) fn step_from((run, step): (RunId, u32), row: pb::StepRow) -> Result<S
         decision: row.decision.map(|decided| decided_from("step.decision", decided)).transpose()?,
         elements: row.elements,
         rest: rest_from(numbered("step.rest", row.rest)?)?,
+        gang: row.gang.map(|gang| Gang {
+            generation: gang.generation,
+            live: gang.live,
+            is_breaking: gang.is_breaking,
+            start_due: gang.start_due_served_ms.map(Served),
+        }),
     })
 }
 
@@ -221,6 +233,7 @@ fn stop_to(stop: StopReason) -> pb::StopReason {
         StopReason::Preempted => pb::StopReason::Preempted,
         StopReason::Drained => pb::StopReason::Drained,
         StopReason::Silent => pb::StopReason::Silent,
+        StopReason::Gang => pb::StopReason::Gang,
     }
 }
 
@@ -232,5 +245,6 @@ fn stop_from(stop: pb::StopReason) -> Option<StopReason> {
         pb::StopReason::Preempted => Some(StopReason::Preempted),
         pb::StopReason::Drained => Some(StopReason::Drained),
         pb::StopReason::Silent => Some(StopReason::Silent),
+        pb::StopReason::Gang => Some(StopReason::Gang),
     }
 }

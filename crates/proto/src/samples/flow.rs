@@ -109,7 +109,7 @@ pub(super) fn flow_events() -> Vec<Event> {
 
 /// The row of a step of some run.
 pub(crate) fn flow_step(run: RunId) -> Step {
-    Step { run, step: 1, decision: Some(Decided::Run), elements: 50, rest: Rest::Kept }
+    Step { run, step: 1, decision: Some(Decided::Run), elements: 50, rest: Rest::Kept, gang: None }
 }
 
 /// A run that was told something and given up.
@@ -126,13 +126,14 @@ pub(super) fn flow_changes() -> Vec<Change> {
         Task { id: id(1), state: TaskState::Succeeded, succeeded_at: Some(Revision(u64::MAX)), ..task.clone() };
     let steps = rests().into_iter().zip([None].into_iter().chain(decisions().into_iter().map(Some))).zip(0..);
     let steps: Vec<Step> = steps
-        .map(|((rest, decision), step)| Step { run: run.id, step, decision, elements: 100 * step, rest })
+        .map(|((rest, decision), step)| Step { run: run.id, step, decision, elements: 100 * step, rest, gang: None })
         .chain([Step {
             run: RunId(u64::MAX),
             step: u32::MAX,
             decision: decisions().pop(),
             elements: 0,
             rest: Rest::Waiting,
+            gang: None,
         }])
         .collect();
     let spec = Arc::new(flow_spec());

@@ -14,6 +14,7 @@ use quorate_state::{
 
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
+use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
 use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
@@ -29,7 +30,10 @@ pub(crate) fn timers() -> Vec<Timer> {
         Timer::TaskWait { .. } => Some(Timer::RunTimeout { attempt: attempt_ids()[0], due }),
         Timer::RunTimeout { .. } => Some(Timer::UnknownTooLong { attempt: attempt_ids()[0], due: Served(0) }),
         // What came later is in commands of its own.
-        Timer::UnknownTooLong { .. } | Timer::QueueTimeout { .. } | Timer::RunDeadline { .. } => None,
+        Timer::UnknownTooLong { .. }
+        | Timer::QueueTimeout { .. }
+        | Timer::RunDeadline { .. }
+        | Timer::GangStart { .. } => None,
     })
 }
 
@@ -114,7 +118,8 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::SampleUse { .. }
         | Command::WithdrawScope { .. }
         | Command::RestoreScope { .. }
-        | Command::EndScopeDrains { .. } => None,
+        | Command::EndScopeDrains { .. }
+        | Command::CommitGang { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -166,6 +171,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(namespace_commands());
     all.extend(scope_commands());
     all.extend(constraint_commands());
+    all.extend(gang_commands());
     all
 }
 
@@ -304,7 +310,10 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             Rejection::UnknownScope(Scope::Region(_)) => {
                 Rejection::UnknownScope(Scope::Cluster("eu-1".parse().unwrap()))
             }
-            Rejection::UnknownScope(Scope::Cluster(_)) => return None,
+            Rejection::UnknownScope(Scope::Cluster(_)) => {
+                Rejection::Member { task: task_id(), why: Box::new(Rejection::Infeasible(Infeasible::Cordoned)) }
+            }
+            Rejection::Member { .. } => return None,
         })
     })
 }
@@ -504,7 +513,7 @@ pub(crate) fn changes() -> Vec<Change> {
         Change::Job(Arc::new(gone)),
     ];
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
-    let of_features = of_features.chain(namespace_changes()).chain(scope_changes());
+    let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

@@ -113,6 +113,7 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "JobRuns FailedPrecondition",
         "OverQuota ResourceExhausted",
         "UnknownScope NotFound",
+        "Member FailedPrecondition",
     ];
     assert_eq!(found, expected);
 }

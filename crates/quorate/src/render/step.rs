@@ -59,9 +59,21 @@ pub(crate) struct Step {
     kept: u32,
     /// Of what its tasks are runs, if they are: a job, with @ and its version where that is pinned.
     sub_run: Option<String>,
+    /// Where it stands as a gang, if it is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gang: Option<Gang>,
     pub(super) tasks: Counts,
     /// What those of its attempts use that run, as far as it is known.
     pub(super) usage: Option<UsageSum>,
+}
+
+/// A gang.
+#[derive(Debug, Serialize)]
+struct Gang {
+    /// How often it was placed.
+    generation: u32,
+    /// The others are stopped for one of it.
+    is_breaking: bool,
 }
 
 impl From<v1::Step> for Step {
@@ -91,6 +103,7 @@ impl From<v1::Step> for Step {
             accept_failed: step.accept_failed,
             kept: step.kept,
             sub_run: Some(step.sub_run).filter(|job| !job.is_empty()),
+            gang: step.gang.map(|gang| Gang { generation: gang.generation, is_breaking: gang.is_breaking }),
             tasks: step.counts.unwrap_or_default().into(),
             usage: None,
         }
@@ -143,11 +156,22 @@ impl Step {
             all if all == self.count => format!("{words} (kept)"),
             some => format!("{words} ({some} kept)"),
         };
+        let words = format!("{words}{}", self.gang_words());
         match self.role {
             "fallback" if self.is_passed_over() => words,
             "fallback" if self.tasks.waiting == self.tasks.total() => format!("{words}, if {} fails", self.targets()),
             "fallback" => format!("{words}, instead of {}", self.targets()),
             _ => words,
+        }
+    }
+
+    /// In which generation it is as a gang, behind something else; nothing of others.
+    fn gang_words(&self) -> String {
+        match &self.gang {
+            Some(Gang { generation, is_breaking: true }) => format!(" (gang {generation}, stopping)"),
+            Some(Gang { generation: 0, .. }) => " (gang)".to_owned(),
+            Some(Gang { generation, .. }) => format!(" (gang {generation})"),
+            None => String::new(),
         }
     }
 
@@ -209,10 +233,9 @@ pub(super) fn table(phase: Phase, steps: &[&Step], all: &[Step], paint: Paint) -
     let heads = [phase.head(), "COUNT", "STATE", "NEEDS", "WHY"];
     let mut rows = Rows::new(paint, if has_whys { &heads } else { &heads[..4] });
     for (step, why) in steps.iter().zip(whys) {
+        let job = step.sub_run.as_ref().map_or_else(String::new, |job| format!(" (job://{job})"));
         let mut cells = vec![
-            entry(
-                step.sub_run.as_ref().map_or_else(|| step.task.clone(), |job| format!("{} (job://{job})", step.task)),
-            ),
+            entry(format!("{}{job}{}", step.task, step.gang_words())),
             entry(if step.open { "?".to_owned() } else { step.count.to_string() }),
             // A step of one task has one state, which then has its colour.
             state(&step.state_words()),

@@ -74,6 +74,38 @@ pub(crate) struct Reason {
     /// The maximum of a namespace that is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     over_quota: Option<OverQuota>,
+    /// How many of its gang could be placed now.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    gang: Option<GangWait>,
+}
+
+/// How a gang stands in the queue.
+#[derive(Debug, Serialize)]
+struct GangWait {
+    members: u32,
+    ready: u32,
+    fits: u32,
+    /// Where so many fit, if its members have to be together.
+    domain: Option<String>,
+}
+
+impl Reason {
+    /// With why no node fits.
+    fn with(self, none: v1::NoNodeFits) -> Self {
+        let checks = none.checks.into_iter().map(|check| FailedCheck { check: check.check, nodes: check.nodes });
+        Self {
+            never: Some(none.never),
+            checks: checks.collect(),
+            nearest: none.nearest.map(|nearest| NearestMiss {
+                node: nearest.node,
+                check: nearest.check,
+                missing_cpu_milli: nearest.missing_cpu_milli,
+                missing_memory_bytes: nearest.missing_memory_bytes,
+                missing_gpu_milli: nearest.missing_gpu_milli,
+            }),
+            ..self
+        }
+    }
 }
 
 impl From<v1::WaitReason> for Reason {
@@ -104,23 +136,17 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::Unknown(lost)) => {
                 Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }
             }
-            Some(Wire::NoNodeFits(none)) => Self {
-                kind: "no_node_fits",
-                never: Some(none.never),
-                checks: none
-                    .checks
-                    .into_iter()
-                    .map(|check| FailedCheck { check: check.check, nodes: check.nodes })
-                    .collect(),
-                nearest: none.nearest.map(|nearest| NearestMiss {
-                    node: nearest.node,
-                    check: nearest.check,
-                    missing_cpu_milli: nearest.missing_cpu_milli,
-                    missing_memory_bytes: nearest.missing_memory_bytes,
-                    missing_gpu_milli: nearest.missing_gpu_milli,
-                }),
-                ..base
-            },
+            Some(Wire::NoNodeFits(none)) => Self { kind: "no_node_fits", ..base }.with(none),
+            Some(Wire::Gang(waits)) => {
+                let v1::GangWait { members, ready, fits, domain, nearest } = waits;
+                let domain = Some(domain).filter(|domain| !domain.is_empty());
+                let gang = Some(GangWait { members, ready, fits, domain });
+                let base = Self { kind: "gang", gang, ..base };
+                match nearest {
+                    Some(none) => base.with(none),
+                    None => base,
+                }
+            }
         }
     }
 }

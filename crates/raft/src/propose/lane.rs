@@ -41,6 +41,7 @@ impl Lane {
             | Command::DecideStep { .. }
             | Command::UndoNext { .. }
             | Command::CommitPlan { .. }
+            | Command::CommitGang { .. }
             | Command::EvictAttempts { .. }
             | Command::EndDrains { .. }
             | Command::EndScopeDrains { .. }

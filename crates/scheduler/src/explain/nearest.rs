@@ -10,12 +10,20 @@ use crate::placement::{admit, share};
 
 /// Looks for a node for one element of `task`, with the queue left out of account.
 pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Result<(), NoNodeFits> {
+    among(view.nodes().map(|node| (&**node, view.used_on(&node.name), view.room_on(node).gpus)), observed, task)
+}
+
+/// The same among these nodes, of which that much is used; by name.
+pub(super) fn among<'a>(
+    nodes: impl Iterator<Item = (&'a Node, Resources, &'a GpuUse)>,
+    observed: &Observed,
+    task: &TaskSpec,
+) -> Result<(), NoNodeFits> {
     let mut checks = Checks::default();
     let mut never = true;
     let mut nearest: Option<((Reverse<Rank>, u128), NearestMiss)> = None;
-    for node in view.nodes() {
-        let used = view.used_on(&node.name);
-        let room = view.room_on(node);
+    for (node, used, gpus) in nodes {
+        let room = Room { free: node.capacity.saturating_sub(used), gpus };
         let Err(check) = admit(node, observed.presence(node), room, task) else { return Ok(()) };
         checks.add(check);
         never &= !could_hold(node, task);

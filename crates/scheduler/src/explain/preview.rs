@@ -67,8 +67,8 @@ fn examine(view: &State, nodes: &[(&Node, Room<'_>)], task: &TaskSpec) -> (u64, 
     let (mut empty, mut now) = (0_u64, 0_u64);
     for (node, room) in nodes {
         if node.status == NodeStatus::Up {
-            empty = empty.saturating_add(copies(node, Room::empty(node), task));
-            now = now.saturating_add(copies(node, *room, task));
+            empty = empty.saturating_add(copies(node, Presence::Heard, Room::empty(node), task));
+            now = now.saturating_add(copies(node, Presence::Heard, *room, task));
         }
     }
     // Nobody asks for a preview of the silence of nodes: it will have passed by the time of the submit.
@@ -77,8 +77,8 @@ fn examine(view: &State, nodes: &[(&Node, Room<'_>)], task: &TaskSpec) -> (u64, 
 }
 
 /// How many elements of `task` `node` can take while `room` is free.
-fn copies(node: &Node, room: Room<'_>, task: &TaskSpec) -> u64 {
-    if admit(node, Presence::Heard, room, task).is_err() {
+pub(crate) fn copies(node: &Node, presence: Presence, room: Room<'_>, task: &TaskSpec) -> u64 {
+    if admit(node, presence, room, task).is_err() {
         return 0;
     }
     let of = |room: u64, want: u64| room.checked_div(want).unwrap_or(u64::MAX);

@@ -32,6 +32,13 @@ pub(super) struct Wanted {
     pub(super) want: Option<Want>,
 }
 
+impl Wanted {
+    /// What tasks that look so ask for.
+    pub(super) fn of(Looks(task): &Looks, ledger: &Ledger) -> Self {
+        Self { want: ledger.gpus().want(task), task: task.clone() }
+    }
+}
+
 /// A task without all that placement does not look at. Two are the same when those that they stand for fit on the same nodes,
 /// the same one of them best.
 #[derive(Clone, Debug)]
@@ -64,6 +71,7 @@ impl Looks {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: None,
         })
     }
 
@@ -187,8 +195,8 @@ impl Kept {
 }
 
 impl Standing {
-    fn new(Looks(task): &Looks, ledger: &mut Ledger) -> Self {
-        let wanted = Wanted { want: ledger.gpus().want(task), task: task.clone() };
+    fn new(looks: &Looks, ledger: &mut Ledger) -> Self {
+        let (wanted, Looks(task)) = (Wanted::of(looks, ledger), looks);
         let mut failing = [0; Check::ALL.len()];
         let mut scores = Vec::with_capacity(ledger.accounts().len());
         for at in 0..ledger.accounts().len() {

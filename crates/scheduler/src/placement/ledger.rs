@@ -349,6 +349,23 @@ impl Ledger {
         self.changes.add(at);
         hold
     }
+
+    /// Takes back the last spending but those that were taken back: all is as it was before it, but that the node counts as
+    /// changed, twice.
+    pub(super) fn give_back(&mut self, at: usize, wanted: &Wanted, hold: GpuHold) {
+        let Some(account) = self.nodes.get_mut(at) else { return };
+        let resources = wanted.task.resources;
+        account.gpus.give_back(hold);
+        account.used = account.used.saturating_sub(resources);
+        account.attempts -= 1;
+        account.settle(&self.gpus);
+        if let Some(cluster) = self.clusters.get_mut(account.cluster) {
+            take(&mut cluster.used, resources);
+            cluster.attempts -= 1;
+        }
+        self.spent.pop();
+        self.changes.add(at);
+    }
 }
 
 impl ClusterAccount {

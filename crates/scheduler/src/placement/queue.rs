@@ -134,18 +134,18 @@ impl<'a> Queue<'a> {
         Some(Group { run, step, spec, shape, at, at_once, first, line })
     }
 
-    /// Why a task of this group may not be placed whatever the room.
+    /// Why a task of this group, or all of it if it is a gang, may not be placed whatever the room.
     pub(super) fn over_quota(&self, group: &Group<'a>) -> Option<OverQuota> {
         if quorate_planted::is(Bug::QuotaUnchecked) {
             return None;
         }
-        self.tenants.as_ref()?.over_quota(self.lines[group.at].own, group.spec.resources)
+        self.tenants.as_ref()?.over_quota(self.lines[group.at].own, group.spec.taken_at_once())
     }
 
-    /// A task of this group has a place.
+    /// A task of this group has a place, or all of them if they are a gang.
     pub(super) fn spend(&mut self, group: &Group<'a>) {
         if let Some(tenants) = &mut self.tenants {
-            tenants.spend(self.lines[group.at].own, group.spec.resources);
+            tenants.spend(self.lines[group.at].own, group.spec.taken_at_once());
         }
     }
 
@@ -258,6 +258,11 @@ impl<'a> Walk<'a> {
 }
 
 impl<'a> Group<'a> {
+    /// The first of its tasks.
+    pub(super) fn first(&self) -> TaskId {
+        self.first.task
+    }
+
     /// Its tasks, by index.
     pub(super) fn tasks(&self) -> impl Iterator<Item = TaskId> + use<'a> {
         let TaskId { run, step, index: _ } = self.first.task;

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskName,
-    TaskSpec,
+    Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Spread,
+    TaskName, TaskSpec, Within,
 };
 
 /// Regions and their clusters. The first has most nodes, so that its brake can work.
@@ -288,6 +288,10 @@ impl TaskShape {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: (promise != OnNodeLoss::AtMostOnce && self.count >= 192).then(|| GangSpec {
+                within: [None, Some(Within::Cluster), Some(Within::Region)][usize::from(self.timeout % 3)].clone(),
+                start_ms: self.timeout.is_multiple_of(2).then_some(4_000),
+            }),
         }
     }
 }

@@ -119,6 +119,10 @@ fn judge_task(rows: &Rows, task: &Task) {
         return;
     }
     assert!(task.tries < spec.retry.attempts, "{:?} goes on though its tries are used up", task.id);
+    if spec.gang.is_some() {
+        // Those of a gang are counted for all of it: by `check`, and in the simulation.
+        return;
+    }
     let ended = |which: &[AttemptState]| {
         let attempts = rows.attempts.values().filter(|attempt| attempt.id.task == task.id);
         attempts.filter(|attempt| which.contains(&attempt.state)).count() as u32

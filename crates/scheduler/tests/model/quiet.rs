@@ -98,7 +98,8 @@ impl World {
                             && place.accepts_labels(&labels(agent.shape.cluster))
                             && place.accepts_pool(&offer(agent.shape.cluster).pool)
                             && place.refuses(&offer(agent.shape.cluster).taints).is_none()
-                            && task.resources.fits(room)
+                            // A gang may fit on several together, too.
+                            && task.taken_at_once().fits(room)
                     })
                 })
         });

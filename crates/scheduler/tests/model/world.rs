@@ -538,6 +538,7 @@ fn took_effect(command: &Command, reply: &Result<Reply, Rejection>) -> bool {
         (Command::CommitPlan { .. }, Ok(Reply::PlanCommitted(outcomes))) => {
             outcomes.iter().all(|outcome| matches!(outcome, PlacementOutcome::Placed(_)))
         }
+        (Command::CommitGang { .. }, reply) => reply.is_ok(),
         (Command::FireTimers { timers }, Ok(Reply::Counted(count))) => *count as usize == timers.len(),
         (Command::ExpireLeases { leases }, Ok(Reply::Counted(count))) => *count as usize == leases.len(),
         (_, Ok(Reply::Counted(count))) => *count > 0,

@@ -11,7 +11,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 15] = [
+const SHAPES: [(&str, &str, &[&str]); 19] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -27,6 +27,10 @@ const SHAPES: [(&str, &str, &[&str]); 15] = [
     ("500m", "1Gi", &["cheap=20"]),
     ("500m", "1Gi", &["tolerate=spot:yes", "pools=default,other", "prefer=cluster:eu-2:50", "spread=cluster"]),
     ("500m", "512Mi", &["prefer=disk=ssd:30", "prefer=region:us:-40", "cheap=3", "spread=node"]),
+    ("1000m", "512Mi", &["gang=anywhere"]),
+    ("2000m", "1Gi", &["gang=cluster", "spread=node"]),
+    ("500m", "512Mi", &["gang=disk", "label=disk:ssd"]),
+    ("500m", "512Mi", &["gang=region", "gpu=600"]),
 ];
 
 const FLAGS: [&str; 14] = [
@@ -269,7 +273,7 @@ proptest! {
             world.cancel_all_but("none");
             let mut probe = History { past: world.clone(), world, jobs: 1_000, nodes: 0 };
             probe.submit(shape, 1);
-            probe.world.plan().placements.len()
+            probe.world.plan().placed()
         };
         let before = fits(&history.world);
         history.end(ends);
@@ -304,8 +308,8 @@ proptest! {
             };
             let by_content = |placed: &quorate_state::Placement| (placed.task, node(&placed.node), placed.gpus);
             let by_name = |placed: &quorate_state::Placement| (placed.task, placed.node.clone(), placed.gpus);
-            let contents: Vec<_> = plan.placements.iter().map(by_content).collect();
-            let names: Vec<_> = plan.placements.iter().map(by_name).collect();
+            let contents: Vec<_> = plan.all_placements().map(by_content).collect();
+            let names: Vec<_> = plan.all_placements().map(by_name).collect();
             (contents, names)
         };
         let one = build(&|at| format!("n{at}"), false);

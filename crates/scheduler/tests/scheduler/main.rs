@@ -7,6 +7,7 @@ mod explain;
 mod fairness;
 mod flow;
 mod forecast;
+mod gangs;
 mod gpus;
 mod kept;
 mod lease;

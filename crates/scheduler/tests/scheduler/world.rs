@@ -18,10 +18,10 @@ use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
     AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit, Feature,
-    FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName, OnFailure,
-    OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference, Principal, Registration, Reply,
-    Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName, TaskSpec,
-    TaskState, Trait, Usage, Uuid, apply,
+    FeatureRow, GPU_MILLI, GangSpec, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName,
+    OnFailure, OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference, Principal, Registration,
+    Reply, Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName,
+    TaskSpec, TaskState, Trait, Usage, Uuid, Within, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -155,6 +155,8 @@ impl World {
         for (outcome, placement) in outcomes.iter().zip(&plan.placements) {
             assert!(matches!(outcome, PlacementOutcome::Placed(_)), "{placement:?}: {outcome:?}");
         }
+        let gangs = Plan { gangs: plan.gangs.clone(), ..Plan::default() };
+        gangs.into_commands().into_iter().for_each(|command| drop(self.apply(command)));
     }
 
     pub(crate) fn node(&mut self, name: &str, region: &str, cluster: &str, capacity: Resources) {
@@ -289,7 +291,9 @@ impl World {
         self.runs += 1;
         let run = RunId(self.runs);
         if spec.is_flow() {
-            for feature in [Feature::TaskOutcomes, Feature::TaskFlow, Feature::SubRuns, Feature::PayloadRefs] {
+            for feature in
+                [Feature::TaskOutcomes, Feature::TaskFlow, Feature::SubRuns, Feature::PayloadRefs, Feature::Gangs]
+            {
                 self.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
             }
             let settings = self.state.settings().expect("settings").clone();
@@ -389,7 +393,7 @@ impl World {
     /// What is placed and what waits, a line each.
     pub(crate) fn render(&self, plan: &Plan) -> String {
         let placed =
-            plan.placements.iter().map(|placement| format!("{} -> {}", self.name(placement.task), placement.node));
+            plan.all_placements().map(|placement| format!("{} -> {}", self.name(placement.task), placement.node));
         let waiting = plan.explanations.iter().map(|waits| {
             let checks: Vec<String> =
                 waits.checks.iter().map(|(check, nodes)| format!("{nodes} {}", check.as_str())).collect();
@@ -453,6 +457,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");
@@ -481,6 +486,15 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
             ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
             ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
+            ("gang", within) => {
+                let within = match within {
+                    "cluster" => Some(Within::Cluster),
+                    "region" => Some(Within::Region),
+                    "anywhere" => None,
+                    label => Some(Within::Label(label.into())),
+                };
+                spec.gang = Some(GangSpec { within, start_ms: None });
+            }
             ("when", condition) => spec.when = Some(condition.into()),
             ("each", reference) => spec.each = Some(Each::Result(reference.into())),
             ("fallback", names) => {

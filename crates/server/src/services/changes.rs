@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, SubRun, TaskSpec};
+use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, SubRun, TaskSpec, Within};
 
 /// Lines in one answer.
 const CHANGES_MAX: usize = 1_000;
@@ -98,6 +98,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         each,
         accept_failed,
         sub_run,
+        gang,
     } = task;
     let driver = match driver {
         Driver::Process => "process",
@@ -168,6 +169,18 @@ fn task_fields(task: &TaskSpec) -> Fields {
     if *accept_failed > 0 {
         put("accept.failed", accept_failed.to_string());
     }
+    if let Some(gang) = gang {
+        let within = match &gang.within {
+            None => "anywhere".to_owned(),
+            Some(Within::Cluster) => "within a cluster".to_owned(),
+            Some(Within::Region) => "within a region".to_owned(),
+            Some(Within::Label(key)) => format!("within one value of label {key:?}"),
+        };
+        put("gang", within);
+        if let Some(start) = gang.start_ms {
+            put("gang.start", format!("{start} ms"));
+        }
+    }
     let args = sub_run.iter().flat_map(|sub_run| &sub_run.args);
     fields.extend(args.map(|(name, value)| (format!("args.{name}"), value.clone())));
     fields.extend(place.labels.iter().map(|(key, value)| (format!("place.labels.{key}"), format!("{value:?}"))));
@@ -225,6 +238,7 @@ mod tests {
             each: None,
             accept_failed: 0,
             sub_run: None,
+            gang: None,
         }
     }
 

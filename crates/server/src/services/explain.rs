@@ -34,6 +34,13 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             asked: over.asked,
         }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
+        Explanation::Gang(waits) => Reason::Gang(v1::GangWait {
+            members: waits.members,
+            ready: waits.ready,
+            fits: waits.fits,
+            domain: waits.domain.clone().unwrap_or_default(),
+            nearest: waits.nearest.as_ref().map(no_node_fits),
+        }),
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
         Explanation::Paused(pause) => Reason::Paused(pause_to_wire(pause)),
         Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),

@@ -159,7 +159,7 @@ fn refuse_flow(spec: &JobSpec) -> Result<(), ApiError> {
     }
     Err(violation(
         "spec",
-        "uses params, references, when, each, on, undo, finally, accept, job:// or result: submit it with SubmitFlow",
+        "uses params, references, when, each, on, undo, finally, accept, gang, job:// or result: submit it with SubmitFlow",
     ))
 }
 

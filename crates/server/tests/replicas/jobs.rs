@@ -50,6 +50,7 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
+use super::gangs;
 use super::overlay::Overlay;
 use crate::{
     Attempt, AttemptId, Change, Drain, DrainTime, Event, Node, NodeName, Principal, Rejection, Reply, Served,
@@ -80,6 +81,7 @@ pub(super) fn evict(overlay: &mut Overlay, attempts: &[AttemptId]) -> Result<Rep
         let Some(attempt) = overlay.state().attempt(*id).cloned() else { continue };
         if evictable(overlay.state(), &attempt, overlay.served()).is_ok() {
             overlay.put_attempt(Attempt { stop: Some(StopReason::Drained), ..(*attempt).clone() });
+            gangs::break_up(overlay, *id);
             stopped = stopped.saturating_add(1);
         }
     }

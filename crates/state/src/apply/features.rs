@@ -58,7 +58,8 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::Gpus
         | Feature::FairShare
         | Feature::PlaceConstraints
-        | Feature::RegionPolicy => None,
+        | Feature::RegionPolicy
+        | Feature::Gangs => None,
     }
 }
 
@@ -70,9 +71,12 @@ pub(super) fn require(overlay: &Overlay, feature: Option<Feature>) -> Result<(),
     }
 }
 
-/// The features that a spec with constraints may need beside that of these.
+/// The features that a spec with constraints or gangs may need beside the youngest of these. Others were never asked for more than
+/// one of them, and are not now: what the log has accepted stays accepted.
 pub(super) fn require_older(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
-    let needs = |is_needed: bool, feature| (spec.has_constraints() && is_needed).then_some(feature);
+    let is_younger = spec.has_constraints() || spec.has_gangs();
+    let needs = |is_needed: bool, feature| (is_younger && is_needed).then_some(feature);
+    require(overlay, needs(spec.has_constraints(), Feature::PlaceConstraints))?;
     require(overlay, needs(spec.has_gpus(), Feature::Gpus))?;
     require(overlay, needs(spec.has_sub_runs(), Feature::SubRuns))
 }

@@ -42,7 +42,14 @@ pub(super) fn decide(
     let elements = if matches!(decided, Decided::Run) { elements } else { known };
     let elements = if repeats { known.saturating_add(elements) } else { elements };
     let rest = overlay.state().step(run, step).map_or(Rest::Waiting, |step| step.rest);
-    overlay.put(Change::Step(Arc::new(Step { run, step, decision: Some(decided.clone()), elements, rest })));
+    overlay.put(Change::Step(Arc::new(Step {
+        run,
+        step,
+        decision: Some(decided.clone()),
+        elements,
+        rest,
+        gang: None,
+    })));
     overlay.emit(Event::StepDecided { run, step, decided, elements });
     settle::cancel_if_failed(overlay, run);
     Ok(Reply::Counted(1))
@@ -62,7 +69,7 @@ pub(super) fn pass_over(overlay: &mut Overlay, run: RunId, step: u32) {
     let elements = overlay.state().elements(run, step);
     let rest = known.map_or(Rest::Waiting, |known| known.rest);
     let decision = Some(Decided::PassOver);
-    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest })));
+    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest, gang: None })));
     overlay.emit(Event::StepDecided { run, step, decided: Decided::PassOver, elements });
 }
 

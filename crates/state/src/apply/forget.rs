@@ -21,6 +21,8 @@ pub(super) fn node(overlay: &mut Overlay, name: &NodeName) -> Result<Reply, Reje
     }
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(name).cloned().collect();
     for attempt in held {
+        // The end of one may have asked others to stop.
+        let Some(attempt) = overlay.state().attempt(attempt.id).cloned() else { continue };
         if attempt.state.is_terminal() {
             overlay.put_attempt(Attempt { gone: true, ..(*attempt).clone() });
             settle::lift_fence(overlay, attempt.id);

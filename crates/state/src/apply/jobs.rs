@@ -137,7 +137,7 @@ pub(super) fn put_step(overlay: &mut Overlay, run: RunId, spec: &JobSpec, step: 
     }
     if (1..task.count).contains(&rows) {
         let (decision, elements, rest) = (None, task.count, Rest::Waiting);
-        overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest })));
+        overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest, gang: None })));
     }
 }
 

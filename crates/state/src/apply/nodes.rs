@@ -114,6 +114,8 @@ fn reconcile(overlay: &mut Overlay, arrival: &Registration, before: &Node, epoch
         arrival.attempts.iter().map(|claim| (claim.attempt, claim.token)).collect();
     let held: Vec<Arc<Attempt>> = overlay.state().attempts_on(&arrival.node).cloned().collect();
     for attempt in held {
+        // The end of one may have asked others to stop.
+        let Some(attempt) = overlay.state().attempt(attempt.id).cloned() else { continue };
         // Given up under an earlier lease, for another journal had it. Told to stop it, an agent remembers
         // that much, and claims it the next time: only a journal that has come back says anything.
         let given_up = attempt.epoch != before.epoch;

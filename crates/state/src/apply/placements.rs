@@ -15,7 +15,7 @@ pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Re
     overlay.settings()?;
     let outcomes = placements
         .iter()
-        .map(|placement| match place(overlay, placement) {
+        .map(|placement| match place(overlay, placement, false) {
             Ok(token) => PlacementOutcome::Placed(token),
             Err(rejection) => PlacementOutcome::Refused(Box::new(rejection)),
         })
@@ -23,8 +23,9 @@ pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Re
     Ok(Reply::PlanCommitted(outcomes))
 }
 
-/// Checks everything first and changes things last, so that a refusal leaves nothing behind.
-fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejection> {
+/// Checks everything first and changes things last, so that a refusal leaves nothing behind. `as_member` of a gang, all of
+/// which is placed now.
+pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: bool) -> Result<Token, Rejection> {
     let state = overlay.state();
     let task = state.task(placement.task).cloned().ok_or(Rejection::Stale("the task does not exist"))?;
     if task.state != TaskState::Ready || task.generation != placement.generation {
@@ -45,6 +46,9 @@ fn place(overlay: &mut Overlay, placement: &Placement) -> Result<Token, Rejectio
     let spec = spec.ok_or_else(|| Rejection::Invariant(format!("task {:?} has no spec", task.id)))?;
     if spec.sub_run.is_some() {
         return Err(Rejection::Stale("the task is a run of another job, which no node holds"));
+    }
+    if spec.gang.is_some() != as_member {
+        return Err(Rejection::Stale("a gang is placed whole"));
     }
     match state.held(&run, spec, overlay.served()) {
         Some(Held::Fenced { .. }) => return Err(Rejection::Stale("copies of an earlier life may still run")),

@@ -142,12 +142,14 @@ fn alone(overlay: &Overlay, old: &Run, step: u32, again: &BTreeSet<u32>) -> Fate
     // Failures that were accepted are accepted again.
     let accepted = old.spec.tasks.get(step as usize).map_or(0, |task| counts.failed.min(task.accept_failed));
     let is_done = counts.succeeded + accepted == state.elements(old.id, step);
+    let is_gang = old.spec.tasks.get(step as usize).is_some_and(|task| task.gang.is_some());
     let decision = state.step(old.id, step).and_then(|row| row.decision.clone());
     match decision {
         Some(Decided::PassOver) => Fate::Kept,
         Some(Decided::Fail(_)) => Fate::Again,
         Some(Decided::Run) | None if is_done => Fate::Kept,
-        Some(Decided::Run) | None if counts.succeeded > 0 => Fate::Partly,
+        // A gang succeeds whole, and begins whole.
+        Some(Decided::Run) | None if counts.succeeded > 0 && !is_gang => Fate::Partly,
         Some(Decided::Run) | None => Fate::Again,
     }
 }
@@ -156,7 +158,7 @@ fn put_kept(overlay: &mut Overlay, run: RunId, of: RunId, step: u32) {
     let decision = overlay.state().step(of, step).and_then(|row| row.decision.clone());
     let rest = if decision == Some(Decided::PassOver) { Rest::Skipped } else { Rest::Kept };
     let elements = overlay.state().elements(of, step);
-    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest })));
+    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest, gang: None })));
 }
 
 /// Only those that did not succeed get rows.
@@ -181,7 +183,7 @@ fn put_partly(overlay: &mut Overlay, run: RunId, old: &Run, step: u32, rows_left
         flow::put_task(overlay, TaskId { run, step, index }, state.clone(), |_| {});
     }
     let elements = overlay.state().elements(old.id, step);
-    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest: Rest::Kept })));
+    overlay.put(Change::Step(Arc::new(Step { run, step, decision, elements, rest: Rest::Kept, gang: None })));
     Ok(())
 }
 

@@ -36,6 +36,10 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
         // No agent was ever given it.
         return;
     }
+    if spec.is_some_and(|spec| spec.gang.is_some()) {
+        // Nobody knows whether all of them are there: its agent ends it, and the gang begins anew.
+        return;
+    }
     if spec.is_some_and(crate::TaskSpec::is_decided)
         && state.step(run.id, task.id.step).is_none_or(|step| step.decision.is_none())
     {

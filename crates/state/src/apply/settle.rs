@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
+use super::gangs;
 use super::overlay::Overlay;
 use super::runs::begin_cancelling;
 use crate::{
@@ -32,6 +33,10 @@ impl Around {
 
     fn spec(&self) -> Option<&TaskSpec> {
         self.run.spec.tasks.get(self.task.id.step as usize)
+    }
+
+    fn is_member(&self) -> bool {
+        self.spec().is_some_and(|spec| spec.gang.is_some())
     }
 
     /// What has not ended of its step is being cancelled.
@@ -66,6 +71,9 @@ pub(super) fn sub_run_ended(overlay: &mut Overlay, task: &Task, run: &Run, ended
 /// Moves the task of an attempt that has just become terminal.
 pub(super) fn attempt_ended(overlay: &mut Overlay, id: AttemptId) {
     let Some(around) = Around::of(overlay, id) else { return };
+    if around.is_member() {
+        return gangs::member_ended(overlay, &around.attempt);
+    }
     match around.attempt.state {
         AttemptState::Succeeded => overlay.move_task(&around.task, TaskState::Succeeded, |_| {}),
         AttemptState::Cancelled => overlay.move_task(&around.task, TaskState::Cancelled, |_| {}),
@@ -94,6 +102,11 @@ pub(super) fn attempt_unknown(overlay: &mut Overlay, id: AttemptId, fence: Serve
     let Some(promise) = around.spec().map(|spec| spec.on_node_loss) else { return };
     let suspect = may_be_to_blame(overlay, &around.attempt);
     match promise {
+        // The others cannot go on without it.
+        OnNodeLoss::AtMostOnce | OnNodeLoss::AtLeastOnce | OnNodeLoss::Fenced if around.is_member() => {
+            overlay.move_attempt(&around.attempt, AttemptState::Lost, |attempt| attempt.suspect = suspect);
+            attempt_ended(overlay, id);
+        }
         // Its one start may still succeed: wait for the node, but not for ever.
         OnNodeLoss::AtMostOnce => overlay.move_attempt(&around.attempt, AttemptState::Unknown, |attempt| {
             attempt.unknown_deadline = Some(unknown_until)
@@ -136,7 +149,7 @@ fn ends_with(overlay: &Overlay, around: &Around) -> bool {
     around.is_ending() || losses_exhausted(overlay, &around.task)
 }
 
-fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
+pub(super) fn losses_exhausted(overlay: &Overlay, task: &Task) -> bool {
     !quorate_planted::is(Bug::LossesUnbounded)
         && overlay.state().settings().is_some_and(|settings| task.losses >= settings.node_losses_max)
 }
@@ -188,13 +201,22 @@ pub(super) fn queued(overlay: &Overlay, task: TaskId) -> TaskState {
 /// Until when the next copy of a `fenced` task must wait, if the last one is not confirmed gone. An
 /// agent whose lease is live kills nothing: only its word helps, or the end of that lease.
 fn fence(overlay: &Overlay, around: &Around) -> Option<Served> {
-    if around.spec()?.on_node_loss != OnNodeLoss::Fenced || around.attempt.gone {
+    fence_of(overlay, around.spec()?, &around.attempt)
+}
+
+/// The same of one that ran such a task. A gang never begins beside processes of its last generation on nodes that can be
+/// reached, whatever its promise for those that cannot.
+pub(super) fn fence_of(overlay: &Overlay, spec: &TaskSpec, attempt: &Attempt) -> Option<Served> {
+    let (is_fenced, is_member) = (spec.on_node_loss == OnNodeLoss::Fenced, spec.gang.is_some());
+    if attempt.gone || !(is_fenced || is_member) {
         return None;
     }
-    let node = overlay.state().node(&around.attempt.node)?;
+    let node = overlay.state().node(&attempt.node)?;
     match node.status {
+        // Its agent has come back without the journal that knew of it: only time helps.
+        NodeStatus::Up if is_member && attempt.unknown_deadline.is_some() => attempt.unknown_deadline,
         NodeStatus::Up => Some(Served::NEVER),
-        NodeStatus::Lost { at } => Some(at.plus(node.lease.kill_ms)),
+        NodeStatus::Lost { at } => is_fenced.then(|| at.plus(node.lease.kill_ms)),
     }
 }
 
@@ -265,7 +287,8 @@ fn after_backoff(overlay: &Overlay, around: &Around) -> TaskState {
 fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
     let Some(retry) = around.spec().map(|spec| &spec.retry) else { return };
     let tries = around.task.tries.saturating_add(1);
-    let never = retry.rules_out(around.attempt.exit, around.attempt.outcome.as_deref()) || is_flawed(overlay, around);
+    let never =
+        retry.rules_out(around.attempt.exit, around.attempt.outcome.as_deref()) || is_flawed(overlay, &around.attempt);
     if around.is_ending() {
         overlay.move_task(&around.task, TaskState::Cancelled, |task| task.tries = tries);
     } else if tries >= retry.attempts || never {
@@ -283,8 +306,8 @@ fn failed(overlay: &mut Overlay, around: &Around, reason: FailReason) {
 }
 
 /// It had no command, and would have none another time.
-fn is_flawed(overlay: &Overlay, around: &Around) -> bool {
-    let error = match around.attempt.outcome.as_deref() {
+pub(super) fn is_flawed(overlay: &Overlay, attempt: &Attempt) -> bool {
+    let error = match attempt.outcome.as_deref() {
         Some(Outcome::Error(error)) => error.as_str(),
         Some(Outcome::Result(_)) | None => return false,
     };
@@ -316,7 +339,9 @@ pub(super) fn queued_too_long(overlay: &mut Overlay, id: TaskId, due: Served) ->
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(id).cloned(), state.run(id.run).cloned()) else { return false };
     let is_due = task.state == TaskState::Ready && task.queue_deadline == Some(due) && !run.is_ending(id.step);
-    if is_due {
+    if is_due && gangs::of_step(&run, id.step).is_some() {
+        gangs::queued_too_long(overlay, &task);
+    } else if is_due {
         overlay.move_task(&task, TaskState::Failed(FailReason::Queued), |_| {});
         cancel_if_failed(overlay, run.id);
     }
@@ -328,12 +353,12 @@ fn jitter_seed(around: &Around) -> u64 {
     mix(seed(around.task.id) ^ around.attempt.token.0)
 }
 
-fn seed(task: TaskId) -> u64 {
+pub(super) fn seed(task: TaskId) -> u64 {
     task.run.0 ^ mix(u64::from(task.step) << 32 | u64::from(task.index))
 }
 
 /// Delay in milliseconds after `tries` failed tries; see [`Retry`].
-fn backoff_ms(retry: &Retry, tries: u32, seed: u64) -> u64 {
+pub(super) fn backoff_ms(retry: &Retry, tries: u32, seed: u64) -> u64 {
     let mut delay = u128::from(retry.first_ms);
     let cap = u128::from(retry.cap_ms);
     for _ in 1..tries {

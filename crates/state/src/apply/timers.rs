@@ -3,7 +3,7 @@
 use quorate_planted::Bug;
 
 use super::overlay::Overlay;
-use super::{runs, settle};
+use super::{gangs, runs, settle};
 use crate::{Attempt, AttemptState, Rejection, Reply, Served, StopReason, TaskId, TaskState, Timer, Wait};
 
 pub(super) fn fire(overlay: &mut Overlay, timers: &[Timer]) -> Result<Reply, Rejection> {
@@ -39,6 +39,9 @@ fn fire_one(overlay: &mut Overlay, timer: &Timer) -> bool {
             is_due
         }
         Timer::QueueTimeout { task, due } => due <= now && settle::queued_too_long(overlay, task, due),
+        Timer::GangStart { run, step, generation, due } => {
+            due <= now && gangs::start_too_late(overlay, (run, step), generation, due)
+        }
         Timer::RunDeadline { run, due } => due <= now && runs::took_too_long(overlay, run, due),
         Timer::UnknownTooLong { attempt, due } => {
             let Some(attempt) = overlay.state().attempt(attempt).cloned() else { return false };

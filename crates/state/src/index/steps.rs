@@ -281,7 +281,7 @@ impl Steps {
         let progress = self.step(run.id, step);
         let verdict = progress.verdict(run, step, self.phase(run));
         let is_open = !run.state.is_terminal();
-        toggle(&mut self.advance, (run.id, step), is_open && progress.is_due(run, verdict));
+        toggle(&mut self.advance, (run.id, step), is_open && progress.is_due(run, step, verdict));
         toggle(&mut self.decide, (run.id, step), is_open && verdict == StepVerdict::Decide);
     }
 

@@ -4,6 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 mod flow;
+mod gang;
 mod place;
 mod sub_run;
 
@@ -121,6 +122,7 @@ impl TaskSpec {
         self.check_gpus(found);
         self.check_flow(found);
         self.check_sub_run(found);
+        self.check_gang(found);
         check_retry(&self.retry, &at("retry"), found);
         if self.on_node_loss == OnNodeLoss::AtMostOnce && self.retry.attempts > 1 {
             let message = "an at_most_once task is started once: leave retry out, or choose another on_node_loss";

@@ -249,7 +249,8 @@ fn due(timer: &Timer) -> Served {
         | Timer::RunTimeout { due, .. }
         | Timer::UnknownTooLong { due, .. }
         | Timer::QueueTimeout { due, .. }
-        | Timer::RunDeadline { due, .. } => *due,
+        | Timer::RunDeadline { due, .. }
+        | Timer::GangStart { due, .. } => *due,
     }
 }
 
@@ -275,6 +276,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         each: None,
         accept_failed: 0,
         sub_run: None,
+        gang: None,
     }
 }
 

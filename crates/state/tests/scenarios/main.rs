@@ -9,6 +9,7 @@ mod control;
 mod drain;
 mod features;
 mod flow;
+mod gangs;
 mod gpus;
 mod jobs;
 mod leases;

@@ -196,7 +196,8 @@ fn p26_a_decision_that_is_not_what_the_condition_says_or_changes_is_caught() {
     story.hand.forge(vec![Change::Step(Step { elements: 2, ..row }.into())]);
     caught(story.judge(), "had 1 elements, and has 2");
     let mut story = Story::new(vec![task("a", &[]), when(task("b", &[]), "params.x > 1"), finally("z")]);
-    let unasked = Step { run: story.run, step: 0, decision: Some(Decided::Run), elements: 1, rest: Rest::Waiting };
+    let unasked =
+        Step { run: story.run, step: 0, decision: Some(Decided::Run), elements: 1, rest: Rest::Waiting, gang: None };
     story.hand.forge(vec![Change::Step(unasked.into())]);
     caught(story.judge(), "which nobody asked");
 }

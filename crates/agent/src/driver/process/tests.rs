@@ -120,6 +120,7 @@ impl Bench {
             count: 9,
             silent_max: None,
             flaw: None,
+            gang: None,
         };
         let place = Place {
             has_gpus: false,

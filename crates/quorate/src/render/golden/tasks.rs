@@ -123,6 +123,7 @@ fn every_reason_has_a_kind() {
         Reason::SubRunDue(v1::SubRunDue {}),
         Reason::RunsFull(v1::RunsFull { max: 9 }),
         Reason::OverQuota(v1::OverQuota { namespace: "a".into(), ..v1::OverQuota::default() }),
+        Reason::Gang(v1::GangWait { members: 8, ready: 8, fits: 3, ..v1::GangWait::default() }),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
         let json = serde_json::to_value(task::Reason::from(wire.clone())).unwrap();

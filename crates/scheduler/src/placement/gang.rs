@@ -1,0 +1,123 @@
+//! Gangs: all members of one get a place, or none does.
+//!
+//! Nodes are counted by how many members each of them holds, and that by domain: by what the job says that the nodes of a gang have
+//! in common, or by cluster. Of the domains that hold all of it the tightest is taken, the one that holds least beyond it, so that
+//! larger gangs keep theirs; a gang that may be anywhere goes to as few clusters as hold it, those with the most room first, if
+//! none does alone. Within a domain each member goes to the best node by the rule for all tasks.
+
+use std::cmp::{Ordering, Reverse};
+use std::collections::BTreeMap;
+
+use quorate_planted::Bug;
+use quorate_state::{GangSpec, GpuHold, TaskSpec};
+
+use super::kept::{Looks, Wanted};
+use super::ledger::Ledger;
+use super::score::Score;
+use crate::Budget;
+use crate::explain::copies;
+
+/// A node and its devices, for one member.
+type Seat = (usize, GpuHold);
+
+/// Where a gang goes.
+pub(super) enum Found {
+    /// There, by index.
+    Seats(Vec<Seat>),
+    /// It does not fit whole.
+    Nowhere,
+    /// The budget ended before that was known.
+    OutOfBudget,
+}
+
+/// Nodes that are alike.
+#[derive(Default)]
+struct Domain {
+    /// So many members they hold together.
+    holds: u64,
+    /// Those that hold any.
+    nodes: Vec<usize>,
+}
+
+/// Gives all members of a gang their places, each its part of a node; or spends nothing. A step of the budget is a node, or a
+/// member.
+pub(super) fn place(task: &TaskSpec, gang: &GangSpec, ledger: &mut Ledger, budget: &mut Budget) -> Found {
+    let (members, in_part) = (task.count as usize, quorate_planted::is(Bug::GangPlacedInPart));
+    if !budget.take(ledger.accounts().len() + members) {
+        return Found::OutOfBudget;
+    }
+    let wanted = Wanted::of(&Looks::of(task), ledger);
+    let domains = domains(&wanted, gang, members, ledger);
+    let tightest = domains.iter().filter(|(_, domain)| domain.holds >= members as u64);
+    let tightest = tightest.min_by_key(|(name, domain)| (domain.holds, *name));
+    let tried: Vec<&Domain> = match (tightest, &gang.within) {
+        (Some((_, domain)), _) => vec![domain],
+        (None, Some(_)) if !in_part => return Found::Nowhere,
+        (None, _) => {
+            let mut all: Vec<(&String, &Domain)> = domains.iter().collect();
+            all.sort_by_key(|(name, domain)| (Reverse(domain.holds), *name));
+            all.into_iter().map(|(_, domain)| domain).collect()
+        }
+    };
+    if tried.iter().map(|domain| domain.holds).sum::<u64>() < members as u64 && !in_part {
+        return Found::Nowhere;
+    }
+    let mut seats = Vec::with_capacity(members);
+    for domain in tried {
+        fill(&domain.nodes, members, &wanted, ledger, &mut seats);
+    }
+    if seats.len() == members || (in_part && !seats.is_empty()) {
+        return Found::Seats(seats);
+    }
+    // What a node holds was counted too high: all is as it was.
+    for (at, hold) in seats.into_iter().rev() {
+        ledger.give_back(at, &wanted, hold);
+    }
+    Found::Nowhere
+}
+
+/// By name: the nodes that the gang could go to.
+fn domains(wanted: &Wanted, gang: &GangSpec, members: usize, ledger: &Ledger) -> BTreeMap<String, Domain> {
+    let mut domains: BTreeMap<String, Domain> = BTreeMap::new();
+    for (at, account) in ledger.accounts().iter().enumerate() {
+        let name = match &gang.within {
+            Some(within) => within.domain(&account.node),
+            None => Some(account.node.cluster.as_str()),
+        };
+        let holds = copies(&account.node, account.presence, account.room(), &wanted.task).min(members as u64);
+        let Some(name) = name.filter(|_| holds > 0) else { continue };
+        if !domains.contains_key(name) {
+            domains.insert(name.to_owned(), Domain::default());
+        }
+        if let Some(domain) = domains.get_mut(name) {
+            domain.holds += holds;
+            domain.nodes.push(at);
+        }
+    }
+    domains
+}
+
+/// Gives further members the best of these nodes, until all have a seat or no node has room.
+fn fill(nodes: &[usize], members: usize, wanted: &Wanted, ledger: &mut Ledger, seats: &mut Vec<Seat>) {
+    let mut open: Vec<(Score, usize)> = Vec::with_capacity(nodes.len());
+    for at in nodes {
+        open.extend(ledger.score(*at, wanted).ok().map(|score| (score, *at)));
+    }
+    // The best one last.
+    open.sort_by(|one, other| order(ledger, *other, *one));
+    while seats.len() < members
+        && let Some((_, at)) = open.pop()
+    {
+        let hold = ledger.spend(at, wanted);
+        seats.push((at, hold));
+        if let Ok(score) = ledger.score(at, wanted) {
+            let place = open.partition_point(|other| order(ledger, (score, at), *other).is_lt());
+            open.insert(place, (score, at));
+        }
+    }
+}
+
+/// The better one first.
+fn order(ledger: &Ledger, one: (Score, usize), other: (Score, usize)) -> Ordering {
+    one.0.cmp(&other.0).then_with(|| ledger.tie(one.1, other.1)).then_with(|| one.1.cmp(&other.1))
+}
