@@ -1,5 +1,6 @@
 //! Why a task is not running, as data that says the same as the planner would decide.
 
+mod expected;
 mod nearest;
 mod preview;
 mod standing;
@@ -14,11 +15,13 @@ use quorate_state::{
     Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
+pub use expected::{ExpectedStart, expected_starts};
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
 pub use why_not::{FailedCheck, Fitness, why_not};
 
 use crate::placement::plan;
 use crate::{Budget, LogNow, Observed};
+use expected::expected_start;
 use standing::standing;
 
 /// Why a task is not running.
@@ -66,6 +69,11 @@ pub enum Explanation {
     OverQuota(OverQuota),
     /// No node can take it.
     NoNodeFits(NoNodeFits),
+    /// A node has the room, but is kept for a task before it, which it would delay.
+    WouldDelay {
+        /// When it begins at the latest, if that is known.
+        expected: Option<ExpectedStart>,
+    },
     /// It is a run of another job, which the leader begins at its next step.
     SubRunDue,
     /// It is a run of another job, and so many runs have not ended that no other may begin.
@@ -108,6 +116,8 @@ pub struct NoNodeFits {
     pub nearest: Option<NearestMiss>,
     /// No node could hold it even when present and empty.
     pub never: bool,
+    /// When it begins at the latest, if that is known.
+    pub expected: Option<ExpectedStart>,
 }
 
 /// How many nodes fail which check; each node is counted under the first that it fails.
@@ -149,11 +159,13 @@ pub enum Check {
     TooSmall,
     /// It is too full.
     Full,
+    /// It has the room, and is kept for a task before this one in the queue, which this one would delay.
+    Kept,
 }
 
 impl Check {
     /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 10] = [
+    pub const ALL: [Self; 11] = [
         Self::NodeLost,
         Self::NodeSilent,
         Self::Cordoned,
@@ -164,6 +176,7 @@ impl Check {
         Self::GpuModel,
         Self::TooSmall,
         Self::Full,
+        Self::Kept,
     ];
 
     /// The check that `feasible` names.
@@ -194,6 +207,7 @@ impl Check {
             Self::GpuModel => "GPU_MODEL",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
+            Self::Kept => "KEPT",
         }
     }
 
@@ -207,7 +221,8 @@ impl Check {
             | Self::Region
             | Self::Cluster
             | Self::Labels
-            | Self::GpuModel => false,
+            | Self::GpuModel
+            | Self::Kept => false,
             Self::TooSmall | Self::Full => true,
         }
     }
@@ -225,6 +240,7 @@ impl Check {
             Self::GpuModel => "with other GPUs",
             Self::TooSmall => "too small",
             Self::Full => "too full",
+            Self::Kept => "kept for tasks before it",
         }
     }
 }
@@ -375,8 +391,11 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     if let Some(placement) = plan.placements.into_iter().find(|placement| placement.task == task.id) {
         return Explanation::FitsNow { node: placement.node };
     }
+    let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
+    let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
     match spec.map(|(_, spec)| nearest::diagnose(view, observed, spec)) {
-        Some(Err(why)) => Explanation::NoNodeFits(why),
+        Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
+        Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
     }
 }
@@ -406,7 +425,8 @@ impl fmt::Display for NoNodeFits {
             write!(f, "short of {}", nearest.missing)
         } else {
             write!(f, "{}", nearest.check.phrase())
-        }
+        }?;
+        self.expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
     }
 }
 
@@ -456,6 +476,10 @@ impl fmt::Display for Explanation {
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::OverQuota(over) => write!(f, "{over}: it waits until something of it has ended, or the maximum is raised"),
             Self::NoNodeFits(why) => why.fmt(f),
+            Self::WouldDelay { expected } => {
+                f.write_str("the nodes that have the room are kept for tasks before it, which it would delay")?;
+                expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
+            }
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

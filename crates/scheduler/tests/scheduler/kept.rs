@@ -11,7 +11,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 12] = [
+const SHAPES: [(&str, &str, &[&str]); 16] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -24,6 +24,10 @@ const SHAPES: [(&str, &str, &[&str]); 12] = [
     ("1000m", "1Gi", &["gpu=2000", "model=A"]),
     ("500m", "1Gi", &["gpu=700", "model=B", "model=C", "spread=node"]),
     ("500m", "512Mi", &["gpu=1000", "spread=cluster"]),
+    ("1000m", "1Gi", &["timeout=60000"]),
+    ("3000m", "512Mi", &["timeout=200000", "spread=node"]),
+    ("2000m", "1Gi", &["timeout=20000", "spread=cluster"]),
+    ("500m", "512Mi", &["gpu=1000", "timeout=90000"]),
 ];
 
 const FLAGS: [&str; 9] =
@@ -116,7 +120,14 @@ impl History {
         match *step {
             Step::Submit(shape, count) => self.submit(shape, count),
             // A plan that was made of another past fits no more.
-            Step::Commit if *last == self.world.plan() => self.world.commit(last),
+            Step::Commit if *last == self.world.plan() => {
+                self.world.commit(last);
+                // From now on the limits of these count.
+                for placed in &last.placements {
+                    let attempt = self.world.state.task(placed.task).and_then(|task| task.newest_attempt());
+                    self.world.report(attempt.unwrap(), AttemptPhase::Running, None);
+                }
+            }
             Step::Commit => {}
             Step::End(at) => self.end(at),
             Step::Join(cluster, size) if self.nodes < 12 => self.join(cluster, size),

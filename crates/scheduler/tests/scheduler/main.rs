@@ -8,6 +8,7 @@ mod fairness;
 mod flow;
 mod forecast;
 mod gpus;
+mod holds;
 mod kept;
 mod lease;
 mod measure;
