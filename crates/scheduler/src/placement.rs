@@ -27,6 +27,7 @@ mod ledger;
 mod score;
 
 mod holds;
+mod promises;
 
 mod changes;
 mod devices;
@@ -39,10 +40,11 @@ pub mod pack;
 use std::collections::BTreeSet;
 
 use quorate_planted::Bug;
-use quorate_state::{Command, Held, OverQuota, Placement, Served, State, TaskId};
+use quorate_state::{Command, Held, OverQuota, Placement, Served, State, TaskId, TaskState};
 
 pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
+pub use promises::PROMISES_MAX;
 
 pub(crate) use route::admit;
 pub(crate) use score::share;
@@ -53,6 +55,7 @@ use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
 use holds::Holds;
 use kept::Kept;
 use ledger::Ledger;
+use promises::Promises;
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
 
@@ -349,6 +352,7 @@ impl Waits {
 #[derive(Default)]
 pub(crate) struct PlacementController {
     planner: Planner,
+    promises: Promises,
 }
 
 impl Controller for PlacementController {
@@ -361,8 +365,11 @@ impl Controller for PlacementController {
     }
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
-        let Plan { placements, wake_at, explanations: _, report } =
-            self.planner.plan(view, observed, now, seed, budget);
+        let plan = self.planner.plan(view, observed, now, seed, budget);
+        self.promises.take(&plan, now.served);
+        self.promises.forget(|task| view.task(task).is_some_and(|task| task.state == TaskState::Ready));
+        let Plan { placements, wake_at, explanations: _, mut report } = plan;
+        report.counts.extend(self.promises.counts());
         if placements.is_empty() {
             // Beside a hold that ends, only a change of the state brings room or work, but what was not
             // looked at may fit as it is.

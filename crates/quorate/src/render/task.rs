@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::attempt::result;
+use super::expected::Expected;
 use super::payload::{self, Payload};
 use super::run::Pause;
 use super::table::word;
@@ -68,6 +69,9 @@ pub(crate) struct Reason {
     checks: Vec<FailedCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<NearestMiss>,
+    /// When it begins at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Expected>,
     /// The limit that is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<u32>,
@@ -104,8 +108,12 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::Unknown(lost)) => {
                 Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }
             }
+            Some(Wire::RoomKept(kept)) => {
+                Self { kind: "room_kept", expected: kept.expected.map(Expected::from), ..base }
+            }
             Some(Wire::NoNodeFits(none)) => Self {
                 kind: "no_node_fits",
+                expected: none.expected.map(Expected::from),
                 never: Some(none.never),
                 checks: none
                     .checks
