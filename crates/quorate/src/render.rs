@@ -11,6 +11,7 @@ pub(crate) mod cert;
 pub(crate) mod control;
 pub(crate) mod demo;
 pub(crate) mod event;
+mod expected;
 pub(crate) mod forecast;
 pub(crate) mod graph;
 pub(crate) mod ink;

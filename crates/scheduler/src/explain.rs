@@ -1,5 +1,6 @@
 //! Why a task is not running, as data that says the same as the planner would decide.
 
+mod expected;
 mod gang;
 mod nearest;
 mod preview;
@@ -15,6 +16,7 @@ use quorate_state::{
     Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
+pub use expected::{ExpectedStart, expected_starts};
 pub use gang::GangWaits;
 pub(crate) use preview::copies;
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
@@ -22,6 +24,7 @@ pub use why_not::{FailedCheck, Fitness, why_not};
 
 use crate::placement::plan;
 use crate::{Budget, LogNow, Observed};
+use expected::expected_start;
 use standing::standing;
 
 /// Why a task is not running.
@@ -71,6 +74,11 @@ pub enum Explanation {
     NoNodeFits(NoNodeFits),
     /// Its gang is placed whole, and cannot be now.
     Gang(GangWaits),
+    /// A node has the room, but is kept for a task before it, which it would delay.
+    WouldDelay {
+        /// When it begins at the latest, if that is known.
+        expected: Option<ExpectedStart>,
+    },
     /// It is a run of another job, which the leader begins at its next step.
     SubRunDue,
     /// It is a run of another job, and so many runs have not ended that no other may begin.
@@ -113,6 +121,8 @@ pub struct NoNodeFits {
     pub nearest: Option<NearestMiss>,
     /// No node could hold it even when present and empty.
     pub never: bool,
+    /// When it begins at the latest, if that is known.
+    pub expected: Option<ExpectedStart>,
 }
 
 /// How many nodes fail which check; each node is counted under the first that it fails.
@@ -158,11 +168,13 @@ pub enum Check {
     TooSmall,
     /// It is too full.
     Full,
+    /// It has the room, and is kept for a task before this one in the queue, which this one would delay.
+    Kept,
 }
 
 impl Check {
     /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 12] = [
+    pub const ALL: [Self; 13] = [
         Self::NodeLost,
         Self::NodeSilent,
         Self::Cordoned,
@@ -175,6 +187,7 @@ impl Check {
         Self::GpuModel,
         Self::TooSmall,
         Self::Full,
+        Self::Kept,
     ];
 
     /// The check that `feasible` names.
@@ -209,6 +222,7 @@ impl Check {
             Self::GpuModel => "GPU_MODEL",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
+            Self::Kept => "KEPT",
         }
     }
 
@@ -224,7 +238,8 @@ impl Check {
             | Self::Pool
             | Self::Labels
             | Self::Taint
-            | Self::GpuModel => false,
+            | Self::GpuModel
+            | Self::Kept => false,
             Self::TooSmall | Self::Full => true,
         }
     }
@@ -244,6 +259,7 @@ impl Check {
             Self::GpuModel => "with other GPUs",
             Self::TooSmall => "too small",
             Self::Full => "too full",
+            Self::Kept => "kept for tasks before it",
         }
     }
 }
@@ -405,8 +421,11 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
             Explanation::Gang(waits)
         };
     }
+    let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
+    let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
     match spec.map(|(_, spec)| nearest::diagnose(view, observed, spec)) {
-        Some(Err(why)) => Explanation::NoNodeFits(why),
+        Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
+        Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
     }
 }
@@ -436,7 +455,8 @@ impl fmt::Display for NoNodeFits {
             write!(f, "short of {}", nearest.missing)
         } else {
             write!(f, "{}", nearest.check.phrase())
-        }
+        }?;
+        self.expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
     }
 }
 
@@ -487,6 +507,10 @@ impl fmt::Display for Explanation {
             Self::OverQuota(over) => write!(f, "{over}: it waits until something of it has ended, or the maximum is raised"),
             Self::NoNodeFits(why) => why.fmt(f),
             Self::Gang(waits) => waits.fmt(f),
+            Self::WouldDelay { expected } => {
+                f.write_str("the nodes that have the room are kept for tasks before it, which it would delay")?;
+                expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
+            }
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

@@ -2,8 +2,8 @@
 //!
 //! The queue is served in order: priority, then submit order, then step and index. Where several namespaces have tasks in it, each in its
 //! turn (`queue/tenants.rs`), and none beyond its maximum. A task that fits
-//! nowhere does not hold up tasks of other shapes behind it (there are no reservations yet, so a
-//! large task may wait while small ones keep its room busy).
+//! nowhere does not hold up tasks of other shapes behind it; but where it is known when there will be room for it, a node is
+//! kept, and those behind it pass only if that delays it by nothing (`holds`, ADR 0066).
 //!
 //! Tasks of equal shape share their work, in one plan and over many: a planner keeps the nodes in their order for every shape
 //! (`kept`), and what they have left (`ledger`), and looks again only at nodes that have changed. A shape that fits nowhere is
@@ -34,6 +34,9 @@ mod wishes;
 
 mod gang;
 
+mod holds;
+mod promises;
+
 mod changes;
 mod devices;
 mod kept;
@@ -42,10 +45,14 @@ mod room;
 pub mod backfill;
 pub mod pack;
 
-use quorate_planted::Bug;
-use quorate_state::{Command, GangSpec, Held, OverQuota, Placement, RunId, Served, State, TaskId};
+use std::collections::BTreeSet;
 
+use quorate_planted::Bug;
+use quorate_state::{Command, GangSpec, Held, OverQuota, Placement, RunId, Served, State, TaskId, TaskState};
+
+pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
+pub use promises::PROMISES_MAX;
 
 pub(crate) use route::admit;
 pub(crate) use score::share;
@@ -53,8 +60,10 @@ pub(crate) use score::share;
 use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use holds::Holds;
 use kept::Kept;
 use ledger::Ledger;
+use promises::Promises;
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
 
@@ -134,6 +143,10 @@ pub struct ShapeWaits {
     pub tasks: u64,
     /// Why they are not placed whatever the room.
     pub over_quota: Option<OverQuota>,
+    /// A node has the room for the first of them, and is kept for a task before it, which it would delay.
+    pub would_delay: bool,
+    /// When the first of them begins, at the latest as far as is known, and where; none where that is not known.
+    pub expected: Option<Expected>,
     /// How many nodes failed which check when this plan looked at them. Empty when it was known that
     /// none has the room, so that no node was looked at for this shape.
     pub checks: Checks,
@@ -165,7 +178,9 @@ impl Planner {
         }
         let Self { ledger, kept } = self;
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
-        Pass { view, now, wake_at: None, ledger, kept, shapes, waits, placements, gangs, in_gangs: 0 }.run(seed, budget)
+        let (holds, sought) = (Holds::new(view, now.served), BTreeSet::new());
+        Pass { view, now, wake_at: None, ledger, kept, holds, sought, shapes, waits, placements, gangs, in_gangs: 0 }
+            .run(seed, budget)
     }
 }
 
@@ -177,6 +192,9 @@ struct Pass<'a> {
     wake_at: Option<Served>,
     ledger: &'a mut Ledger,
     kept: &'a mut Kept,
+    holds: Holds<'a>,
+    /// Shapes for which a node was looked for that can be kept.
+    sought: BTreeSet<usize>,
     shapes: Shapes,
     waits: Waits,
     placements: Vec<Placement>,
@@ -193,6 +211,8 @@ enum Outcome {
     Passed,
     /// From this task on, nothing of its shape fits anywhere.
     Nowhere(TaskId),
+    /// From this task on, nothing of its group may pass those before it.
+    Delays(TaskId),
     /// From this task on, nothing of its line may be placed.
     OverQuota(TaskId, OverQuota),
     /// The walk is over.
@@ -237,8 +257,8 @@ impl<'a> Pass<'a> {
             }
             let before = self.placements.len();
             let outcome = self.serve(&group, queue, budget);
-            let placed = self.placements.get(before..).unwrap_or_default();
-            queue.pass(group.at, placed.len());
+            let placed = self.placements.len() - before;
+            queue.pass(group.at, placed);
             match outcome {
                 Outcome::Done => {}
                 Outcome::Passed => {
@@ -246,15 +266,33 @@ impl<'a> Pass<'a> {
                     budget.take(GROUP_STEPS);
                 }
                 Outcome::Nowhere(first) => {
-                    self.waits.add(group.shape, first, queue.leave_out_shape(group.shape) as u64, None);
+                    let expected = self.keep_node_for(&group, budget);
+                    let tasks = queue.leave_out_shape(group.shape);
+                    self.waits.add(ShapeWait { expected, ..ShapeWait::of(group.shape, first, tasks) });
+                    budget.take(GROUP_STEPS);
+                }
+                Outcome::Delays(first) => {
+                    let expected = self.keep_node_for(&group, budget);
+                    // Others of the shape may end sooner, so that they delay nobody.
+                    let tasks = if self.holds.may_pass_over() {
+                        let left = self.left_of(&group);
+                        queue.pass_step(group.at, left);
+                        left
+                    } else {
+                        queue.leave_out_shape(group.shape)
+                    };
+                    let waits = ShapeWait::of(group.shape, first, tasks);
+                    self.waits.add(ShapeWait { expected, would_delay: true, ..waits });
                     budget.take(GROUP_STEPS);
                 }
                 Outcome::OverQuota(first, over) => {
-                    self.waits.add(group.shape, first, queue.leave_out_line(group.at) as u64, Some(over));
+                    let tasks = queue.leave_out_line(group.at);
+                    self.waits.add(ShapeWait { over_quota: Some(over), ..ShapeWait::of(group.shape, first, tasks) });
                     budget.take(GROUP_STEPS);
                 }
                 Outcome::End(end) => {
-                    queue.step_back(placed.last().map(|placed| placed.task));
+                    let last = self.placements.get(before..).and_then(|placed| placed.last());
+                    queue.step_back(last.map(|placed| placed.task));
                     return end;
                 }
             }
@@ -284,7 +322,7 @@ impl<'a> Pass<'a> {
                 return Outcome::OverQuota(task, over);
             }
             let Some(task) = self.view.task(task) else { continue };
-            match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, budget) {
+            match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, &mut self.holds, budget) {
                 Pick::Node(at, gpus) => {
                     let Some(account) = self.ledger.account(at) else { continue };
                     let (node, epoch) = (account.node.name.clone(), account.node.epoch);
@@ -292,6 +330,7 @@ impl<'a> Pass<'a> {
                     queue.spend(group);
                 }
                 Pick::Nowhere => return Outcome::Nowhere(task.id),
+                Pick::Delays => return Outcome::Delays(task.id),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
             }
         }
@@ -337,13 +376,41 @@ impl<'a> Pass<'a> {
         Outcome::Passed
     }
 
+    /// Keeps a node for the first task of a shape that does not fit now, if there will be room somewhere.
+    fn keep_node_for(&mut self, group: &Group<'a>, budget: &mut Budget) -> Option<Expected> {
+        let lacks_room = self.shapes.is_short_of_room(group.shape);
+        let is_first = lacks_room && self.sought.insert(group.shape);
+        if is_first { self.holds.keep(group.spec, self.ledger, budget) } else { None }
+    }
+
+    /// Ready tasks of a step that this plan has given no place.
+    fn left_of(&self, group: &Group<'a>) -> usize {
+        let is_of_step = |task: TaskId| task.run == group.run.id && task.step == group.step;
+        let placed = self.placements.iter().filter(|placed| is_of_step(placed.task)).count();
+        (self.view.step_counts(group.run.id, group.step).ready as usize).saturating_sub(placed)
+    }
+
     fn finish(self, truncated: bool) -> Plan {
-        let Self { view: _, now: _, wake_at, ledger: _, kept: _, shapes, waits, placements, gangs, in_gangs } = self;
+        let Self {
+            view: _,
+            now: _,
+            wake_at,
+            ledger: _,
+            kept: _,
+            holds,
+            sought: _,
+            shapes,
+            waits,
+            placements,
+            gangs,
+            in_gangs,
+        } = self;
         let counts = vec![
             ("placed", (placements.len() + in_gangs) as u64),
             ("waiting", waits.tasks),
             ("shapes", shapes.len() as u64),
             ("shapes_waiting", waits.shapes.len() as u64),
+            ("nodes_kept", holds.len() as u64),
         ];
         let explanations = waits
             .shapes
@@ -351,7 +418,9 @@ impl<'a> Pass<'a> {
             .take(EXPLANATIONS_PER_PLAN_MAX)
             .map(|waits| ShapeWaits {
                 first: waits.first,
-                tasks: waits.tasks,
+                tasks: waits.tasks as u64,
+                would_delay: waits.would_delay,
+                expected: waits.expected,
                 checks: if waits.over_quota.is_some() { Checks::default() } else { shapes.checks(waits.shape) },
                 over_quota: waits.over_quota,
             })
@@ -370,14 +439,22 @@ struct Waits {
 struct ShapeWait {
     shape: usize,
     first: TaskId,
-    tasks: u64,
+    tasks: usize,
     over_quota: Option<OverQuota>,
+    would_delay: bool,
+    expected: Option<Expected>,
+}
+
+impl ShapeWait {
+    fn of(shape: usize, first: TaskId, tasks: usize) -> Self {
+        Self { shape, first, tasks, over_quota: None, would_delay: false, expected: None }
+    }
 }
 
 impl Waits {
-    fn add(&mut self, shape: usize, first: TaskId, tasks: u64, over_quota: Option<OverQuota>) {
-        self.tasks += tasks;
-        self.shapes.push(ShapeWait { shape, first, tasks, over_quota });
+    fn add(&mut self, waits: ShapeWait) {
+        self.tasks += waits.tasks as u64;
+        self.shapes.push(waits);
     }
 }
 
@@ -385,6 +462,7 @@ impl Waits {
 #[derive(Default)]
 pub(crate) struct PlacementController {
     planner: Planner,
+    promises: Promises,
 }
 
 impl Controller for PlacementController {
@@ -398,7 +476,10 @@ impl Controller for PlacementController {
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
         let plan = self.planner.plan(view, observed, now, seed, budget);
-        let (wake_at, report) = (plan.wake_at, plan.report.clone());
+        self.promises.take(&plan, now.served);
+        self.promises.forget(|task| view.task(task).is_some_and(|task| task.state == TaskState::Ready));
+        let (wake_at, mut report) = (plan.wake_at, plan.report.clone());
+        report.counts.extend(self.promises.counts());
         let commands = plan.into_commands();
         if commands.is_empty() {
             // Beside a hold that ends, only a change of the state brings room or work, but what was not

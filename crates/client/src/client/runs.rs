@@ -110,6 +110,14 @@ impl Client {
         self.read(request, |channel, request| async move { runs(channel).explain_task(request).await }).await
     }
 
+    /// When tasks of a run that wait for room begin at the latest, as far as is known.
+    pub async fn get_expected_starts(
+        &self,
+        request: v1::GetExpectedStartsRequest,
+    ) -> Result<v1::GetExpectedStartsResponse, Error> {
+        self.read(request, |channel, request| async move { runs(channel).get_expected_starts(request).await }).await
+    }
+
     /// Whether a node could take a task, and why not.
     pub async fn explain_placement(
         &self,

@@ -207,6 +207,13 @@ impl Runs for Script {
         no()
     }
 
+    async fn get_expected_starts(
+        &self,
+        _: Request<v1::GetExpectedStartsRequest>,
+    ) -> Result<Response<v1::GetExpectedStartsResponse>, Status> {
+        no()
+    }
+
     async fn explain_placement(
         &self,
         _: Request<v1::ExplainPlacementRequest>,

@@ -235,8 +235,11 @@ impl Status {
             context.output.show_read(&list, client.staleness())?;
             return Ok(Code::Ok);
         }
+        let waits_for_room = !wait::has_ended(run.state) && run.counts.is_some_and(|counts| counts.ready > 0);
+        let starts = if waits_for_room { expected_starts(context, &client, &run.id).await } else { Vec::new() };
         let mut status = RunStatus::from(response);
         status.take(usage.steps);
+        status.expect(starts);
         status.drawing = self.graph.then(|| Drawing { canvas: Canvas::of_stdout(), steps_max: self.limit as usize });
         context.output.show_read(&status, client.staleness())?;
         if !wait::has_ended(run.state) {
@@ -354,6 +357,19 @@ async fn usage(context: &Context, client: &Client, id: &str) -> Option<v1::GetUs
         Err(error) => {
             context.output.note(&format!("what its attempts use is not known: {error}"));
             None
+        }
+    }
+}
+
+/// When its tasks that wait for room begin at the latest, if it can be told.
+async fn expected_starts(context: &Context, client: &Client, id: &str) -> Vec<v1::TaskExpectedStart> {
+    match client.get_expected_starts(v1::GetExpectedStartsRequest { run: reference::by_id(id) }).await {
+        Ok(answer) => answer.starts,
+        // A replica of a version that does not know it yet.
+        Err(quorate_client::Error::Api(ApiError::Unsupported(_))) => Vec::new(),
+        Err(error) => {
+            context.output.note(&format!("when its tasks begin is not known: {error}"));
+            Vec::new()
         }
     }
 }

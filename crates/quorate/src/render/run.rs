@@ -7,6 +7,7 @@ use serde::Serialize;
 use serde_json::Value;
 
 use super::canvas::Canvas;
+use super::expected::Start;
 use super::graph;
 use super::ink::ink;
 use super::step::{self, Phase, Step};
@@ -254,6 +255,8 @@ pub(crate) struct RunStatus {
     annotations: Vec<Annotation>,
     /// The newest runs of its tasks that are runs, the first hundred.
     children: Vec<Child>,
+    /// Tasks that wait for room, and when they begin at the latest, where that is known.
+    expected: Vec<Start>,
     /// People want to see who needs whom.
     #[serde(skip)]
     pub(crate) drawing: Option<Drawing>,
@@ -276,6 +279,7 @@ impl From<v1::GetRunResponse> for RunStatus {
             revision: response.revision,
             annotations: response.annotations.into_iter().map(Into::into).collect(),
             children: response.children.into_iter().map(Into::into).collect(),
+            expected: Vec::new(),
             drawing: None,
         }
     }
@@ -289,6 +293,11 @@ impl RunStatus {
                 step.usage = usage.map(Into::into);
             }
         }
+    }
+
+    /// Takes in when tasks begin that wait for room.
+    pub(crate) fn expect(&mut self, starts: Vec<v1::TaskExpectedStart>) {
+        self.expected = starts.into_iter().map(Start::from).collect();
     }
 
     /// The steps, phase by phase.
@@ -360,6 +369,9 @@ impl View for RunStatus {
         if let Some(ended) = run.ended_at_ms {
             let took = time::between(Some(run.submitted_at_ms), Some(ended));
             text += &format!("Ended      {} (took {took})\n", time::instant(ended));
+        }
+        for start in &self.expected {
+            text += &format!("Expected   {}\n", start.words());
         }
         if let Some(usage) = self.usage() {
             let running = u64::from(run.tasks.running).max(usage.attempts.into());

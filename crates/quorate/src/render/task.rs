@@ -5,6 +5,7 @@ use serde::Serialize;
 use serde_json::value::RawValue;
 
 use super::attempt::result;
+use super::expected::Expected;
 use super::payload::{self, Payload};
 use super::run::Pause;
 use super::table::word;
@@ -68,6 +69,9 @@ pub(crate) struct Reason {
     checks: Vec<FailedCheck>,
     #[serde(skip_serializing_if = "Option::is_none")]
     nearest: Option<NearestMiss>,
+    /// When it begins at the latest.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expected: Option<Expected>,
     /// The limit that is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     max: Option<u32>,
@@ -95,6 +99,7 @@ impl Reason {
         let checks = none.checks.into_iter().map(|check| FailedCheck { check: check.check, nodes: check.nodes });
         Self {
             never: Some(none.never),
+            expected: none.expected.map(Expected::from),
             checks: checks.collect(),
             nearest: none.nearest.map(|nearest| NearestMiss {
                 node: nearest.node,
@@ -146,6 +151,9 @@ impl From<v1::WaitReason> for Reason {
                     Some(none) => base.with(none),
                     None => base,
                 }
+            }
+            Some(Wire::RoomKept(kept)) => {
+                Self { kind: "room_kept", expected: kept.expected.map(Expected::from), ..base }
             }
         }
     }

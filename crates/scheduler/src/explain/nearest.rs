@@ -35,7 +35,7 @@ pub(super) fn among<'a>(
             nearest = Some((distance, NearestMiss { node: node.name.clone(), check, missing }));
         }
     }
-    Err(NoNodeFits { checks, nearest: nearest.map(|(_, nearest)| nearest), never })
+    Err(NoNodeFits { checks, nearest: nearest.map(|(_, nearest)| nearest), never, expected: None })
 }
 
 /// Whether `node` could hold `task` if it were there, open and empty.

@@ -6,7 +6,7 @@
 //! long as nothing with a better place in the queue comes.
 //!
 //! Amounts are those of a whole, such as a cluster: whether single nodes have the room is the next question, not this one.
-//! Nothing here is used by `plan` yet; `quorate bench replay` plays logs of others against it (ADR 0059).
+//! `quorate bench replay` plays logs of others against it (ADR 0059); `plan`, which has many nodes, keeps some of them instead (ADR 0066).
 
 use quorate_state::Resources;
 

@@ -79,7 +79,8 @@ pub(super) fn place(task: &TaskSpec, gang: &GangSpec, ledger: &mut Ledger, budge
 /// By name: the nodes that the gang could go to.
 fn domains(wanted: &Wanted, gang: &GangSpec, members: usize, ledger: &Ledger) -> BTreeMap<String, Domain> {
     let mut domains: BTreeMap<String, Domain> = BTreeMap::new();
-    for (at, account) in ledger.accounts().iter().enumerate() {
+    // What is kept for others is not theirs.
+    for (at, account) in ledger.accounts().iter().enumerate().filter(|(_, account)| !account.is_kept) {
         let name = match &gang.within {
             Some(within) => within.domain(&account.node),
             None => Some(account.node.cluster.as_str()),

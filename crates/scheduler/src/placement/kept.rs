@@ -301,7 +301,8 @@ impl Limits {
 /// What is free on a node, if nothing but that can keep a task with these limits away.
 fn room_within(Looks(task): &Looks, at: usize, ledger: &Ledger) -> Option<Resources> {
     let account = ledger.account(at)?;
-    admit(&account.node, account.presence, account.room(), task).ok().map(|()| account.free())
+    let admitted = admit(&account.node, account.presence, account.room(), task).ok().filter(|()| !account.is_kept);
+    admitted.map(|()| account.free())
 }
 
 fn ranking(scores: Vec<Score>, first: usize, ledger: &Ledger) -> Ranking<Score> {

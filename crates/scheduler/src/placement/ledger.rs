@@ -37,6 +37,8 @@ pub(super) struct Ledger {
     mark: Option<TouchMark>,
     /// Spent on since the last view was read, each as often as it was.
     spent: Vec<usize>,
+    /// Nodes that are kept for somebody.
+    kept: Vec<usize>,
 }
 
 /// One node's account.
@@ -58,6 +60,8 @@ pub(super) struct Account {
     sight: usize,
     /// The number of the last change of its row or its presence: what keeps a task away but room has been the same since.
     limits_since: u64,
+    /// It is kept for a task that waits, until the next view is read.
+    pub(super) is_kept: bool,
 }
 
 /// What is looked at in what the leader sees of a node.
@@ -115,6 +119,8 @@ impl Account {
 impl Ledger {
     /// Reads a view, and what is seen beside it. True if nodes have other numbers now: what was kept about them is void.
     pub(super) fn follow(&mut self, view: &State, observed: &Observed) -> bool {
+        let kept = std::mem::take(&mut self.kept);
+        kept.into_iter().for_each(|at| self.set_kept(at, false));
         let is_new = !self.read_changes(view);
         if is_new {
             self.read_all(view);
@@ -149,10 +155,7 @@ impl Ledger {
         let find = |name: &NodeName| {
             let near = at_hand.binary_search_by_key(&address(name), |(address, _)| *address).ok();
             let near = near.and_then(|place| at_hand.get(place)).map(|(_, at)| *at);
-            near.or_else(|| {
-                let place = self.sights.binary_search_by(|sight| sight.name.cmp(name)).ok()?;
-                self.sights.get(place).map(|sight| sight.number)
-            })
+            near.or_else(|| self.find(name))
         };
         let mut again: Vec<(usize, Touch)> = spent.into_iter().map(|at| (at, Touch::Load)).collect();
         let mut last = None;
@@ -230,6 +233,7 @@ impl Ledger {
                 digest: 0,
                 sight: 0,
                 limits_since: 0,
+                is_kept: false,
             };
             account.settle(&self.gpus);
             if let Some(cluster) = self.clusters.get_mut(account.cluster) {
@@ -302,17 +306,39 @@ impl Ledger {
         self.spent.len()
     }
 
+    /// Where a node is.
+    pub(super) fn find(&self, name: &NodeName) -> Option<usize> {
+        let place = self.sights.binary_search_by(|sight| sight.name.cmp(name)).ok()?;
+        self.sights.get(place).map(|sight| sight.number)
+    }
+
+    /// Gives a node to nobody who asks for the best one, until the next view is read.
+    pub(super) fn keep(&mut self, at: usize) {
+        self.kept.push(at);
+        self.set_kept(at, true);
+    }
+
+    fn set_kept(&mut self, at: usize, is_kept: bool) {
+        self.changes.add(at);
+        if let Some(account) = self.nodes.get_mut(at) {
+            (account.is_kept, account.limits_since) = (is_kept, self.changes.count());
+        }
+    }
+
     /// How good a node is for a task, or what keeps it from going there.
     pub(super) fn score(&mut self, at: usize, wanted: &Wanted) -> Result<Score, Check> {
         let Some(account) = self.nodes.get_mut(at) else { return Err(Check::NodeLost) };
         admit(&account.node, account.presence, account.room(), &wanted.task)?;
+        if account.is_kept {
+            return Err(Check::Kept);
+        }
         Ok(score(account, &mut self.gpus, wanted))
     }
 
     /// The same of a node of which this was said after so many changes.
     pub(super) fn score_again(&mut self, at: usize, wanted: &Wanted, was: Score, seen: u64) -> Result<Score, Check> {
         let Some(account) = self.nodes.get_mut(at) else { return Err(Check::NodeLost) };
-        if account.limits_since > seen {
+        if account.limits_since > seen || account.is_kept {
             return self.score(at, wanted);
         }
         match was.check() {

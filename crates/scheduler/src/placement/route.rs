@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::{GpuHold, Node, Room, TaskSpec, feasible};
 
+use super::holds::{Holds, Passing};
 use super::kept::{Kept, Looks};
 use super::ledger::Ledger;
 use crate::explain::{Check, Checks};
@@ -54,6 +55,8 @@ pub(super) enum Pick {
     Node(usize, GpuHold),
     /// It fits nowhere.
     Nowhere,
+    /// It fits on nodes alone that are kept for tasks before it, and would delay them.
+    Delays,
     /// The budget ended before that was known.
     OutOfBudget,
 }
@@ -68,6 +71,13 @@ impl Shapes {
         self.shapes.get(&shape).map(|shape| shape.checks.clone()).unwrap_or_default()
     }
 
+    /// False if it is known that more room would help a shape nowhere.
+    pub(super) fn is_short_of_room(&self, shape: usize) -> bool {
+        let Some(shape) = self.shapes.get(&shape) else { return false };
+        let mut checks = shape.checks.iter();
+        shape.checks.is_empty() || checks.any(|(check, _)| matches!(check, Check::Full | Check::Kept))
+    }
+
     /// Gives the next task of a shape, of which `task` is one, the best node.
     pub(super) fn place(
         &mut self,
@@ -75,6 +85,7 @@ impl Shapes {
         task: &TaskSpec,
         ledger: &mut Ledger,
         kept: &mut Kept,
+        holds: &mut Holds<'_>,
         budget: &mut Budget,
     ) -> Pick {
         let shape = self.shapes.entry(number).or_insert_with(|| Shape::of(task));
@@ -82,7 +93,8 @@ impl Shapes {
             Progress::Refused => return Pick::Nowhere,
             Progress::Unexamined => {
                 let limits = Looks::limits(task);
-                if self.scarce.contains(&limits) && !kept.has_room(&limits, task.resources, ledger) {
+                let is_nowhere = self.scarce.contains(&limits) && !kept.has_room(&limits, task.resources, ledger);
+                if is_nowhere && matches!(holds.passing(task, ledger), Passing::FitsNone) {
                     shape.progress = Progress::Refused;
                     return Pick::Nowhere;
                 }
@@ -100,15 +112,28 @@ impl Shapes {
         } else {
             budget.take(standing.rankings());
         }
-        let Some(best) = standing.best(ledger) else {
-            if is_first {
-                self.scarce.insert(Looks::limits(task));
+        let best = standing.best(ledger);
+        if best.is_none() && is_first {
+            self.scarce.insert(Looks::limits(task));
+        }
+        let passing = if best.is_none() { holds.passing(task, ledger) } else { Passing::FitsNone };
+        let node = match (best, passing) {
+            (Some(node), _) | (None, Passing::Goes(node)) => node,
+            (None, Passing::Delays) => {
+                shape.progress = Progress::Open(ledger.spendings());
+                return Pick::Delays;
             }
-            shape.progress = Progress::Refused;
-            return Pick::Nowhere;
+            (None, Passing::FitsNone) => {
+                shape.progress = Progress::Refused;
+                return Pick::Nowhere;
+            }
         };
         shape.progress = Progress::Open(ledger.spendings());
-        Pick::Node(best, ledger.spend(best, standing.wanted()))
+        let gpus = ledger.spend(node, standing.wanted());
+        if best.is_none() {
+            holds.lend(node, task, ledger);
+        }
+        Pick::Node(node, gpus)
     }
 }
 

@@ -11,7 +11,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 19] = [
+const SHAPES: [(&str, &str, &[&str]); 23] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -31,6 +31,10 @@ const SHAPES: [(&str, &str, &[&str]); 19] = [
     ("2000m", "1Gi", &["gang=cluster", "spread=node"]),
     ("500m", "512Mi", &["gang=disk", "label=disk:ssd"]),
     ("500m", "512Mi", &["gang=region", "gpu=600"]),
+    ("1000m", "1Gi", &["timeout=60000"]),
+    ("3000m", "512Mi", &["timeout=200000", "spread=node"]),
+    ("2000m", "1Gi", &["timeout=20000", "spread=cluster"]),
+    ("500m", "512Mi", &["gpu=1000", "timeout=90000"]),
 ];
 
 const FLAGS: [&str; 14] = [
@@ -137,7 +141,14 @@ impl History {
         match *step {
             Step::Submit(shape, count) => self.submit(shape, count),
             // A plan that was made of another past fits no more.
-            Step::Commit if *last == self.world.plan() => self.world.commit(last),
+            Step::Commit if *last == self.world.plan() => {
+                self.world.commit(last);
+                // From now on the limits of these count.
+                for placed in &last.placements {
+                    let attempt = self.world.state.task(placed.task).and_then(|task| task.newest_attempt());
+                    self.world.report(attempt.unwrap(), AttemptPhase::Running, None);
+                }
+            }
             Step::Commit => {}
             Step::End(at) => self.end(at),
             Step::Join(cluster, size) if self.nodes < 12 => self.join(cluster, size),

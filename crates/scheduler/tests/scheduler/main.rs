@@ -9,6 +9,7 @@ mod flow;
 mod forecast;
 mod gangs;
 mod gpus;
+mod holds;
 mod kept;
 mod lease;
 mod measure;

@@ -118,7 +118,7 @@ fn build(nodes: &[NodeShape], tasks: &[TaskShape], name: impl Fn(usize) -> Strin
     for (at, node) in nodes.iter().enumerate() {
         for used in &node.used {
             if used.fits(world.state.free_on(&world.get(&name(at)))) {
-                world.occupy(&name(at), *used);
+                world.occupy(&name(at), *used, &[]);
             }
         }
     }

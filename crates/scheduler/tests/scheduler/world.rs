@@ -3,7 +3,7 @@
 //! ```text
 //! node a eu/eu-1 4000m 8Gi                    also: cordoned, draining, lost, silent, unheard, disk=ssd,
 //!                                             pool=gpu taint=spot:yes price=0.35
-//! use  a 1000m 1Gi                            a task that runs there
+//! use  a 1000m 1Gi timeout=1000               a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
 //!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
@@ -76,7 +76,9 @@ impl World {
                     world.node(name, region, cluster, resources(cpu, memory));
                     flags.iter().for_each(|flag| world.flag(name, flag));
                 }
-                ["use", node, cpu, memory] => world.occupy(node, resources(cpu, memory)),
+                ["use", node, cpu, memory, ref options @ ..] => {
+                    world.occupy(node, resources(cpu, memory), options);
+                }
                 ["job", name, ref options @ ..] => jobs.push(job(name, options)),
                 ["task", name, cpu, memory, ref options @ ..] => {
                     let job = jobs.last_mut().expect("a job before its tasks");
@@ -274,9 +276,9 @@ impl World {
     }
 
     /// Runs a task on a node.
-    pub(crate) fn occupy(&mut self, node: &str, resources: Resources) {
+    pub(crate) fn occupy(&mut self, node: &str, resources: Resources, options: &[&str]) {
         let mut spec = job(&format!("used-{}", self.runs), &[]);
-        spec.tasks.push(task("used", resources, &[]));
+        spec.tasks.push(task("used", resources, options));
         let run = self.submit(spec);
         self.release();
         let node = self.get(node);
@@ -398,7 +400,9 @@ impl World {
             let checks: Vec<String> =
                 waits.checks.iter().map(|(check, nodes)| format!("{nodes} {}", check.as_str())).collect();
             let line = format!("{} waits with {}: {}", self.name(waits.first), waits.tasks - 1, checks.join(", "));
-            line.trim_end_matches([':', ' ']).to_owned()
+            let expected = waits.expected.as_ref();
+            let by = expected.map(|expected| format!(" by {} on {}", expected.by.0, expected.node));
+            format!("{}{}", line.trim_end_matches([':', ' ']), by.unwrap_or_default())
         });
         placed.chain(waiting).collect::<Vec<_>>().join("\n")
     }

@@ -3,7 +3,7 @@
 use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
-use quorate_scheduler::explain::{Explanation, FailedCheck, NoNodeFits, PlannedStep};
+use quorate_scheduler::explain::{ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep};
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -41,6 +41,9 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             domain: waits.domain.clone().unwrap_or_default(),
             nearest: waits.nearest.as_ref().map(no_node_fits),
         }),
+        Explanation::WouldDelay { expected } => {
+            Reason::RoomKept(v1::RoomKept { expected: expected.as_ref().map(expected_start) })
+        }
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
         Explanation::Paused(pause) => Reason::Paused(pause_to_wire(pause)),
         Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),
@@ -92,5 +95,11 @@ fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
         missing_memory_bytes: nearest.missing.memory_bytes,
         missing_gpu_milli: nearest.missing.gpu_milli,
     });
-    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never }
+    let expected = why.expected.as_ref().map(expected_start);
+    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected }
+}
+
+/// When a task begins at the latest.
+pub(crate) fn expected_start(start: &ExpectedStart) -> v1::ExpectedStart {
+    v1::ExpectedStart { node: start.node.to_string(), within_ms: start.within_ms }
 }

@@ -146,6 +146,14 @@ impl v1::runs_server::Runs for RunsService {
         reading.answer("ExplainTask", why::task(&reading, request)).await
     }
 
+    async fn get_expected_starts(
+        &self,
+        request: Request<v1::GetExpectedStartsRequest>,
+    ) -> Result<Response<v1::GetExpectedStartsResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetExpectedStarts", why::starts(&reading, request)).await
+    }
+
     async fn explain_placement(
         &self,
         request: Request<v1::ExplainPlacementRequest>,

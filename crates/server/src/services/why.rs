@@ -1,16 +1,17 @@
-//! The methods of the service Runs that say why a task is not running, or not on some node.
+//! The methods of the service Runs that say why a task is not running, or not on some node, and by when it will be.
 
 use std::sync::Arc;
 
 use quorate_proto::convert::run::task_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_scheduler::explain::{explain, why_not};
+use quorate_raft::Parts;
+use quorate_scheduler::explain::{expected_starts, explain, why_not};
 use quorate_scheduler::{LogNow, Observed};
 use quorate_state::{NodeName, Principal, Run, State, Task, TaskId, TaskState, Wait};
 use tonic::Request;
 
-use super::explain::{node_check, wait_reason};
+use super::explain::{expected_start, node_check, wait_reason};
 use super::{name, refs};
 use crate::auth::{Action, authorize, principal};
 use crate::reading::Reading;
@@ -29,6 +30,25 @@ pub(super) async fn task(
         reason: Some(wait_reason(&explanation)),
         revision: asked.view.revision().0,
     })
+}
+
+/// When tasks of a run that wait for room begin at the latest.
+pub(super) async fn starts(
+    reading: &Reading<'_>,
+    request: Request<v1::GetExpectedStartsRequest>,
+) -> Result<v1::GetExpectedStartsResponse, ApiError> {
+    let principal = principal(&request)?;
+    let reference = request.into_inner().run;
+    let view = reading.view_of_leader().await?;
+    let (view, run) = refs::resolve_kept(reading.core(), &view, reference.as_ref(), |_| Ok(Parts::default()))?;
+    authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
+    let now = reading.log_now(&view)?;
+    let observed = reading.core().liveness.observe(&view, now.served);
+    let starts = expected_starts(&view, &observed, now, run.id).into_iter().filter_map(|(task, start)| {
+        let name = run.spec.tasks.get(task.step as usize)?.name.to_string();
+        Some(v1::TaskExpectedStart { task: name, index: task.index, start: Some(expected_start(&start)) })
+    });
+    Ok(v1::GetExpectedStartsResponse { starts: starts.collect(), revision: view.revision().0 })
 }
 
 /// Whether a node could take a task, and why not.

@@ -160,6 +160,7 @@ pub(super) fn no_node_fits() -> v1::WaitReason {
             missing_memory_bytes: 0,
         }),
         never: true,
+        expected: Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000 }),
     };
     v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
 }

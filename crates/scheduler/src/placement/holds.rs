@@ -1,0 +1,228 @@
+//! Nodes that are kept for tasks that wait for more room than there is: who passes such a task must not delay it.
+//!
+//! Of each of the first shapes that fit nowhere, the first task is told the node on which there will be room for it at the
+//! earliest, by the limits of what runs there (`timeouts.run`), and by when. From then on that node is kept: what stands behind
+//! in the queue goes there only if it will have ended by then, or leaves enough of it for the task all the same. Attempts without
+//! a limit count as endless, so where nothing has one, nothing is kept and nothing costs anything.
+//!
+//! A plan works it out anew from what is. Whoever waits first in the queue is never told anything later by the next plan, unless
+//! something comes before it or a node goes away; others may be, when those before them find room elsewhere (ADR 0066).
+
+use std::collections::BTreeMap;
+
+use quorate_state::{GpuHold, GpuUse, NodeName, Resources, Room, Served, State, TaskSpec, Timer};
+
+use super::ledger::{Account, Ledger};
+use super::route::admit;
+use crate::Budget;
+
+/// Tasks for which a node is kept in one plan, each of another shape.
+pub const HOLDS_MAX: usize = 8;
+
+/// Shapes for which a plan looks for such a node: some fit nowhere as far as it sees.
+pub const SEARCHES_MAX: usize = 2 * HOLDS_MAX;
+
+/// Ends of attempts, the soonest first, among which a plan looks for room.
+pub const ENDS_AHEAD_MAX: usize = 1_024;
+
+/// Steps of runs that a plan passes over because they fit on kept nodes alone and would delay those tasks; it leaves out whole
+/// shapes from then on.
+pub const PASSED_OVER_MAX: usize = 64;
+
+/// An attempt is expected to have started so many milliseconds after it was placed: its limit counts from there.
+pub const START_ALLOWANCE_MS: u64 = 10_000;
+
+/// By when a task that waits begins at the latest, as far as is known.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Expected {
+    /// The node that is kept for it. It goes elsewhere if there is room earlier.
+    pub node: NodeName,
+    /// By then, on the log's clock.
+    pub by: Served,
+}
+
+/// What is kept in a plan, for whom, and what is known of the time to come.
+pub(super) struct Holds<'a> {
+    now: Served,
+    ends: Ends<'a>,
+    holds: Vec<Hold>,
+    searches: usize,
+    passed_over: usize,
+}
+
+/// A node that is kept.
+struct Hold {
+    node: usize,
+    by: Served,
+    /// What the task that it is kept for takes.
+    want: Resources,
+    /// What attempts that run there will have given back by then.
+    freed: Resources,
+    /// What was given to others since that will have ended by then.
+    lent: Resources,
+}
+
+/// Who may go to the nodes that are kept.
+pub(super) enum Passing {
+    /// Such a task may go to this one.
+    Goes(usize),
+    /// It fits there, and would delay the task that it is kept for.
+    Delays,
+    /// It fits on none of them.
+    FitsNone,
+}
+
+impl<'a> Holds<'a> {
+    pub(super) fn new(view: &'a State, now: Served) -> Self {
+        Self { now, ends: Ends::new(view), holds: Vec::new(), searches: 0, passed_over: 0 }
+    }
+
+    /// Keeps a node for a task that fits nowhere, if one is known to have room for it.
+    pub(super) fn keep(&mut self, task: &TaskSpec, ledger: &mut Ledger, budget: &mut Budget) -> Option<Expected> {
+        if self.holds.len() >= HOLDS_MAX || self.searches >= SEARCHES_MAX {
+            return None;
+        }
+        self.searches += 1;
+        let (node, by, freed) = self.ends.room_for(task, ledger, budget)?;
+        let name = ledger.account(node)?.node.name.clone();
+        ledger.keep(node);
+        self.holds.push(Hold { node, by, want: task.resources, freed, lent: Resources::ZERO });
+        Some(Expected { node: name, by })
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.holds.len()
+    }
+
+    /// Where among the kept nodes a task may go that fits on no other.
+    pub(super) fn passing(&self, task: &TaskSpec, ledger: &Ledger) -> Passing {
+        let with = self.holds.iter().filter_map(|hold| Some((hold, ledger.account(hold.node)?)));
+        let mut fitting = with.filter(|(_, account)| fits(account, account.room(), task)).peekable();
+        if fitting.peek().is_none() {
+            return Passing::FitsNone;
+        }
+        let free = fitting.find(|(hold, account)| hold.lets_pass(account, task, self.now));
+        free.map_or(Passing::Delays, |(hold, _)| Passing::Goes(hold.node))
+    }
+
+    /// A task was let pass onto a kept node.
+    pub(super) fn lend(&mut self, node: usize, task: &TaskSpec, ledger: &Ledger) {
+        let Some(account) = ledger.account(node) else { return };
+        for hold in self.holds.iter_mut().filter(|hold| hold.node == node) {
+            if hold.ends_before(account, task, self.now) {
+                hold.lent = hold.lent.saturating_add(task.resources);
+            }
+        }
+    }
+
+    /// True, so many times in a plan, if a step may be passed over that would delay somebody, and what follows looked at.
+    pub(super) fn may_pass_over(&mut self) -> bool {
+        self.passed_over += 1;
+        self.passed_over <= PASSED_OVER_MAX
+    }
+}
+
+impl Hold {
+    fn lets_pass(&self, account: &Account, task: &TaskSpec, now: Served) -> bool {
+        if self.ends_before(account, task, now) {
+            return true;
+        }
+        // Which devices would be left is not foreseen, so of GPUs only one of both takes some.
+        if self.want.gpu_milli > 0 && task.resources.gpu_milli > 0 {
+            return false;
+        }
+        let used = account.used.saturating_sub(self.freed).saturating_sub(self.lent);
+        let left = account.node.capacity.saturating_sub(used);
+        self.want.checked_add(task.resources).is_some_and(|both| both.fits(left))
+    }
+
+    fn ends_before(&self, account: &Account, task: &TaskSpec, now: Served) -> bool {
+        let took = |limit: u64| limit.saturating_add(START_ALLOWANCE_MS).saturating_add(account.node.lease.kill_ms);
+        task.run_timeout_ms.is_some_and(|limit| now.plus(took(limit)) <= self.by)
+    }
+}
+
+/// The ends of attempts that are known, the soonest first; read as far as somebody asks.
+struct Ends<'a> {
+    view: &'a State,
+    timers: Box<dyn Iterator<Item = Timer> + 'a>,
+    looked: usize,
+    ends: Vec<End>,
+    freed: BTreeMap<usize, Freed>,
+}
+
+/// At this instant, so much will have been given back on a node.
+struct End {
+    at: Served,
+    node: usize,
+    freed: Resources,
+    /// How many of the node's holds of devices are among it.
+    gpus: usize,
+}
+
+/// What has been given back on a node so far.
+#[derive(Default)]
+struct Freed {
+    resources: Resources,
+    gpus: Vec<GpuHold>,
+}
+
+impl<'a> Ends<'a> {
+    fn new(view: &'a State) -> Self {
+        Self { view, timers: Box::new(view.timers()), looked: 0, ends: Vec::new(), freed: BTreeMap::new() }
+    }
+
+    /// The first node that is not kept on which a task will fit: by when, and what will have been given back there.
+    fn room_for(
+        &mut self,
+        task: &TaskSpec,
+        ledger: &Ledger,
+        budget: &mut Budget,
+    ) -> Option<(usize, Served, Resources)> {
+        let mut next = 0;
+        loop {
+            while let Some(end) = self.ends.get(next) {
+                next += 1;
+                let account = ledger.account(end.node)?;
+                if !account.is_kept && self.fits_after(end, account, task) {
+                    return Some((end.node, end.at, end.freed));
+                }
+            }
+            if self.looked >= ENDS_AHEAD_MAX || !budget.take(1) {
+                return None;
+            }
+            self.looked += 1;
+            let timer = self.timers.next()?;
+            self.add(timer, ledger);
+        }
+    }
+
+    fn add(&mut self, timer: Timer, ledger: &Ledger) {
+        let Timer::RunTimeout { attempt, due } = timer else { return };
+        let Some(attempt) = self.view.attempt(attempt).filter(|attempt| attempt.holds_resources()) else { return };
+        let Some(node) = ledger.find(&attempt.node) else { return };
+        let Some(account) = ledger.account(node) else { return };
+        let freed = self.freed.entry(node).or_default();
+        freed.resources = freed.resources.saturating_add(attempt.resources);
+        if attempt.gpus != GpuHold::NONE {
+            freed.gpus.push(attempt.gpus);
+        }
+        let at = due.plus(account.node.lease.kill_ms);
+        self.ends.push(End { at, node, freed: freed.resources, gpus: freed.gpus.len() });
+    }
+
+    fn fits_after(&self, end: &End, account: &Account, task: &TaskSpec) -> bool {
+        let free = account.node.capacity.saturating_sub(account.used.saturating_sub(end.freed));
+        if task.resources.gpu_milli == 0 {
+            return fits(account, Room { free, gpus: GpuUse::none() }, task);
+        }
+        let mut gpus = account.gpus.clone();
+        let given_back = self.freed.get(&end.node).map_or(&[][..], |freed| &freed.gpus);
+        given_back.iter().take(end.gpus).for_each(|hold| gpus.give_back(*hold));
+        fits(account, Room { free, gpus: &gpus }, task)
+    }
+}
+
+fn fits(account: &Account, room: Room<'_>, task: &TaskSpec) -> bool {
+    admit(&account.node, account.presence, room, task).is_ok()
+}
