@@ -202,7 +202,7 @@ fn every_supported_key_is_read() {
         if path == "retry" || path == "task" || path == "retry.a" || path == "task.a" || path == "params" {
             path.push_str(if path.ends_with(".a") { "" } else { ".b" });
         }
-        let value = if key.kind == Kind::Bool { "7" } else { "true" };
+        let value = if matches!(key.kind, Kind::Bool | Kind::Gang) { "7" } else { "true" };
         let nested = |path: &str, value: &str| {
             path.split('.').rev().fold(value.to_owned(), |text, part| format!("{{\"{part}\":{text}}}"))
         };
