@@ -20,6 +20,7 @@ async fn members_know_where_the_others_are_and_one_that_dies_takes_all_of_them_a
         cpu: Some("2".to_owned()),
         memory: Some("4Gi".to_owned()),
         gpus: None,
+        flags: Vec::new(),
     };
     wanted.agents = vec![agent("left"), agent("right")];
     let cluster = start(wanted).await;

@@ -57,6 +57,7 @@ async fn who_passes_a_task_that_waits_ends_before_it_begins() {
         cpu: Some("2".to_owned()),
         memory: Some("1Gi".to_owned()),
         gpus: None,
+        flags: Vec::new(),
     }];
     let cluster = start(options).await;
     let client = cluster.client();
