@@ -83,6 +83,7 @@ impl Oracle for Copies {
                 at: step.at,
             });
             let is_live = !attempt.state.is_terminal() && attempt.state != AttemptState::Unknown;
+            let is_of_gang = spec_of(&step.after, task).is_some_and(|spec| spec.gang.is_some());
             match self.live.get(&task) {
                 Some(other) if is_live && *other != attempt.id => {
                     return Err(format!("{} is live beside attempt {}", attempt_name(attempt.id), other.number));
@@ -92,10 +93,16 @@ impl Oracle for Copies {
                 }
                 None if is_live => {
                     self.live.insert(task, attempt.id);
+                    // A member of a gang that ended well begins anew with the others, if one of them has failed.
+                    if is_of_gang {
+                        self.succeeded.remove(&task);
+                    }
                 }
                 Some(_) | None => {}
             }
-            if attempt.state == AttemptState::Succeeded && self.succeeded.get(&task) != Some(&attempt.id) {
+            let is_replaced = is_of_gang && step.after.task(task).is_some_and(|row| row.attempts > attempt.id.number);
+            let has_succeeded = attempt.state == AttemptState::Succeeded && !is_replaced;
+            if has_succeeded && self.succeeded.get(&task) != Some(&attempt.id) {
                 // Of a task of nothing nobody sees it run.
                 let runs = spec_of(&step.after, task).is_none_or(|spec| spec.driver == Driver::Process);
                 if runs && !self.done.contains(&attempt.id) {
