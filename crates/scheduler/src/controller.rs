@@ -29,7 +29,7 @@ pub trait Controller {
     }
 
     /// What to do now. Not called again before the commands of the last step were applied or refused. What a controller
-    /// remembers of earlier steps makes this one cheaper, and nothing else.
+    /// remembers of earlier steps makes this one cheaper, or is counted for metrics; it never decides.
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision;
 }
 
