@@ -17,6 +17,7 @@ mod namespaces;
 mod node_loss;
 mod outlive;
 mod power;
+mod preemption;
 mod reads;
 mod recover;
 mod regions;

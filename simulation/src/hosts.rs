@@ -18,9 +18,9 @@ pub(crate) use rack::Rack;
 pub(crate) use replica::{Begin, Replica};
 pub(crate) use upkeep::Duty;
 
-use quorate_state::{LeaseTerms, Retention, Settings};
+use quorate_state::{LeaseTerms, Preemption, Retention, Settings};
 
-use crate::scenario::{Scenario, Tunables};
+use crate::scenario::{Preempts, Scenario, Tunables};
 
 pub(crate) const API_PORT: u16 = 7_001;
 const AGENT_PORT: u16 = 7_002;
@@ -43,6 +43,10 @@ fn retention(memory_runs_max: u64) -> Retention {
     }
 }
 
+fn preemption(Preempts { gap, spare_ms, times_max }: Preempts) -> Preemption {
+    Preemption { by_priority: true, gap, spare_ms, times_max }
+}
+
 /// The rows that the founder begins with.
 fn settings(tunables: &Tunables) -> Settings {
     Settings {
@@ -57,6 +61,7 @@ fn settings(tunables: &Tunables) -> Settings {
         unknown_ms_max: tunables.unknown_ms_max,
         event_revisions_max: tunables.event_revisions_max,
         retention: tunables.memory_runs_max.map(retention),
+        preemption: Some(tunables.preempts.map_or(Preemption::OFF, preemption)),
         ..Settings::default()
     }
 }

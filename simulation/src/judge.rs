@@ -252,6 +252,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         unknown_ms_max: settings.unknown_ms_max,
         event_revisions_max: settings.event_revisions_max,
         memory_runs_max: None,
+        preempts: None,
         stop_grace_ms: STOP_GRACE_MS,
         ready_ahead: None,
     };

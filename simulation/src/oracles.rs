@@ -14,6 +14,7 @@ mod c4_durable_quorum;
 mod c5_logs;
 mod c8_acked;
 mod c9_at_most_once;
+mod p11_preemption;
 mod p11_urgency;
 mod p12_place;
 mod p13_brake;
@@ -211,6 +212,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_silence::Silence::default()),
         Box::new(p9_timeouts::Timeouts::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),
@@ -238,6 +240,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_quarantine::Quarantine::default()),
         Box::new(p9_retries::Retries::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p15_served_time::ServedTime::default()),

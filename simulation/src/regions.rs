@@ -260,6 +260,7 @@ fn scenario(seed: u64) -> Scenario {
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
             memory_runs_max: None,
+            preempts: None,
             stop_grace_ms: 1_000,
             ready_ahead: None,
         },

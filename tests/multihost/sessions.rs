@@ -342,6 +342,13 @@ fn brief(event: &v1::RunEvent) -> String {
         Some(Event::Rest(rest)) => {
             format!("{at} {}[{}..] {} {}", rest.task, rest.first, rest.count, rest.state().as_str_name())
         }
+        Some(Event::Preempted(one)) => {
+            let by = one.by.clone().unwrap_or_default();
+            format!(
+                "{at} {}[{}] attempt {} on {} for {}/{}",
+                one.task, one.index, one.number, one.node, by.run_id, by.index
+            )
+        }
         None => format!("{at} nothing"),
     }
 }

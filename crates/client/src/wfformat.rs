@@ -279,6 +279,7 @@ impl Import<'_> {
             accept_failed: 0,
             sub_run: None,
             gang: None,
+            preemptible: true,
         }
     }
 

@@ -50,6 +50,14 @@ bugs! {
         "When a member of a gang ends without success, nobody asks the others to stop.";
     GangGenerationMixed, "gang-generation-mixed",
         "A member that ended well is done, though its gang begins anew without it.";
+    PreemptsEqualPriority, "preempts-equal-priority",
+        "A task takes the room of others that are as urgent as it is.";
+    PreemptsForNothing, "preempts-for-nothing",
+        "Attempts are stopped for a task although it has room, or will have.";
+    PreemptsAgainAtOnce, "preempts-again-at-once",
+        "An attempt is preempted however short a time ago it was placed, and however often its task was.";
+    ClaimIgnored, "claim-ignored",
+        "Room that is kept for a task is given to others.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     TaintIgnored, "taint-ignored",

@@ -10,6 +10,7 @@ pub mod namespace;
 pub mod node;
 pub mod offer;
 pub mod payload;
+pub mod preemption;
 pub mod retention;
 pub mod run;
 

@@ -160,6 +160,8 @@ pub fn encode_change(change: &Change) -> RowWrite {
         Change::VersionGone((namespace, job, version)) => {
             RowWrite::Delete { key: Key::version((namespace, job, *version)).done() }
         }
+        Change::Claim(claim) => put(Key::of(Kind::Claim).task(claim.task), task::claim_to(claim).encode_to_vec()),
+        Change::ClaimGone(task) => RowWrite::Delete { key: Key::of(Kind::Claim).task(*task).done() },
     }
 }
 
@@ -247,6 +249,9 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         Kind::Scope => {
             let scope = parts.scope()?;
             Change::Scope(Arc::new(object::scope_from(scope, message("the row of a cluster or a region", value)?)?))
+        }
+        Kind::Claim => {
+            Change::Claim(Arc::new(task::claim_from(parts.task()?, message("the row of room that is kept", value)?)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

@@ -6,6 +6,7 @@ mod flow;
 mod gangs;
 mod namespaces;
 mod persisted;
+mod preemption;
 mod scopes;
 mod sub_runs;
 
@@ -64,6 +65,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     };
     let merge = TaskSpec {
         gpu_models: vec![],
@@ -87,6 +89,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     };
     let full = JobSpec {
         namespace: "default".parse().unwrap(),
@@ -311,6 +314,7 @@ pub(crate) fn tasks() -> Vec<Task> {
             queue_deadline: (index >= LATER).then_some(Served(77)),
             ready_since: None,
             losses: index,
+            preemptions: 0,
             succeeded_at: None,
             sub_run: None,
             flaw: None,
@@ -371,6 +375,8 @@ pub(crate) fn attempts() -> Vec<Attempt> {
                 suspect: false,
                 usage: if ended { usage() } else { Usage::default() },
                 payloads: None,
+                spared_until: None,
+                preempted: None,
             }
         })
         .chain(telling())
@@ -411,6 +417,8 @@ fn telling() -> impl Iterator<Item = Attempt> {
             suspect: !succeeded,
             usage: usage(),
             payloads: None,
+            spared_until: None,
+            preempted: None,
         }
     })
 }

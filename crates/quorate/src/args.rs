@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, region, replica, retention, run,
-    server, snapshot, task,
+    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, preemption, region, replica,
+    retention, run, server, snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -108,6 +108,8 @@ pub(crate) enum Command {
     Snapshot(snapshot::Snapshot),
     /// Create and list namespaces
     Namespace(namespace::Namespace),
+    /// Show and change whose tasks are stopped to make room for others
+    Preemption(preemption::Preemption),
     /// Show and change how long runs that have ended are kept
     Retention(retention::Retention),
     /// Make an authority and certificates, for TLS
@@ -139,6 +141,7 @@ impl Cli {
             | Command::Region(_)
             | Command::Replica(_)
             | Command::Namespace(_)
+            | Command::Preemption(_)
             | Command::Retention(_)
             | Command::Cert(_)
             | Command::Import(_)
@@ -247,6 +250,9 @@ mod tests {
             "quorate namespace show vision --json",
             "quorate namespace fairness --half-life 10m --overdue-after 4h",
             "quorate namespace fairness",
+            "quorate preemption show --json",
+            "quorate preemption set --by-priority on --gap 25 --spare 5m --times 3",
+            "quorate preemption set --by-priority off",
             "quorate retention show --max-stale 5s --json",
             "quorate retention set --memory-runs 20000 --memory-rows 1000000 --archive-runs 5000000 --archive-for 90d",
             "quorate retention set --history-revisions 1000000 --segment-runs 5000 --archive-for 0s",
@@ -286,6 +292,9 @@ mod tests {
             "quorate job run job.toml --param day",
             "quorate run cancel --job nightly --all",
             "quorate node drop",
+            "quorate preemption set",
+            "quorate preemption set --by-priority yes",
+            "quorate preemption set --spare 5",
             "quorate retention",
             "quorate retention set",
             "quorate retention set --archive-for 90",

@@ -102,6 +102,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Replica(_)
         | Command::Snapshot(_)
         | Command::Namespace(_)
+        | Command::Preemption(_)
         | Command::Retention(_)
         | Command::Cert(_)
         | Command::Import(_)

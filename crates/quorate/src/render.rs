@@ -21,6 +21,7 @@ pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod node_status;
 pub(crate) mod payload;
+pub(crate) mod preemption;
 pub(crate) mod region;
 pub(crate) mod replica;
 pub(crate) mod retention;

@@ -12,8 +12,8 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptState, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, Rest, Role, Run, Served,
-    Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
+    Attempt, AttemptId, AttemptState, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, Rest, Role, Run,
+    Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
 pub use expected::{ExpectedStart, expected_starts};
@@ -90,6 +90,8 @@ pub enum Explanation {
     Cancelling,
     /// Its run is paused.
     Paused(Arc<Pause>),
+    /// Room is kept for it on a node, where attempts that were asked to stop have not gone yet.
+    RoomClaimed(RoomClaimed),
     /// It is placed at the leader's next step.
     FitsNow {
         /// There.
@@ -110,6 +112,19 @@ pub enum Explanation {
         /// Milliseconds until the copy counts as lost.
         remaining_ms: u64,
     },
+}
+
+/// Room that is kept for a task until attempts have gone.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RoomClaimed {
+    /// There.
+    pub node: NodeName,
+    /// Those that were stopped for it and have not gone yet, each with the priority of its run.
+    pub victims: Vec<(AttemptId, u8)>,
+    /// The task in the spec of the first of them.
+    pub first: Option<TaskName>,
+    /// It is kept for so many milliseconds more.
+    pub remaining_ms: u64,
 }
 
 /// Why no node can take a task.
@@ -401,9 +416,13 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Held::Once) => return Explanation::Held,
         None => {}
     }
-    let over = spec.and_then(|(run, spec)| view.over_quota(&run.spec.namespace, spec.taken_at_once()));
+    let over =
+        spec.and_then(|(run, spec)| view.over_quota_beside(task.id, &run.spec.namespace, spec.taken_at_once(), &[]));
     if let Some(over) = over {
         return Explanation::OverQuota(over);
+    }
+    if let Some(kept) = room_claimed(view, now, task.id) {
+        return Explanation::RoomClaimed(kept);
     }
     // The seed makes no difference to a plan.
     let plan = plan(view, observed, now, 0, Budget::default());
@@ -428,6 +447,20 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
     }
+}
+
+/// The room that is kept for a task, while somebody is in it.
+fn room_claimed(view: &State, now: LogNow, task: TaskId) -> Option<RoomClaimed> {
+    let claim = view.claim(task)?;
+    let stopped = view.attempts_on(&claim.node).filter(|attempt| attempt.preempted.is_some_and(|by| by.by == task));
+    let priority = |attempt: AttemptId| view.run(attempt.task.run).map_or(0, |run| run.priority());
+    let victims: Vec<(AttemptId, u8)> = stopped.map(|attempt| (attempt.id, priority(attempt.id))).collect();
+    let first = victims.first().and_then(|(first, _)| {
+        let run = view.run(first.task.run)?;
+        run.spec.tasks.get(first.task.step as usize).map(|spec| spec.name.clone())
+    });
+    let remaining_ms = claim.terms.until.0.saturating_sub(now.served.0);
+    (!victims.is_empty()).then(|| RoomClaimed { node: claim.node.clone(), victims, first, remaining_ms })
 }
 
 fn position(view: &State, task: TaskId) -> u64 {
@@ -457,6 +490,21 @@ impl fmt::Display for NoNodeFits {
             write!(f, "{}", nearest.check.phrase())
         }?;
         self.expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
+    }
+}
+
+impl fmt::Display for RoomClaimed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { node, victims, first, remaining_ms: _ } = self;
+        match victims.len() {
+            1 => write!(f, "waits for an attempt to stop on node {node}")?,
+            several => write!(f, "waits for {several} attempts to stop on node {node}")?,
+        }
+        let (Some((attempt, priority)), Some(first)) = (victims.first(), first) else { return Ok(()) };
+        let TaskId { run, step: _, index } = attempt.task;
+        write!(f, " (preempting {run}/{first}[{index}], priority {priority}")?;
+        let others = victims.len() - 1;
+        if others > 0 { write!(f, ", and {others} more)") } else { f.write_str(")") }
     }
 }
 
@@ -511,6 +559,7 @@ impl fmt::Display for Explanation {
                 f.write_str("the nodes that have the room are kept for tasks before it, which it would delay")?;
                 expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
             }
+            Self::RoomClaimed(kept) => kept.fmt(f),
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

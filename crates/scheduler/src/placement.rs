@@ -42,17 +42,24 @@ mod devices;
 mod kept;
 mod room;
 
+mod claims;
+mod preempt;
+
 pub mod backfill;
 pub mod pack;
 
 use std::collections::BTreeSet;
 
 use quorate_planted::Bug;
-use quorate_state::{Command, GangSpec, Held, OverQuota, Placement, RunId, Served, State, TaskId, TaskState};
+use quorate_state::{
+    Command, GangSpec, Held, NodeName, OverQuota, Placement, Preempting, RunId, Served, State, TaskId, TaskState,
+};
 
 pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 pub use promises::PROMISES_MAX;
+
+pub use preempt::{PREEMPTIONS_PER_PLAN_MAX, STEPS_PER_PLAN_MAX};
 
 pub(crate) use route::admit;
 pub(crate) use score::share;
@@ -60,6 +67,7 @@ pub(crate) use score::share;
 use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use claims::ClaimCounts;
 use holds::Holds;
 use kept::Kept;
 use ledger::Ledger;
@@ -90,7 +98,11 @@ pub struct Plan {
     pub placements: Vec<Placement>,
     /// Gangs, each whole, in queue order.
     pub gangs: Vec<PlacedGang>,
-    /// When tasks become free to be placed that are held now.
+    /// Attempts that are to be stopped for tasks that fit nowhere, in queue order.
+    pub preemptions: Vec<Preempting>,
+    /// Tasks for which room was kept long enough.
+    pub expired: Vec<TaskId>,
+    /// When tasks become free to be placed that are held now, or room is kept long enough.
     pub wake_at: Option<Served>,
     /// What is left waiting, by shape, in queue order.
     pub explanations: Vec<ShapeWaits>,
@@ -122,15 +134,17 @@ impl Plan {
         self.placements.iter().chain(self.gangs.iter().flat_map(|gang| &gang.placements))
     }
 
-    /// What carries it out: nothing when nothing is placed.
+    /// What carries it out: nothing when nothing is placed, and nobody is stopped.
     pub fn into_commands(self) -> Vec<Command> {
-        let Self { placements, gangs, .. } = self;
+        let Self { placements, gangs, preemptions, expired, .. } = self;
+        let expired = (!expired.is_empty()).then_some(Command::EndClaims { tasks: expired });
         let single = (!placements.is_empty()).then_some(Command::CommitPlan { placements });
         let gangs = gangs.into_iter().map(|gang| {
             let PlacedGang { run, step, generation, placements } = gang;
             Command::CommitGang { run, step, generation, placements }
         });
-        single.into_iter().chain(gangs).collect()
+        let preemptions = preemptions.into_iter().map(Command::PreemptAttempts);
+        expired.into_iter().chain(single).chain(gangs).chain(preemptions).collect()
     }
 }
 
@@ -179,8 +193,25 @@ impl Planner {
         let Self { ledger, kept } = self;
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
         let (holds, sought) = (Holds::new(view, now.served), BTreeSet::new());
-        Pass { view, now, wake_at: None, ledger, kept, holds, sought, shapes, waits, placements, gangs, in_gangs: 0 }
-            .run(seed, budget)
+        let (preemptions, expired) = (Vec::new(), Vec::new());
+        let mut pass = Pass {
+            view,
+            now,
+            wake_at: None,
+            ledger,
+            kept,
+            holds,
+            sought,
+            shapes,
+            waits,
+            placements,
+            gangs,
+            in_gangs: 0,
+            preemptions,
+            expired,
+        };
+        pass.serve_claims();
+        pass.run(seed, budget)
     }
 }
 
@@ -201,6 +232,8 @@ struct Pass<'a> {
     gangs: Vec<PlacedGang>,
     /// Placements in those.
     in_gangs: usize,
+    preemptions: Vec<Preempting>,
+    expired: Vec<TaskId>,
 }
 
 /// What became of a group.
@@ -238,6 +271,7 @@ impl<'a> Pass<'a> {
             end = self.walk(&mut queue, &mut kept_back);
             truncated = has_jumped || end != End::Queue;
         }
+        self.preempt(seed, &mut budget);
         self.finish(truncated)
     }
 
@@ -322,6 +356,10 @@ impl<'a> Pass<'a> {
                 return Outcome::OverQuota(task, over);
             }
             let Some(task) = self.view.task(task) else { continue };
+            // Its room is kept for it: it goes there, or nowhere for now.
+            if self.view.claim(task.id).is_some() {
+                continue;
+            }
             match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, &mut self.holds, budget) {
                 Pick::Node(at, gpus) => {
                     let Some(account) = self.ledger.account(at) else { continue };
@@ -404,6 +442,8 @@ impl<'a> Pass<'a> {
             placements,
             gangs,
             in_gangs,
+            preemptions,
+            expired,
         } = self;
         let counts = vec![
             ("placed", (placements.len() + in_gangs) as u64),
@@ -411,6 +451,8 @@ impl<'a> Pass<'a> {
             ("shapes", shapes.len() as u64),
             ("shapes_waiting", waits.shapes.len() as u64),
             ("nodes_kept", holds.len() as u64),
+            ("preempting", preemptions.len() as u64),
+            ("preempted", preemptions.iter().map(|preempting| preempting.victims.len() as u64).sum()),
         ];
         let explanations = waits
             .shapes
@@ -420,12 +462,21 @@ impl<'a> Pass<'a> {
                 first: waits.first,
                 tasks: waits.tasks as u64,
                 would_delay: waits.would_delay,
-                expected: waits.expected,
+                // It is told of the room that is made for it, and waits for no other.
+                expected: waits.expected.filter(|_| preemptions.iter().all(|made| made.task != waits.first)),
                 checks: if waits.over_quota.is_some() { Checks::default() } else { shapes.checks(waits.shape) },
                 over_quota: waits.over_quota,
             })
             .collect();
-        Plan { placements, gangs, wake_at, explanations, report: Report { counts, truncated, notes: Vec::new() } }
+        Plan {
+            placements,
+            gangs,
+            preemptions,
+            expired,
+            wake_at,
+            explanations,
+            report: Report { counts, truncated, notes: Vec::new() },
+        }
     }
 }
 
@@ -452,6 +503,12 @@ impl ShapeWait {
 }
 
 impl Waits {
+    /// The first tasks of shapes that wait for room, in queue order, and the nodes that are kept for them.
+    fn without_room(&self) -> impl Iterator<Item = (TaskId, Option<NodeName>)> {
+        let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
+        waiting.map(|waits| (waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
+    }
+
     fn add(&mut self, waits: ShapeWait) {
         self.tasks += waits.tasks as u64;
         self.shapes.push(waits);
@@ -463,6 +520,7 @@ impl Waits {
 pub(crate) struct PlacementController {
     planner: Planner,
     promises: Promises,
+    claims: ClaimCounts,
 }
 
 impl Controller for PlacementController {
@@ -477,9 +535,11 @@ impl Controller for PlacementController {
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
         let plan = self.planner.plan(view, observed, now, seed, budget);
         self.promises.take(&plan, now.served);
+        self.claims.take(view, &plan);
         self.promises.forget(|task| view.task(task).is_some_and(|task| task.state == TaskState::Ready));
         let (wake_at, mut report) = (plan.wake_at, plan.report.clone());
         report.counts.extend(self.promises.counts());
+        report.counts.extend(self.claims.counts());
         let commands = plan.into_commands();
         if commands.is_empty() {
             // Beside a hold that ends, only a change of the state brings room or work, but what was not

@@ -8,6 +8,7 @@ mod cluster;
 mod jobs;
 mod namespaces;
 mod nodes;
+mod preemption;
 mod relays;
 mod replicas;
 mod retention;

@@ -163,5 +163,6 @@ fn task(name: &str) -> TaskSpec {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     }
 }

@@ -18,6 +18,7 @@ mod namespaces;
 mod nodes;
 mod overlay;
 mod placements;
+mod preempt;
 mod restart;
 mod restored;
 mod runs;
@@ -156,6 +157,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::SetFairness { .. }
         | Command::WithdrawScope { .. }
         | Command::RestoreScope { .. }
+        | Command::SetPreemption { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
@@ -182,6 +184,8 @@ fn needs_memory(command: &Command) -> bool {
         | Command::StartSubRun(_)
         | Command::FailSubRun { .. }
         | Command::ConcludeRun { .. }
+        | Command::PreemptAttempts(_)
+        | Command::EndClaims { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
         | Command::EnableFeature { .. } => false,
@@ -196,6 +200,9 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::SetNamespace { namespace, is_new, change } => namespaces::set(overlay, namespace, *is_new, change),
         Command::SetFairness { fairness } => namespaces::set_fairness(overlay, *fairness),
         Command::SampleUse { namespaces } => namespaces::sample(overlay, namespaces),
+        Command::SetPreemption { preemption } => preempt::set(overlay, *preemption),
+        Command::PreemptAttempts(asked) => preempt::preempt(overlay, asked),
+        Command::EndClaims { tasks } => preempt::end_claims(overlay, tasks),
         Command::SubmitJob { run, spec, spec_digest } => {
             // It may need several, and says the youngest.
             features::require_older(overlay, spec)?;

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AttemptId, Epoch, ErrorType, GpuHold, Millis, NodeName, Payloads, Resources, Served, Token};
+use crate::{AttemptId, Epoch, ErrorType, GpuHold, Millis, NodeName, Payloads, Preempted, Resources, Served, Token};
 
 /// One try of a task on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -53,6 +53,11 @@ pub struct Attempt {
     pub usage: Usage,
     /// Data that it left behind; none where there is nothing. Needs [`crate::Feature::PayloadRefs`].
     pub payloads: Option<Arc<Payloads>>,
+    /// It is not preempted before; none where nobody was when it was placed. Needs [`crate::Feature::Preemption`], as does the
+    /// next one.
+    pub spared_until: Option<Served>,
+    /// For whom it was stopped, if that was to make room.
+    pub preempted: Option<Preempted>,
 }
 
 impl Attempt {

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+mod claims;
 mod gangs;
 mod namespaces;
 mod sub_runs;
@@ -30,6 +31,7 @@ impl State {
         self.check_admission(&mut broken);
         self.check_archive(&mut broken);
         self.check_namespaces(&mut broken);
+        self.check_claims(&mut broken);
         broken
     }
 
@@ -70,6 +72,10 @@ impl State {
                 broken.push(format!("node {} does not say what is said of its cluster and its region", node.name));
             }
         }
+        for claim in self.claims.values() {
+            fresh.on_claim(None, Some(claim));
+        }
+        fresh.refresh_all_claims(&self.attempts);
         for row in self.requests.values() {
             fresh.on_request(None, Some(row));
         }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
     GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Offer, Outcome, Payloads,
-    Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange,
-    Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    Preempting, Preemption, Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Scope, Served,
+    Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -56,6 +56,13 @@ pub enum Command {
     /// Takes what these namespaces hold into what they have held; at most [`crate::SAMPLES_AT_ONCE_MAX`], and passed over singly
     /// where nothing is due. From the fairness controller.
     SampleUse { namespaces: Vec<Namespace> },
+    /// Says who may be preempted by whom. Needs [`Feature::Preemption`], as do the two below.
+    SetPreemption { preemption: Preemption },
+    /// Asks attempts to stop so that a task finds room, and keeps that for it, or does nothing. From the placement controller.
+    PreemptAttempts(Preempting),
+    /// Keeps room no longer for these tasks, where that has expired; passed over singly where it has not. From the placement
+    /// controller.
+    EndClaims { tasks: Vec<TaskId> },
     /// Accepts a job: a new run with all its tasks.
     SubmitJob { run: RunId, spec: Arc<JobSpec>, spec_digest: Digest },
     /// The same if the job's newest version is this one; zero: if there is no such job. Needs [`Feature::RunControl`].

@@ -50,6 +50,8 @@ pub enum Event {
     TaskMoved { task: TaskId, state: TaskState },
     /// An attempt moved.
     AttemptMoved { attempt: AttemptId, node: NodeName, token: Token, state: AttemptState, exit: Option<Exit> },
+    /// It is asked to stop, so that a task of this priority finds room.
+    AttemptPreempted { attempt: AttemptId, node: NodeName, by: TaskId, priority: u8 },
     /// A node was granted a lease.
     NodeRegistered { node: NodeName, epoch: Epoch },
     /// A node's lease expired.
@@ -90,7 +92,7 @@ impl Event {
             | Self::RestEnded { run, .. }
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
-            Self::AttemptMoved { attempt, .. } => Some(attempt.task.run),
+            Self::AttemptMoved { attempt, .. } | Self::AttemptPreempted { attempt, .. } => Some(attempt.task.run),
             Self::NamespaceCreated { .. }
             | Self::NodeRegistered { .. }
             | Self::NodeLost { .. }

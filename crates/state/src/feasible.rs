@@ -102,7 +102,7 @@ pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infe
 }
 
 /// The part of [`feasible`] that looks at the node's row alone: it says the same until that is another one.
-fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
+pub(crate) fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
     if node.status != NodeStatus::Up {
         return Err(Infeasible::NodeLost);
     }

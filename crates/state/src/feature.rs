@@ -57,6 +57,9 @@ pub enum Feature {
     /// Nodes have pools, taints and prices, and tasks say what they make of these: [`crate::Node::offer`], and `pools`, `tolerate`,
     /// `prefer` and `cheap` of `Place` in the specs of jobs.
     PlaceConstraints = 15,
+    /// Tasks have others stopped to make room for them, and that room is kept for them: [`Command::SetPreemption`],
+    /// [`Command::PreemptAttempts`], [`Command::EndClaims`], `preemptible` in the specs of jobs.
+    Preemption = 16,
     /// Clusters and regions can be taken out of service as one: [`Command::WithdrawScope`], [`Command::RestoreScope`],
     /// [`Command::EndScopeDrains`].
     RegionPolicy = 17,
@@ -67,7 +70,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -83,6 +86,7 @@ impl Feature {
         Self::Gpus,
         Self::FairShare,
         Self::PlaceConstraints,
+        Self::Preemption,
         Self::RegionPolicy,
         Self::Gangs,
     ];
@@ -115,6 +119,7 @@ impl Feature {
             Self::Gpus => "gpus",
             Self::FairShare => "fair-share",
             Self::PlaceConstraints => "place-constraints",
+            Self::Preemption => "preemption",
             Self::RegionPolicy => "region-policy",
             Self::Gangs => "gangs",
         }
@@ -178,6 +183,12 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SetPreemption { .. } | Self::PreemptAttempts(_) | Self::EndClaims { .. } => Some(Feature::Preemption),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_protected() =>
+            {
+                Some(Feature::Preemption)
+            }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_gangs() =>
             {
@@ -296,6 +307,7 @@ mod tests {
             (13, "gpus"),
             (14, "fair-share"),
             (15, "place-constraints"),
+            (16, "preemption"),
             (17, "region-policy"),
             (18, "gangs"),
         ];

@@ -88,6 +88,24 @@ impl GpuUse {
         }
     }
 
+    /// What is taken of each in the one or the other, whichever is more.
+    pub(crate) fn each_max(&self, other: &Self) -> Self {
+        self.each(other, u32::max)
+    }
+
+    /// Takes what is taken there as well.
+    pub fn take_all(&mut self, other: &Self) {
+        *self = self.each(other, u32::saturating_add);
+    }
+
+    fn each(&self, other: &Self, by: impl Fn(u32, u32) -> u32) -> Self {
+        let both = (0..self.taken.len().max(other.taken.len())).map(|at| {
+            let of = |taken: &[u32]| taken.get(at).copied().unwrap_or_default();
+            by(of(&self.taken), of(&other.taken))
+        });
+        Self { taken: both.collect() }
+    }
+
     /// True when more is taken of a device than there is.
     pub fn is_overcommitted(&self) -> bool {
         self.taken.iter().any(|taken| u64::from(*taken) > GPU_MILLI)

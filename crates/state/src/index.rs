@@ -2,7 +2,9 @@
 //! a scan. They are functions of the tables alone; `check.rs` recomputes them to prove it.
 
 mod asked;
+mod claims;
 mod finished;
+mod priorities;
 mod steps;
 mod tenants;
 mod touched;
@@ -11,12 +13,15 @@ pub use asked::GpuShape;
 pub use touched::{TOUCHES_KEPT, Touch, TouchMark};
 
 use asked::Asked;
+pub(crate) use claims::{Claims, Taken};
 use finished::Finished;
+pub(crate) use priorities::HeldPriorities;
 pub(crate) use steps::Steps;
 pub(crate) use tenants::Tenants;
 use touched::Touched;
 
 use std::ops::Bound;
+use std::sync::Arc;
 
 use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
@@ -24,7 +29,7 @@ use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
-    ArchivedStep, Attempt, AttemptId, AttemptState, GpuUse, JobName, JobVersion, Namespace, NamespaceRow, Node,
+    ArchivedStep, Attempt, AttemptId, AttemptState, Claim, GpuUse, JobName, JobVersion, Namespace, NamespaceRow, Node,
     NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
 };
 
@@ -47,6 +52,8 @@ pub(crate) struct Index {
     asked: Asked,
     touched: Touched,
     tenants: Tenants,
+    claims: Claims,
+    held_priorities: HeldPriorities,
 }
 
 /// The runs of a job.
@@ -64,7 +71,7 @@ struct NodeUse {
     attempts: Set<AttemptId>,
 }
 
-/// What a node holds, by everything not confirmed gone.
+/// What is not free of a node: held by everything not confirmed gone, or kept for somebody.
 #[derive(Clone, Copy, Debug)]
 pub struct Load<'a> {
     /// Of everything.
@@ -91,6 +98,8 @@ impl Index {
             ("finished", self.finished == other.finished),
             ("asked", self.asked == other.asked),
             ("tenants", self.tenants == other.tenants),
+            ("claims", self.claims == other.claims),
+            ("held_priorities", self.held_priorities == other.held_priorities),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -120,6 +129,7 @@ impl Index {
         self.steps.on_run(old, new);
         if let Some(old) = old {
             let Self { ready, steps, starts, .. } = self;
+            self.held_priorities.on_run(old, new, || steps.run_counts(new.id));
             let is_ready = |step: &u32| steps.counts(new.id, *step).ready > 0;
             ready.move_run(old, new, (0..new.graph.steps()).filter(is_ready));
             if new.spec.has_sub_runs() {
@@ -197,10 +207,42 @@ impl Index {
             self.asked.on_task(shape, is);
         }
         self.tenants.on_task(run, old, new);
+        self.held_priorities.on_task(run, old, new);
     }
 
     pub(crate) fn on_namespace(&mut self, old: Option<&NamespaceRow>, new: &NamespaceRow) {
         self.tenants.on_namespace(old, new);
+    }
+
+    pub(crate) fn on_claim(&mut self, old: Option<&Claim>, new: Option<&Claim>) {
+        for node in old.into_iter().chain(new).map(|claim| &claim.node) {
+            self.touched.add(node, Touch::Load);
+        }
+        self.claims.on_claim(old, new);
+    }
+
+    /// What is not free of a node on which room is kept, after something there has changed.
+    pub(crate) fn refresh_claims(&mut self, node: &NodeName, attempts: &Map<AttemptId, Arc<Attempt>>) {
+        if self.claims.has(node) {
+            let Self { claims, nodes, .. } = self;
+            let on = nodes.get(node).into_iter().flat_map(|node| node.attempts.iter());
+            claims.refresh(node, on.filter_map(|attempt| attempts.get(attempt)).map(AsRef::as_ref));
+            self.touched.add(node, Touch::Load);
+        }
+    }
+
+    /// The same of all nodes.
+    pub(crate) fn refresh_all_claims(&mut self, attempts: &Map<AttemptId, Arc<Attempt>>) {
+        let nodes: Vec<NodeName> = self.claims.nodes().cloned().collect();
+        nodes.iter().for_each(|node| self.refresh_claims(node, attempts));
+    }
+
+    pub(crate) fn claims(&self) -> &Claims {
+        &self.claims
+    }
+
+    pub(crate) fn held_priorities(&self) -> &HeldPriorities {
+        &self.held_priorities
     }
 
     pub(crate) fn tenants(&self) -> &Tenants {
@@ -345,11 +387,16 @@ impl Index {
     }
 
     pub(crate) fn load_on(&self, node: &NodeName) -> Load<'_> {
-        self.nodes.get(node).map_or(Load { used: Resources::ZERO, gpus: GpuUse::none(), attempts: 0 }, |node| Load {
+        let none = Load { used: Resources::ZERO, gpus: GpuUse::none(), attempts: 0 };
+        let held = self.nodes.get(node).map_or(none, |node| Load {
             used: node.used,
             gpus: &node.gpus,
             attempts: node.attempts.size() as u64,
-        })
+        });
+        match self.claims.taken_on(node) {
+            None => held,
+            Some(taken) => Load { used: taken.resources, gpus: &taken.gpus, ..held },
+        }
     }
 
     pub(crate) fn asked(&self) -> &Asked {

@@ -100,6 +100,8 @@ pub struct TaskSpec {
     pub sub_run: Option<SubRun>,
     /// Its elements are placed all or none, and begin anew all together. Needs [`crate::Feature::Gangs`].
     pub gang: Option<GangSpec>,
+    /// Its attempts may be stopped to make room for others. That they may not needs [`crate::Feature::Preemption`].
+    pub preemptible: bool,
 }
 
 /// What a task is for in its run.
@@ -205,6 +207,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::PlaceConstraints`] cannot read.
     pub fn has_constraints(&self) -> bool {
         self.tasks.iter().any(|task| task.place.has_constraints())
+    }
+
+    /// True of one that replicas before [`crate::Feature::Preemption`] cannot read.
+    pub fn has_protected(&self) -> bool {
+        self.tasks.iter().any(|task| !task.preemptible)
     }
 
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.

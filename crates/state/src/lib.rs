@@ -49,6 +49,7 @@ mod flow;
 mod graph;
 mod mix;
 mod planning;
+mod preemption;
 mod progress;
 mod ready;
 mod restored;
@@ -102,11 +103,15 @@ pub use reply::{PlacementOutcome, Rejection, Reply, ReportOutcome};
 pub use apply::{Applied, apply};
 pub use dedup::{DedupKey, RequestRow};
 pub use evictable::{Stays, evictable};
+pub(crate) use feasible::within_limits;
 pub use feasible::{Infeasible, Room, Shortfall, feasible, has_room};
 pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use index::{GpuShape, Load, TOUCHES_KEPT, Touch, TouchMark};
 pub use mix::mix;
+pub use preemption::{
+    CLAIMS_MAX, Claim, ClaimTerms, Preempted, Preempting, Preemption, Spared, VICTIMS_MAX, Vacancy, preemptible,
+};
 pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};

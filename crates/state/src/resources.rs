@@ -51,6 +51,15 @@ impl Resources {
         }
     }
 
+    /// The larger amount of each.
+    pub fn each_max(self, other: Self) -> Self {
+        Self {
+            cpu_milli: self.cpu_milli.max(other.cpu_milli),
+            memory_bytes: self.memory_bytes.max(other.memory_bytes),
+            gpu_milli: self.gpu_milli.max(other.gpu_milli),
+        }
+    }
+
     /// True when `room` holds this much of everything.
     pub fn fits(self, room: Self) -> bool {
         self.cpu_milli <= room.cpu_milli && self.memory_bytes <= room.memory_bytes && self.gpu_milli <= room.gpu_milli

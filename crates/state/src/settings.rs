@@ -1,6 +1,6 @@
 //! The limits and defaults that `apply` uses: rows set by command, never constants of a binary.
 
-use crate::{Fairness, LeaseTerms, NodeAdmission, Retention};
+use crate::{Fairness, LeaseTerms, NodeAdmission, Preemption, Retention};
 
 /// What `apply` reads instead of constants, so that two versions of the binary agree.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +43,8 @@ pub struct Settings {
     pub retention: Option<Retention>,
     /// How namespaces are kept even. None before [`crate::Feature::FairShare`] sets it.
     pub fairness: Option<Fairness>,
+    /// Who may be preempted by whom. None before that was said; anything that is on needs [`crate::Feature::Preemption`].
+    pub preemption: Option<Preemption>,
 }
 
 /// What `result_bytes_max` is once results are kept: part of what enabling that feature means, for good.
@@ -75,6 +77,7 @@ impl Default for Settings {
             suspect_nodes_max: 0,
             retention: None,
             fairness: None,
+            preemption: None,
         }
     }
 }

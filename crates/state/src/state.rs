@@ -13,10 +13,10 @@ use crate::archive::Archive;
 use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
-    Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Cluster, ClusterId, ClusterName, Digest, Feature,
-    FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, NamespaceRow, Node, NodeName,
-    NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment, Served, Settings, Step,
-    StepCounts, Task, TaskId, VersionRow,
+    Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Claim, Cluster, ClusterId, ClusterName, Digest,
+    Feature, FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, NamespaceRow, Node,
+    NodeName, NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment, Served,
+    Settings, Step, StepCounts, Task, TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -38,6 +38,7 @@ pub struct State {
     pub(crate) features: Map<Feature, FeatureRow>,
     pub(crate) join_tokens: Map<JoinTokenId, Arc<JoinToken>>,
     pub(crate) archive: Archive,
+    pub(crate) claims: Map<TaskId, Arc<Claim>>,
     pub(crate) index: Index,
 }
 
@@ -133,6 +134,10 @@ pub enum Change {
     Version(Arc<VersionRow>),
     /// A version of a job of which nothing is kept any more.
     VersionGone((Namespace, JobName, u32)),
+    /// Room that is kept for a task.
+    Claim(Arc<Claim>),
+    /// No room is kept for a task any more.
+    ClaimGone(TaskId),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -219,6 +224,7 @@ impl State {
                 let run = self.runs.get(&attempt.id.task.run).cloned();
                 self.index.on_attempt(run.as_deref(), old.as_deref(), attempt);
                 self.attempts.insert_mut(attempt.id, attempt.clone());
+                self.index.refresh_claims(&attempt.node, &self.attempts);
             }
             Change::Node(node) => self.put_node(node),
             Change::NodeGone(node) => {
@@ -283,6 +289,8 @@ impl State {
             Change::VersionGone(key) => {
                 self.archive.versions.remove_mut(key);
             }
+            Change::Claim(claim) => self.put_claim(claim.task, Some(claim)),
+            Change::ClaimGone(task) => self.put_claim(*task, None),
         }
     }
 
@@ -478,14 +486,21 @@ impl State {
         gpus.unwrap_or(GpuUse::none())
     }
 
-    /// What is free on a node.
+    /// What is free on a node: neither taken nor kept for somebody.
     pub fn free_on(&self, node: &Node) -> Resources {
-        node.capacity.saturating_sub(self.used_on(&node.name))
+        self.room_on(node).free
     }
 
     /// The same, with what is free of each of its GPUs.
     pub fn room_on(&self, node: &Node) -> Room<'_> {
-        Room { free: self.free_on(node), gpus: self.gpus_used_on(&node.name) }
+        let is_unchecked = quorate_planted::is(Bug::DevicesUnchecked);
+        match self.index.claims().taken_on(&node.name).filter(|_| !is_unchecked) {
+            None => Room {
+                free: node.capacity.saturating_sub(self.used_on(&node.name)),
+                gpus: self.gpus_used_on(&node.name),
+            },
+            Some(taken) => Room { free: node.capacity.saturating_sub(taken.resources), gpus: &taken.gpus },
+        }
     }
 
     /// A cluster.
@@ -568,6 +583,7 @@ impl State {
             ("tasks", self.tasks.size()),
             ("attempts", self.attempts.size()),
             ("requests", self.requests.size()),
+            ("claims", self.claims.size()),
         ]
         .map(|(kind, rows)| (kind, rows as u64))
         .into()

@@ -20,6 +20,8 @@ pub struct Task {
     pub tries: u32,
     /// Attempts that ended with their node; bounded by `node_losses_max`, never by `retry`.
     pub losses: u32,
+    /// How often one of its attempts was stopped to make room for another task. Needs [`crate::Feature::Preemption`].
+    pub preemptions: u32,
     /// While it is ready: the instant at which `timeouts.queued` fails it.
     pub queue_deadline: Option<Served>,
     /// While it is ready: since when. Needs [`crate::Feature::FairShare`].
@@ -43,6 +45,7 @@ impl Task {
             attempts: 0,
             tries: 0,
             losses: 0,
+            preemptions: 0,
             queue_deadline: None,
             ready_since: None,
             succeeded_at: None,

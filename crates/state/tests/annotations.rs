@@ -46,6 +46,7 @@ impl Cluster {
             accept_failed: 0,
             sub_run: None,
             gang: None,
+            preemptible: true,
         };
         let spec = Arc::new(JobSpec {
             namespace: "acme".parse().unwrap(),

@@ -7,12 +7,16 @@
 mod constraints;
 #[path = "model/control.rs"]
 mod control;
+#[path = "model/events.rs"]
+mod events;
 #[path = "model/gangs.rs"]
 mod gangs;
 #[path = "model/gpus.rs"]
 mod gpus;
 #[path = "model/namespaces.rs"]
 mod namespaces;
+#[path = "model/preemption.rs"]
+mod preemption;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/rows.rs"]
@@ -31,10 +35,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptState, Change, Command, Digest, Driver, Entry, Event, Feature, Item, JobName, JobSpec, Millis,
-    NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration, Reply,
-    RequestId, RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec,
-    Timer, Uuid, apply,
+    AttemptClaim, AttemptState, Change, Command, Digest, Driver, Entry, Item, JobName, JobSpec, Millis, NodeName,
+    NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration, Reply, RequestId,
+    RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer,
+    Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -65,6 +69,9 @@ enum Step {
     Token { made: bool, secret: u8, uses_max: u32 },
     Admission { token: bool },
     Say(namespaces::Said),
+    Prefer(preemption::Policy),
+    Preempt { pick: usize, node: usize, victims: Vec<usize>, stale: bool },
+    EndClaims,
     Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
@@ -99,6 +106,10 @@ fn step() -> impl Strategy<Value = Step> {
         1 => (any::<bool>(), 0..3_u8, 1..3_u32).prop_map(|(made, secret, uses_max)| Step::Token { made, secret, uses_max }),
         1 => any::<bool>().prop_map(|token| Step::Admission { token }),
         6 => namespaces::said().prop_map(Step::Say),
+        2 => preemption::policy().prop_map(Step::Prefer),
+        8 => (any::<usize>(), 0..3_usize, proptest::collection::vec(any::<usize>(), 1..4), prop::bool::weighted(0.1))
+            .prop_map(|(pick, node, victims, stale)| Step::Preempt { pick, node, victims, stale }),
+        2 => Just(Step::EndClaims),
         6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
@@ -135,6 +146,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     }
 }
 
@@ -218,59 +230,6 @@ impl World {
         applied.replies.into_iter().next().unwrap()
     }
 
-    fn check_events(&mut self, events: &[Event]) {
-        for event in events {
-            match event {
-                Event::RunCancelRequested { run } => {
-                    self.cancelled_at.insert(*run, Revision(self.revision));
-                }
-                Event::AttemptMoved { attempt, state, .. } => {
-                    // P6: terminal states absorb.
-                    assert_eq!(self.ended.get(attempt), None, "{attempt:?} moved to {state:?} after its end");
-                    if state.is_terminal() {
-                        self.ended.insert(*attempt, *state);
-                    }
-                    // P8: nothing is placed after a cancel.
-                    if *state == AttemptState::Assigned
-                        && self.state.attempt(*attempt).unwrap().token.0 == self.revision
-                    {
-                        assert_eq!(self.cancelled_at.get(&attempt.task.run), None, "placed after its cancel");
-                    }
-                }
-                Event::RunAbandoned { .. } | Event::StepDecided { .. } | Event::RestEnded { .. } => {
-                    assert!(self.state.has_feature(Feature::TaskFlow), "{event:?} before it may be");
-                }
-                Event::NamespaceCreated { .. }
-                | Event::RunSubmitted { .. }
-                | Event::RunStarted { .. }
-                | Event::RunEnded { .. }
-                | Event::RunAnnotated { .. }
-                | Event::TaskMoved { .. }
-                | Event::NodeRegistered { .. }
-                | Event::NodeLost { .. } => {}
-                Event::ScopeWithdrawn { .. } | Event::ScopeRestored { .. } => {
-                    assert!(self.state.has_feature(Feature::RegionPolicy), "{event:?} before it may be");
-                }
-                Event::NodeCordoned { .. } | Event::FeatureEnabled { .. } => {
-                    assert!(self.state.features().next().is_some(), "{event:?} before it may be");
-                }
-                Event::NodeAdmissionSet { .. }
-                | Event::JoinTokenCreated { .. }
-                | Event::JoinTokenUsed { .. }
-                | Event::JoinTokenRevoked { .. } => {
-                    assert!(self.state.has_feature(Feature::JoinTokens), "{event:?} before it may be");
-                }
-                Event::RunPaused { .. } | Event::RunResumed { .. } | Event::RunPrioritySet { .. } => {
-                    assert!(self.state.has_feature(Feature::RunControl), "{event:?} before it may be");
-                }
-                Event::NodeForgotten { node, epoch: _ } => {
-                    assert!(self.state.has_feature(Feature::NodeForget), "{event:?} before it may be");
-                    assert!(self.state.node(node).is_none() && self.state.attempts_on(node).next().is_none());
-                }
-            }
-        }
-    }
-
     fn check(&self) {
         assert_eq!(self.state.check(), Vec::<String>::new());
         for attempt in &self.given_up {
@@ -351,6 +310,9 @@ impl World {
             Step::Token { made, secret, uses_max } => self.token(*made, *secret, *uses_max),
             Step::Admission { token } => self.admission(*token),
             Step::Say(said) => self.say(said),
+            Step::Prefer(policy) => self.prefer(policy),
+            Step::Preempt { pick, node, victims, stale } => self.preempt(*pick, *node, victims, *stale),
+            Step::EndClaims => self.end_claims(),
             Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {

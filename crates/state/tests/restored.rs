@@ -65,6 +65,7 @@ impl World {
             accept_failed: 0,
             sub_run: None,
             gang: None,
+            preemptible: true,
         };
         let tasks = STEPS.map(|step| task(step, &[])).into_iter();
         let spec = JobSpec {

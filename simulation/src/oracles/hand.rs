@@ -74,6 +74,7 @@ impl Hand {
                 unknown_ms_max: 60_000,
                 event_revisions_max: 1_000,
                 memory_runs_max: None,
+                preempts: None,
                 stop_grace_ms: 5_000,
                 ready_ahead: None,
             },
@@ -422,5 +423,6 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     }
 }

@@ -1,4 +1,4 @@
-//! P11, as far as nothing is preempted: a task is not placed while a more urgent one waits that could have
+//! P11, as far as nothing is preempted (`p11_preemption`): a task is not placed while a more urgent one waits that could have
 //! had its room. Only where that is beyond doubt: the urgent one has waited for longer, needs no more, and
 //! may run on that node.
 
@@ -68,7 +68,15 @@ impl Urgency {
             return Ok(());
         }
         // A plan that knew of the one knew of all these.
+        // It has the room that was made for it, whoever came in between.
+        if view.claim(task).is_some() {
+            return Ok(());
+        }
         for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
+            // It waits for the room that is made for it, and takes no other.
+            if view.claim(*other).is_some() {
+                continue;
+            }
             let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
             let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
             // A run waits for no node, and a gang for room for all of it.

@@ -12,8 +12,8 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Node, NodeName, NodeStatus, Outcome,
-    Principal, Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Scope, Step as StepRow, StopReason, Task,
-    TaskId, TaskState, Token,
+    Preempted, Principal, Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Scope, Step as StepRow,
+    StopReason, Task, TaskId, TaskState, Token,
 };
 
 use super::flow::{Flow, has_flow};
@@ -210,6 +210,10 @@ impl<'a> Rows<'a> {
                     return Err(format!("{name} had ended with {:?} and ended again: {:?}", before.exit, row.exit));
                 }
             }
+        }
+        let was_preempted = before.is_some_and(|before| before.preempted.is_some());
+        if let Some(Preempted { by, priority }) = row.preempted.filter(|_| !was_preempted) {
+            self.moves.push(Event::AttemptPreempted { attempt: row.id, node: row.node.clone(), by, priority });
         }
         if moves {
             check_outcome(row)?;
@@ -451,6 +455,7 @@ fn kind(event: &Event) -> u8 {
         Event::RestEnded { .. } => 21,
         Event::ScopeWithdrawn { .. } => 22,
         Event::ScopeRestored { .. } => 23,
+        Event::AttemptPreempted { .. } => 24,
     }
 }
 

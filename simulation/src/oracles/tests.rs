@@ -21,6 +21,7 @@ mod control;
 mod flow;
 mod gpus;
 mod outcomes;
+mod preemption;
 mod quota;
 mod restarts;
 mod sub_runs;

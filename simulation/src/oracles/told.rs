@@ -266,6 +266,17 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
+        Event::AttemptPreempted { attempt, node, by, priority } => match &told.event {
+            Some(Told::Preempted(told)) => {
+                same("task", &*told.task, step_name(run, attempt.task))?;
+                same("number", (told.index, told.number), (attempt.task.index, attempt.number))?;
+                same("node", &*told.node, node.as_str())?;
+                let who = told.by.clone().unwrap_or_default();
+                same("by", (&*who.run_id, who.index), (&*by.run.to_string(), by.index))?;
+                same("priority", who.priority, u32::from(*priority))
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
         Event::NamespaceCreated { .. }
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }

@@ -305,6 +305,7 @@ fn scenario() -> Scenario {
             unknown_ms_max: 60_000,
             event_revisions_max: 1_000,
             memory_runs_max: None,
+            preempts: None,
             stop_grace_ms: 5_000,
             ready_ahead: None,
         },

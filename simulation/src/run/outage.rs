@@ -86,6 +86,7 @@ fn scenario() -> Scenario {
             unknown_ms_max: settings.unknown_ms_max,
             event_revisions_max: settings.event_revisions_max,
             memory_runs_max: None,
+            preempts: None,
             stop_grace_ms: 5_000,
             ready_ahead: None,
         },

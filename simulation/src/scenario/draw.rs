@@ -2,8 +2,8 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
-    control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages, reports,
-    restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages, preemption,
+    reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -126,6 +126,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     scopes::draw(&mut Stream::of(seed, "scopes"), &mut scenario);
     ground::draw(&mut Stream::of(seed, "ground"), &mut scenario);
     gangs::draw(&mut Stream::of(seed, "gangs"), &mut scenario);
+    preemption::draw(&mut Stream::of(seed, "preemption"), &mut scenario);
     scenario
 }
 
@@ -196,6 +197,7 @@ fn tunables(dice: &mut Stream, network: &Network, kind: Kind) -> Tunables {
         unknown_ms_max: dice.within(2_000, 10_000),
         event_revisions_max: 1_000_000,
         memory_runs_max: None,
+        preempts: None,
         stop_grace_ms: dice.within(1_000, 5_001),
         ready_ahead: None,
     }

@@ -2,6 +2,8 @@
 
 use serde::{Deserialize, Serialize};
 
+use super::Preempts;
+
 /// What an operator could set.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct Tunables {
@@ -23,6 +25,9 @@ pub(crate) struct Tunables {
     /// Runs that have ended and stay in memory; as many as the product keeps, when none.
     #[serde(default)]
     pub(crate) memory_runs_max: Option<u64>,
+    /// Who may be preempted by whom; nobody, when none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) preempts: Option<Preempts>,
     /// Between SIGTERM and SIGKILL.
     pub(crate) stop_grace_ms: u64,
     /// Tasks of one step that stand in the queue at once, where that is fewer than in the product.

@@ -266,6 +266,7 @@ fn shape(number: u32, has_gpus: bool) -> Result<TaskSpec, Error> {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     })
 }
 

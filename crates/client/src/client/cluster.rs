@@ -194,6 +194,22 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Who may be preempted by whom.
+    pub async fn get_preemption(&self, request: v1::GetPreemptionRequest) -> Result<v1::GetPreemptionResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_preemption(request).await }).await
+    }
+
+    /// Says who may be preempted by whom. An empty `request_id` is filled in.
+    pub async fn set_preemption(
+        &self,
+        mut request: v1::SetPreemptionRequest,
+    ) -> Result<v1::SetPreemptionResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).set_preemption(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// How long runs that have ended are kept, and how much of that is in use.
     pub async fn get_retention(&self, request: v1::GetRetentionRequest) -> Result<v1::GetRetentionResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).get_retention(request).await }).await

@@ -195,6 +195,7 @@ fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>, on_node_loss: OnN
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: task.preemptible,
         resources: if is_run { DEFAULT_RESOURCES } else { task.resources },
         on_node_loss: if is_run { on_node_loss } else { task.on_node_loss },
         run_timeout_ms: task.run_timeout_ms.filter(|_| !is_run),

@@ -128,6 +128,9 @@ impl Lines {
             };
             self.line("on_node_loss", &text(word));
         }
+        if !task.preemptible {
+            self.line("preemptible", "false");
+        }
         self.flow(task);
         if let Some(undo) = undo {
             self.line("undo", &list(undo.argv.iter().map(|argument| text(&template(undo, argument)))));

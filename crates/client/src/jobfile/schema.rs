@@ -322,6 +322,12 @@ const KEYS: &[KeyDoc] = &[
     ),
     key("task.NAME.on_node_loss", Kind::Choice(ON_NODE_LOSS), "", "Overrides the job's."),
     key(
+        "task.NAME.preemptible",
+        Kind::Bool,
+        "true",
+        "It may be stopped, and run again later, to make room for what is more urgent; what is at_most_once never is.",
+    ),
+    key(
         "task.NAME.when",
         Kind::Text,
         "",

@@ -124,6 +124,7 @@ fn task(
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     };
     let Some(fields) = walk.fields(node, "task.NAME", trail) else { return (spec, None) };
     if let Some(driver) = walk.choice(fields.get("driver"), trail) {
@@ -172,6 +173,9 @@ fn task(
     }
     if let Some(choice) = walk.choice(fields.get("on_node_loss"), trail) {
         spec.on_node_loss = node_loss(choice);
+    }
+    if let Some(preemptible) = walk.flag(fields.get("preemptible"), trail) {
+        spec.preemptible = preemptible;
     }
     if is_run {
         sub_run::sub_run(walk, &fields, args, &mut spec, trail);

@@ -464,6 +464,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                         Some(GangSpec { within: within[kind].clone(), start_ms })
                     }
                 },
+                preemptible: true,
             }
         })
 }

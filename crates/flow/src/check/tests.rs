@@ -31,6 +31,7 @@ fn task(name: &str, needs: &[&str]) -> TaskSpec {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     }
 }
 

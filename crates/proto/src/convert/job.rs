@@ -188,6 +188,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         accept_failed: task.accept_failed,
         sub_run: task.sub_run.as_ref().map(sub_run_to_wire),
         gang: task.gang.as_ref().map(gang_to_wire),
+        preemptible: (!task.preemptible).then_some(false),
     }
 }
 
@@ -244,6 +245,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         accept_failed: task.accept_failed,
         sub_run: sub_run?,
         gang: task.gang.map(gang_from_wire),
+        preemptible: task.preemptible.unwrap_or(true),
     })
 }
 

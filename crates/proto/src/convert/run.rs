@@ -3,12 +3,14 @@
 use bytes::Bytes;
 use quorate_state::{
     Annotation, Attempt, AttemptId, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, JobSpec, Node,
-    NodeName, Outcome, Pause, Run, RunState, State, StepCounts, SubRun, Task, TaskId, TaskState, Token, Usage, Wait,
+    NodeName, Outcome, Pause, Preempted, Run, RunState, State, StepCounts, SubRun, Task, TaskId, TaskState, Token,
+    Usage, Wait,
 };
 
 use super::flow::{decided_to_wire, role_to_wire};
 use super::job::labels_to_wire;
 use super::payload::payloads_to_wire;
+use super::preemption::preempted_to_wire;
 use crate::v1;
 
 /// A run of `view` with the counts of its tasks.
@@ -230,6 +232,15 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                     .and_then(|attempt| attempt.outcome.as_deref())
                     .map_or(0, result_bytes),
                 ..named_attempt(*id, node, *token, &run.spec, view.node(node).map(AsRef::as_ref))
+            })
+        }
+        Event::AttemptPreempted { attempt, node, by, priority } => {
+            v1::run_event::Event::Preempted(v1::AttemptPreempted {
+                task: task_name(&run.spec, attempt.task.step),
+                index: attempt.task.index,
+                number: attempt.number,
+                node: node.to_string(),
+                by: Some(preempted_to_wire(Preempted { by: *by, priority: *priority }, view)),
             })
         }
         Event::NamespaceCreated { .. }

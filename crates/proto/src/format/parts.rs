@@ -18,6 +18,7 @@ use crate::convert::job::{labels_from_wire, labels_to_wire, resources_from_wire,
 use crate::convert::namespace::{fairness_from_wire, fairness_to_wire};
 use crate::convert::offer::offer_from_wire;
 use crate::convert::payload::payloads_from_wire;
+use crate::convert::preemption::{preemption_from_wire, preemption_to_wire};
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
 use crate::log::v1 as pb;
@@ -197,6 +198,7 @@ pub(crate) fn settings_to(settings: &Settings) -> pb::Settings {
         suspect_nodes_max: settings.suspect_nodes_max,
         retention: settings.retention.map(retention_to),
         fairness: settings.fairness.map(fairness_to_wire),
+        preemption: settings.preemption.map(preemption_to_wire),
     }
 }
 
@@ -220,7 +222,14 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
         suspect_nodes_max: settings.suspect_nodes_max,
         retention: settings.retention.map(retention_from),
         fairness: settings.fairness.map(fairness_from_wire),
+        preemption: settings.preemption.map(preemption_from).transpose()?,
     })
+}
+
+/// Who may be preempted by whom.
+pub(crate) fn preemption_from(preemption: v1::Preemption) -> Result<quorate_state::Preemption, FormatError> {
+    let wrong = || FormatError::Field { field: "preemption.gap", why: "is above 255".into() };
+    preemption_from_wire(preemption).ok_or_else(wrong)
 }
 
 pub(crate) fn retention_to(retention: Retention) -> pb::Retention {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use quorate_state::{
     AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, JobSpec, JoinTokenId, NodeName,
-    Placement, Registration, Revision, RunId, RunResult, Scope, Served, SubRunStart, Timer, Token,
+    Placement, Preempting, Registration, Revision, RunId, RunResult, Scope, Served, SubRunStart, Timer, Token,
 };
 
 use super::v1 as pb;
@@ -16,14 +16,15 @@ use crate::convert::job::{labels_to_wire, resources_to_wire, spec_to_wire};
 use crate::convert::namespace::{fairness_from_wire, fairness_to_wire, share_change_from_wire, share_change_to_wire};
 use crate::convert::offer::offer_to_wire;
 use crate::convert::payload::payloads_to_wire;
+use crate::convert::preemption::preemption_to_wire;
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
     exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, offer_from, outcome_from, parsed,
-    payloads_from, priority_from, required, resources_from, retention_from, retention_to, scope_from, scope_to,
-    settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from, uuid_from,
-    uuid_to,
+    payloads_from, preemption_from, priority_from, required, resources_from, retention_from, retention_to, scope_from,
+    scope_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from,
+    uuid_from, uuid_to,
 };
 
 pub(super) fn to(command: &Command) -> Wire {
@@ -168,6 +169,17 @@ pub(super) fn to(command: &Command) -> Wire {
             change: Some(share_change_to_wire(change)),
         }),
         Command::SetFairness { fairness } => Wire::SetFairness(fairness_to_wire(*fairness)),
+        Command::SetPreemption { preemption } => Wire::SetPreemption(preemption_to_wire(*preemption)),
+        Command::PreemptAttempts(asked) => Wire::PreemptAttempts(pb::PreemptAttempts {
+            task: Some(task_id_to(asked.task)),
+            generation: asked.generation,
+            node: asked.node.to_string(),
+            epoch: asked.epoch.0,
+            victims: asked.victims.iter().copied().map(attempt_id_to).collect(),
+        }),
+        Command::EndClaims { tasks } => {
+            Wire::EndClaims(pb::EndClaims { tasks: tasks.iter().copied().map(task_id_to).collect() })
+        }
         Command::SampleUse { namespaces } => {
             Wire::SampleUse(pb::SampleUse { namespaces: namespaces.iter().map(ToString::to_string).collect() })
         }
@@ -325,6 +337,15 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             ),
         },
         Wire::SetFairness(fairness) => Command::SetFairness { fairness: fairness_from_wire(fairness) },
+        Wire::SetPreemption(preemption) => Command::SetPreemption { preemption: preemption_from(preemption)? },
+        Wire::PreemptAttempts(asked) => Command::PreemptAttempts(Preempting {
+            task: task_id_from("task", asked.task)?,
+            generation: asked.generation,
+            node: parsed("node", &asked.node)?,
+            epoch: Epoch(asked.epoch),
+            victims: all(asked.victims, |attempt| attempt_id_from("victims", Some(attempt)))?,
+        }),
+        Wire::EndClaims(end) => Command::EndClaims { tasks: all(end.tasks, |task| task_id_from("tasks", Some(task)))? },
         Wire::SampleUse(sample) => {
             Command::SampleUse { namespaces: all(sample.namespaces, |namespace| parsed("namespace", &namespace))? }
         }

@@ -98,6 +98,12 @@ fn event_to(event: &Event) -> Wire {
             state: attempt_state_to_wire(*state).into(),
             exit: exit.map(exit_to_wire),
         }),
+        Event::AttemptPreempted { attempt, node, by, priority } => Wire::AttemptPreempted(pb::AttemptPreempted {
+            attempt: Some(attempt_id_to(*attempt)),
+            node: node.to_string(),
+            by: Some(task_id_to(*by)),
+            priority: u32::from(*priority),
+        }),
         Event::NodeRegistered { node, epoch } => {
             Wire::NodeRegistered(pb::NodeRegistered { node: node.to_string(), epoch: epoch.0 })
         }
@@ -178,6 +184,12 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
             token: Token(event.token),
             state: attempt_state_from(event.state)?,
             exit: exit_from(event.exit)?,
+        },
+        Wire::AttemptPreempted(event) => Event::AttemptPreempted {
+            attempt: attempt_id_from("attempt", event.attempt)?,
+            node: parsed("node", &event.node)?,
+            by: task_id_from("by", event.by)?,
+            priority: priority_from(event.priority)?,
         },
         Wire::NodeRegistered(event) => {
             Event::NodeRegistered { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }

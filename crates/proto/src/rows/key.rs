@@ -33,12 +33,13 @@ pub(super) enum Kind {
     Segment = 16,
     Leaving = 17,
     Version = 18,
+    Claim = 19,
     Scope = 24,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 19] = [
+        const ALL: [Kind; 20] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -57,6 +58,7 @@ impl Kind {
             Kind::Segment,
             Kind::Leaving,
             Kind::Version,
+            Kind::Claim,
             Kind::Scope,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)

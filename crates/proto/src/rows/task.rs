@@ -1,8 +1,8 @@
 //! Values of the rows of steps, tasks and attempts.
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Epoch, FailReason, Gang, Millis, Rest, Revision, RunId, Served, Step, StopReason,
-    Task, TaskId, TaskState, Token, Wait,
+    Attempt, AttemptId, AttemptState, Claim, ClaimTerms, Epoch, FailReason, Gang, Millis, Preempted, Rest, Revision,
+    RunId, Served, Step, StopReason, Task, TaskId, TaskState, Token, Wait,
 };
 
 use crate::convert::gpu::gpu_hold_to_wire;
@@ -13,8 +13,8 @@ use crate::convert::run::{
 };
 use crate::format::FormatError;
 use crate::format::parts::{
-    decided_from, decided_to, exit_from, gpus_from, numbered, outcome_from, parsed, payloads_from, required,
-    resources_from, usage_from,
+    decided_from, decided_to, exit_from, gpus_from, numbered, outcome_from, parsed, payloads_from, priority_from,
+    required, resources_from, task_id_from, task_id_to, usage_from,
 };
 use crate::log::v1 as pb;
 use crate::v1;
@@ -26,6 +26,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         attempts: task.attempts,
         tries: task.tries,
         losses: task.losses,
+        preemptions: task.preemptions,
         queue_deadline_served_ms: task.queue_deadline.map(|deadline| deadline.0),
         succeeded_at: task.succeeded_at.map(|revision| revision.0),
         sub_run: task.sub_run.map(|run| run.0),
@@ -42,6 +43,7 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         attempts: row.attempts,
         tries: row.tries,
         losses: row.losses,
+        preemptions: row.preemptions,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
         ready_since: row.ready_since_served_ms.map(Served),
         succeeded_at: row.succeeded_at.map(Revision),
@@ -146,6 +148,10 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         outputs: payloads_to_wire(attempt.payloads.as_deref()),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         suspect: attempt.suspect,
+        spared_until_served_ms: attempt.spared_until.map(|until| until.0),
+        preempted: attempt
+            .preempted
+            .map(|preempted| pb::Preempted { by: Some(task_id_to(preempted.by)), priority: preempted.priority.into() }),
     }
 }
 
@@ -171,6 +177,35 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         suspect: row.suspect,
         usage: usage_from(row.usage)?,
         payloads: payloads_from(row.outputs)?,
+        spared_until: row.spared_until_served_ms.map(Served),
+        preempted: row.preempted.map(preempted_from).transpose()?,
+    })
+}
+
+fn preempted_from(preempted: pb::Preempted) -> Result<Preempted, FormatError> {
+    Ok(Preempted { by: task_id_from("preempted.by", preempted.by)?, priority: priority_from(preempted.priority)? })
+}
+
+pub(super) fn claim_to(claim: &Claim) -> pb::ClaimRow {
+    pb::ClaimRow {
+        node: claim.node.to_string(),
+        epoch: claim.epoch.0,
+        resources: Some(resources_to_wire(claim.terms.resources)),
+        gpus: gpu_hold_to_wire(claim.terms.gpus),
+        until_served_ms: claim.terms.until.0,
+    }
+}
+
+pub(super) fn claim_from(task: TaskId, row: pb::ClaimRow) -> Result<Claim, FormatError> {
+    Ok(Claim {
+        task,
+        node: parsed("claim.node", &row.node)?,
+        epoch: Epoch(row.epoch),
+        terms: ClaimTerms {
+            resources: resources_from("claim.resources", row.resources)?,
+            gpus: gpus_from("claim.gpus", row.gpus)?,
+            until: Served(row.until_served_ms),
+        },
     })
 }
 

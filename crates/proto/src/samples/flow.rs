@@ -37,6 +37,7 @@ pub(crate) fn flow_spec() -> JobSpec {
         each: Some(each),
         accept_failed: 3,
         sub_run: None,
+        preemptible: true,
         ..task.clone()
     });
     let day = Param { kind: "date".into(), default: Some("\"2026-11-20\"".into()), description: "of claims".into() };

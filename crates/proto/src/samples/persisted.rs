@@ -16,6 +16,7 @@ use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
+use super::preemption::{preemption_changes, preemption_commands, preemption_events};
 use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
@@ -119,7 +120,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::WithdrawScope { .. }
         | Command::RestoreScope { .. }
         | Command::EndScopeDrains { .. }
-        | Command::CommitGang { .. } => None,
+        | Command::CommitGang { .. }
+        | Command::SetPreemption { .. }
+        | Command::PreemptAttempts(_)
+        | Command::EndClaims { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -172,6 +176,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(scope_commands());
     all.extend(constraint_commands());
     all.extend(gang_commands());
+    all.extend(preemption_commands());
     all
 }
 
@@ -406,7 +411,8 @@ pub(crate) fn events() -> Vec<EventRow> {
             | Event::StepDecided { .. }
             | Event::RestEnded { .. }
             | Event::ScopeWithdrawn { .. }
-            | Event::ScopeRestored { .. } => return None,
+            | Event::ScopeRestored { .. }
+            | Event::AttemptPreempted { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -419,6 +425,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(flow_events());
     all.extend(sub_run_events());
     all.extend(scope_events());
+    all.extend(preemption_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -501,7 +508,9 @@ pub(crate) fn changes() -> Vec<Change> {
             | Change::AttemptArchived(..)
             | Change::Left(_)
             | Change::Version(_)
-            | Change::VersionGone(_) => return None,
+            | Change::VersionGone(_)
+            | Change::Claim(_)
+            | Change::ClaimGone(_) => return None,
         };
         Some(next)
     });
@@ -514,6 +523,7 @@ pub(crate) fn changes() -> Vec<Change> {
     ];
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
     let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
+    let of_features = of_features.chain(preemption_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

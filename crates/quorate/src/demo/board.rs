@@ -90,7 +90,8 @@ impl Board {
                     | v1::run_event::Event::PrioritySet(_)
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
-                    | v1::run_event::Event::Rest(_),
+                    | v1::run_event::Event::Rest(_)
+                    | v1::run_event::Event::Preempted(_),
                 )
                 | None => {}
             },

@@ -42,8 +42,36 @@ pub(crate) struct Attempt {
     written_bytes: Option<u64>,
     /// What it uses while it runs, if that is known.
     pub(crate) live: Option<Usage>,
+    /// For whom it was stopped, if that was to make room.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    preempted_by: Option<PreemptedBy>,
     /// How far it is by its own words, while it runs.
     progress: Option<Progress>,
+}
+
+/// A task that had room made for it.
+#[derive(Debug, Serialize)]
+struct PreemptedBy {
+    run_id: String,
+    /// None of a run that is known no more.
+    task: Option<String>,
+    index: u32,
+    priority: u32,
+}
+
+impl From<v1::PreemptedBy> for PreemptedBy {
+    fn from(by: v1::PreemptedBy) -> Self {
+        let v1::PreemptedBy { run_id, task, index, priority } = by;
+        Self { run_id, task: Some(task).filter(|task| !task.is_empty()), index, priority }
+    }
+}
+
+impl PreemptedBy {
+    /// `stopped to make room for 0123456789abc/score[3], priority 90`.
+    fn words(&self) -> String {
+        let task = self.task.as_ref().map(|task| format!("/{}[{}]", plain(task), self.index)).unwrap_or_default();
+        format!("stopped to make room for {}{task}, priority {}", self.run_id, self.priority)
+    }
 }
 
 /// How far an attempt is by its own words.
@@ -104,6 +132,7 @@ impl From<v1::Attempt> for Attempt {
             read_bytes: usage.as_ref().map(|usage| usage.read_bytes),
             written_bytes: usage.as_ref().map(|usage| usage.written_bytes),
             live: None,
+            preempted_by: attempt.preempted_by.map(Into::into),
             progress: None,
         }
     }
@@ -137,7 +166,8 @@ impl Attempt {
     /// What went wrong, how far it is, or what its agent has to say.
     fn remark(&self) -> String {
         let progress = self.progress.as_ref().map(Progress::words);
-        let words = [self.error.clone(), progress, Some(self.message.clone())];
+        let preempted = self.preempted_by.as_ref().map(PreemptedBy::words);
+        let words = [preempted, self.error.clone(), progress, Some(self.message.clone())];
         let words: Vec<String> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
         words.join(": ")
     }

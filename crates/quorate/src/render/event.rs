@@ -27,7 +27,7 @@ pub(crate) struct RunEvent {
     run_id: String,
     revision: u64,
     at_ms: u64,
-    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed`, `priority`, `abandoned`, `decided` or `rest`.
+    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed`, `priority`, `abandoned`, `decided`, `rest` or `preempted`.
     kind: &'static str,
     /// The state of run, task or attempt since then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -59,10 +59,10 @@ pub(crate) struct RunEvent {
     /// Key of the annotation.
     #[serde(skip_serializing_if = "Option::is_none")]
     key: Option<String>,
-    /// Who paused the run, resumed it or gave it another priority.
+    /// Who paused the run, resumed it or gave it another priority; for which task the attempt is stopped.
     #[serde(skip_serializing_if = "Option::is_none")]
     by: Option<String>,
-    /// That priority.
+    /// That priority, or that task's.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u32>,
     /// `run`, `pass_over` or `fail`.
@@ -163,6 +163,26 @@ impl OfRun {
                 let message = Some(decided.message).filter(|message| !message.is_empty());
                 let (task, elements) = (Some(decided.task), Some(decided.elements));
                 RunEvent { task, decided: word, elements, message, ..blank("decided", text) }
+            }
+            v1::run_event::Event::Preempted(preempted) => {
+                let v1::AttemptPreempted { task, index, number, node, by } = preempted;
+                let by = by.unwrap_or_default();
+                let text = format!(
+                    "attempt {number} on {node} is to be stopped to make room for {} of run {}, priority {}",
+                    task_name(&by.task, by.index, true),
+                    by.run_id,
+                    by.priority
+                );
+                RunEvent {
+                    is_array: index > 0 || self.arrays.contains(&task),
+                    task: Some(task),
+                    index: Some(index),
+                    attempt: Some(number),
+                    node: Some(node),
+                    by: Some(format!("{}/{}[{}]", by.run_id, by.task, by.index)),
+                    priority: Some(by.priority),
+                    ..blank("preempted", text)
+                }
             }
             v1::run_event::Event::Rest(rest) => {
                 let text = format!(

@@ -7,6 +7,7 @@ mod flow;
 mod jobs;
 mod namespaces;
 mod nodes;
+mod preemption;
 mod retention;
 mod runs;
 mod tasks;
@@ -132,6 +133,7 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
         outcome: None,
         result_bytes: 0,
         payloads: Vec::new(),
+        preempted_by: None,
     }
 }
 

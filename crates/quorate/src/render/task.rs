@@ -45,6 +45,16 @@ impl From<v1::OverQuota> for OverQuota {
     }
 }
 
+/// An attempt that was asked to stop to make room.
+#[derive(Debug, Serialize)]
+struct Victim {
+    run_id: String,
+    step: u32,
+    index: u32,
+    number: u32,
+    priority: u32,
+}
+
 /// Why a task waits: a word, a sentence, and what belongs to the word.
 #[derive(Debug, Default, Serialize)]
 pub(crate) struct Reason {
@@ -81,6 +91,9 @@ pub(crate) struct Reason {
     /// How many of its gang could be placed now.
     #[serde(skip_serializing_if = "Option::is_none")]
     gang: Option<GangWait>,
+    /// Those whose room it waits for.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    victims: Vec<Victim>,
 }
 
 /// How a gang stands in the queue.
@@ -113,6 +126,13 @@ impl Reason {
     }
 }
 
+impl From<v1::Victim> for Victim {
+    fn from(victim: v1::Victim) -> Self {
+        let v1::Victim { run_id, step, index, number, priority } = victim;
+        Self { run_id, step, index, number, priority }
+    }
+}
+
 impl From<v1::WaitReason> for Reason {
     fn from(reason: v1::WaitReason) -> Self {
         use v1::wait_reason::Reason as Wire;
@@ -128,6 +148,13 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::SubRunDue(_)) => Self { kind: "sub_run_due", ..base },
             Some(Wire::RunsFull(full)) => Self { kind: "runs_full", max: Some(full.max), ..base },
             Some(Wire::OverQuota(over)) => Self { kind: "over_quota", over_quota: Some(over.into()), ..base },
+            Some(Wire::RoomClaimed(claimed)) => Self {
+                kind: "room_claimed",
+                node: Some(claimed.node),
+                remaining_ms: Some(claimed.remaining_ms),
+                victims: claimed.victims.into_iter().map(Victim::from).collect(),
+                ..base
+            },
             Some(Wire::Backoff(wait)) => Self { kind: "backoff", remaining_ms: Some(wait.remaining_ms), ..base },
             Some(Wire::Fence(wait)) => {
                 Self { kind: "fence", node: Some(wait.node), remaining_ms: Some(wait.remaining_ms), ..base }

@@ -129,7 +129,8 @@ impl Seen {
                     | v1::run_event::Event::PrioritySet(_)
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
-                    | v1::run_event::Event::Rest(_),
+                    | v1::run_event::Event::Rest(_)
+                    | v1::run_event::Event::Preempted(_),
                 )
                 | None => {}
             }

@@ -56,7 +56,9 @@ impl Lane {
             | Command::ConcludeRun { .. }
             | Command::ArchiveRuns { .. }
             | Command::TrimArchive { .. }
-            | Command::SampleUse { .. } => Self::Control,
+            | Command::SampleUse { .. }
+            | Command::PreemptAttempts(_)
+            | Command::EndClaims { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
             // another priority makes room for what is urgent: like a cancel, they must get past a flood of submits.
@@ -73,6 +75,7 @@ impl Lane {
             // So may a lower maximum be on full nodes.
             | Command::SetNamespace { .. }
             | Command::SetFairness { .. }
+            | Command::SetPreemption { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }

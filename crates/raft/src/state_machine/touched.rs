@@ -83,7 +83,10 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::AttemptArchived(..)
         | Change::Left(_)
         | Change::Version(_)
-        | Change::VersionGone(_) => None,
+        | Change::VersionGone(_)
+        // Its agent is told of it when the task is placed.
+        | Change::Claim(_)
+        | Change::ClaimGone(_) => None,
     }
 }
 

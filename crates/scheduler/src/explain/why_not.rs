@@ -125,7 +125,7 @@ fn out(who: &str, withdrawal: Option<&Withdrawal>) -> FailedCheck {
 
 /// What is missing of each resource, now and on the node when it is empty.
 fn short_of(view: &State, node: &Node, want: Resources, missing_gpu: u64) -> Option<FailedCheck> {
-    let used = view.used_on(&node.name);
+    let used = view.load_on(&node.name).used;
     let lacking = Shortfall { gpu_milli: missing_gpu, ..missing(used, node.capacity, want) };
     if lacking == Shortfall::default() {
         return None;

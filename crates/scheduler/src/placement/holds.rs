@@ -202,6 +202,10 @@ impl<'a> Ends<'a> {
         let Some(attempt) = self.view.attempt(attempt).filter(|attempt| attempt.holds_resources()) else { return };
         let Some(node) = ledger.find(&attempt.node) else { return };
         let Some(account) = ledger.account(node) else { return };
+        // What leaves a node on which room is kept makes that room, and no other.
+        if attempt.stop.is_some() && self.view.claims_on(&attempt.node).next().is_some() {
+            return;
+        }
         let freed = self.freed.entry(node).or_default();
         freed.resources = freed.resources.saturating_add(attempt.resources);
         if attempt.gpus != GpuHold::NONE {

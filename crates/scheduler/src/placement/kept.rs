@@ -72,6 +72,7 @@ impl Looks {
             accept_failed: 0,
             sub_run: None,
             gang: None,
+            preemptible: true,
         })
     }
 

@@ -68,7 +68,15 @@ pub(super) struct Group<'a> {
 impl<'a> Queue<'a> {
     pub(super) fn new(view: &'a State, now: Served) -> Self {
         let namespaces: BTreeSet<&'a Namespace> = view.lines().map(Line::namespace).collect();
-        let tenants = view.has_feature(Feature::FairShare).then(|| Tenants::of(view, &namespaces));
+        let mut tenants = view.has_feature(Feature::FairShare).then(|| Tenants::of(view, &namespaces));
+        if let Some(tenants) = &mut tenants {
+            // What room is kept for has its part already.
+            for (run, claim) in view.claims().filter_map(|claim| Some((view.run(claim.task.run)?, claim))) {
+                if let Some(own) = tenants.own(&run.spec.namespace) {
+                    tenants.spend(own, claim.terms.resources);
+                }
+            }
+        }
         let mut lines: Vec<Walk<'a>> = Vec::new();
         for line in view.lines() {
             let shape = match lines.last() {

@@ -292,6 +292,7 @@ impl TaskShape {
                 within: [None, Some(Within::Cluster), Some(Within::Region)][usize::from(self.timeout % 3)].clone(),
                 start_ms: self.timeout.is_multiple_of(2).then_some(4_000),
             }),
+            preemptible: true,
         }
     }
 }

@@ -31,7 +31,7 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         Change::Run(run) => judge_run(rows, run),
         Change::Task(task) => judge_task(rows, task),
         Change::Attempt(attempt) => match rows.attempts.get(&attempt.id) {
-            Some(before) => judge_move(rows, before, attempt, scene.ground),
+            Some(before) => judge_move(rows, before, attempt, scene),
             None => judge_placement(rows, attempt, scene),
         },
         Change::Node(node) => {
@@ -77,7 +77,12 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::Left(_)
         | Change::Version(_)
         | Change::VersionGone(_)
+        | Change::ClaimGone(_)
         | Change::Feature(_) => {}
+        Change::Claim(claim) => {
+            assert_eq!(rows.tasks.get(&claim.task).map(|task| &task.state), Some(&TaskState::Ready));
+            assert!(!rows.claims.contains_key(&claim.task), "room is kept twice for {:?}", claim.task);
+        }
     }
 }
 
@@ -228,8 +233,8 @@ fn fits(want: Resources, room: Resources) -> bool {
 }
 
 /// P6 of an attempt, and that the log says of it only what happened.
-fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, ground: &Ground) {
-    let id = after.id;
+fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, scene: &Scene<'_>) {
+    let (id, ground, served) = (after.id, scene.ground, scene.served);
     assert_eq!(
         (&before.node, before.token, before.resources, before.placed_at),
         (&after.node, after.token, after.resources, after.placed_at),
@@ -268,6 +273,15 @@ fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, ground: &Ground) {
         let is_drained = node.own_drain().is_some() || around.any(|row| row.withdrawal.drain.is_some());
         assert!(is_drained, "{id:?} is moved off a node that is not drained");
         assert_ne!(promise, OnNodeLoss::AtMostOnce, "{id:?} is moved");
+    }
+    if before.stop.is_none() && after.stop == Some(StopReason::Preempted) {
+        let (run, by) = (&rows.runs[&id.task.run], after.preempted.expect("somebody"));
+        let other = &rows.runs[&by.by.run];
+        let policy = rows.settings.as_ref().and_then(|settings| settings.preemption).expect("a policy");
+        assert!(run.priority() + policy.gap <= other.priority(), "{id:?} is as urgent as {:?}", by.by);
+        assert_ne!(run.spec.tasks[id.task.step as usize].on_node_loss, OnNodeLoss::AtMostOnce, "{id:?} is preempted");
+        assert!(rows.tasks[&id.task].preemptions < policy.times_max, "{id:?} is preempted too often");
+        assert!(before.spared_until.is_none_or(|until| until <= served), "{id:?} is fresh");
     }
     assert!(after.gone || !before.gone, "{id:?} came back from the dead");
     if after.gone && !before.gone {

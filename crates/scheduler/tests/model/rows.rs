@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AnnotationKey, Attempt, AttemptId, Change, Cluster, ClusterName, DedupKey, Feature, FeatureRow, Job,
-    JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Scope,
+    Annotation, AnnotationKey, Attempt, AttemptId, Change, Claim, Cluster, ClusterName, DedupKey, Feature, FeatureRow,
+    Job, JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Scope,
     ScopeRow, Segment, Settings, State, Step, Task, TaskId, VersionRow,
 };
 
@@ -29,6 +29,7 @@ pub(crate) struct Rows {
     pub(crate) join_tokens: BTreeMap<JoinTokenId, Arc<JoinToken>>,
     pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
     pub(crate) leaving: BTreeMap<RunId, u32>,
+    pub(crate) claims: BTreeMap<TaskId, Arc<Claim>>,
     pub(crate) versions: BTreeMap<(Namespace, JobName, u32), Arc<VersionRow>>,
 }
 
@@ -73,6 +74,8 @@ impl Rows {
                 self.versions.insert((row.namespace.clone(), row.job.clone(), row.version), row.clone());
             }
             Change::VersionGone(key) => drop(self.versions.remove(key)),
+            Change::Claim(claim) => drop(self.claims.insert(claim.task, claim.clone())),
+            Change::ClaimGone(task) => drop(self.claims.remove(task)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
         }
@@ -99,6 +102,7 @@ impl Rows {
         let segments = self.segments.values().cloned().map(Change::Segment);
         let leaving = self.leaving.iter().map(|(run, segment)| Change::Leaving(*run, *segment));
         let versions = self.versions.values().cloned().map(Change::Version);
+        let claims = self.claims.values().cloned().map(Change::Claim);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
         for change in objects
             .chain(runs)
@@ -112,6 +116,7 @@ impl Rows {
             .chain(leaving)
             .chain(versions)
             .chain(scopes)
+            .chain(claims)
         {
             state.commit(&change);
         }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use quorate_scheduler::controllers;
 use quorate_state::{
     Applied, AttemptReport, Command, Digest, DrainTime, Entry, Epoch, Feature, GpuHold, Item, NodeName, NodeStatus,
-    Placement, PlacementOutcome, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey,
-    Retention, Revision, RunId, Scope, Settings, State, Token, Uuid, apply,
+    Placement, PlacementOutcome, Preemption, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId,
+    RequestKey, Retention, Revision, RunId, Scope, Settings, State, Token, Uuid, apply,
 };
 
 use crate::history::{Act, CLUSTERS, History, Of, Step, namespace};
@@ -104,7 +104,9 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings };
         let namespace = Command::CreateNamespace { namespace: namespace() };
         let features = Feature::ALL.map(|feature| Command::EnableFeature { feature, term: 1 });
-        let commands = [bootstrap, namespace].into_iter().chain(features);
+        let preemption = Preemption { by_priority: true, gap: 10, spare_ms: 300, times_max: 3 };
+        let policy = Command::SetPreemption { preemption };
+        let commands = [bootstrap, namespace].into_iter().chain(features).chain([policy]);
         world.commit(commands.map(|command| (Origin::Client, None, command)).collect());
         for at in 0..history.nodes.len() {
             world.register(at);

@@ -5,8 +5,8 @@ use quorate_scheduler::Budget;
 use quorate_scheduler::placement::pack::{GpuWant, Mix, Models, Packer, Room, WHOLE, Want};
 use quorate_scheduler::placement::{Plan, Planner, SHAPES_KEPT_MAX, plan};
 use quorate_state::{
-    AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, NodeName, NodeStatus, Registration,
-    Resources, Revision, TaskSpec,
+    AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, NodeName, NodeStatus, Preemption,
+    Registration, Resources, Revision, TaskSpec,
 };
 
 use crate::world::{World, job, node_name, resources, task};
@@ -59,12 +59,16 @@ const CLUSTERS: [(&str, &str); 3] = [("eu", "eu-1"), ("eu", "eu-2"), ("us", "us-
 /// What happens between two plans. Numbers choose among what there is.
 #[derive(Clone, Debug)]
 enum Step {
-    /// A job of so many tasks of a shape is submitted.
-    Submit(usize, u32),
+    /// A job of so many tasks of a shape is submitted, as urgent as that.
+    Submit(usize, u32, u8),
     /// What the last plan says is done.
     Commit,
     /// One of the attempts ends, and is gone.
     End(usize),
+    /// All that were asked to stop do.
+    Stop,
+    /// Room is kept for nobody any more.
+    Expire,
     /// A node comes: its cluster and its size.
     Join(usize, u64),
     /// One comes back, with another lease and perhaps another size.
@@ -88,9 +92,12 @@ enum Step {
 fn step() -> impl Strategy<Value = Step> {
     let node = 0_usize..64;
     prop_oneof![
-        4 => (0..SHAPES.len(), 1_u32..6).prop_map(|(shape, count)| Step::Submit(shape, count)),
+        4 => (0..SHAPES.len(), 1_u32..6, prop_oneof![Just(0), Just(50), Just(100)])
+            .prop_map(|(shape, count, priority)| Step::Submit(shape, count, priority)),
         6 => Just(Step::Commit),
         4 => node.clone().prop_map(Step::End),
+        2 => Just(Step::Stop),
+        1 => Just(Step::Expire),
         2 => (0..CLUSTERS.len(), 1_u64..9).prop_map(|(cluster, size)| Step::Join(cluster, size)),
         1 => (node.clone(), 1_u64..9).prop_map(|(node, size)| Step::Return(node, size)),
         3 => (node.clone(), 0..FLAGS.len()).prop_map(|(node, flag)| Step::Flag(node, flag)),
@@ -115,9 +122,12 @@ struct History {
 impl History {
     fn new() -> Self {
         let mut world = World::empty();
-        for feature in [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain, Feature::RegionPolicy] {
+        let of_nodes = [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain, Feature::RegionPolicy];
+        for feature in of_nodes.into_iter().chain([Feature::Preemption]) {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
+        let preemption = Preemption { by_priority: true, gap: 20, spare_ms: 0, times_max: 3 };
+        world.apply(Command::SetPreemption { preemption });
         let mut history = Self { past: world.clone(), world, jobs: 0, nodes: 0 };
         (0..4).for_each(|node| history.join(node % CLUSTERS.len(), 4 + node as u64));
         history.past = history.world.clone();
@@ -139,7 +149,7 @@ impl History {
 
     fn happen(&mut self, step: &Step, last: &Plan) {
         match *step {
-            Step::Submit(shape, count) => self.submit(shape, count),
+            Step::Submit(shape, count, priority) => self.submit(shape, count, priority),
             // A plan that was made of another past fits no more.
             Step::Commit if *last == self.world.plan() => {
                 self.world.commit(last);
@@ -148,8 +158,14 @@ impl History {
                     let attempt = self.world.state.task(placed.task).and_then(|task| task.newest_attempt());
                     self.world.report(attempt.unwrap(), AttemptPhase::Running, None);
                 }
+                // What was placed beside them takes nothing of what they are to have.
+                let Plan { preemptions, expired, .. } = last.clone();
+                let rest = Plan { preemptions, expired, ..Plan::default() };
+                rest.into_commands().into_iter().for_each(|command| drop(self.world.apply(command)));
             }
             Step::Commit => {}
+            Step::Stop => drop(self.world.stop_all()),
+            Step::Expire => self.world.pass(100_000),
             Step::End(at) => self.end(at),
             Step::Join(cluster, size) if self.nodes < 12 => self.join(cluster, size),
             Step::Join(..) => {}
@@ -214,9 +230,9 @@ impl History {
         }
     }
 
-    fn submit(&mut self, shape: usize, count: u32) {
+    fn submit(&mut self, shape: usize, count: u32, priority: u8) {
         let (cpu, memory, options) = SHAPES[shape];
-        let mut spec = job(&format!("j{}", self.jobs), &[]);
+        let mut spec = job(&format!("j{}", self.jobs), &[&format!("priority={priority}")]);
         self.jobs += 1;
         spec.tasks.push(TaskSpec { count, ..task("x", resources(cpu, memory), options) });
         self.world.submit(spec);
@@ -283,7 +299,7 @@ proptest! {
             let mut world = world.clone();
             world.cancel_all_but("none");
             let mut probe = History { past: world.clone(), world, jobs: 1_000, nodes: 0 };
-            probe.submit(shape, 1);
+            probe.submit(shape, 1, 0);
             probe.world.plan().placed()
         };
         let before = fits(&history.world);
@@ -311,7 +327,7 @@ proptest! {
                 }
             }
             let mut history = History { past: world.clone(), world, jobs: 0, nodes: 0 };
-            jobs.iter().for_each(|(shape, count)| history.submit(*shape, *count));
+            jobs.iter().for_each(|(shape, count)| history.submit(*shape, *count, 0));
             let plan = history.world.plan();
             let node = |name: &NodeName| {
                 let row = history.world.state.node(name).unwrap();

@@ -15,6 +15,7 @@ mod lease;
 mod measure;
 mod pack;
 mod placement;
+mod preemption;
 mod properties;
 mod retention;
 mod sub_runs;

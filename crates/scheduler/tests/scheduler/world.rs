@@ -17,11 +17,11 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit, Feature,
-    FeatureRow, GPU_MILLI, GangSpec, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node, NodeName,
-    OnFailure, OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference, Principal, Registration,
-    Reply, Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp, State, TaskId, TaskName,
-    TaskSpec, TaskState, Trait, Usage, Uuid, Within, apply,
+    Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit,
+    Feature, FeatureRow, GPU_MILLI, GangSpec, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node,
+    NodeName, NodeStatus, OnFailure, OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference,
+    Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp,
+    State, TaskId, TaskName, TaskSpec, TaskState, Trait, Usage, Uuid, Within, apply,
 };
 
 /// The state, and what the leader sees beside it.
@@ -161,6 +161,32 @@ impl World {
         gangs.into_commands().into_iter().for_each(|command| drop(self.apply(command)));
     }
 
+    /// All that were asked to stop on nodes that can tell do; how many.
+    pub(crate) fn stop_all(&mut self) -> usize {
+        let up: Vec<Arc<Node>> = self.state.nodes().filter(|node| node.status == NodeStatus::Up).cloned().collect();
+        let on = up.iter().flat_map(|node| self.state.attempts_on(&node.name).map(move |attempt| (node, attempt)));
+        let own = on.filter(|(node, attempt)| attempt.stop.is_some() && attempt.epoch == node.epoch);
+        let stopped: Vec<Arc<Attempt>> = own.map(|(_, attempt)| attempt.clone()).collect();
+        for attempt in &stopped {
+            let report = AttemptReport {
+                attempt: attempt.id,
+                token: attempt.token,
+                phase: AttemptPhase::Ended,
+                gone: true,
+                exit: Some(Exit::Signal(15)),
+                message: None,
+                usage: Usage::default(),
+                stopped: true,
+                outcome: None,
+                silent: false,
+                payloads: None,
+            };
+            let (node, epoch) = (attempt.node.clone(), attempt.epoch);
+            self.apply(Command::ReportAttempts { node, epoch, reports: vec![report] });
+        }
+        stopped.len()
+    }
+
     pub(crate) fn node(&mut self, name: &str, region: &str, cluster: &str, capacity: Resources) {
         let number = self.state.nodes().count() as u128 + 1;
         self.apply(Command::RegisterNode(Box::new(Registration {
@@ -219,7 +245,7 @@ impl World {
             "cordoned" => {
                 let row = FeatureRow { feature: Feature::NodeCordon, revision: Revision(0), at: Millis(0) };
                 self.state.commit(&Change::Feature(row));
-                self.change(name, |node| node.cordoned = true);
+                self.apply(Command::CordonNode { node: node.name.clone(), cordoned: true });
             }
             "draining" => {
                 self.flag(name, "cordoned");
@@ -462,6 +488,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     };
     for option in options {
         let (key, value) = option.split_once('=').expect("key=value");

@@ -40,6 +40,8 @@ pub(crate) enum Action<'a> {
     SetNamespace(&'a Namespace),
     /// Say how namespaces are kept even.
     SetFairness,
+    /// Say who may be preempted by whom.
+    SetPreemption,
     /// Say how long runs that have ended are kept.
     SetRetention,
     /// Speak for a node.
@@ -67,6 +69,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::CreateNamespace(namespace) => ("create namespace", Some(namespace)),
         Action::SetNamespace(namespace) => ("say which part of the cluster it has", Some(namespace)),
         Action::SetFairness => ("say how namespaces are kept even", None),
+        Action::SetPreemption => ("say who may be preempted by whom", None),
         Action::SetRetention => ("say how long runs are kept", None),
         Action::ServeAsAgent => ("serve as agent", None),
         Action::RelayRenewals => ("relay renewals", None),
@@ -125,6 +128,7 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::CreateNamespace(_)
         | Action::SetNamespace(_)
         | Action::SetFairness
+        | Action::SetPreemption
         | Action::SetRetention => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
         Action::RelayRenewals => &[Role::Replica],
@@ -178,6 +182,7 @@ mod tests {
             (Action::CreateNamespace(&namespace), "operator"),
             (Action::SetNamespace(&namespace), "operator"),
             (Action::SetFairness, "operator"),
+            (Action::SetPreemption, "operator"),
             (Action::SetRetention, "operator"),
             (Action::ServeAsAgent, "replica node"),
             (Action::RelayRenewals, "replica"),

@@ -99,6 +99,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         accept_failed,
         sub_run,
         gang,
+        preemptible,
     } = task;
     let driver = match driver {
         Driver::Process => "process",
@@ -181,6 +182,9 @@ fn task_fields(task: &TaskSpec) -> Fields {
             put("gang.start", format!("{start} ms"));
         }
     }
+    if !preemptible {
+        put("preemptible", "false".into());
+    }
     let args = sub_run.iter().flat_map(|sub_run| &sub_run.args);
     fields.extend(args.map(|(name, value)| (format!("args.{name}"), value.clone())));
     fields.extend(place.labels.iter().map(|(key, value)| (format!("place.labels.{key}"), format!("{value:?}"))));
@@ -239,6 +243,7 @@ mod tests {
             accept_failed: 0,
             sub_run: None,
             gang: None,
+            preemptible: true,
         }
     }
 

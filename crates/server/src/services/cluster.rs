@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, NodeStatus, Resources, Scope, State};
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, forecast, namespaces, nodes, replicas, retention, scopes};
+use super::{admission, forecast, namespaces, nodes, preemption, replicas, retention, scopes};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Shared;
 use crate::reading::Reading;
@@ -188,6 +188,21 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::SetFairnessRequest>,
     ) -> Result<Response<v1::SetFairnessResponse>, Status> {
         self.0.answer("SetFairness", namespaces::set_fairness(&self.0, request)).await
+    }
+
+    async fn get_preemption(
+        &self,
+        request: Request<v1::GetPreemptionRequest>,
+    ) -> Result<Response<v1::GetPreemptionResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetPreemption", preemption::get(&reading, request)).await
+    }
+
+    async fn set_preemption(
+        &self,
+        request: Request<v1::SetPreemptionRequest>,
+    ) -> Result<Response<v1::SetPreemptionResponse>, Status> {
+        self.0.answer("SetPreemption", preemption::set(&self.0, request)).await
     }
 
     async fn get_retention(

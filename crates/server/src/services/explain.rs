@@ -3,7 +3,7 @@
 use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
-use quorate_scheduler::explain::{ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep};
+use quorate_scheduler::explain::{ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep, RoomClaimed};
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -44,6 +44,7 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
         Explanation::WouldDelay { expected } => {
             Reason::RoomKept(v1::RoomKept { expected: expected.as_ref().map(expected_start) })
         }
+        Explanation::RoomClaimed(kept) => Reason::RoomClaimed(room_claimed(kept)),
         Explanation::Cancelling => Reason::Cancelling(v1::Cancelling {}),
         Explanation::Paused(pause) => Reason::Paused(pause_to_wire(pause)),
         Explanation::FitsNow { node } => Reason::FitsNow(v1::FitsNow { node: node.to_string() }),
@@ -84,6 +85,17 @@ pub(crate) fn node_check(failed: &FailedCheck) -> v1::NodeCheck {
         missing_memory_bytes: failed.missing.memory_bytes,
         missing_gpu_milli: failed.missing.gpu_milli,
     }
+}
+
+fn room_claimed(kept: &RoomClaimed) -> v1::RoomClaimed {
+    let victims = kept.victims.iter().map(|(attempt, priority)| v1::Victim {
+        run_id: attempt.task.run.to_string(),
+        step: attempt.task.step,
+        index: attempt.task.index,
+        number: attempt.number,
+        priority: u32::from(*priority),
+    });
+    v1::RoomClaimed { node: kept.node.to_string(), victims: victims.collect(), remaining_ms: kept.remaining_ms }
 }
 
 fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {

@@ -2,6 +2,7 @@
 //! `usage`, why tasks wait in `why`, what happened to them in `events`, and how they are paused and put first in `control`.
 
 use quorate_planted::Bug;
+use quorate_proto::convert::preemption::preempted_to_wire;
 use quorate_proto::convert::run::{
     annotation_to_wire, attempt_to_wire, child_to_wire, run_to_wire, step_to_wire, task_to_wire,
 };
@@ -342,9 +343,10 @@ async fn list_attempts(
         result + attempt.payloads.as_ref().map_or(0, |payloads| payloads.bytes())
     };
     let (page, next_page_token) = pages.take_weighed(attempts, cursor, said_bytes);
-    let attempts = page
-        .into_iter()
-        .map(|attempt| attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref)));
+    let attempts = page.into_iter().map(|attempt| v1::Attempt {
+        preempted_by: attempt.preempted.map(|preempted| preempted_to_wire(preempted, &view)),
+        ..attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref))
+    });
     Ok(v1::ListAttemptsResponse { attempts: attempts.collect(), next_page_token, revision: view.revision().0 })
 }
 

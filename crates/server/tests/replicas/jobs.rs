@@ -51,6 +51,7 @@ pub(crate) fn task(name: &str) -> v1::TaskSpec {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: None,
     }
 }
 

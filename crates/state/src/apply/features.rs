@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::overlay::Overlay;
 use crate::archive::RETENTION_FIRST;
 use crate::namespace::FAIRNESS_FIRST;
+use crate::preemption::PREEMPTION_FIRST;
 use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
 use crate::{Change, Event, Feature, FeatureRow, JobSpec, Rejection, Reply, Settings};
 
@@ -19,15 +20,16 @@ pub(super) fn enable(overlay: &mut Overlay, feature: Feature, term: u64) -> Resu
         return Err(Rejection::Stale("the members were asked in another term"));
     }
     overlay.put(Change::Feature(FeatureRow { feature, revision: overlay.revision(), at: overlay.now() }));
-    if let Some(settings) = begun(feature, &settings) {
+    let is_fresh = overlay.state().jobs.is_empty();
+    if let Some(settings) = begun(feature, &settings, is_fresh) {
         overlay.put(Change::Settings(Arc::new(settings)));
     }
     overlay.emit(Event::FeatureEnabled { feature });
     Ok(Reply::Counted(1))
 }
 
-/// The limits with which a feature begins, where older versions know none.
-fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
+/// The limits with which a feature begins, where older versions know none; `is_fresh`: nobody has worked in this cluster yet.
+fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settings> {
     match feature {
         Feature::TaskOutcomes => Some(Settings {
             result_bytes_max: RESULT_BYTES_FIRST,
@@ -44,6 +46,10 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         Feature::FairShare if settings.fairness.is_none() => {
             Some(Settings { fairness: Some(FAIRNESS_FIRST), ..settings.clone() })
         }
+        // Where people work who do not expect it, it begins when somebody says so.
+        Feature::Preemption if is_fresh && settings.preemption.is_none() => {
+            Some(Settings { preemption: Some(PREEMPTION_FIRST), ..settings.clone() })
+        }
         Feature::NodeCordon
         | Feature::NodeDrain
         | Feature::NodeForget
@@ -58,6 +64,7 @@ fn begun(feature: Feature, settings: &Settings) -> Option<Settings> {
         | Feature::Gpus
         | Feature::FairShare
         | Feature::PlaceConstraints
+        | Feature::Preemption
         | Feature::RegionPolicy
         | Feature::Gangs => None,
     }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Applied;
 use crate::{
-    Attempt, AttemptState, Change, Event, EventRow, Feature, Meta, Millis, Rejection, Reply, Revision, Run, RunId,
-    Served, Settings, State, Task, TaskId, TaskState,
+    Attempt, AttemptState, Change, Claim, Event, EventRow, Feature, Meta, Millis, NodeStatus, Rejection, Reply,
+    Revision, Run, RunId, Served, Settings, State, Task, TaskId, TaskState,
 };
 
 pub(super) struct Overlay {
@@ -87,7 +87,68 @@ impl Overlay {
 
     pub(super) fn put(&mut self, change: Change) {
         self.state.commit(&change);
+        for task in self.claims_ended_by(&change) {
+            let gone = Change::ClaimGone(task);
+            self.state.commit(&gone);
+            self.changes.push(gone);
+        }
         self.changes.push(change);
+    }
+
+    /// Tasks for which no room is kept any more when this has changed. Asked here of every change, so that no path forgets it.
+    fn claims_ended_by(&self, change: &Change) -> Vec<TaskId> {
+        let state = &self.state;
+        if state.claims.is_empty() {
+            return Vec::new();
+        }
+        match change {
+            Change::Task(task) => {
+                let ends = task.state != TaskState::Ready && state.claim(task.id).is_some();
+                ends.then_some(task.id).into_iter().collect()
+            }
+            Change::Run(run) => {
+                let ends = run.paused.is_some() || run.state.is_terminal();
+                state.claims.keys().copied().filter(|task| ends && task.run == run.id).collect()
+            }
+            // Of a node, or of all in a cluster or a region; it is in the state already.
+            Change::Node(_) | Change::Scope(_) => {
+                let stays = |claim: &Claim| {
+                    let node = state.node(&claim.node);
+                    node.is_some_and(|node| {
+                        node.status == NodeStatus::Up && !node.is_out() && node.epoch == claim.epoch
+                    })
+                };
+                state.claims().filter(|claim| !stays(claim)).map(|claim| claim.task).collect()
+            }
+            Change::NodeGone(node) => state.claims_on(node).map(|claim| claim.task).collect(),
+            Change::Meta(_)
+            | Change::Settings(_)
+            | Change::Namespace(_)
+            | Change::Job(_)
+            | Change::Spec(..)
+            | Change::Annotation(_)
+            | Change::Step(_)
+            | Change::Attempt(_)
+            | Change::Cluster(_)
+            | Change::Request(_)
+            | Change::RequestGone(_)
+            | Change::EventsBelow(_)
+            | Change::Feature(_)
+            | Change::JoinToken(_)
+            | Change::JoinTokenGone(_)
+            | Change::Segment(_)
+            | Change::SegmentGone(_)
+            | Change::Archived(_)
+            | Change::Leaving(..)
+            | Change::TaskArchived(..)
+            | Change::AttemptArchived(..)
+            | Change::Left(_)
+            | Change::Version(_)
+            | Change::VersionGone(_)
+            | Change::ScopeGone(_)
+            | Change::Claim(_)
+            | Change::ClaimGone(_) => Vec::new(),
+        }
     }
 
     pub(super) fn set_meta(&mut self, set: impl FnOnce(&mut Meta)) {

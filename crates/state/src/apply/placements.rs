@@ -8,7 +8,7 @@ use super::overlay::Overlay;
 use super::sub_runs;
 use crate::{
     Attempt, AttemptId, AttemptState, Change, Event, GpuWant, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection,
-    Reply, Room, TaskState, Token, Usage, feasible,
+    Reply, Room, TaskState, Token, Usage, Vacancy, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
@@ -55,11 +55,17 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
         None => {}
     }
-    if let Some(over) = state.over_quota(&run.spec.namespace, spec.resources) {
+    if let Some(over) = state.over_quota_beside(task.id, &run.spec.namespace, spec.resources, &[]) {
         return Err(Rejection::OverQuota(over));
     }
-    let is_unchecked = quorate_planted::is(Bug::CapacityUnchecked);
-    let room = if is_unchecked { Room::empty(&node) } else { state.room_on(&node) };
+    let claim = state.claim(task.id);
+    if claim.is_some_and(|claim| claim.node != node.name) {
+        return Err(Rejection::Stale("room is kept for the task on another node"));
+    }
+    // What is kept for it is its own.
+    let own = claim.map(|_| state.vacancy(&node, task.id, |_| false));
+    let room = own.as_ref().map_or_else(|| state.room_on(&node), Vacancy::room);
+    let room = if quorate_planted::is(Bug::CapacityUnchecked) { Room::empty(&node) } else { room };
     feasible(&node, room, spec).map_err(Rejection::Infeasible)?;
     let want = GpuWant::of(spec);
     if !want.accepts(placement.gpus, want.allowed(&node), room.gpus) {
@@ -112,6 +118,11 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
         suspect: false,
         usage: Usage::default(),
         payloads: None,
+        spared_until: overlay
+            .state()
+            .preemption()
+            .map(|policy| policy.spared_until(overlay.served(), task.preemptions)),
+        preempted: None,
     };
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
     overlay.put(Change::Attempt(Arc::new(attempt)));

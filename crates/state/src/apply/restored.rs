@@ -99,5 +99,7 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHo
         suspect: false,
         usage: Usage::default(),
         payloads: None,
+        spared_until: None,
+        preempted: None,
     }
 }

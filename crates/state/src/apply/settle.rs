@@ -182,7 +182,11 @@ fn requeue(overlay: &mut Overlay, around: &Around, losses: u32) {
         (None, Some(delay)) => TaskState::Waiting(Wait::Backoff { until: overlay.served().plus(delay) }),
         (None, None) => queued(overlay, around.task.id),
     };
-    overlay.move_task(&around.task, to, |task| task.losses = task.losses.saturating_add(losses));
+    let was_preempted = around.attempt.state == AttemptState::Preempted && around.attempt.preempted.is_some();
+    overlay.move_task(&around.task, to, |task| {
+        task.losses = task.losses.saturating_add(losses);
+        task.preemptions = task.preemptions.saturating_add(u32::from(was_preempted));
+    });
 }
 
 /// What a task is that has nothing else to wait for. A copy that was taken in from an earlier life of the

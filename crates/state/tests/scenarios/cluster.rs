@@ -135,15 +135,18 @@ impl Cluster {
     }
 
     pub(crate) fn place(&mut self, task: TaskId, node: &str) -> Token {
+        match self.try_place(task, node) {
+            PlacementOutcome::Placed(token) => token,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn try_place(&mut self, task: TaskId, node: &str) -> PlacementOutcome {
         let node = self.state.node(&node.parse().unwrap()).unwrap().clone();
         let generation = self.state.task(task).unwrap().generation;
         let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
-        let reply = self.run(Command::CommitPlan { placements: vec![placement] }).unwrap();
-        match reply {
-            Reply::PlanCommitted(outcomes) => match &outcomes[..] {
-                [PlacementOutcome::Placed(token)] => *token,
-                other => panic!("{other:?}"),
-            },
+        match self.run(Command::CommitPlan { placements: vec![placement] }).unwrap() {
+            Reply::PlanCommitted(outcomes) if outcomes.len() == 1 => outcomes.into_iter().next().unwrap(),
             other => panic!("{other:?}"),
         }
     }
@@ -277,6 +280,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         accept_failed: 0,
         sub_run: None,
         gang: None,
+        preemptible: true,
     }
 }
 

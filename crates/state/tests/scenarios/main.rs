@@ -16,6 +16,7 @@ mod leases;
 mod namespaces;
 mod outcomes;
 mod payloads;
+mod preemption;
 mod quarantine;
 mod random_flow;
 mod refusals;

@@ -1,0 +1,58 @@
+//! What came with feature `preemption`: behind all that was frozen before it.
+
+use std::sync::Arc;
+
+use quorate_state::{
+    Attempt, Change, Claim, ClaimTerms, Command, Epoch, Event, GpuHold, Preempted, Preempting, Preemption, Resources,
+    Served, Settings, StopReason, Task, TaskId, TaskState, Uuid,
+};
+
+use super::{RUN, attempt_ids, attempts, resources, specs};
+use crate::convert::job::spec_digest;
+
+const PREEMPTION: Preemption = Preemption { by_priority: true, gap: 25, spare_ms: 0, times_max: 3 };
+
+pub(super) fn preemption_commands() -> Vec<Command> {
+    let mut protected = specs().remove(1);
+    protected.tasks[0].preemptible = false;
+    let settings = Settings { preemption: Some(Preemption::OFF), ..Settings::default() };
+    let (task, node) = (TaskId { run: RUN, step: 1, index: 2 }, "eu-1-a".parse().unwrap());
+    vec![
+        Command::SetPreemption { preemption: PREEMPTION },
+        Command::PreemptAttempts(Preempting { task, generation: 3, node, epoch: Epoch(5), victims: attempt_ids() }),
+        Command::EndClaims { tasks: vec![task] },
+        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&protected), spec: Arc::new(protected) },
+        Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) },
+    ]
+}
+
+pub(super) fn preemption_changes() -> Vec<Change> {
+    let task = TaskId { run: RUN, step: 1, index: 2 };
+    let gpus = GpuHold { devices: 1 << 40, milli: 500 };
+    let claim = |resources, gpus, until| {
+        let terms = ClaimTerms { resources, gpus, until };
+        Change::Claim(Arc::new(Claim { task, node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), terms }))
+    };
+    let attempt = attempts().remove(0);
+    let stopped = Attempt {
+        stop: Some(StopReason::Preempted),
+        spared_until: Some(Served::NEVER),
+        preempted: Some(Preempted { by: task, priority: 100 }),
+        ..attempt
+    };
+    let often = TaskId { run: RUN, step: 0, index: 41 };
+    vec![
+        Change::Settings(Arc::new(Settings { preemption: Some(PREEMPTION), ..Settings::default() })),
+        claim(Resources { gpu_milli: 500, ..resources() }, gpus, Served(18_000)),
+        claim(Resources::ZERO, GpuHold::NONE, Served(0)),
+        Change::Attempt(Arc::new(stopped)),
+        Change::Task(Arc::new(Task { preemptions: 5, ..Task::new(often, TaskState::Ready) })),
+        Change::ClaimGone(task),
+    ]
+}
+
+pub(super) fn preemption_events() -> Vec<Event> {
+    let by = TaskId { run: RUN, step: 1, index: 2 };
+    let attempt = attempt_ids()[0];
+    vec![Event::AttemptPreempted { attempt, node: "eu-1-a".parse().unwrap(), by, priority: 70 }]
+}

@@ -1,0 +1,80 @@
+//! Tasks for which room is kept: they go where it is, before the queue is served, and nobody else does.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_state::{NodeName, Placement, State, TaskId, TaskState};
+
+use super::{PLACEMENTS_PER_PLAN_MAX, Pass, Plan};
+use crate::controller::earlier;
+use crate::explain::Check;
+use crate::placement::admit;
+
+impl Pass<'_> {
+    /// Places those that fit by now, and finds those for which room was kept long enough. Costs nothing where there are none; there
+    /// are at most [`quorate_state::CLAIMS_MAX`].
+    pub(super) fn serve_claims(&mut self) {
+        let view = self.view;
+        let mut served: BTreeSet<&NodeName> = BTreeSet::new();
+        for claim in view.claims() {
+            if claim.terms.until <= self.now.served {
+                self.expired.push(claim.task);
+                continue;
+            }
+            self.wake_at = earlier(self.wake_at, claim.terms.until);
+            let (Some(task), Some(run)) = (view.task(claim.task), view.run(claim.task.run)) else { continue };
+            let Some(spec) = run.spec.tasks.get(claim.task.step as usize) else { continue };
+            let is_open = task.state == TaskState::Ready && !run.is_ending(claim.task.step) && run.paused.is_none();
+            let may = is_open
+                && view.held(run, spec, self.now.served).is_none()
+                && view.over_quota_beside(claim.task, &run.spec.namespace, spec.resources, &[]).is_none();
+            // Of what is vacant for the others there, the view does not say any more.
+            let is_served = served.contains(&claim.node);
+            if !may || is_served || self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
+                continue;
+            }
+            let Some(at) = self.ledger.find(&claim.node) else { continue };
+            let Some(account) = self.ledger.account(at) else { continue };
+            let vacancy = view.vacancy(&account.node, claim.task, |_| false);
+            let verdict: Result<(), Check> = admit(&account.node, account.presence, vacancy.room(), spec);
+            let Some(gpus) = verdict.ok().and_then(|()| vacancy.hold(&account.node, spec)) else { continue };
+            let (node, epoch) = (account.node.name.clone(), account.node.epoch);
+            self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
+            self.ledger.settle_claim(at, spec, &vacancy, gpus);
+            served.insert(&claim.node);
+        }
+    }
+}
+
+/// How many attempts were asked to stop for others, and what came of the room, since this leader leads.
+///
+/// **Invariant:** it never decides: a new leader counts from nothing.
+#[derive(Debug, Default)]
+pub(super) struct ClaimCounts {
+    /// Tasks for which room was kept at the last step, with the attempts that they had had.
+    open: BTreeMap<TaskId, u32>,
+    preempted: u64,
+    used: u64,
+    let_go: u64,
+}
+
+impl ClaimCounts {
+    /// Takes in a plan that was made of `view`.
+    pub(super) fn take(&mut self, view: &State, plan: &Plan) {
+        self.preempted += plan.preemptions.iter().map(|preempting| preempting.victims.len() as u64).sum::<u64>();
+        if self.open.is_empty() && view.claims_count() == 0 {
+            return;
+        }
+        let attempts = |task: TaskId| view.task(task).map_or(0, |task| task.attempts);
+        for (task, had) in std::mem::take(&mut self.open).into_iter().filter(|(task, _)| view.claim(*task).is_none()) {
+            let count = if attempts(task) > had { &mut self.used } else { &mut self.let_go };
+            *count += 1;
+        }
+        self.open.extend(view.claims().map(|claim| (claim.task, attempts(claim.task))));
+    }
+
+    /// For metrics; all since this leader leads.
+    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
+        let Self { open: _, preempted, used, let_go } = self;
+        [("attempts_preempted", *preempted), ("claims_used", *used), ("claims_let_go", *let_go)]
+    }
+}

@@ -1,0 +1,278 @@
+//! Whose attempts are stopped for tasks that fit nowhere.
+//!
+//! It is looked for after the queue was served, for the shapes that fit nowhere, in queue order. On each node within the limits of a task
+//! that is a set of attempts from which none could be left out; among the nodes it is the one on which the highest priority that is stopped is
+//! lowest, then the fewest attempts, then the least work. Room that will be free before long, because attempts are leaving, comes first: where
+//! that is enough, nobody is stopped, and the task waits.
+//!
+//! **Invariant:** nobody is preempted by whom they could preempt, because priority must be higher by a gap: whatever is
+//! repeated ends (ADR 0061).
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use quorate_planted::Bug;
+use quorate_state::{
+    Amounts, Attempt, AttemptId, CLAIMS_MAX, GpuUse, Namespace, NamespaceRow, NodeName, Placement, Preempting,
+    Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy, feasible, mix,
+};
+
+use super::Pass;
+use super::ledger::Account;
+use crate::{Budget, Presence};
+
+/// Tasks for which one plan looks for somebody to stop; the rest is looked at by the next ones.
+pub const PREEMPTIONS_PER_PLAN_MAX: usize = 64;
+
+/// Nodes and attempts that one plan looks at for that. A cluster with more is looked at from a place that the seed chooses, so that
+/// all are sooner or later.
+pub const STEPS_PER_PLAN_MAX: u32 = 50_000;
+
+/// What is to happen on a node for tasks that this plan has served.
+#[derive(Default)]
+struct Pledged {
+    victims: BTreeSet<AttemptId>,
+    held: Held,
+    /// Somebody waits for room there that will be free anyway, which is written down nowhere: nobody is stopped there beyond that
+    /// before it has come.
+    has_waiter: bool,
+}
+
+/// What it costs to make room on a node: the least is best. What differs decides, and the number of the node, which goes by names, at last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Cost {
+    highest: Option<u8>,
+    victims: usize,
+    /// For how long they have been there, together, in milliseconds.
+    work_ms: u64,
+    node: usize,
+}
+
+/// How room is made on a node.
+struct Offer {
+    victims: Vec<AttemptId>,
+    resources: Resources,
+    gpus: quorate_state::GpuHold,
+}
+
+impl Pass<'_> {
+    /// Looks for attempts to stop for what fits nowhere.
+    pub(super) fn preempt(&mut self, seed: u64, budget: &mut Budget) {
+        let (Some(policy), Some(lowest)) = (self.view.preemption(), self.view.lowest_priority_held()) else { return };
+        let mut steps = Budget { steps: budget.steps.min(STEPS_PER_PLAN_MAX) };
+        let mut search = Search { pledged: BTreeMap::new(), given: self.given(), own_node: None, seed };
+        let mut served = 0;
+        let firsts: Vec<(TaskId, Option<NodeName>)> = self.waits.without_room().collect();
+        for (first, own_node) in firsts {
+            let Some(run) = self.view.run(first.run) else { continue };
+            // A gang is placed as a whole, and a claim is room for one.
+            let is_gang = run.spec.tasks.get(first.step as usize).is_none_or(|spec| spec.gang.is_some());
+            if is_gang || !policy.is_above(run.priority(), lowest) {
+                continue;
+            }
+            search.own_node = own_node.and_then(|node| self.ledger.find(&node));
+            let ready = self.view.ready_of_step(run, first.step);
+            let tasks: Vec<TaskId> = ready.skip_while(|task| *task < first).take(PREEMPTIONS_PER_PLAN_MAX).collect();
+            for task in tasks {
+                let is_full = self.view.claims_count() + self.preemptions.len() >= CLAIMS_MAX;
+                if served >= PREEMPTIONS_PER_PLAN_MAX || steps.is_spent() || is_full {
+                    return;
+                }
+                served += 1;
+                if self.is_served(task) {
+                    continue;
+                }
+                if self.is_over_quota(run, task) {
+                    break;
+                }
+                match search.best(self, run, task, &mut steps) {
+                    Some((_, None)) => {}
+                    Some((_, Some(preempting))) => self.preemptions.push(preempting),
+                    // Those behind it are equal to it.
+                    None => break,
+                }
+            }
+        }
+    }
+
+    /// What this plan has given on each node, beside room that was kept.
+    fn given(&self) -> BTreeMap<NodeName, Held> {
+        let mut given: BTreeMap<NodeName, Held> = BTreeMap::new();
+        let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
+        let single = self.placements.iter().filter(|placement| self.view.claim(placement.task).is_none());
+        for placement in single.chain(in_gangs) {
+            let run = self.view.run(placement.task.run);
+            let Some(spec) = run.and_then(|run| run.spec.tasks.get(placement.task.step as usize)) else { continue };
+            let held = given.entry(placement.node.clone()).or_default();
+            held.used = held.used.saturating_add(spec.resources);
+            held.gpus.take(placement.gpus);
+        }
+        given
+    }
+
+    /// Beside what this plan gives to others, and stops attempts for.
+    fn is_over_quota(&self, run: &Run, task: TaskId) -> bool {
+        let view = self.view;
+        let is_limited = |row: &NamespaceRow| row.share.maximum != Amounts::default();
+        if !view.lineage(&run.spec.namespace).any(|row| is_limited(row)) {
+            return false;
+        }
+        let asked = |task: TaskId| {
+            let run = view.run(task.run)?;
+            Some((&run.spec.namespace, run.spec.tasks.get(task.step as usize)?.resources))
+        };
+        let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
+        let given = self.placements.iter().chain(in_gangs).map(|placement| placement.task);
+        // What room was kept for is among what is kept.
+        let given = given.filter(|task| view.claim(*task).is_none());
+        let more: Vec<(&Namespace, Resources)> =
+            given.chain(self.preemptions.iter().map(|preempting| preempting.task)).filter_map(asked).collect();
+        let own = asked(task).map_or(Resources::ZERO, |(_, own)| own);
+        view.over_quota_beside(task, &run.spec.namespace, own, &more).is_some()
+    }
+
+    fn is_served(&self, task: TaskId) -> bool {
+        self.view.claim(task).is_some() || self.placements.iter().any(|placement: &Placement| placement.task == task)
+    }
+}
+
+struct Search {
+    /// By number of the node.
+    pledged: BTreeMap<usize, Pledged>,
+    /// What this plan has given, beside room that was kept.
+    given: BTreeMap<NodeName, Held>,
+    /// The node that this plan keeps for the shape that is looked for.
+    own_node: Option<usize>,
+    seed: u64,
+}
+
+impl Search {
+    /// The best node for a task, and who is to be stopped there: none where room will be free anyway.
+    fn best(
+        &mut self,
+        pass: &Pass<'_>,
+        run: &Run,
+        task: TaskId,
+        steps: &mut Budget,
+    ) -> Option<(usize, Option<Preempting>)> {
+        let row = pass.view.task(task).filter(|row| row.state == TaskState::Ready)?;
+        let spec = run.spec.tasks.get(task.step as usize)?;
+        let accounts = pass.ledger.accounts();
+        let start = usize::try_from(mix(self.seed) % (accounts.len().max(1) as u64)).ok()?;
+        let mut best: Option<(Cost, Offer)> = None;
+        for at in (start..accounts.len()).chain(0..start) {
+            if !steps.take(1) {
+                break;
+            }
+            let Some(account) = accounts.get(at) else { continue };
+            // A node that reports is asked to stop something, and no other; one that is kept for somebody before it is theirs.
+            let is_open = account.presence == Presence::Heard && (!account.is_kept || self.own_node == Some(at));
+            if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
+                continue;
+            }
+            let Some((cost, offer)) = self.offer(pass, account, at, (run, spec), steps) else { continue };
+            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                best = Some((cost, offer));
+            }
+        }
+        let (Cost { node: at, .. }, Offer { victims, resources, gpus }) = best?;
+        let pledged = self.pledged.entry(at).or_default();
+        pledged.victims.extend(victims.iter().copied());
+        pledged.held.used = pledged.held.used.saturating_add(resources);
+        pledged.held.gpus.take(gpus);
+        pledged.has_waiter |= victims.is_empty();
+        let node = &accounts.get(at)?.node;
+        let preempting =
+            Preempting { task, generation: row.generation, node: node.name.clone(), epoch: node.epoch, victims };
+        Some((at, (!preempting.victims.is_empty()).then_some(preempting)))
+    }
+
+    /// Who would have to be stopped on a node; none if that does not help.
+    fn offer(
+        &self,
+        pass: &Pass<'_>,
+        account: &Account,
+        at: usize,
+        (run, spec): (&Run, &TaskSpec),
+        steps: &mut Budget,
+    ) -> Option<(Cost, Offer)> {
+        let (view, node) = (pass.view, &account.node);
+        let pledged = self.pledged.get(&at);
+        let goes = |attempt: &Attempt| {
+            view.is_leaving(attempt) || pledged.is_some_and(|pledged| pledged.victims.contains(&attempt.id))
+        };
+        steps.take(view.attempts_count_on(&node.name));
+        // What is kept for others is as good as held, and so is what this plan has given.
+        let mut held = Held::default();
+        view.attempts_on(&node.name).filter(|attempt| !goes(attempt)).for_each(|attempt| held.take(attempt));
+        for claim in view.claims_on(&node.name) {
+            held.used = held.used.saturating_add(claim.terms.resources);
+            held.gpus.take(claim.terms.gpus);
+        }
+        for given in [self.given.get(&node.name), pledged.map(|pledged| &pledged.held)].into_iter().flatten() {
+            held.used = held.used.saturating_add(given.used);
+            held.gpus.take_all(&given.gpus);
+        }
+        let offer = |victims: Vec<AttemptId>, gpus| Offer { victims, resources: spec.resources, gpus };
+        let fits = |held: &Held| held.vacancy(account).hold(node, spec);
+        if let Some(gpus) = fits(&held).filter(|_| !quorate_planted::is(Bug::PreemptsForNothing)) {
+            return Some((Cost { highest: None, victims: 0, work_ms: 0, node: at }, offer(Vec::new(), gpus)));
+        }
+        if pledged.is_some_and(|pledged| pledged.has_waiter) {
+            return None;
+        }
+        // The cheapest first, until there is room.
+        let mut chosen: Vec<&Attempt> = Vec::new();
+        let open = view.victims_on(node, run.priority(), pass.now.served);
+        for attempt in open.into_iter().filter(|attempt| !goes(attempt)).take(VICTIMS_MAX) {
+            held.give_back(attempt);
+            chosen.push(attempt);
+            if fits(&held).is_some() {
+                break;
+            }
+        }
+        fits(&held)?;
+        // Whoever need not go, the most urgent first.
+        for place in (0..chosen.len()).rev() {
+            let Some(attempt) = chosen.get(place).copied() else { continue };
+            let mut without = held.clone();
+            without.take(attempt);
+            if fits(&without).is_some() && !quorate_planted::is(Bug::PreemptsForNothing) {
+                held = without;
+                chosen.remove(place);
+            }
+        }
+        let gpus = fits(&held)?;
+        let priority = |attempt: &&Attempt| view.run(attempt.id.task.run).map(|run| run.priority());
+        let now = pass.now.now.0.max(view.meta().now.0);
+        let cost = Cost {
+            highest: chosen.iter().filter_map(priority).max(),
+            victims: chosen.len(),
+            work_ms: chosen.iter().map(|attempt| now.saturating_sub(attempt.placed_at.0)).sum(),
+            node: at,
+        };
+        Some((cost, offer(chosen.iter().map(|attempt| attempt.id).collect(), gpus)))
+    }
+}
+
+/// What is held of a node.
+#[derive(Clone, Default)]
+struct Held {
+    used: Resources,
+    gpus: GpuUse,
+}
+
+impl Held {
+    fn take(&mut self, attempt: &Attempt) {
+        self.used = self.used.saturating_add(attempt.resources);
+        self.gpus.take(attempt.gpus);
+    }
+
+    fn give_back(&mut self, attempt: &Attempt) {
+        self.used = self.used.saturating_sub(attempt.resources);
+        self.gpus.give_back(attempt.gpus);
+    }
+
+    fn vacancy(&self, account: &Account) -> Vacancy {
+        Vacancy { free: account.node.capacity.saturating_sub(self.used), gpus: self.gpus.clone() }
+    }
+}

@@ -1,0 +1,156 @@
+//! Preemption: attempts are stopped for a task that waits, and their room is kept for it.
+
+use std::sync::Arc;
+
+use quorate_planted::Bug;
+
+use super::overlay::Overlay;
+use crate::{
+    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, NodeStatus, Preempted, Preempting, Preemption, Rejection,
+    Reply, Run, Settings, StopReason, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Violation, preemptible,
+};
+
+/// Says who may be preempted by whom.
+pub(super) fn set(overlay: &mut Overlay, policy: Preemption) -> Result<Reply, Rejection> {
+    let settings = overlay.settings()?;
+    let flaws = policy.limits().into_iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
+    let flaws: Vec<Violation> = flaws
+        .map(|(name, value, least, most)| Violation {
+            field: format!("preemption.{name}"),
+            message: format!("is {value}, and must be from {least} to {most}"),
+        })
+        .collect();
+    if !flaws.is_empty() {
+        return Err(Rejection::Invalid(flaws));
+    }
+    overlay.put(Change::Settings(Arc::new(Settings { preemption: Some(policy), ..(*settings).clone() })));
+    Ok(Reply::Done)
+}
+
+/// Stops attempts and keeps their room for a task, or does nothing: everything is checked again on the state as it is, and who is
+/// not needed any more is left alone.
+pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let state = overlay.state();
+    let policy = state.preemption().ok_or(Rejection::Stale("nobody is preempted any more"))?;
+    if asked.victims.len() > VICTIMS_MAX {
+        let advice = "stop fewer attempts for one task";
+        return Err(Rejection::LimitReached { limit: "VICTIMS_MAX", max: VICTIMS_MAX as u64, advice });
+    }
+    if state.claims_count() >= CLAIMS_MAX {
+        let advice = "wait until tasks for which room is kept are placed";
+        return Err(Rejection::LimitReached { limit: "CLAIMS_MAX", max: CLAIMS_MAX as u64, advice });
+    }
+    let (run, spec) = waiting(overlay, asked)?;
+    let node = state.node(&asked.node).cloned().ok_or(Rejection::Stale("the node does not exist"))?;
+    if node.epoch != asked.epoch || node.status != NodeStatus::Up || node.is_out() {
+        return Err(Rejection::Stale("the node has a new lease, or takes no work"));
+    }
+    for victim in &asked.victims {
+        check_victim(overlay, &policy, asked, &run, *victim)?;
+    }
+    let with = |goes: &dyn Fn(AttemptId) -> bool| {
+        state.vacancy(&node, asked.task, |attempt| state.is_leaving(attempt) || goes(attempt.id)).hold(&node, &spec)
+    };
+    if with(&|attempt| asked.victims.contains(&attempt)).is_none() {
+        return Err(Rejection::Stale("it would not fit when they are gone"));
+    }
+    // Something may have gone since, and then not all of them are needed: the last named are the most urgent.
+    let mut victims = asked.victims.clone();
+    for place in (0..victims.len()).rev().filter(|_| !quorate_planted::is(Bug::PreemptsForNothing)) {
+        let others = || victims.iter().enumerate().filter(|(at, _)| *at != place).map(|(_, victim)| *victim);
+        if with(&|attempt| others().any(|other| other == attempt)).is_some() {
+            victims.remove(place);
+        }
+    }
+    let gpus = with(&|attempt| victims.contains(&attempt)).filter(|_| !victims.is_empty());
+    let gpus = gpus.ok_or(Rejection::Stale("there is room for it without them"))?;
+    // Before that they are gone, or the node's lease is over, which ends the claim.
+    let until = overlay.served().plus(node.lease.server_ms.saturating_add(node.lease.kill_ms));
+    for victim in &victims {
+        stop(overlay, asked.task, run.priority(), *victim);
+    }
+    let terms = ClaimTerms { resources: spec.resources, gpus, until };
+    overlay.put(Change::Claim(Arc::new(Claim {
+        task: asked.task,
+        node: asked.node.clone(),
+        epoch: asked.epoch,
+        terms,
+    })));
+    Ok(Reply::Counted(u32::try_from(victims.len()).unwrap_or(u32::MAX)))
+}
+
+/// The run and the spec of a task that waits for room, and might be placed whenever there is some.
+fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec), Rejection> {
+    let state = overlay.state();
+    let task = state.task(asked.task).ok_or(Rejection::Stale("the task does not exist"))?;
+    if task.state != TaskState::Ready || task.generation != asked.generation {
+        return Err(Rejection::Stale("the task has moved"));
+    }
+    if state.claim(asked.task).is_some() {
+        return Err(Rejection::Stale("room is kept for the task already"));
+    }
+    let run = state.run(asked.task.run).cloned().ok_or(Rejection::Stale("the run does not exist"))?;
+    if run.is_ending(task.id.step) || run.state.is_terminal() || run.paused.is_some() {
+        return Err(Rejection::Stale("the run is ending, or is paused"));
+    }
+    let spec = run.spec.tasks.get(task.id.step as usize).filter(|spec| spec.sub_run.is_none()).cloned();
+    let spec = spec.ok_or(Rejection::Stale("the task is a run of another job, which no node holds"))?;
+    if spec.gang.is_some() {
+        return Err(Rejection::Stale("the task is a member of a gang, which is placed as a whole"));
+    }
+    if state.held(&run, &spec, overlay.served()).is_some() {
+        return Err(Rejection::Stale("the task may not be placed yet"));
+    }
+    match state.over_quota_beside(asked.task, &run.spec.namespace, spec.resources, &[]) {
+        Some(over) => Err(Rejection::OverQuota(over)),
+        None => Ok((run, spec)),
+    }
+}
+
+fn check_victim(
+    overlay: &Overlay,
+    policy: &Preemption,
+    asked: &Preempting,
+    run: &Run,
+    victim: AttemptId,
+) -> Result<(), Rejection> {
+    let state = overlay.state();
+    let attempt = state.attempt(victim).filter(|attempt| attempt.node == asked.node && !attempt.gone);
+    let attempt = attempt.ok_or(Rejection::Stale("an attempt to be stopped is not on the node"))?;
+    let other = preemptible(state, attempt, overlay.served());
+    let other = other.map_err(|_| Rejection::Stale("an attempt to be stopped is spared now"))?;
+    if !policy.is_above(run.priority(), other.priority()) {
+        return Err(Rejection::Stale("an attempt to be stopped is as urgent"));
+    }
+    Ok(())
+}
+
+fn stop(overlay: &mut Overlay, by: TaskId, priority: u8, victim: AttemptId) {
+    let Some(attempt) = overlay.state().attempt(victim).cloned() else { return };
+    // Named twice, it is stopped once.
+    if attempt.stop.is_some() {
+        return;
+    }
+    let preempted = Preempted { by, priority };
+    overlay.emit(Event::AttemptPreempted { attempt: victim, node: attempt.node.clone(), by, priority });
+    overlay.put_attempt(crate::Attempt {
+        stop: Some(StopReason::Preempted),
+        preempted: Some(preempted),
+        ..(*attempt).clone()
+    });
+}
+
+/// Ends claims that have expired; passed over singly where that is not so.
+pub(super) fn end_claims(overlay: &mut Overlay, tasks: &[TaskId]) -> Result<Reply, Rejection> {
+    overlay.settings()?;
+    let mut ended = 0_u32;
+    for task in tasks {
+        let is_over = |claim: &Claim| claim.terms.until <= overlay.served();
+        if overlay.state().claim(*task).is_some_and(is_over) {
+            overlay.put(Change::ClaimGone(*task));
+            ended = ended.saturating_add(1);
+        }
+    }
+    Ok(Reply::Counted(ended))
+}

@@ -1,0 +1,51 @@
+//! What must hold of room that is kept: for a task that waits for it, on a node that takes work.
+
+use crate::{CLAIMS_MAX, Feature, NodeStatus, State, StopReason, TaskState};
+
+impl State {
+    pub(super) fn check_claims(&self, broken: &mut Vec<String>) {
+        for claim in self.claims() {
+            let state = self.task(claim.task).map(|task| &task.state);
+            if state != Some(&TaskState::Ready) {
+                broken.push(format!("room is kept for task {:?}, which is {state:?}", claim.task));
+            }
+            let run = self.run(claim.task.run);
+            if run.is_none_or(|run| run.paused.is_some()) {
+                broken.push(format!("room is kept for task {:?}, whose run is paused or gone", claim.task));
+            }
+            let node = self.node(&claim.node);
+            let takes_work =
+                node.is_some_and(|node| node.epoch == claim.epoch && node.status == NodeStatus::Up && !node.is_out());
+            if !takes_work {
+                broken.push(format!("room is kept for task {:?} on {}, which takes no work", claim.task, claim.node));
+            }
+            let longest = node.map_or(0, |node| node.lease.server_ms.saturating_add(node.lease.kill_ms));
+            if claim.terms.until > self.meta.served.plus(longest) {
+                broken.push(format!("room is kept for task {:?} for more than {longest} ms", claim.task));
+            }
+            if claim.terms.gpus.total_milli() != claim.terms.resources.gpu_milli {
+                broken.push(format!("{:?} is kept for task {:?}", claim.terms, claim.task));
+            }
+        }
+        if self.claims_count() > CLAIMS_MAX {
+            broken.push(format!("room is kept for {} tasks, CLAIMS_MAX is {CLAIMS_MAX}", self.claims_count()));
+        }
+        for attempt in self.attempts.values() {
+            let is_preempted = attempt.stop == Some(StopReason::Preempted);
+            if is_preempted != attempt.preempted.is_some() {
+                broken.push(format!(
+                    "attempt {:?} is stopped for {:?} by {:?}",
+                    attempt.id, attempt.stop, attempt.preempted
+                ));
+            }
+        }
+        let is_set = self.settings.as_ref().is_some_and(|settings| settings.preemption.is_some_and(|set| set.is_on()));
+        let was_used =
+            self.attempts.values().any(|attempt| attempt.spared_until.is_some() || attempt.preempted.is_some())
+                || self.tasks.values().any(|task| task.preemptions > 0)
+                || self.runs.values().any(|run| run.spec.has_protected());
+        if (is_set || was_used || self.claims_count() > 0) && !self.has_feature(Feature::Preemption) {
+            broken.push(format!("there is preemption, and feature {} is not enabled", Feature::Preemption));
+        }
+    }
+}

@@ -1,0 +1,104 @@
+//! Attempts that are stopped to make room, and room that is kept.
+
+use proptest::prelude::*;
+use quorate_state::{
+    AttemptId, AttemptState, Command, Feature, OnNodeLoss, Placement, Preempting, Preemption, Reply, Served,
+    StopReason, TaskId, TaskState,
+};
+
+use crate::{World, name};
+
+/// What a history says of preemption.
+#[derive(Clone, Debug)]
+pub(super) struct Policy(Preemption);
+
+pub(super) fn policy() -> impl Strategy<Value = Policy> {
+    let spare = prop_oneof![Just(0), 0..20_000_u64];
+    (prop::bool::weighted(0.9), 0..30_u8, spare, 0..4_u32).prop_map(|(by_priority, gap, spare_ms, times_max)| {
+        Policy(Preemption { by_priority, gap, spare_ms, times_max })
+    })
+}
+
+impl World {
+    pub(super) fn prefer(&mut self, Policy(policy): &Policy) {
+        let may = self.state.has_feature(Feature::Preemption) && policy.gap > 0 && policy.times_max > 0;
+        let result = self.run(None, Command::SetPreemption { preemption: *policy });
+        assert_eq!(result.is_ok(), may, "{result:?}");
+        assert_eq!(self.state.preemption(), self.state.settings().unwrap().preemption.filter(|set| set.by_priority));
+    }
+
+    /// Tries it with what is on a node, mostly all that would have to go, whether or not it may.
+    pub(super) fn preempt(&mut self, pick: usize, node: usize, victims: &[usize], stale: bool) {
+        let ready: Vec<TaskId> = self.state.ready().map(|place| place.task).chain(self.aside()).collect();
+        let node = name(&format!("node-{node}"));
+        let (Some(task), Some(row)) = (ready.get(pick % ready.len().max(1)).copied(), self.state.node(&node).cloned())
+        else {
+            return;
+        };
+        let on: Vec<AttemptId> = self.state.attempts_on(&node).map(|attempt| attempt.id).collect();
+        let victims: Vec<AttemptId> = victims.iter().filter_map(|at| on.get(at % on.len().max(1)).copied()).collect();
+        let generation = self.state.task(task).unwrap().generation + u32::from(stale);
+        let asked = Preempting { task, generation, node: node.clone(), epoch: row.epoch, victims: victims.clone() };
+        let before = self.state.clone();
+        let result = self.run(None, Command::PreemptAttempts(asked));
+        if result.is_err() {
+            assert!(self.state.claims().eq(before.claims()), "{result:?}");
+            return;
+        }
+        assert!(!stale && before.has_feature(Feature::Preemption) && before.claim(task).is_none());
+        let policy = before.preemption().unwrap();
+        let run = before.run(task.run).unwrap();
+        assert!(run.spec.tasks[task.step as usize].gang.is_none(), "a member of a gang is placed with the others");
+        for victim in &victims {
+            let (was, is) = (before.attempt(*victim).unwrap(), self.state.attempt(*victim).unwrap());
+            let other = before.run(victim.task.run).unwrap();
+            if is.stop.is_none() {
+                // It was not needed.
+                continue;
+            }
+            assert!(!before.is_leaving(was) && is.stop == Some(StopReason::Preempted));
+            assert_eq!(is.preempted.map(|preempted| preempted.by), Some(task));
+            assert!(other.priority() + policy.gap <= run.priority(), "{} by {}", other.priority(), run.priority());
+            assert!(other.paused.is_none() && was.state != AttemptState::Unknown);
+            let spec = &other.spec.tasks[victim.task.step as usize];
+            assert!(spec.on_node_loss != OnNodeLoss::AtMostOnce && spec.preemptible && spec.gang.is_none());
+            assert!(self.state.task(victim.task).unwrap().preemptions <= policy.times_max.max(3));
+            assert!(was.spared_until.is_none_or(|until| until <= self.state.meta().served));
+        }
+        // It fits when all have gone, and nobody else does.
+        let claim = self.state.claim(task).unwrap();
+        assert_eq!(claim.node, node);
+        let spec = &run.spec.tasks[task.step as usize];
+        assert!(self.state.vacancy(&row, task, |attempt| self.state.is_leaving(attempt)).hold(&row, spec).is_some());
+        assert!(
+            before.vacancy(&row, task, |attempt| before.is_leaving(attempt)).hold(&row, spec).is_none(),
+            "it had room without them"
+        );
+        self.place_elsewhere(task);
+    }
+
+    /// A task for which room is kept goes nowhere else.
+    fn place_elsewhere(&mut self, task: TaskId) {
+        let claim = self.state.claim(task).unwrap().clone();
+        let other = self.state.nodes().find(|node| node.name != claim.node).cloned();
+        let Some(other) = other else { return };
+        let generation = self.state.task(task).unwrap().generation;
+        let gpus = quorate_state::GpuHold::NONE;
+        let placement = Placement { task, generation, node: other.name.clone(), epoch: other.epoch, gpus };
+        self.run(None, Command::CommitPlan { placements: vec![placement] }).unwrap();
+        assert_eq!(self.state.task(task).unwrap().state, TaskState::Ready);
+    }
+
+    pub(super) fn end_claims(&mut self) {
+        let tasks: Vec<TaskId> = self.state.claims().map(|claim| claim.task).collect();
+        let served = self.state.meta().served;
+        let over = self.state.claims().filter(|claim| claim.terms.until <= served).count();
+        let result = self.run(None, Command::EndClaims { tasks: tasks.clone() });
+        if !self.state.has_feature(Feature::Preemption) {
+            assert!(tasks.is_empty() && result.is_err());
+            return;
+        }
+        assert_eq!(result, Ok(Reply::Counted(u32::try_from(over).unwrap())));
+        assert!(self.state.claims().all(|claim| claim.terms.until > Served(served.0)));
+    }
+}
