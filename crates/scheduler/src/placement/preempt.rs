@@ -58,6 +58,10 @@ impl Pass<'_> {
     /// Looks for attempts to stop for what fits nowhere.
     pub(super) fn preempt(&mut self, seed: u64, budget: &mut Budget) {
         let (Some(policy), Some(lowest)) = (self.view.preemption(), self.view.lowest_priority_held()) else { return };
+        // The room of claims that have expired is free when these are gone: the next plan, which is made at once, sees it.
+        if !self.expired.is_empty() {
+            return;
+        }
         let mut steps = Budget { steps: budget.steps.min(STEPS_PER_PLAN_MAX) };
         let mut search = Search { pledged: BTreeMap::new(), given: self.given(), own_node: None, seed };
         let mut served = 0;

@@ -111,6 +111,17 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
+/// What happens where room is short: much is submitted, and those behind are stopped for those before.
+fn crowded_step() -> impl Strategy<Value = Step> {
+    let submit = (0..SHAPES.len(), 1_u32..6, prop_oneof![3 => Just(0), 1 => Just(50), 2 => Just(100)]);
+    prop_oneof![
+        4 => submit.prop_map(|(shape, count, priority)| Step::Submit(shape, count, priority)),
+        6 => Just(Step::Commit),
+        2 => Just(Step::Stop),
+        1 => step(),
+    ]
+}
+
 /// A world with a past that it can go back to.
 struct History {
     world: World,
@@ -260,6 +271,23 @@ fn sized(size: u64) -> Resources {
     resources(&format!("{}m", size * 1_000), &format!("{size}Gi"))
 }
 
+/// Plans after each step, with one planner and with new ones.
+fn plans_as_a_new_one(steps: &[Step], small: u32) -> Result<(), TestCaseError> {
+    let mut history = History::new();
+    let mut planner = Planner::default();
+    let mut last = Plan::default();
+    for step in steps {
+        history.happen(step, &last);
+        let World { state, observed, .. } = &history.world;
+        let now = history.world.now();
+        for budget in [Budget { steps: small }, Budget::default()] {
+            last = planner.plan(state, observed, now, 7, budget);
+            prop_assert_eq!(&last, &plan(state, observed, now, 7, budget), "after {:?}", step);
+        }
+    }
+    Ok(())
+}
+
 proptest! {
     #![proptest_config(ProptestConfig { cases: 96, failure_persistence: None, ..ProptestConfig::default() })]
 
@@ -269,18 +297,16 @@ proptest! {
         steps in prop::collection::vec(step(), 1..60),
         small in 1_u32..40,
     ) {
-        let mut history = History::new();
-        let mut planner = Planner::default();
-        let mut last = Plan::default();
-        for step in &steps {
-            history.happen(step, &last);
-            let World { state, observed, .. } = &history.world;
-            let now = history.world.now();
-            for budget in [Budget { steps: small }, Budget::default()] {
-                last = planner.plan(state, observed, now, 7, budget);
-                prop_assert_eq!(&last, &plan(state, observed, now, 7, budget), "after {:?}", step);
-            }
-        }
+        plans_as_a_new_one(&steps, small)?;
+    }
+
+    /// The same where room is made for some, and kept for them.
+    #[test]
+    fn a_planner_that_preempts_plans_as_one_that_knows_nothing(
+        steps in prop::collection::vec(crowded_step(), 20..60),
+        small in 1_u32..40,
+    ) {
+        plans_as_a_new_one(&steps, small)?;
     }
 
     /// More room never keeps a task from fitting somewhere, whatever it takes.
