@@ -20,6 +20,7 @@ mod power;
 mod preemption;
 mod reads;
 mod recover;
+mod region_loss;
 mod regions;
 mod replicas;
 mod report;

@@ -16,6 +16,7 @@ mod c8_acked;
 mod c9_at_most_once;
 mod p11_preemption;
 mod p11_urgency;
+mod p12_home;
 mod p12_place;
 mod p13_brake;
 mod p14_reasons;
@@ -60,6 +61,7 @@ mod calm;
 mod executions;
 pub(crate) mod flow;
 mod history;
+mod homes;
 mod service;
 mod values;
 
@@ -214,6 +216,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
+        Box::new(p12_home::AtHome::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),
         Box::new(p15_served_time::ServedTime::default()),
@@ -242,6 +245,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
+        Box::new(p12_home::AtHome::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p15_served_time::ServedTime::default()),
         Box::new(p20_out_of_service::OutOfService::default()),

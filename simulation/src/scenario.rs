@@ -20,6 +20,7 @@ mod membership;
 mod old_image;
 mod pages;
 mod preemption;
+mod region_loss;
 mod reports;
 mod restarts;
 mod restore;
@@ -46,6 +47,7 @@ pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use ground::{Demands, Ground, TAINT};
 pub(crate) use preemption::Preempts;
+pub(crate) use region_loss::RegionLoss;
 pub(crate) use reports::{Says, Speech};
 pub(crate) use settings::Tunables;
 pub(crate) use size::Size;
@@ -337,6 +339,9 @@ pub(crate) struct TaskPlan {
     /// Its elements are a gang.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gang: Option<GangPlan>,
+    /// What becomes of it when its region is lost.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) region_loss: Option<RegionLoss>,
 }
 
 /// See `quorate_state::OnNodeLoss`.

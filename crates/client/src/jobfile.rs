@@ -19,6 +19,7 @@ mod from_yaml;
 
 mod amounts;
 mod quantity;
+mod region_loss;
 mod trail;
 mod walk;
 

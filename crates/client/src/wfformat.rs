@@ -276,6 +276,7 @@ impl Import<'_> {
             templated: false,
             when: None,
             each: None,
+            on_region_loss: None,
             accept_failed: 0,
             sub_run: None,
             gang: None,

@@ -230,6 +230,14 @@ bugs! {
         "A drain without an end keeps the end of the one whose place it takes.";
     ScopeDrainMissesNewcomer, "scope-drain-misses-newcomer",
         "A node that registers in a region or cluster that takes no new work is given some.";
+    StayIgnored, "stay-ignored",
+        "A task that stays with its region is placed elsewhere once that is lost.";
+    SpillEarly, "spill-early",
+        "A task that goes elsewhere some time after the loss of its region goes at once.";
+    SpillNever, "spill-never",
+        "A task that goes elsewhere some time after the loss of its region never goes.";
+    StayForgotten, "stay-forgotten",
+        "A task that stays with its region is not placed there again once that has returned.";
     UndrainFreesAll, "undrain-frees-all",
         "A region or cluster that is given back takes those of its nodes along that were taken out of service by themselves.";
     ForgetTooSoon, "forget-too-soon",

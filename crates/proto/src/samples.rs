@@ -7,6 +7,7 @@ mod gangs;
 mod namespaces;
 mod persisted;
 mod preemption;
+mod region_loss;
 mod scopes;
 mod sub_runs;
 
@@ -14,6 +15,7 @@ pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use gangs::gang_spec;
 pub(crate) use persisted::*;
+pub(crate) use region_loss::region_loss_spec;
 pub(crate) use sub_runs::sub_run_spec;
 
 use std::collections::BTreeMap;
@@ -62,6 +64,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,
@@ -86,6 +89,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,
@@ -313,6 +317,7 @@ pub(crate) fn tasks() -> Vec<Task> {
             // Behind what was frozen before there was one.
             queue_deadline: (index >= LATER).then_some(Served(77)),
             ready_since: None,
+            home: None,
             losses: index,
             preemptions: 0,
             succeeded_at: None,

@@ -17,8 +17,8 @@ use std::fmt;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, Room, RunId, Scope, Served, State, Stays,
-    StopReason, TaskId, evictable, feasible,
+    Attempt, AttemptId, AttemptState, Command, Node, NodeName, OnNodeLoss, RegionName, Room, RunId, Scope, Served,
+    State, Stays, StopReason, TaskId, evictable, feasible,
 };
 
 use crate::controller::earlier;
@@ -84,7 +84,7 @@ impl fmt::Display for Hold {
 /// What every attempt on `node` waits for that is not gone, by id: none for one that is about to be asked to stop,
 /// or would be if the node were drained.
 pub fn holds(view: &State, observed: &Observed, now: LogNow, node: &Node) -> Vec<(AttemptId, Option<Hold>)> {
-    let (mut moves, mut budget) = (Moves::survey(view), Budget::default());
+    let (mut moves, mut budget) = (Moves::survey(view, now.served), Budget::default());
     let mut hold = |attempt: &Attempt| match moves.verdict(observed, now.served, node, attempt, &mut budget) {
         Err(Hold::Stays(Stays::NotDraining)) => moves.prospect(attempt, &mut budget),
         verdict => verdict.err(),
@@ -105,7 +105,7 @@ impl Controller for Drain {
     }
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, _seed: u64, mut budget: Budget) -> Decision {
-        let mut moves = Moves::survey(view);
+        let mut moves = Moves::survey(view, now.served);
         let mut attempts = Vec::new();
         let (mut held, mut truncated, mut wake_at) = (0_u64, false, None);
         let (drains, ending) = (Ending::of_nodes(view, now.served), Ending::of_scopes(view, now.served));
@@ -205,6 +205,10 @@ struct Moves<'a> {
     stopping: BTreeMap<(RunId, u32), u32>,
     /// Of the steps that were looked at.
     steps: BTreeMap<(RunId, u32), StepMoves>,
+    /// Whether a node that takes work could hold an element that ran in a region, if it were empty. The nodes that are drained
+    /// take none.
+    fitting: BTreeMap<(RunId, u32, Option<RegionName>), bool>,
+    served: Served,
 }
 
 /// What is on the move of a step that has attempts on draining nodes.
@@ -212,18 +216,16 @@ struct Moves<'a> {
 struct StepMoves {
     moving: u32,
     moving_max: u32,
-    /// A node that takes work could hold an element, if it were empty. The nodes that are drained take none.
-    fits_elsewhere: bool,
 }
 
 impl<'a> Moves<'a> {
-    fn survey(view: &'a State) -> Self {
+    fn survey(view: &'a State, served: Served) -> Self {
         let mut stopping: BTreeMap<(RunId, u32), u32> = BTreeMap::new();
         let attempts = view.draining().flat_map(|node| view.attempts_on(&node.name));
         for attempt in attempts.filter(|attempt| attempt.stop == Some(StopReason::Drained)) {
             *stopping.entry((attempt.id.task.run, attempt.id.task.step)).or_default() += 1;
         }
-        Self { view, stopping, steps: BTreeMap::new() }
+        Self { view, stopping, steps: BTreeMap::new(), fitting: BTreeMap::new(), served }
     }
 
     fn step(&mut self, run: RunId, step: u32, budget: &mut Budget) -> &mut StepMoves {
@@ -234,10 +236,9 @@ impl<'a> Moves<'a> {
             let up = u64::from(counts.placed) + u64::from(counts.running) + u64::from(queued);
             let moving_max = u32::try_from(up * MOVING_SHARE_PERCENT / 100).unwrap_or(u32::MAX).max(1);
             let moving = queued + self.stopping.get(&key).copied().unwrap_or_default();
-            let fits_elsewhere = self.fits(run, step, None, budget);
-            self.steps.insert(key, StepMoves { moving, moving_max, fits_elsewhere });
+            self.steps.insert(key, StepMoves { moving, moving_max });
         }
-        self.steps.entry(key).or_insert(StepMoves { moving: 0, moving_max: 0, fits_elsewhere: false })
+        self.steps.entry(key).or_insert(StepMoves { moving: 0, moving_max: 0 })
     }
 
     /// Elements that were moved off a node, and wait in the queue.
@@ -252,12 +253,26 @@ impl<'a> Moves<'a> {
         u32::try_from(moved.count()).unwrap_or(u32::MAX)
     }
 
-    fn fits(&self, run: RunId, step: u32, except: Option<&NodeName>, budget: &mut Budget) -> bool {
-        let spec = self.view.run(run).and_then(|run| run.spec.tasks.get(step as usize));
+    fn fits_elsewhere(&mut self, task: TaskId, budget: &mut Budget) -> bool {
+        let home = self.view.task(task).and_then(|task| task.home.clone());
+        let key = (task.run, task.step, home);
+        if let Some(known) = self.fitting.get(&key) {
+            return *known;
+        }
+        let fits = self.fits(task, None, budget);
+        self.fitting.insert(key, fits);
+        fits
+    }
+
+    fn fits(&self, task: TaskId, except: Option<&NodeName>, budget: &mut Budget) -> bool {
+        let home = self.view.task(task).and_then(|task| task.home.as_ref());
+        let spec = self.view.run(task.run).and_then(|run| run.spec.tasks.get(task.step as usize));
         spec.is_some_and(|spec| {
+            let bound = self.view.bound(home, spec, self.served);
             self.view.nodes().any(|node| {
                 budget.take(1);
-                except != Some(&node.name) && feasible(node, Room::empty(node), spec).is_ok()
+                let is_allowed = except != Some(&node.name) && bound.allows(&node.region);
+                is_allowed && feasible(node, Room::empty(node), spec).is_ok()
             })
         })
     }
@@ -276,8 +291,8 @@ impl<'a> Moves<'a> {
             return Err(Hold::Unheard);
         }
         let TaskId { run, step, index: _ } = attempt.id.task;
-        let StepMoves { moving, moving_max, fits_elsewhere } = *self.step(run, step, budget);
-        if !fits_elsewhere {
+        let StepMoves { moving, moving_max } = *self.step(run, step, budget);
+        if !self.fits_elsewhere(attempt.id.task, budget) {
             return Err(Hold::NoOtherNode);
         }
         let is_bound = !quorate_planted::is(Bug::DrainAllAtOnce);
@@ -298,7 +313,7 @@ impl<'a> Moves<'a> {
         if spec.on_node_loss == OnNodeLoss::AtMostOnce {
             return Some(Hold::Stays(Stays::StartedOnce));
         }
-        let fits = self.fits(run, step, Some(&attempt.node), budget);
+        let fits = self.fits(attempt.id.task, Some(&attempt.node), budget);
         (!fits).then_some(Hold::NoOtherNode)
     }
 }

@@ -4,6 +4,7 @@ mod expected;
 mod gang;
 mod nearest;
 mod preview;
+mod region_lost;
 mod standing;
 mod why_not;
 
@@ -12,19 +13,21 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, Rest, Role, Run,
-    Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
+    Attempt, AttemptId, AttemptState, Bound, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName,
+    Rest, Role, Run, Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
 pub use expected::{ExpectedStart, expected_starts};
 pub use gang::GangWaits;
 pub(crate) use preview::copies;
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
+pub use region_lost::RegionLost;
 pub use why_not::{FailedCheck, Fitness, why_not};
 
-use crate::placement::plan;
+use crate::placement::{bound_to, plan};
 use crate::{Budget, LogNow, Observed};
 use expected::expected_start;
+use region_lost::region_lost;
 use standing::standing;
 
 /// Why a task is not running.
@@ -79,6 +82,8 @@ pub enum Explanation {
         /// When it begins at the latest, if that is known.
         expected: Option<ExpectedStart>,
     },
+    /// The region that it ran in is lost, and it stays there, for ever or for some time.
+    RegionLost(RegionLost),
     /// It is a run of another job, which the leader begins at its next step.
     SubRunDue,
     /// It is a run of another job, and so many runs have not ended that no other may begin.
@@ -138,6 +143,8 @@ pub struct NoNodeFits {
     pub never: bool,
     /// When it begins at the latest, if that is known.
     pub expected: Option<ExpectedStart>,
+    /// The regions to which it is bound by what its job says of the loss of the region that it ran in; none: to none.
+    pub bound: Box<[RegionName]>,
 }
 
 /// How many nodes fail which check; each node is counted under the first that it fails.
@@ -416,6 +423,10 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Held::Once) => return Explanation::Held,
         None => {}
     }
+    let bound = spec.map_or(Bound::Free, |(_, spec)| view.bound(task.home.as_ref(), spec, now.served));
+    if let Some(lost) = region_lost(view, now, bound) {
+        return Explanation::RegionLost(lost);
+    }
     let over =
         spec.and_then(|(run, spec)| view.over_quota_beside(task.id, &run.spec.namespace, spec.taken_at_once(), &[]));
     if let Some(over) = over {
@@ -442,7 +453,12 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     }
     let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
     let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
-    match spec.map(|(_, spec)| nearest::diagnose(view, observed, spec)) {
+    let diagnosed = spec.map(|(_, spec)| match bound.regions() {
+        None => nearest::diagnose(view, observed, spec),
+        Some(regions) => nearest::diagnose(view, observed, &bound_to(spec, regions))
+            .map_err(|why| NoNodeFits { bound: regions.into(), ..why }),
+    });
+    match diagnosed {
         Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
         Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
@@ -482,6 +498,11 @@ impl fmt::Display for Checks {
 impl fmt::Display for NoNodeFits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Some(nearest) = &self.nearest else { return f.write_str("there is no node yet") };
+        if let [first, rest @ ..] = &self.bound[..] {
+            let rest: Vec<&str> = rest.iter().map(RegionName::as_str).collect();
+            let others = if rest.is_empty() { String::new() } else { format!(" or {}", rest.join(" or ")) };
+            write!(f, "on_region_loss binds it to region {first}{others}: ")?;
+        }
         let subject = if self.never { "no node could hold it even when empty" } else { "no node fits" };
         write!(f, "{subject} ({}); nearest is {}, ", self.checks, nearest.node)?;
         if nearest.check.is_about_room() {
@@ -560,6 +581,7 @@ impl fmt::Display for Explanation {
                 expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
             }
             Self::RoomClaimed(kept) => kept.fmt(f),
+            Self::RegionLost(lost) => lost.fmt(f),
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

@@ -10,8 +10,8 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_state::{
-    AttemptState, ClusterName, Command, Entry, Item, Millis, NodeName, NodeStatus, Principal, RegionName, Revision,
-    Run, RunId, Served, Stamp, State, TaskId, TaskState, apply,
+    AttemptState, Bound, ClusterName, Command, Entry, Item, Millis, NodeName, NodeStatus, Principal, RegionName,
+    Revision, Run, RunId, Served, Stamp, State, Task, TaskId, TaskState, apply,
 };
 
 use crate::controller::earlier;
@@ -46,6 +46,8 @@ pub struct Forecast {
     controllers: Vec<Box<dyn Controller + Send + Sync>>,
     looks: u32,
     moved_by: Served,
+    /// The same of each step.
+    steps_moved_by: BTreeMap<(RunId, u32), Served>,
     brake: Option<Note>,
     is_over: bool,
 }
@@ -82,6 +84,10 @@ pub struct StepFate {
     pub failed: u64,
     /// How many wait.
     pub waiting: u64,
+    /// So many of those stay with their region, for ever or for longer than was looked ahead, because their job says so.
+    pub staying: u64,
+    /// Milliseconds until the last of those that are placed elsewhere is; 0 if none is.
+    pub moved_ms: u64,
     /// Why the first of those waits; none when none does, or too many steps would have to be explained.
     pub reason: Option<Explanation>,
 }
@@ -124,6 +130,7 @@ impl Forecast {
             controllers,
             looks: 0,
             moved_by: now.served,
+            steps_moved_by: BTreeMap::new(),
             brake: None,
             is_over: false,
         }
@@ -184,11 +191,17 @@ impl Forecast {
                 End::Failed => fate.failed += 1,
                 End::Waits => {
                     fate.waiting += 1;
+                    fate.staying += u64::from(self.stays(*task));
                     if fate.reason.is_none() && explained < EXPLAINED_MAX {
                         explained += 1;
                         fate.reason = Some(explain(&self.state, &self.observed, self.now, *task));
                     }
                 }
+            }
+        }
+        for (step, at) in &self.steps_moved_by {
+            if let Some(fate) = steps.get_mut(step).filter(|fate| !fate.moved.is_empty()) {
+                fate.moved_ms = at.0 - self.began.served.0;
             }
         }
         Fate {
@@ -231,10 +244,12 @@ impl Forecast {
 
     /// True when it was not refused.
     fn carry_out(&mut self, command: Command) -> bool {
-        if let Command::CommitPlan { placements } | Command::CommitGang { placements, .. } = &command
-            && placements.iter().any(|placement| self.tasks.contains_key(&placement.task))
-        {
-            self.moved_by = self.now.served;
+        if let Command::CommitPlan { placements } | Command::CommitGang { placements, .. } = &command {
+            for placement in placements.iter().filter(|placement| self.tasks.contains_key(&placement.task)) {
+                let TaskId { run, step, index: _ } = placement.task;
+                self.moved_by = self.now.served;
+                self.steps_moved_by.insert((run, step), self.now.served);
+            }
         }
         let revision = Revision(self.state.revision().0 + 1);
         let before = self.state.meta();
@@ -255,8 +270,26 @@ impl Forecast {
             && self.tasks.keys().all(|task| match self.end_of(*task) {
                 End::Moved(..) | End::Kept | End::Failed => true,
                 // What stands in the queue and was not placed finds no room.
-                End::Waits => self.state.task(*task).is_none_or(|task| task.state == TaskState::Ready),
+                End::Waits => {
+                    self.state.task(*task).is_none_or(|task| task.state == TaskState::Ready && !self.leaves(task))
+                }
             })
+    }
+
+    /// True of a task that time lets go from the region that it ran in.
+    fn leaves(&self, task: &Task) -> bool {
+        matches!(self.bound(task), Some(Bound::Home { leaves: Some(_), .. }))
+    }
+
+    /// True of a task that waits for its region alone.
+    fn stays(&self, task: TaskId) -> bool {
+        let task = self.state.task(task);
+        matches!(task.and_then(|task| self.bound(task)), Some(Bound::Home { lost: Some(_), .. }))
+    }
+
+    fn bound<'a>(&'a self, task: &'a Task) -> Option<Bound<'a>> {
+        let spec = self.state.run(task.id.run)?.spec.tasks.get(task.id.step as usize)?;
+        Some(self.state.bound(task.home.as_ref(), spec, self.now.served))
     }
 
     fn end_of(&self, task: TaskId) -> End {
@@ -294,6 +327,16 @@ enum End {
 
 impl StepFate {
     fn none(task: TaskId) -> Self {
-        Self { run: task.run, step: task.step, moved: BTreeMap::new(), kept: 0, failed: 0, waiting: 0, reason: None }
+        Self {
+            run: task.run,
+            step: task.step,
+            moved: BTreeMap::new(),
+            kept: 0,
+            failed: 0,
+            waiting: 0,
+            staying: 0,
+            moved_ms: 0,
+            reason: None,
+        }
     }
 }

@@ -28,6 +28,8 @@
 mod queue;
 mod route;
 
+mod bound;
+
 mod ledger;
 mod score;
 mod wishes;
@@ -49,11 +51,14 @@ pub mod backfill;
 pub mod pack;
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
     Command, GangSpec, Held, NodeName, OverQuota, Placement, Preempting, RunId, Served, State, TaskId, TaskState,
 };
+
+pub(crate) use bound::bound_to;
 
 pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
@@ -67,6 +72,7 @@ pub(crate) use score::share;
 use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use bound::{Bounds, Within};
 use claims::ClaimCounts;
 use holds::Holds;
 use kept::Kept;
@@ -194,6 +200,7 @@ impl Planner {
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
         let (holds, sought) = (Holds::new(view, now.served), BTreeSet::new());
         let (preemptions, expired) = (Vec::new(), Vec::new());
+        let bounds = Bounds::default();
         let mut pass = Pass {
             view,
             now,
@@ -203,6 +210,7 @@ impl Planner {
             holds,
             sought,
             shapes,
+            bounds,
             waits,
             placements,
             gangs,
@@ -227,6 +235,7 @@ struct Pass<'a> {
     /// Shapes for which a node was looked for that can be kept.
     sought: BTreeSet<usize>,
     shapes: Shapes,
+    bounds: Bounds,
     waits: Waits,
     placements: Vec<Placement>,
     gangs: Vec<PlacedGang>,
@@ -285,7 +294,7 @@ impl<'a> Pass<'a> {
             // A cancelled run's tasks are taken out of the queue by the workflow controller.
             let is_cancelled = group.run.is_ending(group.step) && !quorate_planted::is(Bug::PlacedAfterCancel);
             if is_cancelled || self.is_held(&group) {
-                queue.pass_step(group.at, self.view.step_counts(group.run.id, group.step).ready as usize);
+                queue.pass_step(&group, self.view.step_counts(group.run.id, group.step).ready as usize);
                 budget.take(GROUP_STEPS);
                 continue;
             }
@@ -296,7 +305,7 @@ impl<'a> Pass<'a> {
             match outcome {
                 Outcome::Done => {}
                 Outcome::Passed => {
-                    queue.pass_step(group.at, self.view.step_counts(group.run.id, group.step).ready as usize);
+                    queue.pass_step(&group, self.view.step_counts(group.run.id, group.step).ready as usize);
                     budget.take(GROUP_STEPS);
                 }
                 Outcome::Nowhere(first) => {
@@ -309,9 +318,7 @@ impl<'a> Pass<'a> {
                     let expected = self.keep_node_for(&group, budget);
                     // Others of the shape may end sooner, so that they delay nobody.
                     let tasks = if self.holds.may_pass_over() {
-                        let left = self.left_of(&group);
-                        queue.pass_step(group.at, left);
-                        left
+                        queue.pass_step(&group, self.left_of(&group))
                     } else {
                         queue.leave_out_shape(group.shape)
                     };
@@ -348,6 +355,8 @@ impl<'a> Pass<'a> {
         if let Some(gang) = &group.spec.gang {
             return self.serve_gang(group, gang, queue, budget);
         }
+        let within = self.within(group);
+        let specs = within.as_ref().map_or(std::slice::from_ref(group.spec), |within| &within.each);
         for task in group.tasks() {
             if self.placements.len() + self.in_gangs >= PLACEMENTS_PER_PLAN_MAX {
                 return Outcome::End(End::Plan);
@@ -360,7 +369,8 @@ impl<'a> Pass<'a> {
             if self.view.claim(task.id).is_some() {
                 continue;
             }
-            match self.shapes.place(group.shape, group.spec, self.ledger, self.kept, &mut self.holds, budget) {
+            let (shapes, holds) = (&mut self.shapes, &mut self.holds);
+            match shapes.place_first(group.shape, specs, self.ledger, self.kept, holds, budget) {
                 Pick::Node(at, gpus) => {
                     let Some(account) = self.ledger.account(at) else { continue };
                     let (node, epoch) = (account.node.name.clone(), account.node.epoch);
@@ -418,7 +428,19 @@ impl<'a> Pass<'a> {
     fn keep_node_for(&mut self, group: &Group<'a>, budget: &mut Budget) -> Option<Expected> {
         let lacks_room = self.shapes.is_short_of_room(group.shape);
         let is_first = lacks_room && self.sought.insert(group.shape);
-        if is_first { self.holds.keep(group.spec, self.ledger, budget) } else { None }
+        if !is_first {
+            return None;
+        }
+        let within = self.within(group);
+        let spec = within.as_ref().map_or(group.spec, |within| &within.all);
+        self.holds.keep(spec, self.ledger, budget)
+    }
+
+    /// Where the tasks of a group may go, if that depends on where they ran.
+    fn within(&mut self, group: &Group<'a>) -> Option<Arc<Within>> {
+        let within = self.bounds.within(group.shape, group.spec, group.home?, (self.view, self.now.served));
+        self.wake_at = within.leaves.map_or(self.wake_at, |leaves| earlier(self.wake_at, leaves));
+        Some(within)
     }
 
     /// Ready tasks of a step that this plan has given no place.
@@ -438,6 +460,7 @@ impl<'a> Pass<'a> {
             holds,
             sought: _,
             shapes,
+            bounds: _,
             waits,
             placements,
             gangs,

@@ -160,6 +160,7 @@ fn task(name: &str) -> TaskSpec {
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,

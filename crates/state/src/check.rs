@@ -67,7 +67,7 @@ impl State {
             fresh.on_attempt(self.runs.get(&attempt.id.task.run).map(|run| &**run), None, attempt);
         }
         for node in self.nodes.values() {
-            fresh.on_node(&node.name, Some(node));
+            fresh.on_node(&node.name, None, Some(node));
             if node.around != self.around(node) {
                 broken.push(format!("node {} does not say what is said of its cluster and its region", node.name));
             }
@@ -180,6 +180,11 @@ impl State {
                 let nodes = self.suspect_nodes(task.id);
                 broken.push(format!("task {:?} is {:?}, and {nodes:?} speak against it", task.id, task.state));
             }
+            let spec = self.runs.get(&task.id.run).and_then(|run| run.spec.tasks.get(task.id.step as usize));
+            let has_home = spec.is_some_and(|spec| spec.on_region_loss.is_some()) && task.attempts > 0;
+            if has_home != task.home.is_some() {
+                broken.push(format!("task {:?} has {} attempts and the home {:?}", task.id, task.attempts, task.home));
+            }
             if task.queue_deadline.is_some() && task.state != TaskState::Ready {
                 broken.push(format!("task {:?} is {:?} and has a deadline in the queue", task.id, task.state));
             }
@@ -282,6 +287,11 @@ impl State {
             if !node.cordoned {
                 broken.push(format!("node {} is withdrawn, and takes work", node.name));
             }
+        }
+        let stays = self.runs.values().find(|run| run.spec.knows_regions());
+        if let Some(run) = stays.filter(|_| !self.has_feature(Feature::RegionLoss)) {
+            let feature = Feature::RegionLoss;
+            broken.push(format!("run {} says what it does without its region, and {feature} is not enabled", run.id));
         }
         for row in self.scopes.values() {
             if !self.has_scope(&row.scope) {

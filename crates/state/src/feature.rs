@@ -66,11 +66,14 @@ pub enum Feature {
     /// Elements of a task are placed all or none, and begin anew all together: [`Command::CommitGang`], `gang` in the specs of
     /// [`Command::SubmitFlow`].
     Gangs = 18,
+    /// Tasks can say what the loss of the region means in which they ran: `on_region_loss` in the specs of jobs. The region in which they
+    /// ran is kept.
+    RegionLoss = 19,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 19] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -89,6 +92,7 @@ impl Feature {
         Self::Preemption,
         Self::RegionPolicy,
         Self::Gangs,
+        Self::RegionLoss,
     ];
 
     /// As it is stored and sent.
@@ -122,6 +126,7 @@ impl Feature {
             Self::Preemption => "preemption",
             Self::RegionPolicy => "region-policy",
             Self::Gangs => "gangs",
+            Self::RegionLoss => "region-loss",
         }
     }
 }
@@ -188,6 +193,11 @@ impl Command {
                 if spec.has_protected() =>
             {
                 Some(Feature::Preemption)
+            }
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.knows_regions() =>
+            {
+                Some(Feature::RegionLoss)
             }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_gangs() =>
@@ -310,6 +320,7 @@ mod tests {
             (16, "preemption"),
             (17, "region-policy"),
             (18, "gangs"),
+            (19, "region-loss"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

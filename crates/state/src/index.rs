@@ -5,6 +5,7 @@ mod asked;
 mod claims;
 mod finished;
 mod priorities;
+mod regions;
 mod steps;
 mod tenants;
 mod touched;
@@ -16,6 +17,7 @@ use asked::Asked;
 pub(crate) use claims::{Claims, Taken};
 use finished::Finished;
 pub(crate) use priorities::HeldPriorities;
+use regions::Regions;
 pub(crate) use steps::Steps;
 pub(crate) use tenants::Tenants;
 use touched::Touched;
@@ -30,7 +32,8 @@ use crate::dedup::DedupKey;
 use crate::ready::Ready;
 use crate::{
     ArchivedStep, Attempt, AttemptId, AttemptState, Claim, GpuUse, JobName, JobVersion, Namespace, NamespaceRow, Node,
-    NodeName, RequestRow, Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState, Timer, Wait,
+    NodeName, RegionName, RequestRow, Resources, Revision, Run, RunId, Served, Step, StepCounts, Task, TaskState,
+    Timer, Wait,
 };
 
 /// The indexes. Equal tables give equal indexes, whatever the order of the changes that led there; `touched` says which those
@@ -54,6 +57,7 @@ pub(crate) struct Index {
     tenants: Tenants,
     claims: Claims,
     held_priorities: HeldPriorities,
+    regions: Regions,
 }
 
 /// The runs of a job.
@@ -100,6 +104,7 @@ impl Index {
             ("tenants", self.tenants == other.tenants),
             ("claims", self.claims == other.claims),
             ("held_priorities", self.held_priorities == other.held_priorities),
+            ("regions", self.regions == other.regions),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -187,14 +192,14 @@ impl Index {
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
         if let Some(old) = old {
             if old.state == TaskState::Ready {
-                self.queue_of(run, old.id.step).remove(run, old.id);
+                self.queue_of(run, old.id.step).remove(run, old);
             }
             if let Some(timer) = task_timer(old) {
                 self.timers.remove_mut(&timer);
             }
         }
         if new.state == TaskState::Ready {
-            self.queue_of(run, new.id.step).insert(run, new.id);
+            self.queue_of(run, new.id.step).insert(run, new);
         }
         if let Some(timer) = task_timer(new) {
             self.timers.insert_mut(timer);
@@ -294,8 +299,9 @@ impl Index {
         }
     }
 
-    pub(crate) fn on_node(&mut self, name: &NodeName, new: Option<&Node>) {
+    pub(crate) fn on_node(&mut self, name: &NodeName, old: Option<&Node>, new: Option<&Node>) {
         self.touched.add(name, Touch::Row);
+        self.regions.on_node(old, new);
         match (new.is_some_and(|node| node.drain().is_some()), self.draining.contains(name)) {
             (true, false) => self.draining.insert_mut(name.clone()),
             (false, true) => {
@@ -364,6 +370,10 @@ impl Index {
 
     pub(crate) fn unfinished_count(&self) -> usize {
         self.unfinished.size()
+    }
+
+    pub(crate) fn region_lost(&self, region: &RegionName) -> Option<Served> {
+        self.regions.lost(region)
     }
 
     pub(crate) fn draining(&self) -> impl Iterator<Item = &NodeName> {

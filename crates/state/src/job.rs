@@ -15,8 +15,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    Digest, ErrorType, Exit, GangSpec, GpuModel, JobName, Millis, Namespace, Outcome, Resources, Revision, RunId,
-    RunState, SubRun, TaskName,
+    Digest, ErrorType, Exit, GangSpec, GpuModel, JobName, Millis, Namespace, OnRegionLoss, Outcome, Resources,
+    Revision, RunId, RunState, SubRun, TaskName,
 };
 
 /// A job as submitted; a run pins one and never sees later edits.
@@ -86,6 +86,9 @@ pub struct TaskSpec {
     pub place: Place,
     /// What the loss of its node means.
     pub on_node_loss: OnNodeLoss,
+    /// What the loss of the region means in which it ran; none: it goes at once where its place allows. Needs
+    /// [`crate::Feature::RegionLoss`].
+    pub on_region_loss: Option<OnRegionLoss>,
     /// What it is for in its run. Anything but [`Role::Work`] needs [`crate::Feature::TaskFlow`], as do the four below.
     pub role: Role,
     /// `argv` and the values of `env` hold references, which the leader puts in when an attempt is assigned.
@@ -212,6 +215,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::Preemption`] cannot read.
     pub fn has_protected(&self) -> bool {
         self.tasks.iter().any(|task| !task.preemptible)
+    }
+
+    /// True of one that replicas before [`crate::Feature::RegionLoss`] cannot read.
+    pub fn knows_regions(&self) -> bool {
+        self.tasks.iter().any(|task| task.on_region_loss.is_some())
     }
 
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.

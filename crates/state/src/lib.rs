@@ -52,6 +52,7 @@ mod planning;
 mod preemption;
 mod progress;
 mod ready;
+mod region_loss;
 mod restored;
 mod suspect;
 
@@ -114,5 +115,6 @@ pub use preemption::{
 };
 pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};
+pub use region_loss::{Bound, OnRegionLoss};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

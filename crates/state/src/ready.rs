@@ -15,7 +15,8 @@ use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::{
-    Driver, GangSpec, GpuModel, JobSpec, Namespace, Place, ReadyKey, Resources, Revision, Run, RunId, TaskId, TaskSpec,
+    Driver, GangSpec, GpuModel, JobSpec, Namespace, OnRegionLoss, Place, ReadyKey, RegionName, Resources, Revision,
+    Run, RunId, Task, TaskId, TaskSpec,
 };
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
@@ -25,14 +26,35 @@ use crate::{
 pub struct Shape {
     job: Arc<JobSpec>,
     step: u32,
+    /// Where they ran, if that matters.
+    home: Option<RegionName>,
 }
 
-type Looks<'a> = ((u64, u64, u64), &'a [GpuModel], Driver, &'a Place, Option<(&'a GangSpec, u32)>);
+type Looks<'a> = (
+    (u64, u64, u64),
+    &'a [GpuModel],
+    Driver,
+    &'a Place,
+    Option<(&'a GangSpec, u32)>,
+    // Of a task that has no home yet, it makes no difference what it would mean.
+    Option<(&'a RegionName, &'a OnRegionLoss)>,
+);
 
 impl Shape {
-    /// The shape of a step's tasks.
-    pub fn of(run: &Run, step: u32) -> Self {
-        Self { job: run.spec.clone(), step }
+    /// The shape of those of a step's tasks that have this home.
+    fn of(run: &Run, step: u32, home: Option<&RegionName>) -> Self {
+        Self { job: run.spec.clone(), step, home: home.cloned() }
+    }
+
+    /// Where they ran, if what their job says makes that matter.
+    pub fn home(&self) -> Option<&RegionName> {
+        self.home.as_ref()
+    }
+
+    /// The same but for the home.
+    fn is_like(&self, other: &Self) -> bool {
+        let without = |shape: &Self| Self { home: None, ..shape.clone() };
+        without(self) == without(other)
     }
 
     /// A task that looks like this.
@@ -41,12 +63,13 @@ impl Shape {
     }
 
     fn looks(&self) -> Option<Looks<'_>> {
-        let TaskSpec { resources, gpu_models, driver, place, gang, count, .. } = self.task()?;
+        let TaskSpec { resources, gpu_models, driver, place, gang, count, on_region_loss, .. } = self.task()?;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
         // Gangs of different sizes fit in different places.
         let gang = gang.as_ref().map(|gang| (gang, *count));
-        Some((amounts, gpu_models, *driver, place, gang))
+        let home = self.home.as_ref().zip(on_region_loss.as_ref());
+        Some((amounts, gpu_models, *driver, place, gang, home))
     }
 }
 
@@ -187,8 +210,8 @@ pub(crate) struct Ready {
 
 impl Ready {
     /// A task of `run` has become ready.
-    pub(crate) fn insert(&mut self, run: &Run, task: TaskId) {
-        let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
+    pub(crate) fn insert(&mut self, run: &Run, task: &Task) {
+        let (shape, seat) = (Shape::of(run, task.id.step, task.home.as_ref()), (task.id.step, task.id.index));
         let mut more = 0;
         match place_of(run) {
             Some(place) => change(&mut self.lines, Rank(shape), |line| {
@@ -205,8 +228,8 @@ impl Ready {
     }
 
     /// A task of `run` is ready no more.
-    pub(crate) fn remove(&mut self, run: &Run, task: TaskId) {
-        let (shape, seat) = (Shape::of(run, task.step), (task.step, task.index));
+    pub(crate) fn remove(&mut self, run: &Run, task: &Task) {
+        let (shape, seat) = (Shape::of(run, task.id.step, task.home.as_ref()), (task.id.step, task.id.index));
         let mut less = 0;
         match place_of(run) {
             Some(place) => thin(&mut self.lines, &Rank(shape), |line| {
@@ -235,7 +258,8 @@ impl Ready {
         if from == to {
             return;
         }
-        for shape in steps.map(|step| Shape::of(new, step)) {
+        let shapes: Vec<Shape> = steps.flat_map(|step| self.shapes_of(old, step)).collect();
+        for shape in shapes {
             // Another step of the same shape may have taken it along.
             if let Some(seats) = self.take(new.id, from, &shape) {
                 self.put(new.id, to, shape, seats);
@@ -275,18 +299,40 @@ impl Ready {
         });
     }
 
+    /// The shapes that ready tasks of a step have: one for each home.
+    fn shapes_of(&self, run: &Run, step: u32) -> Vec<Shape> {
+        let plain = Shape::of(run, step, None);
+        if plain.task().is_none_or(|task| task.on_region_loss.is_none()) {
+            return vec![plain];
+        }
+        match place_of(run) {
+            Some(place) => {
+                let from = self.lines.range(Rank(plain.clone())..).take_while(|(rank, _)| rank.0.is_like(&plain));
+                let own = from.filter(|(rank, line)| {
+                    rank.0.job.namespace == run.spec.namespace && line.runs.contains_key(&place)
+                });
+                own.map(|(rank, _)| rank.0.clone()).collect()
+            }
+            None => {
+                let shapes = self.aside.get(&run.id).into_iter();
+                let from = shapes.flat_map(|shapes| shapes.range(plain.clone()..));
+                from.map(|(shape, _)| shape).take_while(|shape| shape.is_like(&plain)).cloned().collect()
+            }
+        }
+    }
+
     pub(crate) fn count(&self) -> usize {
         self.count
     }
 
-    /// The ready tasks of a step, by index, also while its run is paused.
+    /// The ready tasks of a step, also while its run is paused: by index, those of one home after those of another.
     pub(crate) fn of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
-        let (id, shape) = (run.id, Shape::of(run, step));
-        let seats = match place_of(run) {
+        let (id, place) = (run.id, place_of(run));
+        let seats = self.shapes_of(run, step).into_iter().filter_map(move |shape| match place {
             Some(place) => self.lines.get(&Rank(shape)).and_then(|line| line.runs.get(&place)),
             None => self.aside.get(&id).and_then(|shapes| shapes.get(&shape)),
-        };
-        let of_step = seats.into_iter().flat_map(move |seats| seats.range((step, 0)..=(step, u32::MAX)));
+        });
+        let of_step = seats.flat_map(move |seats| seats.range((step, 0)..=(step, u32::MAX)));
         of_step.map(move |(step, index)| TaskId { run: id, step: *step, index: *index })
     }
 

@@ -78,7 +78,8 @@ impl State {
     pub(crate) fn put_node(&mut self, node: &Arc<Node>) {
         let around = self.around(node);
         let node = if node.around == around { node.clone() } else { Arc::new(Node { around, ..(**node).clone() }) };
-        self.index.on_node(&node.name, Some(&node));
+        let old = self.nodes.get(&node.name).cloned();
+        self.index.on_node(&node.name, old.as_deref(), Some(&node));
         self.nodes.insert_mut(node.name.clone(), node);
     }
 

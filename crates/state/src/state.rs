@@ -228,7 +228,8 @@ impl State {
             }
             Change::Node(node) => self.put_node(node),
             Change::NodeGone(node) => {
-                self.index.on_node(node, None);
+                let old = self.nodes.get(node).cloned();
+                self.index.on_node(node, old.as_deref(), None);
                 self.nodes.remove_mut(node);
             }
             Change::Cluster(cluster) => self.clusters.insert_mut(cluster.name.clone(), cluster.clone()),
@@ -529,7 +530,7 @@ impl State {
         self.index.ready().lines()
     }
 
-    /// The ready tasks of a step of `run`, by index. Those of a run that is paused are not in the queue, and are here, as are
+    /// The ready tasks of a step of `run`, by index, those of one home after those of another. Those of a run that is paused are not in the queue, and are here, as are
     /// those that are runs of other jobs.
     pub fn ready_of_step(&self, run: &Run, step: u32) -> impl Iterator<Item = TaskId> {
         let is_run = run.sub_run(step).is_some();

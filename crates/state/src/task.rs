@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AttemptId, Revision, RunId, Served, TaskId};
+use crate::{AttemptId, RegionName, Revision, RunId, Served, TaskId};
 
 /// One unit of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -26,6 +26,9 @@ pub struct Task {
     pub queue_deadline: Option<Served>,
     /// While it is ready: since when. Needs [`crate::Feature::FairShare`].
     pub ready_since: Option<Served>,
+    /// The region of its newest attempt's node, if its job says what becomes of it when that is lost. Needs
+    /// [`crate::Feature::RegionLoss`].
+    pub home: Option<RegionName>,
     /// When it succeeded, if its job says how to undo it. Needs [`crate::Feature::TaskFlow`].
     pub succeeded_at: Option<Revision>,
     /// The newest run that was begun for it, if it is a run of another job. Needs [`crate::Feature::SubRuns`], as does the
@@ -48,6 +51,7 @@ impl Task {
             preemptions: 0,
             queue_deadline: None,
             ready_since: None,
+            home: None,
             succeeded_at: None,
             sub_run: None,
             flaw: None,

@@ -43,6 +43,7 @@ impl Cluster {
             templated: false,
             when: None,
             each: None,
+            on_region_loss: None,
             accept_failed: 0,
             sub_run: None,
             gang: None,

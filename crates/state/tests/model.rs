@@ -143,6 +143,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,

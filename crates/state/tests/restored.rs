@@ -62,6 +62,7 @@ impl World {
             templated: false,
             when: None,
             each: None,
+            on_region_loss: None,
             accept_failed: 0,
             sub_run: None,
             gang: None,

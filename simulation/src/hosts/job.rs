@@ -6,7 +6,7 @@ use quorate_proto::v1;
 
 use crate::executor::{Behaviour, UNLUCKY, with_words};
 use crate::scenario::{
-    FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, Says, SubPlan, TAINT, TaskPlan, Together,
+    FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan, Together,
 };
 
 /// The namespace that every cluster has.
@@ -85,6 +85,16 @@ fn gang(plan: &GangPlan) -> v1::Gang {
     v1::Gang { within, start_ms: plan.start_ms }
 }
 
+fn region_loss(policy: &RegionLoss) -> v1::OnRegionLoss {
+    let policy = match policy {
+        RegionLoss::Stay => v1::on_region_loss::Policy::Stay(v1::StayInRegion {}),
+        RegionLoss::Move { after_ms, spill } => {
+            v1::on_region_loss::Policy::Move(v1::MoveAfter { after_ms: *after_ms, spill: spill.clone() })
+        }
+    };
+    v1::OnRegionLoss { policy: Some(policy) }
+}
+
 fn task(plan: &TaskPlan) -> v1::TaskSpec {
     let promise = match plan.promise {
         Promise::AtLeastOnce => v1::OnNodeLoss::AtLeastOnce,
@@ -122,6 +132,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
         role: role(&plan.flow.part),
         when: plan.flow.when.clone(),
         each: plan.flow.fan.as_ref().map(each),
+        on_region_loss: plan.region_loss.as_ref().map(region_loss),
         accept_failed: plan.flow.accept_failed,
         gang: plan.gang.as_ref().map(gang),
         ..v1::TaskSpec::default()

@@ -4,10 +4,11 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, Change, Command, Event, Node, Run, RunId, State, TaskId, TaskSpec, TaskState};
+use quorate_state::{Attempt, Change, Command, Event, Node, Run, RunId, Served, State, TaskId, TaskSpec, TaskState};
 
 use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
+use super::homes::Homes;
 use super::p12_place::{asks_for, is_at_hand, tolerates};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
@@ -15,8 +16,9 @@ use crate::ledger::Step;
 /// Follows what waits for a node.
 #[derive(Default)]
 pub(crate) struct Urgency {
-    /// Since which revision tasks have been ready.
-    ready: BTreeMap<TaskId, u64>,
+    /// Since which revision tasks have been ready, and the served time of it.
+    ready: BTreeMap<TaskId, (u64, Served)>,
+    homes: Homes,
     /// The last revision whose plan had a place for a task, which may have been refused.
     offered: BTreeMap<TaskId, u64>,
     /// The last revision at which somebody paused or resumed a run, or gave it another priority: a plan may be older.
@@ -28,7 +30,7 @@ impl Oracle for Urgency {
         "P11"
     }
 
-    fn step(&mut self, step: &Step, _: &Known<'_>) -> Verdict {
+    fn step(&mut self, step: &Step, known: &Known<'_>) -> Verdict {
         let items = step.entry.iter().flat_map(|entry| &entry.items);
         for command in items.map(|item| &item.command) {
             if let Command::CommitPlan { placements } = command {
@@ -43,12 +45,14 @@ impl Oracle for Urgency {
             }
         }
         for attempt in placed(step) {
-            self.check(attempt, &step.before)?;
+            self.check(attempt, &step.before, known)?;
         }
+        let served = step.after.meta().served;
+        self.homes.take(step, |_, _, _| Verdict::Ok(()))?;
         for change in &step.changes {
             if let Change::Task(task) = change {
                 if task.state == TaskState::Ready {
-                    self.ready.entry(task.id).or_insert(step.revision.0);
+                    self.ready.entry(task.id).or_insert((step.revision.0, served));
                 } else {
                     self.ready.remove(&task.id);
                 }
@@ -59,9 +63,9 @@ impl Oracle for Urgency {
 }
 
 impl Urgency {
-    fn check(&self, attempt: &Attempt, view: &State) -> Verdict {
+    fn check<'a>(&self, attempt: &Attempt, view: &'a State, known: &Known<'a>) -> Verdict {
         let task = attempt.id.task;
-        let (Some(since), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
+        let (Some((since, served)), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
         let Some(spec) = spec_of(view, task) else { return Ok(()) };
         let is_settled = |run: RunId| self.controlled.get(&run).is_none_or(|at| at < since);
         if !is_settled(task.run) {
@@ -72,7 +76,7 @@ impl Urgency {
         if view.claim(task).is_some() {
             return Ok(());
         }
-        for (other, _) in self.ready.iter().filter(|(_, other_since)| *other_since < since) {
+        for (other, _) in self.ready.iter().filter(|(_, (other_since, _))| other_since < since) {
             // It waits for the room that is made for it, and takes no other.
             if view.claim(*other).is_some() {
                 continue;
@@ -92,7 +96,9 @@ impl Urgency {
                 && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
                 && asks_for(place, &node.labels)
                 && is_at_hand(place, node.offer.pool.as_str())
-                && tolerates(place, &node.offer.taints);
+                && tolerates(place, &node.offer.taints)
+                // What binds it did so no more when the plan knew of the one.
+                && self.homes.of(*other, view, known).is_none_or(|home| home.allows(&node.name, Served(served.0.saturating_sub(1)), known));
             if priority(waits) > priority(run) && fits && may && !was_offered {
                 return Err(format!(
                     "{} of priority {} was placed on {}, while {} of priority {} waited that fits there",

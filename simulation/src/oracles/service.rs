@@ -122,6 +122,11 @@ impl Service {
         self.outs(node).filter_map(|out| Some(out.drain?.due)).min()
     }
 
+    /// True of a cluster or a region whose work is moved off.
+    pub(super) fn drains(&self, scope: &Scope) -> bool {
+        self.scopes.get(scope).is_some_and(|out| out.drain.is_some())
+    }
+
     /// Clusters and regions that take no work.
     pub(super) fn scopes(&self) -> impl Iterator<Item = &Scope> {
         self.scopes.keys()

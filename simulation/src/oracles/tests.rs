@@ -20,6 +20,7 @@ use crate::scenario::Class;
 mod control;
 mod flow;
 mod gpus;
+mod homes;
 mod outcomes;
 mod preemption;
 mod quota;

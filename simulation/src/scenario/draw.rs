@@ -3,7 +3,7 @@
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
     control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages, preemption,
-    reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -127,6 +127,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     ground::draw(&mut Stream::of(seed, "ground"), &mut scenario);
     gangs::draw(&mut Stream::of(seed, "gangs"), &mut scenario);
     preemption::draw(&mut Stream::of(seed, "preemption"), &mut scenario);
+    region_loss::draw(&mut Stream::of(seed, "region loss"), &mut scenario);
     scenario
 }
 

@@ -123,6 +123,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         gpu: GpuPart::default(),
         demands: Demands::default(),
         gang: None,
+        region_loss: None,
         runs_ms: 1_000,
         fails: 0,
         by_run: false,

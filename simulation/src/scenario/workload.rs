@@ -205,6 +205,7 @@ fn plain(name: &str) -> TaskPlan {
         speech: None,
         flow: FlowPlan::default(),
         sub: None,
+        region_loss: None,
     }
 }
 

@@ -263,6 +263,7 @@ fn shape(number: u32, has_gpus: bool) -> Result<TaskSpec, Error> {
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_state::{
-    Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, Param, Place, Preference, Retry, Role, Spread, TaskSpec,
-    Trait,
+    Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place, Preference, Retry, Role,
+    Spread, TaskSpec, Trait,
 };
 use quorate_values::{Value, escape, parse};
 
@@ -130,6 +130,18 @@ impl Lines {
         }
         if !task.preemptible {
             self.line("preemptible", "false");
+        }
+        match &task.on_region_loss {
+            None => {}
+            Some(OnRegionLoss::Stay) => self.line("on_region_loss", &text("stay")),
+            Some(OnRegionLoss::MoveAfter { after_ms, spill }) => {
+                let spill = match &spill[..] {
+                    [] => String::new(),
+                    spill => format!(", spill = {}", list(spill.iter().map(|region| text(region.as_str())))),
+                };
+                let after = text(&duration_text(*after_ms));
+                self.line("on_region_loss", &format!("{{ move_after = {after}{spill} }}"));
+            }
         }
         self.flow(task);
         if let Some(undo) = undo {

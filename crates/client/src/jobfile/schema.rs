@@ -74,6 +74,8 @@ pub enum Kind {
     NamedTables,
     /// The name of a `[retry.NAME]` table, or such a table itself.
     RetryPolicy,
+    /// What becomes of tasks when their region is lost.
+    RegionLoss,
     /// The type of a parameter, or a table that describes one.
     Param,
     /// What the elements of a task are for.
@@ -126,6 +128,9 @@ impl fmt::Display for Kind {
             Self::Table => f.write_str("a table"),
             Self::Tables => f.write_str("a list of tables"),
             Self::NamedTables => f.write_str("tables by name"),
+            Self::RegionLoss => {
+                f.write_str("\"move\", \"stay\", or a table such as { move_after = \"10m\", spill = [\"us\"] }")
+            }
             Self::RetryPolicy => f.write_str("the name of a [retry.NAME] table, or such a table in place"),
             Self::Param => f.write_str("a type such as \"date\", or a table with type, default and description"),
             Self::Each => f.write_str(
@@ -199,6 +204,24 @@ const KEYS: &[KeyDoc] = &[
         Kind::Choice(ON_NODE_LOSS),
         "\"at_least_once\"",
         "The promise about copies of a task whose node is lost; each task may set its own.",
+    ),
+    key(
+        "on_region_loss",
+        Kind::RegionLoss,
+        "\"move\"",
+        "What becomes of tasks when their region is lost; each task may set its own.",
+    ),
+    key(
+        "on_region_loss.move_after",
+        Kind::Duration,
+        "",
+        "They go elsewhere so long after the loss, or at once if this is left out.",
+    ),
+    key(
+        "on_region_loss.spill",
+        Kind::Names,
+        "",
+        "Then to these regions alone, to the first of them that has room; an empty list allows all that place allows.",
     ),
     key("timeout", Kind::Duration, "", "A run that takes longer, from its submit on, is cancelled and has failed."),
     key("params", Kind::NamedTables, "", "What a run of it can be told, by name."),
@@ -321,6 +344,19 @@ const KEYS: &[KeyDoc] = &[
         "Which of the nodes that can take it: the fullest (\"pack\"), the emptiest (\"node\"), or the emptiest of the emptiest cluster (\"cluster\").",
     ),
     key("task.NAME.on_node_loss", Kind::Choice(ON_NODE_LOSS), "", "Overrides the job's."),
+    key("task.NAME.on_region_loss", Kind::RegionLoss, "", "Overrides the job's."),
+    key(
+        "task.NAME.on_region_loss.move_after",
+        Kind::Duration,
+        "",
+        "It goes elsewhere so long after the loss, or at once if this is left out.",
+    ),
+    key(
+        "task.NAME.on_region_loss.spill",
+        Kind::Names,
+        "",
+        "Then to these regions alone, to the first of them that has room.",
+    ),
     key(
         "task.NAME.preemptible",
         Kind::Bool,

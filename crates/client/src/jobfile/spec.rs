@@ -3,13 +3,14 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    ANY_VALUE, Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Settings,
-    Spread, TaskName, TaskSpec, Trait, Violation,
+    ANY_VALUE, Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference, Resources, Retry,
+    Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
 };
 
 use super::flow;
 use super::gang;
 use super::problem::{Finding, Findings};
+use super::region_loss::on_region_loss;
 use super::schema::Kind;
 use super::sub_run;
 use super::trail::Trail;
@@ -52,6 +53,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
     let name = walk.name(fields.get("name"), trail);
     let namespace = walk.name(fields.get("namespace"), trail);
     let on_node_loss = walk.choice(fields.get("on_node_loss"), trail).map(node_loss).unwrap_or_default();
+    let region_loss = on_region_loss(walk, fields.get("on_region_loss"), "on_region_loss", trail).flatten();
     let policies = retry_policies(walk, fields.get("retry"));
     let mut spec = JobSpec {
         namespace: namespace.unwrap_or_else(default_namespace),
@@ -81,7 +83,7 @@ fn job(walk: &mut Walk, root: &Node) -> Option<JobSpec> {
         let trail = trail.key(&member.key);
         match TaskName::new(&member.key) {
             Ok(name) => {
-                let (task, undone_by) = task(walk, &member.node, name, on_node_loss, &policies, &trail);
+                let (task, undone_by) = task(walk, &member.node, name, (on_node_loss, &region_loss), &policies, &trail);
                 undo.extend(undone_by.map(|argv| (spec.tasks.len(), argv)));
                 spec.tasks.push(task);
             }
@@ -98,7 +100,7 @@ fn task(
     walk: &mut Walk,
     node: &Node,
     name: TaskName,
-    job_on_node_loss: OnNodeLoss,
+    (job_on_node_loss, job_on_region_loss): (OnNodeLoss, &Option<OnRegionLoss>),
     policies: &BTreeMap<&str, Retry>,
     trail: &Trail<'_>,
 ) -> (TaskSpec, Option<Vec<String>>) {
@@ -117,6 +119,7 @@ fn task(
         silent_timeout_ms: None,
         place: Place::default(),
         on_node_loss: job_on_node_loss,
+        on_region_loss: job_on_region_loss.clone(),
         role: Role::Work,
         templated: false,
         when: None,
@@ -176,6 +179,10 @@ fn task(
     }
     if let Some(preemptible) = walk.flag(fields.get("preemptible"), trail) {
         spec.preemptible = preemptible;
+    }
+    let field = fields.get("on_region_loss");
+    if let Some(policy) = on_region_loss(walk, field, "task.NAME.on_region_loss", trail) {
+        spec.on_region_loss = policy;
     }
     if is_run {
         sub_run::sub_run(walk, &fields, args, &mut spec, trail);

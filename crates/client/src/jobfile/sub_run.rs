@@ -20,6 +20,7 @@ const OF_PROCESSES: &[(&str, &str)] = &[
     ("place", "a run is not placed: say where its tasks may run in that job"),
     ("preemptible", "a run holds no room: say it of its tasks in that job"),
     ("on_node_loss", "a run is on no node: say what its tasks promise in that job"),
+    ("on_region_loss", "a run is in no region: say what becomes of its tasks in that job"),
 ];
 
 /// Whether `run` names a job instead of a command.
@@ -42,7 +43,7 @@ pub(super) fn sub_run(
     }
     // Defaults of the job and of tasks are for processes.
     (task.driver, task.place, task.resources) = (Driver::default(), Place::default(), Resources::ZERO);
-    (task.on_node_loss, task.gpu_models) = (OnNodeLoss::default(), Vec::new());
+    (task.on_node_loss, task.on_region_loss, task.gpu_models) = (OnNodeLoss::default(), None, Vec::new());
     task.preemptible = true;
     let Some(run) = fields.get("run") else { return };
     let node = &run.member.node;

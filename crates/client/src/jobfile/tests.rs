@@ -4,13 +4,15 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, GangSpec, OnFailure, OnNodeLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Trait, Within,
+    Driver, GangSpec, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec,
+    Trait, Within,
 };
 
 use super::*;
 
 mod flow;
 mod gangs;
+mod region_loss;
 mod sub_runs;
 
 const TOML: &str = r#"
@@ -453,6 +455,14 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 templated: false,
                 when: None,
                 each: None,
+                on_region_loss: match (gang_kind, count % 3) {
+                    (0, 0) => Some(OnRegionLoss::Stay),
+                    (0, 1) => {
+                        let spill = if place.1 { vec!["eu".parse().expect("a name")] } else { Vec::new() };
+                        Some(OnRegionLoss::MoveAfter { after_ms: first_ms, spill })
+                    }
+                    _ => None,
+                },
                 accept_failed: 0,
                 sub_run: None,
                 gang: match (on_node_loss, gang_kind) {

@@ -5,7 +5,8 @@ use std::collections::btree_map::Entry;
 
 use prost::Message;
 use quorate_state::{
-    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, Resources, Retry, RunState, Spread, TaskSpec, Violation,
+    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, RegionName, Resources, Retry, RunState, Spread,
+    TaskSpec, Violation,
 };
 
 use super::Found;
@@ -181,6 +182,7 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         silent_timeout_ms: task.silent_timeout_ms,
         place: Some(place_to_wire(&task.place)),
         on_node_loss: on_node_loss_to_wire(task.on_node_loss).into(),
+        on_region_loss: task.on_region_loss.as_ref().map(on_region_loss_to_wire),
         role: role_to_wire(&task.role),
         templated: task.templated,
         when: task.when.clone(),
@@ -200,6 +202,10 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
     let needs = names(&|place| at(&format!("needs[{place}]")), &task.needs, found);
     let place = place_from_wire(&at, task.place.unwrap_or_default(), found);
     let on_node_loss = found.number(|| at("on_node_loss"), task.on_node_loss).map(on_node_loss_from_wire);
+    let on_region_loss = match task.on_region_loss {
+        Some(policy) => on_region_loss_from_wire(&at, policy, found).map(Some),
+        None => Some(None),
+    };
     let role = role_from_wire(&at, task.role, found);
     let each = match task.each {
         Some(each) => each_from_wire(|| at("each"), each, found).map(Some),
@@ -238,6 +244,7 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         silent_timeout_ms: task.silent_timeout_ms,
         place: place?,
         on_node_loss: on_node_loss?,
+        on_region_loss: on_region_loss?,
         role: role?,
         templated: task.templated,
         when: task.when,
@@ -275,6 +282,32 @@ fn on_failure_from_wire(on_failure: v1::OnFailure) -> OnFailure {
     }
 }
 
+fn on_region_loss_to_wire(policy: &OnRegionLoss) -> v1::OnRegionLoss {
+    let policy = match policy {
+        OnRegionLoss::Stay => v1::on_region_loss::Policy::Stay(v1::StayInRegion {}),
+        OnRegionLoss::MoveAfter { after_ms, spill } => v1::on_region_loss::Policy::Move(v1::MoveAfter {
+            after_ms: *after_ms,
+            spill: spill.iter().map(ToString::to_string).collect(),
+        }),
+    };
+    v1::OnRegionLoss { policy: Some(policy) }
+}
+
+fn on_region_loss_from_wire(
+    at: &dyn Fn(&str) -> String,
+    policy: v1::OnRegionLoss,
+    found: &mut Found,
+) -> Option<OnRegionLoss> {
+    match policy.policy {
+        Some(v1::on_region_loss::Policy::Stay(v1::StayInRegion {})) => Some(OnRegionLoss::Stay),
+        Some(v1::on_region_loss::Policy::Move(v1::MoveAfter { after_ms, spill })) => {
+            let spill = names(&|position| at(&format!("on_region_loss.spill[{position}]")), &spill, found)?;
+            Some(OnRegionLoss::MoveAfter { after_ms, spill })
+        }
+        None => found.parse::<RegionName>(|| at("on_region_loss"), "").map(|_| OnRegionLoss::Stay),
+    }
+}
+
 pub(super) fn spread_to_wire(spread: Spread) -> v1::Spread {
     match spread {
         Spread::Pack => v1::Spread::Pack,
@@ -299,9 +332,12 @@ mod tests {
 
     #[test]
     fn a_spec_survives_the_wire() {
-        for spec in
-            samples::specs().into_iter().chain([samples::flow_spec(), samples::sub_run_spec(), samples::gang_spec()])
-        {
+        for spec in samples::specs().into_iter().chain([
+            samples::flow_spec(),
+            samples::sub_run_spec(),
+            samples::gang_spec(),
+            samples::region_loss_spec(),
+        ]) {
             assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
         }
     }

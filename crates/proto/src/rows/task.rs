@@ -32,6 +32,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         sub_run: task.sub_run.map(|run| run.0),
         flaw: task.flaw.as_deref().map(ToOwned::to_owned),
         ready_since_served_ms: task.ready_since.map(|since| since.0),
+        home: task.home.as_ref().map(ToString::to_string),
     }
 }
 
@@ -46,6 +47,7 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         preemptions: row.preemptions,
         queue_deadline: row.queue_deadline_served_ms.map(Served),
         ready_since: row.ready_since_served_ms.map(Served),
+        home: row.home.map(|home| parsed("task.home", &home)).transpose()?,
         succeeded_at: row.succeeded_at.map(Revision),
         sub_run: row.sub_run.map(RunId),
         flaw: row.flaw.map(Into::into),

@@ -35,6 +35,7 @@ pub(crate) fn flow_spec() -> JobSpec {
         templated: true,
         when: Some("params.day != ''".into()),
         each: Some(each),
+        on_region_loss: None,
         accept_failed: 3,
         sub_run: None,
         preemptible: true,

@@ -28,7 +28,11 @@ struct Step {
     /// Lost too often.
     failed: u64,
     waiting: u64,
-    /// Why the first of those waits.
+    /// So many of those stay with their region, as their job says.
+    staying: u64,
+    /// Milliseconds until the last of those that move has its place; none: none moves.
+    moved_ms: Option<u64>,
+    /// Why the first of those that wait does.
     reason: Option<Reason>,
 }
 
@@ -44,6 +48,8 @@ pub(crate) struct LossForecast {
     kept: u64,
     failed: u64,
     waiting: u64,
+    /// So many of those stay with their region, as their jobs say.
+    staying: u64,
     /// Milliseconds until all that moves has its place.
     settled_ms: u64,
     brake: Option<String>,
@@ -67,6 +73,8 @@ impl LossForecast {
             kept: step.kept,
             failed: step.failed,
             waiting: step.waiting,
+            staying: step.staying,
+            moved_ms: Some(step.moved_ms).filter(|moved_ms| *moved_ms > 0),
             reason: step.reason.map(Into::into),
         });
         Self {
@@ -78,6 +86,7 @@ impl LossForecast {
             kept: answer.kept,
             failed: answer.failed,
             waiting: answer.waiting,
+            staying: answer.staying,
             settled_ms: answer.settled_ms,
             brake: Some(answer.brake).filter(|brake| !brake.is_empty()),
             is_whole: answer.is_whole,
@@ -97,7 +106,8 @@ impl View for LossForecast {
         let within = if self.moved > 0 { format!(", all of them within {settled}") } else { String::new() };
         let lines = [
             (self.moved, format!("placed elsewhere{within}")),
-            (self.waiting, "wait for room or for a place that they may go to".to_owned()),
+            (self.waiting.saturating_sub(self.staying), "wait for room or for a place that they may go to".to_owned()),
+            (self.staying, "stay with their region, as their jobs say, and wait until it is back".to_owned()),
             (self.kept, "are started once: they wait until their node is back, or counts as gone for good".to_owned()),
             (self.failed, "fail, because they have been lost too often".to_owned()),
         ];
@@ -113,7 +123,8 @@ impl View for LossForecast {
             text += "\nA limit ended the look ahead before everything was known.\n";
         }
         if !self.steps.is_empty() {
-            let mut rows = Rows::new(paint, &["RUN", "TASK", "MOVED TO", "WAITING", "KEPT", "FAILED", "WHY"]);
+            let mut rows =
+                Rows::new(paint, &["RUN", "TASK", "MOVED TO", "WITHIN", "WAITING", "STAYING", "KEPT", "FAILED", "WHY"]);
             for step in &self.steps {
                 let to = |moved: &Moved| format!("{} {}/{}", moved.tasks, moved.region, moved.cluster);
                 let moved: Vec<String> = step.moved.iter().map(to).collect();
@@ -122,7 +133,9 @@ impl View for LossForecast {
                     entry(&step.run_id),
                     entry(format!("{}/{}", step.job, step.task)),
                     entry(moved.join(", ")),
-                    entry(step.waiting.to_string()),
+                    entry(step.moved_ms.map_or_else(String::new, time::span)),
+                    entry(step.waiting.saturating_sub(step.staying).to_string()),
+                    entry(step.staying.to_string()),
                     entry(step.kept.to_string()),
                     entry(step.failed.to_string()),
                     entry(why),

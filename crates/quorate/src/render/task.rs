@@ -88,6 +88,14 @@ pub(crate) struct Reason {
     /// The maximum of a namespace that is reached.
     #[serde(skip_serializing_if = "Option::is_none")]
     over_quota: Option<OverQuota>,
+    /// The region that is lost, and since when.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    region: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    lost_ms: Option<u64>,
+    /// The regions to which it is bound by what its job says of the loss of one.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    bound_regions: Vec<String>,
     /// How many of its gang could be placed now.
     #[serde(skip_serializing_if = "Option::is_none")]
     gang: Option<GangWait>,
@@ -114,6 +122,7 @@ impl Reason {
             never: Some(none.never),
             expected: none.expected.map(Expected::from),
             checks: checks.collect(),
+            bound_regions: none.bound_regions,
             nearest: none.nearest.map(|nearest| NearestMiss {
                 node: nearest.node,
                 check: nearest.check,
@@ -178,6 +187,10 @@ impl From<v1::WaitReason> for Reason {
                     Some(none) => base.with(none),
                     None => base,
                 }
+            }
+            Some(Wire::RegionLost(lost)) => {
+                let v1::RegionLost { region, lost_ms, remaining_ms } = lost;
+                Self { kind: "region_lost", region: Some(region), lost_ms, remaining_ms, ..base }
             }
             Some(Wire::RoomKept(kept)) => {
                 Self { kind: "room_kept", expected: kept.expected.map(Expected::from), ..base }

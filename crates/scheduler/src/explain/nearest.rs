@@ -35,7 +35,8 @@ pub(super) fn among<'a>(
             nearest = Some((distance, NearestMiss { node: node.name.clone(), check, missing }));
         }
     }
-    Err(NoNodeFits { checks, nearest: nearest.map(|(_, nearest)| nearest), never, expected: None })
+    let nearest = nearest.map(|(_, nearest)| nearest);
+    Err(NoNodeFits { checks, nearest, never, expected: None, bound: Box::default() })
 }
 
 /// Whether `node` could hold `task` if it were there, open and empty.

@@ -70,6 +70,12 @@ pub fn why_not(
     if !place.regions.is_empty() && !place.regions.contains(&node.region) {
         failed.push(FailedCheck::of(Check::Region, &any_of("region", &place.regions), node.region.as_str()));
     }
+    let home = view.task(task).and_then(|task| task.home.as_ref());
+    let bound = view.bound(home, spec, now.served);
+    if let Some(regions) = bound.regions().filter(|_| !bound.allows(&node.region)) {
+        let wanted = format!("{}, by what its job says of the loss of a region", any_of("region", regions));
+        failed.push(FailedCheck::of(Check::Region, &wanted, node.region.as_str()));
+    }
     if !place.clusters.is_empty() && !place.clusters.contains(&node.cluster) {
         failed.push(FailedCheck::of(Check::Cluster, &any_of("cluster", &place.clusters), node.cluster.as_str()));
     }

@@ -34,6 +34,10 @@ impl Pass<'_> {
             }
             let Some(at) = self.ledger.find(&claim.node) else { continue };
             let Some(account) = self.ledger.account(at) else { continue };
+            // Its region may be back since, or lost.
+            if !view.bound(task.home.as_ref(), spec, self.now.served).allows(&account.node.region) {
+                continue;
+            }
             let vacancy = view.vacancy(&account.node, claim.task, |_| false);
             let verdict: Result<(), Check> = admit(&account.node, account.presence, vacancy.room(), spec);
             let Some(gpus) = verdict.ok().and_then(|()| vacancy.hold(&account.node, spec)) else { continue };

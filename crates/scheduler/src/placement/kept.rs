@@ -65,6 +65,7 @@ impl Looks {
             silent_timeout_ms: None,
             place: task.place.clone(),
             on_node_loss: OnNodeLoss::default(),
+            on_region_loss: None,
             role: Role::Work,
             templated: false,
             when: None,

@@ -74,7 +74,9 @@ impl Pass<'_> {
                 continue;
             }
             search.own_node = own_node.and_then(|node| self.ledger.find(&node));
-            let ready = self.view.ready_of_step(run, first.step);
+            // Those that ran elsewhere are bound to other regions, and have a first task of their own.
+            let home = |task: TaskId| self.view.task(task).and_then(|task| task.home.as_ref());
+            let ready = self.view.ready_of_step(run, first.step).filter(|task| home(*task) == home(first));
             let tasks: Vec<TaskId> = ready.skip_while(|task| *task < first).take(PREEMPTIONS_PER_PLAN_MAX).collect();
             for task in tasks {
                 let is_full = self.view.claims_count() + self.preemptions.len() >= CLAIMS_MAX;
@@ -160,6 +162,7 @@ impl Search {
     ) -> Option<(usize, Option<Preempting>)> {
         let row = pass.view.task(task).filter(|row| row.state == TaskState::Ready)?;
         let spec = run.spec.tasks.get(task.step as usize)?;
+        let bound = pass.view.bound(row.home.as_ref(), spec, pass.now.served);
         let accounts = pass.ledger.accounts();
         let start = usize::try_from(mix(self.seed) % (accounts.len().max(1) as u64)).ok()?;
         let mut best: Option<(Cost, Offer)> = None;
@@ -170,6 +173,7 @@ impl Search {
             let Some(account) = accounts.get(at) else { continue };
             // A node that reports is asked to stop something, and no other; one that is kept for somebody before it is theirs.
             let is_open = account.presence == Presence::Heard && (!account.is_kept || self.own_node == Some(at));
+            let is_open = is_open && bound.allows(&account.node.region);
             if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
                 continue;
             }

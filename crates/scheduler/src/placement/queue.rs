@@ -8,7 +8,9 @@ use std::collections::{BTreeSet, BinaryHeap};
 use std::ops::Range;
 
 use quorate_planted::Bug;
-use quorate_state::{Feature, Line, Namespace, OverQuota, ReadyKey, Run, RunId, Served, State, TaskId, TaskSpec, mix};
+use quorate_state::{
+    Feature, Line, Namespace, OverQuota, ReadyKey, RegionName, Run, RunId, Served, State, TaskId, TaskSpec, mix,
+};
 
 use fair::Fair;
 use tenants::Tenants;
@@ -46,15 +48,20 @@ struct Walk<'a> {
     /// Tasks that do not wait for room any more, or wait for something else.
     passed: usize,
     is_left_out: bool,
+    /// Tasks of a step may stand in several lines, by where they ran: each is a group of its own, so that the queue has one order.
+    is_by_task: bool,
 }
 
 type Places<'a> = Box<dyn Iterator<Item = ReadyKey> + 'a>;
 
-/// The ready tasks of one step: neighbours in the queue, and equal in all that placement looks at.
+/// The ready tasks of one step: neighbours in the queue, and equal in all that placement looks at. A single one where that depends on where
+/// they ran.
 pub(super) struct Group<'a> {
     pub(super) run: &'a Run,
     pub(super) step: u32,
     pub(super) spec: &'a TaskSpec,
+    /// Where its tasks ran, if what their job says makes that matter.
+    pub(super) home: Option<&'a RegionName>,
     /// The same for all groups of its shape, in one plan.
     pub(super) shape: usize,
     /// The number of its line.
@@ -127,8 +134,12 @@ impl<'a> Queue<'a> {
             let TaskId { run, step, index: _ } = first.task;
             self.last = Some(number);
             self.before = self.after;
-            self.after = Some(ReadyKey { task: TaskId { run, step, index: u32::MAX }, ..first });
-            let Some(group) = self.group(first, number, usize::MAX) else { continue };
+            let (last, at_once) = match self.lines[number].is_by_task {
+                true => (first, 1),
+                false => (ReadyKey { task: TaskId { run, step, index: u32::MAX }, ..first }, usize::MAX),
+            };
+            self.after = Some(last);
+            let Some(group) = self.group(first, number, at_once) else { continue };
             return Some(group);
         }
     }
@@ -139,7 +150,8 @@ impl<'a> Queue<'a> {
         let run = self.view.run(run)?;
         let spec = run.spec.tasks.get(step as usize)?;
         let Walk { line, shape, .. } = self.lines[at];
-        Some(Group { run, step, spec, shape, at, at_once, first, line })
+        let home = line.shape().home();
+        Some(Group { run, step, spec, home, shape, at, at_once, first, line })
     }
 
     /// Why a task of this group, or all of it if it is a gang, may not be placed whatever the room.
@@ -162,12 +174,15 @@ impl<'a> Queue<'a> {
         self.lines[line].passed += tasks;
     }
 
-    /// Nothing of this group, which has so many tasks, is placed now.
-    pub(super) fn pass_step(&mut self, line: usize, tasks: usize) {
-        self.pass(line, tasks);
-        if let Some(fair) = &mut self.fair {
+    /// Nothing of the step of this group, of which so many tasks are ready, is placed now. How many are not given out for that.
+    pub(super) fn pass_step(&mut self, group: &Group<'a>, ready: usize) -> usize {
+        let is_by_task = self.lines[group.at].is_by_task;
+        let tasks = if is_by_task { 1 } else { ready };
+        self.pass(group.at, tasks);
+        if let Some(fair) = self.fair.as_mut().filter(|_| !is_by_task) {
             fair.pass_step();
         }
+        tasks
     }
 
     /// Gives out nothing more of this shape. How many of its tasks wait for room.
@@ -245,7 +260,8 @@ impl<'a> Queue<'a> {
 
 impl<'a> Walk<'a> {
     fn new(line: Line<'a>, shape: usize, own: usize) -> Self {
-        Self { line, shape, own, places: Box::new(line.places()), passed: 0, is_left_out: false }
+        let is_by_task = line.shape().task().is_some_and(|task| task.on_region_loss.is_some());
+        Self { line, shape, own, places: Box::new(line.places()), passed: 0, is_left_out: false, is_by_task }
     }
 
     /// The first place of the line behind a place in the queue that is not before those given out.

@@ -29,6 +29,8 @@ pub(crate) fn admit(node: &Node, presence: Presence, room: Room<'_>, task: &Task
 #[derive(Default)]
 pub(super) struct Shapes {
     shapes: BTreeMap<usize, Shape>,
+    /// The same of those that are bound to several regions, for each but the first, with its place among them.
+    others: BTreeMap<(usize, usize), Shape>,
     /// Limits within which a shape was looked for in vain. From then on the largest rooms tell of others whether they fit. In
     /// one plan room only shrinks, so what does not fit there will not fit later.
     scarce: BTreeSet<Looks>,
@@ -73,22 +75,46 @@ impl Shapes {
 
     /// False if it is known that more room would help a shape nowhere.
     pub(super) fn is_short_of_room(&self, shape: usize) -> bool {
-        let Some(shape) = self.shapes.get(&shape) else { return false };
-        let mut checks = shape.checks.iter();
-        shape.checks.is_empty() || checks.any(|(check, _)| matches!(check, Check::Full | Check::Kept))
+        let Some(first) = self.shapes.get(&shape) else { return false };
+        let others = self.others.range((shape, 0)..=(shape, usize::MAX)).map(|(_, shape)| shape);
+        std::iter::once(first).chain(others).any(Shape::is_short_of_room)
+    }
+
+    /// Gives the next task of a shape the best node for the first of these that fits anywhere: they differ in where it may go.
+    pub(super) fn place_first(
+        &mut self,
+        number: usize,
+        tasks: &[TaskSpec],
+        ledger: &mut Ledger,
+        kept: &mut Kept,
+        holds: &mut Holds<'_>,
+        budget: &mut Budget,
+    ) -> Pick {
+        let mut last = Pick::Nowhere;
+        for (at, task) in tasks.iter().enumerate() {
+            match self.place((number, at), task, ledger, kept, holds, budget) {
+                Pick::Nowhere => {}
+                Pick::Delays => last = Pick::Delays,
+                pick @ (Pick::Node(..) | Pick::OutOfBudget) => return pick,
+            }
+        }
+        last
     }
 
     /// Gives the next task of a shape, of which `task` is one, the best node.
-    pub(super) fn place(
+    fn place(
         &mut self,
-        number: usize,
+        (number, at): (usize, usize),
         task: &TaskSpec,
         ledger: &mut Ledger,
         kept: &mut Kept,
         holds: &mut Holds<'_>,
         budget: &mut Budget,
     ) -> Pick {
-        let shape = self.shapes.entry(number).or_insert_with(|| Shape::of(task));
+        let shape = match at {
+            0 => self.shapes.entry(number).or_insert_with(|| Shape::of(task)),
+            at => self.others.entry((number, at)).or_insert_with(|| Shape::of(task)),
+        };
         let cost = match shape.progress {
             Progress::Refused => return Pick::Nowhere,
             Progress::Unexamined => {
@@ -140,5 +166,10 @@ impl Shapes {
 impl Shape {
     fn of(task: &TaskSpec) -> Self {
         Self { looks: Looks::of(task), progress: Progress::Unexamined, checks: Checks::default() }
+    }
+
+    fn is_short_of_room(&self) -> bool {
+        let mut checks = self.checks.iter();
+        self.checks.is_empty() || checks.any(|(check, _)| matches!(check, Check::Full | Check::Kept))
     }
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, Place, Resources, Retry, Role, Spread,
-    TaskName, TaskSpec, Within,
+    Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Resources, Retry, Role,
+    Spread, TaskName, TaskSpec, Within,
 };
 
 /// Regions and their clusters. The first has most nodes, so that its brake can work.
@@ -265,6 +265,7 @@ impl TaskShape {
             place.tolerate.insert("spot".into(), if self.place.is_multiple_of(3) { "yes" } else { "*" }.into());
             place.cheap = u32::from(self.place % 4);
         }
+        let is_gang = promise != OnNodeLoss::AtMostOnce && self.count >= 192;
         let gpu_milli = [0, 0, 0, 0, 400, 500, 1_000, 2_000][usize::from(self.cpu / 8 % 8)];
         TaskSpec {
             gpu_models: vec![],
@@ -286,13 +287,35 @@ impl TaskShape {
             templated: false,
             when: None,
             each: None,
+            on_region_loss: self.region_loss().filter(|_| !is_gang),
             accept_failed: 0,
             sub_run: None,
-            gang: (promise != OnNodeLoss::AtMostOnce && self.count >= 192).then(|| GangSpec {
+            gang: is_gang.then(|| GangSpec {
                 within: [None, Some(Within::Cluster), Some(Within::Region)][usize::from(self.timeout % 3)].clone(),
                 start_ms: self.timeout.is_multiple_of(2).then_some(4_000),
             }),
             preemptible: true,
+        }
+    }
+}
+
+impl TaskShape {
+    /// Half say nothing of it.
+    fn region_loss(&self) -> Option<OnRegionLoss> {
+        let spill: &[&str] = match self.timeout / 4 % 4 {
+            0 => &["us"],
+            1 => &["us", "eu"],
+            _ => &[],
+        };
+        // What is named must be allowed.
+        let spill = if matches!(self.place % 8, 5 | 6) { &[] } else { spill };
+        match self.attempts / 4 % 4 {
+            2 => Some(OnRegionLoss::Stay),
+            3 => Some(OnRegionLoss::MoveAfter {
+                after_ms: u64::from(self.timeout % 16) * 1_500,
+                spill: spill.iter().map(|region| region.parse().expect("a name")).collect(),
+            }),
+            _ => None,
         }
     }
 }

@@ -4,8 +4,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Attempt, AttemptState, Change, NodeStatus, OnNodeLoss, Resources, Run, RunId, RunState, Served, StopReason, Task,
-    TaskSpec, TaskState, Wait,
+    Attempt, AttemptState, Change, NodeStatus, OnNodeLoss, OnRegionLoss, RegionName, Resources, Run, RunId, RunState,
+    Scope, Served, StopReason, Task, TaskSpec, TaskState, Wait,
 };
 
 use crate::nodes::Ground;
@@ -198,6 +198,9 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
         |key: &String, value: &String| spec.place.tolerate.get(key).is_some_and(|said| said == "*" || said == value);
     let taint = node.offer.taints.iter().find(|(key, value)| !tolerates(key, value));
     assert!(taint.is_none(), "{id:?} was placed on a node with {taint:?}");
+    if let (Some(policy), Some(last)) = (&spec.on_region_loss, earlier().next_back()) {
+        judge_home(rows, policy, &rows.nodes[&last.node].region, new, scene);
+    }
     let held = rows.attempts.values().filter(|attempt| attempt.node == new.node && !attempt.gone);
     let used = held.fold(spec.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));
     assert_eq!(new.resources, spec.resources);
@@ -226,6 +229,31 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
         }
         OnNodeLoss::AtMostOnce => assert_eq!(id.number, 1, "{id:?}: a second start"),
     }
+}
+
+/// What ran in `home` is placed there while that lives, and then where and when its job says.
+fn judge_home(rows: &Rows, policy: &OnRegionLoss, home: &RegionName, new: &Attempt, scene: &Scene<'_>) {
+    let to = &rows.nodes[&new.node].region;
+    let at_home = || rows.nodes.values().filter(|node| node.region == *home);
+    let ends = at_home().map(|node| match node.status {
+        NodeStatus::Up => Served::NEVER,
+        NodeStatus::Lost { at } => at,
+    });
+    let lost = ends.max().unwrap_or(Served(0));
+    let mut around = rows.scopes.values().filter(|row| row.scope == Scope::Region(home.clone()));
+    let is_drained = around.any(|row| row.withdrawal.drain.is_some());
+    let is_allowed = match policy {
+        OnRegionLoss::Stay => to == home,
+        OnRegionLoss::MoveAfter { after_ms, spill } => {
+            let may_leave = is_drained || (lost != Served::NEVER && lost.plus(*after_ms) <= scene.served);
+            if may_leave { spill.is_empty() || spill.contains(to) } else { to == home }
+        }
+    };
+    assert!(
+        is_allowed,
+        "{:?} ran in {home}, lost at {lost:?}, and goes to {to} at {:?}: {policy:?}",
+        new.id, scene.served
+    );
 }
 
 fn fits(want: Resources, room: Resources) -> bool {

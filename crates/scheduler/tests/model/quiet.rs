@@ -2,9 +2,10 @@
 //! succeeds, and everything that can end must.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use quorate_scheduler::Budget;
-use quorate_state::{Resources, RunId, Served};
+use quorate_state::{OnRegionLoss, RegionName, Resources, Run, RunId, Served, TaskSpec};
 
 use crate::history::{CLUSTERS, CopyAct, Of};
 use crate::nodes::{labels, offer};
@@ -86,23 +87,45 @@ impl World {
     /// Runs that have to end and have not: all that were cancelled, and all whose tasks fit somewhere.
     fn unended(&self) -> BTreeSet<RunId> {
         let unfinished = self.state.unfinished_runs().filter_map(|run| self.state.run(run));
-        let due = unfinished.filter(|run| {
-            run.cancelling
-                || run.spec.tasks.iter().all(|task| {
-                    self.ground.agents.iter().filter(|agent| !agent.shape.dies).any(|agent| {
-                        let (region, cluster) = CLUSTERS[agent.shape.cluster];
-                        let place = &task.place;
-                        let room = Resources { cpu_milli: agent.shape.cpu, memory_bytes: 1 << 30, gpu_milli: 0 };
-                        (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
-                            && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
-                            && place.accepts_labels(&labels(agent.shape.cluster))
-                            && place.accepts_pool(&offer(agent.shape.cluster).pool)
-                            && place.refuses(&offer(agent.shape.cluster).taints).is_none()
-                            // A gang may fit on several together, too.
-                            && task.taken_at_once().fits(room)
-                    })
-                })
-        });
+        let ends = |run: &&Arc<Run>| {
+            let open = self.state.tasks_of(run.id).filter(|task| !task.state.is_terminal());
+            let mut homed = open.filter_map(|task| Some((task, task.home.as_ref()?)));
+            run.spec.tasks.iter().all(|task| self.fits_somewhere(task, |_| true))
+                && homed.all(|(task, home)| self.finds_room(&run.spec.tasks[task.id.step as usize], home))
+        };
+        let due = unfinished.filter(|run| run.cancelling || ends(run));
         due.map(|run| run.id).collect()
+    }
+
+    /// True of a task that ran in `home` and may go where there is room: there if anything of it lives, or where its job says.
+    fn finds_room(&self, task: &TaskSpec, home: &RegionName) -> bool {
+        let mut living = self.ground.agents.iter().filter(|agent| !agent.shape.dies);
+        if living.any(|agent| CLUSTERS[agent.shape.cluster].0 == home.as_str()) {
+            return self.fits_somewhere(task, |region| region == home.as_str());
+        }
+        match &task.on_region_loss {
+            None => true,
+            Some(OnRegionLoss::Stay) => false,
+            Some(OnRegionLoss::MoveAfter { spill, .. }) => {
+                self.fits_somewhere(task, |region| spill.is_empty() || spill.iter().any(|name| name.as_str() == region))
+            }
+        }
+    }
+
+    /// True if a node that is not gone for good, in a region that `allows` says, is large enough and takes it.
+    fn fits_somewhere(&self, task: &TaskSpec, allows: impl Fn(&str) -> bool) -> bool {
+        self.ground.agents.iter().filter(|agent| !agent.shape.dies).any(|agent| {
+            let (region, cluster) = CLUSTERS[agent.shape.cluster];
+            let place = &task.place;
+            let room = Resources { cpu_milli: agent.shape.cpu, memory_bytes: 1 << 30, gpu_milli: 0 };
+            allows(region)
+                && (place.regions.is_empty() || place.regions.iter().any(|name| name.as_str() == region))
+                && (place.clusters.is_empty() || place.clusters.iter().any(|name| name.as_str() == cluster))
+                && place.accepts_labels(&labels(agent.shape.cluster))
+                && place.accepts_pool(&offer(agent.shape.cluster).pool)
+                && place.refuses(&offer(agent.shape.cluster).taints).is_none()
+                // A gang may fit on several together, too.
+                && task.taken_at_once().fits(room)
+        })
     }
 }

@@ -1,17 +1,20 @@
 //! What a planner keeps between plans, with and without GPUs: it never decides, nor do names, orders and numbers.
 
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use quorate_scheduler::Budget;
 use quorate_scheduler::placement::pack::{GpuWant, Mix, Models, Packer, Room, WHOLE, Want};
 use quorate_scheduler::placement::{Plan, Planner, SHAPES_KEPT_MAX, plan};
 use quorate_state::{
-    AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, NodeName, NodeStatus, Preemption,
-    Registration, Resources, Revision, TaskSpec,
+    AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, Node, NodeName, NodeStatus, Preemption,
+    Registration, Resources, Revision, TaskId, TaskSpec,
 };
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 23] = [
+const SHAPES: [(&str, &str, &[&str]); 28] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -35,6 +38,11 @@ const SHAPES: [(&str, &str, &[&str]); 23] = [
     ("3000m", "512Mi", &["timeout=200000", "spread=node"]),
     ("2000m", "1Gi", &["timeout=20000", "spread=cluster"]),
     ("500m", "512Mi", &["gpu=1000", "timeout=90000"]),
+    ("1000m", "512Mi", &["home=stay"]),
+    ("1000m", "512Mi", &["home=move:0:us,eu", "spread=node"]),
+    ("2000m", "512Mi", &["home=move:5000", "timeout=60000"]),
+    ("500m", "512Mi", &["home=move:20000:eu", "regions=eu,us"]),
+    ("500m", "512Mi", &["home=move:0", "gpu=300", "spread=cluster"]),
 ];
 
 const FLAGS: [&str; 14] = [
@@ -85,6 +93,10 @@ enum Step {
     Forget(usize),
     /// A cluster or its region takes nothing new, or does so again.
     Withdraw(usize, bool, bool),
+    /// So many seconds pass.
+    Pass(u64),
+    /// All nodes of a region are lost.
+    Lose(usize),
     /// All that happened since the last time did not happen.
     Rewind,
 }
@@ -107,6 +119,8 @@ fn step() -> impl Strategy<Value = Step> {
         1 => node.prop_map(Step::Forget),
         2 => (0..CLUSTERS.len(), any::<bool>(), any::<bool>())
             .prop_map(|(cluster, region, out)| Step::Withdraw(cluster, region, out)),
+        1 => (1_u64..30).prop_map(Step::Pass),
+        1 => (0..CLUSTERS.len()).prop_map(Step::Lose),
         1 => Just(Step::Rewind),
     ]
 }
@@ -231,6 +245,15 @@ impl History {
                     false => self.world.restore(&scope),
                 }
             }
+            Step::Pass(seconds) => self.world.pass(seconds * 1_000),
+            Step::Lose(cluster) => {
+                let stands =
+                    |node: &&Arc<Node>| node.region.as_str() == CLUSTERS[cluster].0 && node.status == NodeStatus::Up;
+                let nodes = self.world.state.nodes().filter(stands);
+                let leases = nodes.map(|node| (node.name.clone(), node.epoch)).collect();
+                self.world.apply(Command::ExpireLeases { leases });
+                self.world.release();
+            }
             Step::Rewind => std::mem::swap(&mut self.world, &mut self.past),
         }
     }
@@ -283,6 +306,8 @@ fn plans_as_a_new_one(steps: &[Step], small: u32) -> Result<(), TestCaseError> {
         for budget in [Budget { steps: small }, Budget::default()] {
             last = planner.plan(state, observed, now, 7, budget);
             prop_assert_eq!(&last, &plan(state, observed, now, 7, budget), "after {:?}", step);
+            let placed: BTreeSet<TaskId> = last.all_placements().map(|placement| placement.task).collect();
+            prop_assert_eq!(placed.len(), last.placed(), "a task has two places after {:?}", step);
         }
     }
     Ok(())

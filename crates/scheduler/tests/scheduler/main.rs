@@ -17,6 +17,7 @@ mod pack;
 mod placement;
 mod preemption;
 mod properties;
+mod region_loss;
 mod retention;
 mod sub_runs;
 mod timer;

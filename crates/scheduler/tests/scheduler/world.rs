@@ -7,6 +7,7 @@
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
 //!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
+//!                                             home=stay home=move:5000:us,asia
 //!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
 //!                                             fallback=x undoes=x finally=yes
 //! ```
@@ -59,7 +60,7 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
-        for feature in [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints] {
+        for feature in [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints, Feature::RegionLoss] {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
         world
@@ -485,6 +486,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,
@@ -514,6 +516,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 let (key, value) = taint.split_once(':').expect("key:value");
                 spec.place.tolerate.insert(key.into(), value.into());
             }
+            ("home", policy) => spec.on_region_loss = Some(crate::region_loss::policy(policy)),
             ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
             ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),

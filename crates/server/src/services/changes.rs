@@ -3,7 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
-use quorate_state::{Driver, Each, JobSpec, OnFailure, OnNodeLoss, Role, Spread, SubRun, TaskSpec, Within};
+use quorate_state::{
+    Driver, Each, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Role, Spread, SubRun, TaskSpec, Within,
+};
 
 /// Lines in one answer.
 const CHANGES_MAX: usize = 1_000;
@@ -91,6 +93,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         silent_timeout_ms,
         place,
         on_node_loss,
+        on_region_loss,
         role,
         // What is read out of its texts follows from them.
         templated: _,
@@ -152,6 +155,16 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("place.clusters", list(&place.clusters));
     put("place.spread", spread.into());
     put("on_node_loss", on_node_loss.into());
+    if let Some(policy) = on_region_loss {
+        put(
+            "on_region_loss",
+            match policy {
+                OnRegionLoss::Stay => "stay".into(),
+                OnRegionLoss::MoveAfter { after_ms, spill } if spill.is_empty() => format!("move after {after_ms} ms"),
+                OnRegionLoss::MoveAfter { after_ms, spill } => format!("move after {after_ms} ms to {}", list(spill)),
+            },
+        );
+    }
     match role {
         Role::Work => {}
         Role::Fallback { of } => drop(put("on.failed", list(of))),
@@ -240,6 +253,7 @@ mod tests {
             templated: false,
             when: None,
             each: None,
+            on_region_loss: None,
             accept_failed: 0,
             sub_run: None,
             gang: None,

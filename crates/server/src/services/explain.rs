@@ -33,6 +33,11 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             maximum: over.maximum,
             asked: over.asked,
         }),
+        Explanation::RegionLost(lost) => Reason::RegionLost(v1::RegionLost {
+            region: lost.region.to_string(),
+            lost_ms: lost.lost_ms,
+            remaining_ms: lost.remaining_ms,
+        }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
         Explanation::Gang(waits) => Reason::Gang(v1::GangWait {
             members: waits.members,
@@ -108,7 +113,8 @@ fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
         missing_gpu_milli: nearest.missing.gpu_milli,
     });
     let expected = why.expected.as_ref().map(expected_start);
-    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected }
+    let bound_regions = why.bound.iter().map(ToString::to_string).collect();
+    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected, bound_regions }
 }
 
 /// When a task begins at the latest.

@@ -86,6 +86,7 @@ pub(super) async fn loss(
         kept: total.kept,
         failed: total.failed,
         waiting: total.waiting,
+        staying: total.staying,
         settled_ms,
         brake: brake.map(|note| note.to_string()).unwrap_or_default(),
         is_whole,
@@ -101,6 +102,7 @@ struct Counts {
     kept: u64,
     failed: u64,
     waiting: u64,
+    staying: u64,
 }
 
 impl Counts {
@@ -110,6 +112,7 @@ impl Counts {
             kept: sum.kept + step.kept,
             failed: sum.failed + step.failed,
             waiting: sum.waiting + step.waiting,
+            staying: sum.staying + step.staying,
         })
     }
 }
@@ -130,6 +133,8 @@ fn step_to_wire(view: &State, step: &StepFate) -> Option<v1::StepForecast> {
         kept: step.kept,
         failed: step.failed,
         waiting: step.waiting,
+        staying: step.staying,
+        moved_ms: step.moved_ms,
         reason: step.reason.as_ref().map(wait_reason),
     })
 }

@@ -66,7 +66,8 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::PlaceConstraints
         | Feature::Preemption
         | Feature::RegionPolicy
-        | Feature::Gangs => None,
+        | Feature::Gangs
+        | Feature::RegionLoss => None,
     }
 }
 
@@ -78,11 +79,14 @@ pub(super) fn require(overlay: &Overlay, feature: Option<Feature>) -> Result<(),
     }
 }
 
-/// The features that a spec with constraints or gangs may need beside the youngest of these. Others were never asked for more than
+/// The features that a spec with constraints, gangs, protected tasks or words about regions may need beside the youngest of these. Others were never asked for more than
 /// one of them, and are not now: what the log has accepted stays accepted.
 pub(super) fn require_older(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
-    let is_younger = spec.has_constraints() || spec.has_gangs();
+    let is_younger = spec.has_constraints() || spec.has_gangs() || spec.knows_regions() || spec.has_protected();
     let needs = |is_needed: bool, feature| (is_younger && is_needed).then_some(feature);
+    require(overlay, needs(spec.has_protected(), Feature::Preemption))?;
+    require(overlay, needs(spec.knows_regions(), Feature::RegionLoss))?;
+    require(overlay, needs(spec.has_gangs(), Feature::Gangs))?;
     require(overlay, needs(spec.has_constraints(), Feature::PlaceConstraints))?;
     require(overlay, needs(spec.has_gpus(), Feature::Gpus))?;
     require(overlay, needs(spec.has_sub_runs(), Feature::SubRuns))

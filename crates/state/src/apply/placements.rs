@@ -7,8 +7,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::sub_runs;
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Event, GpuWant, Held, OnNodeLoss, Placement, PlacementOutcome, Rejection,
-    Reply, Room, TaskState, Token, Usage, Vacancy, feasible,
+    Attempt, AttemptId, AttemptState, Change, Event, GpuWant, Held, Infeasible, OnNodeLoss, Placement,
+    PlacementOutcome, Rejection, Reply, Room, TaskState, Token, Usage, Vacancy, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
@@ -54,6 +54,9 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
         Some(Held::Fenced { .. }) => return Err(Rejection::Stale("copies of an earlier life may still run")),
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
         None => {}
+    }
+    if !state.bound(task.home.as_ref(), spec, overlay.served()).allows(&node.region) {
+        return Err(Rejection::Infeasible(Infeasible::Region));
     }
     if let Some(over) = state.over_quota_beside(task.id, &run.spec.namespace, spec.resources, &[]) {
         return Err(Rejection::OverQuota(over));
@@ -128,6 +131,7 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
     overlay.put(Change::Attempt(Arc::new(attempt)));
     overlay.move_task(&task, TaskState::Placed, |task| {
         task.attempts = id.number;
+        task.home = spec.on_region_loss.as_ref().map(|_| node.region.clone());
         if quorate_planted::is(Bug::LossBurnsTry) {
             task.tries = task.tries.saturating_add(losses - task.losses);
         }

@@ -6,8 +6,8 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, NodeStatus, Preempted, Preempting, Preemption, Rejection,
-    Reply, Run, Settings, StopReason, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Violation, preemptible,
+    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, Infeasible, NodeStatus, Preempted, Preempting, Preemption,
+    Rejection, Reply, Run, Settings, StopReason, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Violation, preemptible,
 };
 
 /// Says who may be preempted by whom.
@@ -45,6 +45,10 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     let node = state.node(&asked.node).cloned().ok_or(Rejection::Stale("the node does not exist"))?;
     if node.epoch != asked.epoch || node.status != NodeStatus::Up || node.is_out() {
         return Err(Rejection::Stale("the node has a new lease, or takes no work"));
+    }
+    let home = state.task(asked.task).and_then(|task| task.home.as_ref());
+    if !state.bound(home, &spec, overlay.served()).allows(&node.region) {
+        return Err(Rejection::Infeasible(Infeasible::Region));
     }
     for victim in &asked.victims {
         check_victim(overlay, &policy, asked, &run, *victim)?;

@@ -73,7 +73,9 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
     let adopted = Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node, gpus) };
     // Moved rather than put, so that watchers hear of it. Whether it runs is in the agent's next report.
     overlay.move_attempt(&adopted, AttemptState::Assigned, |_| {});
-    overlay.move_task(&task, TaskState::Placed, |task| task.attempts = number);
+    let stays = spec.is_some_and(|spec| spec.on_region_loss.is_some());
+    let home = overlay.state().node(node).map(|node| node.region.clone()).filter(|_| stays);
+    overlay.move_task(&task, TaskState::Placed, |task| (task.attempts, task.home) = (number, home));
 }
 
 fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHold) -> Attempt {

@@ -10,7 +10,7 @@ mod sub_run;
 
 pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
 
-use super::{Driver, JobSpec, OnNodeLoss, Retry, TaskSpec, Violation};
+use super::{Driver, JobSpec, OnNodeLoss, OnRegionLoss, Retry, TaskSpec, Violation};
 use crate::{GPU_MILLI, GPUS_PER_NODE_MAX, Settings, TaskName};
 
 /// Tries of one task, the first included.
@@ -123,6 +123,7 @@ impl TaskSpec {
         self.check_flow(found);
         self.check_sub_run(found);
         self.check_gang(found);
+        self.check_region_loss(found);
         check_retry(&self.retry, &at("retry"), found);
         if self.on_node_loss == OnNodeLoss::AtMostOnce && self.retry.attempts > 1 {
             let message = "an at_most_once task is started once: leave retry out, or choose another on_node_loss";
@@ -144,6 +145,35 @@ impl TaskSpec {
             found.add(&at("timeouts.silent"), "is not between 1 second and 10 years".into());
         }
         self.check_place(found);
+    }
+
+    fn check_region_loss(&self, found: &mut Found) {
+        let at = |key: &str| format!("task.{}.on_region_loss{key}", self.name);
+        if self.on_region_loss.is_some() && self.sub_run.is_some() {
+            found.add(&at(""), "a run is in no region: say what becomes of its tasks in that job".into());
+        }
+        if self.on_region_loss.is_some() && self.gang.is_some() {
+            let message =
+                "a gang begins anew as a whole, wherever it fits: leave this out, or say where in place.regions";
+            found.add(&at(""), message.into());
+        }
+        let Some(OnRegionLoss::MoveAfter { after_ms, spill }) = &self.on_region_loss else { return };
+        if *after_ms > DURATION_MS_MAX {
+            found.add(&at(".move_after"), "is over 10 years".into());
+        }
+        if spill.len() > LIST_MAX {
+            found.add(&at(".spill"), format!("more than {LIST_MAX} regions"));
+        }
+        let mut seen = BTreeSet::new();
+        for (position, region) in spill.iter().enumerate() {
+            let field = at(&format!(".spill[{position}]"));
+            if !seen.insert(region) {
+                found.add(&field, format!("{region} is listed twice"));
+            }
+            if !self.place.regions.is_empty() && !self.place.regions.contains(region) {
+                found.add(&field, format!("{region} is not among place.regions, which holds also then: add it there"));
+            }
+        }
     }
 
     fn check_gpus(&self, found: &mut Found) {

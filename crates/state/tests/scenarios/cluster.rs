@@ -277,6 +277,7 @@ pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
         templated: false,
         when: None,
         each: None,
+        on_region_loss: None,
         accept_failed: 0,
         sub_run: None,
         gang: None,

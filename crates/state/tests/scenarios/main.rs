@@ -20,6 +20,7 @@ mod preemption;
 mod quarantine;
 mod random_flow;
 mod refusals;
+mod region_loss;
 mod restarts;
 mod returns;
 mod scopes;

@@ -218,28 +218,32 @@ us      in service  2         4         2           4/16  2Gi/32Gi  0/0  6      
 #[test]
 fn loss_forecast() {
     let moved = |cluster: &str, tasks| v1::MovedTasks { region: "us".into(), cluster: cluster.into(), tasks };
-    let step = |task: &str, moved, waiting, why: Option<&str>| v1::StepForecast {
+    let step = |task: &str, moved: Vec<v1::MovedTasks>, waiting, why: Option<&str>| v1::StepForecast {
         run_id: "0123456789abc".into(),
         namespace: "acme".into(),
         job: "nightly".into(),
         task: task.into(),
+        moved_ms: if moved.is_empty() { 0 } else { 36_000 },
         moved,
         kept: 0,
         failed: 0,
         waiting,
+        staying: if task == "home" { waiting } else { 0 },
         reason: why.map(|why| v1::WaitReason { text: why.into(), reason: None }),
     };
     let answer = v1::ForecastLossResponse {
         nodes: 6,
-        tasks: 42,
+        tasks: 45,
         moved: 40,
         kept: 0,
         failed: 0,
-        waiting: 2,
+        waiting: 5,
+        staying: 3,
         settled_ms: 36_000,
         brake: "6 of 6 nodes of cluster eu-1 fell silent at once".into(),
         is_whole: false,
         steps: vec![
+            step("home", vec![], 3, Some("region eu is lost")),
             step("bound", vec![], 2, Some("no node fits")),
             step("score", vec![moved("us-1", 30), moved("us-2", 10)], 0, None),
         ],
@@ -248,17 +252,19 @@ fn loss_forecast() {
     let forecast = LossForecast::new("region", "eu".into(), answer);
     check("loss_forecast", &forecast);
     let expected = "\
-If region eu went away now: 6 nodes, 42 tasks on them
+If region eu went away now: 6 nodes, 45 tasks on them
 
      40  placed elsewhere, all of them within 36.0s
       2  wait for room or for a place that they may go to
+      3  stay with their region, as their jobs say, and wait until it is back
 
 The brake would work: 6 of 6 nodes of cluster eu-1 fell silent at once.
 
 A limit ended the look ahead before everything was known.
 
-RUN            TASK           MOVED TO                WAITING  KEPT  FAILED  WHY
-0123456789abc  nightly/bound                          2        0     0       no node fits
-0123456789abc  nightly/score  30 us/us-1, 10 us/us-2  0        0     0";
+RUN            TASK           MOVED TO                WITHIN  WAITING  STAYING  KEPT  FAILED  WHY
+0123456789abc  nightly/home                                   0        3        0     0       region eu is lost
+0123456789abc  nightly/bound                                  2        0        0     0       no node fits
+0123456789abc  nightly/score  30 us/us-1, 10 us/us-2  36.0s   0        0        0     0";
     assert_eq!(forecast.human(Paint::Never), expected);
 }

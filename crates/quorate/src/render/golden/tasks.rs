@@ -124,6 +124,7 @@ fn every_reason_has_a_kind() {
         Reason::RunsFull(v1::RunsFull { max: 9 }),
         Reason::RoomClaimed(v1::RoomClaimed { node: node(), victims: vec![v1::Victim::default()], remaining_ms: 5 }),
         Reason::OverQuota(v1::OverQuota { namespace: "a".into(), ..v1::OverQuota::default() }),
+        Reason::RegionLost(v1::RegionLost { region: "eu".into(), lost_ms: Some(9), remaining_ms: None }),
         Reason::Gang(v1::GangWait { members: 8, ready: 8, fits: 3, ..v1::GangWait::default() }),
     ] {
         let wire = v1::WaitReason { text: "so it is".into(), reason: Some(reason) };
@@ -162,6 +163,7 @@ pub(super) fn no_node_fits() -> v1::WaitReason {
         }),
         never: true,
         expected: Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000 }),
+        bound_regions: vec!["eu".into()],
     };
     v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
 }
