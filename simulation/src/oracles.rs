@@ -16,6 +16,7 @@ mod c8_acked;
 mod c9_at_most_once;
 mod p11_preemption;
 mod p11_urgency;
+mod p12_company;
 mod p12_home;
 mod p12_place;
 mod p13_brake;
@@ -200,6 +201,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p4_conservation::Conservation::default()),
         Box::new(p5_quota::Quota::default()),
         Box::new(p5_gangs::Gangs::default()),
+        Box::new(p12_company::Companies::default()),
         // Before the one after it, which notices too what is done once more after its end.
         Box::new(p26_flow::Flows::default()),
         Box::new(p27_restarts::Restarts::default()),

@@ -6,6 +6,7 @@
 mod archive;
 mod check;
 mod class;
+mod company;
 mod control;
 mod disk_low;
 mod divergence;
@@ -41,6 +42,7 @@ use serde::{Deserialize, Serialize};
 
 pub(crate) use check::check;
 pub(crate) use class::Class;
+pub(crate) use company::CompanyPlan;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use gangs::{GangPlan, Together};
@@ -336,6 +338,9 @@ pub(crate) struct TaskPlan {
     pub(crate) gpu: GpuPart,
     #[serde(default, skip_serializing_if = "Demands::is_plain")]
     pub(crate) demands: Demands,
+    /// What it says of others.
+    #[serde(default, skip_serializing_if = "CompanyPlan::is_plain")]
+    pub(crate) company: CompanyPlan,
     /// Its elements are a gang.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) gang: Option<GangPlan>,

@@ -23,6 +23,7 @@ mod region_loss;
 mod trail;
 mod walk;
 
+mod company;
 mod flow;
 mod gang;
 mod problem;

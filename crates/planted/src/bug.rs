@@ -58,6 +58,10 @@ bugs! {
         "An attempt is preempted however short a time ago it was placed, and however often its task was.";
     ClaimIgnored, "claim-ignored",
         "Room that is kept for a task is given to others.";
+    AtMostIgnored, "at-most-ignored",
+        "A node takes more elements of a step than that allows in one place.";
+    ApartOneWay, "apart-one-way",
+        "Who stays apart from a group is asked when it comes, and not when one of the group comes to it.";
     PlaceIgnored, "place-ignored",
         "A task goes to a node of a region or a cluster that its job does not allow.";
     TaintIgnored, "taint-ignored",

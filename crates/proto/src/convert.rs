@@ -1,6 +1,7 @@
 //! Conversions between the wire and the domain, one file per noun.
 
 pub mod agent;
+mod company;
 pub mod flow;
 mod gang;
 pub mod gpu;
@@ -8,7 +9,7 @@ pub mod job;
 pub mod join_token;
 pub mod namespace;
 pub mod node;
-pub mod offer;
+pub(crate) mod offer;
 pub mod payload;
 pub mod preemption;
 pub mod retention;

@@ -22,11 +22,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Admission, Around, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Digest, Drain,
-    Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms, JoinToken, JoinTokenId, LeaseTerms,
-    Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place,
-    Preference, Price, Principal, Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served,
-    Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Trait, Usage, Uuid, Wait, Withdrawal,
+    Admission, Apart, Around, AtMost, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState,
+    Balance, Company, Digest, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms,
+    JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause,
+    Payload, PayloadDigest, Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry, Revision,
+    Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token,
+    Topology, Trait, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -494,6 +495,22 @@ pub(crate) fn choosy() -> Place {
         prefer: traits.into_iter().zip([1, -1, 100, -100]).map(|(of, weight)| Preference { of, weight }).collect(),
         cheap: 20,
         ..Place::default()
+    }
+}
+
+/// What a task says of others that says all that can be said.
+pub(crate) fn company() -> Company {
+    let label = || Topology::Label("rack".into());
+    let per = [Topology::Node, Topology::Cluster, Topology::Region, label()];
+    let balance = |per: Topology, targets: &[(&str, u32)]| {
+        let targets = targets.iter().map(|(domain, share)| ((*domain).to_owned(), *share));
+        Balance { per, targets: targets.collect() }
+    };
+    Company {
+        group: Some("db".parse().unwrap()),
+        at_most: per.into_iter().zip(1..).map(|(per, tasks)| AtMost { per, tasks }).collect(),
+        apart: vec![Apart { from: "web".parse().unwrap(), per: label() }],
+        balance: vec![balance(Topology::Region, &[]), balance(label(), &[("a", 2), ("b", 1)])],
     }
 }
 

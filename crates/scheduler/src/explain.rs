@@ -1,5 +1,6 @@
 //! Why a task is not running, as data that says the same as the planner would decide.
 
+mod check;
 mod expected;
 mod gang;
 mod nearest;
@@ -8,15 +9,15 @@ mod region_lost;
 mod standing;
 mod why_not;
 
-use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Bound, Held, Infeasible, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName,
-    Rest, Role, Run, Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
+    Attempt, AttemptId, AttemptState, Bound, Held, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName, Rest, Role,
+    Run, Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
 };
 
+pub use check::{Check, Checks};
 pub use expected::{ExpectedStart, expected_starts};
 pub use gang::GangWaits;
 pub(crate) use preview::copies;
@@ -147,10 +148,6 @@ pub struct NoNodeFits {
     pub bound: Box<[RegionName]>,
 }
 
-/// How many nodes fail which check; each node is counted under the first that it fails.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Checks(BTreeMap<Check, u32>);
-
 /// The node that comes nearest to taking a task.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct NearestMiss {
@@ -161,151 +158,6 @@ pub struct NearestMiss {
     /// What it would have to have more, beside what is used on it now. When `check` is about room,
     /// a node that gets exactly this can take the task.
     pub missing: Shortfall,
-}
-
-/// A check that a node can fail, in the order in which they are made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Check {
-    /// Its lease has expired.
-    NodeLost,
-    /// Its lease is about to: the leader has not heard of it for too long.
-    NodeSilent,
-    /// It takes no new work.
-    Cordoned,
-    /// It takes no new work, and what it has is moved off.
-    Draining,
-    /// Its region is not among those allowed.
-    Region,
-    /// Its cluster is not among those allowed.
-    Cluster,
-    /// It is in a pool that the task does not ask for.
-    Pool,
-    /// It lacks a label that is demanded, or has it with another value.
-    Labels,
-    /// It has a taint that the task does not tolerate.
-    Taint,
-    /// Its GPUs are not of a model that is allowed.
-    GpuModel,
-    /// It could not hold the task even when empty.
-    TooSmall,
-    /// It is too full.
-    Full,
-    /// It has the room, and is kept for a task before this one in the queue, which this one would delay.
-    Kept,
-}
-
-impl Check {
-    /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 13] = [
-        Self::NodeLost,
-        Self::NodeSilent,
-        Self::Cordoned,
-        Self::Draining,
-        Self::Region,
-        Self::Cluster,
-        Self::Pool,
-        Self::Labels,
-        Self::Taint,
-        Self::GpuModel,
-        Self::TooSmall,
-        Self::Full,
-        Self::Kept,
-    ];
-
-    /// The check that `feasible` names.
-    pub fn of(why: &Infeasible) -> Self {
-        match why {
-            Infeasible::NodeLost => Self::NodeLost,
-            Infeasible::Cordoned => Self::Cordoned,
-            Infeasible::Draining => Self::Draining,
-            Infeasible::Region => Self::Region,
-            Infeasible::Cluster => Self::Cluster,
-            Infeasible::Pool => Self::Pool,
-            Infeasible::Labels => Self::Labels,
-            Infeasible::Taint => Self::Taint,
-            Infeasible::GpuModel => Self::GpuModel,
-            Infeasible::TooSmall(_) => Self::TooSmall,
-            Infeasible::Full(_) => Self::Full,
-        }
-    }
-
-    /// The machine-readable word.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::NodeLost => "NODE_LOST",
-            Self::NodeSilent => "NODE_SILENT",
-            Self::Cordoned => "CORDONED",
-            Self::Draining => "DRAINING",
-            Self::Region => "REGION",
-            Self::Cluster => "CLUSTER",
-            Self::Pool => "POOL",
-            Self::Labels => "LABELS",
-            Self::Taint => "TAINT",
-            Self::GpuModel => "GPU_MODEL",
-            Self::TooSmall => "TOO_SMALL",
-            Self::Full => "FULL",
-            Self::Kept => "KEPT",
-        }
-    }
-
-    /// True when more room would help.
-    pub fn is_about_room(self) -> bool {
-        match self {
-            Self::NodeLost
-            | Self::NodeSilent
-            | Self::Cordoned
-            | Self::Draining
-            | Self::Region
-            | Self::Cluster
-            | Self::Pool
-            | Self::Labels
-            | Self::Taint
-            | Self::GpuModel
-            | Self::Kept => false,
-            Self::TooSmall | Self::Full => true,
-        }
-    }
-
-    /// The same for people, after a number of nodes.
-    fn phrase(self) -> &'static str {
-        match self {
-            Self::NodeLost => "lost",
-            Self::NodeSilent => "silent",
-            Self::Cordoned => "cordoned",
-            Self::Draining => "draining",
-            Self::Region => "in other regions",
-            Self::Cluster => "in other clusters",
-            Self::Pool => "in other pools",
-            Self::Labels => "without the labels it demands",
-            Self::Taint => "with taints it does not tolerate",
-            Self::GpuModel => "with other GPUs",
-            Self::TooSmall => "too small",
-            Self::Full => "too full",
-            Self::Kept => "kept for tasks before it",
-        }
-    }
-}
-
-impl Checks {
-    pub(crate) fn add(&mut self, check: Check) {
-        *self.0.entry(check).or_default() += 1;
-    }
-
-    /// Checks and how many nodes fail each, in the order in which they are made.
-    pub fn iter(&self) -> impl Iterator<Item = (Check, u32)> {
-        self.0.iter().map(|(check, nodes)| (*check, *nodes))
-    }
-
-    /// True when no node was looked at.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
-    }
-}
-
-impl FromIterator<(Check, u32)> for Checks {
-    fn from_iter<T: IntoIterator<Item = (Check, u32)>>(checks: T) -> Self {
-        Self(checks.into_iter().collect())
-    }
 }
 
 /// Why `task` is not running. Costs about one plan.
@@ -453,10 +305,13 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     }
     let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
     let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
-    let diagnosed = spec.map(|(_, spec)| match bound.regions() {
-        None => nearest::diagnose(view, observed, spec),
-        Some(regions) => nearest::diagnose(view, observed, &bound_to(spec, regions))
-            .map_err(|why| NoNodeFits { bound: regions.into(), ..why }),
+    let diagnosed = spec.map(|(run, spec)| match bound.regions() {
+        None => nearest::diagnose_among(view, observed, (run, task.id.step), spec),
+        Some(regions) => {
+            let bound_spec = bound_to(spec, regions);
+            nearest::diagnose_among(view, observed, (run, task.id.step), &bound_spec)
+                .map_err(|why| NoNodeFits { bound: regions.into(), ..why })
+        }
     });
     match diagnosed {
         Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
@@ -483,16 +338,6 @@ fn position(view: &State, task: TaskId) -> u64 {
     let Some(run) = view.run(task.run) else { return 0 };
     let own = ReadyKey::of(run, task);
     view.ready().take_while(|key| *key < own).count() as u64
-}
-
-impl fmt::Display for Checks {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (at, (check, nodes)) in self.iter().enumerate() {
-            let comma = if at == 0 { "" } else { ", " };
-            write!(f, "{comma}{nodes} {}", check.phrase())?;
-        }
-        Ok(())
-    }
 }
 
 impl fmt::Display for NoNodeFits {

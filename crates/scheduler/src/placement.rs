@@ -13,6 +13,8 @@
 //!
 //! Tasks that take GPUs, and those that would keep others from some, go where the GPUs that stay idle grow least (`pack`).
 //!
+//! Tasks with rules about other tasks look for their node among those that the rules leave (`company`).
+//!
 //! Gangs are placed all or none (`gang`), in their turn. One that does not fit holds up nobody behind it, as any other task.
 //!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
@@ -34,6 +36,7 @@ mod ledger;
 mod score;
 mod wishes;
 
+mod company;
 mod gang;
 
 mod holds;
@@ -47,6 +50,8 @@ mod room;
 mod claims;
 mod preempt;
 
+mod propose;
+
 pub mod backfill;
 pub mod pack;
 
@@ -55,7 +60,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Command, GangSpec, Held, NodeName, OverQuota, Placement, Preempting, RunId, Served, State, TaskId, TaskState,
+    Command, GangSpec, GpuHold, Held, NodeName, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
 };
 
 pub(crate) use bound::bound_to;
@@ -66,18 +71,18 @@ pub use promises::PROMISES_MAX;
 
 pub use preempt::{PREEMPTIONS_PER_PLAN_MAX, STEPS_PER_PLAN_MAX};
 
+pub(crate) use propose::PlacementController;
 pub(crate) use route::admit;
 pub(crate) use score::share;
 
 use crate::controller::earlier;
 use crate::explain::Checks;
-use crate::{Budget, Controller, Decision, LogNow, Observed, Report};
+use crate::{Budget, LogNow, Observed, Report};
 use bound::{Bounds, Within};
-use claims::ClaimCounts;
+use company::{Company, Seat};
 use holds::Holds;
 use kept::Kept;
 use ledger::Ledger;
-use promises::Promises;
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
 
@@ -198,7 +203,7 @@ impl Planner {
         }
         let Self { ledger, kept } = self;
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
-        let (holds, sought) = (Holds::new(view, now.served), BTreeSet::new());
+        let (holds, sought, company) = (Holds::new(view, now.served), BTreeSet::new(), Company::default());
         let (preemptions, expired) = (Vec::new(), Vec::new());
         let bounds = Bounds::default();
         let mut pass = Pass {
@@ -209,6 +214,7 @@ impl Planner {
             kept,
             holds,
             sought,
+            company,
             shapes,
             bounds,
             waits,
@@ -234,6 +240,7 @@ struct Pass<'a> {
     holds: Holds<'a>,
     /// Shapes for which a node was looked for that can be kept.
     sought: BTreeSet<usize>,
+    company: Company,
     shapes: Shapes,
     bounds: Bounds,
     waits: Waits,
@@ -255,6 +262,8 @@ enum Outcome {
     Nowhere(TaskId),
     /// From this task on, nothing of its group may pass those before it.
     Delays(TaskId),
+    /// From this task on, nothing of its step may be where there is room: others are there.
+    Apart(TaskId, Checks),
     /// From this task on, nothing of its line may be placed.
     OverQuota(TaskId, OverQuota),
     /// The walk is over.
@@ -326,6 +335,12 @@ impl<'a> Pass<'a> {
                     self.waits.add(ShapeWait { expected, would_delay: true, ..waits });
                     budget.take(GROUP_STEPS);
                 }
+                Outcome::Apart(first, checks) => {
+                    let tasks = queue.pass_step(&group, self.left_of(&group));
+                    let waits = ShapeWait::of(group.shape, first, tasks);
+                    self.waits.add(ShapeWait { checks: Some(checks), ..waits });
+                    budget.take(GROUP_STEPS);
+                }
                 Outcome::OverQuota(first, over) => {
                     let tasks = queue.leave_out_line(group.at);
                     self.waits.add(ShapeWait { over_quota: Some(over), ..ShapeWait::of(group.shape, first, tasks) });
@@ -355,6 +370,7 @@ impl<'a> Pass<'a> {
         if let Some(gang) = &group.spec.gang {
             return self.serve_gang(group, gang, queue, budget);
         }
+        let has_company = !group.spec.place.company.is_empty();
         let within = self.within(group);
         let specs = within.as_ref().map_or(std::slice::from_ref(group.spec), |within| &within.each);
         for task in group.tasks() {
@@ -369,20 +385,33 @@ impl<'a> Pass<'a> {
             if self.view.claim(task.id).is_some() {
                 continue;
             }
+            if has_company {
+                let of = (group.run, group.step);
+                match self.company.place_first(self.view, of, specs, self.ledger, self.kept, budget) {
+                    Seat::Node(at, gpus) => self.give(task, at, gpus, group, queue),
+                    Seat::Nowhere => return Outcome::Nowhere(task.id),
+                    Seat::Apart(checks) => return Outcome::Apart(task.id, checks),
+                    Seat::OutOfBudget => return Outcome::End(End::Budget),
+                }
+                continue;
+            }
             let (shapes, holds) = (&mut self.shapes, &mut self.holds);
             match shapes.place_first(group.shape, specs, self.ledger, self.kept, holds, budget) {
-                Pick::Node(at, gpus) => {
-                    let Some(account) = self.ledger.account(at) else { continue };
-                    let (node, epoch) = (account.node.name.clone(), account.node.epoch);
-                    self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
-                    queue.spend(group);
-                }
+                Pick::Node(at, gpus) => self.give(task, at, gpus, group, queue),
                 Pick::Nowhere => return Outcome::Nowhere(task.id),
                 Pick::Delays => return Outcome::Delays(task.id),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
             }
         }
         Outcome::Done
+    }
+
+    /// Gives a task of a group a node and its devices, which the ledger has spent.
+    fn give(&mut self, task: &Task, at: usize, gpus: GpuHold, group: &Group<'a>, queue: &mut Queue<'a>) {
+        let Some(account) = self.ledger.account(at) else { return };
+        let (node, epoch) = (account.node.name.clone(), account.node.epoch);
+        self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
+        queue.spend(group);
     }
 
     /// Places all of a gang, or nothing. What does not fit in this plan any more is first in the next one.
@@ -403,11 +432,15 @@ impl<'a> Pass<'a> {
         if let Some(over) = queue.over_quota(group) {
             return Outcome::OverQuota(group.first(), over);
         }
-        let seats = match gang::place(group.spec, gang, self.ledger, budget) {
+        let company = (!group.spec.place.company.is_empty()).then_some(&mut self.company);
+        let seats = match gang::place(self.view, (group.run, step, group.spec, gang), company, self.ledger, budget) {
             gang::Found::Seats(seats) => seats,
             gang::Found::Nowhere => return Outcome::Nowhere(group.first()),
             gang::Found::OutOfBudget => return Outcome::End(End::Budget),
         };
+        for (at, _) in seats.iter().filter(|_| !group.spec.place.company.is_empty()) {
+            self.company.note((group.run, step), *at, self.ledger);
+        }
         let tasks = self.view.tasks_of_step(run, step);
         let placements: Vec<Placement> = tasks
             .zip(seats)
@@ -459,6 +492,7 @@ impl<'a> Pass<'a> {
             kept: _,
             holds,
             sought: _,
+            company: _,
             shapes,
             bounds: _,
             waits,
@@ -487,7 +521,11 @@ impl<'a> Pass<'a> {
                 would_delay: waits.would_delay,
                 // It is told of the room that is made for it, and waits for no other.
                 expected: waits.expected.filter(|_| preemptions.iter().all(|made| made.task != waits.first)),
-                checks: if waits.over_quota.is_some() { Checks::default() } else { shapes.checks(waits.shape) },
+                checks: match waits.checks {
+                    Some(checks) => checks,
+                    None if waits.over_quota.is_some() => Checks::default(),
+                    None => shapes.checks(waits.shape),
+                },
                 over_quota: waits.over_quota,
             })
             .collect();
@@ -517,11 +555,13 @@ struct ShapeWait {
     over_quota: Option<OverQuota>,
     would_delay: bool,
     expected: Option<Expected>,
+    /// If they are others than those of its shape.
+    checks: Option<Checks>,
 }
 
 impl ShapeWait {
     fn of(shape: usize, first: TaskId, tasks: usize) -> Self {
-        Self { shape, first, tasks, over_quota: None, would_delay: false, expected: None }
+        Self { shape, first, tasks, over_quota: None, would_delay: false, expected: None, checks: None }
     }
 }
 
@@ -535,42 +575,5 @@ impl Waits {
     fn add(&mut self, waits: ShapeWait) {
         self.tasks += waits.tasks as u64;
         self.shapes.push(waits);
-    }
-}
-
-/// Turns plans into commands.
-#[derive(Default)]
-pub(crate) struct PlacementController {
-    planner: Planner,
-    promises: Promises,
-    claims: ClaimCounts,
-}
-
-impl Controller for PlacementController {
-    fn name(&self) -> &'static str {
-        "placement"
-    }
-
-    fn observes(&self, view: &State, _now: LogNow) -> bool {
-        view.ready_count() > 0
-    }
-
-    fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {
-        let plan = self.planner.plan(view, observed, now, seed, budget);
-        self.promises.take(&plan, now.served);
-        self.claims.take(view, &plan);
-        self.promises.forget(|task| view.task(task).is_some_and(|task| task.state == TaskState::Ready));
-        let (wake_at, mut report) = (plan.wake_at, plan.report.clone());
-        report.counts.extend(self.promises.counts());
-        report.counts.extend(self.claims.counts());
-        let commands = plan.into_commands();
-        if commands.is_empty() {
-            // Beside a hold that ends, only a change of the state brings room or work, but what was not
-            // looked at may fit as it is.
-            let again = report.truncated.then(|| now.served.plus(SEARCH_AGAIN_MS));
-            let wake_at = wake_at.into_iter().chain(again).min();
-            return Decision { commands, wake_at, report };
-        }
-        Decision { commands, wake_at, report }
     }
 }

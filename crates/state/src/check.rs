@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 mod claims;
+mod company;
 mod gangs;
 mod namespaces;
 mod sub_runs;
@@ -27,6 +28,7 @@ impl State {
         self.check_runs(&mut broken);
         self.check_sub_runs(&mut broken);
         self.check_gangs(&mut broken);
+        self.check_company(&mut broken);
         self.check_features(&mut broken);
         self.check_admission(&mut broken);
         self.check_archive(&mut broken);

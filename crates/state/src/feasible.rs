@@ -31,6 +31,8 @@ pub enum Infeasible {
     TooSmall(Shortfall),
     /// It is too full; what is missing now.
     Full(Shortfall),
+    /// It is too near to other tasks, from which the task stays apart: [`crate::Company`].
+    Apart,
 }
 
 /// How much more of each resource a node would have to have.
@@ -91,6 +93,7 @@ impl fmt::Display for Infeasible {
             Self::GpuModel => f.write_str("the node's GPUs are not of a model that is allowed"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
             Self::Full(missing) => write!(f, "the node is short of {missing}"),
+            Self::Apart => f.write_str("the node is too near to tasks from which it stays apart"),
         }
     }
 }

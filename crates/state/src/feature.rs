@@ -69,11 +69,13 @@ pub enum Feature {
     /// Tasks can say what the loss of the region means in which they ran: `on_region_loss` in the specs of jobs. The region in which they
     /// ran is kept.
     RegionLoss = 19,
+    /// Tasks stay apart from others, and are spread over domains: `company` of `Place` in the specs of jobs.
+    SpreadRules = 20,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 19] = [
+    pub const ALL: [Self; 20] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -93,6 +95,7 @@ impl Feature {
         Self::RegionPolicy,
         Self::Gangs,
         Self::RegionLoss,
+        Self::SpreadRules,
     ];
 
     /// As it is stored and sent.
@@ -127,6 +130,7 @@ impl Feature {
             Self::RegionPolicy => "region-policy",
             Self::Gangs => "gangs",
             Self::RegionLoss => "region-loss",
+            Self::SpreadRules => "spread-rules",
         }
     }
 }
@@ -193,6 +197,11 @@ impl Command {
                 if spec.has_protected() =>
             {
                 Some(Feature::Preemption)
+            }
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_company() =>
+            {
+                Some(Feature::SpreadRules)
             }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.knows_regions() =>
@@ -321,6 +330,7 @@ mod tests {
             (17, "region-policy"),
             (18, "gangs"),
             (19, "region-loss"),
+            (20, "spread-rules"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

@@ -77,6 +77,8 @@ names! {
     GpuModel "GPU model";
     /// A set of nodes that take the tasks that ask for it alone.
     PoolName "pool name";
+    /// What tasks share that others stay apart from, within their namespace.
+    GroupName "group name";
 }
 
 /// The pool of nodes that name none, and of tasks that ask for none.

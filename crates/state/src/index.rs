@@ -3,6 +3,7 @@
 
 mod asked;
 mod claims;
+mod crowds;
 mod finished;
 mod priorities;
 mod regions;
@@ -15,6 +16,7 @@ pub use touched::{TOUCHES_KEPT, Touch, TouchMark};
 
 use asked::Asked;
 pub(crate) use claims::{Claims, Taken};
+pub(crate) use crowds::Crowds;
 use finished::Finished;
 pub(crate) use priorities::HeldPriorities;
 use regions::Regions;
@@ -58,6 +60,7 @@ pub(crate) struct Index {
     claims: Claims,
     held_priorities: HeldPriorities,
     regions: Regions,
+    crowds: Crowds,
 }
 
 /// The runs of a job.
@@ -105,6 +108,7 @@ impl Index {
             ("claims", self.claims == other.claims),
             ("held_priorities", self.held_priorities == other.held_priorities),
             ("regions", self.regions == other.regions),
+            ("crowds", self.crowds == other.crowds),
         ]
         .into_iter()
         .filter_map(|(name, equal)| (!equal).then_some(name))
@@ -265,6 +269,9 @@ impl Index {
         let holds = new.holds_resources();
         if held.is_some() != holds {
             self.touched.add(&new.node, Touch::Load);
+            if let Some(run) = run {
+                self.crowds.on_attempt(run, new, holds);
+            }
             let mut node = self.nodes.get(&new.node).cloned().unwrap_or_default();
             if holds {
                 node.used = node.used.checked_add(new.resources).unwrap_or(node.used);
@@ -407,6 +414,10 @@ impl Index {
             None => held,
             Some(taken) => Load { used: taken.resources, gpus: &taken.gpus, ..held },
         }
+    }
+
+    pub(crate) fn crowds(&self) -> &Crowds {
+        &self.crowds
     }
 
     pub(crate) fn asked(&self) -> &Asked {

@@ -1,12 +1,14 @@
 //! What a user asks for: the job, its tasks, and what makes a spec valid.
 
 mod check;
+mod company;
 mod place;
 
 pub use check::{
     ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, LABEL_BYTES_MAX, LIST_MAX,
     MEMORY_BYTES_MAX, PARAMS_MAX,
 };
+pub use company::{Apart, AtMost, Balance, Company, RULES_MAX, SHARE_MAX, TARGETS_MAX, Topology};
 pub use place::{ANY_VALUE, PREFERENCES_MAX, Place, Preference, Spread, Trait, WEIGHT_OF_PREFERENCE_MAX};
 
 use std::collections::BTreeMap;
@@ -220,6 +222,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::RegionLoss`] cannot read.
     pub fn knows_regions(&self) -> bool {
         self.tasks.iter().any(|task| task.on_region_loss.is_some())
+    }
+
+    /// True of one that replicas before [`crate::Feature::SpreadRules`] cannot read.
+    pub fn has_company(&self) -> bool {
+        self.tasks.iter().any(|task| !task.place.company.is_empty())
     }
 
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.

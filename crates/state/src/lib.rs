@@ -19,6 +19,7 @@ mod time;
 mod admission;
 mod archive;
 mod attempt;
+mod census;
 mod cluster;
 mod gang;
 mod job;
@@ -58,9 +59,9 @@ mod suspect;
 
 pub use gpu::{GPU_MILLI, GPUS_PER_NODE_MAX, GpuHold, GpuUse, GpuWant};
 pub use id::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, GpuModel, JobName, JoinTokenId,
-    NAME_BYTES_MAX, Namespace, NodeName, PayloadName, PoolName, Principal, RegionName, RequestId, Revision, RunId,
-    TaskId, TaskName, Token, Uuid,
+    AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, GpuModel, GroupName, JobName,
+    JoinTokenId, NAME_BYTES_MAX, Namespace, NodeName, PayloadName, PoolName, Principal, RegionName, RequestId,
+    Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -71,13 +72,14 @@ pub use admission::{
 };
 pub use archive::{ArchivedRun, ArchivedStep, Retention, SEGMENT_MS_MAX, Segment, VERSIONS_KEPT_MAX, VersionRow};
 pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
+pub use census::{Balanced, Census, Crowd, Imbalance, Rule, Rules};
 pub use cluster::Cluster;
 pub use gang::{GANG_MAX, Gang, GangSpec, Within};
 pub use job::{
-    ANY_VALUE, ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX,
-    Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX,
-    PREFERENCES_MAX, Param, Place, Preference, Retry, Role, Spread, TaskSpec, Trait, Violation,
-    WEIGHT_OF_PREFERENCE_MAX,
+    ANY_VALUE, ATTEMPTS_MAX, Apart, AtMost, Balance, CPU_MILLI_MAX, Company, DURATION_MS_MAX, Driver,
+    EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX, Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX,
+    MEMORY_BYTES_MAX, OnFailure, OnNodeLoss, PARAMS_MAX, PREFERENCES_MAX, Param, Place, Preference, RULES_MAX, Retry,
+    Role, SHARE_MAX, Spread, TARGETS_MAX, TaskSpec, Topology, Trait, Violation, WEIGHT_OF_PREFERENCE_MAX,
 };
 pub use namespace::{
     Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,

@@ -3,6 +3,8 @@
 //! After every entry the state is checked from scratch, the rows alone must rebuild it, terminal
 //! states must absorb, and a cancelled run must get no further placement.
 
+#[path = "model/company.rs"]
+mod company;
 #[path = "model/constraints.rs"]
 mod constraints;
 #[path = "model/control.rs"]
@@ -78,7 +80,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (0..9_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
+        2 => (0..10_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Step::Pause { pick, paused }),
@@ -163,6 +165,7 @@ fn spec(shape: usize) -> JobSpec {
         2 => vec![task("z", &["y"], 1, 100, a), task("y", &["x"], 2, 900, b), task("x", &[], 2, 900, a)],
         5 | 6 => return sub_runs::with_sub_runs(shape),
         7 | 8 => return gangs::with_gangs(shape),
+        9 => company::social(),
         3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
         _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };

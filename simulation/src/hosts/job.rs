@@ -173,6 +173,25 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
                 .collect(),
             prefer: plan.demands.prefer.iter().map(preference).collect(),
             cheap: plan.demands.cheap,
+            group: plan.company.group.clone().unwrap_or_default(),
+            at_most: plan
+                .company
+                .at_most
+                .iter()
+                .map(|(per, tasks)| v1::AtMost { per: per.word().into(), tasks: *tasks })
+                .collect(),
+            apart: plan
+                .company
+                .apart
+                .iter()
+                .map(|(from, per)| v1::Apart { from: from.clone(), per: per.word().into() })
+                .collect(),
+            balance: plan
+                .company
+                .balance
+                .iter()
+                .map(|per| v1::Balance { per: per.word().into(), targets: vec![] })
+                .collect(),
         }),
         on_node_loss: promise.into(),
         ..of_flow

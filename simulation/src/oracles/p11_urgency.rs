@@ -4,7 +4,9 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, Change, Command, Event, Node, Run, RunId, Served, State, TaskId, TaskSpec, TaskState};
+use quorate_state::{
+    Attempt, Change, Command, Company, Event, Node, Run, RunId, Served, State, TaskId, TaskSpec, TaskState,
+};
 
 use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
@@ -83,8 +85,9 @@ impl Urgency {
             }
             let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
             let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
-            // A run waits for no node, and a gang for room for all of it.
-            let of_one = |spec: &&TaskSpec| spec.sub_run.is_none() && spec.gang.is_none();
+            // A run waits for no node, a gang for room for all of it, and who has rules about others for them.
+            let is_free = |spec: &TaskSpec| spec.place.company == Company::default();
+            let of_one = |spec: &&TaskSpec| spec.sub_run.is_none() && spec.gang.is_none() && is_free(spec);
             let Some(needs) = spec_of(view, *other).filter(of_one) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
             let Some(node) = view.node(&attempt.node) else { continue };

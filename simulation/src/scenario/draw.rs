@@ -2,8 +2,9 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
-    control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages, preemption,
-    region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep, workload,
+    company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages,
+    preemption, region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep,
+    workload,
 };
 use crate::seeded::Stream;
 
@@ -128,6 +129,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     gangs::draw(&mut Stream::of(seed, "gangs"), &mut scenario);
     preemption::draw(&mut Stream::of(seed, "preemption"), &mut scenario);
     region_loss::draw(&mut Stream::of(seed, "region loss"), &mut scenario);
+    company::draw(&mut Stream::of(seed, "company"), &mut scenario);
     scenario
 }
 

@@ -1,9 +1,9 @@
 //! A small scenario for unit tests, with something of everything.
 
 use super::{
-    AgentPlan, Ask, Class, ClockPlan, Demands, FaultPlan, FaultWhat, FlowPlan, GpuPart, Gpus, Ground, JobPlan, Kind,
-    Network, OperationPlan, Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan, Tunables, Way,
-    When,
+    AgentPlan, Ask, Class, ClockPlan, CompanyPlan, Demands, FaultPlan, FaultWhat, FlowPlan, GpuPart, Gpus, Ground,
+    JobPlan, Kind, Network, OperationPlan, Promise, RackPlan, ReplicaPlan, Scenario, SessionPlan, Target, TaskPlan,
+    Tunables, Way, When,
 };
 
 /// Replicas 0, 1, 2; racks 3, 4; clients 5, 6.
@@ -122,6 +122,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         pool: None,
         gpu: GpuPart::default(),
         demands: Demands::default(),
+        company: CompanyPlan::default(),
         gang: None,
         region_loss: None,
         runs_ms: 1_000,

@@ -2,8 +2,8 @@
 
 use super::draw::SETTLED_MS;
 use super::{
-    Ask, Class, Demands, FlowPlan, GpuPart, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan,
-    When,
+    Ask, Class, CompanyPlan, Demands, FlowPlan, GpuPart, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan,
+    TaskPlan, When,
 };
 use crate::seeded::Stream;
 
@@ -194,6 +194,7 @@ fn plain(name: &str) -> TaskPlan {
         pool: None,
         gpu: GpuPart::default(),
         demands: Demands::default(),
+        company: CompanyPlan::default(),
         gang: None,
         runs_ms: 200,
         fails: 0,

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_state::{
-    Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place, Preference, Retry, Role,
-    Spread, TaskSpec, Trait,
+    Company, Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place, Preference, Retry,
+    Role, Spread, TaskSpec, Topology, Trait,
 };
 use quorate_values::{Value, escape, parse};
 
@@ -267,6 +267,7 @@ fn place(place: &Place) -> String {
     if place.cheap > 0 {
         parts.push(format!("cheap = {}", place.cheap));
     }
+    parts.extend(company(&place.company));
     if place.spread != Spread::default() {
         let word = match place.spread {
             Spread::Pack => SPREAD[0],
@@ -276,6 +277,32 @@ fn place(place: &Place) -> String {
         parts.push(format!("spread = {}", text(word)));
     }
     format!("{{ {} }}", parts.join(", "))
+}
+
+fn company(Company { group, at_most, apart, balance }: &Company) -> Vec<String> {
+    let mut parts = Vec::new();
+    parts.extend(group.as_ref().map(|group| format!("group = {}", text(group.as_str()))));
+    let per = |per: &Topology| text(&per.to_string());
+    if !at_most.is_empty() {
+        let rules = at_most.iter().map(|rule| format!("{{ per = {}, tasks = {} }}", per(&rule.per), rule.tasks));
+        parts.push(format!("at_most = {}", list(rules)));
+    }
+    if !apart.is_empty() {
+        let rules = apart.iter();
+        let rules = rules.map(|rule| format!("{{ from = {}, per = {} }}", text(rule.from.as_str()), per(&rule.per)));
+        parts.push(format!("apart = {}", list(rules)));
+    }
+    if !balance.is_empty() {
+        let rules = balance.iter().map(|rule| {
+            let targets = rule.targets.iter();
+            let targets = targets.map(|(domain, share)| format!("{{ in = {}, share = {share} }}", text(domain)));
+            let targets: Vec<String> = targets.collect();
+            let targets = (!targets.is_empty()).then(|| format!(", targets = [{}]", targets.join(", ")));
+            format!("{{ per = {}{} }}", per(&rule.per), targets.unwrap_or_default())
+        });
+        parts.push(format!("balance = {}", list(rules)));
+    }
+    parts
 }
 
 fn preference(preference: &Preference) -> String {

@@ -7,6 +7,7 @@ use quorate_state::{
     Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
 };
 
+use super::company::company;
 use super::flow;
 use super::gang;
 use super::problem::{Finding, Findings};
@@ -238,6 +239,7 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     into.pools = walk.names(fields.get("pools"), &trail);
     into.tolerate = walk.text_map(fields.get("tolerate"), &trail);
     into.prefer = walk.list(fields.get("prefer"), &trail, preference);
+    into.company = company(walk, &fields, &trail);
     into.cheap = walk.whole(fields.get("cheap"), &trail).and_then(|cheap| u32::try_from(cheap).ok()).unwrap_or(0);
 }
 

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, GangSpec, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference, Resources, Retry, Role, Spread, TaskSpec,
-    Trait, Within,
+    Apart, AtMost, Balance, Company, Driver, GangSpec, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference,
+    Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
 };
 
 use super::*;
@@ -170,7 +170,7 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
         &[
-            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, spread",
+            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, group, at_most, apart, balance, spread",
         ],
     );
 }
@@ -205,19 +205,21 @@ fn every_supported_key_is_read() {
             path.push_str(if path.ends_with(".a") { "" } else { ".b" });
         }
         let value = if matches!(key.kind, Kind::Bool | Kind::Gang) { "7" } else { "true" };
-        let nested = |path: &str, value: &str| {
-            path.split('.').rev().fold(value.to_owned(), |text, part| format!("{{\"{part}\":{text}}}"))
-        };
         // What stands in a list of tables is read in the first of them.
-        let is_in = |table: &&KeyDoc| table.kind == Kind::Tables && key.path.starts_with(&format!("{}.", table.path));
-        let text = match reference().iter().find(is_in).map(|table| table.path.replace("NAME", "a")) {
-            None => nested(&path, value),
-            Some(table) => {
-                let inner = path.split_off(table.len());
-                path = format!("{table}[0]{inner}");
-                nested(&table, &format!("[{}]", nested(&inner[1..], value)))
-            }
+        let is_list = |path: &str| {
+            let path = path.replace("task.a", "task.NAME");
+            path != key.path && reference().iter().any(|table| table.kind == Kind::Tables && table.path == path)
         };
+        let (mut text, mut place) = (value.to_owned(), String::new());
+        let parts: Vec<&str> = path.split('.').collect();
+        for at in (0..parts.len()).rev() {
+            let in_list = is_list(&parts[..=at].join("."));
+            text = if in_list { format!("[{text}]") } else { text };
+            text = format!("{{\"{}\":{text}}}", parts[at]);
+            let index = if in_list { "[0]" } else { "" };
+            place = format!("{}{index}{}{place}", parts[at], if place.is_empty() { "" } else { "." });
+        }
+        let path = place;
         let errors = read(&text, Format::Json).expect_err(key.path);
         let complaint = errors.problems.iter().find(|problem| problem.field == path);
         assert!(complaint.is_some_and(|p| p.message.starts_with("expected ")), "{path}: {errors}");
@@ -449,6 +451,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     tolerate: place.3,
                     prefer: wishes(place.4.0, place.4.1, place.4.2, place.4.3),
                     cheap: place.4.4,
+                    company: company(place.4.0),
                 },
                 on_node_loss,
                 role: Role::Work,
@@ -477,6 +480,28 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 preemptible: true,
             }
         })
+}
+
+/// Rules about other tasks of some kinds, or none.
+fn company(kind: usize) -> Company {
+    if kind == 0 {
+        return Company::default();
+    }
+    let per = [Topology::Node, Topology::Cluster, Topology::Region, Topology::Label("rack".into())][kind % 4].clone();
+    let name = || "x-1".parse().expect("a name");
+    Company {
+        group: (kind == 1).then(|| "db".parse().expect("a name")),
+        at_most: vec![AtMost { per: per.clone(), tasks: kind as u32 }],
+        apart: if kind == 2 { vec![Apart { from: name(), per: per.clone() }] } else { Vec::new() },
+        balance: if kind == 3 {
+            vec![
+                Balance { per, targets: [("a \"b\"".to_owned(), 2)].into() },
+                Balance { per: Topology::Region, targets: BTreeMap::new() },
+            ]
+        } else {
+            Vec::new()
+        },
+    }
 }
 
 /// A preference of one kind or of each, or none.

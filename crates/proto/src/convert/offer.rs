@@ -3,6 +3,7 @@
 use quorate_state::{Offer, Place, PoolName, Preference, Price, Trait};
 
 use super::Found;
+use super::company::{company_from_wire, company_to_wire};
 use super::job::{labels_from_wire, labels_to_wire, names, spread_from_wire, spread_to_wire};
 use crate::v1;
 
@@ -24,7 +25,7 @@ pub(crate) fn offer_from_wire(offer: Option<v1::Offer>, found: &mut Found) -> Op
 }
 
 pub(super) fn place_to_wire(place: &Place) -> v1::Place {
-    v1::Place {
+    let mut wire = v1::Place {
         regions: place.regions.iter().map(ToString::to_string).collect(),
         clusters: place.clusters.iter().map(ToString::to_string).collect(),
         spread: spread_to_wire(place.spread).into(),
@@ -33,11 +34,15 @@ pub(super) fn place_to_wire(place: &Place) -> v1::Place {
         tolerate: labels_to_wire(&place.tolerate),
         prefer: place.prefer.iter().map(preference_to_wire).collect(),
         cheap: place.cheap,
-    }
+        ..v1::Place::default()
+    };
+    company_to_wire(&place.company, &mut wire);
+    wire
 }
 
 /// The place of a task of which a key stands at `at`.
-pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, place: v1::Place, found: &mut Found) -> Option<Place> {
+pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place, found: &mut Found) -> Option<Place> {
+    let company = company_from_wire(at, &mut place, found);
     let regions = names(&|position| at(&format!("place.regions[{position}]")), &place.regions, found);
     let clusters = names(&|position| at(&format!("place.clusters[{position}]")), &place.clusters, found);
     let spread = found.number(|| at("place.spread"), place.spread).map(spread_from_wire);
@@ -62,6 +67,7 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, place: v1::Place, fou
         tolerate,
         prefer: prefer.into_iter().collect::<Option<_>>()?,
         cheap: place.cheap,
+        company: company?,
     })
 }
 

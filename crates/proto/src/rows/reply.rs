@@ -339,6 +339,7 @@ fn infeasible_to(why: &Infeasible) -> Why {
         Infeasible::Taint => Why::Taint(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
         Infeasible::Full(shortfall) => Why::Full(missing(shortfall)),
+        Infeasible::Apart => Why::Apart(pb::Done {}),
     }
 }
 
@@ -359,6 +360,7 @@ fn infeasible_from(why: Why) -> Infeasible {
         Why::Taint(pb::Done {}) => Infeasible::Taint,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),
         Why::Full(shortfall) => Infeasible::Full(missing(shortfall)),
+        Why::Apart(pb::Done {}) => Infeasible::Apart,
     }
 }
 

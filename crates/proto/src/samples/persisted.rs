@@ -185,9 +185,12 @@ pub(crate) fn commands() -> Vec<Command> {
 fn constraint_commands() -> Vec<Command> {
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place = super::choosy();
+    let mut social = specs().remove(1);
+    social.tasks[0].place.company = super::company();
     let registration = Registration { offer: super::offer(), attempts: vec![], ..registration() };
     vec![
         Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) },
+        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&social), spec: Arc::new(social) },
         Command::RegisterNode(Box::new(registration)),
     ]
 }
@@ -237,6 +240,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::Full(Shortfall { gpu_milli: 1_500, ..shortfall }),
         Infeasible::Pool,
         Infeasible::Taint,
+        Infeasible::Apart,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -273,6 +277,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Full(Shortfall { gpu_milli: 1_500, .. }) => 9,
                     Infeasible::Pool => 10,
                     Infeasible::Taint => 11,
+                    Infeasible::Apart => 12,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
                     Infeasible::Labels => 7,

@@ -4,11 +4,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeMap;
 use std::fmt;
 
-use quorate_state::{GangSpec, GpuUse, GpuWant, Node, Resources, Room, Run, State, TaskSpec};
+use quorate_state::{Census, GangSpec, GpuUse, GpuWant, Node, Resources, Room, Run, State, TaskSpec};
 
-use super::NoNodeFits;
 use super::copies;
 use super::nearest::among;
+use super::{Check, NoNodeFits};
 use crate::Observed;
 
 /// Why a gang that stands in the queue, or a part of which does, is not placed.
@@ -33,12 +33,18 @@ pub(super) fn diagnose(
     (run, step): (&Run, u32),
     (task, gang): (&TaskSpec, &GangSpec),
 ) -> GangWaits {
+    let mut census = Census::of_state();
+    let rules = census.rules(view, run, step);
+    let holds_of = |node: &Node| {
+        let room = copies(node, observed.presence(node), view.room_on(node), task);
+        room.min(census.left_on(&rules, node)).min(u64::from(task.count))
+    };
     let mut domains: BTreeMap<&str, (u64, Vec<&Node>)> = BTreeMap::new();
     for node in view.nodes() {
         let domain = gang.within.as_ref().map_or(Some(""), |within| within.domain(node));
         let Some(domain) = domain else { continue };
         let (holds, nodes) = domains.entry(domain).or_default();
-        *holds = holds.saturating_add(copies(node, observed.presence(node), view.room_on(node), task));
+        *holds = holds.saturating_add(holds_of(node));
         nodes.push(node);
     }
     let best = domains.into_iter().min_by_key(|(name, (holds, _))| (Reverse(*holds), *name));
@@ -46,8 +52,12 @@ pub(super) fn diagnose(
     let fits = u32::try_from(holds).unwrap_or(u32::MAX).min(task.count);
     let nearest = (fits < task.count).then(|| {
         let full: Vec<(&Node, Resources, GpuUse)> =
-            nodes.into_iter().map(|node| filled(view, observed, node, task)).collect();
-        among(full.iter().map(|(node, used, gpus)| (*node, *used, gpus)), observed, task).err()
+            nodes.into_iter().map(|node| filled(view, node, task, holds_of(node))).collect();
+        let is_left = |node: &Node| {
+            let (room, left) = (copies(node, observed.presence(node), view.room_on(node), task), holds_of(node));
+            if left < room { Err(Check::Apart) } else { Ok(()) }
+        };
+        among(full.iter().map(|(node, used, gpus)| (*node, *used, gpus)), observed, task, is_left).err()
     });
     GangWaits {
         members: task.count,
@@ -58,11 +68,10 @@ pub(super) fn diagnose(
     }
 }
 
-/// What is used of a node that holds as many members as it can.
-fn filled<'a>(view: &State, observed: &Observed, node: &'a Node, task: &TaskSpec) -> (&'a Node, Resources, GpuUse) {
+/// What is used of a node that holds so many members more.
+fn filled<'a>(view: &State, node: &'a Node, task: &TaskSpec, holds: u64) -> (&'a Node, Resources, GpuUse) {
     let Room { gpus, .. } = view.room_on(node);
     let (mut used, mut gpus, want) = (view.used_on(&node.name), gpus.clone(), GpuWant::of(task));
-    let holds = copies(node, observed.presence(node), view.room_on(node), task).min(u64::from(task.count));
     for _ in 0..holds {
         used = used.saturating_add(task.resources);
         gpus.take(want.choose(want.allowed(node), &gpus).unwrap_or_default());

@@ -2,29 +2,49 @@
 
 use std::cmp::Reverse;
 
-use quorate_state::{Around, GpuUse, GpuWant, Node, NodeStatus, Resources, Room, Shortfall, State, TaskSpec, feasible};
+use quorate_state::{
+    Around, Census, GpuUse, GpuWant, Node, NodeStatus, Resources, Room, Run, Shortfall, State, TaskSpec, feasible,
+};
 
 use super::{Check, Checks, NearestMiss, NoNodeFits};
 use crate::Observed;
 use crate::placement::{admit, share};
 
-/// Looks for a node for one element of `task`, with the queue left out of account.
+/// Looks for a node for one element of `task`, with the queue and other tasks left out of account.
 pub(super) fn diagnose(view: &State, observed: &Observed, task: &TaskSpec) -> Result<(), NoNodeFits> {
-    among(view.nodes().map(|node| (&**node, view.used_on(&node.name), view.room_on(node).gpus)), observed, task)
+    among(nodes(view), observed, task, |_| Ok(()))
 }
 
-/// The same among these nodes, of which that much is used; by name.
+/// The same for one element of a step of a run, whose rules about other tasks count.
+pub(super) fn diagnose_among(
+    view: &State,
+    observed: &Observed,
+    (run, step): (&Run, u32),
+    task: &TaskSpec,
+) -> Result<(), NoNodeFits> {
+    let mut census = Census::of_state();
+    let rules = census.rules(view, run, step);
+    among(nodes(view), observed, task, |node| census.admits(&rules, node).map_err(|why| Check::of(&why)))
+}
+
+fn nodes(view: &State) -> impl Iterator<Item = (&Node, Resources, &GpuUse)> {
+    view.nodes().map(|node| (&**node, view.used_on(&node.name), view.room_on(node).gpus))
+}
+
+/// The same among these nodes, of which that much is used; by name. `company` is the last check.
 pub(super) fn among<'a>(
     nodes: impl Iterator<Item = (&'a Node, Resources, &'a GpuUse)>,
     observed: &Observed,
     task: &TaskSpec,
+    company: impl Fn(&Node) -> Result<(), Check>,
 ) -> Result<(), NoNodeFits> {
     let mut checks = Checks::default();
     let mut never = true;
     let mut nearest: Option<((Reverse<Rank>, u128), NearestMiss)> = None;
     for (node, used, gpus) in nodes {
         let room = Room { free: node.capacity.saturating_sub(used), gpus };
-        let Err(check) = admit(node, observed.presence(node), room, task) else { return Ok(()) };
+        let admitted = admit(node, observed.presence(node), room, task).and_then(|()| company(node));
+        let Err(check) = admitted else { return Ok(()) };
         checks.add(check);
         never &= !could_hold(node, task);
         let lacking = missing(used, node.capacity, task.resources);

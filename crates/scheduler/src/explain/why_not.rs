@@ -3,7 +3,8 @@
 use std::fmt;
 
 use quorate_state::{
-    GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Served, Shortfall, State, TaskId, Withdrawal,
+    Census, Crowd, GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Run, Served, Shortfall, State,
+    TaskId, Withdrawal,
 };
 
 use super::nearest::{missing, missing_gpu};
@@ -105,6 +106,7 @@ pub fn why_not(
         failed.push(FailedCheck::of(Check::GpuModel, &any_of("GPUs of model", want.models), &found));
     }
     failed.extend(short_of(view, node, spec.resources, missing_gpu(node, room.gpus, spec)));
+    failed.extend(too_near(view, (run, task.step), node));
     // What decides has the last word.
     if let Err(check) = admit(node, observed.presence(node), room, spec)
         && failed.is_empty()
@@ -127,6 +129,27 @@ fn out(who: &str, withdrawal: Option<&Withdrawal>) -> FailedCheck {
     let reason = withdrawal.map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     FailedCheck::of(check, "a node that takes new work", &format!("{who} is {verb}{reason}"))
+}
+
+/// What others on the node, or in what it is part of, keep a step of a run from.
+fn too_near(view: &State, (run, step): (&Run, u32), node: &Node) -> Vec<FailedCheck> {
+    let mut census = Census::of_state();
+    let rules = census.rules(view, run, step);
+    let refused = rules.bounds.iter().filter(|bound| !bound.allows(&census, Some(node)));
+    let told = refused.map(|bound| {
+        let (per, most) = (&bound.per, bound.below);
+        let wanted = match bound.crowd(&census) {
+            Some(Crowd::Group(_, group)) => format!("no task of group {group} in its {per}"),
+            Some(Crowd::Wary(_, group, _)) => format!("no task in its {per} that stays apart from group {group}"),
+            Some(Crowd::Step(..)) | None => format!("fewer than {most} of its step in its {per}"),
+        };
+        let found = match per.domain(node) {
+            Some(domain) => format!("{} in {domain}", bound.there(&census, domain)),
+            None => format!("no {per}"),
+        };
+        FailedCheck::of(Check::Apart, &wanted, &found)
+    });
+    told.collect()
 }
 
 /// What is missing of each resource, now and on the node when it is empty.

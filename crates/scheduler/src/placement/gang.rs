@@ -9,8 +9,9 @@ use std::cmp::{Ordering, Reverse};
 use std::collections::BTreeMap;
 
 use quorate_planted::Bug;
-use quorate_state::{GangSpec, GpuHold, TaskSpec};
+use quorate_state::{GangSpec, GpuHold, Run, State, TaskSpec};
 
+use super::company::Company;
 use super::kept::{Looks, Wanted};
 use super::ledger::Ledger;
 use super::score::Score;
@@ -41,13 +42,25 @@ struct Domain {
 
 /// Gives all members of a gang their places, each its part of a node; or spends nothing. A step of the budget is a node, or a
 /// member.
-pub(super) fn place(task: &TaskSpec, gang: &GangSpec, ledger: &mut Ledger, budget: &mut Budget) -> Found {
+///
+/// `company`, if it has rules about other tasks: they say how many members a node may take.
+pub(super) fn place(
+    view: &State,
+    (run, step, task, gang): (&Run, u32, &TaskSpec, &GangSpec),
+    company: Option<&mut Company>,
+    ledger: &mut Ledger,
+    budget: &mut Budget,
+) -> Found {
     let (members, in_part) = (task.count as usize, quorate_planted::is(Bug::GangPlacedInPart));
     if !budget.take(ledger.accounts().len() + members) {
         return Found::OutOfBudget;
     }
     let wanted = Wanted::of(&Looks::of(task), ledger);
-    let domains = domains(&wanted, gang, members, ledger);
+    let most: Vec<u64> = company.map_or_else(Vec::new, |company| {
+        let nodes = ledger.accounts().iter().map(|account| &account.node);
+        company.left_on(view, (run, step), nodes)
+    });
+    let domains = domains(&wanted, gang, members, &most, ledger);
     let tightest = domains.iter().filter(|(_, domain)| domain.holds >= members as u64);
     let tightest = tightest.min_by_key(|(name, domain)| (domain.holds, *name));
     let tried: Vec<&Domain> = match (tightest, &gang.within) {
@@ -64,7 +77,7 @@ pub(super) fn place(task: &TaskSpec, gang: &GangSpec, ledger: &mut Ledger, budge
     }
     let mut seats = Vec::with_capacity(members);
     for domain in tried {
-        fill(&domain.nodes, members, &wanted, ledger, &mut seats);
+        fill(&domain.nodes, members, &wanted, &most, ledger, &mut seats);
     }
     if seats.len() == members || (in_part && !seats.is_empty()) {
         return Found::Seats(seats);
@@ -77,7 +90,13 @@ pub(super) fn place(task: &TaskSpec, gang: &GangSpec, ledger: &mut Ledger, budge
 }
 
 /// By name: the nodes that the gang could go to.
-fn domains(wanted: &Wanted, gang: &GangSpec, members: usize, ledger: &Ledger) -> BTreeMap<String, Domain> {
+fn domains(
+    wanted: &Wanted,
+    gang: &GangSpec,
+    members: usize,
+    most: &[u64],
+    ledger: &Ledger,
+) -> BTreeMap<String, Domain> {
     let mut domains: BTreeMap<String, Domain> = BTreeMap::new();
     // What is kept for others is not theirs.
     for (at, account) in ledger.accounts().iter().enumerate().filter(|(_, account)| !account.is_kept) {
@@ -86,6 +105,7 @@ fn domains(wanted: &Wanted, gang: &GangSpec, members: usize, ledger: &Ledger) ->
             None => Some(account.node.cluster.as_str()),
         };
         let holds = copies(&account.node, account.presence, account.room(), &wanted.task).min(members as u64);
+        let holds = most.get(at).map_or(holds, |most| holds.min(*most));
         let Some(name) = name.filter(|_| holds > 0) else { continue };
         if !domains.contains_key(name) {
             domains.insert(name.to_owned(), Domain::default());
@@ -98,8 +118,10 @@ fn domains(wanted: &Wanted, gang: &GangSpec, members: usize, ledger: &Ledger) ->
     domains
 }
 
-/// Gives further members the best of these nodes, until all have a seat or no node has room.
-fn fill(nodes: &[usize], members: usize, wanted: &Wanted, ledger: &mut Ledger, seats: &mut Vec<Seat>) {
+/// Gives further members the best of these nodes, until all have a seat or no node has room. No node takes more than `most` says of
+/// it.
+fn fill(nodes: &[usize], members: usize, wanted: &Wanted, most: &[u64], ledger: &mut Ledger, seats: &mut Vec<Seat>) {
+    let mut taken: BTreeMap<usize, u64> = BTreeMap::new();
     let mut open: Vec<(Score, usize)> = Vec::with_capacity(nodes.len());
     for at in nodes {
         open.extend(ledger.score(*at, wanted).ok().map(|score| (score, *at)));
@@ -111,7 +133,11 @@ fn fill(nodes: &[usize], members: usize, wanted: &Wanted, ledger: &mut Ledger, s
     {
         let hold = ledger.spend(at, wanted);
         seats.push((at, hold));
-        if let Ok(score) = ledger.score(at, wanted) {
+        let taken = taken.entry(at).or_default();
+        *taken += 1;
+        if most.get(at).is_none_or(|most| *taken < *most)
+            && let Ok(score) = ledger.score(at, wanted)
+        {
             let place = open.partition_point(|other| order(ledger, (score, at), *other).is_lt());
             open.insert(place, (score, at));
         }

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use quorate_state::{Driver, GpuModel, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
+use quorate_state::{Company, Driver, GpuModel, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
 
 use super::ledger::Ledger;
 use super::pack::{Rank as _, Ranking, Want};
@@ -63,7 +63,7 @@ impl Looks {
             run_timeout_ms: None,
             queued_timeout_ms: None,
             silent_timeout_ms: None,
-            place: task.place.clone(),
+            place: Place { company: Company::default(), ..task.place.clone() },
             on_node_loss: OnNodeLoss::default(),
             on_region_loss: None,
             role: Role::Work,
@@ -81,7 +81,8 @@ impl Looks {
     pub(super) fn limits(task: &TaskSpec) -> Self {
         let Self(mut task) = Self::of(task);
         (task.resources.cpu_milli, task.resources.memory_bytes) = (0, 0);
-        task.place = Place { spread: Spread::default(), prefer: Vec::new(), cheap: 0, ..task.place };
+        let (spread, company) = (Spread::default(), Company::default());
+        task.place = Place { spread, prefer: Vec::new(), cheap: 0, company, ..task.place };
         Self(task)
     }
 
@@ -231,6 +232,11 @@ impl Standing {
 
     pub(super) fn wanted(&self) -> &Wanted {
         &self.wanted
+    }
+
+    /// How good each node is, by number.
+    pub(super) fn scores(&self) -> impl Iterator<Item = Score> {
+        self.rankings.iter().flat_map(|ranking| (0..ranking.len() as u32).map(|at| ranking.score(at)))
     }
 
     /// How many nodes fail which check.

@@ -68,9 +68,10 @@ impl Pass<'_> {
         let firsts: Vec<(TaskId, Option<NodeName>)> = self.waits.without_room().collect();
         for (first, own_node) in firsts {
             let Some(run) = self.view.run(first.run) else { continue };
-            // A gang is placed as a whole, and a claim is room for one.
-            let is_gang = run.spec.tasks.get(first.step as usize).is_none_or(|spec| spec.gang.is_some());
-            if is_gang || !policy.is_above(run.priority(), lowest) {
+            // A gang is placed as a whole, and a claim is room for one. Who is kept away by others may be so on that node, too.
+            let spec = run.spec.tasks.get(first.step as usize);
+            let is_alone = spec.is_some_and(|spec| spec.gang.is_none() && spec.place.company.is_empty());
+            if !is_alone || !policy.is_above(run.priority(), lowest) {
                 continue;
             }
             search.own_node = own_node.and_then(|node| self.ledger.find(&node));

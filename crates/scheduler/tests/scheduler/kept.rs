@@ -14,7 +14,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 28] = [
+const SHAPES: [(&str, &str, &[&str]); 34] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -43,6 +43,12 @@ const SHAPES: [(&str, &str, &[&str]); 28] = [
     ("2000m", "512Mi", &["home=move:5000", "timeout=60000"]),
     ("500m", "512Mi", &["home=move:20000:eu", "regions=eu,us"]),
     ("500m", "512Mi", &["home=move:0", "gpu=300", "spread=cluster"]),
+    ("500m", "512Mi", &["atmost=node/1"]),
+    ("1000m", "512Mi", &["atmost=cluster/2", "group=db", "spread=cluster"]),
+    ("500m", "1Gi", &["apart=db/node", "spread=node"]),
+    ("500m", "512Mi", &["group=db", "apart=db/label:disk", "balance=cluster/eu-1=2,us-1=1"]),
+    ("500m", "512Mi", &["balance=region", "atmost=node/2", "cheap=20"]),
+    ("500m", "512Mi", &["gang=anywhere", "atmost=node/1", "group=db"]),
 ];
 
 const FLAGS: [&str; 14] = [

@@ -2,6 +2,7 @@
 
 mod world;
 
+mod company;
 mod drain;
 mod explain;
 mod fairness;
@@ -19,6 +20,7 @@ mod preemption;
 mod properties;
 mod region_loss;
 mod retention;
+mod spec;
 mod sub_runs;
 mod timer;
 mod why_not;

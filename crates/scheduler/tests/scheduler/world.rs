@@ -6,6 +6,7 @@
 //! use  a 1000m 1Gi timeout=1000               a task that runs there
 //! job  first priority=60 on_failure=cancel    the tasks that follow are its own
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
+//!                                             atmost=node/1 group=db apart=db/node balance=label:rack/a=2,b=1
 //!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
 //!                                             home=stay home=move:5000:us,asia
 //!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
@@ -18,12 +19,13 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Driver, Each, Entry, Exit,
-    Feature, FeatureRow, GPU_MILLI, GangSpec, GpuHold, GpuModel, Item, JobName, JobSpec, Millis, Namespace, Node,
-    NodeName, NodeStatus, OnFailure, OnNodeLoss, Outcome, Payloads, Place, Placement, PlacementOutcome, Preference,
-    Principal, Registration, Reply, Resources, Retry, Revision, Role, RunId, Scope, Served, Settings, Spread, Stamp,
-    State, TaskId, TaskName, TaskSpec, TaskState, Trait, Usage, Uuid, Within, apply,
+    Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Entry, Exit, Feature,
+    FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobSpec, Millis, Namespace, Node, NodeName, NodeStatus, Outcome,
+    Payloads, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Revision, RunId, Scope, Served,
+    Settings, Stamp, State, TaskId, TaskState, Usage, Uuid, apply,
 };
+
+pub(crate) use crate::spec::{job, task};
 
 /// The state, and what the leader sees beside it.
 #[derive(Clone)]
@@ -60,7 +62,9 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
-        for feature in [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints, Feature::RegionLoss] {
+        let known =
+            [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints, Feature::RegionLoss, Feature::SpreadRules];
+        for feature in known {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
         world
@@ -444,127 +448,6 @@ impl World {
     }
 }
 
-pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
-    let mut spec = JobSpec {
-        namespace: namespace(),
-        name: JobName::new(name).expect("a name"),
-        priority: 50,
-        labels: BTreeMap::new(),
-        on_failure: OnFailure::Finish,
-        timeout_ms: None,
-        tasks: Vec::new(),
-        params: std::collections::BTreeMap::new(),
-        result: std::collections::BTreeMap::new(),
-    };
-    for option in options {
-        match option.split_once('=') {
-            Some(("priority", value)) => spec.priority = value.parse().expect("a number"),
-            Some(("on_failure", "cancel")) => spec.on_failure = OnFailure::Cancel,
-            _ => panic!("not an option of a job: {option}"),
-        }
-    }
-    spec
-}
-
-pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSpec {
-    let mut spec = TaskSpec {
-        gpu_models: vec![],
-        name: TaskName::new(name).expect("a name"),
-        driver: Driver::Noop,
-        argv: Vec::new(),
-        env: BTreeMap::new(),
-        needs: Vec::new(),
-        count: 1,
-        resources,
-        retry: Retry::default(),
-        run_timeout_ms: None,
-        queued_timeout_ms: None,
-        silent_timeout_ms: None,
-        place: Place::default(),
-        on_node_loss: OnNodeLoss::AtLeastOnce,
-        role: Role::Work,
-        templated: false,
-        when: None,
-        each: None,
-        on_region_loss: None,
-        accept_failed: 0,
-        sub_run: None,
-        gang: None,
-        preemptible: true,
-    };
-    for option in options {
-        let (key, value) = option.split_once('=').expect("key=value");
-        match (key, value) {
-            ("gpu", milli) => spec.resources.gpu_milli = milli.parse().expect("thousandths"),
-            ("model", model) => spec.gpu_models.push(model.parse().expect("a model")),
-            ("count", value) => spec.count = value.parse().expect("a number"),
-            ("spread", "pack") => spec.place.spread = Spread::Pack,
-            ("spread", "node") => spec.place.spread = Spread::Node,
-            ("spread", "cluster") => spec.place.spread = Spread::Cluster,
-            ("regions", names) => {
-                spec.place.regions = names.split(',').map(|name| name.parse().expect("a name")).collect()
-            }
-            ("clusters", names) => {
-                spec.place.clusters = names.split(',').map(|name| name.parse().expect("a name")).collect()
-            }
-            ("label", label) => {
-                let (key, value) = label.split_once(':').expect("key:value");
-                spec.place.labels.insert(key.into(), value.into());
-            }
-            ("pools", names) => spec.place.pools = names.split(',').map(|name| name.parse().expect("a name")).collect(),
-            ("tolerate", taint) => {
-                let (key, value) = taint.split_once(':').expect("key:value");
-                spec.place.tolerate.insert(key.into(), value.into());
-            }
-            ("home", policy) => spec.on_region_loss = Some(crate::region_loss::policy(policy)),
-            ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
-            ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
-            ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),
-            ("gang", within) => {
-                let within = match within {
-                    "cluster" => Some(Within::Cluster),
-                    "region" => Some(Within::Region),
-                    "anywhere" => None,
-                    label => Some(Within::Label(label.into())),
-                };
-                spec.gang = Some(GangSpec { within, start_ms: None });
-            }
-            ("when", condition) => spec.when = Some(condition.into()),
-            ("each", reference) => spec.each = Some(Each::Result(reference.into())),
-            ("fallback", names) => {
-                let of = names.split(',').map(|name| name.parse().expect("a name")).collect();
-                spec.role = Role::Fallback { of };
-            }
-            ("undoes", name) => spec.role = Role::Undo { of: name.parse().expect("a name") },
-            ("accept", number) => spec.accept_failed = number.parse().expect("a number"),
-            ("finally", _) => spec.role = Role::Finally,
-            ("loss", "fenced") => spec.on_node_loss = OnNodeLoss::Fenced,
-            ("loss", "at_most_once") => spec.on_node_loss = OnNodeLoss::AtMostOnce,
-            ("timeout", millis) => spec.run_timeout_ms = Some(millis.parse().expect("milliseconds")),
-            ("attempts", number) => {
-                spec.retry = Retry { attempts: number.parse().expect("a number"), jitter_milli: 0, ..Retry::default() }
-            }
-            _ => panic!("not an option of a task: {option}"),
-        }
-    }
-    spec
-}
-
-/// `region:eu:50`, and the same of `cluster` and `pool`; `disk=ssd:-20` of a label.
-fn prefer(text: &str) -> Preference {
-    let (of, weight) = text.rsplit_once(':').expect("what:weight");
-    let of = match of.split_once(':') {
-        Some(("region", name)) => Trait::Region(name.parse().expect("a name")),
-        Some(("cluster", name)) => Trait::Cluster(name.parse().expect("a name")),
-        Some(("pool", name)) => Trait::Pool(name.parse().expect("a name")),
-        Some(_) | None => {
-            let (key, value) = of.split_once('=').expect("key=value");
-            Trait::Label { key: key.into(), value: value.into() }
-        }
-    };
-    Preference { of, weight: weight.parse().expect("a weight") }
-}
-
 pub(crate) fn resources(cpu: &str, memory: &str) -> Resources {
     let cpu_milli = cpu.strip_suffix('m').and_then(|cpu| cpu.parse().ok()).expect("a cpu amount such as 500m");
     let (number, unit) = memory.split_at(memory.len() - 2);
@@ -587,6 +470,6 @@ pub(crate) fn node_name(name: &str) -> NodeName {
     name.parse().expect("a name")
 }
 
-fn namespace() -> Namespace {
+pub(crate) fn namespace() -> Namespace {
     Namespace::new("default").expect("a name")
 }

@@ -11,8 +11,8 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{placements, settle};
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, FailReason, Gang, GangSpec, Placement, PlacementOutcome, Rejection,
-    Reply, Rest, Run, RunId, Served, Step, StopReason, Task, TaskId, TaskSpec, TaskState, Wait,
+    Attempt, AttemptId, AttemptState, Census, Change, FailReason, Gang, GangSpec, Placement, PlacementOutcome,
+    Rejection, Reply, Rest, Run, RunId, Served, Step, StopReason, Task, TaskId, TaskSpec, TaskState, Wait,
 };
 
 /// Places all members, by index, or refuses the whole: whoever asks for this rolls back what a refusal leaves behind.
@@ -34,9 +34,9 @@ pub(super) fn commit(
         return Err(Rejection::Stale("a gang is placed whole, by index"));
     }
     check_domain(overlay, gang, placed)?;
-    let mut outcomes = Vec::with_capacity(placed.len());
+    let (mut outcomes, mut census) = (Vec::with_capacity(placed.len()), Census::of_state());
     for placement in placed {
-        match placements::place(overlay, placement, true) {
+        match placements::place(overlay, placement, &mut census, true) {
             Ok(token) => outcomes.push(PlacementOutcome::Placed(token)),
             Err(_) if in_part => {}
             Err(why) => return Err(Rejection::Member { task: placement.task, why: Box::new(why) }),

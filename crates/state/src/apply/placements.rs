@@ -7,15 +7,16 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::sub_runs;
 use crate::{
-    Attempt, AttemptId, AttemptState, Change, Event, GpuWant, Held, Infeasible, OnNodeLoss, Placement,
+    Attempt, AttemptId, AttemptState, Census, Change, Event, GpuWant, Held, Infeasible, OnNodeLoss, Placement,
     PlacementOutcome, Rejection, Reply, Room, TaskState, Token, Usage, Vacancy, feasible,
 };
 
 pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Result<Reply, Rejection> {
     overlay.settings()?;
+    let mut census = Census::of_state();
     let outcomes = placements
         .iter()
-        .map(|placement| match place(overlay, placement, false) {
+        .map(|placement| match place(overlay, placement, &mut census, false) {
             Ok(token) => PlacementOutcome::Placed(token),
             Err(rejection) => PlacementOutcome::Refused(Box::new(rejection)),
         })
@@ -24,8 +25,13 @@ pub(super) fn commit_plan(overlay: &mut Overlay, placements: &[Placement]) -> Re
 }
 
 /// Checks everything first and changes things last, so that a refusal leaves nothing behind. `as_member` of a gang, all of
-/// which is placed now.
-pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: bool) -> Result<Token, Rejection> {
+/// which is placed now. `census` knows all that this command has placed before.
+pub(super) fn place(
+    overlay: &mut Overlay,
+    placement: &Placement,
+    census: &mut Census,
+    as_member: bool,
+) -> Result<Token, Rejection> {
     let state = overlay.state();
     let task = state.task(placement.task).cloned().ok_or(Rejection::Stale("the task does not exist"))?;
     if task.state != TaskState::Ready || task.generation != placement.generation {
@@ -70,6 +76,8 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
     let room = own.as_ref().map_or_else(|| state.room_on(&node), Vacancy::room);
     let room = if quorate_planted::is(Bug::CapacityUnchecked) { Room::empty(&node) } else { room };
     feasible(&node, room, spec).map_err(Rejection::Infeasible)?;
+    let rules = census.rules(state, &run, task.id.step);
+    census.admits(&rules, &node).map_err(Rejection::Infeasible)?;
     let want = GpuWant::of(spec);
     if !want.accepts(placement.gpus, want.allowed(&node), room.gpus) {
         return Err(Rejection::Stale("the devices are not what the task takes, or are not free"));
@@ -137,6 +145,7 @@ pub(super) fn place(overlay: &mut Overlay, placement: &Placement, as_member: boo
         }
         task.losses = losses;
     });
+    census.note(&run, task.id.step, &node);
     sub_runs::begin(overlay, &run);
     Ok(token)
 }

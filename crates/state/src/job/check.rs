@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+mod company;
 mod flow;
 mod gang;
 mod place;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_planted::Bug;
 
+use super::Company;
 use crate::{ClusterName, Node, PoolName, RegionName};
 
 /// Where a task may run, and where it would rather: all that placement looks at in a task beside what it takes.
@@ -26,6 +27,8 @@ pub struct Place {
     pub prefer: Vec<Preference>,
     /// What half the price of a node is worth to it, as the weight of a preference; zero: nothing.
     pub cheap: u32,
+    /// What it makes of other tasks.
+    pub company: Company,
 }
 
 /// Stands for every value of a label that a task demands of its node, and of a taint that it tolerates.

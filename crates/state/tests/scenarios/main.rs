@@ -4,6 +4,7 @@
 mod admission;
 mod archive;
 mod cluster;
+mod company;
 mod constraints;
 mod control;
 mod drain;

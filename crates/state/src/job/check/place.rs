@@ -41,6 +41,7 @@ impl TaskSpec {
                 }
             }
         }
+        self.check_company(found);
         if place.cheap > most {
             found.add(&at("cheap"), format!("{} is above {most}, the highest", place.cheap));
         }
