@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Event, Node, NodeName, OnNodeLoss, Preempting, Preemption,
-    Resources, RunId, Served, State, StopReason, TaskId, TaskState,
+    Resources, Run, RunId, Served, State, StopReason, TaskId, TaskState,
 };
 
 use super::history::{attempt_name, attempts, placed, spec_of, task_name};
@@ -113,7 +113,10 @@ impl Preemptions {
         }
         let policy = after.settings().and_then(|settings| settings.preemption).filter(Preemption::is_on);
         let Some(policy) = policy else { return Err(format!("{who} preempts, and nobody said that it may")) };
-        let priority = |run: &quorate_state::Run| run.priority_set.unwrap_or(run.spec.priority);
+        // A run may get another priority, or be paused, in the same entry: who stopped what knew one of the two.
+        let before = |run: &Run| step.before.run(run.id).map_or(run.spec.priority, |run| run.priority());
+        let is_paused =
+            |run: &Run| run.paused.is_some() && step.before.run(run.id).is_some_and(|earlier| earlier.paused.is_some());
         let is_stopped = |victim: &&AttemptId| {
             let stop =
                 |state: &State| state.attempt(**victim).is_some_and(|row| row.stop == Some(StopReason::Preempted));
@@ -123,8 +126,9 @@ impl Preemptions {
         for victim in &victims {
             let name = attempt_name(*victim);
             let Some(other) = after.run(victim.task.run) else { return Err(format!("{name} is not known")) };
-            if u32::from(priority(other)) + u32::from(policy.gap) > u32::from(priority(run)) {
-                let (its, ours) = (priority(other), priority(run));
+            let its = other.priority().min(before(other));
+            let ours = run.priority().max(before(run));
+            if u32::from(its) + u32::from(policy.gap) > u32::from(ours) {
                 return Err(format!(
                     "{name} of priority {its} is to end for {who} of {ours}, the gap is {}",
                     policy.gap
@@ -132,7 +136,7 @@ impl Preemptions {
             }
             let spared = spec_of(after, victim.task).is_none_or(|spec| {
                 let is_promised = spec.on_node_loss == OnNodeLoss::AtMostOnce || !spec.preemptible;
-                is_promised || spec.gang.is_some() || other.paused.is_some()
+                is_promised || spec.gang.is_some() || is_paused(other)
             });
             if spared {
                 return Err(format!("{name} is to end for {who}, and is started once, protected, of a gang or paused"));
