@@ -25,6 +25,8 @@ pub(crate) struct Urgency {
     offered: BTreeMap<TaskId, u64>,
     /// The last revision at which somebody paused or resumed a run, or gave it another priority: a plan may be older.
     controlled: BTreeMap<RunId, u64>,
+    /// The last revision at which the room that was made for a task was given up: a plan may be older.
+    released: BTreeMap<TaskId, u64>,
 }
 
 impl Oracle for Urgency {
@@ -52,6 +54,9 @@ impl Oracle for Urgency {
         let served = step.after.meta().served;
         self.homes.take(step, |_, _, _| Verdict::Ok(()))?;
         for change in &step.changes {
+            if let Change::ClaimGone(task) = change {
+                self.released.insert(*task, step.revision.0);
+            }
             if let Change::Task(task) = change {
                 if task.state == TaskState::Ready {
                     self.ready.entry(task.id).or_insert((step.revision.0, served));
@@ -80,7 +85,7 @@ impl Urgency {
         }
         for (other, _) in self.ready.iter().filter(|(_, (other_since, _))| other_since < since) {
             // It waits for the room that is made for it, and takes no other.
-            if view.claim(*other).is_some() {
+            if view.claim(*other).is_some() || self.released.get(other).is_some_and(|at| at >= since) {
                 continue;
             }
             let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
