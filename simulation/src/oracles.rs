@@ -247,6 +247,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
+        Box::new(p12_company::Companies::default()),
         Box::new(p12_home::AtHome::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p15_served_time::ServedTime::default()),
