@@ -13,8 +13,9 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Bound, Held, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName, Rest, Role,
-    Run, Served, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait, step_verdict,
+    Attempt, AttemptId, AttemptState, Bound, Held, Namespace, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName,
+    Rest, Role, Run, Served, ShareTaken, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait,
+    step_verdict,
 };
 
 pub use check::{Check, Checks};
@@ -125,12 +126,34 @@ pub enum Explanation {
 pub struct RoomClaimed {
     /// There.
     pub node: NodeName,
-    /// Those that were stopped for it and have not gone yet, each with the priority of its run.
-    pub victims: Vec<(AttemptId, u8)>,
+    /// Those that were stopped for it and have not gone yet.
+    pub victims: Vec<Victim>,
     /// The task in the spec of the first of them.
     pub first: Option<TaskName>,
     /// It is kept for so many milliseconds more.
     pub remaining_ms: u64,
+}
+
+/// An attempt that was stopped for a task.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Victim {
+    /// Which.
+    pub attempt: AttemptId,
+    /// The priority of its run.
+    pub priority: u8,
+    /// What decided, if that was what namespaces had; none: its priority.
+    pub share: Option<ShareBetween>,
+}
+
+/// What two namespaces had beside their parts.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ShareBetween {
+    /// The one that took something: of the task, or above it.
+    pub namespace: Namespace,
+    /// The one that it was taken from, beside it.
+    pub from: Namespace,
+    /// What they had.
+    pub taken: ShareTaken,
 }
 
 /// Why no node can take a task.
@@ -324,14 +347,28 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
 fn room_claimed(view: &State, now: LogNow, task: TaskId) -> Option<RoomClaimed> {
     let claim = view.claim(task)?;
     let stopped = view.attempts_on(&claim.node).filter(|attempt| attempt.preempted.is_some_and(|by| by.by == task));
-    let priority = |attempt: AttemptId| view.run(attempt.task.run).map_or(0, |run| run.priority());
-    let victims: Vec<(AttemptId, u8)> = stopped.map(|attempt| (attempt.id, priority(attempt.id))).collect();
-    let first = victims.first().and_then(|(first, _)| {
-        let run = view.run(first.task.run)?;
-        run.spec.tasks.get(first.task.step as usize).map(|spec| spec.name.clone())
+    let victims: Vec<Victim> = stopped
+        .map(|attempt| Victim {
+            attempt: attempt.id,
+            priority: view.run(attempt.id.task.run).map_or(0, |run| run.priority()),
+            share: share_between(view, attempt),
+        })
+        .collect();
+    let first = victims.first().and_then(|first| {
+        let TaskId { run, step, index: _ } = first.attempt.task;
+        view.run(run)?.spec.tasks.get(step as usize).map(|spec| spec.name.clone())
     });
     let remaining_ms = claim.terms.until.0.saturating_sub(now.served.0);
     (!victims.is_empty()).then(|| RoomClaimed { node: claim.node.clone(), victims, first, remaining_ms })
+}
+
+/// What decided that an attempt was stopped, if that was what namespaces had.
+fn share_between(view: &State, attempt: &Attempt) -> Option<ShareBetween> {
+    let preempted = attempt.preempted?;
+    let taken = preempted.share?;
+    let namespace = |run| view.run(run).map(|run| &run.spec.namespace);
+    let (namespace, from) = view.siblings_of(namespace(preempted.by.run)?, namespace(attempt.id.task.run)?);
+    Some(ShareBetween { namespace, from, taken })
 }
 
 fn position(view: &State, task: TaskId) -> u64 {
@@ -366,12 +403,35 @@ impl fmt::Display for RoomClaimed {
             1 => write!(f, "waits for an attempt to stop on node {node}")?,
             several => write!(f, "waits for {several} attempts to stop on node {node}")?,
         }
-        let (Some((attempt, priority)), Some(first)) = (victims.first(), first) else { return Ok(()) };
-        let TaskId { run, step: _, index } = attempt.task;
-        write!(f, " (preempting {run}/{first}[{index}], priority {priority}")?;
+        let (Some(victim), Some(first)) = (victims.first(), first) else { return Ok(()) };
+        let TaskId { run, step: _, index } = victim.attempt.task;
+        write!(f, " (preempting {run}/{first}[{index}], priority {}", victim.priority)?;
         let others = victims.len() - 1;
-        if others > 0 { write!(f, ", and {others} more)") } else { f.write_str(")") }
+        if others > 0 { write!(f, ", and {others} more)") } else { f.write_str(")") }?;
+        match victims.iter().find_map(|victim| victim.share.as_ref()) {
+            Some(share) => write!(f, ": {share}"),
+            None => Ok(()),
+        }
     }
+}
+
+impl fmt::Display for ShareBetween {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { namespace, from, taken } = self;
+        let ShareTaken { had_ppm, part_ppm, from_had_ppm, from_part_ppm, guaranteed } = *taken;
+        let [had, part, from_had, from_part] = [had_ppm, part_ppm, from_had_ppm, from_part_ppm].map(percent);
+        let rule = if guaranteed { "it is within its guarantee" } else { "it is below its part" };
+        write!(
+            f,
+            "namespace {namespace} had {had}% of the cluster of the {part}% that are its part, and {from} {from_had}% of \
+             {from_part}%; {rule}"
+        )
+    }
+}
+
+/// With one decimal.
+fn percent(ppm: u32) -> String {
+    format!("{}.{}", ppm / 10_000, ppm / 1_000 % 10)
 }
 
 impl fmt::Display for Explanation {

@@ -69,7 +69,7 @@ pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_M
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 pub use promises::PROMISES_MAX;
 
-pub use preempt::{PREEMPTIONS_PER_PLAN_MAX, STEPS_PER_PLAN_MAX};
+pub use preempt::{PREEMPTIONS_PER_PLAN_MAX, SHARES_PER_PLAN_MAX, STEPS_PER_PLAN_MAX};
 
 pub(crate) use propose::PlacementController;
 pub(crate) use route::admit;
@@ -570,6 +570,12 @@ impl Waits {
     fn without_room(&self) -> impl Iterator<Item = (TaskId, Option<NodeName>)> {
         let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
         waiting.map(|waits| (waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
+    }
+
+    /// The numbers of these shapes, with the same.
+    fn shapes_without_room(&self) -> impl Iterator<Item = (usize, TaskId, Option<NodeName>)> {
+        let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
+        waiting.map(|waits| (waits.shape, waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
     }
 
     fn add(&mut self, waits: ShapeWait) {

@@ -2,7 +2,7 @@
 
 use crate::{
     AnnotationKey, AttemptId, AttemptState, Decided, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
-    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, Scope, TaskId, TaskState, Token,
+    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, Scope, ShareTaken, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -50,8 +50,8 @@ pub enum Event {
     TaskMoved { task: TaskId, state: TaskState },
     /// An attempt moved.
     AttemptMoved { attempt: AttemptId, node: NodeName, token: Token, state: AttemptState, exit: Option<Exit> },
-    /// It is asked to stop, so that a task of this priority finds room.
-    AttemptPreempted { attempt: AttemptId, node: NodeName, by: TaskId, priority: u8 },
+    /// It is asked to stop, so that a task of this priority finds room, which may be for what namespaces had.
+    AttemptPreempted { attempt: AttemptId, node: NodeName, by: TaskId, priority: u8, share: Option<ShareTaken> },
     /// A node was granted a lease.
     NodeRegistered { node: NodeName, epoch: Epoch },
     /// A node's lease expired.

@@ -71,11 +71,14 @@ pub enum Feature {
     RegionLoss = 19,
     /// Tasks stay apart from others, and are spread over domains: `company` of `Place` in the specs of jobs.
     SpreadRules = 20,
+    /// Tasks of namespaces that have less than their part have those of others stopped that have more: `by_share` and `share_gap` in
+    /// [`Command::SetPreemption`].
+    FairPreemption = 23,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 20] = [
+    pub const ALL: [Self; 21] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -96,6 +99,7 @@ impl Feature {
         Self::Gangs,
         Self::RegionLoss,
         Self::SpreadRules,
+        Self::FairPreemption,
     ];
 
     /// As it is stored and sent.
@@ -131,6 +135,7 @@ impl Feature {
             Self::Gangs => "gangs",
             Self::RegionLoss => "region-loss",
             Self::SpreadRules => "spread-rules",
+            Self::FairPreemption => "fair-preemption",
         }
     }
 }
@@ -192,6 +197,7 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SetPreemption { preemption } if preemption.says_share() => Some(Feature::FairPreemption),
             Self::SetPreemption { .. } | Self::PreemptAttempts(_) | Self::EndClaims { .. } => Some(Feature::Preemption),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_protected() =>
@@ -331,6 +337,7 @@ mod tests {
             (18, "gangs"),
             (19, "region-loss"),
             (20, "spread-rules"),
+            (23, "fair-preemption"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

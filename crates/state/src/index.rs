@@ -303,7 +303,18 @@ impl Index {
         let (was, is) = (old.is_some_and(is_unstopped), is_unstopped(new));
         if was != is {
             self.steps.on_unstopped(run, new.id.task, is);
+            if let Some(run) = run {
+                self.tenants.on_unstopped(&run.spec.namespace, run.priority(), new.resources, is);
+            }
         }
+    }
+
+    /// A run has another priority, and so has what its attempts have.
+    pub(crate) fn on_priority<'a>(&mut self, old: &Run, new: &Run, attempts: impl Iterator<Item = &'a Attempt>) {
+        let unstopped = attempts.filter(|attempt| is_unstopped(attempt)).map(|attempt| attempt.resources);
+        let held = unstopped.fold(Resources::ZERO, Resources::saturating_add);
+        self.tenants.on_unstopped(&new.spec.namespace, old.priority(), held, false);
+        self.tenants.on_unstopped(&new.spec.namespace, new.priority(), held, true);
     }
 
     pub(crate) fn on_node(&mut self, name: &NodeName, old: Option<&Node>, new: Option<&Node>) {

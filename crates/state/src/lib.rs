@@ -49,6 +49,7 @@ mod feature;
 mod flow;
 mod graph;
 mod mix;
+mod parts;
 mod planning;
 mod preemption;
 mod progress;
@@ -112,8 +113,10 @@ pub use feature::{Feature, FeatureRow, FeatureSet};
 pub use graph::Graph;
 pub use index::{GpuShape, Load, TOUCHES_KEPT, Touch, TouchMark};
 pub use mix::mix;
+pub use parts::{Parts, ShareTaken, Stake, Unfair};
 pub use preemption::{
-    CLAIMS_MAX, Claim, ClaimTerms, Preempted, Preempting, Preemption, Spared, VICTIMS_MAX, Vacancy, preemptible,
+    CLAIMS_MAX, Claim, ClaimTerms, Preempted, Preempting, Preemption, SHARE_GAP_FIRST, Spared, VICTIMS_MAX, Vacancy,
+    preemptible,
 };
 pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};

@@ -8,13 +8,17 @@ use quorate_planted::Bug;
 use crate::index::Taken;
 use crate::{
     Amounts, Attempt, AttemptId, AttemptState, Epoch, Feature, GpuHold, GpuUse, GpuWant, Namespace, Node, NodeName,
-    NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, Served, State, TaskId, TaskSpec, Token, within_limits,
+    NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, Served, ShareTaken, State, TaskId, TaskSpec, Token,
+    within_limits,
 };
 
 /// Attempts that one task can have stopped at once. Part of what feature `preemption` means, as is the next one.
 pub const VICTIMS_MAX: usize = 256;
 /// Tasks for which room is kept at once.
 pub const CLAIMS_MAX: usize = 1_000;
+
+/// What `share_gap` is where nothing is said of it, for good.
+pub const SHARE_GAP_FIRST: u8 = 10;
 
 /// Who may be preempted by whom.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,24 +32,47 @@ pub struct Preemption {
     pub spare_ms: u64,
     /// A task that was preempted so often is not any more.
     pub times_max: u32,
+    /// Tasks of namespaces that have less than their part take the room of others, as urgent or less, of namespaces that have
+    /// more than theirs. Anything but off needs [`Feature::FairPreemption`].
+    pub by_share: bool,
+    /// So many hundredths of its part a namespace must have beyond that, and keeps, from 0 to 100.
+    pub share_gap: u8,
 }
 
 impl Preemption {
     /// Nobody is.
-    pub const OFF: Self = Self { by_priority: false, gap: 10, spare_ms: 60_000, times_max: 5 };
+    pub const OFF: Self = Self {
+        by_priority: false,
+        gap: 10,
+        spare_ms: 60_000,
+        times_max: 5,
+        by_share: false,
+        share_gap: SHARE_GAP_FIRST,
+    };
 
     /// The least and the most that each number may be, by its name.
-    pub fn limits(&self) -> [(&'static str, u64, u64, u64); 3] {
+    pub fn limits(&self) -> [(&'static str, u64, u64, u64); 4] {
         [
             ("gap", self.gap.into(), 1, 100),
             ("spare_ms", self.spare_ms, 0, 24 * 3_600_000),
             ("times_max", self.times_max.into(), 1, 100),
+            ("share_gap", self.share_gap.into(), 0, 100),
         ]
     }
 
     /// Somebody may be.
     pub fn is_on(&self) -> bool {
-        self.by_priority
+        self.by_priority || self.by_share
+    }
+
+    /// It says something of shares.
+    pub fn says_share(&self) -> bool {
+        self.by_share || self.share_gap != SHARE_GAP_FIRST
+    }
+
+    /// True if a task of one priority may take the room of one of another, if what their namespaces have allows it.
+    pub fn may_share(&self, priority: u8, other: u8) -> bool {
+        self.by_share && other <= priority
     }
 
     /// True if a task of one priority may take the room of one of another.
@@ -74,6 +101,8 @@ pub struct Preempted {
     pub by: TaskId,
     /// The priority that it had then.
     pub priority: u8,
+    /// What the namespaces had, if it was for that. Needs [`Feature::FairPreemption`].
+    pub share: Option<ShareTaken>,
 }
 
 /// Room on a node that is kept for a task that waits for attempts to stop there. There is one as long as the task is ready and the
@@ -216,8 +245,10 @@ pub fn preemptible<'a>(state: &'a State, attempt: &Attempt, served: Served) -> R
 impl State {
     /// Who may be preempted by whom; none before that was said.
     pub fn preemption(&self) -> Option<Preemption> {
-        let has_feature = self.has_feature(Feature::Preemption);
-        self.settings().and_then(|settings| settings.preemption).filter(|policy| has_feature && policy.is_on())
+        let policy = self.settings().and_then(|settings| settings.preemption)?;
+        let may_share = self.has_feature(Feature::FairPreemption) && self.has_feature(Feature::FairShare);
+        let policy = Preemption { by_share: policy.by_share && may_share, ..policy };
+        Some(policy).filter(|policy| self.has_feature(Feature::Preemption) && policy.is_on())
     }
 
     /// The room that is kept for a task.
@@ -292,14 +323,15 @@ impl State {
     }
 
     /// The attempts on a node that may be preempted at `served` by a task of this priority, first those whose end costs least: of
-    /// the lowest priority, and of these the youngest.
-    pub fn victims_on<'a>(&'a self, node: &'a Node, priority: u8, served: Served) -> Vec<&'a Attempt> {
+    /// the lowest priority, and of these the youngest. With those among them that it may only if what namespaces have allows
+    /// it, if `shares`.
+    pub fn victims_on<'a>(&'a self, node: &'a Node, priority: u8, served: Served, shares: bool) -> Vec<&'a Attempt> {
         let Some(policy) = self.preemption() else { return Vec::new() };
         let open = self.attempts_on(&node.name).filter_map(|attempt| {
             let run = preemptible(self, attempt, served).ok()?;
-            policy
-                .is_above(priority, run.priority())
-                .then(|| (run.priority(), std::cmp::Reverse(attempt.token), attempt))
+            let other = run.priority();
+            let may = policy.is_above(priority, other) || (shares && policy.may_share(priority, other));
+            may.then(|| (other, std::cmp::Reverse(attempt.token), attempt))
         });
         let mut victims: Vec<(u8, std::cmp::Reverse<Token>, _)> = open.collect();
         victims.sort_unstable_by_key(|(priority, age, attempt)| (*priority, *age, attempt.id));

@@ -191,6 +191,10 @@ impl State {
                 let old = self.runs.get(&run.id).cloned();
                 let parent = run.parent.and_then(|task| self.runs.get(&task.run).cloned());
                 self.index.on_run(parent.as_deref(), old.as_deref(), run);
+                if let Some(old) = old.filter(|old| old.priority() != run.priority()) {
+                    let attempts: Vec<Arc<Attempt>> = self.attempts_of_run(run.id).cloned().collect();
+                    self.index.on_priority(&old, run, attempts.iter().map(AsRef::as_ref));
+                }
                 self.runs.insert_mut(run.id, run.clone());
             }
             Change::Annotation(annotation) => {

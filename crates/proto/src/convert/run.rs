@@ -234,13 +234,17 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 ..named_attempt(*id, node, *token, &run.spec, view.node(node).map(AsRef::as_ref))
             })
         }
-        Event::AttemptPreempted { attempt, node, by, priority } => {
+        Event::AttemptPreempted { attempt, node, by, priority, share } => {
             v1::run_event::Event::Preempted(v1::AttemptPreempted {
                 task: task_name(&run.spec, attempt.task.step),
                 index: attempt.task.index,
                 number: attempt.number,
                 node: node.to_string(),
-                by: Some(preempted_to_wire(Preempted { by: *by, priority: *priority }, view)),
+                by: Some(preempted_to_wire(
+                    Preempted { by: *by, priority: *priority, share: *share },
+                    &run.spec.namespace,
+                    view,
+                )),
             })
         }
         Event::NamespaceCreated { .. }

@@ -6,6 +6,7 @@ use quorate_state::{Epoch, Event, EventRow, JoinTokenId, Millis, Principal, Revi
 
 use super::message;
 use super::task::{attempt_state_from, state_from, state_to};
+use crate::convert::preemption::{share_from_wire, share_to_wire};
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
@@ -98,12 +99,15 @@ fn event_to(event: &Event) -> Wire {
             state: attempt_state_to_wire(*state).into(),
             exit: exit.map(exit_to_wire),
         }),
-        Event::AttemptPreempted { attempt, node, by, priority } => Wire::AttemptPreempted(pb::AttemptPreempted {
-            attempt: Some(attempt_id_to(*attempt)),
-            node: node.to_string(),
-            by: Some(task_id_to(*by)),
-            priority: u32::from(*priority),
-        }),
+        Event::AttemptPreempted { attempt, node, by, priority, share } => {
+            Wire::AttemptPreempted(pb::AttemptPreempted {
+                attempt: Some(attempt_id_to(*attempt)),
+                node: node.to_string(),
+                by: Some(task_id_to(*by)),
+                priority: u32::from(*priority),
+                share: share.map(share_to_wire),
+            })
+        }
         Event::NodeRegistered { node, epoch } => {
             Wire::NodeRegistered(pb::NodeRegistered { node: node.to_string(), epoch: epoch.0 })
         }
@@ -190,6 +194,7 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
             node: parsed("node", &event.node)?,
             by: task_id_from("by", event.by)?,
             priority: priority_from(event.priority)?,
+            share: event.share.as_ref().map(share_from_wire),
         },
         Wire::NodeRegistered(event) => {
             Event::NodeRegistered { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }

@@ -8,6 +8,7 @@ use quorate_state::{
 use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::resources_to_wire;
 use crate::convert::payload::payloads_to_wire;
+use crate::convert::preemption::{share_from_wire, share_to_wire};
 use crate::convert::run::{
     attempt_state_from_wire, attempt_state_to_wire, exit_to_wire, outcome_to_wire, task_state_to_wire, usage_to_wire,
 };
@@ -151,9 +152,11 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         suspect: attempt.suspect,
         spared_until_served_ms: attempt.spared_until.map(|until| until.0),
-        preempted: attempt
-            .preempted
-            .map(|preempted| pb::Preempted { by: Some(task_id_to(preempted.by)), priority: preempted.priority.into() }),
+        preempted: attempt.preempted.map(|preempted| pb::Preempted {
+            by: Some(task_id_to(preempted.by)),
+            priority: preempted.priority.into(),
+            share: preempted.share.map(share_to_wire),
+        }),
     }
 }
 
@@ -185,7 +188,11 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
 }
 
 fn preempted_from(preempted: pb::Preempted) -> Result<Preempted, FormatError> {
-    Ok(Preempted { by: task_id_from("preempted.by", preempted.by)?, priority: priority_from(preempted.priority)? })
+    Ok(Preempted {
+        by: task_id_from("preempted.by", preempted.by)?,
+        priority: priority_from(preempted.priority)?,
+        share: preempted.share.as_ref().map(share_from_wire),
+    })
 }
 
 pub(super) fn claim_to(claim: &Claim) -> pb::ClaimRow {

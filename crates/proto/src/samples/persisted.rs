@@ -16,7 +16,9 @@ use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
-use super::preemption::{preemption_changes, preemption_commands, preemption_events};
+use super::preemption::{
+    preemption_changes, preemption_commands, preemption_events, share_changes, share_commands, share_events,
+};
 use super::region_loss::{region_loss_changes, region_loss_commands};
 use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
@@ -179,6 +181,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(gang_commands());
     all.extend(preemption_commands());
     all.extend(region_loss_commands());
+    all.extend(share_commands());
     all
 }
 
@@ -433,6 +436,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(sub_run_events());
     all.extend(scope_events());
     all.extend(preemption_events());
+    all.extend(share_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -531,7 +535,7 @@ pub(crate) fn changes() -> Vec<Change> {
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
     let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
     let of_features = of_features.chain(preemption_changes());
-    let of_features = of_features.chain(region_loss_changes());
+    let of_features = of_features.chain(region_loss_changes()).chain(share_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

@@ -4,13 +4,18 @@ use std::sync::Arc;
 
 use quorate_state::{
     Attempt, Change, Claim, ClaimTerms, Command, Epoch, Event, GpuHold, Preempted, Preempting, Preemption, Resources,
-    Served, Settings, StopReason, Task, TaskId, TaskState, Uuid,
+    Served, Settings, ShareTaken, StopReason, Task, TaskId, TaskState, Uuid,
 };
 
 use super::{RUN, attempt_ids, attempts, resources, specs};
 use crate::convert::job::spec_digest;
 
-const PREEMPTION: Preemption = Preemption { by_priority: true, gap: 25, spare_ms: 0, times_max: 3 };
+const PREEMPTION: Preemption = Preemption { by_priority: true, gap: 25, spare_ms: 0, times_max: 3, ..Preemption::OFF };
+
+const SHARES: Preemption = Preemption { by_share: true, share_gap: 0, ..PREEMPTION };
+
+const TAKEN: ShareTaken =
+    ShareTaken { had_ppm: 1, part_ppm: 500_000, from_had_ppm: 1_250_000, from_part_ppm: 250_000, guaranteed: true };
 
 pub(super) fn preemption_commands() -> Vec<Command> {
     let mut protected = specs().remove(1);
@@ -37,7 +42,7 @@ pub(super) fn preemption_changes() -> Vec<Change> {
     let stopped = Attempt {
         stop: Some(StopReason::Preempted),
         spared_until: Some(Served::NEVER),
-        preempted: Some(Preempted { by: task, priority: 100 }),
+        preempted: Some(Preempted { by: task, priority: 100, share: None }),
         ..attempt
     };
     let often = TaskId { run: RUN, step: 0, index: 41 };
@@ -54,5 +59,27 @@ pub(super) fn preemption_changes() -> Vec<Change> {
 pub(super) fn preemption_events() -> Vec<Event> {
     let by = TaskId { run: RUN, step: 1, index: 2 };
     let attempt = attempt_ids()[0];
-    vec![Event::AttemptPreempted { attempt, node: "eu-1-a".parse().unwrap(), by, priority: 70 }]
+    vec![Event::AttemptPreempted { attempt, node: "eu-1-a".parse().unwrap(), by, priority: 70, share: None }]
+}
+
+/// What came with feature `fair-preemption`.
+pub(super) fn share_commands() -> Vec<Command> {
+    vec![Command::SetPreemption { preemption: SHARES }]
+}
+
+pub(super) fn share_changes() -> Vec<Change> {
+    let by = TaskId { run: RUN, step: 1, index: 2 };
+    let attempt = attempts().remove(0);
+    let preempted = Some(Preempted { by, priority: 50, share: Some(TAKEN) });
+    let stopped = Attempt { stop: Some(StopReason::Preempted), preempted, ..attempt };
+    vec![
+        Change::Settings(Arc::new(Settings { preemption: Some(SHARES), ..Settings::default() })),
+        Change::Attempt(Arc::new(stopped)),
+    ]
+}
+
+pub(super) fn share_events() -> Vec<Event> {
+    let by = TaskId { run: RUN, step: 1, index: 2 };
+    let (attempt, node) = (attempt_ids()[0], "eu-1-a".parse().unwrap());
+    vec![Event::AttemptPreempted { attempt, node, by, priority: 50, share: Some(TAKEN) }]
 }

@@ -1,8 +1,10 @@
 //! What there is to say of a task that is not waiting: where it runs, or how it ended.
 
-use quorate_state::{Attempt, AttemptState, Decided, Exit, FailReason, RunState, State, StopReason, Task, TaskState};
+use quorate_state::{
+    Attempt, AttemptState, Decided, Exit, FailReason, Preempted, RunState, State, StopReason, Task, TaskState,
+};
 
-use super::unmet;
+use super::{share_between, unmet};
 
 /// One sentence about a task that needs nothing from the scheduler.
 pub(super) fn standing(view: &State, task: &Task) -> String {
@@ -28,6 +30,7 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
         Some(attempt) if attempt.stop == Some(StopReason::Drained) => {
             format!("on node {}, which is drained: asked to stop there, it is placed elsewhere next", attempt.node)
         }
+        Some(attempt) if attempt.preempted.is_some() => making_room(view, attempt),
         Some(attempt) if attempt.stop.is_some() => format!("on node {}, which was asked to stop it", attempt.node),
         Some(attempt) if view.node(&attempt.node).is_some_and(|node| node.drain().is_some()) => {
             format!(
@@ -38,6 +41,19 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
         Some(attempt) => format!("{verb} on node {}: {rest}", attempt.node),
         None => verb.to_owned(),
     }
+}
+
+/// For whom an attempt was asked to stop, and by which rule.
+fn making_room(view: &State, attempt: &Attempt) -> String {
+    let Attempt { node, preempted, .. } = attempt;
+    let Some(Preempted { by, priority, share: _ }) = *preempted else { return String::new() };
+    let spec = view.run(by.run).and_then(|run| run.spec.tasks.get(by.step as usize));
+    let task = spec.map(|spec| format!("/{}[{}]", spec.name, by.index)).unwrap_or_default();
+    let rule = match share_between(view, attempt) {
+        Some(share) => share.to_string(),
+        None => "it is more urgent".to_owned(),
+    };
+    format!("on node {node}, asked to stop there to make room for {}{task}, priority {priority}: {rule}", by.run)
 }
 
 /// How the run stands that a task is.

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_state::{NodeName, Placement, State, TaskId, TaskState};
+use quorate_state::{NodeName, Placement, Preempting, State, TaskId, TaskState};
 
 use super::{PLACEMENTS_PER_PLAN_MAX, Pass, Plan};
 use crate::controller::earlier;
@@ -57,6 +57,8 @@ pub(super) struct ClaimCounts {
     /// Tasks for which room was kept at the last step, with the attempts that they had had.
     open: BTreeMap<TaskId, u32>,
     preempted: u64,
+    /// Those of them that were for what namespaces had.
+    preempted_to_share: u64,
     used: u64,
     let_go: u64,
 }
@@ -65,6 +67,7 @@ impl ClaimCounts {
     /// Takes in a plan that was made of `view`.
     pub(super) fn take(&mut self, view: &State, plan: &Plan) {
         self.preempted += plan.preemptions.iter().map(|preempting| preempting.victims.len() as u64).sum::<u64>();
+        self.preempted_to_share += to_share(view, plan);
         if self.open.is_empty() && view.claims_count() == 0 {
             return;
         }
@@ -77,8 +80,25 @@ impl ClaimCounts {
     }
 
     /// For metrics; all since this leader leads.
-    pub(super) fn counts(&self) -> [(&'static str, u64); 3] {
-        let Self { open: _, preempted, used, let_go } = self;
-        [("attempts_preempted", *preempted), ("claims_used", *used), ("claims_let_go", *let_go)]
+    pub(super) fn counts(&self) -> [(&'static str, u64); 4] {
+        let Self { open: _, preempted, preempted_to_share, used, let_go } = self;
+        [
+            ("attempts_preempted", *preempted),
+            ("attempts_preempted_to_share", *preempted_to_share),
+            ("claims_used", *used),
+            ("claims_let_go", *let_go),
+        ]
     }
+}
+
+/// How many attempts a plan stops for what namespaces have: those that are not less urgent by the gap.
+fn to_share(view: &State, plan: &Plan) -> u64 {
+    let Some(policy) = view.preemption().filter(|policy| policy.by_share) else { return 0 };
+    let priority = |task: TaskId| view.run(task.run).map_or(0, |run| run.priority());
+    let of = |preempting: &Preempting| {
+        let by = priority(preempting.task);
+        let victims = preempting.victims.iter().map(|victim| priority(victim.task));
+        victims.filter(|other| !policy.is_above(by, *other)).count() as u64
+    };
+    plan.preemptions.iter().map(of).sum()
 }

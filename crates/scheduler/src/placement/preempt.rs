@@ -5,16 +5,25 @@
 //! lowest, then the fewest attempts, then the least work. Room that will be free before long, because attempts are leaving, comes first: where
 //! that is enough, nobody is stopped, and the task waits.
 //!
-//! **Invariant:** nobody is preempted by whom they could preempt, because priority must be higher by a gap: whatever is
-//! repeated ends (ADR 0061).
+//! Those that are less urgent by a gap are taken for their priority. For what is left, others are taken that are as urgent or less, of
+//! namespaces that have more than their part, for those that have less (`shares`).
+//!
+//! **Invariant:** nobody is preempted by whom they could preempt, because priority must be higher by a gap, and what
+//! namespaces lack of their parts grows less: whatever is repeated ends (ADR 0061, ADR 0068).
+
+mod shares;
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_planted::Bug;
 use quorate_state::{
     Amounts, Attempt, AttemptId, CLAIMS_MAX, GpuUse, Namespace, NamespaceRow, NodeName, Placement, Preempting,
-    Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy, feasible, mix,
+    Preemption, Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy, feasible, mix,
 };
+
+pub use shares::SHARES_PER_PLAN_MAX;
+
+use shares::Shares;
 
 use super::Pass;
 use super::ledger::Account;
@@ -59,11 +68,21 @@ impl Pass<'_> {
     pub(super) fn preempt(&mut self, seed: u64, budget: &mut Budget) {
         let (Some(policy), Some(lowest)) = (self.view.preemption(), self.view.lowest_priority_held()) else { return };
         // The room of claims that have expired is free when these are gone: the next plan, which is made at once, sees it.
-        if !self.expired.is_empty() {
+        if !self.expired.is_empty() || self.waits.without_room().next().is_none() {
             return;
         }
         let mut steps = Budget { steps: budget.steps.min(STEPS_PER_PLAN_MAX) };
         let mut search = Search { pledged: BTreeMap::new(), given: self.given(), own_node: None, seed };
+        if policy.by_priority {
+            self.preempt_by_priority(&policy, lowest, &mut search, &mut steps);
+        }
+        if policy.by_share && !quorate_planted::is(Bug::ShareUnasked) {
+            self.preempt_to_share(&policy, &mut search, &mut steps);
+        }
+    }
+
+    /// Of those that are less urgent.
+    fn preempt_by_priority(&mut self, policy: &Preemption, lowest: u8, search: &mut Search, steps: &mut Budget) {
         let mut served = 0;
         let firsts: Vec<(TaskId, Option<NodeName>)> = self.waits.without_room().collect();
         for (first, own_node) in firsts {
@@ -91,7 +110,7 @@ impl Pass<'_> {
                 if self.is_over_quota(run, task) {
                     break;
                 }
-                match search.best(self, run, task, &mut steps) {
+                match search.best(self, run, task, None, steps) {
                     Some((_, None)) => {}
                     Some((_, Some(preempting))) => self.preemptions.push(preempting),
                     // Those behind it are equal to it.
@@ -159,6 +178,7 @@ impl Search {
         pass: &Pass<'_>,
         run: &Run,
         task: TaskId,
+        shares: Option<&Shares<'_>>,
         steps: &mut Budget,
     ) -> Option<(usize, Option<Preempting>)> {
         let row = pass.view.task(task).filter(|row| row.state == TaskState::Ready)?;
@@ -178,7 +198,7 @@ impl Search {
             if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
                 continue;
             }
-            let Some((cost, offer)) = self.offer(pass, account, at, (run, spec), steps) else { continue };
+            let Some((cost, offer)) = self.offer(pass, account, at, (run, spec, shares), steps) else { continue };
             if best.as_ref().is_none_or(|(least, _)| cost < *least) {
                 best = Some((cost, offer));
             }
@@ -201,7 +221,7 @@ impl Search {
         pass: &Pass<'_>,
         account: &Account,
         at: usize,
-        (run, spec): (&Run, &TaskSpec),
+        (run, spec, shares): (&Run, &TaskSpec, Option<&Shares<'_>>),
         steps: &mut Budget,
     ) -> Option<(Cost, Offer)> {
         let (view, node) = (pass.view, &account.node);
@@ -231,8 +251,16 @@ impl Search {
         }
         // The cheapest first, until there is room.
         let mut chosen: Vec<&Attempt> = Vec::new();
-        let open = view.victims_on(node, run.priority(), pass.now.served);
-        for attempt in open.into_iter().filter(|attempt| !goes(attempt)).take(VICTIMS_MAX) {
+        let open = view.victims_on(node, run.priority(), pass.now.served, shares.is_some());
+        let mut exchange = shares.map(|shares| shares.exchange(run, spec));
+        for attempt in open.into_iter().filter(|attempt| !goes(attempt)) {
+            let may = exchange.as_mut().is_none_or(|exchange| exchange.add(view, attempt, steps));
+            if !may {
+                continue;
+            }
+            if chosen.len() == VICTIMS_MAX {
+                break;
+            }
             held.give_back(attempt);
             chosen.push(attempt);
             if fits(&held).is_some() {

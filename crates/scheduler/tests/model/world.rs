@@ -104,7 +104,7 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings };
         let namespace = Command::CreateNamespace { namespace: namespace() };
         let features = Feature::ALL.map(|feature| Command::EnableFeature { feature, term: 1 });
-        let preemption = Preemption { by_priority: true, gap: 10, spare_ms: 300, times_max: 3 };
+        let preemption = Preemption { by_priority: true, gap: 10, spare_ms: 300, times_max: 3, ..Preemption::OFF };
         let policy = Command::SetPreemption { preemption };
         let commands = [bootstrap, namespace].into_iter().chain(features).chain([policy]);
         world.commit(commands.map(|command| (Origin::Client, None, command)).collect());

@@ -157,7 +157,7 @@ impl History {
         for feature in of_nodes.into_iter().chain([Feature::Preemption]) {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
-        let preemption = Preemption { by_priority: true, gap: 20, spare_ms: 0, times_max: 3 };
+        let preemption = Preemption { by_priority: true, gap: 20, spare_ms: 0, times_max: 3, ..Preemption::OFF };
         world.apply(Command::SetPreemption { preemption });
         let mut history = Self { past: world.clone(), world, jobs: 0, nodes: 0 };
         (0..4).for_each(|node| history.join(node % CLUSTERS.len(), 4 + node as u64));

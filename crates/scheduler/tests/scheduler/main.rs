@@ -20,6 +20,7 @@ mod preemption;
 mod properties;
 mod region_loss;
 mod retention;
+mod shares;
 mod spec;
 mod sub_runs;
 mod timer;

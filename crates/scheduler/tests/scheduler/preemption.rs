@@ -13,7 +13,7 @@ use quorate_state::{
 
 use crate::world::{World, job, resources, task};
 
-const POLICY: Preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 4 };
+const POLICY: Preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 4, ..Preemption::OFF };
 
 /// Nodes of so many cores, in which the more urgent take the room of others.
 fn cluster(nodes: &[(&str, u64)]) -> World {

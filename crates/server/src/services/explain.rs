@@ -1,9 +1,12 @@
 //! The scheduler's explanations as the API says them.
 
+use quorate_proto::convert::preemption::share_to_wire;
 use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
-use quorate_scheduler::explain::{ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep, RoomClaimed};
+use quorate_scheduler::explain::{
+    ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep, RoomClaimed, Victim,
+};
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -93,12 +96,17 @@ pub(crate) fn node_check(failed: &FailedCheck) -> v1::NodeCheck {
 }
 
 fn room_claimed(kept: &RoomClaimed) -> v1::RoomClaimed {
-    let victims = kept.victims.iter().map(|(attempt, priority)| v1::Victim {
+    let victims = kept.victims.iter().map(|Victim { attempt, priority, share }| v1::Victim {
         run_id: attempt.task.run.to_string(),
         step: attempt.task.step,
         index: attempt.task.index,
         number: attempt.number,
         priority: u32::from(*priority),
+        share: share.as_ref().map(|share| v1::ShareTaken {
+            namespace: share.namespace.to_string(),
+            from: share.from.to_string(),
+            ..share_to_wire(share.taken)
+        }),
     });
     v1::RoomClaimed { node: kept.node.to_string(), victims: victims.collect(), remaining_ms: kept.remaining_ms }
 }

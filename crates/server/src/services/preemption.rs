@@ -45,6 +45,8 @@ pub(super) async fn set(
         gap: asked.gap.map_or(before.gap, |gap| u8::try_from(gap).unwrap_or(u8::MAX)),
         spare_ms: asked.spare_ms.unwrap_or(before.spare_ms),
         times_max: asked.times_max.unwrap_or(before.times_max),
+        by_share: asked.by_share.unwrap_or(before.by_share),
+        share_gap: asked.share_gap.map_or(before.share_gap, |gap| u8::try_from(gap).unwrap_or(u8::MAX)),
     };
     let key = request_key("SetPreemption", &request_id, None, &body)?;
     tracing::info!(%principal, ?preemption, "who may be preempted by whom");

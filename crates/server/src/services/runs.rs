@@ -344,7 +344,7 @@ async fn list_attempts(
     };
     let (page, next_page_token) = pages.take_weighed(attempts, cursor, said_bytes);
     let attempts = page.into_iter().map(|attempt| v1::Attempt {
-        preempted_by: attempt.preempted.map(|preempted| preempted_to_wire(preempted, &view)),
+        preempted_by: attempt.preempted.map(|preempted| preempted_to_wire(preempted, &run.spec.namespace, &view)),
         ..attempt_to_wire(attempt, &run.spec, view.node(&attempt.node).map(AsRef::as_ref))
     });
     Ok(v1::ListAttemptsResponse { attempts: attempts.collect(), next_page_token, revision: view.revision().0 })

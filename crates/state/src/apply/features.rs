@@ -7,7 +7,7 @@ use crate::archive::RETENTION_FIRST;
 use crate::namespace::FAIRNESS_FIRST;
 use crate::preemption::PREEMPTION_FIRST;
 use crate::settings::{RESULT_BYTES_FIRST, SUSPECT_NODES_FIRST, TASKS_PER_RUN_BEFORE, TASKS_PER_RUN_FIRST};
-use crate::{Change, Event, Feature, FeatureRow, JobSpec, Rejection, Reply, Settings};
+use crate::{Change, Event, Feature, FeatureRow, JobSpec, Preemption, Rejection, Reply, Settings};
 
 /// Enables a feature. Whoever proposed it had asked every member in `term`, and who may become one is
 /// decided by that term's leader alone: from another leader's hand the answers may be out of date.
@@ -49,6 +49,11 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         // Where people work who do not expect it, it begins when somebody says so.
         Feature::Preemption if is_fresh && settings.preemption.is_none() => {
             Some(Settings { preemption: Some(PREEMPTION_FIRST), ..settings.clone() })
+        }
+        // It begins with what it adds to.
+        Feature::FairPreemption => {
+            let preemption = settings.preemption.filter(|preemption| is_fresh && preemption.by_priority)?;
+            Some(Settings { preemption: Some(Preemption { by_share: true, ..preemption }), ..settings.clone() })
         }
         Feature::NodeCordon
         | Feature::NodeDrain

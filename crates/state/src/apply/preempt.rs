@@ -1,18 +1,22 @@
 //! Preemption: attempts are stopped for a task that waits, and their room is kept for it.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_planted::Bug;
 
+use super::features::require;
 use super::overlay::Overlay;
 use crate::{
-    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, Infeasible, NodeStatus, Preempted, Preempting, Preemption,
-    Rejection, Reply, Run, Settings, StopReason, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Violation, preemptible,
+    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, Feature, Infeasible, NodeStatus, Parts, Preempted,
+    Preempting, Preemption, Rejection, Reply, Run, Settings, ShareTaken, Stake, StopReason, TaskId, TaskSpec,
+    TaskState, VICTIMS_MAX, Violation, preemptible,
 };
 
 /// Says who may be preempted by whom.
 pub(super) fn set(overlay: &mut Overlay, policy: Preemption) -> Result<Reply, Rejection> {
     let settings = overlay.settings()?;
+    require(overlay, Some(Feature::Preemption))?;
     let flaws = policy.limits().into_iter().filter(|(_, value, least, most)| !(least..=most).contains(&value));
     let flaws: Vec<Violation> = flaws
         .map(|(name, value, least, most)| Violation {
@@ -50,8 +54,11 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     if !state.bound(home, &spec, overlay.served()).allows(&node.region) {
         return Err(Rejection::Infeasible(Infeasible::Region));
     }
+    let mut shared: BTreeSet<AttemptId> = BTreeSet::new();
     for victim in &asked.victims {
-        check_victim(overlay, &policy, asked, &run, *victim)?;
+        if check_victim(overlay, &policy, asked, &run, *victim)? {
+            shared.insert(*victim);
+        }
     }
     let with = |goes: &dyn Fn(AttemptId) -> bool| {
         state.vacancy(&node, asked.task, |attempt| state.is_leaving(attempt) || goes(attempt.id)).hold(&node, &spec)
@@ -69,10 +76,13 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     }
     let gpus = with(&|attempt| victims.contains(&attempt)).filter(|_| !victims.is_empty());
     let gpus = gpus.ok_or(Rejection::Stale("there is room for it without them"))?;
+    let by = Stake { namespace: &run.spec.namespace, priority: run.priority(), resources: spec.resources };
+    shared.retain(|victim| victims.contains(victim));
+    let taken = shares_taken(overlay, &policy, by, &shared)?;
     // Before that they are gone, or the node's lease is over, which ends the claim.
     let until = overlay.served().plus(node.lease.server_ms.saturating_add(node.lease.kill_ms));
     for victim in &victims {
-        stop(overlay, asked.task, run.priority(), *victim);
+        stop(overlay, asked.task, run.priority(), taken.get(victim).copied(), *victim);
     }
     let terms = ClaimTerms { resources: spec.resources, gpus, until };
     overlay.put(Change::Claim(Arc::new(Claim {
@@ -112,32 +122,55 @@ fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec)
     }
 }
 
+/// Whether an attempt may be stopped only if what namespaces have allows it.
 fn check_victim(
     overlay: &Overlay,
     policy: &Preemption,
     asked: &Preempting,
     run: &Run,
     victim: AttemptId,
-) -> Result<(), Rejection> {
+) -> Result<bool, Rejection> {
     let state = overlay.state();
     let attempt = state.attempt(victim).filter(|attempt| attempt.node == asked.node && !attempt.gone);
     let attempt = attempt.ok_or(Rejection::Stale("an attempt to be stopped is not on the node"))?;
     let other = preemptible(state, attempt, overlay.served());
     let other = other.map_err(|_| Rejection::Stale("an attempt to be stopped is spared now"))?;
-    if !policy.is_above(run.priority(), other.priority()) {
-        return Err(Rejection::Stale("an attempt to be stopped is as urgent"));
+    match policy.is_above(run.priority(), other.priority()) {
+        true => Ok(false),
+        false if policy.may_share(run.priority(), other.priority()) => Ok(true),
+        false => Err(Rejection::Stale("an attempt to be stopped is as urgent")),
     }
-    Ok(())
 }
 
-fn stop(overlay: &mut Overlay, by: TaskId, priority: u8, victim: AttemptId) {
+/// What decides of those that may be stopped for what namespaces have, if it allows that of all of them.
+fn shares_taken(
+    overlay: &Overlay,
+    policy: &Preemption,
+    by: Stake<'_>,
+    victims: &BTreeSet<AttemptId>,
+) -> Result<BTreeMap<AttemptId, ShareTaken>, Rejection> {
+    if victims.is_empty() {
+        return Ok(BTreeMap::new());
+    }
+    let state = overlay.state();
+    let stake = |victim: &AttemptId| {
+        let (attempt, run) = (state.attempt(*victim)?, state.run(victim.task.run)?);
+        Some(Stake { namespace: &run.spec.namespace, priority: run.priority(), resources: attempt.resources })
+    };
+    let stakes: Vec<Stake<'_>> = victims.iter().filter_map(stake).collect();
+    let taken = Parts::of(state).judge(by, &stakes, policy.share_gap);
+    let taken = taken.map_err(|unfair| Rejection::Stale(unfair.why()))?;
+    Ok(victims.iter().copied().zip(taken).collect())
+}
+
+fn stop(overlay: &mut Overlay, by: TaskId, priority: u8, share: Option<ShareTaken>, victim: AttemptId) {
     let Some(attempt) = overlay.state().attempt(victim).cloned() else { return };
     // Named twice, it is stopped once.
     if attempt.stop.is_some() {
         return;
     }
-    let preempted = Preempted { by, priority };
-    overlay.emit(Event::AttemptPreempted { attempt: victim, node: attempt.node.clone(), by, priority });
+    let preempted = Preempted { by, priority, share };
+    overlay.emit(Event::AttemptPreempted { attempt: victim, node: attempt.node.clone(), by, priority, share });
     overlay.put_attempt(crate::Attempt {
         stop: Some(StopReason::Preempted),
         preempted: Some(preempted),

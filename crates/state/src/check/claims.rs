@@ -44,6 +44,12 @@ impl State {
             self.attempts.values().any(|attempt| attempt.spared_until.is_some() || attempt.preempted.is_some())
                 || self.tasks.values().any(|task| task.preemptions > 0)
                 || self.runs.values().any(|run| run.spec.has_protected());
+        let shares =
+            self.settings.as_ref().is_some_and(|settings| settings.preemption.is_some_and(|set| set.says_share()))
+                || self.attempts.values().any(|attempt| attempt.preempted.is_some_and(|by| by.share.is_some()));
+        if shares && !self.has_feature(Feature::FairPreemption) {
+            broken.push(format!("there are shares, and feature {} is not enabled", Feature::FairPreemption));
+        }
         if (is_set || was_used || self.claims_count() > 0) && !self.has_feature(Feature::Preemption) {
             broken.push(format!("there is preemption, and feature {} is not enabled", Feature::Preemption));
         }

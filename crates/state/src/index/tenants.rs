@@ -15,6 +15,8 @@ struct Tenant {
     children: Set<Namespace>,
     /// By its own tasks.
     held: Resources,
+    /// By its own attempts that run and that nobody has asked to stop, by the priority of their runs.
+    unstopped: Map<u8, Resources>,
     below: Sums,
 }
 
@@ -75,6 +77,28 @@ impl Tenants {
             let held = tenant.held;
             tenant.held = if is { held.saturating_add(sum.held) } else { held.saturating_sub(sum.held) };
         });
+    }
+
+    /// Attempts of a run that have so much together are unstopped at this priority, or are not any more.
+    pub(crate) fn on_unstopped(&mut self, namespace: &Namespace, priority: u8, resources: Resources, is: bool) {
+        if resources == Resources::ZERO {
+            return;
+        }
+        self.change(namespace, |tenant| {
+            let held = tenant.unstopped.get(&priority).copied().unwrap_or_default();
+            match if is { held.saturating_add(resources) } else { held.saturating_sub(resources) } {
+                Resources::ZERO => {
+                    tenant.unstopped.remove_mut(&priority);
+                }
+                left => tenant.unstopped.insert_mut(priority, left),
+            }
+        });
+    }
+
+    /// What the attempts of a namespace itself have that nobody has asked to stop, by priority.
+    pub(crate) fn unstopped(&self, namespace: &Namespace) -> impl Iterator<Item = (u8, Resources)> {
+        let of = self.0.get(namespace).into_iter().flat_map(|tenant| tenant.unstopped.iter());
+        of.map(|(priority, held)| (*priority, *held))
     }
 
     pub(crate) fn children(&self, namespace: &Namespace) -> impl Iterator<Item = &Namespace> {

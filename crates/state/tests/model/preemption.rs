@@ -14,17 +14,24 @@ pub(super) struct Policy(Preemption);
 
 pub(super) fn policy() -> impl Strategy<Value = Policy> {
     let spare = prop_oneof![Just(0), 0..20_000_u64];
-    (prop::bool::weighted(0.9), 0..30_u8, spare, 0..4_u32).prop_map(|(by_priority, gap, spare_ms, times_max)| {
-        Policy(Preemption { by_priority, gap, spare_ms, times_max })
+    let shares = (prop::bool::ANY, 0..110_u8);
+    let all = (prop::bool::weighted(0.9), 0..30_u8, spare, 0..4_u32, shares);
+    all.prop_map(|(by_priority, gap, spare_ms, times_max, (by_share, share_gap))| {
+        Policy(Preemption { by_priority, gap, spare_ms, times_max, by_share, share_gap })
     })
 }
 
 impl World {
     pub(super) fn prefer(&mut self, Policy(policy): &Policy) {
-        let may = self.state.has_feature(Feature::Preemption) && policy.gap > 0 && policy.times_max > 0;
+        let has_feature = self.state.has_feature(Feature::Preemption)
+            && (!policy.says_share() || self.state.has_feature(Feature::FairPreemption));
+        let may = has_feature && policy.gap > 0 && policy.times_max > 0 && policy.share_gap <= 100;
         let result = self.run(None, Command::SetPreemption { preemption: *policy });
         assert_eq!(result.is_ok(), may, "{result:?}");
-        assert_eq!(self.state.preemption(), self.state.settings().unwrap().preemption.filter(|set| set.by_priority));
+        let said = self.state.settings().unwrap().preemption;
+        let shares = self.state.has_feature(Feature::FairShare);
+        let said = said.map(|said| Preemption { by_share: said.by_share && shares, ..said });
+        assert_eq!(self.state.preemption(), said.filter(|said| said.by_priority || said.by_share));
     }
 
     /// Tries it with what is on a node, mostly all that would have to go, whether or not it may.
@@ -58,7 +65,15 @@ impl World {
             }
             assert!(!before.is_leaving(was) && is.stop == Some(StopReason::Preempted));
             assert_eq!(is.preempted.map(|preempted| preempted.by), Some(task));
-            assert!(other.priority() + policy.gap <= run.priority(), "{} by {}", other.priority(), run.priority());
+            let is_lower = policy.by_priority && other.priority() + policy.gap <= run.priority();
+            let share = is.preempted.and_then(|preempted| preempted.share);
+            assert_eq!(share.is_none(), is_lower, "{} by {}: {share:?}", other.priority(), run.priority());
+            if let Some(share) = share {
+                assert!(policy.by_share && other.priority() <= run.priority());
+                assert!(other.spec.namespace != run.spec.namespace);
+                assert!(share.guaranteed || share.had_ppm <= share.part_ppm, "{share:?}");
+                assert!(share.guaranteed || share.from_had_ppm >= share.from_part_ppm, "{share:?}");
+            }
             assert!(other.paused.is_none() && was.state != AttemptState::Unknown);
             let spec = &other.spec.tasks[victim.task.step as usize];
             assert!(spec.on_node_loss != OnNodeLoss::AtMostOnce && spec.preemptible && spec.gang.is_none());

@@ -10,7 +10,7 @@ use quorate_state::{
 
 use crate::cluster::{Cluster, job, task};
 
-const POLICY: Preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 2 };
+const POLICY: Preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 2, ..Preemption::OFF };
 
 fn node(name: &str) -> NodeName {
     name.parse().unwrap()

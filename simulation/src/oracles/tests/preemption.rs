@@ -13,7 +13,7 @@ use crate::oracles::p11_preemption;
 fn fresh() -> Hand {
     let mut hand = Hand::new(2);
     Feature::ALL.into_iter().for_each(|feature| hand.commit(Command::EnableFeature { feature, term: 1 }));
-    let preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 2 };
+    let preemption = Preemption { by_priority: true, gap: 10, spare_ms: 0, times_max: 2, ..Preemption::OFF };
     hand.commit(Command::SetPreemption { preemption });
     hand.pass(60_000);
     hand

@@ -1,0 +1,201 @@
+//! Room for namespaces that have less than their part, from those that have more.
+//!
+//! Looked at are the first tasks of each namespace and shape that fits nowhere: the fair order knows what somebody has held before,
+//! which does not count here, so that the first of a shape may be of a namespace that has enough.
+
+use std::cmp::Reverse;
+use std::collections::BTreeSet;
+
+use quorate_state::{
+    Attempt, CLAIMS_MAX, NodeName, Parts, Preempting, Preemption, ReadyKey, Resources, Run, Stake, State, TaskId,
+    TaskSpec,
+};
+
+use super::{Pass, Search};
+use crate::Budget;
+
+/// Tasks for which one plan makes room to even out shares; `apply` works out the parts of all namespaces for each of them.
+pub const SHARES_PER_PLAN_MAX: usize = 16;
+
+/// Tasks that one plan looks at for that.
+const LOOKS_PER_PLAN_MAX: usize = 64;
+
+/// What namespaces hold, with what this plan gives and takes.
+pub(super) struct Shares<'a> {
+    parts: Parts<'a>,
+    policy: Preemption,
+}
+
+/// What a task would take from namespaces.
+pub(super) struct Exchange<'p, 'a> {
+    shares: &'p Shares<'a>,
+    by: Stake<'a>,
+    from: Vec<Stake<'a>>,
+}
+
+/// What waits of a namespace, of one shape.
+struct Waiting<'a> {
+    places: Box<dyn Iterator<Item = ReadyKey> + 'a>,
+    head: Option<(&'a Run, &'a TaskSpec, TaskId)>,
+    /// The node that this plan keeps for the shape, if that is for one of this namespace.
+    own_node: Option<usize>,
+}
+
+impl<'a> Shares<'a> {
+    /// What a task takes from namespaces, nothing so far.
+    pub(super) fn exchange<'p>(&'p self, run: &'a Run, spec: &TaskSpec) -> Exchange<'p, 'a> {
+        Exchange { shares: self, by: stake(run, spec.resources), from: Vec::new() }
+    }
+}
+
+impl<'a> Exchange<'_, 'a> {
+    /// Takes the room of an attempt as well, if it may be with all those before: for its priority, or for what namespaces have.
+    pub(super) fn add(&mut self, view: &'a State, attempt: &Attempt, steps: &mut Budget) -> bool {
+        let Some(run) = view.run(attempt.id.task.run) else { return false };
+        if self.shares.policy.is_above(self.by.priority, run.priority()) {
+            return true;
+        }
+        steps.take(1 + self.from.len());
+        self.from.push(stake(run, attempt.resources));
+        let may = self.shares.parts.judge(self.by, &self.from, self.shares.policy.share_gap).is_ok();
+        if !may {
+            self.from.pop();
+        }
+        may
+    }
+}
+
+impl<'a> Pass<'a> {
+    /// Of those that are as urgent or less, of namespaces that have more than their part. Costs nothing where there is one namespace.
+    pub(super) fn preempt_to_share(&mut self, policy: &Preemption, search: &mut Search, steps: &mut Budget) {
+        if self.view.namespaces().nth(1).is_none() {
+            return;
+        }
+        let mut shares = Shares { parts: Parts::of(self.view), policy: *policy };
+        if !shares.parts.are_several() {
+            return;
+        }
+        let mut served: BTreeSet<TaskId> = BTreeSet::new();
+        self.note_given(&mut shares.parts, &mut served);
+        let mut waiting = self.waiting(&served);
+        let mut found = 0;
+        for _ in 0..LOOKS_PER_PLAN_MAX {
+            let is_full = self.view.claims_count() + self.preemptions.len() >= CLAIMS_MAX;
+            if found >= SHARES_PER_PLAN_MAX || is_full {
+                return;
+            }
+            let Some(next) = neediest(&mut waiting, &shares.parts, steps) else { return };
+            let Some((run, spec, task)) = next.head else { continue };
+            search.own_node = next.own_node;
+            let best = match self.is_over_quota(run, task) {
+                true => None,
+                false => search.best(self, run, task, Some(&shares), steps),
+            };
+            // Nobody can go for it, or room comes free for it anyway, which is not known to be its own. Those behind it are equal to
+            // it, or less urgent.
+            let Some((_, Some(preempting))) = best else {
+                next.head = None;
+                continue;
+            };
+            next.go_on(self, &served);
+            shares.parts.give(stake(run, spec.resources));
+            take_all(self.view, &preempting, &mut shares.parts);
+            self.preemptions.push(preempting);
+            found += 1;
+        }
+    }
+
+    /// Adds what this plan has given, and takes away whom it stops.
+    fn note_given(&self, parts: &mut Parts<'_>, served: &mut BTreeSet<TaskId>) {
+        let view = self.view;
+        let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
+        let placed = self.placements.iter().chain(in_gangs).map(|placement| placement.task);
+        for task in placed.chain(self.preemptions.iter().map(|preempting: &Preempting| preempting.task)) {
+            served.insert(task);
+            let run = view.run(task.run).filter(|_| view.claim(task).is_none());
+            if let Some((run, spec)) = run.and_then(|run| Some((run, run.spec.tasks.get(task.step as usize)?))) {
+                parts.give(stake(run, spec.resources));
+            }
+        }
+        self.preemptions.iter().for_each(|preempting| take_all(view, preempting, parts));
+        served.extend(view.claims().map(|claim| claim.task));
+    }
+
+    /// What waits of the shapes that fit nowhere, by namespace.
+    fn waiting(&self, served: &BTreeSet<TaskId>) -> Vec<Waiting<'a>> {
+        let view = self.view;
+        let mut firsts: Vec<(usize, TaskId, Option<NodeName>)> = self.waits.shapes_without_room().collect();
+        firsts.sort_unstable_by_key(|(shape, ..)| *shape);
+        let mut waiting = Vec::new();
+        let (mut shape, mut last) = (0, None);
+        for line in view.lines() {
+            if last.is_some_and(|last| last != line.shape()) {
+                shape += 1;
+            }
+            last = Some(line.shape());
+            let of_shape = firsts.partition_point(|(other, ..)| *other < shape);
+            let own = firsts.iter().skip(of_shape).take_while(|(other, ..)| *other == shape);
+            let own: Vec<&(usize, TaskId, Option<NodeName>)> = own.collect();
+            if own.is_empty() {
+                continue;
+            }
+            let is_of_line =
+                |task: TaskId| view.run(task.run).is_some_and(|run| run.spec.namespace == *line.namespace());
+            let kept = own.iter().find(|(_, first, _)| is_of_line(*first)).and_then(|(_, _, node)| node.as_ref());
+            let own_node = kept.and_then(|node| self.ledger.find(node));
+            let mut of_line = Waiting { places: Box::new(line.places()), head: None, own_node };
+            of_line.go_on(self, served);
+            waiting.push(of_line);
+        }
+        waiting
+    }
+}
+
+impl<'a> Waiting<'a> {
+    /// The next task that may have others stopped: alone, with rules about nobody, and without a place.
+    fn go_on(&mut self, pass: &Pass<'a>, served: &BTreeSet<TaskId>) {
+        let view: &'a State = pass.view;
+        let places = self.places.by_ref().map(|place| place.task).take(LOOKS_PER_PLAN_MAX);
+        self.head = places.filter(|task| !served.contains(task)).find_map(|task| {
+            let run: &'a Run = view.run(task.run).filter(|run| !run.is_ending(task.step))?;
+            let spec = run.spec.tasks.get(task.step as usize)?;
+            let is_alone = spec.gang.is_none() && spec.place.company.is_empty();
+            let is_open = is_alone && view.held(run, spec, pass.now.served).is_none();
+            is_open.then_some((run, spec, task))
+        });
+    }
+}
+
+/// Whose turn it is: of the most urgent, who has least for its part. Nobody who could take nothing from anybody.
+fn neediest<'w, 'a>(
+    waiting: &'w mut Vec<Waiting<'a>>,
+    parts: &Parts<'a>,
+    steps: &mut Budget,
+) -> Option<&'w mut Waiting<'a>> {
+    steps.take(waiting.len());
+    if steps.is_spent() {
+        return None;
+    }
+    waiting.retain(|of| of.head.is_some_and(|(run, spec, _)| parts.may_ask(stake(run, spec.resources))));
+    waiting.iter_mut().min_by_key(|of| {
+        let head = of.head.map(|(run, spec, task)| {
+            let by = stake(run, spec.resources);
+            (Reverse(by.priority), parts.need(by), ReadyKey::of(run, task))
+        });
+        (head.is_none(), head)
+    })
+}
+
+/// Takes away what those have that are stopped.
+fn take_all(view: &State, preempting: &Preempting, parts: &mut Parts<'_>) {
+    for attempt in preempting.victims.iter().filter_map(|victim| view.attempt(*victim)) {
+        if let Some(run) = view.run(attempt.id.task.run) {
+            parts.take(stake(run, attempt.resources));
+        }
+    }
+}
+
+/// What somebody of a run has, or asks for.
+fn stake(run: &Run, resources: Resources) -> Stake<'_> {
+    Stake { namespace: &run.spec.namespace, priority: run.priority(), resources }
+}
