@@ -44,7 +44,7 @@ fn retention(memory_runs_max: u64) -> Retention {
 }
 
 fn preemption(Preempts { gap, spare_ms, times_max }: Preempts) -> Preemption {
-    Preemption { by_priority: true, gap, spare_ms, times_max }
+    Preemption { by_priority: true, gap, spare_ms, times_max, ..Preemption::OFF }
 }
 
 /// The rows that the founder begins with.

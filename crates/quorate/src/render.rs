@@ -27,6 +27,7 @@ pub(crate) mod replica;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod scope;
+mod share;
 pub(crate) mod snapshot;
 pub(crate) mod stale;
 pub(crate) mod step;

@@ -212,8 +212,8 @@ impl<'a> Rows<'a> {
             }
         }
         let was_preempted = before.is_some_and(|before| before.preempted.is_some());
-        if let Some(Preempted { by, priority }) = row.preempted.filter(|_| !was_preempted) {
-            self.moves.push(Event::AttemptPreempted { attempt: row.id, node: row.node.clone(), by, priority });
+        if let Some(Preempted { by, priority, share }) = row.preempted.filter(|_| !was_preempted) {
+            self.moves.push(Event::AttemptPreempted { attempt: row.id, node: row.node.clone(), by, priority, share });
         }
         if moves {
             check_outcome(row)?;

@@ -4,6 +4,7 @@
 use std::fmt::Debug;
 use std::sync::Arc;
 
+use quorate_proto::convert::preemption::share_from_wire;
 use quorate_proto::v1;
 use quorate_state::{
     Attempt, AttemptState, Decided, Each, Event, EventRow, Exit, FailReason, Role, Run, RunId, RunState, State,
@@ -266,14 +267,15 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
-        Event::AttemptPreempted { attempt, node, by, priority } => match &told.event {
+        Event::AttemptPreempted { attempt, node, by, priority, share } => match &told.event {
             Some(Told::Preempted(told)) => {
                 same("task", &*told.task, step_name(run, attempt.task))?;
                 same("number", (told.index, told.number), (attempt.task.index, attempt.number))?;
                 same("node", &*told.node, node.as_str())?;
                 let who = told.by.clone().unwrap_or_default();
                 same("by", (&*who.run_id, who.index), (&*by.run.to_string(), by.index))?;
-                same("priority", who.priority, u32::from(*priority))
+                same("priority", who.priority, u32::from(*priority))?;
+                same("share", who.share.as_ref().map(share_from_wire), *share)
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },

@@ -56,6 +56,14 @@ struct Said {
     /// How often a task is stopped for others; then it is not any more: 1 to 100
     #[arg(long, value_name = "NUMBER")]
     times: Option<u32>,
+    /// Whether a task of a namespace that has less than its part takes the room of others, of namespaces that have more
+    ///
+    /// These are as urgent as it is, or less. 'quorate namespace show' says what each has.
+    #[arg(long, value_name = "SWITCH")]
+    by_share: Option<Switch>,
+    /// How much more than its part a namespace keeps, in hundredths of that: 0 to 100
+    #[arg(long, value_name = "PERCENT")]
+    share_gap: Option<u32>,
 }
 
 impl Preemption {
@@ -83,6 +91,8 @@ impl Said {
             gap: self.gap,
             spare_ms: self.spare.map(|time| u64::try_from(time.as_millis()).unwrap_or(u64::MAX)),
             times_max: self.times,
+            by_share: self.by_share.map(|switch| matches!(switch, Switch::On)),
+            share_gap: self.share_gap,
             request_id: String::new(),
         }
     }

@@ -8,6 +8,7 @@ use serde_json::value::RawValue;
 
 use super::payload::Payload;
 use super::run::Run;
+use super::share::ShareTaken;
 use super::table::{Rows, entry, faint, state, word};
 use super::task::task_name;
 use super::usage::{Usage, cpu_time, or_dash};
@@ -57,12 +58,16 @@ struct PreemptedBy {
     task: Option<String>,
     index: u32,
     priority: u32,
+    /// What the namespaces had, if it was for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<ShareTaken>,
 }
 
 impl From<v1::PreemptedBy> for PreemptedBy {
     fn from(by: v1::PreemptedBy) -> Self {
-        let v1::PreemptedBy { run_id, task, index, priority } = by;
-        Self { run_id, task: Some(task).filter(|task| !task.is_empty()), index, priority }
+        let v1::PreemptedBy { run_id, task, index, priority, share } = by;
+        let task = Some(task).filter(|task| !task.is_empty());
+        Self { run_id, task, index, priority, share: share.map(ShareTaken::from) }
     }
 }
 
@@ -70,7 +75,8 @@ impl PreemptedBy {
     /// `stopped to make room for 0123456789abc/score[3], priority 90`.
     fn words(&self) -> String {
         let task = self.task.as_ref().map(|task| format!("/{}[{}]", plain(task), self.index)).unwrap_or_default();
-        format!("stopped to make room for {}{task}, priority {}", self.run_id, self.priority)
+        let share = self.share.as_ref().map(|share| format!(": {}", share.words())).unwrap_or_default();
+        format!("stopped to make room for {}{task}, priority {}{share}", self.run_id, self.priority)
     }
 }
 

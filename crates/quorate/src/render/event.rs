@@ -8,6 +8,7 @@ use serde::Serialize;
 use super::attempt::{attempt_word, error_type};
 use super::ink::{heading, ink};
 use super::run::{Run, run_word};
+use super::share::ShareTaken;
 use super::table::{Tone, tone};
 use super::task::{task_name, task_word};
 use super::{Paint, View, plain, time};
@@ -65,6 +66,9 @@ pub(crate) struct RunEvent {
     /// That priority, or that task's.
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u32>,
+    /// What namespaces had, if it is stopped for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<ShareTaken>,
     /// `run`, `pass_over` or `fail`.
     #[serde(skip_serializing_if = "Option::is_none")]
     decided: Option<&'static str>,
@@ -130,6 +134,7 @@ impl OfRun {
             key: None,
             by: None,
             priority: None,
+            share: None,
             decided: None,
             elements: None,
             text,
@@ -167,11 +172,13 @@ impl OfRun {
             v1::run_event::Event::Preempted(preempted) => {
                 let v1::AttemptPreempted { task, index, number, node, by } = preempted;
                 let by = by.unwrap_or_default();
+                let share = by.share.map(ShareTaken::from);
                 let text = format!(
-                    "attempt {number} on {node} is to be stopped to make room for {} of run {}, priority {}",
+                    "attempt {number} on {node} is to be stopped to make room for {} of run {}, priority {}{}",
                     task_name(&by.task, by.index, true),
                     by.run_id,
-                    by.priority
+                    by.priority,
+                    share.as_ref().map(|share| format!(": {}", share.words())).unwrap_or_default()
                 );
                 RunEvent {
                     is_array: index > 0 || self.arrays.contains(&task),
@@ -181,6 +188,7 @@ impl OfRun {
                     node: Some(node),
                     by: Some(format!("{}/{}[{}]", by.run_id, by.task, by.index)),
                     priority: Some(by.priority),
+                    share,
                     ..blank("preempted", text)
                 }
             }

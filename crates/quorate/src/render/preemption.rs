@@ -5,6 +5,9 @@ use serde::Serialize;
 
 use super::{Paint, View, time};
 
+/// What it is where the cluster does not say it.
+const SHARE_GAP_FIRST: u32 = 10;
+
 /// What was said of it.
 #[derive(Clone, Copy, Debug, Serialize)]
 struct Preemption {
@@ -12,12 +15,14 @@ struct Preemption {
     gap: u32,
     spare_ms: u64,
     times_max: u32,
+    by_share: bool,
+    share_gap: u32,
 }
 
 impl From<v1::Preemption> for Preemption {
     fn from(preemption: v1::Preemption) -> Self {
-        let v1::Preemption { by_priority, gap, spare_ms, times_max } = preemption;
-        Self { by_priority, gap, spare_ms, times_max }
+        let v1::Preemption { by_priority, gap, spare_ms, times_max, by_share, share_gap } = preemption;
+        Self { by_priority, gap, spare_ms, times_max, by_share, share_gap: share_gap.unwrap_or(SHARE_GAP_FIRST) }
     }
 }
 
@@ -44,17 +49,26 @@ impl View for PreemptionShown {
             return "Nobody is stopped to make room for others: 'quorate preemption set --by-priority on' changes that"
                 .into();
         };
-        let Preemption { by_priority, gap, spare_ms, times_max } = preemption;
+        let Preemption { by_priority, gap, spare_ms, times_max, by_share, share_gap } = preemption;
         let by_priority = if by_priority {
             format!("on: a task that fits nowhere takes the room of others that are at least {gap} less urgent")
         } else {
             "off: nobody is stopped for what is more urgent".into()
+        };
+        let by_share = if by_share {
+            format!(
+                "on: namespaces below their part take the room of others above theirs, which keep {share_gap}% more than it"
+            )
+        } else {
+            "off: nobody is stopped for what namespaces have".into()
         };
         let spare = match spare_ms {
             0 => "nobody is spared for being placed a short time ago".to_owned(),
             spare => format!("for {} after it was placed, and twice as long after each time", time::span(spare)),
         };
         let times = time::count(times_max.into(), "time");
-        format!("By priority  {by_priority}\nSpared       {spare}\nAt most      {times} each task")
+        format!(
+            "By priority  {by_priority}\nBy share     {by_share}\nSpared       {spare}\nAt most      {times} each task"
+        )
     }
 }

@@ -8,6 +8,7 @@ use super::attempt::result;
 use super::expected::Expected;
 use super::payload::{self, Payload};
 use super::run::Pause;
+use super::share::ShareTaken;
 use super::table::word;
 use super::{Paint, View, plain, time};
 
@@ -53,6 +54,9 @@ struct Victim {
     index: u32,
     number: u32,
     priority: u32,
+    /// What namespaces had, if it is stopped for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    share: Option<ShareTaken>,
 }
 
 /// Why a task waits: a word, a sentence, and what belongs to the word.
@@ -137,8 +141,8 @@ impl Reason {
 
 impl From<v1::Victim> for Victim {
     fn from(victim: v1::Victim) -> Self {
-        let v1::Victim { run_id, step, index, number, priority } = victim;
-        Self { run_id, step, index, number, priority }
+        let v1::Victim { run_id, step, index, number, priority, share } = victim;
+        Self { run_id, step, index, number, priority, share: share.map(ShareTaken::from) }
     }
 }
 

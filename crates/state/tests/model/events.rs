@@ -47,6 +47,9 @@ impl World {
                 Event::ScopeWithdrawn { .. } | Event::ScopeRestored { .. } => {
                     assert!(self.state.has_feature(Feature::RegionPolicy), "{event:?} before it may be");
                 }
+                Event::AttemptPreempted { share: Some(_), .. } => {
+                    assert!(self.state.has_feature(Feature::FairPreemption), "{event:?} before it may be");
+                }
                 Event::AttemptPreempted { .. } => {
                     assert!(self.state.has_feature(Feature::Preemption), "{event:?} before it may be");
                 }

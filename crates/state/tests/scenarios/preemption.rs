@@ -283,14 +283,65 @@ fn what_room_is_kept_for_counts_against_quotas() {
 fn a_cluster_in_which_somebody_works_begins_without_preemption_and_a_new_one_with_it() {
     let mut fresh = Cluster::new();
     fresh.enable(Feature::Preemption);
-    assert!(fresh.state.preemption().is_some_and(|policy| policy.by_priority));
+    assert!(fresh.state.preemption().is_some_and(|policy| policy.by_priority && !policy.by_share));
+    fresh.enable(Feature::FairPreemption);
+    assert!(fresh.state.preemption().is_some_and(|policy| !policy.by_share), "there are no shares yet");
+    fresh.enable(Feature::FairShare);
+    assert!(fresh.state.preemption().is_some_and(|policy| policy.by_priority && policy.by_share));
     let mut old = Cluster::new();
     old.submit(1, spec(50, 100)).unwrap();
     old.enable(Feature::Preemption);
     assert_eq!(old.state.preemption(), None);
-    let wrong = Preemption { gap: 0, times_max: 0, ..POLICY };
+    let wrong = Preemption { gap: 0, times_max: 0, share_gap: 101, ..POLICY };
+    old.enable(Feature::FairPreemption);
+    assert_eq!(old.state.preemption(), None, "nothing begins by itself");
     let Err(Rejection::Invalid(flaws)) = old.run(Command::SetPreemption { preemption: wrong }) else { panic!() };
-    assert_eq!(flaws.len(), 2);
+    assert_eq!(flaws.len(), 3);
     old.run(Command::SetPreemption { preemption: POLICY }).unwrap();
     assert_eq!(old.state.preemption(), Some(POLICY));
+}
+
+/// Run 9, of 50 in a namespace of its own, waits for 500m of `n`, which runs 1 to 3 of `acme` hold.
+fn of_shares() -> Cluster {
+    let mut cluster = cluster();
+    cluster.run(Command::CancelRun { run: RunId(9) }).unwrap();
+    cluster.run(Command::AdvanceStep { run: RunId(9), step: 0, limit: 10 }).unwrap();
+    cluster.run(Command::SetPreemption { preemption: SHARES }).unwrap();
+    cluster.run(Command::CreateNamespace { namespace: "other".parse().unwrap() }).unwrap();
+    cluster
+}
+
+const SHARES: Preemption = Preemption { by_share: true, share_gap: 0, ..POLICY };
+
+/// A run of `other` that waits, and what it asks for.
+fn asks(cluster: &mut Cluster, run: u64, priority: u8, cpu_milli: u64, victims: &[u64]) -> Result<Reply, Rejection> {
+    let spec = JobSpec { namespace: "other".parse().unwrap(), ..spec(priority, cpu_milli) };
+    let command = Command::SubmitJob { run: RunId(run), spec: Arc::new(spec), spec_digest: Digest([8; 32]) };
+    cluster.run(command).unwrap();
+    let generation = cluster.state.task(of(run)).unwrap().generation;
+    let at = cluster.attempt(of(victims[0])).node.clone();
+    let epoch = cluster.state.node(&at).unwrap().epoch;
+    let asked = Preempting { task: of(run), generation, node: at, epoch, ..asked(cluster, victims) };
+    cluster.run(Command::PreemptAttempts(asked))
+}
+
+#[test]
+fn room_changes_hands_between_namespaces_only_as_far_as_their_parts_go() {
+    let stale = |reply: Result<Reply, Rejection>, why: &str| {
+        assert!(matches!(&reply, Err(Rejection::Stale(stale)) if stale.contains(why)), "{reply:?} instead of {why}");
+    };
+    // Two cores are up, and the part of each is one of them; acme has one, and would have less than that.
+    stale(asks(&mut of_shares(), 13, 50, 500, &[2, 3]), "less than its part");
+    let mut cluster = of_shares();
+    for run in [4, 5] {
+        cluster.submit(run, spec(50, 500)).unwrap();
+        cluster.place(of(run), "m");
+    }
+    stale(asks(&mut cluster, 14, 49, 500, &[2, 3]), "as urgent");
+    assert_eq!(asks(&mut cluster, 11, 50, 500, &[2, 3]), Ok(Reply::Counted(2)));
+    let share = cluster.attempt(of(2)).preempted.unwrap().share.unwrap();
+    assert_eq!((share.had_ppm, share.part_ppm, share.guaranteed), (0, 500_000, false));
+    assert_eq!((share.from_had_ppm, share.from_part_ppm), (1_000_000, 500_000));
+    // With what is kept for it, it would have more than its part.
+    stale(asks(&mut cluster, 12, 50, 501, &[4, 5]), "has its part");
 }
