@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::{Arc, LazyLock};
 
 use crate::{LABEL_BYTES_MAX, PoolName, Violation};
 
@@ -28,7 +29,15 @@ pub struct Offer {
     pub price: Option<Price>,
 }
 
+/// That of most nodes. They share it, so that whoever looks at one node after another finds it in the processor's cache.
+static PLAIN: LazyLock<Arc<Offer>> = LazyLock::new(Arc::default);
+
 impl Offer {
+    /// The same, in one place for all nodes that say nothing of themselves.
+    pub fn shared(offer: &Arc<Self>) -> Arc<Self> {
+        if *offer == *PLAIN { PLAIN.clone() } else { offer.clone() }
+    }
+
     /// Everything that is wrong with it.
     pub fn violations(&self) -> Vec<Violation> {
         let mut found = Vec::new();

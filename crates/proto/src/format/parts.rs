@@ -155,7 +155,7 @@ pub(crate) fn offer_from(offer: Option<v1::Offer>) -> Result<Arc<Offer>, FormatE
     let mut found = Found::default();
     let offer = offer_from_wire(offer, &mut found);
     let wrong = |_| FormatError::Field { field: "offer", why: "it is not what a node says of itself".into() };
-    found.finish(offer).map(Arc::new).map_err(wrong)
+    found.finish(offer).map(|offer| Offer::shared(&Arc::new(offer))).map_err(wrong)
 }
 
 pub(crate) fn lease_to(lease: LeaseTerms) -> pb::LeaseTerms {

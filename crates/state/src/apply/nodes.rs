@@ -9,8 +9,8 @@ use super::overlay::Overlay;
 use super::{restored, settle};
 use crate::{
     Admission, Around, Attempt, AttemptId, AttemptState, Change, Cluster, Epoch, Event, Feature, GPU_MILLI,
-    GPUS_PER_NODE_MAX, Node, NodeName, NodeStatus, Principal, Registration, Rejection, Reply, Resources, StopReason,
-    TaskState, Token, Withdrawal, labels_of,
+    GPUS_PER_NODE_MAX, Node, NodeName, NodeStatus, Offer, Principal, Registration, Rejection, Reply, Resources,
+    StopReason, TaskState, Token, Withdrawal, labels_of,
 };
 
 /// Grants a lease to a machine that may be a node (`admission.rs`).
@@ -68,7 +68,7 @@ pub(super) fn register(
         capacity: Resources { gpu_milli: arrival.gpus.len() as u64 * GPU_MILLI, ..arrival.capacity },
         gpus: arrival.gpus.clone(),
         labels: labels_of(&arrival.labels, admission.as_deref()),
-        offer: arrival.offer.clone(),
+        offer: Offer::shared(&arrival.offer),
         epoch,
         lease: settings.lease,
         status: NodeStatus::Up,
