@@ -7,6 +7,7 @@ mod nearest;
 mod preview;
 mod region_lost;
 mod standing;
+mod survey;
 mod why_not;
 
 use std::fmt;
@@ -24,6 +25,7 @@ pub use gang::GangWaits;
 pub(crate) use preview::copies;
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
 pub use region_lost::RegionLost;
+pub use survey::{Survey, survey};
 pub use why_not::{FailedCheck, Fitness, why_not};
 
 use crate::placement::{bound_to, plan};

@@ -42,6 +42,7 @@ mod gang;
 mod holds;
 mod promises;
 
+mod candidates;
 mod changes;
 mod devices;
 mod kept;
@@ -65,12 +66,14 @@ use quorate_state::{
 
 pub(crate) use bound::bound_to;
 
+pub use candidates::{CANDIDATES_MAX, Candidate, Term};
 pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 pub use promises::PROMISES_MAX;
 
 pub use preempt::{PREEMPTIONS_PER_PLAN_MAX, SHARES_PER_PLAN_MAX, STEPS_PER_PLAN_MAX};
 
+pub(crate) use candidates::candidates;
 pub(crate) use propose::PlacementController;
 pub(crate) use route::admit;
 pub(crate) use score::share;

@@ -88,8 +88,8 @@ pub struct Balanced {
 /// stands whether its domain has a share, and whether it is in a domain.
 pub type Imbalance = (u8, u64);
 
-/// A share of 1 in fixed point.
-const SHARE_BITS: u32 = 32;
+/// A share of 1 of an [`Imbalance`], in fixed point.
+pub const IMBALANCE_BITS: u32 = 32;
 
 impl Census {
     /// Of a state to which all that is noted has been added.
@@ -240,7 +240,7 @@ impl Balanced {
     /// How far a node is from its target.
     pub fn imbalance(&self, census: &Census, node: Option<&Node>) -> Imbalance {
         let Some(domain) = node.and_then(|node| self.per.domain(node)) else { return (2, 0) };
-        let next = (u64::from(census.count(self.tally, domain)) + 1) << SHARE_BITS;
+        let next = (u64::from(census.count(self.tally, domain)) + 1) << IMBALANCE_BITS;
         match self.targets.get(domain) {
             Some(share) => (0, next / u64::from(*share).max(1)),
             None => (u8::from(!self.targets.is_empty()), next),

@@ -73,7 +73,7 @@ pub use admission::{
 };
 pub use archive::{ArchivedRun, ArchivedStep, Retention, SEGMENT_MS_MAX, Segment, VERSIONS_KEPT_MAX, VersionRow};
 pub use attempt::{Attempt, AttemptState, BAD_REFERENCE, Exit, Outcome, RESULT_TOO_LARGE, StopReason, Usage};
-pub use census::{Balanced, Census, Crowd, Imbalance, Rule, Rules};
+pub use census::{Balanced, Census, Crowd, IMBALANCE_BITS, Imbalance, Rule, Rules};
 pub use cluster::Cluster;
 pub use gang::{GANG_MAX, Gang, GangSpec, Within};
 pub use job::{

@@ -127,13 +127,7 @@ impl Reason {
             expected: none.expected.map(Expected::from),
             checks: checks.collect(),
             bound_regions: none.bound_regions,
-            nearest: none.nearest.map(|nearest| NearestMiss {
-                node: nearest.node,
-                check: nearest.check,
-                missing_cpu_milli: nearest.missing_cpu_milli,
-                missing_memory_bytes: nearest.missing_memory_bytes,
-                missing_gpu_milli: nearest.missing_gpu_milli,
-            }),
+            nearest: none.nearest.map(Into::into),
             ..self
         }
     }
@@ -216,9 +210,48 @@ pub(crate) struct TaskWhy {
     /// The newest run that was begun for it, if it is a run of another job.
     sub_run: Option<String>,
     reason: Reason,
+    /// The nodes that can take it now, the best first.
+    candidates: Vec<Candidate>,
+    /// Those that nearly could, the nearest first.
+    misses: Vec<NearestMiss>,
     revision: u64,
     #[serde(skip)]
     is_array: bool,
+}
+
+/// A node that can take a task.
+#[derive(Debug, Serialize)]
+struct Candidate {
+    node: String,
+    /// In the order in which they decide.
+    terms: Vec<ScoreTerm>,
+}
+
+/// What a node is worth by one measure.
+#[derive(Debug, Serialize)]
+struct ScoreTerm {
+    name: String,
+    value_milli: i64,
+}
+
+impl From<v1::NearestMiss> for NearestMiss {
+    fn from(nearest: v1::NearestMiss) -> Self {
+        Self {
+            node: nearest.node,
+            check: nearest.check,
+            missing_cpu_milli: nearest.missing_cpu_milli,
+            missing_memory_bytes: nearest.missing_memory_bytes,
+            missing_gpu_milli: nearest.missing_gpu_milli,
+        }
+    }
+}
+
+impl From<v1::Candidate> for Candidate {
+    fn from(candidate: v1::Candidate) -> Self {
+        let terms = candidate.terms.into_iter();
+        let terms = terms.map(|term| ScoreTerm { name: term.name, value_milli: term.value_milli });
+        Self { node: candidate.node, terms: terms.collect() }
+    }
 }
 
 impl TaskWhy {
@@ -236,6 +269,8 @@ impl TaskWhy {
             losses: task.losses,
             sub_run: Some(task.sub_run).filter(|run| !run.is_empty()),
             reason: response.reason.unwrap_or_default().into(),
+            candidates: response.candidates.into_iter().map(Into::into).collect(),
+            misses: response.misses.into_iter().map(Into::into).collect(),
             revision: response.revision,
         }
     }

@@ -27,6 +27,42 @@ pub(super) fn diagnose_among(
     among(nodes(view), observed, task, |node| census.admits(&rules, node).map_err(|why| Check::of(&why)))
 }
 
+/// The nodes that come nearest to taking one element of a step, the nearest first, at most `count`.
+pub(super) fn misses(
+    view: &State,
+    observed: &Observed,
+    (run, step): (&Run, u32),
+    task: &TaskSpec,
+    count: usize,
+) -> Vec<NearestMiss> {
+    let mut census = Census::of_state();
+    let rules = census.rules(view, run, step);
+    let company = |node: &Node| census.admits(&rules, node).map_err(|why| Check::of(&why));
+    let mut misses: Vec<(Distance, NearestMiss)> =
+        nodes(view).filter_map(|node| miss(node, observed, task, company).err()).collect();
+    // Names come in order, and equals stay in it.
+    misses.sort_by_key(|(distance, _)| *distance);
+    misses.into_iter().take(count).map(|(_, miss)| miss).collect()
+}
+
+type Distance = (Reverse<Rank>, u128);
+
+/// How far a node is from taking one element of `task`, if it cannot.
+fn miss(
+    (node, used, gpus): (&Node, Resources, &GpuUse),
+    observed: &Observed,
+    task: &TaskSpec,
+    company: impl Fn(&Node) -> Result<(), Check>,
+) -> Result<(), (Distance, NearestMiss)> {
+    let room = Room { free: node.capacity.saturating_sub(used), gpus };
+    let admitted = admit(node, observed.presence(node), room, task).and_then(|()| company(node));
+    let Err(check) = admitted else { return Ok(()) };
+    let lacking = missing(used, node.capacity, task.resources);
+    let missing = Shortfall { gpu_milli: missing_gpu(node, room.gpus, task), ..lacking };
+    let distance = (Reverse(Rank::of(check)), dominant(missing, node.capacity));
+    Err((distance, NearestMiss { node: node.name.clone(), check, missing }))
+}
+
 fn nodes(view: &State) -> impl Iterator<Item = (&Node, Resources, &GpuUse)> {
     view.nodes().map(|node| (&**node, view.used_on(&node.name), view.room_on(node).gpus))
 }
@@ -40,19 +76,14 @@ pub(super) fn among<'a>(
 ) -> Result<(), NoNodeFits> {
     let mut checks = Checks::default();
     let mut never = true;
-    let mut nearest: Option<((Reverse<Rank>, u128), NearestMiss)> = None;
+    let mut nearest: Option<(Distance, NearestMiss)> = None;
     for (node, used, gpus) in nodes {
-        let room = Room { free: node.capacity.saturating_sub(used), gpus };
-        let admitted = admit(node, observed.presence(node), room, task).and_then(|()| company(node));
-        let Err(check) = admitted else { return Ok(()) };
-        checks.add(check);
+        let Err((distance, miss)) = miss((node, used, gpus), observed, task, &company) else { return Ok(()) };
+        checks.add(miss.check);
         never &= !could_hold(node, task);
-        let lacking = missing(used, node.capacity, task.resources);
-        let missing = Shortfall { gpu_milli: missing_gpu(node, room.gpus, task), ..lacking };
-        let distance = (Reverse(Rank::of(check)), dominant(missing, node.capacity));
         // Names come in order, so among equals the first stays.
         if nearest.as_ref().is_none_or(|(least, _)| distance < *least) {
-            nearest = Some((distance, NearestMiss { node: node.name.clone(), check, missing }));
+            nearest = Some((distance, miss));
         }
     }
     let nearest = nearest.map(|(_, nearest)| nearest);

@@ -14,11 +14,12 @@ use quorate_state::{
     Touch, TouchMark, Vacancy, has_room,
 };
 
+use super::candidates::Term;
 use super::changes::Changes;
 use super::devices::{Devices, Gpus};
 use super::kept::Wanted;
 use super::route::admit;
-use super::score::{Score, score};
+use super::score::{Score, score, terms};
 use crate::explain::Check;
 use crate::{Observed, Presence};
 
@@ -348,6 +349,13 @@ impl Ledger {
             return Err(Check::Kept);
         }
         Ok(score(account, &mut self.gpus, wanted))
+    }
+
+    /// What a node, which can take a task, is worth by each measure.
+    pub(super) fn terms(&mut self, at: usize, wanted: &Wanted) -> Vec<Term> {
+        let fill = self.nodes.get(at).and_then(|account| self.clusters.get(account.cluster)).cloned();
+        let Some(account) = self.nodes.get_mut(at) else { return Vec::new() };
+        terms(account, &fill.unwrap_or_default(), &mut self.gpus, wanted)
     }
 
     /// The same of a node of which this was said after so many changes.

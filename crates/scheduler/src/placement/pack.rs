@@ -24,7 +24,7 @@ pub use mix::{MIX_SHAPES_MAX, Mix};
 pub use quorate_state::GpuHold;
 pub use room::{DEVICES_MAX, GpuWant, MODELS_MAX, Models, Room, WHOLE, Want};
 
-pub(super) use judge::{Judge, Worth, together};
+pub(super) use judge::{Judge, Worth, idle_milli, together};
 pub(super) use outlook::digest;
 pub(super) use ranking::{Rank, Ranking};
 

@@ -6,11 +6,12 @@
 
 use quorate_state::{Resources, Spread};
 
+use super::candidates::Term;
 use super::devices::Gpus;
 use super::kept::Wanted;
 use super::ledger::{Account, ClusterAccount};
-use super::pack::{Rank, Worth, together};
-use super::wishes::{WISHES_BITS, wishes};
+use super::pack::{Rank, Worth, idle_milli, together};
+use super::wishes::{WISHES_BITS, wishes, worths_milli};
 use crate::Presence;
 use crate::explain::Check;
 
@@ -94,6 +95,41 @@ pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> 
     }
     let attempts = account.attempts.min(ATTEMPTS_MAX);
     Score(presence | values | u128::from(attempts))
+}
+
+/// The same by its parts, each turned so that more is better, in the order in which they decide; what a task would rather have
+/// is one sum, of which they are told apart.
+pub(super) fn terms(account: &mut Account, cluster: &ClusterAccount, gpus: &mut Gpus, wanted: &Wanted) -> Vec<Term> {
+    let (task, want) = (&wanted.task, wanted.task.resources);
+    let capacity = account.node.capacity;
+    let left = account.free().saturating_sub(want);
+    let milli = |share: u128| i64::try_from((share * 1_000) >> SHARE_BITS).unwrap_or(i64::MAX);
+    let dominant = |part: Resources| milli(shares(part, capacity) >> DOMINANT_BIT);
+    let mut terms = Vec::new();
+    let mut add = |name, value_milli: i64| terms.push(Term { name, value_milli });
+    add("reported", if account.presence == Presence::Heard { 1_000 } else { 0 });
+    if task.place.has_wishes() {
+        let (preferred, price) = worths_milli(&account.node, &task.place);
+        add("preferences", preferred);
+        add("price", price);
+    }
+    match task.place.spread {
+        Spread::Pack => {
+            if let Some(worth) = gpus.worth(account.devices.as_deref_mut(), wanted) {
+                add("idle_gpus", idle_milli(worth));
+                add("spares_gpus", if worth.keeps_from_gpus { 0 } else { 1_000 });
+            }
+            add("full", 1_000 - dominant(left));
+        }
+        Spread::Node => add("empty", 1_000 - dominant(capacity.saturating_sub(left))),
+        Spread::Cluster => {
+            let ([fullest, _], _) = cluster_score(cluster);
+            add("empty_cluster", 1_000 - milli(fullest));
+            add("empty", 1_000 - dominant(capacity.saturating_sub(left)));
+        }
+    }
+    add("attempts", -1_000 * i64::try_from(account.attempts.min(ATTEMPTS_MAX)).unwrap_or(0));
+    terms
 }
 
 /// How full a cluster is; the least is the emptiest.

@@ -19,10 +19,21 @@ const _: () = assert!(2 * WORTH_MAX < 1 << WISHES_BITS);
 
 /// How far a node is from what `place` would rather have, within [`WISHES_BITS`]; the least is the best.
 pub(super) fn wishes(node: &Node, place: &Place) -> u128 {
-    let traits = place.prefer.iter().take(PREFERENCES_MAX).filter(|preference| preference.of.is_of(node));
-    let worth: i64 = traits.map(|preference| i64::from(preference.weight) * PART).sum();
-    let worth = worth + i64::from(place.cheap) * node.offer.price.map_or(0, cheapness);
+    let (preferred, price) = parts(node, place);
+    let worth = preferred + price;
     (WORTH_MAX - worth.clamp(-WORTH_MAX, WORTH_MAX)).unsigned_abs().into()
+}
+
+/// What a node is worth by its traits, and by its price, in thousandths of a point of weight.
+pub(super) fn worths_milli(node: &Node, place: &Place) -> (i64, i64) {
+    let (preferred, price) = parts(node, place);
+    (preferred * 1_000 / PART, price * 1_000 / PART)
+}
+
+fn parts(node: &Node, place: &Place) -> (i64, i64) {
+    let traits = place.prefer.iter().take(PREFERENCES_MAX).filter(|preference| preference.of.is_of(node));
+    let preferred = traits.map(|preference| i64::from(preference.weight) * PART).sum();
+    (preferred, i64::from(place.cheap) * node.offer.price.map_or(0, cheapness))
 }
 
 /// How many times a price could be doubled before it is the highest that can be said, in parts of one: half the price is one more,

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use proptest::prelude::*;
-use quorate_scheduler::explain::{Explanation, explain, preview};
-use quorate_scheduler::placement::{Plan, SEARCH_ONE_IN, plan};
+use quorate_scheduler::explain::{Explanation, Survey, explain, preview, survey};
+use quorate_scheduler::placement::{CANDIDATES_MAX, Candidate, Plan, SEARCH_ONE_IN, plan};
 use quorate_scheduler::{Budget, Presence};
 use quorate_state::{
     ClusterName, Node, NodeName, NodeStatus, Preference, Resources, Room, Spread, TaskId, TaskSpec, Trait, feasible,
@@ -432,6 +432,27 @@ proptest! {
                 prop_assert_eq!(next.placements.first().map(|placement| &placement.node), Some(&nearest.node));
             }
         }
+    }
+
+    #[test]
+    fn the_first_candidate_is_where_the_plan_puts_the_first_task(nodes in nodes(), tasks in tasks()) {
+        let world = plain(&nodes, &tasks);
+        let plan = world.plan();
+        let Some(key) = world.state.ready().next() else { return Ok(()) };
+        let Survey { candidates, misses } = survey(&world.state, &world.observed, world.now(), key.task);
+        let first = plan.placements.first().filter(|placement| placement.task == key.task);
+        prop_assert_eq!(first.map(|placement| &placement.node), candidates.first().map(|candidate| &candidate.node));
+        // What is told of them is in the same order, as far as thousandths can tell, where no sum and no other cluster comes between.
+        let deciding = |candidate: &Candidate| {
+            let value = |name| candidate.terms.iter().find(|term| term.name == name).map_or(0, |term| term.value_milli);
+            (value("reported"), value("preferences") + value("price"))
+        };
+        let is_flat = spec_of(&world, key.task).place.spread != Spread::Cluster;
+        prop_assert!(!is_flat || candidates.is_sorted_by_key(|candidate| std::cmp::Reverse(deciding(candidate))));
+        let fitting = Oracle::new(&world).candidates(&spec_of(&world, key.task));
+        prop_assert_eq!(candidates.len(), fitting.len().min(CANDIDATES_MAX));
+        prop_assert_eq!(misses.len(), (nodes.len() - fitting.len()).min(CANDIDATES_MAX));
+        prop_assert!(misses.iter().all(|miss| fitting.iter().all(|node| node.name != miss.node)));
     }
 
     #[test]

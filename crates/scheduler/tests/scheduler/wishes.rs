@@ -1,6 +1,8 @@
 //! Pools, taints, prices and preferences in plans, scenario by scenario.
 
-use crate::world::check;
+use quorate_scheduler::explain::survey;
+
+use crate::world::{World, check};
 
 #[test]
 fn a_node_with_a_taint_takes_what_tolerates_it_alone() {
@@ -109,4 +111,28 @@ fn a_low_price_counts_by_how_often_it_was_halved() {
     ] {
         check(&format!("{nodes}\ntask x 1000m 1Gi {options}"), &format!("j/x[0] -> {chosen}"));
     }
+}
+
+#[test]
+fn candidates_say_what_makes_each_as_good_as_it_is_and_misses_what_they_lack() {
+    let world = World::of(
+        "
+        node a eu/eu-1 4000m 8Gi disk=ssd
+        node b eu/eu-1 4000m 8Gi price=0.4
+        node c eu/eu-1 1000m 8Gi
+        node d eu/eu-1 4000m 8Gi taint=spot:yes
+        job  j
+        task x 2000m 2Gi prefer=disk=ssd:70 cheap=1
+        ",
+    );
+    let survey = survey(&world.state, &world.observed, world.now(), world.find("j/x[0]"));
+    let told = |at: usize| {
+        let terms = survey.candidates[at].terms.iter().map(|term| format!("{} {}", term.name, term.value_milli));
+        format!("{}: {}", survey.candidates[at].node, terms.collect::<Vec<_>>().join(", "))
+    };
+    assert_eq!(told(0), "a: reported 1000, preferences 70000, price 0, full 250, attempts 0");
+    assert_eq!(told(1), "b: reported 1000, preferences 0, price 24781, full 250, attempts 0");
+    let misses: Vec<_> = survey.misses.iter().map(|miss| (miss.node.as_str(), miss.check.as_str())).collect();
+    assert_eq!((survey.candidates.len(), misses), (2, vec![("c", "TOO_SMALL"), ("d", "TAINT")]));
+    assert_eq!(survey.misses[0].missing.cpu_milli, 1_000);
 }

@@ -5,8 +5,9 @@ use quorate_proto::convert::run::pause_to_wire;
 use quorate_proto::v1;
 use quorate_proto::v1::wait_reason::Reason;
 use quorate_scheduler::explain::{
-    ExpectedStart, Explanation, FailedCheck, NoNodeFits, PlannedStep, RoomClaimed, Victim,
+    ExpectedStart, Explanation, FailedCheck, NearestMiss, NoNodeFits, PlannedStep, RoomClaimed, Victim,
 };
+use quorate_scheduler::placement::Candidate;
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -113,16 +114,27 @@ fn room_claimed(kept: &RoomClaimed) -> v1::RoomClaimed {
 
 fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
     let checks = why.checks.iter().map(|(check, nodes)| v1::FailedCheck { check: check.as_str().into(), nodes });
-    let nearest = why.nearest.as_ref().map(|nearest| v1::NearestMiss {
+    let (nearest, expected) = (why.nearest.as_ref().map(nearest_miss), why.expected.as_ref().map(expected_start));
+    let bound_regions = why.bound.iter().map(ToString::to_string).collect();
+    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected, bound_regions }
+}
+
+/// A node that nearly fits.
+pub(super) fn nearest_miss(nearest: &NearestMiss) -> v1::NearestMiss {
+    v1::NearestMiss {
         node: nearest.node.to_string(),
         check: nearest.check.as_str().into(),
         missing_cpu_milli: nearest.missing.cpu_milli,
         missing_memory_bytes: nearest.missing.memory_bytes,
         missing_gpu_milli: nearest.missing.gpu_milli,
-    });
-    let expected = why.expected.as_ref().map(expected_start);
-    let bound_regions = why.bound.iter().map(ToString::to_string).collect();
-    v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected, bound_regions }
+    }
+}
+
+/// A node that fits.
+pub(super) fn candidate(candidate: &Candidate) -> v1::Candidate {
+    let terms = candidate.terms.iter();
+    let terms = terms.map(|term| v1::ScoreTerm { name: term.name.to_owned(), value_milli: term.value_milli });
+    v1::Candidate { node: candidate.node.to_string(), terms: terms.collect() }
 }
 
 /// When a task begins at the latest.

@@ -6,12 +6,12 @@ use quorate_proto::convert::run::task_to_wire;
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
 use quorate_raft::Parts;
-use quorate_scheduler::explain::{expected_starts, explain, why_not};
+use quorate_scheduler::explain::{Survey, expected_starts, explain, survey, why_not};
 use quorate_scheduler::{LogNow, Observed};
 use quorate_state::{NodeName, Principal, Run, State, Task, TaskId, TaskState, Wait};
 use tonic::Request;
 
-use super::explain::{expected_start, node_check, wait_reason};
+use super::explain::{candidate, expected_start, nearest_miss, node_check, wait_reason};
 use super::{name, refs};
 use crate::auth::{Action, authorize, principal};
 use crate::reading::Reading;
@@ -25,10 +25,16 @@ pub(super) async fn task(
     let v1::ExplainTaskRequest { run, task, index } = request.into_inner();
     let asked = Asked::of(reading, &principal, run.as_ref(), &task, index).await?;
     let explanation = explain(&asked.view, &asked.observed, asked.now, asked.id);
+    // What is on nodes is for those who may look at them.
+    let may_look = authorize(&principal, Action::Inspect).is_ok();
+    let Survey { candidates, misses } =
+        if may_look { survey(&asked.view, &asked.observed, asked.now, asked.id) } else { Survey::default() };
     Ok(v1::ExplainTaskResponse {
         task: Some(asked.row()),
         reason: Some(wait_reason(&explanation)),
         revision: asked.view.revision().0,
+        candidates: candidates.iter().map(candidate).collect(),
+        misses: misses.iter().map(nearest_miss).collect(),
     })
 }
 

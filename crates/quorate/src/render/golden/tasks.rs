@@ -61,7 +61,12 @@ fn task_why() {
         count: 6,
         ..v1::Task::default()
     };
-    let response = v1::ExplainTaskResponse { task: Some(task), reason: Some(no_node_fits()), revision: 57 };
+    let response = v1::ExplainTaskResponse {
+        task: Some(task),
+        reason: Some(no_node_fits()),
+        revision: 57,
+        ..v1::ExplainTaskResponse::default()
+    };
     check("task_why", &TaskWhy::new("0123456789abc", response));
 }
 
@@ -139,7 +144,8 @@ fn a_pause_is_said_once_and_on_one_line() {
     let reason = Some(v1::wait_reason::Reason::Paused(pause("the disk\nis\u{1b}full")));
     let reason = Some(v1::WaitReason { text: "its run is paused".into(), reason });
     let task = v1::Task { task: "score".into(), state: v1::TaskState::Ready.into(), count: 1, ..v1::Task::default() };
-    let response = v1::ExplainTaskResponse { task: Some(task), reason, revision: 57 };
+    let response =
+        v1::ExplainTaskResponse { task: Some(task), reason, revision: 57, ..v1::ExplainTaskResponse::default() };
     let expected = "\
 score of run 0123456789abc is ready: its run is paused
   paused since 2023-11-14T22:13:20Z by anonymous-local: the disk is full

@@ -68,7 +68,12 @@ fn what_a_task_that_is_a_run_waits_for_and_has_is_known_by_that() {
     let task = v1::Task { task: "score".into(), count: 1, sub_run: "b123456789abc".into(), ..v1::Task::default() };
     let reason = v1::wait_reason::Reason::RunsFull(v1::RunsFull { max: 9 });
     let reason = Some(v1::WaitReason { text: "there is no room".into(), reason: Some(reason) });
-    let response = v1::ExplainTaskResponse { task: Some(task.clone()), reason, revision: 57 };
+    let response = v1::ExplainTaskResponse {
+        task: Some(task.clone()),
+        reason,
+        revision: 57,
+        ..v1::ExplainTaskResponse::default()
+    };
     let json = serde_json::to_value(TaskWhy::new("0123456789abc", response)).unwrap();
     assert_eq!((&json["sub_run"], &json["reason"]["max"]), (&"b123456789abc".into(), &9.into()));
     let of_run = TaskResult::of_run("0123456789abc", task.clone(), &family().run.unwrap()).unwrap();

@@ -50,6 +50,12 @@ impl Worth {
     }
 }
 
+/// How much less of the GPUs will stay idle, over all futures that are looked at, in thousandths.
+pub(in crate::placement) fn idle_milli(worth: Worth) -> i64 {
+    let signed = |amount: u64| i64::try_from(amount).unwrap_or(i64::MAX);
+    signed(IDLE_OFFSET) - signed(worth.growth)
+}
+
 /// So much of everything together, in thousandths of a GPU.
 pub(in crate::placement) fn together(cpu_milli: u64, memory_bytes: u64, gpu_milli: u64) -> u64 {
     cpu_milli / CORES_PER_GPU + (memory_bytes >> MEMORY_BITS_PER_MILLI) + gpu_milli
