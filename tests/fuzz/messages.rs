@@ -48,7 +48,7 @@ pub(crate) fn agent(bytes: &[u8]) {
             }
         }
         // Taken as they are.
-        Said::Renew(_) | Said::LogChunk(_) | Said::Resync(_) | Said::Usage(_) => {}
+        Said::Renew(_) | Said::LogChunk(_) | Said::Resync(_) | Said::Usage(_) | Said::Distances(_) => {}
     }
 }
 

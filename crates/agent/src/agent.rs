@@ -92,7 +92,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         cluster: config.cluster.clone(),
         has_gpus: !config.gpus.is_empty(),
     };
-    let session = Session::new(config.servers.clone(), Arc::new(Dialer { network }), entropy);
+    let session = Session::new(config.servers.clone(), Arc::new(Dialer { network: network.clone() }), entropy);
     let desired = Desired::resume(left.seen);
     let boot_id = machine.boot_id.clone();
     let fixed = Fixed {
@@ -102,6 +102,7 @@ pub async fn run(config: Config, seams: Seams, shutdown: Shutdown) -> Result<(),
         journal_uuid: left.journal,
         place: Arc::new(place),
         clock,
+        network,
         drivers: drivers.clone(),
         outputs: outputs.clone(),
         workspaces: workspaces.clone(),

@@ -35,6 +35,8 @@ pub struct Config {
     pub machine: Option<Machine>,
     /// Where to listen (`host:port`) for metrics and health checks; none: nowhere.
     pub ops: Option<String>,
+    /// Measures how far other regions are, when a leader asks for it.
+    pub measure_latency: bool,
     /// Allows listeners on addresses that are not loopback although they have no TLS.
     pub insecure: bool,
     /// Bounds, each with its product default.
@@ -237,6 +239,7 @@ mod tests {
             uuid: None,
             machine: None,
             ops: Some("[::1]:0".into()),
+            measure_latency: true,
             insecure: false,
             limits: Limits::default(),
         }

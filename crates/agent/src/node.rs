@@ -4,6 +4,7 @@
 //! Nothing in the loop waits for a disk or for a process: those are tasks of their own. So the
 //! lease's end is noticed in time even when the disk stands still.
 
+mod distances;
 mod happened;
 mod measured;
 mod tell;
@@ -16,7 +17,7 @@ use std::time::Duration;
 
 use quorate_planted::Bug;
 use quorate_proto::v1;
-use quorate_seams::{BootInstant, Clock, Shutdown};
+use quorate_seams::{BootInstant, Clock, Network, Shutdown};
 use quorate_state::{AttemptId, ClusterId, Driver, OnNodeLoss, Uuid};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -35,6 +36,7 @@ use crate::session::{Session, SessionEvent};
 use crate::telemetry::Metrics;
 use crate::tidy::Tidier;
 use crate::workspace::Workspaces;
+use distances::Distances;
 use measured::Measurements;
 use tracked::{Cause, Standing, Tracked};
 
@@ -58,6 +60,7 @@ pub(crate) struct Fixed {
     pub(crate) journal_uuid: Uuid,
     pub(crate) place: Arc<Place>,
     pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) network: Arc<dyn Network>,
     pub(crate) drivers: Arc<dyn Drivers>,
     pub(crate) outputs: Arc<Outputs>,
     pub(crate) workspaces: Arc<Workspaces>,
@@ -87,6 +90,7 @@ pub(crate) struct Node {
     killed_by: Option<BootInstant>,
     outbox: Outbox,
     measurements: Measurements,
+    distances: Distances,
     journal: Journal,
     /// Attempts to be forgotten once the journal is durable up to here.
     forgetting: BTreeMap<u64, Vec<AttemptId>>,
@@ -151,6 +155,7 @@ impl Node {
             killed_by: None,
             outbox: Outbox::default(),
             measurements: Measurements::default(),
+            distances: Distances::default(),
             journal,
             forgetting: BTreeMap::new(),
             events: mpsc::channel(EVENTS_MAX),
@@ -174,6 +179,10 @@ impl Node {
                 event = self.session.next() => self.on_session(event)?,
                 Some(found) = self.measurements.found.1.recv() => {
                     self.on_measured(found);
+                    Turn::More
+                }
+                Some(found) = self.distances.found.1.recv() => {
+                    self.on_distances(found);
                     Turn::More
                 }
                 taken = self.events.1.recv_many(&mut batch, EVENTS_PER_TURN_MAX) => {
@@ -471,6 +480,7 @@ impl Node {
     fn session_over(&mut self) {
         self.talk = Talk::Silent;
         self.measurements.end();
+        self.distances.end();
         self.desired.session_opened();
         for attempt in self.outbox.session_ended(self.fixed.clock.boot()) {
             if let Some(one) = self.attempts.get_mut(&attempt) {

@@ -429,7 +429,7 @@ fn telling() -> impl Iterator<Item = Attempt> {
     })
 }
 
-/// Data that a task has left behind: all that may be said of it, and as little as may be.
+/// Dataset that a task has left behind: all that may be said of it, and as little as may be.
 pub(crate) fn payloads() -> Payloads {
     let digests = walk(PayloadDigest::Sha256([0xab; 32]), |digest| match digest {
         PayloadDigest::Sha256(_) => Some(PayloadDigest::Blake3([0x01; 32])),

@@ -92,6 +92,7 @@ keys! {
     "agent.logs_kept_max" parse::count, "attempts that have ended whose output is kept (5000)";
     "agent.on_exit" parse::on_exit, "tasks when their agent ends: leave them to the next, or kill (leave)";
     "agent.ops" parse::ops, "listener for /metrics, /healthz and /readyz, or off (off)";
+    "agent.measure_latency" parse::boolean, "measure the way to replicas of other regions, for place.near of jobs (true)";
     "agent.insecure" parse::boolean, "talk to replicas beyond loopback without TLS (false)";
     "dev.data_dir" parse::path, "directory of 'quorate dev' (quorate-dev)";
 }

@@ -391,6 +391,11 @@ impl Replica {
         compare::reach(&self.inner.raft, &self.inner.links).await
     }
 
+    /// How long a sign of life to another replica takes and back, of those of which that is known: at a leader alone.
+    pub fn round_trip(&self, replica: u64) -> Option<Duration> {
+        self.inner.links.measures.peers.round_trip(replica)
+    }
+
     /// What is measured of consensus, as of now.
     pub fn measured(&self) -> Vec<prometheus::proto::MetricFamily> {
         let Inner { links, raft, proposer, .. } = &*self.inner;

@@ -5,6 +5,8 @@ use std::fmt;
 
 use quorate_state::{ClusterName, Command, Epoch, Millis, Node, NodeName, Served, State};
 
+use crate::Latencies;
+
 /// One kind of decision of the leader. Level-triggered: it looks at what is, not at what happened,
 /// so that stepping it again, or for the first time on a new leader, is always right.
 pub trait Controller {
@@ -47,6 +49,8 @@ pub struct LogNow {
 pub struct Observed {
     /// Nodes that have a lease, by name. One that is absent is one not heard of in this term.
     pub nodes: BTreeMap<NodeName, NodeObserved>,
+    /// How far regions are from each other.
+    pub latencies: Latencies,
 }
 
 /// What the leader knows of a node.

@@ -19,6 +19,7 @@ pub mod placement;
 
 pub mod drain;
 mod fairness;
+mod latency;
 mod lease;
 mod retention;
 mod timer;
@@ -28,6 +29,7 @@ pub mod explain;
 pub mod forecast;
 
 pub use controller::{Budget, Controller, Decision, LogNow, NodeObserved, Note, Observed, Presence, Report};
+pub use latency::Latencies;
 
 /// All controllers, in the order in which the leader steps them: what releases tasks comes before
 /// what places them.

@@ -85,7 +85,7 @@ use bound::{Bounds, Within};
 use company::{Company, Seat};
 use holds::Holds;
 use kept::Kept;
-use ledger::Ledger;
+use ledger::{Ledger, Void};
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
 
@@ -201,8 +201,10 @@ impl Planner {
         if view.ready_count() == 0 {
             return Plan::default();
         }
-        if self.ledger.follow(view, observed) {
-            self.kept.clear();
+        match self.ledger.follow(view, observed) {
+            Void::All => self.kept.clear(),
+            Void::Distances => self.kept.forget_distances(),
+            Void::Nothing => {}
         }
         let Self { ledger, kept } = self;
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());

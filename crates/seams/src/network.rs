@@ -31,6 +31,11 @@ pub trait Network: Send + Sync + 'static {
     async fn bind(&self, address: &str) -> io::Result<Box<dyn Listener>>;
     /// Connects to `address` (`host:port`). Callers set their own deadline.
     async fn connect(&self, address: &str) -> io::Result<BoxedIo>;
+
+    /// How many times a word goes there and back until a connection is there.
+    fn round_trips_to_connect(&self) -> u32 {
+        1
+    }
 }
 
 /// The kernel's TCP, without Nagle's delay.

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use quorate_planted::Bug;
 use quorate_proto::status::{ApiError, to_status};
-use quorate_raft::{Hint, ProposeError, ReadError, Replica, Role, Seams};
-use quorate_state::{Command, Item, Principal, Rejection, Reply, RequestKey, Revision, Settings, State};
+use quorate_raft::{Hint, Members, ProposeError, ReadError, Replica, Role, Seams};
+use quorate_scheduler::{Latencies, Observed};
+use quorate_state::{Command, Item, Principal, Rejection, Reply, RequestKey, Revision, Served, Settings, State};
 use tokio::sync::{Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tonic::{Response, Status};
@@ -104,6 +105,22 @@ impl Core {
     /// Finds that this replica still hears what happens, led by itself or by another.
     pub(crate) async fn confirm_informed(&self) -> Result<(), ApiError> {
         in_time(CONFIRM_DEADLINE, self.replica.catch_up(), "ask another replica").await
+    }
+
+    /// What controllers may know beside the state, when the log's time is `served`.
+    pub(crate) fn observe(&self, view: &State, served: Served) -> Observed {
+        let mut observed = self.liveness.observe(view, served);
+        let mut ways = self.sessions.distances.all();
+        let Members { replicas, .. } = self.replica.members();
+        let own = replicas.iter().find(|member| member.id == self.replica.identity().replica);
+        for (own, member) in own.iter().flat_map(|own| replicas.iter().map(move |member| (own, member))) {
+            let took = self.replica.round_trip(member.id).map(|took| took.as_micros());
+            ways.extend(
+                took.map(|took| (own.region.clone(), member.region.clone(), u64::try_from(took).unwrap_or(u64::MAX))),
+            );
+        }
+        observed.latencies = Latencies::new(ways);
+        observed
     }
 
     /// Carries a command out; the answer is that of `apply`, after it was applied here.

@@ -158,7 +158,7 @@ struct Sight<'a> {
 impl Sight<'_> {
     fn observed(&mut self) -> &Observed {
         let Self { core, view, time, observed } = self;
-        observed.get_or_insert_with(|| core.liveness.observe(view, time.served))
+        observed.get_or_insert_with(|| core.observe(view, time.served))
     }
 }
 

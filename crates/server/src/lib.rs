@@ -27,6 +27,7 @@ mod reading;
 mod room;
 mod services;
 
+mod distances;
 mod leader;
 mod liveness;
 mod sessions;

@@ -34,6 +34,7 @@ use quorate_state::{Epoch, NodeName, Revision};
 use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::core::Core;
+use crate::distances::Distances;
 use crate::liveness::SessionId;
 use crate::usages::Usages;
 
@@ -71,6 +72,8 @@ pub(crate) struct Sessions {
     open: Mutex<Open>,
     /// What agents have said, in these sessions, of what runs on their nodes.
     pub(crate) usages: Usages,
+    /// And of how far other regions are.
+    pub(crate) distances: Distances,
 }
 
 #[derive(Default)]

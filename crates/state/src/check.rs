@@ -347,6 +347,11 @@ impl State {
             let feature = Feature::PlaceConstraints;
             broken.push(format!("nodes or tasks have constraints, and feature {feature} is not enabled"));
         }
+        let reads = self.runs.values().find(|run| run.spec.has_data());
+        if let Some(run) = reads.filter(|_| !self.has_feature(Feature::DataLocality)) {
+            let feature = Feature::DataLocality;
+            broken.push(format!("run {} says where its data lies, and feature {feature} is not enabled", run.id));
+        }
         for node in self.nodes.values() {
             broken.extend(node.offer.violations().iter().map(|flaw| format!("node {}: {}", node.name, flaw.message)));
         }

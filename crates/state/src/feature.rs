@@ -74,11 +74,13 @@ pub enum Feature {
     /// Tasks of namespaces that have less than their part have those of others stopped that have more: `by_share` and `share_gap` in
     /// [`Command::SetPreemption`].
     FairPreemption = 23,
+    /// Tasks can say where the data lies that they read: `near` of `Place` in the specs of jobs.
+    DataLocality = 25,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 21] = [
+    pub const ALL: [Self; 22] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -100,6 +102,7 @@ impl Feature {
         Self::RegionLoss,
         Self::SpreadRules,
         Self::FairPreemption,
+        Self::DataLocality,
     ];
 
     /// As it is stored and sent.
@@ -136,6 +139,7 @@ impl Feature {
             Self::RegionLoss => "region-loss",
             Self::SpreadRules => "spread-rules",
             Self::FairPreemption => "fair-preemption",
+            Self::DataLocality => "data-locality",
         }
     }
 }
@@ -199,6 +203,11 @@ impl Command {
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
             Self::SetPreemption { preemption } if preemption.says_share() => Some(Feature::FairPreemption),
             Self::SetPreemption { .. } | Self::PreemptAttempts(_) | Self::EndClaims { .. } => Some(Feature::Preemption),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_data() =>
+            {
+                Some(Feature::DataLocality)
+            }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_protected() =>
             {
@@ -338,6 +347,7 @@ mod tests {
             (19, "region-loss"),
             (20, "spread-rules"),
             (23, "fair-preemption"),
+            (25, "data-locality"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

@@ -2,6 +2,7 @@
 
 mod check;
 mod company;
+mod near;
 mod place;
 
 pub use check::{
@@ -9,6 +10,7 @@ pub use check::{
     MEMORY_BYTES_MAX, PARAMS_MAX,
 };
 pub use company::{Apart, AtMost, Balance, Company, RULES_MAX, SHARE_MAX, TARGETS_MAX, Topology};
+pub use near::{DATASETS_MAX, Dataset, NEAR_WEIGHT, Near};
 pub use place::{ANY_VALUE, PREFERENCES_MAX, Place, Preference, Spread, Trait, WEIGHT_OF_PREFERENCE_MAX};
 
 use std::collections::BTreeMap;
@@ -227,6 +229,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::SpreadRules`] cannot read.
     pub fn has_company(&self) -> bool {
         self.tasks.iter().any(|task| !task.place.company.is_empty())
+    }
+
+    /// True of one that replicas before [`crate::Feature::DataLocality`] cannot read.
+    pub fn has_data(&self) -> bool {
+        self.tasks.iter().any(|task| !task.place.near.is_empty())
     }
 
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.

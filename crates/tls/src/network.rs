@@ -52,6 +52,11 @@ impl Network for TlsNetwork {
     async fn connect(&self, address: &str) -> io::Result<BoxedIo> {
         self.tls.connect(self.inner.connect(address).await?, address).await
     }
+
+    /// And one more for the handshake of TLS 1.3 (RFC 8446, section 2).
+    fn round_trips_to_connect(&self) -> u32 {
+        self.inner.round_trips_to_connect() + 1
+    }
 }
 
 /// A listener for replicas alone.

@@ -192,6 +192,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
                 .iter()
                 .map(|per| v1::Balance { per: per.word().into(), targets: vec![] })
                 .collect(),
+            ..v1::Place::default()
         }),
         on_node_loss: promise.into(),
         ..of_flow

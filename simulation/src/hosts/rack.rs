@@ -141,6 +141,8 @@ impl Agent {
             uuid: Some(Uuid(u128::from(Stream::of(scenario.seed, &plan.node).next()) + 1)),
             machine: None,
             ops: None,
+            // Whoever measures sends words that shift all that comes after them.
+            measure_latency: false,
             insecure: true,
             limits: Limits { stop_grace: millis(scenario.settings.stop_grace_ms), ..Limits::default() },
         };

@@ -73,7 +73,7 @@ fn all_heard(view: &State) -> Observed {
         let seen = NodeObserved { epoch: node.epoch, expires_at, reported_this_term: true, heard_ms_ago: 0 };
         (node.name.clone(), seen)
     });
-    Observed { nodes: seen.collect() }
+    Observed { nodes: seen.collect(), ..Observed::default() }
 }
 
 #[cfg(test)]

@@ -88,6 +88,7 @@ impl Node {
         let now = self.fixed.clock.boot();
         self.talk = Talk::Welcomed(Renewals { due: now, last: now, unanswered: None });
         self.measurements.begin(welcome.usage_every_ms, now);
+        self.begin_distances(&welcome.landmarks);
         self.known_here = true;
         self.fixed.metrics.sessions.inc();
         tracing::info!(address = self.session.address(), %epoch, resumed = before == Some(epoch), "welcomed");

@@ -26,6 +26,8 @@ pub(crate) struct Conversation {
     pub(crate) revision: u64,
     /// How often the welcome asks for what attempts use; zero: not.
     pub(crate) usage_every_ms: u64,
+    /// Where the welcome asks it to measure the way to.
+    pub(crate) landmarks: Vec<v1::Landmark>,
     /// The epoch that was granted, for the answers to renewals.
     pub(crate) epoch: u64,
     /// Renewals are answered as they come.
@@ -51,8 +53,9 @@ impl Agents for Service {
             let Ok(Some(v1::AgentMessage { message: Some(FromAgent::Hello(hello)) })) = inbound.message().await else {
                 panic!("a session begins with Hello");
             };
+            let (landmarks, revision) = (vec![], 100);
             let conversation =
-                Conversation { hello, revision: 100, usage_every_ms: 0, epoch: 0, renews: true, out, inbound };
+                Conversation { hello, revision, usage_every_ms: 0, landmarks, epoch: 0, renews: true, out, inbound };
             let _ = sessions.send(conversation).await;
         });
         Ok(Response::new(ReceiverStream::new(answers)))
@@ -94,6 +97,7 @@ impl Conversation {
             kill_ms: 1_000,
             usage_every_ms: self.usage_every_ms,
             relayed_as: None,
+            landmarks: self.landmarks.clone(),
         };
         self.say(ToAgent::Welcome(welcome)).await;
     }

@@ -1,6 +1,7 @@
 //! A whole agent against a control plane that a test plays: sessions, leases, restarts.
 
 mod control_plane;
+mod distances;
 mod sets;
 mod silence;
 mod usage;
@@ -40,6 +41,7 @@ fn config(servers: &[String], data_dir: &Path) -> Config {
         uuid: None,
         machine: None,
         ops: None,
+        measure_latency: true,
         insecure: false,
         limits: Limits {
             stop_grace: Duration::from_millis(100),
@@ -436,8 +438,7 @@ async fn a_data_directory_serves_one_agent_and_one_cluster() {
         epoch: 3,
         lease_agent_ms: 1,
         kill_ms: 1,
-        usage_every_ms: 0,
-        relayed_as: None,
+        ..v1::Welcome::default()
     };
     session.say(ToAgent::Welcome(welcome)).await;
     let error = agent.end().await.unwrap_err();

@@ -79,7 +79,7 @@ impl Ground {
                 NodeObserved { epoch: node.epoch, expires_at, reported_this_term: true, heard_ms_ago: 0 },
             )
         });
-        ground.observed = Observed { nodes: seen.collect() };
+        ground.observed = Observed { nodes: seen.collect(), ..Observed::default() };
         ground.cpu_milli = cpu_milli(&ground.state);
         Ok(ground)
     }

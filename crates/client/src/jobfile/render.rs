@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_state::{
-    Company, Driver, Each, GangSpec, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place, Preference, Retry,
-    Role, Spread, TaskSpec, Topology, Trait,
+    Company, Driver, Each, GangSpec, JobSpec, NEAR_WEIGHT, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place,
+    Preference, Retry, Role, Spread, TaskSpec, Topology, Trait,
 };
 use quorate_values::{Value, escape, parse};
 
@@ -266,6 +266,16 @@ fn place(place: &Place) -> String {
     }
     if place.cheap > 0 {
         parts.push(format!("cheap = {}", place.cheap));
+    }
+    if !place.near.is_empty() {
+        let data = place.near.data.iter();
+        let data = data.map(|data| {
+            format!("{{ region = {}, size = {} }}", text(data.region.as_str()), text(&memory_text(data.bytes)))
+        });
+        parts.push(format!("near = {}", list(data)));
+        if place.near.weight != NEAR_WEIGHT {
+            parts.push(format!("near_weight = {}", place.near.weight));
+        }
     }
     parts.extend(company(&place.company));
     if place.spread != Spread::default() {

@@ -338,6 +338,20 @@ const KEYS: &[KeyDoc] = &[
         "What half the price of a node is worth, as the weight of a preference.",
     ),
     key(
+        "task.NAME.place.near",
+        Kind::Tables,
+        "[]",
+        "The data that it reads, to be near which is worth near_weight: in part where a part of it lies, or lies not far away.",
+    ),
+    key("task.NAME.place.near.region", Kind::Name, "required", "Where it lies."),
+    key("task.NAME.place.near.size", Kind::Memory, "required", "How much it is."),
+    key(
+        "task.NAME.place.near_weight",
+        Kind::Whole { min: 1, max: 100 },
+        "",
+        "What it is worth to be where all of its data lies, as the weight of a preference; 50 if it is not said.",
+    ),
+    key(
         "task.NAME.place.group",
         Kind::Name,
         "",
@@ -476,7 +490,6 @@ const KEYS: &[KeyDoc] = &[
     later("task.NAME.want", "Alternative resources, best first."),
     later("task.NAME.wait", "Waits for a signal, holding no slot."),
     later("task.NAME.resources.disk", "Disk space."),
-    later("task.NAME.place.near", "Prefers the place of its input."),
 ];
 
 #[cfg(test)]

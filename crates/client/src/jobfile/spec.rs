@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    ANY_VALUE, Driver, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference, Resources, Retry,
-    Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
+    ANY_VALUE, Dataset, Driver, JobSpec, NEAR_WEIGHT, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place,
+    Preference, Resources, Retry, Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
 };
 
 use super::company::company;
@@ -240,7 +240,22 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     into.tolerate = walk.text_map(fields.get("tolerate"), &trail);
     into.prefer = walk.list(fields.get("prefer"), &trail, preference);
     into.company = company(walk, &fields, &trail);
+    into.near.data = walk.list(fields.get("near"), &trail, dataset);
+    let weight = walk.whole(fields.get("near_weight"), &trail).and_then(|weight| u32::try_from(weight).ok());
+    into.near.weight = weight.unwrap_or(if into.near.is_empty() { 0 } else { NEAR_WEIGHT });
     into.cheap = walk.whole(fields.get("cheap"), &trail).and_then(|cheap| u32::try_from(cheap).ok()).unwrap_or(0);
+}
+
+fn dataset(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Option<Dataset> {
+    let fields = walk.fields(node, "task.NAME.place.near", trail)?;
+    for (key, what) in [("region", "the region in which it lies"), ("size", "how much it is, such as \"40Gi\"")] {
+        if fields.get(key).is_none() {
+            walk.complain(node.at, &trail.key(key), format_args!("required: {what}"));
+        }
+    }
+    let region = walk.name(fields.get("region"), trail);
+    let bytes = walk.amount(fields.get("size"), trail);
+    Some(Dataset { region: region?, bytes: bytes? })
 }
 
 fn preference(walk: &mut Walk, node: &Node, trail: &Trail<'_>) -> Option<Preference> {

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Apart, AtMost, Balance, Company, Driver, GangSpec, OnFailure, OnNodeLoss, OnRegionLoss, Place, Preference,
-    Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
+    Apart, AtMost, Balance, Company, Dataset, Driver, GangSpec, Near, OnFailure, OnNodeLoss, OnRegionLoss, Place,
+    Preference, Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
 };
 
 use super::*;
@@ -170,7 +170,7 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
         &[
-            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, group, at_most, apart, balance, spread",
+            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, near, near_weight, group, at_most, apart, balance, spread",
         ],
     );
 }
@@ -451,6 +451,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     tolerate: place.3,
                     prefer: wishes(place.4.0, place.4.1, place.4.2, place.4.3),
                     cheap: place.4.4,
+                    near: near(place.4.0),
                     company: company(place.4.0),
                 },
                 on_node_loss,
@@ -480,6 +481,12 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 preemptible: true,
             }
         })
+}
+
+/// So many pieces of data, or none.
+fn near(count: usize) -> Near {
+    let data = (1..=count as u64).map(|at| Dataset { region: "eu".parse().expect("a name"), bytes: at << (10 * at) });
+    Near { data: data.collect(), weight: if count == 1 { 50 } else { 7 * count as u32 } }
 }
 
 /// Rules about other tasks of some kinds, or none.

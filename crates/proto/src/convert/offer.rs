@@ -1,6 +1,6 @@
 //! Where tasks may and would rather run, and what nodes say of themselves for that.
 
-use quorate_state::{Offer, Place, PoolName, Preference, Price, Trait};
+use quorate_state::{Dataset, Near, Offer, Place, PoolName, Preference, Price, Trait};
 
 use super::Found;
 use super::company::{company_from_wire, company_to_wire};
@@ -34,6 +34,8 @@ pub(super) fn place_to_wire(place: &Place) -> v1::Place {
         tolerate: labels_to_wire(&place.tolerate),
         prefer: place.prefer.iter().map(preference_to_wire).collect(),
         cheap: place.cheap,
+        near: place.near.data.iter().map(data_to_wire).collect(),
+        near_weight: place.near.weight,
         ..v1::Place::default()
     };
     company_to_wire(&place.company, &mut wire);
@@ -58,6 +60,16 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
             preference_from_wire(&at(&format!("place.prefer[{position}]")), preference, found)
         })
         .collect();
+    let data: Vec<Option<Dataset>> = place
+        .near
+        .into_iter()
+        .enumerate()
+        .map(|(position, v1::Dataset { region, bytes })| {
+            let region = found.parse(|| at(&format!("place.near[{position}].region")), &region)?;
+            Some(Dataset { region, bytes })
+        })
+        .collect();
+    let near = Near { data: data.into_iter().collect::<Option<_>>()?, weight: place.near_weight };
     Some(Place {
         regions: regions?,
         clusters: clusters?,
@@ -67,8 +79,13 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
         tolerate,
         prefer: prefer.into_iter().collect::<Option<_>>()?,
         cheap: place.cheap,
+        near,
         company: company?,
     })
+}
+
+fn data_to_wire(data: &Dataset) -> v1::Dataset {
+    v1::Dataset { region: data.region.to_string(), bytes: data.bytes }
 }
 
 fn preference_to_wire(preference: &Preference) -> v1::Preference {

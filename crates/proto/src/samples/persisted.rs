@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Digest, Entry,
-    Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
-    JoinTokenId, Meta, Millis, Namespace, NamespaceRow, NodeAdmission, OverQuota, Placement, PlacementOutcome,
+    Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Dataset, Digest,
+    Entry, Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
+    JoinTokenId, Meta, Millis, Namespace, NamespaceRow, Near, NodeAdmission, OverQuota, Placement, PlacementOutcome,
     Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Resource, Revision,
     RunState, Scope, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation,
     Wait,
@@ -185,15 +185,24 @@ pub(crate) fn commands() -> Vec<Command> {
     all
 }
 
+/// Where a task reads its data.
+fn near() -> Near {
+    let data = |region: &str, bytes| Dataset { region: region.parse().unwrap(), bytes };
+    Near { data: vec![data("eu", 1), data("us", 40 << 30)], weight: 60 }
+}
+
 fn constraint_commands() -> Vec<Command> {
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place = super::choosy();
     let mut social = specs().remove(1);
     social.tasks[0].place.company = super::company();
+    let mut reading = specs().remove(1);
+    reading.tasks[0].place.near = near();
     let registration = Registration { offer: super::offer(), attempts: vec![], ..registration() };
     vec![
         Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) },
         Command::SubmitJob { run: RUN, spec_digest: spec_digest(&social), spec: Arc::new(social) },
+        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&reading), spec: Arc::new(reading) },
         Command::RegisterNode(Box::new(registration)),
     ]
 }

@@ -47,6 +47,7 @@ pub(crate) struct AgentSettings {
     /// Metrics and health, when wanted.
     pub(crate) ops: Option<String>,
     /// Talk to replicas beyond loopback without TLS.
+    pub(crate) measure_latency: bool,
     pub(crate) insecure: bool,
 }
 
@@ -104,6 +105,7 @@ impl AgentSettings {
             },
             on_exit: settings.get("agent.on_exit", parse::on_exit)?.unwrap_or_default(),
             ops: settings.get("agent.ops", parse::ops)?.flatten(),
+            measure_latency: settings.get("agent.measure_latency", parse::boolean)?.unwrap_or(true),
             insecure: settings.get("agent.insecure", parse::boolean)?.unwrap_or(false),
         })
     }
@@ -141,6 +143,7 @@ impl AgentSettings {
             uuid: None,
             machine: None,
             ops: self.ops.clone(),
+            measure_latency: self.measure_latency,
             insecure: self.insecure,
             limits: self.limits.clone(),
         }

@@ -9,7 +9,7 @@
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 
-use quorate_state::{Company, Driver, GpuModel, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
+use quorate_state::{Company, Driver, GpuModel, Near, OnNodeLoss, Place, Resources, Retry, Role, Spread, TaskSpec};
 
 use super::ledger::Ledger;
 use super::pack::{Rank as _, Ranking, Want};
@@ -81,8 +81,8 @@ impl Looks {
     pub(super) fn limits(task: &TaskSpec) -> Self {
         let Self(mut task) = Self::of(task);
         (task.resources.cpu_milli, task.resources.memory_bytes) = (0, 0);
-        let (spread, company) = (Spread::default(), Company::default());
-        task.place = Place { spread, prefer: Vec::new(), cheap: 0, company, ..task.place };
+        let (spread, company, near) = (Spread::default(), Company::default(), Near::default());
+        task.place = Place { spread, prefer: Vec::new(), cheap: 0, near, company, ..task.place };
         Self(task)
     }
 
@@ -150,6 +150,18 @@ impl Kept {
         *self = Self::default();
     }
 
+    /// Regions are not as far from each other as they were: lets go of all that went by that.
+    pub(super) fn forget_distances(&mut self) {
+        self.shapes.retain(|Looks(task), _| task.place.near.is_empty());
+        self.count();
+    }
+
+    /// Counts the scores that there are.
+    fn count(&mut self) {
+        let shapes = self.shapes.values().map(Standing::len);
+        self.scores = shapes.chain(self.limits.values().map(|limits| 2 * limits.rooms.len())).sum();
+    }
+
     /// The nodes in their order for a shape, as they are now.
     pub(super) fn standing(&mut self, looks: &Looks, ledger: &mut Ledger) -> &mut Standing {
         self.asked += 1;
@@ -185,8 +197,7 @@ impl Kept {
             let is_only = asked.len() == 1;
             self.shapes.retain(|_, standing| !is_only && standing.asked >= oldest_kept);
             self.limits.retain(|_, limits| !is_only && limits.asked >= oldest_kept);
-            let shapes = self.shapes.values().map(Standing::len);
-            self.scores = shapes.chain(self.limits.values().map(|limits| 2 * limits.rooms.len())).sum();
+            self.count();
         }
         self.scores += scores;
     }

@@ -21,7 +21,7 @@ use super::kept::Wanted;
 use super::route::admit;
 use super::score::{Score, score, terms};
 use crate::explain::Check;
-use crate::{Observed, Presence};
+use crate::{Latencies, Observed, Presence};
 
 /// The nodes with their room, numbered in the order of their clusters' names and then of their own. Clusters are numbered in
 /// the order of their names.
@@ -40,6 +40,19 @@ pub(super) struct Ledger {
     spent: Vec<usize>,
     /// Nodes that are kept for somebody.
     kept: Vec<usize>,
+    /// How far regions are from each other.
+    latencies: Latencies,
+}
+
+/// What is void of all that was kept about nodes, once another view was read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Void {
+    /// Nothing: the changes tell what to look at again.
+    Nothing,
+    /// What goes by how far regions are from each other.
+    Distances,
+    /// All of it: nodes have other numbers now.
+    All,
 }
 
 /// One node's account.
@@ -118,8 +131,8 @@ impl Account {
 }
 
 impl Ledger {
-    /// Reads a view, and what is seen beside it. True if nodes have other numbers now: what was kept about them is void.
-    pub(super) fn follow(&mut self, view: &State, observed: &Observed) -> bool {
+    /// Reads a view, and what is seen beside it.
+    pub(super) fn follow(&mut self, view: &State, observed: &Observed) -> Void {
         let kept = std::mem::take(&mut self.kept);
         kept.into_iter().for_each(|at| self.set_kept(at, false));
         let is_new = !self.read_changes(view);
@@ -139,7 +152,15 @@ impl Ledger {
                 }
             }
         }
-        is_new
+        let has_moved = self.latencies != observed.latencies;
+        if has_moved {
+            self.latencies = observed.latencies.clone();
+        }
+        match (is_new, has_moved) {
+            (true, _) => Void::All,
+            (false, true) => Void::Distances,
+            (false, false) => Void::Nothing,
+        }
     }
 
     /// Reads what has changed since the last view. False, with some of it read, if that is not enough.
@@ -348,14 +369,14 @@ impl Ledger {
         if account.is_kept {
             return Err(Check::Kept);
         }
-        Ok(score(account, &mut self.gpus, wanted))
+        Ok(score(account, &mut self.gpus, wanted, &self.latencies))
     }
 
     /// What a node, which can take a task, is worth by each measure.
     pub(super) fn terms(&mut self, at: usize, wanted: &Wanted) -> Vec<Term> {
         let fill = self.nodes.get(at).and_then(|account| self.clusters.get(account.cluster)).cloned();
         let Some(account) = self.nodes.get_mut(at) else { return Vec::new() };
-        terms(account, &fill.unwrap_or_default(), &mut self.gpus, wanted)
+        terms(account, (&fill.unwrap_or_default(), &self.latencies), &mut self.gpus, wanted)
     }
 
     /// The same of a node of which this was said after so many changes.
@@ -367,7 +388,7 @@ impl Ledger {
         match was.check() {
             Some(Check::Full) | None => {
                 has_room(&account.node, account.room(), &wanted.task).map_err(|why| Check::of(&why))?;
-                Ok(score(account, &mut self.gpus, wanted))
+                Ok(score(account, &mut self.gpus, wanted, &self.latencies))
             }
             Some(check) => Err(check),
         }

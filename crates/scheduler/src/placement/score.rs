@@ -12,8 +12,8 @@ use super::kept::Wanted;
 use super::ledger::{Account, ClusterAccount};
 use super::pack::{Rank, Worth, idle_milli, together};
 use super::wishes::{WISHES_BITS, wishes, worths_milli};
-use crate::Presence;
 use crate::explain::Check;
+use crate::{Latencies, Presence};
 
 /// A share of 1 in fixed point.
 const SHARE_BITS: u32 = 32;
@@ -68,7 +68,7 @@ impl Score {
 }
 
 /// `account`, as a place for what is wanted, which fits there.
-pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> Score {
+pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted, latencies: &Latencies) -> Score {
     let (task, want) = (&wanted.task, wanted.task.resources);
     let capacity = account.node.capacity;
     let left = account.free().saturating_sub(want);
@@ -89,7 +89,7 @@ pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> 
     let is_unheard = account.presence != Presence::Heard;
     let presence = u128::from(is_unheard) << PRESENCE_BIT;
     if task.place.has_wishes() {
-        let wishes = wishes(&account.node, &task.place) << WISHES_BIT;
+        let wishes = wishes(&account.node, &task.place, latencies) << WISHES_BIT;
         let attempts = account.attempts.min(ATTEMPTS_MAX >> WISHES_BITS);
         return Score(presence | wishes | values >> WISHES_BITS | u128::from(attempts));
     }
@@ -99,7 +99,12 @@ pub(super) fn score(account: &mut Account, gpus: &mut Gpus, wanted: &Wanted) -> 
 
 /// The same by its parts, each turned so that more is better, in the order in which they decide; what a task would rather have
 /// is one sum, of which they are told apart.
-pub(super) fn terms(account: &mut Account, cluster: &ClusterAccount, gpus: &mut Gpus, wanted: &Wanted) -> Vec<Term> {
+pub(super) fn terms(
+    account: &mut Account,
+    (cluster, latencies): (&ClusterAccount, &Latencies),
+    gpus: &mut Gpus,
+    wanted: &Wanted,
+) -> Vec<Term> {
     let (task, want) = (&wanted.task, wanted.task.resources);
     let capacity = account.node.capacity;
     let left = account.free().saturating_sub(want);
@@ -109,9 +114,11 @@ pub(super) fn terms(account: &mut Account, cluster: &ClusterAccount, gpus: &mut 
     let mut add = |name, value_milli: i64| terms.push(Term { name, value_milli });
     add("reported", if account.presence == Presence::Heard { 1_000 } else { 0 });
     if task.place.has_wishes() {
-        let (preferred, price) = worths_milli(&account.node, &task.place);
-        add("preferences", preferred);
-        add("price", price);
+        for (name, worth) in
+            ["preferences", "price", "near"].into_iter().zip(worths_milli(&account.node, &task.place, latencies))
+        {
+            add(name, worth);
+        }
     }
     match task.place.spread {
         Spread::Pack => {

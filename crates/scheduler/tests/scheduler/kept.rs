@@ -4,9 +4,9 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use proptest::prelude::*;
-use quorate_scheduler::Budget;
 use quorate_scheduler::placement::pack::{GpuWant, Mix, Models, Packer, Room, WHOLE, Want};
 use quorate_scheduler::placement::{Plan, Planner, SHAPES_KEPT_MAX, plan};
+use quorate_scheduler::{Budget, Latencies};
 use quorate_state::{
     AttemptPhase, Change, Command, Feature, FeatureRow, GPU_MILLI, Millis, Node, NodeName, NodeStatus, Preemption,
     Registration, Resources, Revision, TaskId, TaskSpec,
@@ -14,7 +14,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 34] = [
+const SHAPES: [(&str, &str, &[&str]); 36] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -49,6 +49,8 @@ const SHAPES: [(&str, &str, &[&str]); 34] = [
     ("500m", "512Mi", &["group=db", "apart=db/label:disk", "balance=cluster/eu-1=2,us-1=1"]),
     ("500m", "512Mi", &["balance=region", "atmost=node/2", "cheap=20"]),
     ("500m", "512Mi", &["gang=anywhere", "atmost=node/1", "group=db"]),
+    ("500m", "512Mi", &["near=us:100,ap:300"]),
+    ("500m", "512Mi", &["near=ap:1", "spread=cluster", "cheap=1"]),
 ];
 
 const FLAGS: [&str; 14] = [
@@ -103,6 +105,8 @@ enum Step {
     Pass(u64),
     /// All nodes of a region are lost.
     Lose(usize),
+    /// A region turns out to be so many milliseconds from another.
+    Measure(usize, u64),
     /// All that happened since the last time did not happen.
     Rewind,
 }
@@ -127,6 +131,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(cluster, region, out)| Step::Withdraw(cluster, region, out)),
         1 => (1_u64..30).prop_map(Step::Pass),
         1 => (0..CLUSTERS.len()).prop_map(Step::Lose),
+        1 => (0..CLUSTERS.len(), 1_u64..300).prop_map(|(cluster, millis)| Step::Measure(cluster, millis)),
         1 => Just(Step::Rewind),
     ]
 }
@@ -252,6 +257,11 @@ impl History {
                 }
             }
             Step::Pass(seconds) => self.world.pass(seconds * 1_000),
+            Step::Measure(cluster, millis) => {
+                let region = CLUSTERS[cluster].0.parse().expect("a name");
+                let measured = [(region, "ap".parse().expect("a name"), millis * 1_000)];
+                self.world.observed.latencies = Latencies::new(measured);
+            }
             Step::Lose(cluster) => {
                 let stands =
                     |node: &&Arc<Node>| node.region.as_str() == CLUSTERS[cluster].0 && node.status == NodeStatus::Up;

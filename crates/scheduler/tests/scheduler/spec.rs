@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Apart, AtMost, Balance, Driver, Each, GangSpec, JobName, JobSpec, OnFailure, OnNodeLoss, Place, Preference,
-    Resources, Retry, Role, Spread, TaskName, TaskSpec, Trait, Within,
+    Apart, AtMost, Balance, Dataset, Driver, Each, GangSpec, JobName, JobSpec, Near, OnFailure, OnNodeLoss, Place,
+    Preference, Resources, Retry, Role, Spread, TaskName, TaskSpec, Trait, Within,
 };
 
 use crate::world::namespace;
@@ -100,6 +100,14 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 spec.place.company.balance.push(Balance { per, targets: targets.collect() });
             }
             ("home", policy) => spec.on_region_loss = Some(crate::region_loss::policy(policy)),
+            ("near", data) => {
+                let data = data.split(',').map(|data| data.split_once(':').expect("region:bytes"));
+                let data = data.map(|(region, bytes)| Dataset {
+                    region: region.parse().expect("a name"),
+                    bytes: bytes.parse().expect("a number"),
+                });
+                spec.place.near = Near { data: data.collect(), weight: 50 };
+            }
             ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
             ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),

@@ -1,5 +1,6 @@
 //! Pools, taints, prices and preferences in plans, scenario by scenario.
 
+use quorate_scheduler::Latencies;
 use quorate_scheduler::explain::survey;
 
 use crate::world::{World, check};
@@ -130,9 +131,47 @@ fn candidates_say_what_makes_each_as_good_as_it_is_and_misses_what_they_lack() {
         let terms = survey.candidates[at].terms.iter().map(|term| format!("{} {}", term.name, term.value_milli));
         format!("{}: {}", survey.candidates[at].node, terms.collect::<Vec<_>>().join(", "))
     };
-    assert_eq!(told(0), "a: reported 1000, preferences 70000, price 0, full 250, attempts 0");
-    assert_eq!(told(1), "b: reported 1000, preferences 0, price 24781, full 250, attempts 0");
+    assert_eq!(told(0), "a: reported 1000, preferences 70000, price 0, near 0, full 250, attempts 0");
+    assert_eq!(told(1), "b: reported 1000, preferences 0, price 24781, near 0, full 250, attempts 0");
     let misses: Vec<_> = survey.misses.iter().map(|miss| (miss.node.as_str(), miss.check.as_str())).collect();
     assert_eq!((survey.candidates.len(), misses), (2, vec![("c", "TOO_SMALL"), ("d", "TAINT")]));
     assert_eq!(survey.misses[0].missing.cpu_milli, 1_000);
+}
+
+/// Where a task goes that reads `near`, when the regions are so far from each other.
+fn placed_near(near: &str, options: &str, round_trips: &[(&str, &str, u64)]) -> String {
+    let nodes = "
+        node a eu/eu-1 4000m 8Gi
+        node b us/us-1 4000m 8Gi price=0.4
+        node c ap/ap-1 4000m 8Gi
+        use  c 1000m 1Gi
+        job  j
+    ";
+    let mut world = World::of(&format!("{nodes}\ntask x 1000m 1Gi near={near} {options}"));
+    let region = |name: &str| name.parse().expect("a name");
+    let round_trips = round_trips.iter().map(|(one, other, millis)| (region(one), region(other), millis * 1_000));
+    world.observed.latencies = Latencies::new(round_trips);
+    world.render(&world.plan())
+}
+
+#[test]
+fn a_task_goes_where_most_of_its_data_lies() {
+    for (near, chosen) in [("eu:10,us:9", "a"), ("eu:9,us:10", "b"), ("eu:5,us:7,eu:3", "a"), ("sa:100", "c")] {
+        assert_eq!(placed_near(near, "", &[]), format!("j/x[0] -> {chosen}"), "{near}");
+    }
+    // Half of a weight of 50 is less than a price of 0.4 is worth by 2, which is 49.
+    assert_eq!(placed_near("eu:10,us:9", "cheap=2", &[]), "j/x[0] -> b");
+    // No data lies where there is no node, and it waits for none.
+    assert_eq!(placed_near("us:1", "regions=eu", &[]), "j/x[0] -> a");
+}
+
+#[test]
+fn where_a_task_cannot_be_with_its_data_the_nearest_region_is_best() {
+    let far = [("sa", "eu", 200), ("sa", "us", 110), ("ap", "sa", 320)];
+    assert_eq!(placed_near("sa:1", "", &far), "j/x[0] -> b");
+    assert_eq!(placed_near("sa:1", "", &far[..1]), "j/x[0] -> a", "who is not known to be near is behind");
+    // Two thirds lie in eu; from ap both are at hand.
+    let middle = [("ap", "eu", 5), ("ap", "us", 5)];
+    assert_eq!(placed_near("eu:6,us:5", "", &[("ap", "eu", 5), ("ap", "us", 5), ("eu", "us", 300)]), "j/x[0] -> c");
+    assert_eq!(placed_near("eu:60,us:1", "", &middle), "j/x[0] -> a");
 }

@@ -62,8 +62,14 @@ impl World {
         let bootstrap = Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) };
         world.apply(bootstrap);
         world.apply(Command::CreateNamespace { namespace: namespace() });
-        let known =
-            [Feature::PlaceLabels, Feature::Gpus, Feature::PlaceConstraints, Feature::RegionLoss, Feature::SpreadRules];
+        let known = [
+            Feature::PlaceLabels,
+            Feature::Gpus,
+            Feature::PlaceConstraints,
+            Feature::RegionLoss,
+            Feature::SpreadRules,
+            Feature::DataLocality,
+        ];
         for feature in known {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }

@@ -93,7 +93,7 @@ impl Leases {
             };
             nodes.insert(node.name.clone(), observed);
         }
-        Observed { nodes }
+        Observed { nodes, ..Observed::default() }
     }
 
     /// The entry of this epoch, made if this is the first that is seen of it; that of a newer epoch

@@ -69,7 +69,7 @@ pub(super) async fn loss(
         return Err(lost.absent());
     }
     let now = reading.log_now(&view)?;
-    let observed = reading.core().liveness.observe(&view, now.served);
+    let observed = reading.core().observe(&view, now.served);
     let mut forecast = Forecast::new(&view, &observed, now, |node| lost.takes(node));
     while forecast.step() {
         // Other calls of clients share this thread.

@@ -46,7 +46,7 @@ pub(super) async fn get(
     let node = view.node(&node).ok_or_else(|| refs::absent("node", node.as_str()))?;
     let now = reading.log_now(&view)?;
     let core = reading.core();
-    let observed = core.liveness.observe(&view, now.served);
+    let observed = core.observe(&view, now.served);
     let usages = core.sessions.usages.of_node(&view, &node.name, core.seams.clock.boot());
     let mut holds: BTreeMap<_, _> = holds(&view, &observed, now, node).into_iter().collect();
     let attempts = view.attempts_on(&node.name).take(NODE_ATTEMPTS_MAX).filter_map(|attempt| {

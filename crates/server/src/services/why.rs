@@ -49,7 +49,7 @@ pub(super) async fn starts(
     let (view, run) = refs::resolve_kept(reading.core(), &view, reference.as_ref(), |_| Ok(Parts::default()))?;
     authorize(&principal, Action::Read(Some(&run.spec.namespace)))?;
     let now = reading.log_now(&view)?;
-    let observed = reading.core().liveness.observe(&view, now.served);
+    let observed = reading.core().observe(&view, now.served);
     let starts = expected_starts(&view, &observed, now, run.id).into_iter().filter_map(|(task, start)| {
         let name = run.spec.tasks.get(task.step as usize)?.name.to_string();
         Some(v1::TaskExpectedStart { task: name, index: task.index, start: Some(expected_start(&start)) })
@@ -110,7 +110,7 @@ impl Asked {
         authorize(principal, Action::Read(Some(&run.spec.namespace)))?;
         let id = refs::task(&view, &run, task, index)?;
         let now = reading.log_now(&view)?;
-        let observed = reading.core().liveness.observe(&view, now.served);
+        let observed = reading.core().observe(&view, now.served);
         Ok(Self { view, observed, now, run, id })
     }
 

@@ -14,8 +14,8 @@ use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Offer, Principal, Registration,
-    Reply, Revision, State, Violation, labels_of,
+    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Offer, Principal, RegionName,
+    Registration, Reply, Revision, State, Violation, labels_of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt as _};
@@ -39,6 +39,7 @@ const LOG_READS_MAX: usize = 128;
 /// An agent whose lease is in force.
 pub(super) struct Admitted {
     pub(super) node: NodeName,
+    region: RegionName,
     pub(super) epoch: Epoch,
     pub(super) session: SessionId,
     lease: LeaseTerms,
@@ -87,7 +88,7 @@ where
     // Stamped before the round that `register` makes, which is what lets it count as a renewal.
     let arrived = core.seams.clock.boot();
     let admitted = register(core, &principal, hello, arrived, out).await?;
-    let Admitted { node, epoch, session, lease, lacks } = &admitted;
+    let Admitted { node, region, epoch, session, lease, lacks } = &admitted;
     let place = core.sessions.enter(node, *session)?;
     let span = tracing::info_span!("session", %node, %epoch);
     tracing::info!(parent: &span, "connected");
@@ -97,16 +98,19 @@ where
     let reporting = propose_reports(core, &principal, &admitted, waiting, acks);
     let speaker = Speaker::new(node, *epoch, out);
     let relayed_as = from.relayed.then_some(v1::SessionName { term: session.term, number: session.number });
-    speaker.welcome(&core.replica.view(), *lease, usages::every(core.sessions.count()), relayed_as).await?;
+    let landmarks = core.sessions.distances.ask(node, region, &core.replica.members());
+    let usage_every = usages::every(core.sessions.count());
+    speaker.welcome(&core.replica.view(), *lease, usage_every, relayed_as, landmarks).await?;
     drop(from.incoming);
     let id = *session;
-    let mut session = Session { core, node, id, speaker, lacks: *lacks, reads: BTreeMap::new(), next_read: 0 };
+    let mut session = Session { core, node, region, id, speaker, lacks: *lacks, reads: BTreeMap::new(), next_read: 0 };
     let end = tokio::select! {
         biased;
         end = Box::pin(reporting.instrument(span.clone())) => end,
         end = Box::pin(session.run(inbound, place, batches, acked).instrument(span)) => end,
     };
     core.liveness.left(node, *epoch, id);
+    core.sessions.distances.left(node, region);
     end
 }
 
@@ -134,15 +138,16 @@ async fn register(
     if let Some(known) = known
         && let Some(session) = core.liveness.resume(|| core.replica.view(), &known.name, held, arrived)
     {
-        return Ok(Admitted { node: known.name.clone(), epoch: held, session, lease: known.lease, lacks });
+        let region = known.region.clone();
+        return Ok(Admitted { node: known.name.clone(), region, epoch: held, session, lease: known.lease, lacks });
     }
-    let node = registration.node.clone();
+    let (node, region) = (registration.node.clone(), registration.region.clone());
     let _turn = core.door.turn(out.closed()).await?;
     let command = arrival(&view, registration, &secret);
     match core.propose(principal.clone(), None, command).await? {
         Reply::Registered { epoch, lease } => {
             let session = core.liveness.granted(&node, epoch);
-            Ok(Admitted { node, epoch, session, lease, lacks })
+            Ok(Admitted { node, region, epoch, session, lease, lacks })
         }
         other => Err(core.internal(&format!("a registration was answered with {other:?}"))),
     }
@@ -225,6 +230,7 @@ fn serves_when_behind() -> bool {
 struct Session<'a> {
     core: &'a Arc<Core>,
     node: &'a NodeName,
+    region: &'a RegionName,
     id: SessionId,
     speaker: Speaker<'a>,
     lacks: Option<Feature>,
@@ -312,6 +318,10 @@ impl Session<'_> {
                 bound_usages(&mut usage)?;
                 let (view, now) = (self.core.replica.view(), self.core.seams.clock.boot());
                 self.core.sessions.usages.take(&view, self.node, usage.reports, now);
+                Ok(())
+            }
+            Some(Message::Distances(told)) => {
+                self.core.sessions.distances.take(self.node, self.region, told);
                 Ok(())
             }
             Some(Message::LogChunk(chunk)) => {

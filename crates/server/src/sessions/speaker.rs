@@ -37,6 +37,7 @@ impl<'a> Speaker<'a> {
         lease: LeaseTerms,
         usage_every: Duration,
         relayed_as: Option<v1::SessionName>,
+        landmarks: Vec<v1::Landmark>,
     ) -> Result<(), ApiError> {
         let welcome = v1::Welcome {
             cluster_id: view.meta().cluster.to_string(),
@@ -45,6 +46,7 @@ impl<'a> Speaker<'a> {
             kill_ms: lease.kill_ms,
             usage_every_ms: u64::try_from(usage_every.as_millis()).unwrap_or(u64::MAX),
             relayed_as,
+            landmarks,
         };
         self.send(view, Message::Welcome(welcome)).await
     }

@@ -73,7 +73,8 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::RegionPolicy
         | Feature::Gangs
         | Feature::RegionLoss
-        | Feature::SpreadRules => None,
+        | Feature::SpreadRules
+        | Feature::DataLocality => None,
     }
 }
 
@@ -88,10 +89,11 @@ pub(super) fn require(overlay: &Overlay, feature: Option<Feature>) -> Result<(),
 /// The features that a spec may need beside the youngest of those that came with constraints or after. Others were never asked for
 /// more than one of them, and are not now: what the log has accepted stays accepted.
 pub(super) fn require_older(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
-    let says_where = spec.has_constraints() || spec.knows_regions() || spec.has_company();
+    let says_where = spec.has_constraints() || spec.knows_regions() || spec.has_company() || spec.has_data();
     let is_younger = says_where || spec.has_gangs() || spec.has_protected();
     let needs = |is_needed: bool, feature| (is_younger && is_needed).then_some(feature);
     require(overlay, needs(spec.has_protected(), Feature::Preemption))?;
+    require(overlay, needs(spec.has_company(), Feature::SpreadRules))?;
     require(overlay, needs(spec.knows_regions(), Feature::RegionLoss))?;
     require(overlay, needs(spec.has_gangs(), Feature::Gangs))?;
     require(overlay, needs(spec.has_constraints(), Feature::PlaceConstraints))?;

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use quorate_planted::Bug;
 
-use super::Company;
+use super::{Company, Near};
 use crate::{ClusterName, Node, PoolName, RegionName};
 
 /// Where a task may run, and where it would rather: all that placement looks at in a task beside what it takes.
@@ -27,6 +27,8 @@ pub struct Place {
     pub prefer: Vec<Preference>,
     /// What half the price of a node is worth to it, as the weight of a preference; zero: nothing.
     pub cheap: u32,
+    /// Where the data lies that it reads.
+    pub near: Near,
     /// What it makes of other tasks.
     pub company: Company,
 }
@@ -112,12 +114,17 @@ impl Place {
 
     /// It says which nodes are better than others.
     pub fn has_wishes(&self) -> bool {
+        self.has_own_wishes() || !self.near.is_empty()
+    }
+
+    /// The same by what came with [`crate::Feature::PlaceConstraints`].
+    fn has_own_wishes(&self) -> bool {
         !self.prefer.is_empty() || self.cheap > 0
     }
 
     /// Replicas before [`crate::Feature::PlaceConstraints`] cannot read it.
     pub(super) fn has_constraints(&self) -> bool {
-        !self.pools.is_empty() || !self.tolerate.is_empty() || self.has_wishes()
+        !self.pools.is_empty() || !self.tolerate.is_empty() || self.has_own_wishes()
     }
 }
 

@@ -14,6 +14,7 @@ mod gangs;
 mod gpus;
 mod jobs;
 mod leases;
+mod locality;
 mod namespaces;
 mod outcomes;
 mod payloads;

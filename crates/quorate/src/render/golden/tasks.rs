@@ -65,7 +65,11 @@ fn task_why() {
         task: Some(task),
         reason: Some(no_node_fits()),
         revision: 57,
-        ..v1::ExplainTaskResponse::default()
+        candidates: vec![v1::Candidate {
+            node: "eu-a-2".into(),
+            terms: vec![v1::ScoreTerm { name: "near".into(), value_milli: 31_250 }],
+        }],
+        misses: vec![v1::NearestMiss { node: "eu-a-1".into(), check: "FULL".into(), ..v1::NearestMiss::default() }],
     };
     check("task_why", &TaskWhy::new("0123456789abc", response));
 }

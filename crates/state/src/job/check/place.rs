@@ -2,6 +2,7 @@
 
 use super::{Found, LABEL_BYTES_MAX, LIST_MAX, check_labels};
 use crate::TaskSpec;
+use crate::job::near::DATASETS_MAX;
 use crate::job::place::{PREFERENCES_MAX, Trait, WEIGHT_OF_PREFERENCE_MAX};
 
 impl TaskSpec {
@@ -40,6 +41,22 @@ impl TaskSpec {
                     found.add(&at("label"), "contains a NUL byte, or its key an equals sign".into());
                 }
             }
+        }
+        let near = &place.near;
+        if near.data.len() > DATASETS_MAX {
+            found
+                .add(&at("near"), format!("{} pieces of data are over DATASETS_MAX ({DATASETS_MAX})", near.data.len()));
+        }
+        if let Some(position) = near.data.iter().position(|data| data.bytes == 0) {
+            found.add(&at(&format!("near[{position}].size")), "is 0: leave out what is not read".into());
+        }
+        if near.weight > most || (near.weight == 0) != near.is_empty() {
+            let what = if near.is_empty() {
+                "says nothing without near".into()
+            } else {
+                format!("is not between 1 and {most}")
+            };
+            found.add(&at("near_weight"), what);
         }
         self.check_company(found);
         if place.cheap > most {
