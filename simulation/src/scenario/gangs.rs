@@ -45,14 +45,15 @@ pub(crate) enum Together {
 }
 
 impl GangPlan {
-    /// True when so many equal tasks fit together on nodes that have nothing on them.
+    /// True when so many equal tasks fit together on nodes that have nothing on them and take them.
     pub(crate) fn fits(&self, task: &TaskPlan, racks: &[RackPlan]) -> bool {
         let holds = |agent: &AgentPlan| {
             let by_memory = agent.memory_bytes.checked_div(task.memory_bytes).unwrap_or(u64::MAX);
             agent.cpu_milli.checked_div(task.cpu_milli).unwrap_or(u64::MAX).min(by_memory)
         };
         let mut domains: BTreeMap<&str, u64> = BTreeMap::new();
-        for (rack, agent) in racks.iter().flat_map(|rack| rack.agents.iter().map(move |agent| (rack, agent))) {
+        let agents = racks.iter().flat_map(|rack| rack.agents.iter().map(move |agent| (rack, agent)));
+        for (rack, agent) in agents.filter(|(_, agent)| task.demands.allow(&agent.ground)) {
             let domain = match self.within {
                 None => Some(""),
                 Some(Together::Cluster) => Some(&*agent.cluster),
