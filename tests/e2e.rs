@@ -20,6 +20,7 @@ mod outlive;
 mod power;
 mod preemption;
 mod reads;
+mod rebalance;
 mod recover;
 mod region_loss;
 mod regions;

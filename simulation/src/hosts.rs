@@ -4,6 +4,7 @@ mod client;
 mod job;
 mod operator;
 mod rack;
+mod rebalances;
 mod release;
 mod replica;
 mod tenants;

@@ -269,6 +269,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         replicas: vec![],
         racks,
         sessions: vec![],
+        rebalances: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

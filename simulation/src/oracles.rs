@@ -36,6 +36,7 @@ mod p28_archive;
 mod p29_sub_runs;
 mod p2_copies;
 mod p2_lease_over;
+mod p31_rebalances;
 mod p3_capacity;
 mod p4_conservation;
 mod p5_gangs;
@@ -216,6 +217,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_silence::Silence::default()),
         Box::new(p9_timeouts::Timeouts::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p12_home::AtHome::default()),
@@ -245,6 +247,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_quarantine::Quarantine::default()),
         Box::new(p9_retries::Retries::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p12_company::Companies::default()),

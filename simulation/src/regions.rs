@@ -267,6 +267,7 @@ fn scenario(seed: u64) -> Scenario {
         replicas: REGIONS.map(replica).into(),
         racks: vec![],
         sessions: vec![],
+        rebalances: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

@@ -21,6 +21,7 @@ mod membership;
 mod old_image;
 mod pages;
 mod preemption;
+mod rebalance;
 mod region_loss;
 mod reports;
 mod restarts;
@@ -43,12 +44,14 @@ use serde::{Deserialize, Serialize};
 pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use company::CompanyPlan;
+pub(crate) use control::Control;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use ground::{Demands, Ground, TAINT};
 pub(crate) use preemption::Preempts;
+pub(crate) use rebalance::RebalancePlan;
 pub(crate) use region_loss::RegionLoss;
 pub(crate) use reports::{Says, Speech};
 pub(crate) use settings::Tunables;
@@ -83,6 +86,9 @@ pub(crate) struct Scenario {
     pub(crate) replicas: Vec<ReplicaPlan>,
     pub(crate) racks: Vec<RackPlan>,
     pub(crate) sessions: Vec<SessionPlan>,
+    /// In order of their time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) rebalances: Vec<RebalancePlan>,
     /// In order of their time.
     pub(crate) faults: Vec<FaultPlan>,
     /// A fault waits while a quorum could not do without the replicas that it would strike: then somebody
@@ -239,15 +245,6 @@ pub(crate) enum Ask {
         of: Listing,
         size: u32,
     },
-}
-
-/// See [`Ask::Control`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Control {
-    Pause,
-    Resume,
-    Priority(u8),
 }
 
 /// What can be listed.

@@ -349,6 +349,10 @@ fn brief(event: &v1::RunEvent) -> String {
                 one.task, one.index, one.number, one.node, by.run_id, by.index
             )
         }
+        Some(Event::Rebalanced(one)) => {
+            let to = one.to.clone().unwrap_or_default();
+            format!("{at} {}[{}] attempt {} on {} goes on at {}", one.task, one.index, one.number, one.node, to.node)
+        }
         None => format!("{at} nothing"),
     }
 }

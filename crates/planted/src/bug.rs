@@ -58,6 +58,12 @@ bugs! {
         "An attempt is preempted however short a time ago it was placed, and however often its task was.";
     ClaimIgnored, "claim-ignored",
         "Room that is kept for a task is given to others.";
+    MovesCountedByLeader, "moves-counted-by-leader",
+        "How many moves of a rebalance were begun, its leader remembers, and nobody else.";
+    MovesTaskTwice, "moves-task-twice",
+        "A rebalance moves a task that it has moved before.";
+    MoveKeepsNoRoom, "move-keeps-no-room",
+        "An attempt is stopped to go on elsewhere, and no room is kept for it there.";
     AtMostIgnored, "at-most-ignored",
         "A node takes more elements of a step than that allows in one place.";
     ApartOneWay, "apart-one-way",

@@ -12,6 +12,7 @@ pub mod node;
 pub(crate) mod offer;
 pub mod payload;
 pub mod preemption;
+pub mod rebalance;
 pub mod retention;
 pub mod run;
 

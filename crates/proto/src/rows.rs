@@ -3,6 +3,7 @@
 mod archive;
 mod key;
 mod object;
+mod rebalance;
 mod task;
 
 mod event;
@@ -162,6 +163,9 @@ pub fn encode_change(change: &Change) -> RowWrite {
         }
         Change::Claim(claim) => put(Key::of(Kind::Claim).task(claim.task), task::claim_to(claim).encode_to_vec()),
         Change::ClaimGone(task) => RowWrite::Delete { key: Key::of(Kind::Claim).task(*task).done() },
+        Change::Rebalance(row) => put(Key::of(Kind::Rebalance), rebalance::rebalance_to(row).encode_to_vec()),
+        Change::Move(row) => put(Key::of(Kind::Move).task(row.task), rebalance::move_to(row).encode_to_vec()),
+        Change::MoveGone(task) => RowWrite::Delete { key: Key::of(Kind::Move).task(*task).done() },
     }
 }
 
@@ -252,6 +256,13 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         }
         Kind::Claim => {
             Change::Claim(Arc::new(task::claim_from(parts.task()?, message("the row of room that is kept", value)?)?))
+        }
+        Kind::Rebalance => {
+            Change::Rebalance(Arc::new(rebalance::rebalance_from(message("the row of a rebalance", value)?)?))
+        }
+        Kind::Move => {
+            let task = parts.task()?;
+            Change::Move(Arc::new(rebalance::move_from(task, &message("the row of a move", value)?)?))
         }
         Kind::Annotation => {
             let (run, key) = (parts.run()?, parts.name("annotation")?);

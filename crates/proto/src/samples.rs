@@ -4,9 +4,12 @@
 mod archive;
 mod flow;
 mod gangs;
+mod golden;
+mod join_tokens;
 mod namespaces;
 mod persisted;
 mod preemption;
+mod rebalance;
 mod region_loss;
 mod scopes;
 mod sub_runs;
@@ -14,6 +17,8 @@ mod sub_runs;
 pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use gangs::gang_spec;
+pub(crate) use golden::*;
+pub(crate) use join_tokens::join_tokens;
 pub(crate) use persisted::*;
 pub(crate) use region_loss::region_loss_spec;
 pub(crate) use sub_runs::sub_run_spec;
@@ -23,11 +28,11 @@ use std::sync::Arc;
 
 use quorate_state::{
     Admission, Apart, Around, AtMost, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState,
-    Balance, Company, Digest, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTerms,
-    JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause,
-    Payload, PayloadDigest, Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry, Revision,
-    Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token,
-    Topology, Trait, Usage, Uuid, Wait, Withdrawal,
+    Balance, Company, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTokenId,
+    LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest,
+    Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry, Revision, Role, Run, RunId,
+    RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Topology, Trait, Usage,
+    Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -349,7 +354,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         StopReason::TimedOut => Some(StopReason::Preempted),
         StopReason::Preempted => Some(StopReason::Drained),
         // That is below, behind what was frozen before.
-        StopReason::Drained | StopReason::Silent | StopReason::Gang => None,
+        StopReason::Drained | StopReason::Silent | StopReason::Gang | StopReason::Rebalanced => None,
     });
     states
         .into_iter()
@@ -383,6 +388,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
                 payloads: None,
                 spared_until: None,
                 preempted: None,
+                moved: None,
             }
         })
         .chain(telling())
@@ -425,6 +431,7 @@ fn telling() -> impl Iterator<Item = Attempt> {
             payloads: None,
             spared_until: None,
             preempted: None,
+            moved: None,
         }
     })
 }
@@ -577,22 +584,4 @@ pub(crate) fn nodes() -> Vec<Node> {
             admission,
         })
         .collect()
-}
-
-pub(crate) fn join_tokens() -> Vec<JoinToken> {
-    let terms = JoinTerms {
-        region: Some("eu".parse().unwrap()),
-        cluster: Some("eu-1".parse().unwrap()),
-        labels: BTreeMap::from([("disk".into(), "ssd".into())]),
-    };
-    let token = |digest: u8, terms| JoinToken {
-        digest: Digest([digest; 32]),
-        by: Principal::anonymous_local(),
-        at: Millis(150),
-        expires_at: Served(90_000),
-        uses: u32::from(digest & 1),
-        uses_max: 2,
-        terms: Arc::new(terms),
-    };
-    vec![token(0xab, terms), token(0xac, JoinTerms::default())]
 }

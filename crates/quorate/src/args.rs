@@ -9,8 +9,8 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
-    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, preemption, region, replica,
-    retention, run, server, snapshot, task,
+    agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, preemption, rebalance, region,
+    replica, retention, run, server, snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -110,6 +110,8 @@ pub(crate) enum Command {
     Namespace(namespace::Namespace),
     /// Show and change whose tasks are stopped to make room for others
     Preemption(preemption::Preemption),
+    /// Move work that runs to better places, on request and within a budget
+    Rebalance(rebalance::Rebalance),
     /// Show and change how long runs that have ended are kept
     Retention(retention::Retention),
     /// Make an authority and certificates, for TLS
@@ -142,6 +144,7 @@ impl Cli {
             | Command::Replica(_)
             | Command::Namespace(_)
             | Command::Preemption(_)
+            | Command::Rebalance(_)
             | Command::Retention(_)
             | Command::Cert(_)
             | Command::Import(_)
@@ -254,6 +257,10 @@ mod tests {
             "quorate preemption set --by-priority on --gap 25 --spare 5m --times 3",
             "quorate preemption set --by-priority off",
             "quorate preemption set --by-share on --share-gap 25",
+            "quorate rebalance plan --goal prefer --scope all --json",
+            "quorate rebalance start --max-moves 40 --at-once 4 --share 20 --margin 5 --for 30m",
+            "quorate rebalance status --stale",
+            "quorate rebalance stop",
             "quorate retention show --max-stale 5s --json",
             "quorate retention set --memory-runs 20000 --memory-rows 1000000 --archive-runs 5000000 --archive-for 90d",
             "quorate retention set --history-revisions 1000000 --segment-runs 5000 --archive-for 0s",
@@ -294,6 +301,9 @@ mod tests {
             "quorate run cancel --job nightly --all",
             "quorate node drop",
             "quorate preemption set",
+            "quorate rebalance",
+            "quorate rebalance start --goal even",
+            "quorate rebalance start --for 5",
             "quorate preemption set --by-priority yes",
             "quorate preemption set --by-share maybe",
             "quorate preemption set --spare 5",

@@ -13,6 +13,7 @@ pub(crate) mod moment;
 pub(crate) mod namespace;
 pub(crate) mod node;
 pub(crate) mod preemption;
+pub(crate) mod rebalance;
 pub(crate) mod reference;
 pub(crate) mod region;
 pub(crate) mod replica;
@@ -112,6 +113,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Snapshot(snapshot) => Box::pin(snapshot.execute(context)).await,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
         Command::Preemption(preemption) => Box::pin(preemption.execute(context)).await,
+        Command::Rebalance(rebalance) => Box::pin(rebalance.execute(context)).await,
         Command::Retention(retention) => Box::pin(retention.execute(context)).await,
         Command::Cert(cert) => cert.execute(context),
         Command::Import(import) => import.execute(context),

@@ -103,6 +103,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Snapshot(_)
         | Command::Namespace(_)
         | Command::Preemption(_)
+        | Command::Rebalance(_)
         | Command::Retention(_)
         | Command::Cert(_)
         | Command::Import(_)

@@ -22,6 +22,7 @@ pub(crate) mod node;
 pub(crate) mod node_status;
 pub(crate) mod payload;
 pub(crate) mod preemption;
+pub(crate) mod rebalance;
 pub(crate) mod region;
 pub(crate) mod replica;
 pub(crate) mod retention;

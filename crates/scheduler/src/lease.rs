@@ -77,6 +77,11 @@ impl Controller for Leases {
     }
 }
 
+/// True while so many nodes of some cluster are silent at once that the brake works.
+pub(crate) fn is_braked(view: &State, observed: &Observed, served: Served) -> bool {
+    survey(view, observed, served).into_values().any(Survey::is_braked)
+}
+
 /// A lease that has run out.
 struct Due<'a> {
     expires_at: Served,

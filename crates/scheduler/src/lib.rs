@@ -21,6 +21,7 @@ pub mod drain;
 mod fairness;
 mod latency;
 mod lease;
+pub mod rebalance;
 mod retention;
 mod timer;
 mod workflow;
@@ -38,6 +39,7 @@ pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
         Box::new(workflow::Workflow),
         Box::new(placement::PlacementController::default()),
         Box::new(drain::Drain),
+        Box::new(rebalance::Rebalancer::default()),
         Box::new(timer::Timers),
         Box::new(lease::Leases),
         Box::new(retention::Retention),

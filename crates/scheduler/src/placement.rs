@@ -198,7 +198,8 @@ impl Planner {
     /// budget or [`PLACEMENTS_PER_PLAN_MAX`] ends the plan first. The budget then has a part left for a
     /// place further back, which `seed` chooses.
     pub fn plan(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Plan {
-        if view.ready_count() == 0 {
+        // Room that is kept for a task that still runs elsewhere may have been so long enough.
+        if view.ready_count() == 0 && view.claims_count() == 0 {
             return Plan::default();
         }
         match self.ledger.follow(view, observed) {

@@ -9,6 +9,7 @@ mod jobs;
 mod namespaces;
 mod nodes;
 mod preemption;
+mod rebalance;
 mod relays;
 mod replicas;
 mod retention;

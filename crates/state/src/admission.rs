@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::{
     ATTRIBUTE_PREFIX, ClusterName, Digest, JoinTokenId, LABEL_BYTES_MAX, LIST_MAX, Millis, Principal, RegionName,
-    Registration, Served, Violation,
+    Registration, Served, State, Violation,
 };
 
 /// Tokens at once that have not expired. This and the next two are part of what feature `join-tokens` means: other
@@ -137,5 +137,17 @@ impl fmt::Display for TokenFlaw {
             Self::Region(region) => write!(f, "is for region {region}: set agent.region to that, or {another}"),
             Self::Cluster(cluster) => write!(f, "is for cluster {cluster}: set agent.cluster to that, or {another}"),
         }
+    }
+}
+
+impl State {
+    /// A join token, which may have expired.
+    pub fn join_token(&self, token: JoinTokenId) -> Option<&Arc<JoinToken>> {
+        self.join_tokens.get(&token)
+    }
+
+    /// The join tokens, by id; some may have expired.
+    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
+        self.join_tokens.values()
     }
 }

@@ -19,6 +19,7 @@ mod nodes;
 mod overlay;
 mod placements;
 mod preempt;
+mod rebalance;
 mod restart;
 mod restored;
 mod runs;
@@ -134,7 +135,7 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, a job that was deleted
 /// may have been submitted again, an annotation, a pause, a priority, a cordon or a drain that comes late takes back what
 /// was said since, a task that was released may be in its next quarantine, a forgotten name may be another node's by
-/// then, and a token may have been revoked.
+/// then, a token may have been revoked, and a rebalance may have ended.
 fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }
@@ -158,6 +159,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::WithdrawScope { .. }
         | Command::RestoreScope { .. }
         | Command::SetPreemption { .. }
+        | Command::SetRebalance { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
@@ -186,6 +188,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::ConcludeRun { .. }
         | Command::PreemptAttempts(_)
         | Command::EndClaims { .. }
+        | Command::MoveAttempts { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
         | Command::EnableFeature { .. } => false,
@@ -203,6 +206,14 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::SetPreemption { preemption } => preempt::set(overlay, *preemption),
         Command::PreemptAttempts(asked) => preempt::preempt(overlay, asked),
         Command::EndClaims { tasks } => preempt::end_claims(overlay, tasks),
+        Command::SetRebalance { order } => {
+            // What it keeps for tasks on the move are claims.
+            features::require(overlay, Some(Feature::Preemption))?;
+            rebalance::set(overlay, &item.principal, order)
+        }
+        Command::MoveAttempts { rebalance, moves, ends } => {
+            rebalance::move_attempts(overlay, &item.principal, *rebalance, moves, *ends)
+        }
         Command::SubmitJob { run, spec, spec_digest } => {
             // It may need several, and says the youngest.
             features::require_older(overlay, spec)?;

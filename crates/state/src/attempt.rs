@@ -4,7 +4,9 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use crate::{AttemptId, Epoch, ErrorType, GpuHold, Millis, NodeName, Payloads, Preempted, Resources, Served, Token};
+use crate::{
+    AttemptId, Epoch, ErrorType, GpuHold, Millis, Moved, NodeName, Payloads, Preempted, Resources, Served, Token,
+};
 
 /// One try of a task on one node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -58,6 +60,8 @@ pub struct Attempt {
     pub spared_until: Option<Served>,
     /// For whom it was stopped, if that was to make room.
     pub preempted: Option<Preempted>,
+    /// Where its task was to go on, if it was stopped for that. Needs [`crate::Feature::Rebalance`].
+    pub moved: Option<Moved>,
 }
 
 impl Attempt {
@@ -144,6 +148,8 @@ pub enum StopReason {
     /// Another member of its gang ended or has to leave its place, or not all of them began in time. Needs
     /// [`crate::Feature::Gangs`].
     Gang,
+    /// Its task goes on in a better place. Needs [`crate::Feature::Rebalance`].
+    Rebalanced,
 }
 
 /// How a process ended.

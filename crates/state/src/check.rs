@@ -7,6 +7,7 @@ mod claims;
 mod company;
 mod gangs;
 mod namespaces;
+mod rebalance;
 mod sub_runs;
 
 use crate::index::Index;
@@ -34,6 +35,7 @@ impl State {
         self.check_archive(&mut broken);
         self.check_namespaces(&mut broken);
         self.check_claims(&mut broken);
+        self.check_rebalance(&mut broken);
         broken
     }
 

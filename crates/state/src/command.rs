@@ -5,9 +5,9 @@ use std::sync::Arc;
 
 use crate::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
-    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Namespace, NodeAdmission, NodeName, Offer, Outcome, Payloads,
-    Preempting, Preemption, Principal, RegionName, RequestId, Resources, Retention, Revision, RunId, Scope, Served,
-    Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Moving, Namespace, NodeAdmission, NodeName, Offer, Outcome,
+    Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName, RequestId, Resources,
+    Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -174,6 +174,11 @@ pub enum Command {
     /// Ends drains of clusters and regions whose time is over, as [`Command::EndDrains`] does those of nodes. From the drain
     /// controller.
     EndScopeDrains { drains: Vec<(Scope, Served)> },
+    /// Has work moved to better places from now on, or no more. Needs [`Feature::Rebalance`], as does the next one.
+    SetRebalance { order: RebalanceOrder },
+    /// Asks attempts to stop so that their tasks go on elsewhere, and keeps the room for them there; each is checked again and passed
+    /// over singly. `ends`: that rebalance is over, and why. From the rebalance controller.
+    MoveAttempts { rebalance: u32, moves: Vec<Moving>, ends: Option<RebalanceEnd> },
 }
 
 /// How long a drain takes.

@@ -2,7 +2,8 @@
 
 use crate::{
     AnnotationKey, AttemptId, AttemptState, Decided, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
-    NodeAdmission, NodeName, Principal, Revision, RunId, RunState, Scope, ShareTaken, TaskId, TaskState, Token,
+    NodeAdmission, NodeName, Principal, RebalanceEnd, Revision, RunId, RunState, Scope, ShareTaken, TaskId, TaskState,
+    Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -52,6 +53,12 @@ pub enum Event {
     AttemptMoved { attempt: AttemptId, node: NodeName, token: Token, state: AttemptState, exit: Option<Exit> },
     /// It is asked to stop, so that a task of this priority finds room, which may be for what namespaces had.
     AttemptPreempted { attempt: AttemptId, node: NodeName, by: TaskId, priority: u8, share: Option<ShareTaken> },
+    /// It is asked to stop, so that its task goes on at `to`, where room is kept for it.
+    AttemptRebalanced { attempt: AttemptId, node: NodeName, to: NodeName, rebalance: u32 },
+    /// Somebody asked for work to be moved to better places.
+    RebalanceStarted { rebalance: u32, by: Principal },
+    /// Nothing more is moved by it.
+    RebalanceEnded { rebalance: u32, why: RebalanceEnd, by: Principal },
     /// A node was granted a lease.
     NodeRegistered { node: NodeName, epoch: Epoch },
     /// A node's lease expired.
@@ -92,8 +99,12 @@ impl Event {
             | Self::RestEnded { run, .. }
             | Self::RunEnded { run, .. } => Some(*run),
             Self::TaskMoved { task, .. } => Some(task.run),
-            Self::AttemptMoved { attempt, .. } | Self::AttemptPreempted { attempt, .. } => Some(attempt.task.run),
+            Self::AttemptMoved { attempt, .. }
+            | Self::AttemptPreempted { attempt, .. }
+            | Self::AttemptRebalanced { attempt, .. } => Some(attempt.task.run),
             Self::NamespaceCreated { .. }
+            | Self::RebalanceStarted { .. }
+            | Self::RebalanceEnded { .. }
             | Self::NodeRegistered { .. }
             | Self::NodeLost { .. }
             | Self::NodeCordoned { .. }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Command, GpuHold, Millis, NodeAdmission, Offer, Revision};
+use crate::{Command, GpuHold, Millis, NodeAdmission, Offer, Revision, State};
 
 /// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
 /// feature is never disabled: what it allowed may be in the log.
@@ -74,13 +74,16 @@ pub enum Feature {
     /// Tasks of namespaces that have less than their part have those of others stopped that have more: `by_share` and `share_gap` in
     /// [`Command::SetPreemption`].
     FairPreemption = 23,
+    /// Work that runs is moved to better places when somebody asks for it, within a budget: [`Command::SetRebalance`],
+    /// [`Command::MoveAttempts`].
+    Rebalance = 24,
     /// Tasks can say where the data lies that they read: `near` of `Place` in the specs of jobs.
     DataLocality = 25,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -102,6 +105,7 @@ impl Feature {
         Self::RegionLoss,
         Self::SpreadRules,
         Self::FairPreemption,
+        Self::Rebalance,
         Self::DataLocality,
     ];
 
@@ -139,6 +143,7 @@ impl Feature {
             Self::RegionLoss => "region-loss",
             Self::SpreadRules => "spread-rules",
             Self::FairPreemption => "fair-preemption",
+            Self::Rebalance => "rebalance",
             Self::DataLocality => "data-locality",
         }
     }
@@ -191,6 +196,18 @@ pub struct FeatureRow {
     pub revision: Revision,
     /// Log time.
     pub at: Millis,
+}
+
+impl State {
+    /// True when what the feature allows may be in the log.
+    pub fn has_feature(&self, feature: Feature) -> bool {
+        self.features.contains_key(&feature)
+    }
+
+    /// The features that are enabled, by number.
+    pub fn features(&self) -> impl Iterator<Item = &FeatureRow> {
+        self.features.values()
+    }
 }
 
 impl Command {
@@ -297,6 +314,7 @@ impl Command {
             Self::WithdrawScope { .. } | Self::RestoreScope { .. } | Self::EndScopeDrains { .. } => {
                 Some(Feature::RegionPolicy)
             }
+            Self::SetRebalance { .. } | Self::MoveAttempts { .. } => Some(Feature::Rebalance),
             Self::CreateNamespace { .. }
             | Self::CancelRun { .. }
             | Self::AnnotateRun { .. }
@@ -347,6 +365,7 @@ mod tests {
             (19, "region-loss"),
             (20, "spread-rules"),
             (23, "fair-preemption"),
+            (24, "rebalance"),
             (25, "data-locality"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");

@@ -54,6 +54,7 @@ mod planning;
 mod preemption;
 mod progress;
 mod ready;
+mod rebalance;
 mod region_loss;
 mod restored;
 mod suspect;
@@ -121,6 +122,10 @@ pub use preemption::{
 };
 pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};
+pub use rebalance::{
+    Gain, Goal, Loads, MOVES_AT_ONCE_MAX, MOVES_MAX, Move, Moved, Moving, REBALANCE_MS_MAX, Reach, Rebalance,
+    RebalanceEnd, RebalanceOrder, RebalanceTerms, Side, Unmovable, distance, fullness, movable,
+};
 pub use region_loss::{Bound, OnRegionLoss};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

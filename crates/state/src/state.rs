@@ -14,9 +14,9 @@ use crate::dedup::DedupKey;
 use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Claim, Cluster, ClusterId, ClusterName, Digest,
-    Feature, FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Namespace, NamespaceRow, Node,
-    NodeName, NodeStatus, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment, Served,
-    Settings, Step, StepCounts, Task, TaskId, VersionRow,
+    Feature, FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Move, Namespace, NamespaceRow,
+    Node, NodeName, NodeStatus, Rebalance, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment,
+    Served, Settings, Step, StepCounts, Task, TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -39,6 +39,8 @@ pub struct State {
     pub(crate) join_tokens: Map<JoinTokenId, Arc<JoinToken>>,
     pub(crate) archive: Archive,
     pub(crate) claims: Map<TaskId, Arc<Claim>>,
+    pub(crate) rebalance: Option<Arc<Rebalance>>,
+    pub(crate) moves: Map<TaskId, Arc<Move>>,
     pub(crate) index: Index,
 }
 
@@ -138,6 +140,12 @@ pub enum Change {
     Claim(Arc<Claim>),
     /// No room is kept for a task any more.
     ClaimGone(TaskId),
+    /// The rebalance that goes on, or the last one.
+    Rebalance(Arc<Rebalance>),
+    /// A task that is on the move.
+    Move(Arc<Move>),
+    /// A task that is not any more.
+    MoveGone(TaskId),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -296,6 +304,11 @@ impl State {
             }
             Change::Claim(claim) => self.put_claim(claim.task, Some(claim)),
             Change::ClaimGone(task) => self.put_claim(*task, None),
+            Change::Rebalance(row) => self.rebalance = Some(row.clone()),
+            Change::Move(row) => self.moves.insert_mut(row.task, row.clone()),
+            Change::MoveGone(task) => {
+                self.moves.remove_mut(task);
+            }
         }
     }
 
@@ -312,26 +325,6 @@ impl State {
     /// The settings; none before `Bootstrap`.
     pub fn settings(&self) -> Option<&Settings> {
         self.settings.as_deref()
-    }
-
-    /// True when what the feature allows may be in the log.
-    pub fn has_feature(&self, feature: Feature) -> bool {
-        self.features.contains_key(&feature)
-    }
-
-    /// The features that are enabled, by number.
-    pub fn features(&self) -> impl Iterator<Item = &FeatureRow> {
-        self.features.values()
-    }
-
-    /// A join token, which may have expired.
-    pub fn join_token(&self, token: JoinTokenId) -> Option<&Arc<JoinToken>> {
-        self.join_tokens.get(&token)
-    }
-
-    /// The join tokens, by id; some may have expired.
-    pub fn join_tokens(&self) -> impl Iterator<Item = &Arc<JoinToken>> {
-        self.join_tokens.values()
     }
 
     /// A job by name.
@@ -589,6 +582,7 @@ impl State {
             ("attempts", self.attempts.size()),
             ("requests", self.requests.size()),
             ("claims", self.claims.size()),
+            ("moves", self.moves.size()),
         ]
         .map(|(kind, rows)| (kind, rows as u64))
         .into()

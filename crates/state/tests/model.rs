@@ -19,6 +19,8 @@ mod gpus;
 mod namespaces;
 #[path = "model/preemption.rs"]
 mod preemption;
+#[path = "model/rebalance.rs"]
+mod rebalance;
 #[path = "model/report.rs"]
 mod report;
 #[path = "model/rows.rs"]
@@ -74,6 +76,7 @@ enum Step {
     Prefer(preemption::Policy),
     Preempt { pick: usize, node: usize, victims: Vec<usize>, stale: bool },
     EndClaims,
+    Rebalance(rebalance::Said),
     Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
@@ -112,6 +115,7 @@ fn step() -> impl Strategy<Value = Step> {
         8 => (any::<usize>(), 0..3_usize, proptest::collection::vec(any::<usize>(), 1..4), prop::bool::weighted(0.1))
             .prop_map(|(pick, node, victims, stale)| Step::Preempt { pick, node, victims, stale }),
         2 => Just(Step::EndClaims),
+        8 => rebalance::said().prop_map(Step::Rebalance),
         6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
@@ -317,6 +321,7 @@ impl World {
             Step::Prefer(policy) => self.prefer(policy),
             Step::Preempt { pick, node, victims, stale } => self.preempt(*pick, *node, victims, *stale),
             Step::EndClaims => self.end_claims(),
+            Step::Rebalance(said) => self.rebalance(said),
             Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {

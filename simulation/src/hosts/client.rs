@@ -13,6 +13,7 @@ use turmoil::Sim;
 
 use super::job::{NAMESPACE, spec};
 use super::operator::{self, Desk};
+use super::rebalances;
 use super::release::{self, Releases};
 use super::tenants;
 use super::upkeep::{self, Duties};
@@ -130,6 +131,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
         if host == OPERATOR_HOST && scenario.classes.contains(&Class::Upkeep) {
             let (duties, healed) = (common.duties.clone(), common.healed.clone());
             tokio::task::spawn_local(upkeep::keep_up(scenario.clone(), facts.clone(), duties, healed));
+        }
+        if host == OPERATOR_HOST && !scenario.rebalances.is_empty() {
+            tokio::task::spawn_local(rebalances::order(scenario.clone(), common.healed.clone()));
         }
         if host == OPERATOR_HOST && tenants::are_kept(&scenario) {
             tokio::task::spawn_local(tenants::keep(scenario.clone()));

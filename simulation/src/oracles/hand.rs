@@ -81,6 +81,7 @@ impl Hand {
             replicas: vec![],
             racks: (1..=nodes).map(rack).collect(),
             sessions: vec![],
+            rebalances: vec![],
             faults: vec![],
             spares_quorum: false,
             heal_ms: 0,

@@ -9,7 +9,7 @@ use std::time::Duration;
 
 use quorate_state::{
     Attempt, AttemptId, AttemptState, Change, Command, Event, Node, NodeName, OnNodeLoss, Preempting, Preemption,
-    Resources, Run, RunId, Served, State, StopReason, TaskId, TaskState,
+    Resources, Run, RunId, Served, State, StopReason, Task, TaskId, TaskState, Wait,
 };
 
 use super::history::{attempt_name, attempts, placed, spec_of, task_name};
@@ -60,6 +60,7 @@ impl Oracle for Preemptions {
                 self.on_preempted(asked, step)?;
             }
         }
+        self.on_moved(step);
         self.check_stops(step)?;
         self.check_kept(step)
     }
@@ -159,6 +160,19 @@ impl Preemptions {
         Ok(())
     }
 
+    /// Room is kept for those that a rebalance moves, too.
+    fn on_moved(&mut self, step: &Step) {
+        for attempt in
+            attempts(step).filter(|attempt| step.before.attempt(attempt.id).is_none_or(|row| row.moved.is_none()))
+        {
+            let Some(moved) = &attempt.moved else { continue };
+            let Some(node) = step.after.node(&moved.to).or_else(|| step.before.node(&moved.to)) else { continue };
+            let until = step.after.meta().served.plus(node.lease.server_ms + node.lease.kill_ms);
+            let kept = Kept { node: moved.to.clone(), resources: attempt.resources, until };
+            self.kept.insert(attempt.id.task, kept);
+        }
+    }
+
     /// It was spared for so long after it was placed, and for ever after so many times.
     fn check_time(&self, victim: AttemptId, step: &Step) -> Verdict {
         let Some((at, Some(policy))) = self.placed.get(&victim) else { return Ok(()) };
@@ -254,7 +268,13 @@ impl Preemptions {
 }
 
 fn waits(state: &State, task: TaskId) -> bool {
-    state.task(task).is_some_and(|task| task.state == TaskState::Ready)
+    let is_moved = |task: &Task| {
+        let newest = task.newest_attempt().and_then(|newest| state.attempt(newest));
+        let is_on_the_way =
+            matches!(task.state, TaskState::Placed | TaskState::Running | TaskState::Waiting(Wait::Fence { .. }));
+        is_on_the_way && newest.is_some_and(|newest| newest.moved.is_some())
+    };
+    state.task(task).is_some_and(|task| task.state == TaskState::Ready || is_moved(task))
         && state.run(task.run).is_some_and(|run| run.paused.is_none())
 }
 

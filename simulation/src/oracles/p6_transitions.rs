@@ -11,8 +11,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Node, NodeName, NodeStatus, Outcome,
-    Preempted, Principal, Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Scope, Step as StepRow,
+    Attempt, AttemptId, AttemptState, Change, Command, Epoch, Event, Exit, Item, Moved, Node, NodeName, NodeStatus,
+    Outcome, Preempted, Principal, Rejection, Reply, ReportOutcome, Rest, Run, RunId, RunState, Scope, Step as StepRow,
     StopReason, Task, TaskId, TaskState, Token,
 };
 
@@ -215,6 +215,10 @@ impl<'a> Rows<'a> {
         if let Some(Preempted { by, priority, share }) = row.preempted.filter(|_| !was_preempted) {
             self.moves.push(Event::AttemptPreempted { attempt: row.id, node: row.node.clone(), by, priority, share });
         }
+        let was_moved = before.is_some_and(|before| before.moved.is_some());
+        if let Some(Moved { rebalance, to }) = row.moved.clone().filter(|_| !was_moved) {
+            self.moves.push(Event::AttemptRebalanced { attempt: row.id, node: row.node.clone(), to, rebalance });
+        }
         if moves {
             check_outcome(row)?;
             self.moves.push(Event::AttemptMoved {
@@ -399,7 +403,8 @@ fn check_outcome(row: &Attempt) -> Verdict {
         AttemptState::Cancelled => row.stop == Some(StopReason::Cancelled),
         AttemptState::TimedOut => matches!(row.stop, Some(StopReason::TimedOut | StopReason::Silent)),
         AttemptState::Preempted => {
-            matches!(row.stop, Some(StopReason::Preempted | StopReason::Drained | StopReason::Gang))
+            let moves = [StopReason::Preempted, StopReason::Drained, StopReason::Gang, StopReason::Rebalanced];
+            row.stop.is_some_and(|stop| moves.contains(&stop))
         }
         AttemptState::Assigned
         | AttemptState::Starting
@@ -417,7 +422,11 @@ fn check_outcome(row: &Attempt) -> Verdict {
 /// Each move has its one event, and no event tells of what did not move.
 fn check_told(step: &Step, mut moves: Vec<Event>) -> Verdict {
     let mut told: Vec<Event> = step.events.iter().map(|row| row.event.clone()).collect();
-    told.retain(|event| !matches!(event, Event::NamespaceCreated { .. }));
+    // What is told of a whole rebalance is P31's.
+    let is_elsewhere = |event: &Event| {
+        matches!(event, Event::NamespaceCreated { .. } | Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. })
+    };
+    told.retain(|event| !is_elsewhere(event));
     // A submit writes its rows first and tells of them last.
     moves.sort_by_key(kind);
     told.sort_by_key(kind);
@@ -456,6 +465,8 @@ fn kind(event: &Event) -> u8 {
         Event::ScopeWithdrawn { .. } => 22,
         Event::ScopeRestored { .. } => 23,
         Event::AttemptPreempted { .. } => 24,
+        Event::AttemptRebalanced { .. } => 25,
+        Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. } => 26,
     }
 }
 

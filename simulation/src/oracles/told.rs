@@ -279,7 +279,19 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
             }
             other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
         },
+        Event::AttemptRebalanced { attempt, node, to, rebalance } => match &told.event {
+            Some(Told::Rebalanced(told)) => {
+                same("task", &*told.task, step_name(run, attempt.task))?;
+                same("number", (told.index, told.number), (attempt.task.index, attempt.number))?;
+                same("node", &*told.node, node.as_str())?;
+                let moved = told.to.clone().unwrap_or_default();
+                same("to", (&*moved.node, moved.rebalance), (to.as_str(), *rebalance))
+            }
+            other => Err(format!("{other:?} was told, the history says {:?}", row.event)),
+        },
         Event::NamespaceCreated { .. }
+        | Event::RebalanceStarted { .. }
+        | Event::RebalanceEnded { .. }
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }

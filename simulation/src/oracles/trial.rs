@@ -312,6 +312,7 @@ fn scenario() -> Scenario {
         replicas: vec![],
         racks: vec![],
         sessions: vec![],
+        rebalances: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

@@ -93,6 +93,7 @@ fn scenario() -> Scenario {
         replicas: ["eu", "us", "asia"].map(replica).into(),
         racks: vec![rack("eu", ["n1", "n2"]), rack("us", ["n3", "n4"])],
         sessions: sessions(),
+        rebalances: vec![],
         faults: vec![FaultPlan {
             at_ms: GONE_MS,
             for_ms: BACK_MS - GONE_MS,

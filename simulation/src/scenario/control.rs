@@ -1,7 +1,9 @@
 //! Sessions that pause and resume runs and change their priority, drawn apart from all else, in some seeds.
 
+use serde::{Deserialize, Serialize};
+
 use super::draw::SETTLED_MS;
-use super::{Ask, Control, Kind, OperationPlan, Scenario, SessionPlan, When};
+use super::{Ask, Kind, OperationPlan, Scenario, SessionPlan, When};
 use crate::seeded::Stream;
 
 /// Seeds out of a hundred that have it.
@@ -14,6 +16,15 @@ const AFTER_SUBMIT_MS: (u64, u64) = (10, 4_000);
 const STAYS_MS: (u64, u64) = (50, 9_000);
 /// How many things are said of a run at most before the last, which is a resume.
 const WORDS: (u64, u64) = (1, 5);
+
+/// See [`super::Ask::Control`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Control {
+    Pause,
+    Resume,
+    Priority(u8),
+}
 
 /// Adds the sessions.
 pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {

@@ -3,8 +3,8 @@
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
     company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages,
-    preemption, region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade, upkeep,
-    workload,
+    preemption, rebalance, region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade,
+    upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -98,6 +98,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
         replicas: replica_plans,
         racks,
         sessions: vec![],
+        rebalances: vec![],
         faults: vec![],
         spares_quorum: kind == Kind::Swarm && replicas >= 3 && dice.chance(SPARING_PERCENT),
         heal_ms,
@@ -130,6 +131,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     preemption::draw(&mut Stream::of(seed, "preemption"), &mut scenario);
     region_loss::draw(&mut Stream::of(seed, "region loss"), &mut scenario);
     company::draw(&mut Stream::of(seed, "company"), &mut scenario);
+    rebalance::draw(&mut Stream::of(seed, "rebalance"), &mut scenario);
     scenario
 }
 

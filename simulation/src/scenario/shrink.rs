@@ -29,6 +29,8 @@ pub(crate) enum Edit {
     OneCopy,
     /// Without these operations other than submits, over all sessions.
     Operations(Range<usize>),
+    /// Without these rebalances.
+    Rebalances(Range<usize>),
     /// Without these racks.
     Racks(Range<usize>),
     /// Without these agents, over all racks.
@@ -58,6 +60,7 @@ pub(crate) fn edits(scenario: &Scenario) -> Vec<Edit> {
     edits.extend(cuts(agents).map(Edit::Agents));
     edits.extend(followers.map(|range| Edit::Replicas(range.start + 1..range.end + 1)));
     edits.extend(cuts(operations).map(Edit::Operations));
+    edits.extend(cuts(scenario.rebalances.len()).map(Edit::Rebalances));
     edits.push(Edit::OneCopy);
     edits.extend(cuts(tasks).map(Edit::Tasks));
     edits.extend([Edit::Sooner, Edit::SteadyNetwork, Edit::TrueClocks]);
@@ -79,6 +82,7 @@ impl Edit {
         match self {
             Self::Faults(range) => without(&mut smaller.faults, range),
             Self::Sessions(range) => without(&mut smaller.sessions, range),
+            Self::Rebalances(range) => without(&mut smaller.rebalances, range),
             Self::Jobs(range) => without_steps(&mut smaller, range, is_submit),
             Self::Tasks(range) => without_tasks(&mut smaller, range),
             Self::OneCopy => each_job(&mut smaller, one_copy),

@@ -135,7 +135,8 @@ pub(super) async fn submit_and_watch(
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
                     | v1::run_event::Event::Rest(_)
-                    | v1::run_event::Event::Preempted(_),
+                    | v1::run_event::Event::Preempted(_)
+                    | v1::run_event::Event::Rebalanced(_),
                 )
                 | None => Vec::new(),
             },

@@ -210,6 +210,38 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// The rebalance that goes on, or the last one.
+    pub async fn get_rebalance(&self, request: v1::GetRebalanceRequest) -> Result<v1::GetRebalanceResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_rebalance(request).await }).await
+    }
+
+    /// What would be moved.
+    pub async fn plan_rebalance(&self, request: v1::PlanRebalanceRequest) -> Result<v1::PlanRebalanceResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).plan_rebalance(request).await }).await
+    }
+
+    /// Moves work to better places. An empty `request_id` is filled in.
+    pub async fn start_rebalance(
+        &self,
+        mut request: v1::StartRebalanceRequest,
+    ) -> Result<v1::StartRebalanceResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).start_rebalance(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// No more of it. An empty `request_id` is filled in.
+    pub async fn stop_rebalance(
+        &self,
+        mut request: v1::StopRebalanceRequest,
+    ) -> Result<v1::StopRebalanceResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).stop_rebalance(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// How long runs that have ended are kept, and how much of that is in use.
     pub async fn get_retention(&self, request: v1::GetRetentionRequest) -> Result<v1::GetRetentionResponse, Error> {
         self.read(request, |channel, request| async move { cluster(channel).get_retention(request).await }).await

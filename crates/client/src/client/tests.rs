@@ -278,7 +278,8 @@ fn what(message: v1::WatchRunResponse) -> (u64, What) {
             | v1::run_event::Event::Abandoned(_)
             | v1::run_event::Event::Decided(_)
             | v1::run_event::Event::Rest(_)
-            | v1::run_event::Event::Preempted(_) => What::RunEnds,
+            | v1::run_event::Event::Preempted(_)
+            | v1::run_event::Event::Rebalanced(_) => What::RunEnds,
         },
     };
     (message.revision, what)

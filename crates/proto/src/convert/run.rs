@@ -141,6 +141,10 @@ pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         result_bytes: attempt.outcome.as_deref().map_or(0, result_bytes),
         payloads: payloads_to_wire(attempt.payloads.as_deref()),
+        moved_to: attempt
+            .moved
+            .as_ref()
+            .map(|moved| v1::MovedTo { rebalance: moved.rebalance, node: moved.to.to_string() }),
         ..named_attempt(attempt.id, &attempt.node, attempt.token, spec, node)
     }
 }
@@ -247,7 +251,18 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
                 )),
             })
         }
+        Event::AttemptRebalanced { attempt, node, to, rebalance } => {
+            v1::run_event::Event::Rebalanced(v1::AttemptRebalanced {
+                task: task_name(&run.spec, attempt.task.step),
+                index: attempt.task.index,
+                number: attempt.number,
+                node: node.to_string(),
+                to: Some(v1::MovedTo { rebalance: *rebalance, node: to.to_string() }),
+            })
+        }
         Event::NamespaceCreated { .. }
+        | Event::RebalanceStarted { .. }
+        | Event::RebalanceEnded { .. }
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }

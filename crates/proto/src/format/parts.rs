@@ -19,6 +19,7 @@ use crate::convert::namespace::{fairness_from_wire, fairness_to_wire};
 use crate::convert::offer::offer_from_wire;
 use crate::convert::payload::payloads_from_wire;
 use crate::convert::preemption::{preemption_from_wire, preemption_to_wire};
+use crate::convert::rebalance::terms_from_wire;
 use crate::convert::run::{exit_from_wire, outcome_from_wire, usage_from_wire};
 use crate::format::FormatError;
 use crate::log::v1 as pb;
@@ -227,6 +228,14 @@ pub(crate) fn settings_from(settings: pb::Settings) -> Result<Settings, FormatEr
 }
 
 /// Who may be preempted by whom.
+pub(crate) fn rebalance_terms_from(
+    terms: Option<v1::RebalanceTerms>,
+) -> Result<quorate_state::RebalanceTerms, FormatError> {
+    let wrong =
+        || FormatError::Field { field: "terms", why: "say no goal, or do not say how far a move may go".into() };
+    terms_from_wire(required("terms", terms)?).ok_or_else(wrong)
+}
+
 pub(crate) fn preemption_from(preemption: v1::Preemption) -> Result<quorate_state::Preemption, FormatError> {
     let wrong = || FormatError::Field { field: "preemption.gap", why: "is above 255".into() };
     preemption_from_wire(preemption).ok_or_else(wrong)

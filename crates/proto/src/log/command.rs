@@ -4,8 +4,9 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, JobSpec, JoinTokenId, NodeName,
-    Placement, Preempting, Registration, Revision, RunId, RunResult, Scope, Served, SubRunStart, Timer, Token,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, JobSpec, JoinTokenId, Moving,
+    NodeName, Placement, Preempting, RebalanceOrder, Registration, Revision, RunId, RunResult, Scope, Served,
+    SubRunStart, Timer, Token,
 };
 
 use super::v1 as pb;
@@ -17,15 +18,17 @@ use crate::convert::namespace::{fairness_from_wire, fairness_to_wire, share_chan
 use crate::convert::offer::offer_to_wire;
 use crate::convert::payload::payloads_to_wire;
 use crate::convert::preemption::preemption_to_wire;
+use crate::convert::rebalance::{end_from_wire, end_to_wire, terms_to_wire};
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
     admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
     exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, offer_from, outcome_from, parsed,
-    payloads_from, preemption_from, priority_from, required, resources_from, retention_from, retention_to, scope_from,
-    scope_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from, terms_to, usage_from,
-    uuid_from, uuid_to,
+    payloads_from, preemption_from, priority_from, rebalance_terms_from, required, resources_from, retention_from,
+    retention_to, scope_from, scope_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from,
+    terms_to, usage_from, uuid_from, uuid_to,
 };
+use crate::v1;
 
 pub(super) fn to(command: &Command) -> Wire {
     match command {
@@ -196,6 +199,18 @@ pub(super) fn to(command: &Command) -> Wire {
             };
             Wire::EndScopeDrains(pb::EndScopeDrains { drains: drains.iter().map(ending).collect() })
         }
+        Command::SetRebalance { order } => {
+            let order = match order {
+                RebalanceOrder::Start(terms) => pb::set_rebalance::Order::Start(terms_to_wire(*terms)),
+                RebalanceOrder::Stop => pb::set_rebalance::Order::Stop(pb::set_rebalance::Stop {}),
+            };
+            Wire::SetRebalance(pb::SetRebalance { order: Some(order) })
+        }
+        Command::MoveAttempts { rebalance, moves, ends } => Wire::MoveAttempts(pb::MoveAttempts {
+            rebalance: *rebalance,
+            moves: moves.iter().map(moving_to).collect(),
+            ends: ends.map_or(v1::RebalanceEnd::Unspecified, end_to_wire).into(),
+        }),
     }
 }
 
@@ -358,7 +373,28 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
         Wire::EndScopeDrains(end) => Command::EndScopeDrains {
             drains: all(end.drains, |drain| Ok((scope_from(drain.scope)?, Served(drain.ends_at_served_ms))))?,
         },
+        Wire::SetRebalance(set) => Command::SetRebalance {
+            order: match required("order", set.order)? {
+                pb::set_rebalance::Order::Start(terms) => RebalanceOrder::Start(rebalance_terms_from(Some(terms))?),
+                pb::set_rebalance::Order::Stop(pb::set_rebalance::Stop {}) => RebalanceOrder::Stop,
+            },
+        },
+        Wire::MoveAttempts(step) => Command::MoveAttempts {
+            rebalance: step.rebalance,
+            moves: all(step.moves, moving_from)?,
+            ends: end_from_wire(numbered("ends", step.ends)?),
+        },
     })
+}
+
+fn moving_to(moving: &Moving) -> pb::Moving {
+    let (attempt, to) = (Some(attempt_id_to(moving.attempt)), moving.to.to_string());
+    pb::Moving { attempt, to, epoch: moving.epoch.0 }
+}
+
+fn moving_from(moving: pb::Moving) -> Result<Moving, FormatError> {
+    let (attempt, to) = (attempt_id_from("moves.attempt", moving.attempt)?, parsed("moves.to", &moving.to)?);
+    Ok(Moving { attempt, to, epoch: Epoch(moving.epoch) })
 }
 
 fn result_to(result: &RunResult) -> pb::conclude_run::Result {

@@ -5,8 +5,10 @@ use prost::Message;
 use quorate_state::{Epoch, Event, EventRow, JoinTokenId, Millis, Principal, Revision, RunId, Token};
 
 use super::message;
+use super::rebalance::end_from;
 use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::preemption::{share_from_wire, share_to_wire};
+use crate::convert::rebalance::end_to_wire;
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
@@ -108,6 +110,20 @@ fn event_to(event: &Event) -> Wire {
                 share: share.map(share_to_wire),
             })
         }
+        Event::AttemptRebalanced { attempt, node, to, rebalance } => Wire::AttemptRebalanced(pb::AttemptRebalanced {
+            attempt: Some(attempt_id_to(*attempt)),
+            node: node.to_string(),
+            to: to.to_string(),
+            rebalance: *rebalance,
+        }),
+        Event::RebalanceStarted { rebalance, by } => {
+            Wire::RebalanceStarted(pb::RebalanceStarted { rebalance: *rebalance, by: by.to_string() })
+        }
+        Event::RebalanceEnded { rebalance, why, by } => Wire::RebalanceEnded(pb::RebalanceEnded {
+            rebalance: *rebalance,
+            why: end_to_wire(*why).into(),
+            by: by.to_string(),
+        }),
         Event::NodeRegistered { node, epoch } => {
             Wire::NodeRegistered(pb::NodeRegistered { node: node.to_string(), epoch: epoch.0 })
         }
@@ -195,6 +211,20 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
             by: task_id_from("by", event.by)?,
             priority: priority_from(event.priority)?,
             share: event.share.as_ref().map(share_from_wire),
+        },
+        Wire::AttemptRebalanced(event) => Event::AttemptRebalanced {
+            attempt: attempt_id_from("attempt", event.attempt)?,
+            node: parsed("node", &event.node)?,
+            to: parsed("to", &event.to)?,
+            rebalance: event.rebalance,
+        },
+        Wire::RebalanceStarted(event) => {
+            Event::RebalanceStarted { rebalance: event.rebalance, by: Principal(event.by.into()) }
+        }
+        Wire::RebalanceEnded(event) => Event::RebalanceEnded {
+            rebalance: event.rebalance,
+            why: end_from(event.why)?,
+            by: Principal(event.by.into()),
         },
         Wire::NodeRegistered(event) => {
             Event::NodeRegistered { node: parsed("node", &event.node)?, epoch: Epoch(event.epoch) }

@@ -35,11 +35,13 @@ pub(super) enum Kind {
     Version = 18,
     Claim = 19,
     Scope = 24,
+    Rebalance = 26,
+    Move = 27,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 20] = [
+        const ALL: [Kind; 22] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -60,6 +62,8 @@ impl Kind {
             Kind::Version,
             Kind::Claim,
             Kind::Scope,
+            Kind::Rebalance,
+            Kind::Move,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }

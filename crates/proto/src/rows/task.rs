@@ -5,6 +5,7 @@ use quorate_state::{
     RunId, Served, Step, StopReason, Task, TaskId, TaskState, Token, Wait,
 };
 
+use super::rebalance::{moved_from, moved_to};
 use crate::convert::gpu::gpu_hold_to_wire;
 use crate::convert::job::resources_to_wire;
 use crate::convert::payload::payloads_to_wire;
@@ -157,6 +158,7 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
             priority: preempted.priority.into(),
             share: preempted.share.map(share_to_wire),
         }),
+        moved: attempt.moved.as_ref().map(moved_to),
     }
 }
 
@@ -184,6 +186,7 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         payloads: payloads_from(row.outputs)?,
         spared_until: row.spared_until_served_ms.map(Served),
         preempted: row.preempted.map(preempted_from).transpose()?,
+        moved: row.moved.as_ref().map(moved_from).transpose()?,
     })
 }
 
@@ -278,6 +281,7 @@ fn stop_to(stop: StopReason) -> pb::StopReason {
         StopReason::Drained => pb::StopReason::Drained,
         StopReason::Silent => pb::StopReason::Silent,
         StopReason::Gang => pb::StopReason::Gang,
+        StopReason::Rebalanced => pb::StopReason::Rebalanced,
     }
 }
 
@@ -290,5 +294,6 @@ fn stop_from(stop: pb::StopReason) -> Option<StopReason> {
         pb::StopReason::Drained => Some(StopReason::Drained),
         pb::StopReason::Silent => Some(StopReason::Silent),
         pb::StopReason::Gang => Some(StopReason::Gang),
+        pb::StopReason::Rebalanced => Some(StopReason::Rebalanced),
     }
 }

@@ -19,6 +19,7 @@ use super::namespaces::{namespace_changes, namespace_commands};
 use super::preemption::{
     preemption_changes, preemption_commands, preemption_events, share_changes, share_commands, share_events,
 };
+use super::rebalance::{rebalance_changes, rebalance_commands, rebalance_events};
 use super::region_loss::{region_loss_changes, region_loss_commands};
 use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
@@ -126,7 +127,9 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::CommitGang { .. }
         | Command::SetPreemption { .. }
         | Command::PreemptAttempts(_)
-        | Command::EndClaims { .. } => None,
+        | Command::EndClaims { .. }
+        | Command::SetRebalance { .. }
+        | Command::MoveAttempts { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -182,6 +185,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(preemption_commands());
     all.extend(region_loss_commands());
     all.extend(share_commands());
+    all.extend(rebalance_commands());
     all
 }
 
@@ -431,7 +435,10 @@ pub(crate) fn events() -> Vec<EventRow> {
             | Event::RestEnded { .. }
             | Event::ScopeWithdrawn { .. }
             | Event::ScopeRestored { .. }
-            | Event::AttemptPreempted { .. } => return None,
+            | Event::AttemptPreempted { .. }
+            | Event::AttemptRebalanced { .. }
+            | Event::RebalanceStarted { .. }
+            | Event::RebalanceEnded { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -446,6 +453,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(scope_events());
     all.extend(preemption_events());
     all.extend(share_events());
+    all.extend(rebalance_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -530,7 +538,10 @@ pub(crate) fn changes() -> Vec<Change> {
             | Change::Version(_)
             | Change::VersionGone(_)
             | Change::Claim(_)
-            | Change::ClaimGone(_) => return None,
+            | Change::ClaimGone(_)
+            | Change::Rebalance(_)
+            | Change::Move(_)
+            | Change::MoveGone(_) => return None,
         };
         Some(next)
     });
@@ -544,7 +555,7 @@ pub(crate) fn changes() -> Vec<Change> {
     let of_features = flow_changes().into_iter().chain(sub_run_changes()).chain(archive_changes());
     let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
     let of_features = of_features.chain(preemption_changes());
-    let of_features = of_features.chain(region_loss_changes()).chain(share_changes());
+    let of_features = of_features.chain(region_loss_changes()).chain(share_changes()).chain(rebalance_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 
@@ -570,31 +581,4 @@ pub(crate) fn state() -> State {
         state.commit(&change);
     }
     state
-}
-
-/// Compares lines of hexadecimal digits with a file of `golden/`. With `QUORATE_BLESS` set it writes
-/// the file instead, which is right only for a format that no release has written yet.
-pub(crate) fn assert_golden(file: &str, lines: &[String]) {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
-    if std::env::var_os("QUORATE_BLESS").is_some() {
-        std::fs::write(&path, lines.join("\n") + "\n").unwrap();
-    }
-    let frozen = std::fs::read_to_string(&path).unwrap();
-    for (number, (line, frozen)) in lines.iter().zip(frozen.lines()).enumerate() {
-        assert_eq!(line, frozen, "line {} of {file}: stored bytes have changed, see docs/formats.md", number + 1);
-    }
-    assert_eq!(lines.len(), frozen.lines().count(), "{file}");
-}
-
-/// The lines of a file of `golden/`, each as the byte strings that it consists of.
-pub(crate) fn golden(file: &str) -> Vec<Vec<Vec<u8>>> {
-    let path = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("golden").join(file);
-    let byte = |digits: &[u8]| u8::from_str_radix(std::str::from_utf8(digits).unwrap(), 16).unwrap();
-    let bytes = |word: &str| word.as_bytes().chunks(2).map(byte).collect();
-    let frozen = std::fs::read_to_string(path).unwrap();
-    frozen.lines().map(|line| line.split(' ').map(bytes).collect()).collect()
-}
-
-pub(crate) fn hex(bytes: &[u8]) -> String {
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
 }

@@ -44,7 +44,8 @@ async fn watch(client: &Client, id: &str) -> Result<(), Error> {
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
                     | v1::run_event::Event::Rest(_)
-                    | v1::run_event::Event::Preempted(_),
+                    | v1::run_event::Event::Preempted(_)
+                    | v1::run_event::Event::Rebalanced(_),
                 )
                 | None => None,
             },

@@ -91,7 +91,8 @@ impl Board {
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
                     | v1::run_event::Event::Rest(_)
-                    | v1::run_event::Event::Preempted(_),
+                    | v1::run_event::Event::Preempted(_)
+                    | v1::run_event::Event::Rebalanced(_),
                 )
                 | None => {}
             },

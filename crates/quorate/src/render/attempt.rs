@@ -46,8 +46,25 @@ pub(crate) struct Attempt {
     /// For whom it was stopped, if that was to make room.
     #[serde(skip_serializing_if = "Option::is_none")]
     preempted_by: Option<PreemptedBy>,
+    /// Where its task was to go on, if it was stopped for that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    moved_to: Option<MovedTo>,
     /// How far it is by its own words, while it runs.
     progress: Option<Progress>,
+}
+
+/// Where a task goes on, by a rebalance.
+#[derive(Debug, Serialize)]
+struct MovedTo {
+    rebalance: u32,
+    node: String,
+}
+
+impl MovedTo {
+    /// `stopped to go on at us-1-a, by rebalance 3`.
+    fn words(&self) -> String {
+        format!("stopped to go on at {}, by rebalance {}", self.node, self.rebalance)
+    }
 }
 
 /// A task that had room made for it.
@@ -139,6 +156,7 @@ impl From<v1::Attempt> for Attempt {
             written_bytes: usage.as_ref().map(|usage| usage.written_bytes),
             live: None,
             preempted_by: attempt.preempted_by.map(Into::into),
+            moved_to: attempt.moved_to.map(|moved| MovedTo { rebalance: moved.rebalance, node: moved.node }),
             progress: None,
         }
     }
@@ -173,7 +191,8 @@ impl Attempt {
     fn remark(&self) -> String {
         let progress = self.progress.as_ref().map(Progress::words);
         let preempted = self.preempted_by.as_ref().map(PreemptedBy::words);
-        let words = [preempted, self.error.clone(), progress, Some(self.message.clone())];
+        let moved = self.moved_to.as_ref().map(MovedTo::words);
+        let words = [preempted, moved, self.error.clone(), progress, Some(self.message.clone())];
         let words: Vec<String> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
         words.join(": ")
     }

@@ -28,7 +28,7 @@ pub(crate) struct RunEvent {
     run_id: String,
     revision: u64,
     at_ms: u64,
-    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed`, `priority`, `abandoned`, `decided`, `rest` or `preempted`.
+    /// `run`, `task`, `attempt`, `annotation`, `paused`, `resumed`, `priority`, `abandoned`, `decided`, `rest`, `preempted` or `rebalanced`.
     kind: &'static str,
     /// The state of run, task or attempt since then.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -190,6 +190,22 @@ impl OfRun {
                     priority: Some(by.priority),
                     share,
                     ..blank("preempted", text)
+                }
+            }
+            v1::run_event::Event::Rebalanced(rebalanced) => {
+                let v1::AttemptRebalanced { task, index, number, node, to } = rebalanced;
+                let to = to.unwrap_or_default();
+                let text = format!(
+                    "attempt {number} on {node} is to be stopped, and its task to go on at {}, by rebalance {}",
+                    to.node, to.rebalance
+                );
+                RunEvent {
+                    is_array: index > 0 || self.arrays.contains(&task),
+                    task: Some(task),
+                    index: Some(index),
+                    attempt: Some(number),
+                    node: Some(node),
+                    ..blank("rebalanced", text)
                 }
             }
             v1::run_event::Event::Rest(rest) => {

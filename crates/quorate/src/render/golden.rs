@@ -8,6 +8,7 @@ mod jobs;
 mod namespaces;
 mod nodes;
 mod preemption;
+mod rebalance;
 mod retention;
 mod runs;
 mod tasks;
@@ -134,6 +135,7 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
         result_bytes: 0,
         payloads: Vec::new(),
         preempted_by: None,
+        moved_to: None,
     }
 }
 

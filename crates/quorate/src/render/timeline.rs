@@ -130,7 +130,8 @@ impl Seen {
                     | v1::run_event::Event::Abandoned(_)
                     | v1::run_event::Event::Decided(_)
                     | v1::run_event::Event::Rest(_)
-                    | v1::run_event::Event::Preempted(_),
+                    | v1::run_event::Event::Preempted(_)
+                    | v1::run_event::Event::Rebalanced(_),
                 )
                 | None => {}
             }

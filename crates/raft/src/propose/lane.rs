@@ -58,6 +58,7 @@ impl Lane {
             | Command::TrimArchive { .. }
             | Command::SampleUse { .. }
             | Command::PreemptAttempts(_)
+            | Command::MoveAttempts { .. }
             | Command::EndClaims { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
@@ -76,6 +77,8 @@ impl Lane {
             | Command::SetNamespace { .. }
             | Command::SetFairness { .. }
             | Command::SetPreemption { .. }
+            // The end of a rebalance must not wait behind what it stirs up.
+            | Command::SetRebalance { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }

@@ -86,7 +86,10 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::VersionGone(_)
         // Its agent is told of it when the task is placed.
         | Change::Claim(_)
-        | Change::ClaimGone(_) => None,
+        | Change::ClaimGone(_)
+        | Change::Rebalance(_)
+        | Change::Move(_)
+        | Change::MoveGone(_) => None,
     }
 }
 

@@ -1,7 +1,8 @@
 //! What there is to say of a task that is not waiting: where it runs, or how it ended.
 
 use quorate_state::{
-    Attempt, AttemptState, Decided, Exit, FailReason, Preempted, RunState, State, StopReason, Task, TaskState,
+    Attempt, AttemptId, AttemptState, Decided, Exit, FailReason, Preempted, RunState, State, StopReason, Task,
+    TaskState,
 };
 
 use super::{share_between, unmet};
@@ -31,6 +32,10 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
             format!("on node {}, which is drained: asked to stop there, it is placed elsewhere next", attempt.node)
         }
         Some(attempt) if attempt.preempted.is_some() => making_room(view, attempt),
+        Some(Attempt { moved: Some(moved), node, .. }) => format!(
+            "on node {node}, which was asked to stop it: it goes on at {}, by rebalance {}",
+            moved.to, moved.rebalance
+        ),
         Some(attempt) if attempt.stop.is_some() => format!("on node {}, which was asked to stop it", attempt.node),
         Some(attempt) if view.node(&attempt.node).is_some_and(|node| node.drain().is_some()) => {
             format!(
@@ -38,7 +43,7 @@ fn on_node(view: &State, newest: Option<&Attempt>, verb: &str, rest: &str) -> St
                 attempt.node
             )
         }
-        Some(attempt) => format!("{verb} on node {}: {rest}", attempt.node),
+        Some(attempt) => format!("{verb} on node {}: {rest}{}", attempt.node, came(view, attempt)),
         None => verb.to_owned(),
     }
 }
@@ -54,6 +59,17 @@ fn making_room(view: &State, attempt: &Attempt) -> String {
         None => "it is more urgent".to_owned(),
     };
     format!("on node {node}, asked to stop there to make room for {}{task}, priority {priority}: {rule}", by.run)
+}
+
+/// That an attempt is where it is because its task was moved.
+fn came(view: &State, attempt: &Attempt) -> String {
+    let AttemptId { task, number } = attempt.id;
+    let before = number.checked_sub(1).and_then(|number| view.attempt(AttemptId { task, number }));
+    let moved = before.and_then(|before| Some((before, before.moved.as_ref()?)));
+    let moved = moved.filter(|(_, moved)| moved.to == attempt.node);
+    moved.map_or_else(String::new, |(before, moved)| {
+        format!(" (moved from {} by rebalance {})", before.node, moved.rebalance)
+    })
 }
 
 /// How the run stands that a task is.

@@ -21,7 +21,7 @@ impl Controller for PlacementController {
     }
 
     fn observes(&self, view: &State, _now: LogNow) -> bool {
-        view.ready_count() > 0
+        view.ready_count() > 0 || view.claims_count() > 0
     }
 
     fn step(&mut self, view: &State, observed: &Observed, now: LogNow, seed: u64, budget: Budget) -> Decision {

@@ -89,6 +89,8 @@ pub(crate) enum Act {
     Drain { of: Of, wait_ms: u16, rest_ms: Option<u16> },
     /// An operator lets it take work again.
     Undrain { of: Of },
+    /// An operator has work moved to better places, so many moves at a time and in all and for so long, in milliseconds; for none: no more.
+    Rebalance { at_once: u8, moves_max: u8, for_ms: u16 },
 }
 
 /// What an operator speaks of.
@@ -180,7 +182,11 @@ fn step() -> impl Strategy<Value = Step> {
             }
         }
         242..246 => Step::Node { node: a, act: Act::Undrain { of: Of::drawn(c) } },
-        246..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
+        246..250 => Step::Node {
+            node: a,
+            act: Act::Rebalance { at_once: b % 3 + 1, moves_max: b / 3 % 6 + 1, for_ms: u16::from(c / 8) * 500 },
+        },
+        250..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
     })
 }
 

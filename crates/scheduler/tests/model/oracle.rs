@@ -57,6 +57,9 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
             assert!(attempt.gone, "{:?} was archived while it held room", attempt.id);
         }
         Change::Settings(_)
+        | Change::Rebalance(_)
+        | Change::Move(_)
+        | Change::MoveGone(_)
         | Change::NodeGone(_)
         | Change::Namespace(..)
         | Change::Job(_)
@@ -80,7 +83,9 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
         | Change::ClaimGone(_)
         | Change::Feature(_) => {}
         Change::Claim(claim) => {
-            assert_eq!(rows.tasks.get(&claim.task).map(|task| &task.state), Some(&TaskState::Ready));
+            let state = rows.tasks.get(&claim.task).map(|task| &task.state);
+            let is_moved = rows.moves.get(&claim.task).is_some_and(|row| row.to == claim.node);
+            assert!(state == Some(&TaskState::Ready) || is_moved, "room is kept for {:?}: {state:?}", claim.task);
             assert!(!rows.claims.contains_key(&claim.task), "room is kept twice for {:?}", claim.task);
         }
     }
@@ -301,6 +306,19 @@ fn judge_move(rows: &Rows, before: &Attempt, after: &Attempt, scene: &Scene<'_>)
         let is_drained = node.own_drain().is_some() || around.any(|row| row.withdrawal.drain.is_some());
         assert!(is_drained, "{id:?} is moved off a node that is not drained");
         assert_ne!(promise, OnNodeLoss::AtMostOnce, "{id:?} is moved");
+    }
+    if before.stop.is_none() && after.stop == Some(StopReason::Rebalanced) {
+        let (run, to) = (&rows.runs[&id.task.run], &after.moved.as_ref().expect("somewhere").to);
+        let spec = &run.spec.tasks[id.task.step as usize];
+        assert!(
+            spec.on_node_loss != OnNodeLoss::AtMostOnce && spec.preemptible && spec.gang.is_none(),
+            "{id:?} is moved"
+        );
+        assert!(*to != before.node && rows.nodes[to].status == NodeStatus::Up, "{id:?} is moved to {to}");
+        let rebalance = rows.rebalance.as_ref().expect("somebody asked for it");
+        assert!(rebalance.ended.is_none() && rebalance.ends > scene.served, "{id:?} is moved by {rebalance:?}");
+        assert!(rebalance.begun <= rebalance.terms.moves_max, "{rebalance:?}");
+        assert!(rows.moves.len() <= rebalance.terms.at_once.max(3) as usize, "{} are on the move", rows.moves.len());
     }
     if before.stop.is_none() && after.stop == Some(StopReason::Preempted) {
         let (run, by) = (&rows.runs[&id.task.run], after.preempted.expect("somebody"));

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Claim, Cluster, ClusterName, DedupKey, Feature, FeatureRow,
-    Job, JobName, JoinToken, JoinTokenId, Meta, Namespace, NamespaceRow, Node, NodeName, RequestRow, Run, RunId, Scope,
-    ScopeRow, Segment, Settings, State, Step, Task, TaskId, VersionRow,
+    Job, JobName, JoinToken, JoinTokenId, Meta, Move, Namespace, NamespaceRow, Node, NodeName, Rebalance, RequestRow,
+    Run, RunId, Scope, ScopeRow, Segment, Settings, State, Step, Task, TaskId, VersionRow,
 };
 
 /// All rows, by kind and key.
@@ -30,6 +30,8 @@ pub(crate) struct Rows {
     pub(crate) segments: BTreeMap<u32, Arc<Segment>>,
     pub(crate) leaving: BTreeMap<RunId, u32>,
     pub(crate) claims: BTreeMap<TaskId, Arc<Claim>>,
+    pub(crate) rebalance: Option<Arc<Rebalance>>,
+    pub(crate) moves: BTreeMap<TaskId, Arc<Move>>,
     pub(crate) versions: BTreeMap<(Namespace, JobName, u32), Arc<VersionRow>>,
 }
 
@@ -76,6 +78,9 @@ impl Rows {
             Change::VersionGone(key) => drop(self.versions.remove(key)),
             Change::Claim(claim) => drop(self.claims.insert(claim.task, claim.clone())),
             Change::ClaimGone(task) => drop(self.claims.remove(task)),
+            Change::Rebalance(row) => self.rebalance = Some(row.clone()),
+            Change::Move(row) => drop(self.moves.insert(row.task, row.clone())),
+            Change::MoveGone(task) => drop(self.moves.remove(task)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
         }
@@ -103,6 +108,8 @@ impl Rows {
         let leaving = self.leaving.iter().map(|(run, segment)| Change::Leaving(*run, *segment));
         let versions = self.versions.values().cloned().map(Change::Version);
         let claims = self.claims.values().cloned().map(Change::Claim);
+        let rebalance = self.rebalance.iter().cloned().map(Change::Rebalance);
+        let moves = self.moves.values().cloned().map(Change::Move);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
         for change in objects
             .chain(runs)
@@ -117,6 +124,8 @@ impl Rows {
             .chain(versions)
             .chain(scopes)
             .chain(claims)
+            .chain(rebalance)
+            .chain(moves)
         {
             state.commit(&change);
         }

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 
 use quorate_scheduler::{Decision, controllers};
 use quorate_state::{
-    Applied, AttemptReport, Command, Digest, DrainTime, Entry, Epoch, Feature, GpuHold, Item, NodeName, NodeStatus,
-    Placement, PlacementOutcome, Preemption, Principal, Registration, Rejection, Reply, ReportOutcome, RequestId,
-    RequestKey, Retention, Revision, RunId, Scope, Settings, State, Token, Uuid, apply,
+    Applied, AttemptReport, Command, Digest, DrainTime, Entry, Epoch, Feature, Goal, GpuHold, Item, NodeName,
+    NodeStatus, Placement, PlacementOutcome, Preemption, Principal, Reach, RebalanceOrder, RebalanceTerms,
+    Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention, Revision, RunId, Scope, Settings,
+    State, Token, Uuid, apply,
 };
 
 use crate::history::{Act, CLUSTERS, History, Of, Step, namespace};
@@ -308,6 +309,19 @@ impl World {
                 self.commit(vec![(Origin::Client, None, command)]);
             }
             Act::Undrain { of } => self.undrain(at, of),
+            Act::Rebalance { at_once, moves_max, for_ms } => {
+                let terms = RebalanceTerms {
+                    goal: Goal::Spread,
+                    reach: Reach::Everywhere,
+                    moves_max: moves_max.into(),
+                    at_once: at_once.into(),
+                    share_percent: 50,
+                    margin: 1,
+                    for_ms: for_ms.into(),
+                };
+                let order = if for_ms == 0 { RebalanceOrder::Stop } else { RebalanceOrder::Start(terms) };
+                self.commit(vec![(Origin::Client, None, Command::SetRebalance { order })]);
+            }
             Act::Resize { cpu } => {
                 self.ground.agents[at].restart(false);
                 self.ground.agents[at].cpu = cpu.into();

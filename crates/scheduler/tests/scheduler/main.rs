@@ -18,6 +18,7 @@ mod pack;
 mod placement;
 mod preemption;
 mod properties;
+mod rebalance;
 mod region_loss;
 mod retention;
 mod shares;

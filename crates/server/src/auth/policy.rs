@@ -42,6 +42,8 @@ pub(crate) enum Action<'a> {
     SetFairness,
     /// Say who may be preempted by whom.
     SetPreemption,
+    /// Have work moved to better places.
+    Rebalance,
     /// Say how long runs that have ended are kept.
     SetRetention,
     /// Speak for a node.
@@ -70,6 +72,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::SetNamespace(namespace) => ("say which part of the cluster it has", Some(namespace)),
         Action::SetFairness => ("say how namespaces are kept even", None),
         Action::SetPreemption => ("say who may be preempted by whom", None),
+        Action::Rebalance => ("move work", None),
         Action::SetRetention => ("say how long runs are kept", None),
         Action::ServeAsAgent => ("serve as agent", None),
         Action::RelayRenewals => ("relay renewals", None),
@@ -129,6 +132,7 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::SetNamespace(_)
         | Action::SetFairness
         | Action::SetPreemption
+        | Action::Rebalance
         | Action::SetRetention => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
         Action::RelayRenewals => &[Role::Replica],
@@ -183,6 +187,7 @@ mod tests {
             (Action::SetNamespace(&namespace), "operator"),
             (Action::SetFairness, "operator"),
             (Action::SetPreemption, "operator"),
+            (Action::Rebalance, "operator"),
             (Action::SetRetention, "operator"),
             (Action::ServeAsAgent, "replica node"),
             (Action::RelayRenewals, "replica"),

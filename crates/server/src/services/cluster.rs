@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, NodeStatus, Resources, Scope, State};
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, forecast, namespaces, nodes, preemption, replicas, retention, scopes};
+use super::{admission, forecast, namespaces, nodes, preemption, rebalance, replicas, retention, scopes};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Shared;
 use crate::reading::Reading;
@@ -203,6 +203,36 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::SetPreemptionRequest>,
     ) -> Result<Response<v1::SetPreemptionResponse>, Status> {
         self.0.answer("SetPreemption", preemption::set(&self.0, request)).await
+    }
+
+    async fn get_rebalance(
+        &self,
+        request: Request<v1::GetRebalanceRequest>,
+    ) -> Result<Response<v1::GetRebalanceResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetRebalance", rebalance::get(&reading, request)).await
+    }
+
+    async fn plan_rebalance(
+        &self,
+        request: Request<v1::PlanRebalanceRequest>,
+    ) -> Result<Response<v1::PlanRebalanceResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("PlanRebalance", rebalance::plan(&reading, request)).await
+    }
+
+    async fn start_rebalance(
+        &self,
+        request: Request<v1::StartRebalanceRequest>,
+    ) -> Result<Response<v1::StartRebalanceResponse>, Status> {
+        self.0.answer("StartRebalance", rebalance::start(&self.0, request)).await
+    }
+
+    async fn stop_rebalance(
+        &self,
+        request: Request<v1::StopRebalanceRequest>,
+    ) -> Result<Response<v1::StopRebalanceResponse>, Status> {
+        self.0.answer("StopRebalance", rebalance::stop(&self.0, request)).await
     }
 
     async fn get_retention(

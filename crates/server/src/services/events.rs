@@ -149,7 +149,10 @@ impl Only {
 fn task_of(event: &Event) -> Option<TaskId> {
     if let Event::TaskMoved { task, .. } = event {
         Some(*task)
-    } else if let Event::AttemptMoved { attempt, .. } | Event::AttemptPreempted { attempt, .. } = event {
+    } else if let Event::AttemptMoved { attempt, .. }
+    | Event::AttemptPreempted { attempt, .. }
+    | Event::AttemptRebalanced { attempt, .. } = event
+    {
         Some(attempt.task)
     } else {
         None

@@ -39,6 +39,7 @@ fn words(events: &[v1::PastEvent]) -> Vec<String> {
         v1::run_event::Event::Abandoned(_) => Some("given up".into()),
         v1::run_event::Event::Decided(decided) => Some(format!("{} {:?}", decided.task, decided.decided())),
         v1::run_event::Event::Preempted(one) => Some(format!("{} preempted", one.task)),
+        v1::run_event::Event::Rebalanced(one) => Some(format!("{} rebalanced", one.task)),
         v1::run_event::Event::Rest(rest) => Some(format!("{} rest {:?}", rest.task, rest.state())),
     };
     events.iter().filter_map(word).collect()

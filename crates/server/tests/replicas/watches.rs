@@ -33,6 +33,7 @@ fn words(message: &v1::WatchRunResponse) -> Option<String> {
             v1::run_event::Event::Abandoned(_) => Some("given up".into()),
             v1::run_event::Event::Decided(decided) => Some(format!("{} {:?}", decided.task, decided.decided())),
             v1::run_event::Event::Preempted(one) => Some(format!("{} preempted", one.task)),
+            v1::run_event::Event::Rebalanced(one) => Some(format!("{} rebalanced", one.task)),
             v1::run_event::Event::Rest(rest) => Some(format!("{} rest {:?}", rest.task, rest.state())),
         },
     }

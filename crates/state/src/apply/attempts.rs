@@ -107,7 +107,9 @@ fn target(attempt: &Attempt, report: &AttemptReport) -> AttemptState {
             match attempt.stop.filter(|_| report.stopped || quorate_planted::is(Bug::StopRewritesOutcome)) {
                 Some(StopReason::Cancelled) => AttemptState::Cancelled,
                 Some(StopReason::TimedOut | StopReason::Silent) => AttemptState::TimedOut,
-                Some(StopReason::Preempted | StopReason::Drained | StopReason::Gang) => AttemptState::Preempted,
+                Some(StopReason::Preempted | StopReason::Drained | StopReason::Gang | StopReason::Rebalanced) => {
+                    AttemptState::Preempted
+                }
                 None if report.exit == Some(Exit::Code(0)) && !says_error(report) => AttemptState::Succeeded,
                 None => AttemptState::Failed,
             }

@@ -74,6 +74,7 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::Gangs
         | Feature::RegionLoss
         | Feature::SpreadRules
+        | Feature::Rebalance
         | Feature::DataLocality => None,
     }
 }

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use super::Applied;
 use crate::{
-    Attempt, AttemptState, Change, Claim, Event, EventRow, Feature, Meta, Millis, NodeStatus, Rejection, Reply,
-    Revision, Run, RunId, Served, Settings, State, Task, TaskId, TaskState,
+    Attempt, AttemptState, Change, Claim, Event, EventRow, Feature, Meta, Millis, NodeStatus, Rebalance, Rejection,
+    Reply, Revision, Run, RunId, Served, Settings, State, Task, TaskId, TaskState,
 };
 
 pub(super) struct Overlay {
@@ -87,6 +87,10 @@ impl Overlay {
 
     pub(super) fn put(&mut self, change: Change) {
         self.state.commit(&change);
+        for end in self.move_ended_by(&change) {
+            self.state.commit(&end);
+            self.changes.push(end);
+        }
         for task in self.claims_ended_by(&change) {
             let gone = Change::ClaimGone(task);
             self.state.commit(&gone);
@@ -103,7 +107,8 @@ impl Overlay {
         }
         match change {
             Change::Task(task) => {
-                let ends = task.state != TaskState::Ready && state.claim(task.id).is_some();
+                let waits = task.state == TaskState::Ready || state.task_move(task.id).is_some();
+                let ends = !waits && state.claim(task.id).is_some();
                 ends.then_some(task.id).into_iter().collect()
             }
             Change::Run(run) => {
@@ -147,8 +152,28 @@ impl Overlay {
             | Change::VersionGone(_)
             | Change::ScopeGone(_)
             | Change::Claim(_)
-            | Change::ClaimGone(_) => Vec::new(),
+            | Change::ClaimGone(_)
+            | Change::Rebalance(_)
+            | Change::Move(_)
+            | Change::MoveGone(_) => Vec::new(),
         }
+    }
+
+    /// A task that is not on the move any more when this has changed: its row goes, and its rebalance counts it.
+    fn move_ended_by(&self, change: &Change) -> Vec<Change> {
+        let Change::Task(task) = change else { return Vec::new() };
+        let Some(row) = self.state.task_move(task.id).filter(|row| row.is_over(task)) else { return Vec::new() };
+        let newest = task.newest_attempt().and_then(|newest| self.state.attempt(newest));
+        let has_arrived = task.attempts != row.attempt && newest.is_some_and(|newest| newest.node == row.to);
+        let counted = self.state.rebalance().filter(|rebalance| rebalance.number == row.rebalance).map(|rebalance| {
+            let (arrived, missed) = (u32::from(has_arrived), u32::from(!has_arrived));
+            Change::Rebalance(Arc::new(Rebalance {
+                arrived: rebalance.arrived.saturating_add(arrived),
+                missed: rebalance.missed.saturating_add(missed),
+                ..rebalance.clone()
+            }))
+        });
+        counted.into_iter().chain([Change::MoveGone(task.id)]).collect()
     }
 
     pub(super) fn set_meta(&mut self, set: impl FnOnce(&mut Meta)) {

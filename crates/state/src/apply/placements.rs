@@ -134,6 +134,7 @@ pub(super) fn place(
             .preemption()
             .map(|policy| policy.spared_until(overlay.served(), task.preemptions)),
         preempted: None,
+        moved: None,
     };
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
     overlay.put(Change::Attempt(Arc::new(attempt)));

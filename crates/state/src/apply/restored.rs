@@ -103,5 +103,6 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHo
         payloads: None,
         spared_until: None,
         preempted: None,
+        moved: None,
     }
 }

@@ -1,4 +1,4 @@
-//! What must hold of room that is kept: for a task that waits for it, on a node that takes work.
+//! What must hold of room that is kept: for a task that waits for it or is on the move to it, on a node that takes work.
 
 use crate::{CLAIMS_MAX, Feature, NodeStatus, State, StopReason, TaskState};
 
@@ -6,7 +6,7 @@ impl State {
     pub(super) fn check_claims(&self, broken: &mut Vec<String>) {
         for claim in self.claims() {
             let state = self.task(claim.task).map(|task| &task.state);
-            if state != Some(&TaskState::Ready) {
+            if state != Some(&TaskState::Ready) && self.task_move(claim.task).is_none() {
                 broken.push(format!("room is kept for task {:?}, which is {state:?}", claim.task));
             }
             let run = self.run(claim.task.run);

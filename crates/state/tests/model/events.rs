@@ -53,6 +53,9 @@ impl World {
                 Event::AttemptPreempted { .. } => {
                     assert!(self.state.has_feature(Feature::Preemption), "{event:?} before it may be");
                 }
+                Event::AttemptRebalanced { .. } | Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. } => {
+                    assert!(self.state.has_feature(Feature::Rebalance), "{event:?} before it may be");
+                }
                 Event::RunPaused { .. } | Event::RunResumed { .. } | Event::RunPrioritySet { .. } => {
                     assert!(self.state.has_feature(Feature::RunControl), "{event:?} before it may be");
                 }

@@ -21,6 +21,7 @@ mod payloads;
 mod preemption;
 mod quarantine;
 mod random_flow;
+mod rebalance;
 mod refusals;
 mod region_loss;
 mod restarts;

@@ -149,6 +149,7 @@ impl ReadEvents {
             Some(v1::run_event::Event::Task(moved)) => is(&moved.task, moved.index),
             Some(v1::run_event::Event::Attempt(moved)) => is(&moved.task, moved.index),
             Some(v1::run_event::Event::Preempted(stopped)) => is(&stopped.task, stopped.index),
+            Some(v1::run_event::Event::Rebalanced(stopped)) => is(&stopped.task, stopped.index),
             Some(v1::run_event::Event::Decided(decided)) => *task == decided.task,
             Some(v1::run_event::Event::Rest(rest)) => {
                 let has = |index: u32| index >= rest.first && index - rest.first < rest.count;
