@@ -27,6 +27,7 @@ mod regions;
 mod replicas;
 mod report;
 mod requests;
+mod shares;
 mod snapshot;
 mod stop;
 mod tls;

@@ -7,6 +7,7 @@ mod rack;
 mod rebalances;
 mod release;
 mod replica;
+mod rivals;
 mod tenants;
 mod upkeep;
 
@@ -19,7 +20,7 @@ pub(crate) use rack::Rack;
 pub(crate) use replica::{Begin, Replica};
 pub(crate) use upkeep::Duty;
 
-use quorate_state::{LeaseTerms, Preemption, Retention, Settings};
+use quorate_state::{LeaseTerms, Preemption, Retention, SHARE_GAP_FIRST, Settings};
 
 use crate::scenario::{Preempts, Scenario, Tunables};
 
@@ -44,8 +45,9 @@ fn retention(memory_runs_max: u64) -> Retention {
     }
 }
 
-fn preemption(Preempts { gap, spare_ms, times_max }: Preempts) -> Preemption {
-    Preemption { by_priority: true, gap, spare_ms, times_max, ..Preemption::OFF }
+fn preemption(Preempts { by_priority, gap, spare_ms, times_max, share_gap }: Preempts) -> Preemption {
+    let (by_share, share_gap) = (share_gap.is_some(), share_gap.unwrap_or(SHARE_GAP_FIRST));
+    Preemption { by_priority, gap, spare_ms, times_max, by_share, share_gap }
 }
 
 /// The rows that the founder begins with.

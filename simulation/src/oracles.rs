@@ -14,7 +14,9 @@ mod c4_durable_quorum;
 mod c5_logs;
 mod c8_acked;
 mod c9_at_most_once;
+mod l6_starvation;
 mod p11_preemption;
+mod p11_shares;
 mod p11_urgency;
 mod p12_company;
 mod p12_home;
@@ -59,6 +61,7 @@ mod told;
 #[cfg(test)]
 mod trial;
 
+mod books;
 mod calm;
 mod executions;
 pub(crate) mod flow;
@@ -219,6 +222,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
+        Box::new(p11_shares::Shares::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p12_home::AtHome::default()),
         Box::new(p13_brake::Brake::default()),
@@ -232,6 +236,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p25_control::Control::default()),
         Box::new(plan::Plans::default()),
         Box::new(p19_restored::Restored::default()),
+        Box::new(l6_starvation::Starvation::default()),
     ]
 }
 
@@ -249,6 +254,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_urgency::Urgency::default()),
         Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
+        Box::new(p11_shares::Shares::default()),
         Box::new(p12_place::Places::default()),
         Box::new(p12_company::Companies::default()),
         Box::new(p12_home::AtHome::default()),
@@ -291,7 +297,7 @@ pub(crate) fn of_witnesses() -> Vec<Box<dyn Oracle>> {
 }
 
 /// Of [`all`], those that need what only a simulation sees, each with what that is.
-pub(crate) const OF_SIMULATIONS: [(&str, &str); 14] = [
+pub(crate) const OF_SIMULATIONS: [(&str, &str); 15] = [
     ("C1", "votes, when disks took them"),
     ("C3", "what was on the disk of who began to lead"),
     ("C4", "which disks had an entry when it was committed"),
@@ -306,6 +312,7 @@ pub(crate) const OF_SIMULATIONS: [(&str, &str); 14] = [
     ("P14", "whom agents asked to end, and killed"),
     ("P19", "a life of the data before this one"),
     ("P23", "since when each disk was short of room"),
+    ("L6", "when the faults had ended"),
 ];
 
 /// Those that judge the life of restored data, beside those that outlive the first: consensus begins

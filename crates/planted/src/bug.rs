@@ -56,6 +56,14 @@ bugs! {
         "Attempts are stopped for a task although it has room, or will have.";
     PreemptsAgainAtOnce, "preempts-again-at-once",
         "An attempt is preempted however short a time ago it was placed, and however often its task was.";
+    SharesBelowPart, "shares-below-part",
+        "A task takes the room of namespaces that have no more than their part.";
+    SharesIgnoreTree, "shares-ignore-tree",
+        "Which namespaces stand above others makes no difference to who may take the room of whom.";
+    SharesRoundAndRound, "shares-round-and-round",
+        "A task takes the room of others for its namespace, however much that has.";
+    ShareUnasked, "share-unasked",
+        "Nobody looks for room that others have beyond their part.";
     ClaimIgnored, "claim-ignored",
         "Room that is kept for a task is given to others.";
     MovesCountedByLeader, "moves-counted-by-leader",

@@ -14,6 +14,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
+use quorate_planted::Bug;
+
 use crate::namespace::dominant;
 use crate::{Amounts, Namespace, Resource, Resources, State, WEIGHT_FIRST};
 
@@ -274,12 +276,18 @@ impl<'a> Parts<'a> {
         if party.guaranteed.cover(held, more) {
             return Some(true);
         }
+        if quorate_planted::is(Bug::SharesRoundAndRound) {
+            return Some(false);
+        }
         let is_below = self.part_of(held) < party.part && self.part_of(held.saturating_add(more)) <= party.part;
         is_below.then_some(false)
     }
 
     /// Whether a party may lose so much.
     fn can_spare(&self, at: usize, level: u8, lost: Resources, within: bool, gap: u8) -> bool {
+        if quorate_planted::is(Bug::SharesBelowPart) {
+            return true;
+        }
         let party = &self.parties[at];
         let left = party.held_from(level).saturating_sub(lost);
         let gap = u128::from(gap) + 100;
@@ -298,6 +306,9 @@ impl<'a> Parts<'a> {
 
     /// The two that stand beside each other below the last namespace above both: of this lineage, and of that party.
     fn beside(&self, mine: &[usize], theirs: usize) -> Option<(usize, usize)> {
+        if quorate_planted::is(Bug::SharesIgnoreTree) {
+            return mine.first().copied().filter(|mine| *mine != theirs).map(|mine| (mine, theirs));
+        }
         let above = |at: usize| self.parties[at].parent;
         self.lineage(theirs).find_map(|theirs| {
             let sibling = mine.iter().copied().find(|mine| *mine != theirs && above(*mine) == above(theirs))?;

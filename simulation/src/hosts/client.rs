@@ -11,10 +11,11 @@ use quorate_proto::v1;
 use tokio::sync::Notify;
 use turmoil::Sim;
 
-use super::job::{NAMESPACE, spec};
+use super::job::{namespace, spec};
 use super::operator::{self, Desk};
 use super::rebalances;
 use super::release::{self, Releases};
+use super::rivals;
 use super::tenants;
 use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
@@ -193,6 +194,7 @@ async fn due(scenario: &Scenario, session: usize, at_ms: u64, healed: &Cell<Opti
 #[derive(Clone)]
 struct Session {
     number: usize,
+    seed: u64,
     client: Client,
     facts: Facts,
     watches: Rc<Cell<usize>>,
@@ -207,12 +209,13 @@ impl Session {
             ..ClientConfig::new(addresses(scenario, API_PORT))
         };
         let client = Client::new(config, Arc::new(SimNetwork), Arc::new(entropy));
-        Self { number, client, facts: facts.clone(), watches: watches.clone() }
+        Self { number, seed: scenario.seed, client, facts: facts.clone(), watches: watches.clone() }
     }
 
     async fn carry_out(&self, step: &OperationPlan) {
         let request = match &step.what {
             Ask::Submit(job) | Ask::Resubmit(job) => {
+                rivals::make(self.seed, &self.client, namespace(&job.name)).await;
                 let request_id = submit_id(job);
                 Request::Submit { request_id, spec: Arc::new(spec(job)), args: job.args.clone() }
             }
@@ -452,6 +455,6 @@ fn submit_id(job: &JobPlan) -> String {
 }
 
 fn by_job(job: &str) -> Option<v1::RunRef> {
-    let job = v1::JobRef { namespace: NAMESPACE.into(), name: job.into() };
+    let job = v1::JobRef { namespace: namespace(job).into(), name: job.into() };
     Some(v1::RunRef { r#ref: Some(v1::run_ref::Ref::Job(job)) })
 }

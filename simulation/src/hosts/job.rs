@@ -7,10 +7,16 @@ use quorate_proto::v1;
 use crate::executor::{Behaviour, UNLUCKY, with_words};
 use crate::scenario::{
     FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan, Together,
+    rival_of,
 };
 
 /// The namespace that every cluster has.
 pub(super) const NAMESPACE: &str = "default";
+
+/// That of a job.
+pub(super) fn namespace(job: &str) -> &str {
+    rival_of(job).unwrap_or(NAMESPACE)
+}
 
 /// A request for a job of one task that nobody may run.
 pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
@@ -31,7 +37,7 @@ pub(crate) fn a_job(name: &str) -> v1::SubmitJobRequest {
 pub(crate) fn spec(job: &JobPlan) -> v1::JobSpec {
     let on_failure = if job.cancel_on_failure { v1::OnFailure::Cancel } else { v1::OnFailure::Finish };
     v1::JobSpec {
-        namespace: NAMESPACE.into(),
+        namespace: namespace(&job.name).into(),
         name: job.name.clone(),
         priority: job.priority.into(),
         labels: vec![],

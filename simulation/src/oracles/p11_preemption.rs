@@ -129,7 +129,10 @@ impl Preemptions {
             let Some(other) = after.run(victim.task.run) else { return Err(format!("{name} is not known")) };
             let its = other.priority().min(before(other));
             let ours = run.priority().max(before(run));
-            if u32::from(its) + u32::from(policy.gap) > u32::from(ours) {
+            let is_lower = policy.by_priority && u32::from(its) + u32::from(policy.gap) <= u32::from(ours);
+            // What decides then is `p11_shares`.
+            let may_share = policy.by_share && its <= ours;
+            if !is_lower && !may_share {
                 return Err(format!(
                     "{name} of priority {its} is to end for {who} of {ours}, the gap is {}",
                     policy.gap
@@ -145,7 +148,7 @@ impl Preemptions {
             self.check_time(*victim, step)?;
             let theirs = self.circle.get(&victim.task).is_some_and(|theirs| theirs.contains(&asked.task));
             let is_controlled = [victim.task.run, asked.task.run].iter().any(|run| self.controlled.contains(run));
-            if theirs && !is_controlled {
+            if theirs && !is_controlled && !may_share {
                 return Err(format!("{name} is to end for {who}, which ended for {}", task_name(victim.task)));
             }
             self.circle.entry(asked.task).or_default().insert(victim.task);

@@ -25,6 +25,7 @@ mod outcomes;
 mod preemption;
 mod quota;
 mod restarts;
+mod shares;
 mod sub_runs;
 mod transitions;
 mod upkeep;

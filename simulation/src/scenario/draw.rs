@@ -3,8 +3,8 @@
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
     company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages,
-    preemption, rebalance, region_loss, reports, restarts, restore, scopes, sub_runs, timeouts, transfers, upgrade,
-    upkeep, workload,
+    preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs, timeouts, transfers,
+    upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -132,6 +132,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     region_loss::draw(&mut Stream::of(seed, "region loss"), &mut scenario);
     company::draw(&mut Stream::of(seed, "company"), &mut scenario);
     rebalance::draw(&mut Stream::of(seed, "rebalance"), &mut scenario);
+    rivals::draw(&mut Stream::of(seed, "rivals"), &mut scenario);
     scenario
 }
 

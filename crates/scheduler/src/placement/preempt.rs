@@ -76,7 +76,7 @@ impl Pass<'_> {
         if policy.by_priority {
             self.preempt_by_priority(&policy, lowest, &mut search, &mut steps);
         }
-        if policy.by_share {
+        if policy.by_share && !quorate_planted::is(Bug::ShareUnasked) {
             self.preempt_to_share(&policy, &mut search, &mut steps);
         }
     }
