@@ -26,7 +26,7 @@ mod region_loss;
 mod reports;
 mod restarts;
 mod restore;
-mod rivals;
+pub(crate) mod rivals;
 #[cfg(test)]
 pub(crate) mod sample;
 mod scopes;
@@ -55,7 +55,6 @@ pub(crate) use preemption::Preempts;
 pub(crate) use rebalance::RebalancePlan;
 pub(crate) use region_loss::RegionLoss;
 pub(crate) use reports::{Says, Speech};
-pub(crate) use rivals::{Rival, rival_of, rivals};
 pub(crate) use settings::Tunables;
 pub(crate) use size::Size;
 pub(crate) use sub_runs::SubPlan;

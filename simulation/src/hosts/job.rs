@@ -5,9 +5,9 @@ use std::time::Duration;
 use quorate_proto::v1;
 
 use crate::executor::{Behaviour, UNLUCKY, with_words};
+use crate::scenario::rivals::rival_of;
 use crate::scenario::{
     FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan, Together,
-    rival_of,
 };
 
 /// The namespace that every cluster has.

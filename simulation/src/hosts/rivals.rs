@@ -5,7 +5,7 @@ use std::time::Duration;
 use quorate_client::{Client, Error};
 use quorate_proto::v1;
 
-use crate::scenario::{Rival, rivals};
+use crate::scenario::rivals::{Rival, rivals};
 
 /// Between two times of asking for the same.
 const AGAIN_AFTER: Duration = Duration::from_millis(300);

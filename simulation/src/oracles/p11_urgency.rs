@@ -5,7 +5,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Attempt, Change, Command, Company, Event, Node, Run, RunId, Served, State, TaskId, TaskSpec, TaskState,
+    Amounts, Attempt, Change, Command, Company, Event, Namespace, NamespaceRow, Node, Run, RunId, Served, State,
+    TaskId, TaskSpec, TaskState,
 };
 
 use super::flow::is_to_end;
@@ -27,6 +28,8 @@ pub(crate) struct Urgency {
     controlled: BTreeMap<RunId, u64>,
     /// The last revision at which the room that was made for a task was given up: a plan may be older.
     released: BTreeMap<TaskId, u64>,
+    /// The last revision at which the row of a namespace changed, and with it a maximum, perhaps: a plan may be older.
+    namespaces: BTreeMap<Namespace, u64>,
 }
 
 impl Oracle for Urgency {
@@ -54,6 +57,9 @@ impl Oracle for Urgency {
         let served = step.after.meta().served;
         self.homes.take(step, |_, _, _| Verdict::Ok(()))?;
         for change in &step.changes {
+            if let Change::Namespace(row) = change {
+                self.namespaces.insert(row.name.clone(), step.revision.0);
+            }
             if let Change::ClaimGone(task) = change {
                 self.released.insert(*task, step.revision.0);
             }
@@ -90,6 +96,13 @@ impl Urgency {
             }
             let waits = view.run(other.run).filter(|waits| !is_to_end(waits, other.step) && waits.paused.is_none());
             let Some(waits) = waits.filter(|waits| is_settled(waits.id)) else { continue };
+            // Others may be placed while its namespace may hold no more.
+            let is_limited = |row: &std::sync::Arc<NamespaceRow>| {
+                row.share.maximum != Amounts::default() || self.namespaces.get(&row.name).is_some_and(|at| at >= since)
+            };
+            if waits.spec.namespace != run.spec.namespace && view.lineage(&waits.spec.namespace).any(is_limited) {
+                continue;
+            }
             // A run waits for no node, a gang for room for all of it, and who has rules about others for them.
             let is_free = |spec: &TaskSpec| spec.place.company == Company::default();
             let of_one = |spec: &&TaskSpec| spec.sub_run.is_none() && spec.gang.is_none() && is_free(spec);
