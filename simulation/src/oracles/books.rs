@@ -168,7 +168,8 @@ impl Books {
             let part = self.part(&mine, &active);
             let guaranteed = self.guaranteed(&mine);
             let within = covers(guaranteed, held, by.resources);
-            if !within && !(self.has(held) < part - EPSILON && self.has(with) <= part + EPSILON) {
+            let is_due = within || (self.has(held) < part - EPSILON && self.has(with) <= part + EPSILON);
+            if !is_due {
                 let (has, would) = (self.has(held), self.has(with));
                 return Err(format!("{} has {has:.4} of {part:.4}, and would have {would:.4}", mine.namespace));
             }
