@@ -113,7 +113,10 @@ impl<'a> Parts<'a> {
     /// As they are in a state. Costs as much as there are namespaces, nodes, lines of the queue and claims.
     pub fn of(state: &'a State) -> Self {
         let waiting = state.lines().map(|line| line.namespace());
-        let holding = state.namespaces().filter(|row| state.held_by(&row.name) != Resources::ZERO).map(|row| &row.name);
+        // An attempt on a lost node still counts, and its task may wait for something else than a node meanwhile.
+        let has =
+            |name: &Namespace| state.held_by(name) != Resources::ZERO || state.unstopped_by(name).next().is_some();
+        let holding = state.namespaces().map(|row| &row.name).filter(|name| has(name));
         let active: BTreeSet<&'a Namespace> = waiting.chain(holding).collect();
         let mut parts = Self { parties: vec![Party::below(0)], own: BTreeMap::new(), capacity: state.capacity() };
         let mut known: BTreeMap<&'a Namespace, usize> = BTreeMap::new();

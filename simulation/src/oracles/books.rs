@@ -235,7 +235,9 @@ impl Books {
             spec.is_some_and(|spec| spec.sub_run.is_none() && spec.resources != Resources::ZERO)
         });
         let namespace = |task: &TaskId| self.run(task.run).map(|run| run.spec.namespace.clone());
-        waits.chain(holds).filter_map(namespace).collect()
+        // Also what runs on nodes that were lost, of tasks that are to be placed again.
+        let runs = self.running.iter().filter(|(_, has)| **has != Resources::ZERO).map(|(attempt, _)| &attempt.task);
+        waits.chain(holds).chain(runs).filter_map(namespace).collect()
     }
 
     /// What its weight comes to, of the cluster.

@@ -156,19 +156,23 @@ impl Rebalances {
         let moving = |task: &TaskId, attempt: &u32| is_on_the_move(&step.after, *task, *attempt);
         let open: Vec<TaskId> =
             self.open.iter().filter(|(task, attempt)| moving(task, attempt)).map(|(task, _)| *task).collect();
-        let begins = open.iter().any(|task| {
-            step.before
-                .task(*task)
-                .is_some_and(|row| row.newest_attempt().is_some_and(|newest| is_new_stop(step, newest)))
-        });
-        if !begins {
+        let begins = |task: &TaskId| {
+            let newest = step.before.task(*task).and_then(|row| row.newest_attempt());
+            newest.is_some_and(|newest| is_new_stop(step, newest))
+        };
+        // Elsewhere elements may have ended since, of which fewer could begin now.
+        let begun: BTreeSet<(RunId, u32)> =
+            open.iter().filter(|task| begins(task)).map(|task| (task.run, task.step)).collect();
+        if begun.is_empty() {
             return Ok(());
         }
         if open.len() > terms.at_once as usize {
             return Err(format!("{} tasks are on the move, of at most {}", open.len(), terms.at_once));
         }
         let mut steps: BTreeMap<(RunId, u32), u64> = BTreeMap::new();
-        open.iter().for_each(|task| *steps.entry((task.run, task.step)).or_default() += 1);
+        for of in open.iter().map(|task| (task.run, task.step)).filter(|of| begun.contains(of)) {
+            *steps.entry(of).or_default() += 1;
+        }
         for ((run, number), moving) in steps {
             // Those that were up at some time in this entry.
             let is_up = |state: &State, task: TaskId| {

@@ -196,8 +196,10 @@ impl Gangs {
         let others = self.executions.of_run(task.run).filter(|other| other.attempt.task.step == task.step);
         for other in others.filter(|other| other.attempt.number != number) {
             let from = self.placed.get(&other.attempt).copied().unwrap_or(other.started);
-            let row = self.state.attempt(other.attempt);
-            let is_lost = row.is_none_or(|row| row.state == AttemptState::Lost);
+            // Either may be the copy: one that a node starts late, which stood still, is known to be lost already.
+            let is_lost = [other.attempt, execution.attempt]
+                .iter()
+                .any(|id| self.state.attempt(*id).is_none_or(|row| row.state == AttemptState::Lost));
             let is_allowed = match execution.promise {
                 OnNodeLoss::AtLeastOnce => is_lost,
                 OnNodeLoss::Fenced | OnNodeLoss::AtMostOnce => known.fence_waived(&other.node, from, at),

@@ -2,7 +2,9 @@
 //! part take room from those that have more.
 
 use super::draw::SETTLED_MS;
-use super::{Ask, Class, JobPlan, Kind, OperationPlan, Preempts, Promise, Scenario, SessionPlan, TaskPlan, When};
+use super::{
+    Ask, Class, JobPlan, Kind, OperationPlan, Preempts, Promise, RackPlan, Scenario, SessionPlan, TaskPlan, When,
+};
 use crate::seeded::Stream;
 
 /// Seeds out of a hundred that have them, where every replica knows what is meant.
@@ -82,12 +84,14 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
             (task.count, task.cpu_milli, task.runs_ms) = (count, cpu_milli, runs_ms);
             task.promise = Promise::AtLeastOnce;
         }
+        shrink(&mut greedy, &scenario.racks);
         let steps = vec![OperationPlan { at_ms: SETTLED_MS + 500, what: Ask::Submit(greedy) }];
         scenario.sessions.push(SessionPlan { host: 0, when: When::Always, steps });
     }
     for (namespace, _) in TREE {
         for number in 0..dice.within(JOBS.0, JOBS.1) {
-            let job = job(dice, namespace, number);
+            let mut job = job(dice, namespace, number);
+            shrink(&mut job, &scenario.racks);
             let at_ms = dice.within(SETTLED_MS + 1_000, last_ms);
             let steps = vec![OperationPlan { at_ms, what: Ask::Submit(job) }];
             scenario.sessions.push(SessionPlan { host: usize::from(number % 2 == 1), when: When::Always, steps });
@@ -117,6 +121,17 @@ fn job(dice: &mut Stream, namespace: &str, number: u64) -> JobPlan {
     }
 }
 
+/// So that each of its tasks fits on any node with so much that has nothing on it, and on one at least.
+fn shrink(job: &mut JobPlan, racks: &[RackPlan]) {
+    let agents = || racks.iter().flat_map(|rack| &rack.agents);
+    for task in &mut job.tasks {
+        if !agents().all(|agent| task.demands.allow(&agent.ground)) {
+            task.demands = Demands::everywhere();
+        }
+        task.cpu_milli = task.cpu_milli.min(agents().map(|agent| agent.cpu_milli).max().unwrap_or(u64::MAX));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use quorate_proto::convert::job::spec_from_wire;
@@ -124,7 +139,7 @@ mod tests {
 
     use super::*;
     use crate::hosts::spec;
-    use crate::scenario::{check, draw::draw as expand};
+    use crate::scenario::{AgentPlan, check, draw::draw as expand};
 
     #[test]
     fn some_seeds_have_namespaces_that_want_more_than_there_is() {
@@ -140,6 +155,12 @@ mod tests {
                 let valid = spec_from_wire(spec(job)).unwrap();
                 assert_eq!(valid.check(&Settings::default()), Ok(()), "seed {seed}: {job:?}");
                 assert_eq!(valid.namespace.as_str(), namespace);
+                let agents = || scenario.racks.iter().flat_map(|rack| &rack.agents);
+                let takes = |task: &TaskPlan, agent: &AgentPlan| {
+                    task.demands.allow(&agent.ground) && task.cpu_milli <= agent.cpu_milli
+                };
+                let fits = |task: &TaskPlan| agents().any(|agent| takes(task, agent));
+                assert!(job.tasks.iter().all(fits), "seed {seed}: {job:?}");
                 assert!(rivals(seed).iter().any(|rival| rival.namespace == namespace));
                 having = before + 1;
             }
