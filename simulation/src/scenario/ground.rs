@@ -74,7 +74,7 @@ impl Demands {
         is_asked_for && ground.taint.iter().all(is_tolerated)
     }
 
-    fn everywhere() -> Self {
+    pub(super) fn everywhere() -> Self {
         let pools = vec!["default".to_owned(), POOL.to_owned()];
         Self { pools, tolerate: Some("*".to_owned()), ..Self::default() }
     }

@@ -3,7 +3,8 @@
 
 use super::draw::SETTLED_MS;
 use super::{
-    Ask, Class, JobPlan, Kind, OperationPlan, Preempts, Promise, RackPlan, Scenario, SessionPlan, TaskPlan, When,
+    Ask, Class, Demands, JobPlan, Kind, OperationPlan, Preempts, Promise, RackPlan, Scenario, SessionPlan, TaskPlan,
+    When,
 };
 use crate::seeded::Stream;
 
