@@ -1,5 +1,6 @@
 //! The promises that only real processes can show.
 
+mod alternatives;
 mod apart;
 mod bad_input;
 mod catch_up;

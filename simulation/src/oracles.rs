@@ -18,6 +18,7 @@ mod l6_starvation;
 mod p11_preemption;
 mod p11_shares;
 mod p11_urgency;
+mod p12_alternatives;
 mod p12_company;
 mod p12_home;
 mod p12_place;
@@ -224,6 +225,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p11_shares::Shares::default()),
         Box::new(p12_place::Places::default()),
+        Box::new(p12_alternatives::Alternatives::default()),
         Box::new(p12_home::AtHome::default()),
         Box::new(p13_brake::Brake::default()),
         Box::new(p14_reasons::Reasons::default()),
@@ -309,6 +311,7 @@ pub(crate) const OF_SIMULATIONS: [(&str, &str); 15] = [
     ("C14", "whose rows were changed by hand"),
     ("P9", "whom agents asked to end when their time was over"),
     ("P9", "what processes said while they ran"),
+    ("P12", "since when every agent must have been heard"),
     ("P14", "whom agents asked to end, and killed"),
     ("P19", "a life of the data before this one"),
     ("P23", "since when each disk was short of room"),

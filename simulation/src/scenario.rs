@@ -3,6 +3,7 @@
 //! Nothing is drawn while a scenario runs except by streams of the seed that each host has for
 //! itself, so a scenario can be printed, kept, and made smaller without disturbing the rest.
 
+mod alternatives;
 mod archive;
 mod check;
 mod class;
@@ -21,6 +22,7 @@ mod membership;
 mod old_image;
 mod pages;
 mod preemption;
+mod promise;
 mod rebalance;
 mod region_loss;
 mod reports;
@@ -42,6 +44,7 @@ mod workload;
 
 use serde::{Deserialize, Serialize};
 
+pub(crate) use alternatives::Other;
 pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use company::CompanyPlan;
@@ -52,6 +55,7 @@ pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use ground::{Demands, Ground, TAINT};
 pub(crate) use preemption::Preempts;
+pub(crate) use promise::Promise;
 pub(crate) use rebalance::RebalancePlan;
 pub(crate) use region_loss::RegionLoss;
 pub(crate) use reports::{Says, Speech};
@@ -334,6 +338,9 @@ pub(crate) struct TaskPlan {
     pub(crate) sub: Option<SubPlan>,
     #[serde(default, skip_serializing_if = "GpuPart::is_none")]
     pub(crate) gpu: GpuPart,
+    /// What it is content with in the place of all that, the best first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) others: Vec<Other>,
     #[serde(default, skip_serializing_if = "Demands::is_plain")]
     pub(crate) demands: Demands,
     /// What it says of others.
@@ -345,15 +352,6 @@ pub(crate) struct TaskPlan {
     /// What becomes of it when its region is lost.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) region_loss: Option<RegionLoss>,
-}
-
-/// See `quorate_state::OnNodeLoss`.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Promise {
-    AtLeastOnce,
-    Fenced,
-    AtMostOnce,
 }
 
 /// A fault and when it strikes.

@@ -8,7 +8,7 @@ use quorate_proto::convert::agent::attempt_ref_from_wire;
 use quorate_proto::convert::gpu::gpu_hold_from_wire;
 use quorate_proto::convert::job::resources_from_wire;
 use quorate_proto::v1;
-use quorate_state::{AttemptId, Driver, GpuHold, JobName, Namespace, OnNodeLoss, Resources, TaskName, Token};
+use quorate_state::{AttemptId, Choice, Driver, GpuHold, JobName, Namespace, OnNodeLoss, Resources, TaskName, Token};
 
 /// One attempt that should be on this node.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -33,6 +33,8 @@ pub struct Assignment {
     pub resources: Resources,
     /// The GPUs that are its own.
     pub gpus: GpuHold,
+    /// Which of the alternatives of its task that is, if that has several.
+    pub choice: Option<Choice>,
     /// What the end of this node's lease means for it.
     pub on_node_loss: OnNodeLoss,
     /// It should end.
@@ -81,6 +83,13 @@ impl Assignment {
             gpus: gpu_hold_from_wire(wire.gpus)
                 .map(|hold| if quorate_planted::is(Bug::ToldOtherDevices) { from_first(hold) } else { hold })
                 .ok_or_else(|| unreadable("it holds no part of a GPU".into()))?,
+            choice: match wire.want {
+                None => None,
+                Some(want) => {
+                    let choice = Choice::of(want);
+                    Some(choice.ok_or_else(|| unreadable(format!("this agent knows no alternative {want}")))?)
+                }
+            },
             on_node_loss: match v1::OnNodeLoss::try_from(wire.on_node_loss) {
                 Ok(v1::OnNodeLoss::AtLeastOnce) => OnNodeLoss::AtLeastOnce,
                 Ok(v1::OnNodeLoss::Fenced) => OnNodeLoss::Fenced,

@@ -270,6 +270,9 @@ pub(crate) fn identity(start: &Start) -> Vec<(&'static str, String)> {
     if place.has_gpus {
         told.extend(visible_gpus(assignment.gpus));
     }
+    if let Some(choice) = assignment.choice {
+        told.push(("QUORATE_WANT", choice.number().to_string()));
+    }
     if let Some(nodes) = &assignment.gang {
         told.extend([
             ("QUORATE_GANG_GENERATION", number.to_string()),

@@ -328,6 +328,7 @@ impl Node {
             token: one.token,
             driver: one.driver,
             gpus: one.gpus,
+            choice: one.choice.unwrap_or_default(),
         });
         let position = self.journal.push(started.chain([Fact::Saw(self.desired.seen())]));
         for assignment in assignments {

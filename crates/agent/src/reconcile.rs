@@ -227,7 +227,12 @@ impl Desired {
     /// leaves out is called lost.
     pub fn claims(&self, is_known: impl Fn(AttemptId) -> bool) -> impl Iterator<Item = AttemptClaim> {
         let waits = move |one: &&Arc<Assignment>| !one.stop && !is_known(one.attempt);
-        let claim = |one: &Arc<Assignment>| AttemptClaim { attempt: one.attempt, token: one.token, gpus: one.gpus };
+        let claim = |one: &Arc<Assignment>| AttemptClaim {
+            attempt: one.attempt,
+            token: one.token,
+            gpus: one.gpus,
+            choice: one.choice.unwrap_or_default(),
+        };
         self.set.values().filter(waits).map(claim)
     }
 }

@@ -259,6 +259,7 @@ impl Import<'_> {
 
         TaskSpec {
             gpu_models: vec![],
+            alternatives: vec![],
             name,
             driver: Driver::Process,
             argv: vec!["sleep".to_owned(), format!("{}.{:03}", run_ms / 1_000, run_ms % 1_000)],

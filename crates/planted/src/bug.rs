@@ -72,6 +72,10 @@ bugs! {
         "A rebalance moves a task that it has moved before.";
     MoveKeepsNoRoom, "move-keeps-no-room",
         "An attempt is stopped to go on elsewhere, and no room is kept for it there.";
+    CountedByBestAlternative, "counted-by-best-alternative",
+        "What an attempt takes is counted as the first of the alternatives of its task, whichever it was given.";
+    LaterAlternativeFirst, "later-alternative-first",
+        "A task is placed by the last of its alternatives for which there is room.";
     AtMostIgnored, "at-most-ignored",
         "A node takes more elements of a step than that allows in one place.";
     ApartOneWay, "apart-one-way",

@@ -1,6 +1,7 @@
 //! One of everything that is converted or persisted, for the tests of this crate. Enums are walked
 //! variant by variant with exhaustive matches: a new variant does not compile until it is here.
 
+mod alternatives;
 mod archive;
 mod flow;
 mod gangs;
@@ -8,18 +9,21 @@ mod golden;
 mod join_tokens;
 mod namespaces;
 mod persisted;
+mod places;
 mod preemption;
 mod rebalance;
 mod region_loss;
 mod scopes;
 mod sub_runs;
 
+pub(crate) use alternatives::alternatives_spec;
 pub(crate) use archive::archived;
 pub(crate) use flow::{flow_spec, flow_step};
 pub(crate) use gangs::gang_spec;
 pub(crate) use golden::*;
 pub(crate) use join_tokens::join_tokens;
 pub(crate) use persisted::*;
+pub(crate) use places::offer;
 pub(crate) use region_loss::region_loss_spec;
 pub(crate) use sub_runs::sub_run_spec;
 
@@ -28,11 +32,11 @@ use std::sync::Arc;
 
 use quorate_state::{
     Admission, Apart, Around, AtMost, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState,
-    Balance, Company, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTokenId,
-    LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest,
-    Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry, Revision, Role, Run, RunId,
-    RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState, Token, Topology, Trait, Usage,
-    Uuid, Wait, Withdrawal,
+    Balance, Choice, Company, Digest, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec,
+    JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome,
+    Pause, Payload, PayloadDigest, Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry,
+    Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState,
+    Token, Topology, Trait, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;
@@ -48,6 +52,7 @@ fn walk<T: Clone>(first: T, next: impl Fn(&T) -> Option<T>) -> Vec<T> {
 pub(crate) fn specs() -> Vec<JobSpec> {
     let split = TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: "split".parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["/bin/sh".into(), "-c".into(), "echo \u{e4} \"x\"".into()],
@@ -78,6 +83,7 @@ pub(crate) fn specs() -> Vec<JobSpec> {
     };
     let merge = TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: "merge".parse().unwrap(),
         driver: Driver::Noop,
         argv: vec![],
@@ -170,7 +176,7 @@ pub(crate) fn registration() -> Registration {
         offer: Arc::default(),
         attempts: attempt_ids()
             .into_iter()
-            .map(|attempt| AttemptClaim { gpus: GpuHold::NONE, attempt, token: Token(9) })
+            .map(|attempt| AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token: Token(9) })
             .collect(),
         seen: Revision(8),
     }
@@ -324,6 +330,7 @@ pub(crate) fn tasks() -> Vec<Task> {
             queue_deadline: (index >= LATER).then_some(Served(77)),
             ready_since: None,
             home: None,
+            choice: Choice::FIRST,
             losses: index,
             preemptions: 0,
             succeeded_at: None,
@@ -362,6 +369,7 @@ pub(crate) fn attempts() -> Vec<Attempt> {
         .map(|(state, number)| {
             let ended = state.is_terminal();
             Attempt {
+                choice: Choice::FIRST,
                 gpus: GpuHold::NONE,
                 // The last one is of a step that the run does not have.
                 id: AttemptId {
@@ -409,6 +417,7 @@ fn telling() -> impl Iterator<Item = Attempt> {
     outcomes().into_iter().zip(12..).map(|(outcome, number)| {
         let succeeded = matches!(outcome, Outcome::Result(_));
         Attempt {
+            choice: Choice::FIRST,
             gpus: GpuHold::NONE,
             id: AttemptId { task: task_id(), number },
             node: "eu-1-a".parse().unwrap(),
@@ -479,46 +488,6 @@ fn rendering() -> Attempt {
 /// Those of a node that has some.
 pub(crate) fn gpus() -> Arc<[GpuModel]> {
     ["A100-80G", "T4"].map(|model| model.parse().unwrap()).into()
-}
-
-/// What a node says of itself that has a pool, taints and a price.
-pub(crate) fn offer() -> Arc<Offer> {
-    let taints = BTreeMap::from([("spot".into(), "yes".into()), ("team".into(), String::new())]);
-    Arc::new(Offer { pool: "gpu".parse().unwrap(), taints, price: Some(Price(35_000)) })
-}
-
-/// Where a task may run that says all that can be said.
-pub(crate) fn choosy() -> Place {
-    let label = Trait::Label { key: "disk".into(), value: "ssd".into() };
-    let traits = [
-        label,
-        Trait::Pool("gpu".parse().unwrap()),
-        Trait::Region("eu".parse().unwrap()),
-        Trait::Cluster("eu-1".parse().unwrap()),
-    ];
-    Place {
-        pools: vec!["gpu".parse().unwrap(), "default".parse().unwrap()],
-        tolerate: BTreeMap::from([("spot".into(), "*".into())]),
-        prefer: traits.into_iter().zip([1, -1, 100, -100]).map(|(of, weight)| Preference { of, weight }).collect(),
-        cheap: 20,
-        ..Place::default()
-    }
-}
-
-/// What a task says of others that says all that can be said.
-pub(crate) fn company() -> Company {
-    let label = || Topology::Label("rack".into());
-    let per = [Topology::Node, Topology::Cluster, Topology::Region, label()];
-    let balance = |per: Topology, targets: &[(&str, u32)]| {
-        let targets = targets.iter().map(|(domain, share)| ((*domain).to_owned(), *share));
-        Balance { per, targets: targets.collect() }
-    };
-    Company {
-        group: Some("db".parse().unwrap()),
-        at_most: per.into_iter().zip(1..).map(|(per, tasks)| AtMost { per, tasks }).collect(),
-        apart: vec![Apart { from: "web".parse().unwrap(), per: label() }],
-        balance: vec![balance(Topology::Region, &[]), balance(label(), &[("a", 2), ("b", 1)])],
-    }
 }
 
 /// An attempt that said nothing for too long.

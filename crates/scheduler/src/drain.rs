@@ -269,10 +269,11 @@ impl<'a> Moves<'a> {
         let spec = self.view.run(task.run).and_then(|run| run.spec.tasks.get(task.step as usize));
         spec.is_some_and(|spec| {
             let bound = self.view.bound(home, spec, self.served);
+            let ways: Vec<_> = spec.choices().filter_map(|choice| spec.chosen(choice)).collect();
             self.view.nodes().any(|node| {
                 budget.take(1);
                 let is_allowed = except != Some(&node.name) && bound.allows(&node.region);
-                is_allowed && feasible(node, Room::empty(node), spec).is_ok()
+                is_allowed && ways.iter().any(|spec| feasible(node, Room::empty(node), spec).is_ok())
             })
         })
     }

@@ -1,5 +1,6 @@
 //! Why a task is not running, as data that says the same as the planner would decide.
 
+mod alternatives;
 mod check;
 mod expected;
 mod gang;
@@ -14,11 +15,12 @@ use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Bound, Held, Namespace, NodeName, OverQuota, Pause, Phase, ReadyKey, RegionName,
-    Rest, Role, Run, Served, ShareTaken, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState, Wait,
-    step_verdict,
+    Attempt, AttemptId, AttemptState, Bound, Choice, Held, Namespace, NodeName, OverQuota, Pause, Phase, ReadyKey,
+    RegionName, Rest, Role, Run, Served, ShareTaken, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState,
+    Wait, step_verdict,
 };
 
+pub use alternatives::NoAlternative;
 pub use check::{Check, Checks};
 pub use expected::{ExpectedStart, expected_starts};
 pub use gang::GangWaits;
@@ -28,8 +30,9 @@ pub use region_lost::RegionLost;
 pub use survey::{Survey, survey};
 pub use why_not::{FailedCheck, Fitness, why_not};
 
-use crate::placement::{bound_to, plan};
+use crate::placement::plan;
 use crate::{Budget, LogNow, Observed};
+use alternatives::{diagnose, no_alternative};
 use expected::expected_start;
 use region_lost::region_lost;
 use standing::standing;
@@ -79,6 +82,8 @@ pub enum Explanation {
     OverQuota(OverQuota),
     /// No node can take it.
     NoNodeFits(NoNodeFits),
+    /// It may take one of several things, and is placed with none of them.
+    NoAlternative(NoAlternative),
     /// Its gang is placed whole, and cannot be now.
     Gang(GangWaits),
     /// A node has the room, but is kept for a task before it, which it would delay.
@@ -304,8 +309,10 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     if let Some(lost) = region_lost(view, now, bound) {
         return Explanation::RegionLost(lost);
     }
-    let over =
-        spec.and_then(|(run, spec)| view.over_quota_beside(task.id, &run.spec.namespace, spec.taken_at_once(), &[]));
+    // Of one with alternatives the others may be within it.
+    let over = spec.filter(|(_, spec)| !spec.has_choice()).and_then(|(run, spec)| {
+        view.over_quota_beside(task.id, &run.spec.namespace, spec.taken_at_once(Choice::FIRST), &[])
+    });
     if let Some(over) = over {
         return Explanation::OverQuota(over);
     }
@@ -330,14 +337,13 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     }
     let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
     let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
-    let diagnosed = spec.map(|(run, spec)| match bound.regions() {
-        None => nearest::diagnose_among(view, observed, (run, task.id.step), spec),
-        Some(regions) => {
-            let bound_spec = bound_to(spec, regions);
-            nearest::diagnose_among(view, observed, (run, task.id.step), &bound_spec)
-                .map_err(|why| NoNodeFits { bound: regions.into(), ..why })
-        }
-    });
+    if let Some((run, spec)) = spec.filter(|(_, spec)| spec.has_choice()) {
+        let would_delay = own.is_some_and(|own| own.would_delay);
+        let why = no_alternative(view, observed, (run, spec, task), bound, (would_delay, expected));
+        return why
+            .map_or_else(|| Explanation::Queued { position: position(view, task.id) }, Explanation::NoAlternative);
+    }
+    let diagnosed = spec.map(|(run, spec)| diagnose(view, observed, (run, task.id.step), (spec, bound)));
     match diagnosed {
         Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
         Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
@@ -482,6 +488,7 @@ impl fmt::Display for Explanation {
             Self::Queued { position } => write!(f, "{position} tasks are before it in the queue and take the room"),
             Self::OverQuota(over) => write!(f, "{over}: it waits until something of it has ended, or the maximum is raised"),
             Self::NoNodeFits(why) => why.fmt(f),
+            Self::NoAlternative(why) => why.fmt(f),
             Self::Gang(waits) => waits.fmt(f),
             Self::WouldDelay { expected } => {
                 f.write_str("the nodes that have the room are kept for tasks before it, which it would delay")?;

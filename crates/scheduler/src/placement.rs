@@ -21,6 +21,8 @@
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
 //! goes by the last one.
 //!
+//! A task with alternatives is placed by the first of them for which there is a node, in its turn (`bound`): each is looked for as a shape of its own.
+//!
 //! What a task says that it would rather have (`wishes`) comes before all packing; a task that says nothing is placed as if there were
 //! no such thing.
 //!
@@ -34,6 +36,7 @@ mod bound;
 
 mod ledger;
 mod score;
+mod waits;
 mod wishes;
 
 mod company;
@@ -61,7 +64,7 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Command, GangSpec, GpuHold, Held, NodeName, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
+    Choice, Command, GangSpec, GpuHold, Held, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
 };
 
 pub(crate) use bound::bound_to;
@@ -81,13 +84,14 @@ pub(crate) use score::share;
 use crate::controller::earlier;
 use crate::explain::Checks;
 use crate::{Budget, LogNow, Observed, Report};
-use bound::{Bounds, Within};
+use bound::{Bounds, Ways, Within};
 use company::{Company, Seat};
 use holds::Holds;
 use kept::Kept;
 use ledger::{Ledger, Void};
 use queue::{Group, Queue};
 use route::{Pick, Shapes};
+use waits::{ShapeWait, Waits};
 
 /// Placements in one plan, and so in one log entry; the leader plans again at once after it.
 pub const PLACEMENTS_PER_PLAN_MAX: usize = 1_024;
@@ -266,6 +270,8 @@ enum Outcome {
     Passed,
     /// From this task on, nothing of its shape fits anywhere.
     Nowhere(TaskId),
+    /// From this task on, nothing of its line fits anywhere by those of its alternatives that its namespace may have.
+    NowhereWithinQuota(TaskId),
     /// From this task on, nothing of its group may pass those before it.
     Delays(TaskId),
     /// From this task on, nothing of its step may be where there is room: others are there.
@@ -329,6 +335,11 @@ impl<'a> Pass<'a> {
                     self.waits.add(ShapeWait { expected, ..ShapeWait::of(group.shape, first, tasks) });
                     budget.take(GROUP_STEPS);
                 }
+                Outcome::NowhereWithinQuota(first) => {
+                    let tasks = queue.leave_out_line(group.at);
+                    self.waits.add(ShapeWait::of(group.shape, first, tasks));
+                    budget.take(GROUP_STEPS);
+                }
                 Outcome::Delays(first) => {
                     let expected = self.keep_node_for(&group, budget);
                     // Others of the shape may end sooner, so that they delay nobody.
@@ -378,14 +389,15 @@ impl<'a> Pass<'a> {
         }
         let has_company = !group.spec.place.company.is_empty();
         let within = self.within(group);
-        let specs = within.as_ref().map_or(std::slice::from_ref(group.spec), |within| &within.each);
+        let ways = within.as_ref().map_or_else(|| Ways::of_one(group.spec), |within| within.ways());
         for task in group.tasks() {
             if self.placements.len() + self.in_gangs >= PLACEMENTS_PER_PLAN_MAX {
                 return Outcome::End(End::Plan);
             }
-            if let Some(over) = queue.over_quota(group) {
-                return Outcome::OverQuota(task, over);
-            }
+            let ways = match ways.within_quota(|choice| queue.over_quota(group, choice)) {
+                Ok(ways) => ways,
+                Err(over) => return Outcome::OverQuota(task, over),
+            };
             let Some(task) = self.view.task(task) else { continue };
             // Its room is kept for it: it goes there, or nowhere for now.
             if self.view.claim(task.id).is_some() {
@@ -393,8 +405,9 @@ impl<'a> Pass<'a> {
             }
             if has_company {
                 let of = (group.run, group.step);
-                match self.company.place_first(self.view, of, specs, self.ledger, self.kept, budget) {
-                    Seat::Node(at, gpus) => self.give(task, at, gpus, group, queue),
+                match self.company.place_first(self.view, of, ways, self.ledger, self.kept, budget) {
+                    Seat::Node(at, gpus, choice) => self.give(task, (at, gpus), choice, group, queue),
+                    Seat::Nowhere if ways.has_closed() => return Outcome::NowhereWithinQuota(task.id),
                     Seat::Nowhere => return Outcome::Nowhere(task.id),
                     Seat::Apart(checks) => return Outcome::Apart(task.id, checks),
                     Seat::OutOfBudget => return Outcome::End(End::Budget),
@@ -402,8 +415,10 @@ impl<'a> Pass<'a> {
                 continue;
             }
             let (shapes, holds) = (&mut self.shapes, &mut self.holds);
-            match shapes.place_first(group.shape, specs, self.ledger, self.kept, holds, budget) {
-                Pick::Node(at, gpus) => self.give(task, at, gpus, group, queue),
+            match shapes.place_first(group.shape, ways, self.ledger, self.kept, holds, budget) {
+                Pick::Node(at, gpus, choice) => self.give(task, (at, gpus), choice, group, queue),
+                // Other namespaces may have more than these of its alternatives.
+                Pick::Nowhere | Pick::Delays if ways.has_closed() => return Outcome::NowhereWithinQuota(task.id),
                 Pick::Nowhere => return Outcome::Nowhere(task.id),
                 Pick::Delays => return Outcome::Delays(task.id),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
@@ -412,12 +427,19 @@ impl<'a> Pass<'a> {
         Outcome::Done
     }
 
-    /// Gives a task of a group a node and its devices, which the ledger has spent.
-    fn give(&mut self, task: &Task, at: usize, gpus: GpuHold, group: &Group<'a>, queue: &mut Queue<'a>) {
+    /// Gives a task of a group a node and its devices, which the ledger has spent, by one of its alternatives.
+    fn give(
+        &mut self,
+        task: &Task,
+        (at, gpus): (usize, GpuHold),
+        choice: Choice,
+        group: &Group<'a>,
+        queue: &mut Queue<'a>,
+    ) {
         let Some(account) = self.ledger.account(at) else { return };
         let (node, epoch) = (account.node.name.clone(), account.node.epoch);
-        self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
-        queue.spend(group);
+        self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice });
+        queue.spend(group, choice);
     }
 
     /// Places all of a gang, or nothing. What does not fit in this plan any more is first in the next one.
@@ -435,7 +457,9 @@ impl<'a> Pass<'a> {
         if self.placements.len() + self.in_gangs + members > PLACEMENTS_PER_PLAN_MAX {
             return Outcome::End(End::Plan);
         }
-        if let Some(over) = queue.over_quota(group) {
+        // A gang has no alternatives.
+        let choice = Choice::FIRST;
+        if let Some(over) = queue.over_quota(group, choice) {
             return Outcome::OverQuota(group.first(), over);
         }
         let company = (!group.spec.place.company.is_empty()).then_some(&mut self.company);
@@ -453,13 +477,13 @@ impl<'a> Pass<'a> {
             .filter_map(|(task, (at, gpus))| {
                 let node = &self.ledger.account(at)?.node;
                 let (node, epoch) = (node.name.clone(), node.epoch);
-                Some(Placement { task: task.id, generation: task.generation, node, epoch, gpus })
+                Some(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice })
             })
             .collect();
         let generation = self.view.gang(run, step).map_or(0, |gang| gang.generation);
         self.in_gangs += placements.len();
         self.gangs.push(PlacedGang { run, step, generation, placements });
-        queue.spend(group);
+        queue.spend(group, choice);
         Outcome::Passed
     }
 
@@ -471,13 +495,16 @@ impl<'a> Pass<'a> {
             return None;
         }
         let within = self.within(group);
-        let spec = within.as_ref().map_or(group.spec, |within| &within.all);
-        self.holds.keep(spec, self.ledger, budget)
+        let ways = within.as_ref().map_or(std::slice::from_ref(group.spec), |within| &within.all);
+        self.holds.keep(ways, self.ledger, budget)
     }
 
-    /// Where the tasks of a group may go, if that depends on where they ran.
+    /// What the tasks of a group may take and where they may go, if they have alternatives, or it depends on where they ran.
     fn within(&mut self, group: &Group<'a>) -> Option<Arc<Within>> {
-        let within = self.bounds.within(group.shape, group.spec, group.home?, (self.view, self.now.served));
+        if group.home.is_none() && !group.spec.has_choice() {
+            return None;
+        }
+        let within = self.bounds.within(group.shape, group.spec, group.home, (self.view, self.now.served));
         self.wake_at = within.leaves.map_or(self.wake_at, |leaves| earlier(self.wake_at, leaves));
         Some(within)
     }
@@ -544,48 +571,5 @@ impl<'a> Pass<'a> {
             explanations,
             report: Report { counts, truncated, notes: Vec::new() },
         }
-    }
-}
-
-/// What waits, by shape.
-#[derive(Default)]
-struct Waits {
-    tasks: u64,
-    shapes: Vec<ShapeWait>,
-}
-
-struct ShapeWait {
-    shape: usize,
-    first: TaskId,
-    tasks: usize,
-    over_quota: Option<OverQuota>,
-    would_delay: bool,
-    expected: Option<Expected>,
-    /// If they are others than those of its shape.
-    checks: Option<Checks>,
-}
-
-impl ShapeWait {
-    fn of(shape: usize, first: TaskId, tasks: usize) -> Self {
-        Self { shape, first, tasks, over_quota: None, would_delay: false, expected: None, checks: None }
-    }
-}
-
-impl Waits {
-    /// The first tasks of shapes that wait for room, in queue order, and the nodes that are kept for them.
-    fn without_room(&self) -> impl Iterator<Item = (TaskId, Option<NodeName>)> {
-        let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
-        waiting.map(|waits| (waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
-    }
-
-    /// The numbers of these shapes, with the same.
-    fn shapes_without_room(&self) -> impl Iterator<Item = (usize, TaskId, Option<NodeName>)> {
-        let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
-        waiting.map(|waits| (waits.shape, waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
-    }
-
-    fn add(&mut self, waits: ShapeWait) {
-        self.tasks += waits.tasks as u64;
-        self.shapes.push(waits);
     }
 }

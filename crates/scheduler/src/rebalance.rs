@@ -7,13 +7,14 @@
 //! While nodes are silent, or have not reported to this leader yet, nothing is moved; when work is drained, a lease has ended or the brake
 //! works, the rebalance is over (ADR 0069).
 
+use std::borrow::Cow;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Attempt, AttemptId, Command, Gain, Goal, GpuUse, GpuWant, Loads, MOVES_AT_ONCE_MAX, Moving, Node, NodeName,
+    Attempt, AttemptId, Choice, Command, Gain, Goal, GpuUse, GpuWant, Loads, MOVES_AT_ONCE_MAX, Moving, Node, NodeName,
     NodeStatus, Reach, Rebalance, RebalanceEnd, RebalanceTerms, RegionName, Resources, Room, RunId, Served, Side,
     Spared, State, TaskSpec, Unmovable, distance, feasible, fullness, movable,
 };
@@ -131,7 +132,7 @@ struct Search<'a> {
 }
 
 /// What tells two elements of a step apart, as far as a node for them is concerned.
-type Alike = (RunId, u32, Option<RegionName>);
+type Alike = (RunId, u32, Choice, Option<RegionName>);
 
 impl<'a> Search<'a> {
     fn new(
@@ -261,7 +262,7 @@ impl<'a> Search<'a> {
         while let Some(attempt) = candidates.pop() {
             let task = attempt.id.task;
             let home = self.view.task(task).and_then(|task| task.home.clone());
-            let alike = (task.run, task.step, home);
+            let alike = (task.run, task.step, attempt.choice, home);
             if tried.contains(&alike) || !self.may_begin(task.run, task.step) {
                 continue;
             }
@@ -288,8 +289,8 @@ impl<'a> Search<'a> {
             if site.fullness() >= from.fullness() {
                 return None;
             }
-            let gain = self.terms.gain(spec, &from.side(), &site.side());
-            if let Some(gain) = gain.filter(|_| self.takes(site, attempt, spec)) {
+            let gain = self.terms.gain(&spec, &from.side(), &site.side());
+            if let Some(gain) = gain.filter(|_| self.takes(site, attempt, &spec)) {
                 return Some((to, gain));
             }
         }
@@ -300,7 +301,7 @@ impl<'a> Search<'a> {
     fn prefer(&mut self, seed: u64, budget: &mut Budget) {
         let count = self.sites.0.len();
         let start = usize::try_from(quorate_state::mix(seed) % (count.max(1) as u64)).unwrap_or_default();
-        let mut ranked: BTreeMap<(RunId, u32, usize), Vec<(u64, usize)>> = BTreeMap::new();
+        let mut ranked: BTreeMap<(RunId, u32, Choice, usize), Vec<(u64, usize)>> = BTreeMap::new();
         for at in (start..count).chain(0..start) {
             let mut candidates = self.candidates(at, budget);
             while let Some(attempt) = candidates.pop() {
@@ -316,8 +317,8 @@ impl<'a> Search<'a> {
                     continue;
                 }
                 let domain = self.sites.0.get(at).map_or(0, |site| site.domain);
-                let key = (task.run, task.step, domain);
-                let ranking = ranked.entry(key).or_insert_with(|| self.ranking(domain, spec, budget));
+                let key = (task.run, task.step, attempt.choice, domain);
+                let ranking = ranked.entry(key).or_insert_with(|| self.ranking(domain, &spec, budget));
                 let Some((to, gain)) = self.nearest_for(at, attempt, ranking, budget) else { continue };
                 self.proposal.distance[1] -= gain.before - gain.after;
                 self.take(at, to, attempt, gain);
@@ -355,16 +356,18 @@ impl<'a> Search<'a> {
             }
             let site = self.sites.0.get(to)?;
             // Those behind it are farther away.
-            let gain = self.terms.gain(spec, &from.side(), &site.side())?;
-            if to != at && self.takes(site, attempt, spec) {
+            let gain = self.terms.gain(&spec, &from.side(), &site.side())?;
+            if to != at && self.takes(site, attempt, &spec) {
                 return Some((to, gain));
             }
         }
         None
     }
 
-    fn spec(&self, attempt: &Attempt) -> Option<&'a TaskSpec> {
-        self.view.run(attempt.id.task.run)?.spec.tasks.get(attempt.id.task.step as usize)
+    /// The task as it goes on elsewhere: by the alternative that the attempt has taken.
+    fn spec(&self, attempt: &Attempt) -> Option<Cow<'a, TaskSpec>> {
+        let spec = self.view.run(attempt.id.task.run)?.spec.tasks.get(attempt.id.task.step as usize)?;
+        spec.chosen(attempt.choice)
     }
 
     fn takes(&self, site: &Site, attempt: &Attempt, spec: &TaskSpec) -> bool {
@@ -407,7 +410,7 @@ impl<'a> Search<'a> {
         let reached = self.sites.0.get_mut(to).map(|site| {
             site.load = site.load.saturating_add(spec.resources);
             site.free = site.free.saturating_sub(spec.resources);
-            let want = GpuWant::of(spec);
+            let want = GpuWant::of(&spec);
             if let Some(hold) = want.choose(want.allowed(&site.node), &site.gpus) {
                 site.gpus.take(hold);
             }

@@ -4,10 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, ClusterName, Command, Digest, Driver, Entry, Epoch, Exit, GpuHold, Item,
-    JobName, JobSpec, Millis, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal, RegionName,
-    Registration, Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId, TaskName,
-    TaskSpec, Usage, Uuid, apply, step_verdict,
+    AttemptId, AttemptPhase, AttemptReport, Choice, ClusterName, Command, Digest, Driver, Entry, Epoch, Exit, GpuHold,
+    Item, JobName, JobSpec, Millis, Namespace, NodeName, OnFailure, OnNodeLoss, Place, Placement, Principal,
+    RegionName, Registration, Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, StepVerdict, TaskId,
+    TaskName, TaskSpec, Usage, Uuid, apply, step_verdict,
 };
 
 /// The state and what leads it on.
@@ -100,7 +100,8 @@ impl World {
         let task = TaskId { run, step, index: 0 };
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.epoch(node);
-        let placements = vec![Placement { gpus: GpuHold::NONE, task, generation, node: node.clone(), epoch }];
+        let placements =
+            vec![Placement { choice: Choice::FIRST, gpus: GpuHold::NONE, task, generation, node: node.clone(), epoch }];
         self.apply(Command::CommitPlan { placements });
         self.state.task(task).unwrap().newest_attempt().expect("the placement is refused")
     }
@@ -143,6 +144,7 @@ fn namespace() -> Namespace {
 fn task(name: &str) -> TaskSpec {
     TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: TaskName::new(name).unwrap(),
         driver: Driver::Noop,
         argv: Vec::new(),

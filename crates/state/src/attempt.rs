@@ -5,7 +5,8 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use crate::{
-    AttemptId, Epoch, ErrorType, GpuHold, Millis, Moved, NodeName, Payloads, Preempted, Resources, Served, Token,
+    AttemptId, Choice, Epoch, ErrorType, GpuHold, Millis, Moved, NodeName, Payloads, Preempted, Resources, Served,
+    Token,
 };
 
 /// One try of a task on one node.
@@ -30,6 +31,8 @@ pub struct Attempt {
     pub resources: Resources,
     /// The devices among that.
     pub gpus: GpuHold,
+    /// Which of the alternatives of its task that is. Any but the first needs [`crate::Feature::ResourceAlternatives`].
+    pub choice: Choice,
     /// When it was placed.
     pub placed_at: Millis,
     /// When it was reported running.

@@ -12,8 +12,8 @@ mod sub_runs;
 
 use crate::index::Index;
 use crate::{
-    Attempt, AttemptState, Feature, GPU_MILLI, GpuHold, GpuUse, JoinTerms, Line, Node, NodeAdmission, NodeName, Offer,
-    Outcome, Resources, Run, State, StopReason, TaskState, Token, Wait,
+    Attempt, AttemptState, Choice, Feature, GPU_MILLI, GpuHold, GpuUse, JoinTerms, Line, Node, NodeAdmission, NodeName,
+    Offer, Outcome, Resources, Run, State, StopReason, TaskState, Token, Wait,
 };
 
 impl State {
@@ -184,7 +184,14 @@ impl State {
                 let nodes = self.suspect_nodes(task.id);
                 broken.push(format!("task {:?} is {:?}, and {nodes:?} speak against it", task.id, task.state));
             }
+            let choice = attempts.last().map_or(Choice::FIRST, |attempt| attempt.choice);
+            if task.choice != choice {
+                broken.push(format!("task {:?} takes {:?}, its newest attempt {choice:?}", task.id, task.choice));
+            }
             let spec = self.runs.get(&task.id.run).and_then(|run| run.spec.tasks.get(task.id.step as usize));
+            if spec.is_some_and(|spec| spec.chosen(choice).is_none()) {
+                broken.push(format!("task {:?} takes {choice:?}, which it does not have", task.id));
+            }
             let has_home = spec.is_some_and(|spec| spec.on_region_loss.is_some()) && task.attempts > 0;
             if has_home != task.home.is_some() {
                 broken.push(format!("task {:?} has {} attempts and the home {:?}", task.id, task.attempts, task.home));
@@ -341,6 +348,12 @@ impl State {
             || self.attempts.values().any(|attempt| attempt.gpus != GpuHold::NONE);
         if has_gpus && !self.has_feature(Feature::Gpus) {
             broken.push(format!("there are GPUs, and feature {} is not enabled", Feature::Gpus));
+        }
+        let has_alternatives = self.runs.values().any(|run| run.spec.has_alternatives())
+            || self.attempts.values().any(|attempt| attempt.choice != Choice::FIRST);
+        if has_alternatives && !self.has_feature(Feature::ResourceAlternatives) {
+            let feature = Feature::ResourceAlternatives;
+            broken.push(format!("tasks have alternatives, and feature {feature} is not enabled"));
         }
         let is_plain = |node: &Arc<Node>| *node.offer == Offer::default();
         let has_constraints =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
+    AnnotationKey, AttemptId, Choice, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
     GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Moving, Namespace, NodeAdmission, NodeName, Offer, Outcome,
     Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName, RequestId, Resources,
     Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage, Uuid,
@@ -227,6 +227,8 @@ pub struct Placement {
     pub epoch: Epoch,
     /// The devices that it is given. Any needs [`Feature::Gpus`].
     pub gpus: GpuHold,
+    /// Which of its alternatives it takes. Any but the first needs [`Feature::ResourceAlternatives`].
+    pub choice: Choice,
 }
 
 /// What an agent says of itself when it connects.
@@ -273,6 +275,8 @@ pub struct AttemptClaim {
     pub token: Token,
     /// The devices that it was given.
     pub gpus: GpuHold,
+    /// Which of the alternatives of its task it takes. Any but the first needs [`Feature::ResourceAlternatives`].
+    pub choice: Choice,
 }
 
 /// What an agent saw happen to one attempt. Idempotent: told twice, it counts once.

@@ -98,7 +98,8 @@ impl fmt::Display for Infeasible {
     }
 }
 
-/// Checks whether `node`, of which there is `room` left, can take one element of `task`.
+/// Checks whether `node`, of which there is `room` left, can take one element of `task`, of which nothing is left to choose
+/// ([`TaskSpec::chosen`]).
 pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infeasible> {
     within_limits(node, task)?;
     has_room(node, room, task)
@@ -106,6 +107,7 @@ pub fn feasible(node: &Node, room: Room<'_>, task: &TaskSpec) -> Result<(), Infe
 
 /// The part of [`feasible`] that looks at the node's row alone: it says the same until that is another one.
 pub(crate) fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasible> {
+    debug_assert!(!task.has_choice(), "asked of one alternative, not of a task that has several");
     if node.status != NodeStatus::Up {
         return Err(Infeasible::NodeLost);
     }

@@ -8,7 +8,7 @@
 use std::collections::BTreeSet;
 use std::fmt;
 
-use crate::{Command, GpuHold, Millis, NodeAdmission, Offer, Revision, State};
+use crate::{Choice, Command, GpuHold, Millis, NodeAdmission, Offer, Revision, State};
 
 /// Something that replicas before a certain version cannot do. Numbers and names are never used again, and a
 /// feature is never disabled: what it allowed may be in the log.
@@ -71,6 +71,9 @@ pub enum Feature {
     RegionLoss = 19,
     /// Tasks stay apart from others, and are spread over domains: `company` of `Place` in the specs of jobs.
     SpreadRules = 20,
+    /// Tasks may take one of several things: `alternatives` in the specs of jobs. Which one an attempt takes is said when it is placed,
+    /// and kept: [`crate::Choice`].
+    ResourceAlternatives = 21,
     /// Tasks of namespaces that have less than their part have those of others stopped that have more: `by_share` and `share_gap` in
     /// [`Command::SetPreemption`].
     FairPreemption = 23,
@@ -83,7 +86,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 23] = [
+    pub const ALL: [Self; 24] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -104,6 +107,7 @@ impl Feature {
         Self::Gangs,
         Self::RegionLoss,
         Self::SpreadRules,
+        Self::ResourceAlternatives,
         Self::FairPreemption,
         Self::Rebalance,
         Self::DataLocality,
@@ -142,6 +146,7 @@ impl Feature {
             Self::Gangs => "gangs",
             Self::RegionLoss => "region-loss",
             Self::SpreadRules => "spread-rules",
+            Self::ResourceAlternatives => "resource-alternatives",
             Self::FairPreemption => "fair-preemption",
             Self::Rebalance => "rebalance",
             Self::DataLocality => "data-locality",
@@ -218,6 +223,20 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.has_alternatives() =>
+            {
+                Some(Feature::ResourceAlternatives)
+            }
+            Self::CommitPlan { placements } if placements.iter().any(|placement| placement.choice != Choice::FIRST) => {
+                Some(Feature::ResourceAlternatives)
+            }
+            Self::RegisterNode(registration) | Self::AdmitNode { registration, .. }
+                if registration.attempts.iter().any(|claim| claim.choice != Choice::FIRST) =>
+            {
+                Some(Feature::ResourceAlternatives)
+            }
+            Self::PreemptAttempts(asked) if asked.choice != Choice::FIRST => Some(Feature::ResourceAlternatives),
             Self::SetPreemption { preemption } if preemption.says_share() => Some(Feature::FairPreemption),
             Self::SetPreemption { .. } | Self::PreemptAttempts(_) | Self::EndClaims { .. } => Some(Feature::Preemption),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
@@ -364,6 +383,7 @@ mod tests {
             (18, "gangs"),
             (19, "region-loss"),
             (20, "spread-rules"),
+            (21, "resource-alternatives"),
             (23, "fair-preemption"),
             (24, "rebalance"),
             (25, "data-locality"),

@@ -122,8 +122,9 @@ pub struct GpuWant<'a> {
 }
 
 impl<'a> GpuWant<'a> {
-    /// What one element of a task takes.
+    /// What one element of a task takes, of which nothing is left to choose.
     pub fn of(task: &'a TaskSpec) -> Self {
+        debug_assert!(!task.has_choice(), "asked of one alternative, not of a task that has several");
         Self { milli: task.resources.gpu_milli, models: &task.gpu_models }
     }
 

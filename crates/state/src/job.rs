@@ -4,6 +4,7 @@ mod check;
 mod company;
 mod near;
 mod place;
+mod want;
 
 pub use check::{
     ATTEMPTS_MAX, CPU_MILLI_MAX, DURATION_MS_MAX, EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, LABEL_BYTES_MAX, LIST_MAX,
@@ -12,6 +13,7 @@ pub use check::{
 pub use company::{Apart, AtMost, Balance, Company, RULES_MAX, SHARE_MAX, TARGETS_MAX, Topology};
 pub use near::{DATASETS_MAX, Dataset, NEAR_WEIGHT, Near};
 pub use place::{ANY_VALUE, PREFERENCES_MAX, Place, Preference, Spread, Trait, WEIGHT_OF_PREFERENCE_MAX};
+pub use want::{ALTERNATIVES_MAX, Alternative, Choice};
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -73,10 +75,14 @@ pub struct TaskSpec {
     pub needs: Vec<TaskName>,
     /// How many elements: 1 to the limit `tasks_per_run_max`.
     pub count: u32,
-    /// What one element takes.
+    /// What one element takes; where it has alternatives, the best of them. Whoever asks what an attempt takes asks
+    /// [`TaskSpec::resources_of`] its choice, or a task that is [`TaskSpec::chosen`].
     pub resources: Resources,
     /// Models of which its GPUs may be; none: of any. Needs [`crate::Feature::Gpus`].
     pub gpu_models: Vec<GpuModel>,
+    /// What one element is content with where there is no room for that, the best first; fewer than [`ALTERNATIVES_MAX`]. Needs
+    /// [`crate::Feature::ResourceAlternatives`].
+    pub alternatives: Vec<Alternative>,
     /// When a failed attempt is tried again.
     pub retry: Retry,
     /// An attempt that runs longer is stopped and counts as failed.
@@ -208,7 +214,9 @@ impl JobSpec {
 
     /// True of one that replicas before [`crate::Feature::Gpus`] cannot read.
     pub fn has_gpus(&self) -> bool {
-        self.tasks.iter().any(|task| task.resources.gpu_milli > 0 || !task.gpu_models.is_empty())
+        let takes = |task: &TaskSpec, choice| task.resources_of(choice).gpu_milli > 0;
+        let has = |task: &TaskSpec| task.choices().any(|choice| takes(task, choice)) || !task.gpu_models.is_empty();
+        self.tasks.iter().any(has)
     }
 
     /// True of one that replicas before [`crate::Feature::PlaceConstraints`] cannot read.
@@ -236,6 +244,11 @@ impl JobSpec {
         self.tasks.iter().any(|task| !task.place.near.is_empty())
     }
 
+    /// True of one that replicas before [`crate::Feature::ResourceAlternatives`] cannot read.
+    pub fn has_alternatives(&self) -> bool {
+        self.tasks.iter().any(TaskSpec::has_choice)
+    }
+
     /// True of one that replicas before [`crate::Feature::SubRuns`] cannot read.
     pub fn has_sub_runs(&self) -> bool {
         !self.result.is_empty() || self.tasks.iter().any(|task| task.sub_run.is_some())
@@ -251,17 +264,6 @@ impl TaskSpec {
     fn is_flow(&self) -> bool {
         let is_decided = self.when.is_some() || self.each.is_some();
         self.role != Role::Work || self.templated || is_decided || self.accept_failed > 0
-    }
-
-    /// What is taken when it is placed: by one element, or by all of them if they are a gang.
-    pub fn taken_at_once(&self) -> Resources {
-        let elements = if self.gang.is_some() { u64::from(self.count) } else { 1 };
-        let Resources { cpu_milli, memory_bytes, gpu_milli } = self.resources;
-        Resources {
-            cpu_milli: cpu_milli.saturating_mul(elements),
-            memory_bytes: memory_bytes.saturating_mul(elements),
-            gpu_milli: gpu_milli.saturating_mul(elements),
-        }
     }
 
     /// True of a task of which nobody knows yet how many elements it has.

@@ -78,11 +78,11 @@ pub use census::{Balanced, Census, Crowd, IMBALANCE_BITS, Imbalance, Rule, Rules
 pub use cluster::Cluster;
 pub use gang::{GANG_MAX, Gang, GangSpec, Within};
 pub use job::{
-    ANY_VALUE, ATTEMPTS_MAX, Apart, AtMost, Balance, CPU_MILLI_MAX, Company, DATASETS_MAX, DURATION_MS_MAX, Dataset,
-    Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX, Job, JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX,
-    MEMORY_BYTES_MAX, NEAR_WEIGHT, Near, OnFailure, OnNodeLoss, PARAMS_MAX, PREFERENCES_MAX, Param, Place, Preference,
-    RULES_MAX, Retry, Role, SHARE_MAX, Spread, TARGETS_MAX, TaskSpec, Topology, Trait, Violation,
-    WEIGHT_OF_PREFERENCE_MAX,
+    ALTERNATIVES_MAX, ANY_VALUE, ATTEMPTS_MAX, Alternative, Apart, AtMost, Balance, CPU_MILLI_MAX, Choice, Company,
+    DATASETS_MAX, DURATION_MS_MAX, Dataset, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX, Job, JobSpec,
+    JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, NEAR_WEIGHT, Near, OnFailure, OnNodeLoss, PARAMS_MAX,
+    PREFERENCES_MAX, Param, Place, Preference, RULES_MAX, Retry, Role, SHARE_MAX, Spread, TARGETS_MAX, TaskSpec,
+    Topology, Trait, Violation, WEIGHT_OF_PREFERENCE_MAX,
 };
 pub use namespace::{
     Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,

@@ -7,9 +7,9 @@ use quorate_planted::Bug;
 
 use crate::index::Taken;
 use crate::{
-    Amounts, Attempt, AttemptId, AttemptState, Epoch, Feature, GpuHold, GpuUse, GpuWant, Namespace, Node, NodeName,
-    NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, Served, ShareTaken, State, TaskId, TaskSpec, Token,
-    within_limits,
+    Amounts, Attempt, AttemptId, AttemptState, Choice, Epoch, Feature, GpuHold, GpuUse, GpuWant, Namespace, Node,
+    NodeName, NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, Served, ShareTaken, State, TaskId, TaskSpec,
+    Token, within_limits,
 };
 
 /// Attempts that one task can have stopped at once. Part of what feature `preemption` means, as is the next one.
@@ -113,6 +113,8 @@ pub struct ClaimTerms {
     pub resources: Resources,
     /// The devices among that.
     pub gpus: GpuHold,
+    /// Which of the alternatives of the task that is. Any but the first needs [`Feature::ResourceAlternatives`].
+    pub choice: Choice,
     /// It expires then: by then what was stopped is gone, or the lease of the node is over.
     pub until: Served,
 }
@@ -141,6 +143,8 @@ pub struct Preempting {
     pub node: NodeName,
     /// Its lease in that view.
     pub epoch: Epoch,
+    /// By which of its alternatives the task fits when they are gone. Any but the first needs [`Feature::ResourceAlternatives`].
+    pub choice: Choice,
     /// At least one, at most [`VICTIMS_MAX`].
     pub victims: Vec<AttemptId>,
 }

@@ -15,8 +15,8 @@ use quorate_planted::Bug;
 use rpds::{RedBlackTreeMapSync as Map, RedBlackTreeSetSync as Set};
 
 use crate::{
-    Driver, GangSpec, GpuModel, JobSpec, Namespace, OnRegionLoss, Place, ReadyKey, RegionName, Resources, Revision,
-    Run, RunId, Task, TaskId, TaskSpec,
+    Alternative, Driver, GangSpec, GpuModel, JobSpec, Namespace, OnRegionLoss, Place, ReadyKey, RegionName, Resources,
+    Revision, Run, RunId, Task, TaskId, TaskSpec,
 };
 
 /// What placement looks at in a task: tasks of equal shape fit on the same nodes, the same one of them best.
@@ -33,6 +33,7 @@ pub struct Shape {
 type Looks<'a> = (
     (u64, u64, u64),
     &'a [GpuModel],
+    &'a [Alternative],
     Driver,
     &'a Place,
     Option<(&'a GangSpec, u32)>,
@@ -63,13 +64,14 @@ impl Shape {
     }
 
     fn looks(&self) -> Option<Looks<'_>> {
-        let TaskSpec { resources, gpu_models, driver, place, gang, count, on_region_loss, .. } = self.task()?;
+        let TaskSpec { resources, gpu_models, alternatives, driver, place, gang, count, on_region_loss, .. } =
+            self.task()?;
         let Resources { cpu_milli, memory_bytes, gpu_milli } = *resources;
         let amounts = (cpu_milli, memory_bytes, gpu_milli);
         // Gangs of different sizes fit in different places.
         let gang = gang.as_ref().map(|gang| (gang, *count));
         let home = self.home.as_ref().zip(on_region_loss.as_ref());
-        Some((amounts, gpu_models, *driver, place, gang, home))
+        Some((amounts, gpu_models, alternatives, *driver, place, gang, home))
     }
 }
 

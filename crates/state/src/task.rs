@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use crate::{AttemptId, RegionName, Revision, RunId, Served, TaskId};
+use crate::{AttemptId, Choice, RegionName, Revision, RunId, Served, TaskId};
 
 /// One unit of a run.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -29,6 +29,9 @@ pub struct Task {
     /// The region of its newest attempt's node, if its job says what becomes of it when that is lost. Needs
     /// [`crate::Feature::RegionLoss`].
     pub home: Option<RegionName>,
+    /// Which of its alternatives its newest attempt takes: what it counts with while it is placed or runs. Any but the first needs
+    /// [`crate::Feature::ResourceAlternatives`].
+    pub choice: Choice,
     /// When it succeeded, if its job says how to undo it. Needs [`crate::Feature::TaskFlow`].
     pub succeeded_at: Option<Revision>,
     /// The newest run that was begun for it, if it is a run of another job. Needs [`crate::Feature::SubRuns`], as does the
@@ -52,6 +55,7 @@ impl Task {
             queue_deadline: None,
             ready_since: None,
             home: None,
+            choice: Choice::FIRST,
             succeeded_at: None,
             sub_run: None,
             flaw: None,

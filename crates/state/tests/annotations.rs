@@ -26,6 +26,7 @@ impl Cluster {
         cluster.run(Command::CreateNamespace { namespace: "acme".parse().unwrap() }).unwrap();
         let task = TaskSpec {
             gpu_models: vec![],
+            alternatives: vec![],
             name: "only".parse().unwrap(),
             driver: Driver::Noop,
             argv: Vec::new(),

@@ -3,6 +3,8 @@
 //! After every entry the state is checked from scratch, the rows alone must rebuild it, terminal
 //! states must absorb, and a cancelled run must get no further placement.
 
+#[path = "model/alternatives.rs"]
+mod alternatives;
 #[path = "model/company.rs"]
 mod company;
 #[path = "model/constraints.rs"]
@@ -39,10 +41,10 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptClaim, AttemptState, Change, Command, Digest, Driver, Entry, Item, JobName, JobSpec, Millis, NodeName,
-    NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration, Reply, RequestId,
-    RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName, TaskSpec, Timer,
-    Uuid, apply,
+    AttemptClaim, AttemptState, Change, Choice, Command, Digest, Driver, Entry, Feature, Item, JobName, JobSpec,
+    Millis, NodeName, NodeStatus, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal, Registration,
+    Reply, RequestId, RequestKey, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskName,
+    TaskSpec, Timer, Uuid, apply,
 };
 
 /// One step of a random history; numbers choose among what exists when it is carried out.
@@ -83,7 +85,7 @@ enum Step {
 
 fn step() -> impl Strategy<Value = Step> {
     prop_oneof![
-        2 => (0..10_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
+        2 => (0..11_usize, 0..6_u64, proptest::option::of(0..3_u8)).prop_map(|(shape, run, request)| Step::Submit { shape, run, request }),
         1 => any::<usize>().prop_map(|pick| Step::Cancel { pick }),
         1 => (any::<usize>(), 0..4_u8, any::<u8>()).prop_map(|(pick, key, value)| Step::Annotate { pick, key, value }),
         2 => (any::<usize>(), any::<bool>()).prop_map(|(pick, paused)| Step::Pause { pick, paused }),
@@ -132,6 +134,7 @@ fn task(text: &str, needs: &[&str], count: u32, cpu: u64, promise: OnNodeLoss) -
     let attempts = if promise == OnNodeLoss::AtMostOnce { 1 } else { 2 };
     TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: name(text),
         driver: Driver::Process,
         argv: vec!["true".into()],
@@ -170,6 +173,7 @@ fn spec(shape: usize) -> JobSpec {
         5 | 6 => return sub_runs::with_sub_runs(shape),
         7 | 8 => return gangs::with_gangs(shape),
         9 => company::social(),
+        10 => vec![alternatives::torn("torn", 3), task("after", &["torn"], 1, 100, a)],
         3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
         _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };
@@ -381,15 +385,22 @@ impl World {
                 let task = ready[task % ready.len()];
                 let node = &nodes[node % nodes.len()];
                 let generation = self.state.task(task).unwrap().generation.wrapping_sub(u32::from(stale));
-                let gpus = self.hold_for(task, node, generation);
-                Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus }
+                let (choice, gpus) = self.choose_for(task, node, generation);
+                Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus, choice }
             })
             .collect();
         let before = self.state.clone();
         let tasks: Vec<TaskId> = placements.iter().map(|placement| placement.task).collect();
-        let reply = self.run(None, Command::CommitPlan { placements }).unwrap();
-        let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
+        let needs_more = placements.iter().any(|placement| placement.choice != Choice::FIRST)
+            && !before.has_feature(Feature::ResourceAlternatives);
+        let reply = self.run(None, Command::CommitPlan { placements });
+        if needs_more {
+            assert!(reply.is_err(), "{reply:?}");
+            return;
+        }
+        let Ok(Reply::PlanCommitted(outcomes)) = reply else { panic!("{reply:?}") };
         self.check_quota(&before);
+        self.check_choices();
         for (task, outcome) in tasks.iter().zip(outcomes) {
             if let PlacementOutcome::Placed(token) = outcome {
                 assert!(before.run(task.run).unwrap().paused.is_none(), "something of a paused run was placed");
@@ -415,7 +426,7 @@ impl World {
         let text: NodeName = name(&format!("node-{node}"));
         let held = self.state.attempts_on(&text).filter(|_| keep);
         let attempts: Vec<AttemptClaim> =
-            held.map(|it| AttemptClaim { attempt: it.id, token: it.token, gpus: it.gpus }).collect();
+            held.map(|it| AttemptClaim { attempt: it.id, token: it.token, gpus: it.gpus, choice: it.choice }).collect();
         let journal = Uuid(if same_journal { 7 } else { u128::from(self.revision) });
         if self.may_arrive(&text, Uuid(node as u128)) {
             self.note_journal(&text, journal, keep);

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Change, Command, Digest, Driver, Entry, Exit,
-    GpuHold, Held, Item, JobSpec, Millis, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Change, Choice, Command, Digest, Driver, Entry,
+    Exit, GpuHold, Held, Item, JobSpec, Millis, OnFailure, OnNodeLoss, Place, Placement, PlacementOutcome, Principal,
     Registration, Reply, Resources, Retry, Revision, RunId, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Token,
     Uuid, Wait, apply,
 };
@@ -45,6 +45,7 @@ impl World {
     fn submit(&mut self, run: u64) {
         let task = |(name, on_node_loss): (&str, OnNodeLoss), needs: &[&str]| TaskSpec {
             gpu_models: vec![],
+            alternatives: vec![],
             name: name.parse().unwrap(),
             needs: needs.iter().map(|need| need.parse().unwrap()).collect(),
             count: 1,
@@ -107,7 +108,14 @@ impl World {
     fn place(&mut self, task: TaskId) -> Result<Token, String> {
         let node = self.state.node(&"n".parse().unwrap()).unwrap().clone();
         let generation = self.state.task(task).unwrap().generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         let Reply::PlanCommitted(outcomes) = self.run(Command::CommitPlan { placements: vec![placement] }) else {
             panic!("a plan is answered as one");
         };
@@ -153,7 +161,7 @@ fn id(run: u64, step: u32) -> TaskId {
 }
 
 fn claim(task: TaskId, number: u32, token: Token) -> AttemptClaim {
-    AttemptClaim { gpus: GpuHold::NONE, attempt: AttemptId { task, number }, token }
+    AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt: AttemptId { task, number }, token }
 }
 
 #[test]

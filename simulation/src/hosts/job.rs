@@ -7,7 +7,8 @@ use quorate_proto::v1;
 use crate::executor::{Behaviour, UNLUCKY, with_words};
 use crate::scenario::rivals::rival_of;
 use crate::scenario::{
-    FLOW_PARAM, Fan, GangPlan, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan, Together,
+    FLOW_PARAM, Fan, GangPlan, GpuPart, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan,
+    Together,
 };
 
 /// The namespace that every cluster has.
@@ -154,15 +155,18 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
             ..of_flow
         };
     }
+    let amounts = |cpu_milli, memory_bytes, gpu: &GpuPart| v1::Alternative {
+        resources: Some(v1::Resources { cpu_milli, memory_bytes, gpu_milli: gpu.milli }),
+        gpu_models: gpu.models.clone(),
+    };
+    let best = amounts(plan.cpu_milli, plan.memory_bytes, &plan.gpu);
+    let others = plan.others.iter().map(|other| amounts(other.cpu_milli, other.memory_bytes, &other.gpu));
     v1::TaskSpec {
         templated: words.is_some(),
         argv: behaviour.to_argv().into_iter().chain(words).collect(),
-        resources: Some(v1::Resources {
-            cpu_milli: plan.cpu_milli,
-            memory_bytes: plan.memory_bytes,
-            gpu_milli: plan.gpu.milli,
-        }),
-        gpu_models: plan.gpu.models.clone(),
+        resources: plan.others.is_empty().then_some(best.resources).flatten(),
+        gpu_models: if plan.others.is_empty() { best.gpu_models.clone() } else { vec![] },
+        want: if plan.others.is_empty() { vec![] } else { std::iter::once(best).chain(others).collect() },
         queued_timeout_ms: plan.queued_ms,
         silent_timeout_ms: plan.speech.map(|speech| speech.silent_ms),
         place: Some(v1::Place {

@@ -232,7 +232,9 @@ impl Books {
         });
         let holds = self.placed.iter().filter(|task| {
             let spec = self.run(task.run).and_then(|run| run.spec.tasks.get(task.step as usize));
-            spec.is_some_and(|spec| spec.sub_run.is_none() && spec.resources != Resources::ZERO)
+            let others = spec.iter().flat_map(|spec| spec.alternatives.iter().map(|other| other.resources));
+            let takes = spec.iter().map(|spec| spec.resources).chain(others).any(|takes| takes != Resources::ZERO);
+            takes && spec.is_some_and(|spec| spec.sub_run.is_none())
         });
         let namespace = |task: &TaskId| self.run(task.run).map(|run| run.spec.namespace.clone());
         // Also what runs on nodes that were lost, of tasks that are to be placed again.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, Driver, Entry, Exit, GpuHold,
-    GpuModel, Item, JobSpec, LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Change, Choice, Command, Digest, Driver, Entry, Exit,
+    GpuHold, GpuModel, Item, JobSpec, LeaseTerms, Millis, Node, OnFailure, OnNodeLoss, Place, Placement, Principal,
     Registration, Resources, Retry, Revision, Role, RunId, Settings, Stamp, State, TaskId, TaskSpec, Uuid, apply,
 };
 
@@ -326,7 +326,7 @@ impl Hand {
     pub(crate) fn offer_place_on(&mut self, task: TaskId, node: &str, gpus: GpuHold) {
         let generation = self.state.task(task).unwrap().generation;
         let epoch = self.node(node).epoch;
-        let placement = Placement { gpus, task, generation, node: node.parse().unwrap(), epoch };
+        let placement = Placement { choice: Choice::FIRST, gpus, task, generation, node: node.parse().unwrap(), epoch };
         self.commit(Command::CommitPlan { placements: vec![placement] });
     }
 
@@ -404,6 +404,7 @@ impl Hand {
 pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: name.parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["true".into()],

@@ -2,7 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use quorate_state::{Attempt, AttemptId, Change, NodeName, OnNodeLoss, State, TaskId, TaskSpec};
+use quorate_state::{
+    Attempt, AttemptId, Change, Choice, GpuModel, NodeName, OnNodeLoss, Resources, State, TaskId, TaskSpec,
+};
 
 use crate::ledger::Step;
 use crate::scenario::{AgentPlan, RackPlan, Scenario};
@@ -24,6 +26,23 @@ pub(super) fn attempts(step: &Step) -> impl Iterator<Item = &Attempt> {
 /// What the job says of a task.
 pub(super) fn spec_of(state: &State, task: TaskId) -> Option<&TaskSpec> {
     state.run(task.run)?.spec.tasks.get(task.step as usize)
+}
+
+/// What one element of a task takes by one of its alternatives.
+pub(super) struct Takes<'a> {
+    pub(super) resources: Resources,
+    pub(super) gpu_models: &'a [GpuModel],
+}
+
+/// What the job says of an alternative, if it has that.
+pub(super) fn takes(spec: &TaskSpec, choice: Choice) -> Option<Takes<'_>> {
+    match choice.number() as usize {
+        0 => Some(Takes { resources: spec.resources, gpu_models: &spec.gpu_models }),
+        other => {
+            let other = spec.alternatives.get(other - 1)?;
+            Some(Takes { resources: other.resources, gpu_models: &other.gpu_models })
+        }
+    }
 }
 
 /// What a task's job was promised.

@@ -80,7 +80,8 @@ impl Starvation {
             self.books.run(task.run).filter(|run| run.paused.is_none() && !is_to_end_within(state, run, task.step))?;
         let is_plain = |spec: &&TaskSpec| {
             let is_alone = spec.sub_run.is_none() && spec.gang.is_none() && spec.place.company == Company::default();
-            is_alone && spec.on_region_loss.is_none() && spec.resources.gpu_milli == 0
+            let takes_one = spec.alternatives.is_empty() && spec.resources.gpu_milli == 0;
+            is_alone && takes_one && spec.on_region_loss.is_none()
         };
         let spec = spec_of(state, task).filter(is_plain)?;
         if self.books.has_room(task) || self.books.is_limited(&run.spec.namespace) {

@@ -12,7 +12,7 @@ use quorate_state::{
     Resources, Run, RunId, Served, State, StopReason, Task, TaskId, TaskState, Wait,
 };
 
-use super::history::{attempt_name, attempts, placed, spec_of, task_name};
+use super::history::{Takes, attempt_name, attempts, placed, spec_of, takes, task_name};
 use super::service::answered;
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
@@ -154,9 +154,12 @@ impl Preemptions {
             self.circle.entry(asked.task).or_default().insert(victim.task);
             self.stopped.insert(*victim, asked.task);
         }
-        self.check_need((asked.task, &victims), spec.resources, node, step)?;
+        let Some(Takes { resources, .. }) = takes(spec, asked.choice) else {
+            return Err(format!("{who} preempts for an alternative that it does not have"));
+        };
+        self.check_need((asked.task, &victims), resources, node, step)?;
         let until = after.meta().served.plus(node.lease.server_ms + node.lease.kill_ms);
-        let kept = Kept { node: asked.node.clone(), resources: spec.resources, until };
+        let kept = Kept { node: asked.node.clone(), resources, until };
         if self.kept.insert(asked.task, kept).is_some_and(|earlier| earlier.until > after.meta().served) {
             return Err(format!("attempts are stopped for {who}, for which room is kept already"));
         }

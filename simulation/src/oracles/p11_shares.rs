@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use quorate_state::{Attempt, AttemptId, Change, Claim, Preemption, StopReason, TaskId};
 
 use super::books::{Books, Stake};
-use super::history::{attempt_name, spec_of, task_name};
+use super::history::{attempt_name, spec_of, takes, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -72,7 +72,8 @@ impl Shares {
         let Some(policy) = policy else { return Ok(()) };
         let Some(run) = self.books.run(claim.task.run) else { return Err(format!("{who} preempts, and is not known")) };
         let priority = run.priority();
-        let resources = spec_of(&step.after, claim.task).map_or(claim.terms.resources, |spec| spec.resources);
+        let asked = spec_of(&step.after, claim.task).and_then(|spec| takes(spec, claim.terms.choice));
+        let resources = asked.map_or(claim.terms.resources, |asked| asked.resources);
         let by = Stake { namespace: run.spec.namespace.clone(), priority, resources };
         let mut from = Vec::new();
         for victim in victims {

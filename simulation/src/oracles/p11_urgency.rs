@@ -79,7 +79,6 @@ impl Urgency {
     fn check<'a>(&self, attempt: &Attempt, view: &'a State, known: &Known<'a>) -> Verdict {
         let task = attempt.id.task;
         let (Some((since, served)), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
-        let Some(spec) = spec_of(view, task) else { return Ok(()) };
         let is_settled = |run: RunId| self.controlled.get(&run).is_none_or(|at| at < since);
         if !is_settled(task.run) {
             return Ok(());
@@ -109,9 +108,9 @@ impl Urgency {
             let Some(needs) = spec_of(view, *other).filter(of_one) else { continue };
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
             let Some(node) = view.node(&attempt.node) else { continue };
-            let fits = needs.resources.cpu_milli <= spec.resources.cpu_milli
-                && needs.resources.memory_bytes <= spec.resources.memory_bytes
-                && takes_no_more_gpu(needs, spec, node);
+            let fits = needs.resources.cpu_milli <= attempt.resources.cpu_milli
+                && needs.resources.memory_bytes <= attempt.resources.memory_bytes
+                && takes_no_more_gpu(needs, attempt.resources.gpu_milli, node);
             let place = &needs.place;
             let may = (place.regions.is_empty() || place.regions.contains(&node.region))
                 && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
@@ -136,8 +135,8 @@ impl Urgency {
 }
 
 /// Whether the GPUs of which one task is given its part would do for another.
-fn takes_no_more_gpu(needs: &TaskSpec, given: &TaskSpec, node: &Node) -> bool {
-    let (needs_milli, given_milli) = (needs.resources.gpu_milli, given.resources.gpu_milli);
+fn takes_no_more_gpu(needs: &TaskSpec, given_milli: u64, node: &Node) -> bool {
+    let needs_milli = needs.resources.gpu_milli;
     let is_share = |milli: u64| !milli.is_multiple_of(1_000);
     let allows = |model| needs.gpu_models.is_empty() || needs.gpu_models.contains(model);
     needs_milli == 0

@@ -206,7 +206,12 @@ mod tests {
         let row = hand.state.attempt(attempt).unwrap().clone();
         hand.executor(attempt, Happening::Started);
         hand.restore();
-        let claims = vec![AttemptClaim { gpus: quorate_state::GpuHold::NONE, attempt, token: row.token }];
+        let claims = vec![AttemptClaim {
+            choice: quorate_state::Choice::FIRST,
+            gpus: quorate_state::GpuHold::NONE,
+            attempt,
+            token: row.token,
+        }];
         hand.register("n1", claims);
         assert_eq!(hand.judge(Restored::default()), Ok(()));
         // As the backup has it: nothing was placed, and nothing is taken in.
@@ -225,7 +230,15 @@ mod tests {
         hand.fact(Fact::Execution(Execution { node, attempt, token, promise, words: None, gpus, what }));
         hand.restore();
         hand.place(task, "n2");
-        hand.register("n1", vec![AttemptClaim { gpus: quorate_state::GpuHold::NONE, attempt, token }]);
+        hand.register(
+            "n1",
+            vec![AttemptClaim {
+                choice: quorate_state::Choice::FIRST,
+                gpus: quorate_state::GpuHold::NONE,
+                attempt,
+                token,
+            }],
+        );
         assert_eq!(hand.judge(Restored::default()), Ok(()));
     }
 }

@@ -1,6 +1,6 @@
 //! P3: no placement takes a node above its capacity, room is free only once nothing runs in it, and
 //! by truth no node ever runs more than the machine has. The same of every single GPU: what is held of it is
-//! what the job asks for, of a model that it allows, and what the process was told to use.
+//! what the job asks for, by the alternative that the attempt was given, of a model that it allows, and what the process was told to use.
 //!
 //! Stands for devices given to two tasks, and for nodes that stayed over-committed after they shrank.
 
@@ -14,7 +14,7 @@ use quorate_state::{Attempt, AttemptId, Change, GpuHold, NodeName, OnNodeLoss, R
 use devices::Devices;
 
 use super::executions::{Alive, Executions};
-use super::history::{attempt_name, plan_of, promise_of, spec_of};
+use super::history::{attempt_name, plan_of, promise_of, spec_of, takes};
 use super::{Known, Oracle, Verdict};
 use crate::facts::{Execution, Fact, Happening};
 use crate::ledger::Step;
@@ -94,23 +94,24 @@ impl Capacity {
     fn on_attempt(&mut self, attempt: &Attempt, step: &Step) -> Verdict {
         let name = attempt_name(attempt.id);
         let room = self.nodes.entry(attempt.node.clone()).or_default();
-        let takes = (attempt.resources, attempt.gpus);
-        match self.takes.insert(attempt.id, takes) {
+        let taken = (attempt.resources, attempt.gpus);
+        match self.takes.insert(attempt.id, taken) {
             None => {
                 let spec = spec_of(&step.after, attempt.id.task);
-                let wanted = spec.map(|spec| spec.resources);
-                let Some(spec) = spec.filter(|spec| spec.resources == attempt.resources) else {
-                    return Err(format!("{name} takes {:?}, its job says {wanted:?}", attempt.resources));
+                let wanted = spec.and_then(|spec| takes(spec, attempt.choice));
+                let said = wanted.as_ref().map(|wanted| wanted.resources);
+                let Some(wanted) = wanted.filter(|wanted| wanted.resources == attempt.resources) else {
+                    return Err(format!("{name} takes {:?}, its job says {said:?}", attempt.resources));
                 };
                 room.held = sum([room.held, attempt.resources]);
                 if !room.held.fits(room.capacity) {
                     let Room { capacity, held, .. } = *room;
                     return Err(format!("{name} takes {} to {held:?} of {capacity:?}", attempt.node));
                 }
-                let given = room.devices.give(attempt.id, attempt.gpus, spec);
+                let given = room.devices.give(attempt.id, attempt.gpus, &wanted);
                 given.map_err(|what| format!("{name} on {} {what}", attempt.node))?;
             }
-            Some(before) if before != takes => return Err(format!("{name} took {before:?} and takes {takes:?}")),
+            Some(before) if before != taken => return Err(format!("{name} took {before:?} and takes {taken:?}")),
             Some(_) => {}
         }
         if attempt.gone && self.gone.insert(attempt.id) {

@@ -4,9 +4,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_state::{Amounts, Change, Namespace, Resource, Resources, Task, TaskId, TaskState};
+use quorate_state::{Amounts, AttemptId, Change, Choice, Namespace, Resource, Resources, Task, TaskId, TaskState};
 
-use super::history::{attempts, spec_of, task_name};
+use super::history::{attempts, spec_of, takes, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -62,8 +62,12 @@ impl Quota {
             return Ok(());
         }
         let whose = run.spec.namespace.clone();
-        let is_new = self.held.insert(task.id, (whose.clone(), spec.resources)).is_none();
-        if is_new && is_placed { self.check(task.id, &whose, spec.resources) } else { Ok(()) }
+        // What its newest attempt was given.
+        let newest = AttemptId { task: task.id, number: task.attempts };
+        let choice = step.after.attempt(newest).map_or(Choice::FIRST, |attempt| attempt.choice);
+        let taken = takes(spec, choice).map_or(Resources::ZERO, |takes| takes.resources);
+        let is_new = self.held.insert(task.id, (whose.clone(), taken)).is_none();
+        if is_new && is_placed { self.check(task.id, &whose, taken) } else { Ok(()) }
     }
 
     /// What it asks for is within the maximum of its namespace and of all that this stands below.

@@ -4,8 +4,8 @@
 use std::collections::BTreeSet;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Command, Exit, GpuHold, NodeStatus, OnFailure, OnNodeLoss,
-    RunId, TaskId,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Choice, Command, Exit, GpuHold, NodeStatus, OnFailure,
+    OnNodeLoss, RunId, TaskId,
 };
 
 use super::hand::{Hand, task};
@@ -152,7 +152,7 @@ impl Story {
             if row.node.as_str() == node && restarted {
                 self.end(attempt, None);
             } else if row.node.as_str() == node {
-                claims.push(AttemptClaim { gpus: GpuHold::NONE, attempt, token: row.token });
+                claims.push(AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token: row.token });
             }
         }
         // What was placed and has not started never will.

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use quorate_proto::v1;
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptState, Change, Command, Exit, GpuHold, NodeName, OnFailure,
-    OnNodeLoss, Reply, ReportOutcome, Resources, Revision, StopReason, Task, TaskId, TaskSpec, TaskState, Token,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptState, Change, Choice, Command, Exit, GpuHold, NodeName,
+    OnFailure, OnNodeLoss, Reply, ReportOutcome, Resources, Revision, StopReason, Task, TaskId, TaskSpec, TaskState,
+    Token,
 };
 
 use super::hand::{Hand, task};
@@ -133,7 +134,8 @@ fn ordinary_histories_violate_nothing() {
     hand.fire();
     let new = hand.place(fenced, "n4");
     hand.runs(new);
-    let claim = AttemptClaim { gpus: GpuHold::NONE, attempt: kept, token: row(&hand, kept).token };
+    let claim =
+        AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt: kept, token: row(&hand, kept).token };
     hand.register("n3", vec![claim]);
     hand.ends(kept, 0);
     hand.register("n2", vec![]);

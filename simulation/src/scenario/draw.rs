@@ -1,10 +1,10 @@
 //! From a seed to a scenario: the cluster, its settings, and which classes of faults it will see.
 
 use super::{
-    AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, archive,
-    company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image, pages,
-    preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs, timeouts, transfers,
-    upgrade, upkeep, workload,
+    AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, alternatives,
+    archive, company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image,
+    pages, preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs, timeouts,
+    transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -133,6 +133,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     company::draw(&mut Stream::of(seed, "company"), &mut scenario);
     rebalance::draw(&mut Stream::of(seed, "rebalance"), &mut scenario);
     rivals::draw(&mut Stream::of(seed, "rivals"), &mut scenario);
+    alternatives::draw(&mut Stream::of(seed, "alternatives"), &mut scenario);
     scenario
 }
 

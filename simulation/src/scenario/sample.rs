@@ -122,6 +122,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        others: vec![],
         demands: Demands::default(),
         company: CompanyPlan::default(),
         gang: None,

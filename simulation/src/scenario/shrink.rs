@@ -11,7 +11,7 @@ use std::collections::BTreeSet;
 use std::ops::Range;
 
 use super::sub_runs::forget;
-use super::{Ask, Class, FaultWhat, JobPlan, Part, RackPlan, Scenario, TaskPlan, check};
+use super::{Ask, Class, FaultWhat, GpuPart, JobPlan, Part, RackPlan, Scenario, TaskPlan, check};
 use renumber::Kept;
 
 /// A way to make a scenario smaller. Ranges are positions among all parts of their sort.
@@ -314,12 +314,14 @@ fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
         rack.agents.iter().any(|agent| {
             let allowed = task.clusters.is_empty() || task.clusters.contains(&agent.cluster);
             let pooled = task.pool.is_none() || task.pool == agent.pool;
+            let fits = |cpu_milli: u64, memory_bytes: u64, gpu: &GpuPart| {
+                gpu.fits(&agent.gpus) && cpu_milli <= agent.cpu_milli && memory_bytes <= agent.memory_bytes
+            };
+            let other = task.others.iter().any(|other| fits(other.cpu_milli, other.memory_bytes, &other.gpu));
             allowed
                 && pooled
-                && task.gpu.fits(&agent.gpus)
                 && task.demands.allow(&agent.ground)
-                && task.cpu_milli <= agent.cpu_milli
-                && task.memory_bytes <= agent.memory_bytes
+                && (other || fits(task.cpu_milli, task.memory_bytes, &task.gpu))
         })
     })
 }

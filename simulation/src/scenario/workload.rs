@@ -193,6 +193,7 @@ fn plain(name: &str) -> TaskPlan {
         clusters: vec![],
         pool: None,
         gpu: GpuPart::default(),
+        others: vec![],
         demands: Demands::default(),
         company: CompanyPlan::default(),
         gang: None,

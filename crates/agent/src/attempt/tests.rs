@@ -157,6 +157,7 @@ fn flawed(stubborn: bool, refuses: bool, wish: Wish, flaw: &str) -> Setup {
     let attempt = AttemptId { task: TaskId { run: RunId(1), step: 0, index: 0 }, number: 1 };
     let flaw = (!flaw.is_empty()).then(|| flaw.to_owned());
     let assignment = Assignment {
+        choice: None,
         gpus: GpuHold::NONE,
         attempt,
         token: Token(5),

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_state::{AttemptId, ClusterId, Driver, GpuHold, Revision, Token, Uuid};
+use quorate_state::{AttemptId, Choice, ClusterId, Driver, GpuHold, Revision, Token, Uuid};
 
 use super::row::{Fact, Over};
 use crate::reconcile::Seen;
@@ -32,6 +32,8 @@ pub struct Attempt {
     pub driver: Driver,
     /// The GPUs that are its own.
     pub gpus: GpuHold,
+    /// Which of the alternatives of its task it takes.
+    pub choice: Choice,
     /// The boot during which it was started.
     pub boot_id: Arc<str>,
     /// Its process and when that began, in the kernel's ticks since boot; absent when the agent
@@ -49,9 +51,10 @@ impl Image {
             Fact::Booted { boot_id } => self.boot_id = boot_id,
             Fact::Joined { cluster } => self.cluster = Some(cluster),
             Fact::Saw(seen) => self.seen = self.seen.max(seen),
-            Fact::Started { attempt, token, driver, gpus } => {
+            Fact::Started { attempt, token, driver, gpus, choice } => {
                 let boot_id = self.boot_id.clone();
-                self.attempts.insert(attempt, Attempt { token, driver, gpus, boot_id, process: None, over: None });
+                let known = Attempt { token, driver, gpus, choice, boot_id, process: None, over: None };
+                self.attempts.insert(attempt, known);
             }
             Fact::Spawned { attempt, pid, ticks } => {
                 if let Some(known) = self.attempts.get_mut(&attempt) {
@@ -80,7 +83,8 @@ impl Image {
                 boot_id = one.boot_id.clone();
                 facts.push(Fact::Booted { boot_id: boot_id.clone() });
             }
-            facts.push(Fact::Started { attempt, token: one.token, driver: one.driver, gpus: one.gpus });
+            let Attempt { token, driver, gpus, choice, .. } = *one;
+            facts.push(Fact::Started { attempt, token, driver, gpus, choice });
             facts.extend(one.process.map(|(pid, ticks)| Fact::Spawned { attempt, pid, ticks }));
             facts.extend(one.over.clone().map(|over| Fact::Gone { attempt, over }));
         }

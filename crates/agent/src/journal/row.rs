@@ -11,8 +11,8 @@ use quorate_proto::convert::gpu::{gpu_hold_from_wire, gpu_hold_to_wire};
 use quorate_proto::convert::payload::{payloads_from_wire, payloads_to_wire};
 use quorate_proto::v1;
 use quorate_state::{
-    AttemptId, ClusterId, Driver, ErrorType, Exit, GpuHold, Outcome, Payloads, Revision, RunId, TaskId, Token, Usage,
-    Uuid,
+    AttemptId, Choice, ClusterId, Driver, ErrorType, Exit, GpuHold, Outcome, Payloads, Revision, RunId, TaskId, Token,
+    Usage, Uuid,
 };
 
 use crate::error::Error;
@@ -33,7 +33,7 @@ pub enum Fact {
     /// It acted on a word this new.
     Saw(Seen),
     /// It is about to start an attempt.
-    Started { attempt: AttemptId, token: Token, driver: Driver, gpus: GpuHold },
+    Started { attempt: AttemptId, token: Token, driver: Driver, gpus: GpuHold, choice: Choice },
     /// The attempt's process exists.
     Spawned { attempt: AttemptId, pid: u32, ticks: u64 },
     /// The attempt is over and all its processes are gone.
@@ -172,6 +172,9 @@ struct Started {
     /// Absent: none.
     #[prost(message, optional, tag = "4")]
     gpus: Option<v1::GpuHold>,
+    /// Which of the alternatives of its task it takes.
+    #[prost(uint32, tag = "5")]
+    want: u32,
 }
 
 #[derive(Clone, PartialEq, prost::Message)]
@@ -220,7 +223,7 @@ fn to_row(fact: &Fact) -> Row {
         Fact::Booted { boot_id } => Kind::Booted(boot_id.to_string()),
         Fact::Joined { cluster } => Kind::Joined(cluster.0.to_be_bytes().to_vec()),
         Fact::Saw(seen) => Kind::Saw(Saw { incarnation: seen.incarnation, revision: seen.revision.0 }),
-        Fact::Started { attempt, token, driver, gpus } => Kind::Started(Started {
+        Fact::Started { attempt, token, driver, gpus, choice } => Kind::Started(Started {
             attempt: to_attempt(*attempt),
             token: token.0,
             driver: match driver {
@@ -228,6 +231,7 @@ fn to_row(fact: &Fact) -> Row {
                 Driver::Noop => 2,
             },
             gpus: gpu_hold_to_wire(*gpus),
+            want: choice.number(),
         }),
         Fact::Spawned { attempt, pid, ticks } => {
             Kind::Spawned(Spawned { attempt: to_attempt(*attempt), pid: *pid, ticks: *ticks })
@@ -283,6 +287,7 @@ fn from_row(row: Row) -> Result<Fact, Error> {
                 other => return Err(unknown(format!("driver number {other}"))),
             },
             gpus: gpu_hold_from_wire(started.gpus).ok_or_else(|| unknown("a hold of no GPU".into()))?,
+            choice: Choice::of(started.want).ok_or_else(|| unknown(format!("alternative {}", started.want)))?,
         },
         Kind::Spawned(spawned) => {
             Fact::Spawned { attempt: from_attempt(&spawned.attempt), pid: spawned.pid, ticks: spawned.ticks }

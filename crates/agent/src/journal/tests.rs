@@ -5,7 +5,7 @@ use std::io;
 
 use quorate_seams::{SystemClock, SystemEntropy};
 use quorate_state::{
-    AttemptId, Driver, Exit, GpuHold, Outcome, Payload, Payloads, Revision, RunId, TaskId, Token, Usage,
+    AttemptId, Choice, Driver, Exit, GpuHold, Outcome, Payload, Payloads, Revision, RunId, TaskId, Token, Usage,
 };
 
 use super::*;
@@ -58,7 +58,13 @@ fn left() -> Option<Arc<Payloads>> {
 }
 
 fn started(step: u32) -> Fact {
-    Fact::Started { gpus: GpuHold::NONE, attempt: attempt(step), token: Token(9), driver: Driver::Process }
+    Fact::Started {
+        choice: Choice::FIRST,
+        gpus: GpuHold::NONE,
+        attempt: attempt(step),
+        token: Token(9),
+        driver: Driver::Process,
+    }
 }
 
 #[tokio::test]
@@ -92,6 +98,7 @@ async fn the_next_life_knows_what_was_started_and_how_it_ended() {
     assert_eq!(second.journal, first.journal, "the same journal");
     assert_eq!((second.seen, second.cluster), (seen, Some(Uuid(5))));
     let row = |process, over| Attempt {
+        choice: Choice::FIRST,
         gpus: GpuHold::NONE,
         token: Token(9),
         driver: Driver::Process,

@@ -140,7 +140,7 @@ impl Node {
     /// Takes over what an earlier life of this agent left.
     pub(crate) fn inherit(&mut self, attempt: AttemptId, left: journal::Attempt, fate: Fate) {
         // The promise is not journaled: whatever it was, a copy that does not go on has ended.
-        let tracked = Tracked::known(left.token, OnNodeLoss::AtLeastOnce, left.driver, left.gpus);
+        let tracked = Tracked::known(left.token, OnNodeLoss::AtLeastOnce, left.driver, (left.choice, left.gpus));
         let lost = || Over { lost: true, message: Some("its agent was restarted".into()), ..Over::default() };
         match fate {
             Fate::Gone => self.insert_over(attempt, tracked, left.over.unwrap_or_else(lost)),

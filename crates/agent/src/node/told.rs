@@ -8,7 +8,7 @@ use quorate_proto::v1;
 use quorate_proto::v1::agent_message::Message as Outgoing;
 use quorate_proto::v1::server_message::Message;
 use quorate_seams::BootInstant;
-use quorate_state::{AttemptId, ClusterId, Driver, Epoch, GpuHold, OnNodeLoss, Revision};
+use quorate_state::{AttemptId, Choice, ClusterId, Driver, Epoch, GpuHold, OnNodeLoss, Revision};
 
 use super::tracked::Tracked;
 use super::{Node, Renewals, Talk};
@@ -152,7 +152,12 @@ impl Node {
                         && !self.attempts.contains_key(&attempt)
                     {
                         let over = Over { lost: true, message: Some(why.into()), ..Over::default() };
-                        let tracked = Tracked::known(token, OnNodeLoss::AtLeastOnce, Driver::Noop, GpuHold::NONE);
+                        let tracked = Tracked::known(
+                            token,
+                            OnNodeLoss::AtLeastOnce,
+                            Driver::Noop,
+                            (Choice::FIRST, GpuHold::NONE),
+                        );
                         self.insert_over(attempt, tracked, over);
                     }
                 }

@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use quorate_seams::BootInstant;
-use quorate_state::{AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Driver, GpuHold, OnNodeLoss, Token, Usage};
+use quorate_state::{
+    AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Choice, Driver, GpuHold, OnNodeLoss, Token, Usage,
+};
 use tokio::sync::watch;
 
 use crate::assignment::Assignment;
@@ -41,6 +43,7 @@ pub(super) struct Tracked {
     pub(super) on_node_loss: OnNodeLoss,
     pub(super) driver: Driver,
     pub(super) gpus: GpuHold,
+    pub(super) choice: Choice,
     pub(super) wish: watch::Sender<Wish>,
     pub(super) cause: Option<Cause>,
     pub(super) standing: Standing,
@@ -62,15 +65,22 @@ pub(super) struct Tracked {
 
 impl Tracked {
     pub(super) fn new(assignment: &Assignment) -> Self {
-        Self::known(assignment.token, assignment.on_node_loss, assignment.driver, assignment.gpus)
+        let holds = (assignment.choice.unwrap_or_default(), assignment.gpus);
+        Self::known(assignment.token, assignment.on_node_loss, assignment.driver, holds)
     }
 
-    pub(super) fn known(token: Token, on_node_loss: OnNodeLoss, driver: Driver, gpus: GpuHold) -> Self {
+    pub(super) fn known(
+        token: Token,
+        on_node_loss: OnNodeLoss,
+        driver: Driver,
+        (choice, gpus): (Choice, GpuHold),
+    ) -> Self {
         Self {
             token,
             on_node_loss,
             driver,
             gpus,
+            choice,
             wish: watch::Sender::new(Wish::Run),
             cause: None,
             standing: Standing::Starting,
@@ -116,7 +126,7 @@ impl Tracked {
         let outlived = self.cause == Some(Cause::Lease);
         let proven_lost = !outlived && matches!(&self.standing, Standing::Over { over, gone: true } if over.lost);
         let nothing_to_say = proven_lost || self.refused || self.leaving;
-        (!nothing_to_say).then_some(AttemptClaim { attempt, token: self.token, gpus: self.gpus })
+        (!nothing_to_say).then_some(AttemptClaim { attempt, token: self.token, gpus: self.gpus, choice: self.choice })
     }
 
     /// What there is to tell now; none when there is nothing that the control plane does not assume.
@@ -169,7 +179,7 @@ mod tests {
     fn silence_is_said_of_what_runs_and_is_not_being_stopped() {
         let attempt =
             AttemptId { task: quorate_state::TaskId { run: quorate_state::RunId(1), step: 0, index: 0 }, number: 1 };
-        let known = Tracked::known(Token(1), OnNodeLoss::AtLeastOnce, Driver::Process, GpuHold::NONE);
+        let known = Tracked::known(Token(1), OnNodeLoss::AtLeastOnce, Driver::Process, (Choice::FIRST, GpuHold::NONE));
         let mut one = Tracked { standing: Standing::Running, ran: true, running_told: true, ..known };
         assert_eq!(one.reports(attempt), []);
         one.silent = Some(Duration::from_secs(20));
@@ -186,11 +196,16 @@ mod tests {
             AttemptId { task: quorate_state::TaskId { run: quorate_state::RunId(1), step: 0, index: 0 }, number: 1 };
         let over = Over { lost: true, ..Over::default() };
         let gone = Standing::Over { over, gone: true };
-        let lost =
-            Tracked { standing: gone, ..Tracked::known(Token(1), OnNodeLoss::Fenced, Driver::Process, GpuHold::NONE) };
+        let lost = Tracked {
+            standing: gone,
+            ..Tracked::known(Token(1), OnNodeLoss::Fenced, Driver::Process, (Choice::FIRST, GpuHold::NONE))
+        };
         assert_eq!(lost.claim(attempt), None, "an earlier life had it");
         let outlived = Tracked { cause: Some(Cause::Lease), ..lost };
-        assert_eq!(outlived.claim(attempt), Some(AttemptClaim { attempt, token: Token(1), gpus: GpuHold::NONE }));
+        assert_eq!(
+            outlived.claim(attempt),
+            Some(AttemptClaim { attempt, token: Token(1), choice: Choice::FIRST, gpus: GpuHold::NONE })
+        );
         let told: Vec<_> = outlived.reports(attempt).into_iter().map(|report| (report.phase, report.gone)).collect();
         assert_eq!(told, [(AttemptPhase::Lost, true)]);
     }
@@ -198,7 +213,7 @@ mod tests {
     #[test]
     fn how_long_what_is_fenced_outlived_the_lease_counts_from_its_first_end_and_is_said_once() {
         let at = BootInstant::from_millis;
-        let tracked = |promise| Tracked::known(Token(1), promise, Driver::Process, GpuHold::NONE);
+        let tracked = |promise| Tracked::known(Token(1), promise, Driver::Process, (Choice::FIRST, GpuHold::NONE));
         let gone = || Standing::Over { over: Over::default(), gone: true };
         let mut fenced = tracked(OnNodeLoss::Fenced);
         assert_eq!(fenced.outlived_lease(at(5)), None, "it ended under a lease");

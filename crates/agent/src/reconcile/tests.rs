@@ -1,6 +1,6 @@
 //! Reconcile, by scenario: what was said and what runs in, what to do out.
 
-use quorate_state::{Driver, GpuHold, JobName, Namespace, OnNodeLoss, Resources, RunId, TaskId, TaskName};
+use quorate_state::{Choice, Driver, GpuHold, JobName, Namespace, OnNodeLoss, Resources, RunId, TaskId, TaskName};
 
 use super::*;
 
@@ -18,6 +18,7 @@ fn name(attempt: AttemptId) -> char {
 fn assignment(word: &str) -> Assignment {
     let (which, token) = word.trim_end_matches('!').split_once('@').unwrap();
     Assignment {
+        choice: None,
         gpus: GpuHold::NONE,
         attempt: attempt(which),
         token: Token(token.parse().unwrap()),
@@ -319,5 +320,8 @@ fn what_waits_is_claimed_and_disclaimed_when_it_is_dropped() {
     desired.take(Revision(10), Statement::Full(set)).unwrap();
     desired.session_opened();
     let claims: Vec<_> = desired.claims(|one| one == attempt("a")).collect();
-    assert_eq!(claims, [AttemptClaim { gpus: GpuHold::NONE, attempt: attempt("b"), token: Token(4) }]);
+    assert_eq!(
+        claims,
+        [AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt: attempt("b"), token: Token(4) }]
+    );
 }

@@ -177,6 +177,7 @@ pub(crate) fn attempt(step: u32) -> v1::AttemptRef {
 pub(crate) fn assignment(step: u32, token: u64, argv: &[&str]) -> v1::Assignment {
     v1::Assignment {
         gpus: None,
+        want: None,
         attempt: Some(attempt(step)),
         token,
         namespace: "default".into(),

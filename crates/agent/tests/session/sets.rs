@@ -54,7 +54,7 @@ async fn a_set_in_parts_runs_when_it_is_whole_and_what_waits_for_room_is_claimed
     session.refuse(Status::unavailable("the leader has changed")).await;
 
     let mut session = plane.session().await;
-    let claim = |step, token| v1::AttemptClaim { gpus: None, attempt: Some(attempt(step)), token };
+    let claim = |step, token| v1::AttemptClaim { want: 0, gpus: None, attempt: Some(attempt(step)), token };
     assert_eq!(session.hello.attempts, [claim(0, 50), claim(1, 51)]);
     session.revision = 200;
     session.welcome(10, LEASE_MS).await;

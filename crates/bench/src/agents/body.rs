@@ -163,8 +163,12 @@ impl Body {
         self.unanswered.clear();
         // What the batches said whose answers are lost is said again, with all the rest.
         self.news = self.attempts.keys().cloned().collect();
-        let claim =
-            |held: &Held| v1::AttemptClaim { gpus: None, attempt: Some(held.attempt.clone()), token: held.token };
+        let claim = |held: &Held| v1::AttemptClaim {
+            want: 0,
+            gpus: None,
+            attempt: Some(held.attempt.clone()),
+            token: held.token,
+        };
         v1::Hello {
             gpus: vec![],
             offer: None,

@@ -253,6 +253,7 @@ fn shape(number: u32, has_gpus: bool) -> Result<TaskSpec, Error> {
         count: 1,
         resources: Resources { cpu_milli, memory_bytes, gpu_milli },
         gpu_models: Vec::new(),
+        alternatives: vec![],
         retry: Retry::default(),
         run_timeout_ms: None,
         queued_timeout_ms: None,

@@ -196,6 +196,7 @@ fn undoing(task: &TaskSpec, name: TaskName, argv: Vec<String>, on_node_loss: OnN
         sub_run: None,
         gang: None,
         preemptible: task.preemptible,
+        // Where the task could run, what it did can be undone: by the same alternatives.
         resources: if is_run { DEFAULT_RESOURCES } else { task.resources },
         on_node_loss: if is_run { on_node_loss } else { task.on_node_loss },
         run_timeout_ms: task.run_timeout_ms.filter(|_| !is_run),

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 
 use quorate_state::{
-    Company, Driver, Each, GangSpec, JobSpec, NEAR_WEIGHT, OnFailure, OnNodeLoss, OnRegionLoss, Param, Place,
-    Preference, Retry, Role, Spread, TaskSpec, Topology, Trait,
+    Alternative, Choice, Company, Driver, Each, GangSpec, JobSpec, NEAR_WEIGHT, OnFailure, OnNodeLoss, OnRegionLoss,
+    Param, Place, Preference, Retry, Role, Spread, TaskSpec, Topology, Trait,
 };
 use quorate_values::{Value, escape, parse};
 
@@ -93,18 +93,12 @@ impl Lines {
             self.line("count", &task.count.to_string());
         }
         let is_default = task.resources == DEFAULT_RESOURCES && task.gpu_models.is_empty();
-        if !is_default && task.sub_run.is_none() {
-            let cpu = text(&cpu_text(task.resources.cpu_milli));
-            let memory = text(&memory_text(task.resources.memory_bytes));
-            let gpu = match task.resources.gpu_milli {
-                0 => String::new(),
-                milli => format!(", gpu = {}", text(&cpu_text(milli))),
-            };
-            let models = match &task.gpu_models[..] {
-                [] => String::new(),
-                models => format!(", gpu_models = {}", list(models.iter().map(|model| text(model.as_str())))),
-            };
-            self.line("resources", &format!("{{ cpu = {cpu}, memory = {memory}{gpu}{models} }}"));
+        if task.has_choice() {
+            let all = task.choices().filter_map(|choice| task.alternative(choice));
+            self.line("want", &list(all.map(|alternative| amounts(&alternative))));
+        } else if !is_default && task.sub_run.is_none() {
+            let only = task.alternative(Choice::FIRST);
+            only.iter().for_each(|only| self.line("resources", &amounts(only)));
         }
         if task.retry != Retry::default() {
             self.line("retry", &retry(&task.retry));
@@ -313,6 +307,20 @@ fn company(Company { group, at_most, apart, balance }: &Company) -> Vec<String> 
         parts.push(format!("balance = {}", list(rules)));
     }
     parts
+}
+
+fn amounts(Alternative { resources, gpu_models }: &Alternative) -> String {
+    let cpu = text(&cpu_text(resources.cpu_milli));
+    let memory = text(&memory_text(resources.memory_bytes));
+    let gpu = match resources.gpu_milli {
+        0 => String::new(),
+        milli => format!(", gpu = {}", text(&cpu_text(milli))),
+    };
+    let models = match &gpu_models[..] {
+        [] => String::new(),
+        models => format!(", gpu_models = {}", list(models.iter().map(|model| text(model.as_str())))),
+    };
+    format!("{{ cpu = {cpu}, memory = {memory}{gpu}{models} }}")
 }
 
 fn preference(preference: &Preference) -> String {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    ANY_VALUE, Dataset, Driver, JobSpec, NEAR_WEIGHT, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place,
-    Preference, Resources, Retry, Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
+    ANY_VALUE, Alternative, Dataset, Driver, JobSpec, NEAR_WEIGHT, Namespace, OnFailure, OnNodeLoss, OnRegionLoss,
+    Place, Preference, Resources, Retry, Role, Settings, Spread, TaskName, TaskSpec, Trait, Violation,
 };
 
 use super::company::company;
@@ -16,7 +16,7 @@ use super::schema::Kind;
 use super::sub_run;
 use super::trail::Trail;
 use super::tree::{Node, Value};
-use super::walk::{End, Field, Walk, nearest};
+use super::walk::{End, Field, Fields, Walk, nearest};
 
 /// Where a job lives that names no namespace.
 pub(super) const DEFAULT_NAMESPACE: &str = "default";
@@ -114,6 +114,7 @@ fn task(
         count: 1,
         resources: DEFAULT_RESOURCES,
         gpu_models: Vec::new(),
+        alternatives: Vec::new(),
         retry: Retry::default(),
         run_timeout_ms: None,
         queued_timeout_ms: None,
@@ -158,9 +159,7 @@ fn task(
     if let Some(count) = walk.whole(fields.get("count"), trail) {
         spec.count = u32::try_from(count).unwrap_or(u32::MAX);
     }
-    if let Some(field) = fields.get("resources") {
-        resources(walk, field, &mut spec, trail);
-    }
+    resources(walk, &fields, &mut spec, trail);
     if let Some(policy) = retry_of_task(walk, fields.get("retry"), policies, trail) {
         spec.retry = policy;
     }
@@ -212,19 +211,48 @@ fn task(
     (spec, undo)
 }
 
-fn resources(walk: &mut Walk, field: Field<'_>, into: &mut TaskSpec, trail: &Trail<'_>) {
-    let trail = trail.key("resources");
-    let Some(fields) = walk.fields(&field.member.node, "task.NAME.resources", &trail) else { return };
-    if let Some(cpu) = walk.amount(fields.get("cpu"), &trail) {
-        into.resources.cpu_milli = cpu;
+/// What an element takes: one thing, or one of several.
+fn resources(walk: &mut Walk, fields: &Fields<'_>, into: &mut TaskSpec, trail: &Trail<'_>) {
+    let of_one = fields.get("resources").and_then(|field| {
+        let trail = trail.key("resources");
+        amounts(walk, &field.member.node, "task.NAME.resources", &trail)
+    });
+    let mut all = of_one.into_iter().collect();
+    if let Some(field) = fields.get("want") {
+        let found = walk.list(Some(field), trail, |walk, node, trail| amounts(walk, node, "task.NAME.want", trail));
+        let alternatives = match &field.member.node.value {
+            Value::List(nodes) => nodes.len(),
+            _ => return,
+        };
+        if fields.get("resources").is_some() {
+            let message = "is said in the place of resources: leave one of them out";
+            walk.complain(field.member.key_at, &trail.key("want"), message);
+        } else if alternatives < 2 {
+            let message = "has fewer than two alternatives, which leaves nothing to choose: use resources";
+            walk.complain(field.member.key_at, &trail.key("want"), message);
+        }
+        all = found;
     }
-    if let Some(memory) = walk.amount(fields.get("memory"), &trail) {
-        into.resources.memory_bytes = memory;
+    let mut all: std::vec::IntoIter<Alternative> = all.into_iter();
+    if let Some(Alternative { resources, gpu_models }) = all.next() {
+        (into.resources, into.gpu_models) = (resources, gpu_models);
     }
-    if let Some(gpu) = walk.amount(fields.get("gpu"), &trail) {
-        into.resources.gpu_milli = gpu;
+    into.alternatives = all.collect();
+}
+
+fn amounts(walk: &mut Walk, node: &Node, path: &'static str, trail: &Trail<'_>) -> Option<Alternative> {
+    let fields = walk.fields(node, path, trail)?;
+    let mut resources = DEFAULT_RESOURCES;
+    if let Some(cpu) = walk.amount(fields.get("cpu"), trail) {
+        resources.cpu_milli = cpu;
     }
-    into.gpu_models = walk.names(fields.get("gpu_models"), &trail);
+    if let Some(memory) = walk.amount(fields.get("memory"), trail) {
+        resources.memory_bytes = memory;
+    }
+    if let Some(gpu) = walk.amount(fields.get("gpu"), trail) {
+        resources.gpu_milli = gpu;
+    }
+    Some(Alternative { resources, gpu_models: walk.names(fields.get("gpu_models"), trail) })
 }
 
 fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>) {

@@ -17,6 +17,7 @@ const OF_PROCESSES: &[(&str, &str)] = &[
     ("driver", "a run has none: leave it out"),
     ("env", "a run is told args: give them to its job as params, and leave this out"),
     ("resources", "a run holds none: say what its tasks take in that job"),
+    ("want", "a run holds none: say what its tasks take in that job"),
     ("place", "a run is not placed: say where its tasks may run in that job"),
     ("preemptible", "a run holds no room: say it of its tasks in that job"),
     ("on_node_loss", "a run is on no node: say what its tasks promise in that job"),
@@ -44,7 +45,7 @@ pub(super) fn sub_run(
     // Defaults of the job and of tasks are for processes.
     (task.driver, task.place, task.resources) = (Driver::default(), Place::default(), Resources::ZERO);
     (task.on_node_loss, task.on_region_loss, task.gpu_models) = (OnNodeLoss::default(), None, Vec::new());
-    task.preemptible = true;
+    (task.preemptible, task.alternatives) = (true, Vec::new());
     let Some(run) = fields.get("run") else { return };
     let node = &run.member.node;
     let Value::Text(text) = &node.value else { return };

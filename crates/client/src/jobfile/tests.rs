@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Apart, AtMost, Balance, Company, Dataset, Driver, GangSpec, Near, OnFailure, OnNodeLoss, OnRegionLoss, Place,
-    Preference, Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
+    Alternative, Apart, AtMost, Balance, Company, Dataset, Driver, GangSpec, Near, OnFailure, OnNodeLoss, OnRegionLoss,
+    Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
 };
 
 use super::*;
@@ -323,6 +323,27 @@ fn gpus_are_shares_of_one_or_whole_ones() {
 }
 
 #[test]
+fn what_a_task_takes_may_be_one_of_several_things() {
+    let of = |words: &str| format!("name = \"y\"\n[task.a]\nrun = [\"x\"]\n{words}\n");
+    let text = of("want = [{ cpu = 2, gpu = 1, gpu_models = [\"T4\"] }, { cpu = 16, memory = \"1Gi\" }]");
+    let task = read(&text, Format::Toml).unwrap_or_else(|error| panic!("{error}")).tasks.remove(0);
+    let all: Vec<_> = task.choices().filter_map(|choice| task.alternative(choice)).collect();
+    let told = |at: usize| (all[at].resources.cpu_milli, all[at].resources.memory_bytes, all[at].gpu_models.len());
+    assert_eq!((all.len(), told(0), told(1)), (2, (2_000, 64 << 20, 1), (16_000, 1 << 30, 0)));
+    check(
+        &of("want = [{ cpu = 2 }]"),
+        &["4:1: task.a.want: has fewer than two alternatives, which leaves nothing to choose: use resources"],
+    );
+    check(
+        &of("resources = { cpu = 1 }\nwant = [{ cpu = 2 }, { cpu = 1 }]"),
+        &["5:1: task.a.want: is said in the place of resources: leave one of them out"],
+    );
+    check(&of("want = [{ cpu = 1 }, { cpu = 2 }]"), &["4:22: task.a.want[1]: is never taken"]);
+    check(&of("want = [{ cpu = 1, cores = 2 }, {}]"), &["4:20: task.a.want[0]: unknown key \"cores\""]);
+    check(&of("want = { cpu = 1 }"), &["4:8: task.a.want: expected"]);
+}
+
+#[test]
 fn what_the_spec_means_is_checked_and_shown_in_the_file() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nneeds = [\"b\"]\n[task.b]\nrun = [\"x\"]\nneeds = [\"a\"]\n",
@@ -431,6 +452,13 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
             let gpu_milli = [0, 500, 1_000, 4_000][usize::try_from(cpu_milli % 4).expect("small")];
             TaskSpec {
                 gpu_models: if gpu_milli > 0 { vec!["A100-80G".parse().unwrap()] } else { vec![] },
+                alternatives: match (gang_kind, count % 5) {
+                    (0, 0) if cpu_milli > 1 => {
+                        let less = Resources { cpu_milli: cpu_milli / 2, memory_bytes, gpu_milli };
+                        vec![Alternative { resources: less, gpu_models: vec![] }]
+                    }
+                    _ => vec![],
+                },
                 name: format!("t.{index}").parse().expect("a name"),
                 driver: if noop { Driver::Noop } else { Driver::Process },
                 argv,

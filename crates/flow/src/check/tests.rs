@@ -11,6 +11,7 @@ use crate::{check, complete_args, names_payloads};
 fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: name.parse().unwrap(),
         driver: Driver::Process,
         argv: vec![format!("./{name}")],

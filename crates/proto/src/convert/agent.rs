@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, GPU_MILLI, GPUS_PER_NODE_MAX, GpuModel, Offer,
-    Registration, Resources, Revision, Run, RunId, State, TaskId, Token, Usage, Violation,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Choice, GPU_MILLI, GPUS_PER_NODE_MAX, GpuModel,
+    Offer, Registration, Resources, Revision, Run, RunId, State, TaskId, Token, Usage, Violation,
 };
 
 use super::Found;
@@ -62,6 +62,7 @@ pub fn hello_to_wire(registration: &Registration) -> v1::Hello {
                 attempt: Some(attempt_ref_to_wire(claim.attempt)),
                 token: claim.token.0,
                 gpus: gpu_hold_to_wire(claim.gpus),
+                want: claim.choice.number(),
             })
             .collect(),
         revision: registration.seen.0,
@@ -95,7 +96,11 @@ pub fn hello_from_wire(hello: v1::Hello) -> Result<Registration, Vec<Violation>>
                 found.add(format!("attempts[{position}].gpus"), "holds nothing, or more than all of a GPU");
                 return None;
             };
-            Some(AttemptClaim { attempt, token: Token(claim.token), gpus })
+            let Some(choice) = Choice::of(claim.want) else {
+                found.add(format!("attempts[{position}].want"), "is no alternative that a task can have");
+                return None;
+            };
+            Some(AttemptClaim { attempt, token: Token(claim.token), gpus, choice })
         })
         .collect();
     if hello.gpus.len() > GPUS_PER_NODE_MAX {
@@ -235,6 +240,7 @@ pub fn assignment_to_wire(attempt: &Attempt, run: &Run, view: &State) -> Option<
         silent_timeout_ms: task.silent_timeout_ms,
         flaw: None,
         // What is to end is told nothing of others.
+        want: task.has_choice().then(|| attempt.choice.number()),
         gang: task.gang.as_ref().filter(|_| attempt.stop.is_none()).map(|_| peers(attempt.id, view)),
     })
 }

@@ -5,8 +5,8 @@ use std::collections::btree_map::Entry;
 
 use prost::Message;
 use quorate_state::{
-    Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, RegionName, Resources, Retry, RunState, Spread,
-    TaskSpec, Violation,
+    Alternative, Digest, Driver, Job, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, RegionName, Resources, Retry,
+    RunState, Spread, TaskSpec, Violation,
 };
 
 use super::Found;
@@ -158,7 +158,47 @@ pub(crate) fn labels_from_wire(field: &str, labels: Vec<v1::Label>, found: &mut 
     map
 }
 
+fn alternative_to_wire(alternative: &Alternative) -> v1::Alternative {
+    v1::Alternative {
+        resources: Some(resources_to_wire(alternative.resources)),
+        gpu_models: alternative.gpu_models.iter().map(ToString::to_string).collect(),
+    }
+}
+
+/// What an element takes, the best first: at least one.
+fn alternatives_from_wire(
+    at: &dyn Fn(&str) -> String,
+    (resources, gpu_models): (Option<v1::Resources>, &[String]),
+    want: &[v1::Alternative],
+    found: &mut Found,
+) -> Option<Vec<Alternative>> {
+    let mut read = |field: &str, resources: Option<v1::Resources>, models: &[String]| {
+        let gpu_models = names(&|position| at(&format!("{field}.gpu_models[{position}]")), models, found)?;
+        Some(Alternative { resources: resources.map_or(Resources::ZERO, resources_from_wire), gpu_models })
+    };
+    if want.is_empty() {
+        return read("resources", resources, gpu_models).map(|only| vec![only]);
+    }
+    let all: Vec<Option<Alternative>> = want
+        .iter()
+        .enumerate()
+        .map(|(position, one)| read(&format!("want[{position}]"), one.resources, &one.gpu_models))
+        .collect();
+    if resources.is_some() || !gpu_models.is_empty() {
+        found.add(at("want"), "is said in the place of resources: leave one of them out");
+        return None;
+    }
+    if let [_] = want {
+        found.add(at("want"), "has one alternative, which leaves nothing to choose: say it with resources");
+        return None;
+    }
+    all.into_iter().collect()
+}
+
 fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
+    let has_choice = task.has_choice();
+    let want = task.choices().filter(|_| has_choice).filter_map(|choice| task.alternative(choice));
+    let models = task.gpu_models.iter().filter(|_| !has_choice);
     v1::TaskSpec {
         name: task.name.to_string(),
         driver: driver_to_wire(task.driver).into(),
@@ -166,8 +206,9 @@ fn task_spec_to_wire(task: &TaskSpec) -> v1::TaskSpec {
         env: labels_to_wire(&task.env),
         needs: task.needs.iter().map(ToString::to_string).collect(),
         count: task.count,
-        resources: Some(resources_to_wire(task.resources)),
-        gpu_models: task.gpu_models.iter().map(ToString::to_string).collect(),
+        resources: (!has_choice).then(|| resources_to_wire(task.resources)),
+        gpu_models: models.map(ToString::to_string).collect(),
+        want: want.map(|alternative| alternative_to_wire(&alternative)).collect(),
         retry: Some(v1::Retry {
             attempts: task.retry.attempts,
             first_ms: task.retry.first_ms,
@@ -215,9 +256,11 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         Some(sub_run) => sub_run_from_wire(&at, sub_run, found).map(Some),
         None => Some(None),
     };
-    let gpu_models = names(&|position| at(&format!("resources.gpu_models[{position}]")), &task.gpu_models, found);
+    let takes = alternatives_from_wire(&at, (task.resources, &task.gpu_models), &task.want, found);
     let never_errors = task.retry.as_ref().map(|retry| retry.never_errors.as_slice()).unwrap_or_default();
     let never_errors = names(&|position| at(&format!("retry.never_errors[{position}]")), never_errors, found);
+    let mut takes = takes?.into_iter();
+    let best = takes.next()?;
     Some(TaskSpec {
         name: name?,
         driver: driver?,
@@ -225,8 +268,9 @@ fn task_spec_from_wire(position: usize, task: v1::TaskSpec, found: &mut Found) -
         env,
         needs: needs?,
         count: task.count,
-        resources: task.resources.map_or(Resources::ZERO, resources_from_wire),
-        gpu_models: gpu_models?,
+        resources: best.resources,
+        gpu_models: best.gpu_models,
+        alternatives: takes.collect(),
         retry: match task.retry {
             None => Retry::default(),
             Some(retry) => Retry {
@@ -337,6 +381,7 @@ mod tests {
             samples::sub_run_spec(),
             samples::gang_spec(),
             samples::region_loss_spec(),
+            samples::alternatives_spec(),
         ]) {
             assert_eq!(spec_from_wire(spec_to_wire(&spec)), Ok(spec));
         }

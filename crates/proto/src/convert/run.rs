@@ -130,7 +130,9 @@ pub fn task_to_wire(task: &Task, run: &Run, view: &State) -> v1::Task {
 
 /// An attempt; `spec` is its run's, `node` the one it was placed on, for region and cluster.
 pub fn attempt_to_wire(attempt: &Attempt, spec: &JobSpec, node: Option<&Node>) -> v1::Attempt {
+    let task = spec.tasks.get(attempt.id.task.step as usize);
     v1::Attempt {
+        want: task.filter(|task| task.has_choice()).map(|_| attempt.choice.number()),
         state: attempt_state_to_wire(attempt.state).into(),
         placed_at_ms: attempt.placed_at.0,
         started_at_ms: attempt.started_at.map(|at| at.0),

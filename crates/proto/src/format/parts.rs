@@ -7,8 +7,8 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptId, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission, Offer,
-    Outcome, Payloads, Resources, Retention, RunId, Scope, Settings, TaskId, Usage, Uuid,
+    AttemptId, Choice, Decided, Digest, Feature, GpuHold, GpuModel, JobSpec, JoinTerms, LeaseTerms, NodeAdmission,
+    Offer, Outcome, Payloads, Resources, Retention, RunId, Scope, Settings, TaskId, Usage, Uuid,
 };
 
 use crate::convert::Found;
@@ -109,6 +109,11 @@ pub(crate) fn spec_from(spec: Option<v1::JobSpec>) -> Result<JobSpec, FormatErro
 /// What is held of GPUs.
 pub(crate) fn gpus_from(field: &'static str, hold: Option<v1::GpuHold>) -> Result<GpuHold, FormatError> {
     gpu_hold_from_wire(hold).ok_or_else(|| FormatError::Field { field, why: "it is not a hold of GPUs".into() })
+}
+
+/// Which of the alternatives of a task.
+pub(crate) fn choice_from(field: &'static str, number: u32) -> Result<Choice, FormatError> {
+    Choice::of(number).ok_or_else(|| FormatError::Field { field, why: format!("no task has an alternative {number}") })
 }
 
 /// The models of a node's GPUs.

@@ -22,11 +22,11 @@ use crate::convert::rebalance::{end_from_wire, end_to_wire, terms_to_wire};
 use crate::convert::run::{exit_to_wire, outcome_to_wire, usage_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
-    admission_from, admission_to, attempt_id_from, attempt_id_to, decided_from, decided_to, digest_from, digest_to,
-    exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, offer_from, outcome_from, parsed,
-    payloads_from, preemption_from, priority_from, rebalance_terms_from, required, resources_from, retention_from,
-    retention_to, scope_from, scope_to, settings_from, settings_to, spec_from, task_id_from, task_id_to, terms_from,
-    terms_to, usage_from, uuid_from, uuid_to,
+    admission_from, admission_to, attempt_id_from, attempt_id_to, choice_from, decided_from, decided_to, digest_from,
+    digest_to, exit_from, feature_from, gpu_models_from, gpus_from, labels_from, numbered, offer_from, outcome_from,
+    parsed, payloads_from, preemption_from, priority_from, rebalance_terms_from, required, resources_from,
+    retention_from, retention_to, scope_from, scope_to, settings_from, settings_to, spec_from, task_id_from,
+    task_id_to, terms_from, terms_to, usage_from, uuid_from, uuid_to,
 };
 use crate::v1;
 
@@ -179,6 +179,7 @@ pub(super) fn to(command: &Command) -> Wire {
             node: asked.node.to_string(),
             epoch: asked.epoch.0,
             victims: asked.victims.iter().copied().map(attempt_id_to).collect(),
+            want: asked.choice.number(),
         }),
         Command::EndClaims { tasks } => {
             Wire::EndClaims(pb::EndClaims { tasks: tasks.iter().copied().map(task_id_to).collect() })
@@ -358,6 +359,7 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             generation: asked.generation,
             node: parsed("node", &asked.node)?,
             epoch: Epoch(asked.epoch),
+            choice: choice_from("want", asked.want)?,
             victims: all(asked.victims, |attempt| attempt_id_from("victims", Some(attempt)))?,
         }),
         Wire::EndClaims(end) => Command::EndClaims { tasks: all(end.tasks, |task| task_id_from("tasks", Some(task)))? },
@@ -431,6 +433,7 @@ fn placement_to(placement: &Placement) -> pb::Placement {
         node: placement.node.to_string(),
         epoch: placement.epoch.0,
         gpus: gpu_hold_to_wire(placement.gpus),
+        want: placement.choice.number(),
     }
 }
 
@@ -441,6 +444,7 @@ fn placement_from(placement: pb::Placement) -> Result<Placement, FormatError> {
         node: parsed("placement.node", &placement.node)?,
         epoch: Epoch(placement.epoch),
         gpus: gpus_from("placement.gpus", placement.gpus)?,
+        choice: choice_from("placement.want", placement.want)?,
     })
 }
 
@@ -464,6 +468,7 @@ fn registration_to(registration: &Registration) -> pb::RegisterNode {
                 attempt: Some(attempt_id_to(claim.attempt)),
                 token: claim.token.0,
                 gpus: gpu_hold_to_wire(claim.gpus),
+                want: claim.choice.number(),
             })
             .collect(),
         seen: registration.seen.0,
@@ -486,7 +491,8 @@ fn registration_from(registration: pb::RegisterNode) -> Result<Registration, For
         attempts: all(registration.attempts, |claim| {
             let attempt = attempt_id_from("attempts.attempt", claim.attempt)?;
             let gpus = gpus_from("attempts.gpus", claim.gpus)?;
-            Ok(AttemptClaim { attempt, token: Token(claim.token), gpus })
+            let choice = choice_from("attempts.want", claim.want)?;
+            Ok(AttemptClaim { attempt, token: Token(claim.token), gpus, choice })
         })?,
         seen: Revision(registration.seen),
     })

@@ -15,8 +15,8 @@ use crate::convert::run::{
 };
 use crate::format::FormatError;
 use crate::format::parts::{
-    decided_from, decided_to, exit_from, gpus_from, numbered, outcome_from, parsed, payloads_from, priority_from,
-    required, resources_from, task_id_from, task_id_to, usage_from,
+    choice_from, decided_from, decided_to, exit_from, gpus_from, numbered, outcome_from, parsed, payloads_from,
+    priority_from, required, resources_from, task_id_from, task_id_to, usage_from,
 };
 use crate::log::v1 as pb;
 use crate::v1;
@@ -35,6 +35,7 @@ pub(super) fn task_to(task: &Task) -> pb::TaskRow {
         flaw: task.flaw.as_deref().map(ToOwned::to_owned),
         ready_since_served_ms: task.ready_since.map(|since| since.0),
         home: task.home.as_ref().map(ToString::to_string),
+        want: task.choice.number(),
     }
 }
 
@@ -50,6 +51,7 @@ pub(super) fn task_from(id: TaskId, row: pb::TaskRow) -> Result<Task, FormatErro
         queue_deadline: row.queue_deadline_served_ms.map(Served),
         ready_since: row.ready_since_served_ms.map(Served),
         home: row.home.map(|home| parsed("task.home", &home)).transpose()?,
+        choice: choice_from("task.want", row.want)?,
         succeeded_at: row.succeeded_at.map(Revision),
         sub_run: row.sub_run.map(RunId),
         flaw: row.flaw.map(Into::into),
@@ -152,6 +154,7 @@ pub(super) fn attempt_to(attempt: &Attempt) -> pb::AttemptRow {
         outputs: payloads_to_wire(attempt.payloads.as_deref()),
         outcome: attempt.outcome.as_deref().map(outcome_to_wire),
         suspect: attempt.suspect,
+        want: attempt.choice.number(),
         spared_until_served_ms: attempt.spared_until.map(|until| until.0),
         preempted: attempt.preempted.map(|preempted| pb::Preempted {
             by: Some(task_id_to(preempted.by)),
@@ -173,6 +176,7 @@ pub(super) fn attempt_from(id: AttemptId, row: pb::AttemptRow) -> Result<Attempt
         gone: row.gone,
         resources: resources_from("attempt.resources", row.resources)?,
         gpus: gpus_from("attempt.gpus", row.gpus)?,
+        choice: choice_from("attempt.want", row.want)?,
         placed_at: Millis(row.placed_at_ms),
         started_at: row.started_at_ms.map(Millis),
         ended_at: row.ended_at_ms.map(Millis),
@@ -205,6 +209,7 @@ pub(super) fn claim_to(claim: &Claim) -> pb::ClaimRow {
         resources: Some(resources_to_wire(claim.terms.resources)),
         gpus: gpu_hold_to_wire(claim.terms.gpus),
         until_served_ms: claim.terms.until.0,
+        want: claim.terms.choice.number(),
     }
 }
 
@@ -216,6 +221,7 @@ pub(super) fn claim_from(task: TaskId, row: pb::ClaimRow) -> Result<Claim, Forma
         terms: ClaimTerms {
             resources: resources_from("claim.resources", row.resources)?,
             gpus: gpus_from("claim.gpus", row.gpus)?,
+            choice: choice_from("claim.want", row.want)?,
             until: Served(row.until_served_ms),
         },
     })

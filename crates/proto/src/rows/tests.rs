@@ -4,7 +4,7 @@ use std::sync::LazyLock;
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptReport, Command, Entry, Epoch, GpuHold, Item, Millis, Placement, Principal,
+    AttemptId, AttemptPhase, AttemptReport, Choice, Command, Entry, Epoch, GpuHold, Item, Millis, Placement, Principal,
     Registration, RequestId, RequestKey, RequestRow, Revision, Served, Stamp, State, TaskId, Token, Uuid,
 };
 
@@ -77,7 +77,14 @@ fn rows_read_in_key_order_give_the_state_that_wrote_them() {
         Command::SubmitJob { run: samples::RUN, spec_digest: spec_digest(&spec), spec: Arc::new(spec) },
         Command::AdvanceStep { run: samples::RUN, step: 0, limit: 10 },
         Command::CommitPlan {
-            placements: vec![Placement { gpus: GpuHold::NONE, task, generation, node: node.clone(), epoch }],
+            placements: vec![Placement {
+                choice: Choice::FIRST,
+                gpus: GpuHold::NONE,
+                task,
+                generation,
+                node: node.clone(),
+                epoch,
+            }],
         },
         Command::ReportAttempts { node, epoch, reports: vec![report] },
     ];

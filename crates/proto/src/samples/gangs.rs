@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptState, Change, Command, Epoch, Gang, GangSpec, GpuHold, JobSpec, Placement, Rest, Run, RunId,
-    Served, Step, StopReason, TaskSpec, Timer, Within,
+    Attempt, AttemptState, Change, Choice, Command, Epoch, Gang, GangSpec, GpuHold, JobSpec, Placement, Rest, Run,
+    RunId, Served, Step, StopReason, TaskSpec, Timer, Within,
 };
 
 use super::{RUN, attempts, runs, specs, task_id};
@@ -32,7 +32,8 @@ pub(crate) fn gang_spec() -> JobSpec {
 pub(super) fn gang_commands() -> Vec<Command> {
     let spec = Arc::new(gang_spec());
     let (node, epoch) = ("eu-1-a".parse().unwrap(), Epoch(5));
-    let placement = Placement { task: task_id(), generation: 3, node, epoch, gpus: GpuHold::NONE };
+    let placement =
+        Placement { task: task_id(), generation: 3, node, epoch, choice: Choice::FIRST, gpus: GpuHold::NONE };
     let start = Timer::GangStart { run: RUN, step: 1, generation: 2, due: Served(1_000) };
     vec![
         Command::SubmitFlow { run: RUN, spec_digest: spec_digest(&spec), spec, args: "".into(), version: None },

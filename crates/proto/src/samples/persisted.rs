@@ -4,18 +4,20 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Cluster, Command, Dataset, Digest,
+    Annotation, AttemptClaim, AttemptPhase, AttemptReport, AttemptState, Change, Choice, Cluster, Command, Digest,
     Entry, Epoch, Event, EventRow, Exit, FailReason, Feature, FeatureRow, GpuHold, Infeasible, Item, Job, JobSpec,
-    JoinTokenId, Meta, Millis, Namespace, NamespaceRow, Near, NodeAdmission, OverQuota, Placement, PlacementOutcome,
+    JoinTokenId, Meta, Millis, Namespace, NamespaceRow, NodeAdmission, OverQuota, Placement, PlacementOutcome,
     Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, RequestRow, Resource, Revision,
     RunState, Scope, Served, Settings, Shortfall, Stamp, State, TaskState, Timer, Token, TokenFlaw, Uuid, Violation,
     Wait,
 };
 
+use super::alternatives::{alternatives_changes, alternatives_commands};
 use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
+use super::places::constraint_commands;
 use super::preemption::{
     preemption_changes, preemption_commands, preemption_events, share_changes, share_commands, share_events,
 };
@@ -56,7 +58,14 @@ pub(crate) fn commands() -> Vec<Command> {
         Command::AdvanceStep { .. } => Some(Command::FinishRun { run: RUN }),
         Command::FinishRun { .. } => {
             let node = "eu-1-a".parse().unwrap();
-            let placement = Placement { gpus: GpuHold::NONE, task: task_id(), generation: 3, node, epoch: Epoch(5) };
+            let placement = Placement {
+                choice: Choice::FIRST,
+                gpus: GpuHold::NONE,
+                task: task_id(),
+                generation: 3,
+                node,
+                epoch: Epoch(5),
+            };
             Some(Command::CommitPlan { placements: vec![placement] })
         }
         Command::CommitPlan { .. } => Some(Command::RegisterNode(Box::new(registration()))),
@@ -186,29 +195,8 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(region_loss_commands());
     all.extend(share_commands());
     all.extend(rebalance_commands());
+    all.extend(alternatives_commands());
     all
-}
-
-/// Where a task reads its data.
-fn near() -> Near {
-    let data = |region: &str, bytes| Dataset { region: region.parse().unwrap(), bytes };
-    Near { data: vec![data("eu", 1), data("us", 40 << 30)], weight: 60 }
-}
-
-fn constraint_commands() -> Vec<Command> {
-    let mut choosy = specs().remove(1);
-    choosy.tasks[0].place = super::choosy();
-    let mut social = specs().remove(1);
-    social.tasks[0].place.company = super::company();
-    let mut reading = specs().remove(1);
-    reading.tasks[0].place.near = near();
-    let registration = Registration { offer: super::offer(), attempts: vec![], ..registration() };
-    vec![
-        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&choosy), spec: Arc::new(choosy) },
-        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&social), spec: Arc::new(social) },
-        Command::SubmitJob { run: RUN, spec_digest: spec_digest(&reading), spec: Arc::new(reading) },
-        Command::RegisterNode(Box::new(registration)),
-    ]
 }
 
 fn gpu_commands() -> Vec<Command> {
@@ -217,9 +205,9 @@ fn gpu_commands() -> Vec<Command> {
     rendering.tasks[0].gpu_models = gpus().to_vec();
     let gpus_held = GpuHold { devices: 1 << 63 | 1, milli: 1_000 };
     let (node, epoch) = ("eu-1-f".parse().unwrap(), Epoch(5));
-    let placement = Placement { task: task_id(), generation: 3, node, epoch, gpus: gpus_held };
+    let placement = Placement { task: task_id(), generation: 3, node, epoch, gpus: gpus_held, choice: Choice::FIRST };
     let share = GpuHold { devices: 2, milli: 1 };
-    let claim = AttemptClaim { attempt: attempt_ids()[0], token: Token(9), gpus: share };
+    let claim = AttemptClaim { attempt: attempt_ids()[0], token: Token(9), gpus: share, choice: Choice::FIRST };
     let registration = Registration { gpus: gpus(), attempts: vec![claim], ..registration() };
     vec![
         Command::SubmitJob { run: RUN, spec_digest: spec_digest(&rendering), spec: Arc::new(rendering) },
@@ -556,6 +544,7 @@ pub(crate) fn changes() -> Vec<Change> {
     let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
     let of_features = of_features.chain(preemption_changes());
     let of_features = of_features.chain(region_loss_changes()).chain(share_changes()).chain(rebalance_changes());
+    let of_features = of_features.chain(alternatives_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

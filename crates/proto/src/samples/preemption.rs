@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, Change, Claim, ClaimTerms, Command, Epoch, Event, GpuHold, Preempted, Preempting, Preemption, Resources,
-    Served, Settings, ShareTaken, StopReason, Task, TaskId, TaskState, Uuid,
+    Attempt, Change, Choice, Claim, ClaimTerms, Command, Epoch, Event, GpuHold, Preempted, Preempting, Preemption,
+    Resources, Served, Settings, ShareTaken, StopReason, Task, TaskId, TaskState, Uuid,
 };
 
 use super::{RUN, attempt_ids, attempts, resources, specs};
@@ -24,7 +24,14 @@ pub(super) fn preemption_commands() -> Vec<Command> {
     let (task, node) = (TaskId { run: RUN, step: 1, index: 2 }, "eu-1-a".parse().unwrap());
     vec![
         Command::SetPreemption { preemption: PREEMPTION },
-        Command::PreemptAttempts(Preempting { task, generation: 3, node, epoch: Epoch(5), victims: attempt_ids() }),
+        Command::PreemptAttempts(Preempting {
+            task,
+            generation: 3,
+            node,
+            epoch: Epoch(5),
+            choice: Choice::FIRST,
+            victims: attempt_ids(),
+        }),
         Command::EndClaims { tasks: vec![task] },
         Command::SubmitJob { run: RUN, spec_digest: spec_digest(&protected), spec: Arc::new(protected) },
         Command::Bootstrap { cluster: Uuid(1), incarnation: 1, settings: Box::new(settings) },
@@ -35,7 +42,7 @@ pub(super) fn preemption_changes() -> Vec<Change> {
     let task = TaskId { run: RUN, step: 1, index: 2 };
     let gpus = GpuHold { devices: 1 << 40, milli: 500 };
     let claim = |resources, gpus, until| {
-        let terms = ClaimTerms { resources, gpus, until };
+        let terms = ClaimTerms { resources, gpus, choice: Choice::FIRST, until };
         Change::Claim(Arc::new(Claim { task, node: "eu-1-a".parse().unwrap(), epoch: Epoch(5), terms }))
     };
     let attempt = attempts().remove(0);

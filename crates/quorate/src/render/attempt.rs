@@ -49,6 +49,9 @@ pub(crate) struct Attempt {
     /// Where its task was to go on, if it was stopped for that.
     #[serde(skip_serializing_if = "Option::is_none")]
     moved_to: Option<MovedTo>,
+    /// Which of the alternatives of its task it takes, from 0, if that has several.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    want: Option<u32>,
     /// How far it is by its own words, while it runs.
     progress: Option<Progress>,
 }
@@ -157,6 +160,7 @@ impl From<v1::Attempt> for Attempt {
             live: None,
             preempted_by: attempt.preempted_by.map(Into::into),
             moved_to: attempt.moved_to.map(|moved| MovedTo { rebalance: moved.rebalance, node: moved.node }),
+            want: attempt.want,
             progress: None,
         }
     }
@@ -192,7 +196,8 @@ impl Attempt {
         let progress = self.progress.as_ref().map(Progress::words);
         let preempted = self.preempted_by.as_ref().map(PreemptedBy::words);
         let moved = self.moved_to.as_ref().map(MovedTo::words);
-        let words = [preempted, moved, self.error.clone(), progress, Some(self.message.clone())];
+        let want = self.want.map(|want| format!("by want[{want}]"));
+        let words = [want, preempted, moved, self.error.clone(), progress, Some(self.message.clone())];
         let words: Vec<String> = words.into_iter().flatten().filter(|words| !words.is_empty()).collect();
         words.join(": ")
     }

@@ -136,6 +136,7 @@ fn attempt(index: u32, state: v1::AttemptState) -> v1::Attempt {
         payloads: Vec::new(),
         preempted_by: None,
         moved_to: None,
+        want: None,
     }
 }
 

@@ -103,6 +103,9 @@ pub(crate) struct Reason {
     /// How many of its gang could be placed now.
     #[serde(skip_serializing_if = "Option::is_none")]
     gang: Option<GangWait>,
+    /// Why each of its alternatives is not taken, the best first.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    alternatives: Vec<Reason>,
     /// Those whose room it waits for.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     victims: Vec<Victim>,
@@ -176,6 +179,12 @@ impl From<v1::WaitReason> for Reason {
                 Self { kind: "unknown", node: Some(lost.node), remaining_ms: Some(lost.remaining_ms), ..base }
             }
             Some(Wire::NoNodeFits(none)) => Self { kind: "no_node_fits", ..base }.with(none),
+            Some(Wire::NoAlternative(none)) => Self {
+                kind: "no_alternative",
+                alternatives: none.each.into_iter().map(Reason::from).collect(),
+                expected: none.expected.map(Expected::from),
+                ..base
+            },
             Some(Wire::Gang(waits)) => {
                 let v1::GangWait { members, ready, fits, domain, nearest } = waits;
                 let domain = Some(domain).filter(|domain| !domain.is_empty());
@@ -281,7 +290,14 @@ impl View for TaskWhy {
 
     fn human(&self, _: Paint) -> String {
         let name = task_name(&self.task, self.index, self.is_array);
-        let mut text = format!("{name} of run {} is {}: {}\n", self.run_id, self.state, plain(&self.reason.text));
+        let why = match &self.reason.alternatives[..] {
+            [] => plain(&self.reason.text),
+            _ => "there is room for none of its alternatives".into(),
+        };
+        let mut text = format!("{name} of run {} is {}: {why}\n", self.run_id, self.state);
+        for (number, alternative) in self.reason.alternatives.iter().enumerate() {
+            text += &format!("  want[{number}]: {}\n", plain(&alternative.text));
+        }
         if let Some(pause) = &self.reason.paused {
             text += &format!("  paused {}\n", pause.words());
         }

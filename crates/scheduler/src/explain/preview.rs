@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use quorate_state::{GPU_MILLI, GpuWant, JobSpec, Node, NodeStatus, Resources, Room, State, TaskName, TaskSpec};
 
 use super::nearest::diagnose;
-use super::{Explanation, NoNodeFits};
+use super::{Explanation, NoAlternative};
 use crate::placement::admit;
 use crate::{Observed, Presence};
 
@@ -19,7 +19,8 @@ pub struct PlannedStep {
     pub task: TaskName,
     /// How many elements it has.
     pub count: u32,
-    /// How many of them the nodes that take work could hold at once if they were empty.
+    /// How many of them the nodes that take work could hold at once if they were empty. Of a task with alternatives each node is
+    /// taken to be filled with that of which it holds most.
     pub fits_empty: u32,
     /// How many they could hold now, with the queue left out of account.
     pub fits_now: u32,
@@ -33,16 +34,16 @@ pub struct PlannedStep {
 pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
     let nodes: Vec<(&Node, Room<'_>)> = view.nodes().map(|node| (&**node, view.room_on(node))).collect();
     let mut checks_left = PREVIEW_CHECKS_MAX;
-    let mut known: BTreeMap<_, (u64, u64, Option<NoNodeFits>)> = BTreeMap::new();
+    let mut known: BTreeMap<_, (u64, u64, Option<Explanation>)> = BTreeMap::new();
     let steps = spec.tasks.iter().map(|task| {
-        let shape = (task.driver, &task.place, amounts(task.resources), &task.gpu_models);
+        let shape = (task.driver, &task.place, amounts(task.resources), &task.gpu_models, &task.alternatives);
         let found = match known.get(&shape) {
             // No node is looked for.
             _ if task.sub_run.is_some() => Some((u64::MAX, u64::MAX, None)),
             Some(found) => Some(found.clone()),
             None if checks_left == 0 => None,
             None => {
-                checks_left = checks_left.saturating_sub(nodes.len());
+                checks_left = checks_left.saturating_sub(nodes.len() * task.choices().count());
                 let found = examine(view, &nodes, task);
                 known.insert(shape, found.clone());
                 Some(found)
@@ -56,23 +57,33 @@ pub fn preview(view: &State, spec: &JobSpec) -> Vec<PlannedStep> {
             count: task.count,
             fits_empty: of_count(empty),
             fits_now: of_count(now),
-            reason: why.map(Explanation::NoNodeFits),
+            reason: why,
             examined,
         }
     });
     steps.collect()
 }
 
-fn examine(view: &State, nodes: &[(&Node, Room<'_>)], task: &TaskSpec) -> (u64, u64, Option<NoNodeFits>) {
+fn examine(view: &State, nodes: &[(&Node, Room<'_>)], task: &TaskSpec) -> (u64, u64, Option<Explanation>) {
+    let ways: Vec<_> = task.choices().filter_map(|choice| task.chosen(choice)).collect();
+    let most = |node: &Node, room| ways.iter().map(|way| copies(node, Presence::Heard, room, way)).max().unwrap_or(0);
     let (mut empty, mut now) = (0_u64, 0_u64);
     for (node, room) in nodes {
         if node.status == NodeStatus::Up {
-            empty = empty.saturating_add(copies(node, Presence::Heard, Room::empty(node), task));
-            now = now.saturating_add(copies(node, Presence::Heard, *room, task));
+            empty = empty.saturating_add(most(node, Room::empty(node)));
+            now = now.saturating_add(most(node, *room));
         }
     }
+    if now > 0 {
+        return (empty, now, None);
+    }
     // Nobody asks for a preview of the silence of nodes: it will have passed by the time of the submit.
-    let why = if now == 0 { diagnose(view, &Observed::default(), task).err() } else { None };
+    let each = ways.iter().map(|way| diagnose(view, &Observed::default(), way).err().map(Explanation::NoNodeFits));
+    let each: Option<Vec<Explanation>> = each.collect();
+    let why = each.and_then(|mut each| match task.has_choice() {
+        true => Some(Explanation::NoAlternative(NoAlternative { each, expected: None })),
+        false => each.pop(),
+    });
     (empty, now, why)
 }
 

@@ -3,8 +3,8 @@
 use std::fmt;
 
 use quorate_state::{
-    Census, Crowd, GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Run, Served, Shortfall, State,
-    TaskId, Withdrawal,
+    Census, Choice, Crowd, GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Room, Run, Served,
+    Shortfall, State, TaskId, TaskSpec, Withdrawal,
 };
 
 use super::nearest::{missing, missing_gpu};
@@ -99,18 +99,16 @@ pub fn why_not(
             failed.push(FailedCheck::of(Check::Taint, &wanted, &format!("taint {key}={value}")));
         }
     }
-    let want = GpuWant::of(spec);
-    let allowed = u64::from(want.allowed(node).count_ones());
-    if allowed < want.devices() && spec.resources.fits(node.capacity) {
-        let found = format!("{allowed} of its {} GPUs are", node.gpus.len());
-        failed.push(FailedCheck::of(Check::GpuModel, &any_of("GPUs of model", want.models), &found));
-    }
-    failed.extend(short_of(view, node, spec.resources, missing_gpu(node, room.gpus, spec)));
+    failed.extend(no_room_for_any(view, node, room, spec));
     failed.extend(too_near(view, (run, task.step), node));
     // What decides has the last word.
-    if let Err(check) = admit(node, observed.presence(node), room, spec)
+    let ways = spec.choices().filter_map(|choice| spec.chosen(choice));
+    let verdicts: Result<Vec<Check>, ()> =
+        ways.map(|way| admit(node, observed.presence(node), room, &way).err().ok_or(())).collect();
+    if let Ok([check, ..]) = verdicts.as_deref()
         && failed.is_empty()
     {
+        let check = *check;
         failed.push(FailedCheck::of(check, "another node", "it cannot take the task"));
     }
     let newest = view.task(task).and_then(|task| task.newest_attempt()).and_then(|attempt| view.attempt(attempt));
@@ -120,6 +118,36 @@ pub fn why_not(
         _ => None,
     };
     Some(Fitness { failed, has_copy, elsewhere })
+}
+
+/// What of its room keeps a node from each of the alternatives of a task; nothing where there is room for one.
+fn no_room_for_any(view: &State, node: &Node, room: Room<'_>, spec: &TaskSpec) -> Vec<FailedCheck> {
+    let ways = spec.choices().filter_map(|choice| Some((choice, spec.chosen(choice)?)));
+    let failed: Vec<(Choice, Vec<FailedCheck>)> =
+        ways.map(|(choice, way)| (choice, no_room_for(view, node, room, &way))).collect();
+    if failed.iter().any(|(_, failed)| failed.is_empty()) {
+        return Vec::new();
+    }
+    let told = failed.into_iter().flat_map(|(choice, failed)| {
+        failed.into_iter().map(move |failed| match spec.has_choice() {
+            true => FailedCheck { wanted: format!("want[{}]: {}", choice.number(), failed.wanted), ..failed },
+            false => failed,
+        })
+    });
+    told.collect()
+}
+
+/// The same of a task of which nothing is left to choose.
+fn no_room_for(view: &State, node: &Node, room: Room<'_>, spec: &TaskSpec) -> Vec<FailedCheck> {
+    let mut failed = Vec::new();
+    let want = GpuWant::of(spec);
+    let allowed = u64::from(want.allowed(node).count_ones());
+    if allowed < want.devices() && spec.resources.fits(node.capacity) {
+        let found = format!("{allowed} of its {} GPUs are", node.gpus.len());
+        failed.push(FailedCheck::of(Check::GpuModel, &any_of("GPUs of model", want.models), &found));
+    }
+    failed.extend(short_of(view, node, spec.resources, missing_gpu(node, room.gpus, spec)));
+    failed
 }
 
 /// The node, its cluster or its region takes no new work.

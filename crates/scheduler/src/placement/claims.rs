@@ -24,9 +24,7 @@ impl Pass<'_> {
             let (Some(task), Some(run)) = (view.task(claim.task), view.run(claim.task.run)) else { continue };
             let Some(spec) = run.spec.tasks.get(claim.task.step as usize) else { continue };
             let is_open = task.state == TaskState::Ready && !run.is_ending(claim.task.step) && run.paused.is_none();
-            let may = is_open
-                && view.held(run, spec, self.now.served).is_none()
-                && view.over_quota_beside(claim.task, &run.spec.namespace, spec.resources, &[]).is_none();
+            let may = is_open && view.held(run, spec, self.now.served).is_none();
             // Of what is vacant for the others there, the view does not say any more.
             let is_served = served.contains(&claim.node);
             if !may || is_served || self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {
@@ -39,11 +37,19 @@ impl Pass<'_> {
                 continue;
             }
             let vacancy = view.vacancy(&account.node, claim.task, |_| false);
-            let verdict: Result<(), Check> = admit(&account.node, account.presence, vacancy.room(), spec);
-            let Some(gpus) = verdict.ok().and_then(|()| vacancy.hold(&account.node, spec)) else { continue };
+            // What it would rather have than what the room was made for is open to it as well.
+            let choices = spec.choices().take_while(|choice| *choice <= claim.terms.choice);
+            let found = choices.filter_map(|choice| Some((choice, spec.chosen(choice)?))).find_map(|(choice, spec)| {
+                let over = view.over_quota_beside(claim.task, &run.spec.namespace, spec.resources, &[]);
+                let verdict: Result<(), Check> = admit(&account.node, account.presence, vacancy.room(), &spec);
+                let gpus =
+                    verdict.ok().filter(|()| over.is_none()).and_then(|()| vacancy.hold(&account.node, &spec))?;
+                Some((choice, gpus, spec.resources))
+            });
+            let Some((choice, gpus, resources)) = found else { continue };
             let (node, epoch) = (account.node.name.clone(), account.node.epoch);
-            self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus });
-            self.ledger.settle_claim(at, spec, &vacancy, gpus);
+            self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice });
+            self.ledger.settle_claim(at, resources, &vacancy, gpus);
             served.insert(&claim.node);
         }
     }

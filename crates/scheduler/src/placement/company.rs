@@ -10,9 +10,11 @@ use std::rc::Rc;
 use std::sync::Arc;
 
 use quorate_state::{
-    Balanced, Census, Crowd, GpuHold, Imbalance, Node, Rule, Rules, Run, RunId, Spread, State, TaskSpec, Topology,
+    Balanced, Census, Choice, Crowd, GpuHold, Imbalance, Node, Rule, Rules, Run, RunId, Spread, State, TaskSpec,
+    Topology,
 };
 
+use super::bound::Ways;
 use super::kept::{Kept, Looks};
 use super::ledger::{Account, Ledger};
 use super::pack::Rank as _;
@@ -26,8 +28,8 @@ const GUIDES_MAX: usize = 64;
 
 /// What the next task of a step gets.
 pub(super) enum Seat {
-    /// This node, with these of its devices.
-    Node(usize, GpuHold),
+    /// This node, with these of its devices, by this of its alternatives.
+    Node(usize, GpuHold, Choice),
     /// No node fits, whoever is there.
     Nowhere,
     /// Where there would be room, others are.
@@ -71,20 +73,19 @@ impl Default for Company {
 }
 
 impl Company {
-    /// Gives the next task of a step the best of the nodes that its rules leave, by the first of these that has any: they differ in
-    /// where it may go.
+    /// Gives the next task of a step the best of the nodes that its rules leave, by the first of these ways that has any.
     pub(super) fn place_first(
         &mut self,
         view: &State,
         (run, step): (&Run, u32),
-        tasks: &[TaskSpec],
+        ways: Ways<'_>,
         ledger: &mut Ledger,
         kept: &mut Kept,
         budget: &mut Budget,
     ) -> Seat {
         let mut last = Seat::Nowhere;
-        for task in tasks {
-            match self.place(view, (run, step, task), ledger, kept, budget) {
+        for (_, choice, task) in ways.open() {
+            match self.place(view, (run, step, task), choice, ledger, kept, budget) {
                 Seat::Nowhere => {}
                 apart @ Seat::Apart(_) => last = apart,
                 seat @ (Seat::Node(..) | Seat::OutOfBudget) => return seat,
@@ -97,6 +98,7 @@ impl Company {
         &mut self,
         view: &State,
         (run, step, task): (&Run, u32, &TaskSpec),
+        choice: Choice,
         ledger: &mut Ledger,
         kept: &mut Kept,
         budget: &mut Budget,
@@ -123,7 +125,7 @@ impl Company {
             self.guides.clear();
         }
         self.guides.insert((run.id, step), guide);
-        Seat::Node(at, hold)
+        Seat::Node(at, hold, choice)
     }
 
     /// How many members of a gang each node may take, as far as others there are concerned.

@@ -77,16 +77,23 @@ impl<'a> Holds<'a> {
         Self { now, ends: Ends::new(view), holds: Vec::new(), searches: 0, passed_over: 0 }
     }
 
-    /// Keeps a node for a task that fits nowhere, if one is known to have room for it.
-    pub(super) fn keep(&mut self, task: &TaskSpec, ledger: &mut Ledger, budget: &mut Budget) -> Option<Expected> {
+    /// Keeps a node for a task that fits nowhere by any of these alternatives, if one is known to have room for it: for the alternative for
+    /// which there will be room first, for the better one of two.
+    pub(super) fn keep(&mut self, ways: &[TaskSpec], ledger: &mut Ledger, budget: &mut Budget) -> Option<Expected> {
         if self.holds.len() >= HOLDS_MAX || self.searches >= SEARCHES_MAX {
             return None;
         }
         self.searches += 1;
-        let (node, by, freed) = self.ends.room_for(task, ledger, budget)?;
+        let mut first: Option<(Served, usize, Resources, Resources)> = None;
+        for task in ways {
+            let found = self.ends.room_for(task, ledger, budget);
+            let sooner = found.filter(|(_, by, _)| first.is_none_or(|(least, ..)| *by < least));
+            first = sooner.map(|(node, by, freed)| (by, node, freed, task.resources)).or(first);
+        }
+        let (by, node, freed, want) = first?;
         let name = ledger.account(node)?.node.name.clone();
         ledger.keep(node);
-        self.holds.push(Hold { node, by, want: task.resources, freed, lent: Resources::ZERO });
+        self.holds.push(Hold { node, by, want, freed, lent: Resources::ZERO });
         Some(Expected { node: name, by })
     }
 

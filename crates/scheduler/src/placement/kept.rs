@@ -39,7 +39,7 @@ impl Wanted {
     }
 }
 
-/// A task without all that placement does not look at. Two are the same when those that they stand for fit on the same nodes,
+/// A task, of which nothing is left to choose, without all that placement does not look at. Two are the same when those that they stand for fit on the same nodes,
 /// the same one of them best.
 #[derive(Clone, Debug)]
 pub(super) struct Looks(TaskSpec);
@@ -59,6 +59,7 @@ impl Looks {
             count: 1,
             resources: task.resources,
             gpu_models: task.gpu_models.clone(),
+            alternatives: Vec::new(),
             retry: Retry::default(),
             run_timeout_ms: None,
             queued_timeout_ms: None,

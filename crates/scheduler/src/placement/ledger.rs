@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Resources, Room, State, TaskSpec,
-    Touch, TouchMark, Vacancy, has_room,
+    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Resources, Room, State, Touch,
+    TouchMark, Vacancy, has_room,
 };
 
 use super::candidates::Term;
@@ -312,11 +312,11 @@ impl Ledger {
     }
 
     /// A task has the room that was kept for it there, of which so much was vacant for it, and these devices.
-    pub(super) fn settle_claim(&mut self, at: usize, task: &TaskSpec, vacancy: &Vacancy, given: GpuHold) {
+    pub(super) fn settle_claim(&mut self, at: usize, takes: Resources, vacancy: &Vacancy, given: GpuHold) {
         let Some(account) = self.nodes.get_mut(at) else { return };
         let Some(cluster) = self.clusters.get_mut(account.cluster) else { return };
         cluster.remove(account);
-        account.used = account.node.capacity.saturating_sub(vacancy.free).saturating_add(task.resources);
+        account.used = account.node.capacity.saturating_sub(vacancy.free).saturating_add(takes);
         account.gpus.clone_from(&vacancy.gpus);
         account.gpus.take(given);
         account.attempts += 1;

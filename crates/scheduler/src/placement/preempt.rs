@@ -3,7 +3,7 @@
 //! It is looked for after the queue was served, for the shapes that fit nowhere, in queue order. On each node within the limits of a task
 //! that is a set of attempts from which none could be left out; among the nodes it is the one on which the highest priority that is stopped is
 //! lowest, then the fewest attempts, then the least work. Room that will be free before long, because attempts are leaving, comes first: where
-//! that is enough, nobody is stopped, and the task waits.
+//! that is enough, nobody is stopped, and the task waits. Of a task with alternatives it is the one that costs others least.
 //!
 //! Those that are less urgent by a gap are taken for their priority. For what is left, others are taken that are as urgent or less, of
 //! namespaces that have more than their part, for those that have less (`shares`).
@@ -13,11 +13,12 @@
 
 mod shares;
 
+use std::borrow::Cow;
 use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Amounts, Attempt, AttemptId, CLAIMS_MAX, GpuUse, Namespace, NamespaceRow, NodeName, Placement, Preempting,
+    Amounts, Attempt, AttemptId, CLAIMS_MAX, Choice, GpuUse, Namespace, NamespaceRow, NodeName, Placement, Preempting,
     Preemption, Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy, feasible, mix,
 };
 
@@ -53,10 +54,12 @@ struct Cost {
     victims: usize,
     /// For how long they have been there, together, in milliseconds.
     work_ms: u64,
+    /// By which alternative: what it would rather have is worth nobody's work.
+    choice: Choice,
     node: usize,
 }
 
-/// How room is made on a node.
+/// How room is made on a node, for one alternative.
 struct Offer {
     victims: Vec<AttemptId>,
     resources: Resources,
@@ -107,10 +110,11 @@ impl Pass<'_> {
                 if self.is_served(task) {
                     continue;
                 }
-                if self.is_over_quota(run, task) {
+                let ways = spec.map_or_else(Vec::new, |spec| self.ways(run, spec, task));
+                if ways.is_empty() {
                     break;
                 }
-                match search.best(self, run, task, None, steps) {
+                match search.best(self, (run, task), &ways, None, steps) {
                     Some((_, None)) => {}
                     Some((_, Some(preempting))) => self.preemptions.push(preempting),
                     // Those behind it are equal to it.
@@ -129,37 +133,45 @@ impl Pass<'_> {
             let run = self.view.run(placement.task.run);
             let Some(spec) = run.and_then(|run| run.spec.tasks.get(placement.task.step as usize)) else { continue };
             let held = given.entry(placement.node.clone()).or_default();
-            held.used = held.used.saturating_add(spec.resources);
+            held.used = held.used.saturating_add(spec.resources_of(placement.choice));
             held.gpus.take(placement.gpus);
         }
         given
     }
 
-    /// Beside what this plan gives to others, and stops attempts for.
-    fn is_over_quota(&self, run: &Run, task: TaskId) -> bool {
+    /// A task by each of its alternatives that its namespace may have.
+    fn ways<'s>(&self, run: &Run, spec: &'s TaskSpec, task: TaskId) -> Vec<Way<'s>> {
+        let all = spec.choices().filter_map(|choice| Some((choice, spec.chosen(choice)?)));
+        all.filter(|(_, spec)| !self.is_over_quota(run, task, spec.resources)).collect()
+    }
+
+    /// By what it would take, beside what this plan gives to others, and stops attempts for.
+    fn is_over_quota(&self, run: &Run, task: TaskId, asked: Resources) -> bool {
         let view = self.view;
         let is_limited = |row: &NamespaceRow| row.share.maximum != Amounts::default();
         if !view.lineage(&run.spec.namespace).any(|row| is_limited(row)) {
             return false;
         }
-        let asked = |task: TaskId| {
+        let takes = |(task, choice): (TaskId, Choice)| {
             let run = view.run(task.run)?;
-            Some((&run.spec.namespace, run.spec.tasks.get(task.step as usize)?.resources))
+            Some((&run.spec.namespace, run.spec.tasks.get(task.step as usize)?.resources_of(choice)))
         };
         let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
-        let given = self.placements.iter().chain(in_gangs).map(|placement| placement.task);
+        let given = self.placements.iter().chain(in_gangs).map(|placement| (placement.task, placement.choice));
         // What room was kept for is among what is kept.
-        let given = given.filter(|task| view.claim(*task).is_none());
-        let more: Vec<(&Namespace, Resources)> =
-            given.chain(self.preemptions.iter().map(|preempting| preempting.task)).filter_map(asked).collect();
-        let own = asked(task).map_or(Resources::ZERO, |(_, own)| own);
-        view.over_quota_beside(task, &run.spec.namespace, own, &more).is_some()
+        let given = given.filter(|(task, _)| view.claim(*task).is_none());
+        let made = self.preemptions.iter().map(|preempting| (preempting.task, preempting.choice));
+        let more: Vec<(&Namespace, Resources)> = given.chain(made).filter_map(takes).collect();
+        view.over_quota_beside(task, &run.spec.namespace, asked, &more).is_some()
     }
 
     fn is_served(&self, task: TaskId) -> bool {
         self.view.claim(task).is_some() || self.placements.iter().any(|placement: &Placement| placement.task == task)
     }
 }
+
+/// A task by one of its alternatives.
+type Way<'a> = (Choice, Cow<'a, TaskSpec>);
 
 struct Search {
     /// By number of the node.
@@ -172,17 +184,17 @@ struct Search {
 }
 
 impl Search {
-    /// The best node for a task, and who is to be stopped there: none where room will be free anyway.
+    /// The best node for a task, by any of these alternatives, and who is to be stopped there: none where room will be free anyway.
     fn best(
         &mut self,
         pass: &Pass<'_>,
-        run: &Run,
-        task: TaskId,
+        (run, task): (&Run, TaskId),
+        ways: &[Way<'_>],
         shares: Option<&Shares<'_>>,
         steps: &mut Budget,
     ) -> Option<(usize, Option<Preempting>)> {
         let row = pass.view.task(task).filter(|row| row.state == TaskState::Ready)?;
-        let spec = run.spec.tasks.get(task.step as usize)?;
+        let (_, spec) = ways.first()?;
         let bound = pass.view.bound(row.home.as_ref(), spec, pass.now.served);
         let accounts = pass.ledger.accounts();
         let start = usize::try_from(mix(self.seed) % (accounts.len().max(1) as u64)).ok()?;
@@ -195,23 +207,26 @@ impl Search {
             // A node that reports is asked to stop something, and no other; one that is kept for somebody before it is theirs.
             let is_open = account.presence == Presence::Heard && (!account.is_kept || self.own_node == Some(at));
             let is_open = is_open && bound.allows(&account.node.region);
-            if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
-                continue;
-            }
-            let Some((cost, offer)) = self.offer(pass, account, at, (run, spec, shares), steps) else { continue };
-            if best.as_ref().is_none_or(|(least, _)| cost < *least) {
-                best = Some((cost, offer));
+            for (choice, spec) in ways {
+                if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
+                    continue;
+                }
+                let asked = (run, *choice, &**spec, shares);
+                let Some((cost, offer)) = self.offer(pass, account, at, asked, steps) else { continue };
+                if best.as_ref().is_none_or(|(least, _)| cost < *least) {
+                    best = Some((cost, offer));
+                }
             }
         }
-        let (Cost { node: at, .. }, Offer { victims, resources, gpus }) = best?;
+        let (Cost { node: at, choice, .. }, Offer { victims, resources, gpus }) = best?;
         let pledged = self.pledged.entry(at).or_default();
         pledged.victims.extend(victims.iter().copied());
         pledged.held.used = pledged.held.used.saturating_add(resources);
         pledged.held.gpus.take(gpus);
         pledged.has_waiter |= victims.is_empty();
         let node = &accounts.get(at)?.node;
-        let preempting =
-            Preempting { task, generation: row.generation, node: node.name.clone(), epoch: node.epoch, victims };
+        let (generation, epoch) = (row.generation, node.epoch);
+        let preempting = Preempting { task, generation, node: node.name.clone(), epoch, choice, victims };
         Some((at, (!preempting.victims.is_empty()).then_some(preempting)))
     }
 
@@ -221,7 +236,7 @@ impl Search {
         pass: &Pass<'_>,
         account: &Account,
         at: usize,
-        (run, spec, shares): (&Run, &TaskSpec, Option<&Shares<'_>>),
+        (run, choice, spec, shares): (&Run, Choice, &TaskSpec, Option<&Shares<'_>>),
         steps: &mut Budget,
     ) -> Option<(Cost, Offer)> {
         let (view, node) = (pass.view, &account.node);
@@ -244,7 +259,7 @@ impl Search {
         let offer = |victims: Vec<AttemptId>, gpus| Offer { victims, resources: spec.resources, gpus };
         let fits = |held: &Held| held.vacancy(account).hold(node, spec);
         if let Some(gpus) = fits(&held).filter(|_| !quorate_planted::is(Bug::PreemptsForNothing)) {
-            return Some((Cost { highest: None, victims: 0, work_ms: 0, node: at }, offer(Vec::new(), gpus)));
+            return Some((Cost { highest: None, victims: 0, work_ms: 0, choice, node: at }, offer(Vec::new(), gpus)));
         }
         if pledged.is_some_and(|pledged| pledged.has_waiter) {
             return None;
@@ -285,6 +300,7 @@ impl Search {
             highest: chosen.iter().filter_map(priority).max(),
             victims: chosen.len(),
             work_ms: chosen.iter().map(|attempt| now.saturating_sub(attempt.placed_at.0)).sum(),
+            choice,
             node: at,
         };
         Some((cost, offer(chosen.iter().map(|attempt| attempt.id).collect(), gpus)))

@@ -64,7 +64,7 @@ impl Promises {
 
 #[cfg(test)]
 mod tests {
-    use quorate_state::{Epoch, GpuHold, Placement, RunId};
+    use quorate_state::{Choice, Epoch, GpuHold, Placement, RunId};
 
     use super::super::{Expected, ShapeWaits};
     use super::*;
@@ -83,7 +83,8 @@ mod tests {
 
     fn placed(run: u64) -> Plan {
         let (node, gpus) = ("a".parse().unwrap(), GpuHold::NONE);
-        let placement = Placement { task: task(run), generation: 0, node, epoch: Epoch(1), gpus };
+        let placement =
+            Placement { task: task(run), generation: 0, node, epoch: Epoch(1), gpus, choice: Choice::FIRST };
         Plan { placements: vec![placement], ..Plan::default() }
     }
 

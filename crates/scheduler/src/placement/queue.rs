@@ -9,7 +9,7 @@ use std::ops::Range;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Feature, Line, Namespace, OverQuota, ReadyKey, RegionName, Run, RunId, Served, State, TaskId, TaskSpec, mix,
+    Choice, Feature, Line, Namespace, OverQuota, ReadyKey, RegionName, Run, RunId, Served, State, TaskId, TaskSpec, mix,
 };
 
 use fair::Fair;
@@ -154,18 +154,18 @@ impl<'a> Queue<'a> {
         Some(Group { run, step, spec, home, shape, at, at_once, first, line })
     }
 
-    /// Why a task of this group, or all of it if it is a gang, may not be placed whatever the room.
-    pub(super) fn over_quota(&self, group: &Group<'a>) -> Option<OverQuota> {
+    /// Why a task of this group, or all of it if it is a gang, may not be placed by an alternative whatever the room.
+    pub(super) fn over_quota(&self, group: &Group<'a>, choice: Choice) -> Option<OverQuota> {
         if quorate_planted::is(Bug::QuotaUnchecked) {
             return None;
         }
-        self.tenants.as_ref()?.over_quota(self.lines[group.at].own, group.spec.taken_at_once())
+        self.tenants.as_ref()?.over_quota(self.lines[group.at].own, group.spec.taken_at_once(choice))
     }
 
-    /// A task of this group has a place, or all of them if they are a gang.
-    pub(super) fn spend(&mut self, group: &Group<'a>) {
+    /// A task of this group has a place by an alternative, or all of them if they are a gang.
+    pub(super) fn spend(&mut self, group: &Group<'a>, choice: Choice) {
         if let Some(tenants) = &mut self.tenants {
-            tenants.spend(self.lines[group.at].own, group.spec.taken_at_once());
+            tenants.spend(self.lines[group.at].own, group.spec.taken_at_once(choice));
         }
     }
 

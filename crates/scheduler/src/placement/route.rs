@@ -2,8 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_state::{GpuHold, Node, Room, TaskSpec, feasible};
+use quorate_state::{Choice, GpuHold, Node, Room, TaskSpec, feasible};
 
+use super::bound::Ways;
 use super::holds::{Holds, Passing};
 use super::kept::{Kept, Looks};
 use super::ledger::Ledger;
@@ -29,7 +30,7 @@ pub(crate) fn admit(node: &Node, presence: Presence, room: Room<'_>, task: &Task
 #[derive(Default)]
 pub(super) struct Shapes {
     shapes: BTreeMap<usize, Shape>,
-    /// The same of those that are bound to several regions, for each but the first, with its place among them.
+    /// The same of those that can be placed in several ways, for each but the first, with its place among them.
     others: BTreeMap<(usize, usize), Shape>,
     /// Limits within which a shape was looked for in vain. From then on the largest rooms tell of others whether they fit. In
     /// one plan room only shrinks, so what does not fit there will not fit later.
@@ -53,8 +54,8 @@ enum Progress {
 
 /// Where the next task of a shape goes.
 pub(super) enum Pick {
-    /// To this node, with these of its devices.
-    Node(usize, GpuHold),
+    /// To this node, with these of its devices, by this of its alternatives.
+    Node(usize, GpuHold, Choice),
     /// It fits nowhere.
     Nowhere,
     /// It fits on nodes alone that are kept for tasks before it, and would delay them.
@@ -80,19 +81,19 @@ impl Shapes {
         std::iter::once(first).chain(others).any(Shape::is_short_of_room)
     }
 
-    /// Gives the next task of a shape the best node for the first of these that fits anywhere: they differ in where it may go.
+    /// Gives the next task of a shape the best node for the first of these ways that fits anywhere.
     pub(super) fn place_first(
         &mut self,
         number: usize,
-        tasks: &[TaskSpec],
+        ways: Ways<'_>,
         ledger: &mut Ledger,
         kept: &mut Kept,
         holds: &mut Holds<'_>,
         budget: &mut Budget,
     ) -> Pick {
         let mut last = Pick::Nowhere;
-        for (at, task) in tasks.iter().enumerate() {
-            match self.place((number, at), task, ledger, kept, holds, budget) {
+        for (at, choice, task) in ways.open() {
+            match self.place((number, at), (choice, task), ledger, kept, holds, budget) {
                 Pick::Nowhere => {}
                 Pick::Delays => last = Pick::Delays,
                 pick @ (Pick::Node(..) | Pick::OutOfBudget) => return pick,
@@ -105,7 +106,7 @@ impl Shapes {
     fn place(
         &mut self,
         (number, at): (usize, usize),
-        task: &TaskSpec,
+        (choice, task): (Choice, &TaskSpec),
         ledger: &mut Ledger,
         kept: &mut Kept,
         holds: &mut Holds<'_>,
@@ -159,7 +160,7 @@ impl Shapes {
         if best.is_none() {
             holds.lend(node, task, ledger);
         }
-        Pick::Node(node, gpus)
+        Pick::Node(node, gpus, choice)
     }
 }
 

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Resources, Retry, Role,
-    Spread, TaskName, TaskSpec, Within,
+    Alternative, Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Resources,
+    Retry, Role, Spread, TaskName, TaskSpec, Within,
 };
 
 /// Regions and their clusters. The first has most nodes, so that its brake can work.
@@ -275,6 +275,7 @@ impl TaskShape {
         let gpu_milli = [0, 0, 0, 0, 400, 500, 1_000, 2_000][usize::from(self.cpu / 8 % 8)];
         TaskSpec {
             gpu_models: vec![],
+            alternatives: self.others().filter(|_| !is_gang).into_iter().collect(),
             name: task_name(at),
             driver: Driver::Noop,
             argv: Vec::new(),
@@ -306,6 +307,13 @@ impl TaskShape {
 }
 
 impl TaskShape {
+    /// A quarter of those that take a GPU are content with many cores.
+    fn others(&self) -> Option<Alternative> {
+        let resources = Resources { cpu_milli: 1_800, memory_bytes: 1 << 20, gpu_milli: 0 };
+        let takes_gpu = self.cpu / 8 % 8 > 3;
+        (takes_gpu && self.cpu % 8 < 4).then_some(Alternative { resources, gpu_models: vec![] })
+    }
+
     /// Half say nothing of it.
     fn region_loss(&self) -> Option<OnRegionLoss> {
         let spill: &[&str] = match self.timeout / 4 % 4 {

@@ -4,8 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Epoch, Exit, GpuHold, NodeName, Offer, OnNodeLoss,
-    Price, Registration, Resources, Revision, State, TaskId, Token, Usage, Uuid,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Choice, Epoch, Exit, GpuHold, NodeName, Offer,
+    OnNodeLoss, Price, Registration, Resources, Revision, State, TaskId, Token, Usage, Uuid,
 };
 
 use crate::history::{CLUSTERS, CopyAct, NodeShape};
@@ -49,6 +49,7 @@ pub(crate) struct Agent {
 struct Copy {
     token: Token,
     gpus: GpuHold,
+    choice: Choice,
     promise: OnNodeLoss,
     stage: Stage,
     /// Its processes are gone.
@@ -139,7 +140,11 @@ impl Ground {
                 Some(copy) => copy.asked |= must_stop,
                 None if must_stop => {
                     let over = Stage::Over { exit: None, lost: false, stopped: true };
-                    let copy = Copy { stage: over, gone: true, ..Copy::new(attempt.token, promise, attempt.gpus) };
+                    let copy = Copy {
+                        stage: over,
+                        gone: true,
+                        ..Copy::new(attempt.token, promise, (attempt.gpus, attempt.choice))
+                    };
                     self.agents[at].copies.insert(attempt.id, copy);
                 }
                 None => self.start(at, attempt, promise),
@@ -159,7 +164,7 @@ impl Ground {
         *started += 1;
         assert!(promise != OnNodeLoss::AtMostOnce || *started == 1, "{id:?} is at_most_once and starts again");
         assert!(promise != OnNodeLoss::Fenced || !self.is_alive(id.task), "{id:?} starts beside a fenced copy");
-        self.agents[at].copies.insert(id, Copy::new(attempt.token, promise, attempt.gpus));
+        self.agents[at].copies.insert(id, Copy::new(attempt.token, promise, (attempt.gpus, attempt.choice)));
     }
 
     /// Copies that something can happen to.
@@ -260,7 +265,12 @@ impl Agent {
             labels: labels(self.shape.cluster),
             offer: Arc::new(offer(self.shape.cluster)),
             attempts: known
-                .map(|(id, copy)| AttemptClaim { attempt: *id, token: copy.token, gpus: copy.gpus })
+                .map(|(id, copy)| AttemptClaim {
+                    attempt: *id,
+                    token: copy.token,
+                    gpus: copy.gpus,
+                    choice: copy.choice,
+                })
                 .collect(),
             seen: self.seen,
         }
@@ -328,10 +338,11 @@ impl Agent {
 }
 
 impl Copy {
-    fn new(token: Token, promise: OnNodeLoss, gpus: GpuHold) -> Self {
+    fn new(token: Token, promise: OnNodeLoss, (gpus, choice): (GpuHold, Choice)) -> Self {
         Self {
             token,
             gpus,
+            choice,
             promise,
             stage: Stage::Starting,
             gone: false,

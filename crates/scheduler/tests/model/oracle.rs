@@ -207,8 +207,8 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
         judge_home(rows, policy, &rows.nodes[&last.node].region, new, scene);
     }
     let held = rows.attempts.values().filter(|attempt| attempt.node == new.node && !attempt.gone);
-    let used = held.fold(spec.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));
-    assert_eq!(new.resources, spec.resources);
+    let used = held.fold(new.resources, |used, attempt| used.checked_add(attempt.resources).expect("a small sum"));
+    assert_eq!(new.resources, spec.resources_of(new.choice), "{id:?} takes something else than its choice");
     assert!(fits(used, node.capacity), "{id:?} over-commits {}: {used:?} of {:?}", new.node, node.capacity);
 
     match spec.on_node_loss {

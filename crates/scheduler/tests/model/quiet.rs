@@ -125,7 +125,7 @@ impl World {
                 && place.accepts_pool(&offer(agent.shape.cluster).pool)
                 && place.refuses(&offer(agent.shape.cluster).taints).is_none()
                 // A gang may fit on several together, too.
-                && task.taken_at_once().fits(room)
+                && task.choices().any(|choice| task.taken_at_once(choice).fits(room))
         })
     }
 }

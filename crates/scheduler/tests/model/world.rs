@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use quorate_scheduler::{Decision, controllers};
 use quorate_state::{
-    Applied, AttemptReport, Command, Digest, DrainTime, Entry, Epoch, Feature, Goal, GpuHold, Item, NodeName,
+    Applied, AttemptReport, Choice, Command, Digest, DrainTime, Entry, Epoch, Feature, Goal, GpuHold, Item, NodeName,
     NodeStatus, Placement, PlacementOutcome, Preemption, Principal, Reach, RebalanceOrder, RebalanceTerms,
     Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention, Revision, RunId, Scope, Settings,
     State, Token, Uuid, apply,
@@ -186,7 +186,7 @@ impl World {
             let task = ready[usize::from(pick) % ready.len()];
             let (node, epoch) = nodes[usize::from(pick) / 8 % nodes.len()].clone();
             let generation = self.state.task(task).expect("a task").generation.wrapping_sub(u32::from(stale));
-            Placement { gpus: GpuHold::NONE, task, generation, node, epoch }
+            Placement { choice: Choice::FIRST, gpus: GpuHold::NONE, task, generation, node, epoch }
         });
         self.commit(vec![(Origin::Client, None, Command::CommitPlan { placements: placements.into() })]);
     }

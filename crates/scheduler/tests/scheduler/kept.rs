@@ -14,7 +14,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 36] = [
+const SHAPES: [(&str, &str, &[&str]); 43] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -51,6 +51,13 @@ const SHAPES: [(&str, &str, &[&str]); 36] = [
     ("500m", "512Mi", &["gang=anywhere", "atmost=node/1", "group=db"]),
     ("500m", "512Mi", &["near=us:100,ap:300"]),
     ("500m", "512Mi", &["near=ap:1", "spread=cluster", "cheap=1"]),
+    ("2000m", "2048Mi", &["or=500m/512Mi"]),
+    ("500m", "512Mi", &["gpu=1000", "or=3000m/512Mi", "or=1000m/512Mi"]),
+    ("500m", "512Mi", &["gpu=2000", "model=A", "or=500m/512Mi/300", "spread=node"]),
+    ("2000m", "1Gi", &["gpu=1000", "or=2000m/512Mi", "spread=cluster", "cheap=20"]),
+    ("3000m", "1Gi", &["or=1000m/1Gi", "home=move:0:us,eu"]),
+    ("3000m", "1Gi", &["or=1000m/512Mi", "atmost=node/1", "group=db"]),
+    ("4000m", "1Gi", &["or=2000m/1Gi", "timeout=60000"]),
 ];
 
 const FLAGS: [&str; 14] = [

@@ -2,6 +2,7 @@
 
 mod world;
 
+mod alternatives;
 mod company;
 mod drain;
 mod explain;

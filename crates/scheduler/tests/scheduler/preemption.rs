@@ -7,8 +7,8 @@ use quorate_scheduler::explain::{Explanation, explain};
 use quorate_scheduler::placement::{PREEMPTIONS_PER_PLAN_MAX, Plan};
 use quorate_scheduler::{Budget, controllers};
 use quorate_state::{
-    AttemptId, AttemptPhase, Change, Command, Feature, FeatureRow, GpuHold, Millis, Placement, Preempting, Preemption,
-    Resources, Revision, RunId, State, TaskId, TaskState,
+    AttemptId, AttemptPhase, Change, Choice, Command, Feature, FeatureRow, GpuHold, Millis, Placement, Preempting,
+    Preemption, Resources, Revision, RunId, State, TaskId, TaskState,
 };
 
 use crate::world::{World, job, resources, task};
@@ -47,7 +47,14 @@ fn put(world: &mut World, run: RunId, node: &str) {
     let tasks: Vec<TaskId> = world.state.tasks_of(run).map(|task| task.id).collect();
     for task in tasks {
         let generation = world.state.task(task).unwrap().generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         world.commit(&Plan { placements: vec![placement], ..Plan::default() });
         world.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
     }
@@ -226,7 +233,8 @@ fn devices_are_made_free_that_the_task_can_use() {
         let (node, task) = (world.get("n"), TaskId { run, step: 0, index: 0 });
         let gpus = GpuHold { devices: 1 << device, milli };
         let generation = world.state.task(task).unwrap().generation;
-        let placement = Placement { gpus, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement =
+            Placement { choice: Choice::FIRST, gpus, task, generation, node: node.name.clone(), epoch: node.epoch };
         world.commit(&Plan { placements: vec![placement], ..Plan::default() });
     };
     share(&mut world, 10, 0, 300);

@@ -7,7 +7,8 @@ use quorate_scheduler::explain::{Explanation, Survey, explain, preview, survey};
 use quorate_scheduler::placement::{CANDIDATES_MAX, Candidate, Plan, SEARCH_ONE_IN, plan};
 use quorate_scheduler::{Budget, Presence};
 use quorate_state::{
-    ClusterName, Node, NodeName, NodeStatus, Preference, Resources, Room, Spread, TaskId, TaskSpec, Trait, feasible,
+    ALTERNATIVES_MAX, ClusterName, Node, NodeName, NodeStatus, Preference, Resources, Room, Spread, TaskId, TaskSpec,
+    Trait, feasible,
 };
 
 use crate::world::{World, job, task};
@@ -81,6 +82,24 @@ fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
         },
     );
     prop::collection::vec(task, 1..8)
+}
+
+/// The same, and of some what else they are content with.
+fn choosy_tasks() -> impl Strategy<Value = Vec<TaskShape>> {
+    let others = prop::sample::subsequence(vec!["or=4000m/512Mi", "or=2000m/2048Mi", "or=500m/1Gi"], 0..=3);
+    (tasks(), prop::collection::vec(others, 8)).prop_map(|(mut tasks, others)| {
+        for (task, others) in tasks.iter_mut().zip(others) {
+            // One that would never be taken is refused.
+            let words: Vec<&str> = task.options.iter().copied().chain(others).collect();
+            let spec = crate::spec::task("x", task.want, &words);
+            let all: Vec<Resources> = spec.choices().map(|choice| spec.resources_of(choice)).collect();
+            let is_taken = |(at, other): (usize, &Resources)| all[..at].iter().all(|before| !before.fits(*other));
+            if all.iter().enumerate().all(is_taken) {
+                task.options = words;
+            }
+        }
+        tasks
+    })
 }
 
 /// Nodes that say nothing of themselves but their prices: what else they could say never breaks a tie.
@@ -240,13 +259,18 @@ impl<'a> Oracle<'a> {
     fn follow(mut self, plan: &Plan) -> Result<(), TestCaseError> {
         let mut placements = plan.placements.iter().peekable();
         for key in self.world.state.ready() {
-            let task = spec_of(self.world, key.task);
-            let candidates = self.candidates(&task);
+            let spec = spec_of(self.world, key.task);
+            let ways = spec.choices().map(|choice| (choice, spec.chosen(choice).unwrap()));
+            let ways: Vec<_> = ways.map(|(choice, way)| (choice, self.candidates(&way), way)).collect();
+            // The first alternative that fits anywhere, if there is one.
+            let way = ways.iter().find(|(_, candidates, _)| !candidates.is_empty()).or(ways.last());
+            let (choice, candidates, task) = way.map(|(choice, at, way)| (*choice, at, way.as_ref())).unwrap();
             let Some(placement) = placements.next_if(|placement| placement.task == key.task) else {
                 let names: Vec<_> = candidates.iter().map(|node| &node.name).collect();
                 prop_assert!(names.is_empty(), "{:?} was passed over though it fits on {names:?}", key.task);
                 continue;
             };
+            prop_assert_eq!(placement.choice, choice, "{:?} was placed by another alternative", key.task);
             let chosen = candidates.iter().find(|node| node.name == placement.node);
             prop_assert!(chosen.is_some(), "{:?} does not fit on {}", key.task, placement.node);
             let chosen = chosen.unwrap();
@@ -255,15 +279,15 @@ impl<'a> Oracle<'a> {
                 // A cluster is as welcome as the node that it would be; one that was not heard of yet may be the best it has.
                 let wish = |cluster: &ClusterName| {
                     let own = candidates.iter().filter(|node| node.cluster == *cluster);
-                    let best = own.min_by_key(|node| self.value(node, &task));
-                    best.map(|node| (Self::dislike(node, &task), self.cluster_fill(cluster)))
+                    let best = own.min_by_key(|node| self.value(node, task));
+                    best.map(|node| (Self::dislike(node, task), self.cluster_fill(cluster)))
                 };
                 let best = candidates.iter().map(|node| wish(&node.cluster)).min();
                 prop_assert_eq!(Some(wish(&chosen.cluster)), best, "{:?} is not in the best cluster", key.task);
                 rivals.retain(|node| node.cluster == chosen.cluster);
             }
-            let best = rivals.iter().map(|node| self.value(node, &task)).min();
-            prop_assert_eq!(Some(self.value(chosen, &task)), best, "{:?} is not on the best node", key.task);
+            let best = rivals.iter().map(|node| self.value(node, task)).min();
+            prop_assert_eq!(Some(self.value(chosen, task)), best, "{:?} is not on the best node", key.task);
             let used = self.used.get_mut(&placement.node).unwrap();
             *used = used.checked_add(task.resources).unwrap();
         }
@@ -302,13 +326,16 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 128, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn every_task_in_turn_gets_the_best_node_that_can_take_it(nodes in nodes(), tasks in tasks()) {
+    fn every_task_in_turn_gets_the_best_node_for_the_first_of_its_alternatives_that_fits_anywhere(
+        nodes in nodes(),
+        tasks in choosy_tasks(),
+    ) {
         let world = plain(&nodes, &tasks);
         Oracle::new(&world).follow(&world.plan())?;
     }
 
     #[test]
-    fn apply_accepts_every_placement(nodes in nodes(), tasks in tasks()) {
+    fn apply_accepts_every_placement(nodes in nodes(), tasks in choosy_tasks()) {
         let mut world = plain(&nodes, &tasks);
         let plan = world.plan();
         world.commit(&plan);
@@ -323,7 +350,7 @@ proptest! {
     }
 
     #[test]
-    fn the_order_of_registration_does_not_matter(nodes in nodes(), tasks in tasks()) {
+    fn the_order_of_registration_does_not_matter(nodes in nodes(), tasks in choosy_tasks()) {
         let backwards: Vec<usize> = (0..nodes.len()).rev().collect();
         let (one, other) = (plain(&nodes, &tasks), build(&nodes, &tasks, |at| format!("n{at}"), &backwards));
         prop_assert_eq!(by_name(&one, &one.plan()), by_name(&other, &other.plan()));
@@ -332,7 +359,7 @@ proptest! {
     #[test]
     fn renaming_nodes_only_swaps_nodes_that_are_alike(
         nodes in prop_oneof![priced(), rivals()],
-        tasks in tasks(),
+        tasks in choosy_tasks(),
     ) {
         let order: Vec<usize> = (0..nodes.len()).collect();
         let (one, other) = (plain(&nodes, &tasks), build(&nodes, &tasks, |at| format!("m{}", 9 - at), &order));
@@ -364,8 +391,9 @@ proptest! {
     #[test]
     fn any_budget_places_all_that_fits_if_it_is_given_often_enough(
         nodes in nodes(),
-        tasks in tasks(),
-        steps in SEARCH_ONE_IN..60,
+        tasks in choosy_tasks(),
+        // A search has room for a look at each alternative.
+        steps in SEARCH_ONE_IN * ALTERNATIVES_MAX as u32..60,
     ) {
         let mut world = plain(&nodes, &tasks);
         // What is in the way of a task is at most every other one, and each seed looks at one at least.
@@ -456,7 +484,7 @@ proptest! {
     }
 
     #[test]
-    fn an_explanation_agrees_with_the_plan(nodes in nodes(), tasks in tasks()) {
+    fn an_explanation_agrees_with_the_plan(nodes in nodes(), tasks in choosy_tasks()) {
         let world = plain(&nodes, &tasks);
         let placed: BTreeMap<TaskId, NodeName> =
             world.plan().placements.into_iter().map(|placed| (placed.task, placed.node)).collect();
@@ -465,7 +493,10 @@ proptest! {
             match placed.get(&key.task) {
                 Some(node) => prop_assert_eq!(explanation, Explanation::FitsNow { node: node.clone() }),
                 None => prop_assert!(
-                    matches!(explanation, Explanation::NoNodeFits(_) | Explanation::Queued { .. }),
+                    matches!(
+                        explanation,
+                        Explanation::NoNodeFits(_) | Explanation::NoAlternative(_) | Explanation::Queued { .. }
+                    ),
                     "{:?}",
                     explanation
                 ),

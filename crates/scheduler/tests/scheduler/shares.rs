@@ -6,8 +6,9 @@ use proptest::prelude::*;
 use quorate_scheduler::explain::explain;
 use quorate_scheduler::placement::{Plan, SHARES_PER_PLAN_MAX};
 use quorate_state::{
-    Amounts, AttemptId, AttemptPhase, Change, Command, Fairness, Feature, FeatureRow, GpuHold, Millis, Namespace,
-    Placement, Preempting, Preemption, Resource, Resources, Revision, RunId, ShareChange, State, TaskId, TaskState,
+    Amounts, AttemptId, AttemptPhase, Change, Choice, Command, Fairness, Feature, FeatureRow, GpuHold, Millis,
+    Namespace, Placement, Preempting, Preemption, Resource, Resources, Revision, RunId, ShareChange, State, TaskId,
+    TaskState,
 };
 
 use crate::world::{World, job, resources, task};
@@ -71,7 +72,14 @@ fn put(world: &mut World, run: RunId, node: &str) {
             continue;
         }
         let generation = world.state.task(task).unwrap().generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         world.commit(&Plan { placements: vec![placement], ..Plan::default() });
         world.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
     }

@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Apart, AtMost, Balance, Dataset, Driver, Each, GangSpec, JobName, JobSpec, Near, OnFailure, OnNodeLoss, Place,
-    Preference, Resources, Retry, Role, Spread, TaskName, TaskSpec, Trait, Within,
+    Alternative, Apart, AtMost, Balance, Dataset, Driver, Each, GangSpec, JobName, JobSpec, Near, OnFailure,
+    OnNodeLoss, Place, Preference, Resources, Retry, Role, Spread, TaskName, TaskSpec, Trait, Within,
 };
 
-use crate::world::namespace;
+use crate::world::{self, namespace};
 
 pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
     let mut spec = JobSpec {
@@ -34,6 +34,7 @@ pub(crate) fn job(name: &str, options: &[&str]) -> JobSpec {
 pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSpec {
     let mut spec = TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: TaskName::new(name).expect("a name"),
         driver: Driver::Noop,
         argv: Vec::new(),
@@ -62,6 +63,14 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
         match (key, value) {
             ("gpu", milli) => spec.resources.gpu_milli = milli.parse().expect("thousandths"),
             ("model", model) => spec.gpu_models.push(model.parse().expect("a model")),
+            ("or", amounts) => {
+                let mut parts = amounts.split('/');
+                let mut next = || parts.next();
+                let mut resources = world::resources(next().expect("cpu"), next().expect("memory"));
+                resources.gpu_milli = next().map_or(0, |milli| milli.parse().expect("thousandths"));
+                let gpu_models = next().map(|model| model.parse().expect("a model")).into_iter().collect();
+                spec.alternatives.push(Alternative { resources, gpu_models });
+            }
             ("count", value) => spec.count = value.parse().expect("a number"),
             ("spread", "pack") => spec.place.spread = Spread::Pack,
             ("spread", "node") => spec.place.spread = Spread::Node,

@@ -8,6 +8,7 @@
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
 //!                                             atmost=node/1 group=db apart=db/node balance=label:rack/a=2,b=1
 //!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
+//!                                             or=4000m/1Gi or=500m/1Gi/1000/A
 //!                                             home=stay home=move:5000:us,asia
 //!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
 //!                                             fallback=x undoes=x finally=yes
@@ -19,7 +20,7 @@ use std::sync::Arc;
 use quorate_scheduler::placement::{Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
-    Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Command, Digest, DrainTime, Entry, Exit, Feature,
+    Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Choice, Command, Digest, DrainTime, Entry, Exit, Feature,
     FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobSpec, Millis, Namespace, Node, NodeName, NodeStatus, Outcome,
     Payloads, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Revision, RunId, Scope, Served,
     Settings, Stamp, State, TaskId, TaskState, Usage, Uuid, apply,
@@ -69,6 +70,7 @@ impl World {
             Feature::RegionLoss,
             Feature::SpreadRules,
             Feature::DataLocality,
+            Feature::ResourceAlternatives,
         ];
         for feature in known {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
@@ -321,7 +323,14 @@ impl World {
         let node = self.get(node);
         let task = TaskId { run, step: 0, index: 0 };
         let generation = self.state.task(task).expect("a task").generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         self.commit(&Plan { placements: vec![placement], ..Plan::default() });
         self.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
     }

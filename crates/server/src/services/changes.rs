@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Display;
 
 use quorate_state::{
-    Driver, Each, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Role, Spread, SubRun, TaskSpec, Within,
+    Driver, Each, GpuModel, JobSpec, OnFailure, OnNodeLoss, OnRegionLoss, Resources, Role, Spread, SubRun, TaskSpec,
+    Within,
 };
 
 /// Lines in one answer.
@@ -87,6 +88,7 @@ fn task_fields(task: &TaskSpec) -> Fields {
         count,
         resources,
         gpu_models,
+        alternatives,
         retry,
         run_timeout_ms,
         queued_timeout_ms,
@@ -124,10 +126,21 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("run", sub_run.as_ref().map_or_else(|| format!("{argv:?}"), named_job));
     put("needs", list(needs));
     put("count", count.to_string());
-    put("resources.cpu", cpu(resources.cpu_milli));
-    put("resources.memory", memory(resources.memory_bytes));
-    put("resources.gpu", thousandths(u32::try_from(resources.gpu_milli).unwrap_or(u32::MAX)));
-    put("resources.gpu_models", list(gpu_models));
+    let mut put_amounts = |field: &str, resources: &Resources, gpu_models: &[GpuModel]| {
+        put(&format!("{field}.cpu"), cpu(resources.cpu_milli));
+        put(&format!("{field}.memory"), memory(resources.memory_bytes));
+        put(&format!("{field}.gpu"), thousandths(u32::try_from(resources.gpu_milli).unwrap_or(u32::MAX)));
+        put(&format!("{field}.gpu_models"), list(gpu_models));
+    };
+    match &alternatives[..] {
+        [] => put_amounts("resources", resources, gpu_models),
+        others => {
+            put_amounts("want[0]", resources, gpu_models);
+            for (position, other) in others.iter().enumerate() {
+                put_amounts(&format!("want[{}]", position + 1), &other.resources, &other.gpu_models);
+            }
+        }
+    }
     put("retry.attempts", retry.attempts.to_string());
     put(
         "retry.backoff",
@@ -236,6 +249,7 @@ mod tests {
     fn task(name: &str, cpu_milli: u64) -> TaskSpec {
         TaskSpec {
             gpu_models: vec![],
+            alternatives: vec![],
             name: TaskName::new(name).unwrap(),
             driver: Driver::Process,
             argv: vec!["true".into()],

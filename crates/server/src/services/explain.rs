@@ -43,6 +43,10 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             remaining_ms: lost.remaining_ms,
         }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
+        Explanation::NoAlternative(why) => Reason::NoAlternative(v1::NoAlternative {
+            each: why.each.iter().map(wait_reason).collect(),
+            expected: why.expected.as_ref().map(expected_start),
+        }),
         Explanation::Gang(waits) => Reason::Gang(v1::GangWait {
             members: waits.members,
             ready: waits.ready,

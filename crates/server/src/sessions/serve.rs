@@ -14,8 +14,8 @@ use quorate_proto::status::{ApiError, to_status};
 use quorate_proto::v1;
 use quorate_seams::BootInstant;
 use quorate_state::{
-    Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Offer, Principal, RegionName,
-    Registration, Reply, Revision, State, Violation, labels_of,
+    Choice, Command, Epoch, Feature, LeaseTerms, Node, NodeAdmission, NodeName, NodeStatus, Offer, Principal,
+    RegionName, Registration, Reply, Revision, State, Violation, labels_of,
 };
 use tokio::sync::{mpsc, oneshot};
 use tokio_stream::{Stream, StreamExt as _};
@@ -163,6 +163,10 @@ fn left_out(view: &State, registration: &mut Registration) -> Option<Feature> {
     let lacks_offer = *registration.offer != Offer::default() && !view.has_feature(Feature::PlaceConstraints);
     if lacks_offer {
         registration.offer = Arc::default();
+    }
+    // No task of this state has alternatives, so what an attempt takes of some counts nowhere.
+    if !view.has_feature(Feature::ResourceAlternatives) {
+        registration.attempts.iter_mut().for_each(|claim| claim.choice = Choice::FIRST);
     }
     lacks_gpus.then_some(Feature::Gpus).or(lacks_offer.then_some(Feature::PlaceConstraints))
 }

@@ -52,7 +52,7 @@ async fn a_lease_and_a_run_go_on_under_the_next_leader() {
 
     cluster.kill(leader);
     let next = cluster.leader().await;
-    let claim = v1::AttemptClaim { gpus: None, attempt: one.attempt.clone(), token: one.token };
+    let claim = v1::AttemptClaim { want: 0, gpus: None, attempt: one.attempt.clone(), token: one.token };
     let back = v1::Hello { epoch: agent.epoch, incarnation: 1, attempts: vec![claim], ..hello("n1", 1) };
     let mut agent = Agent::connect(&cluster.replicas[next].bound.agent, back.clone()).await.unwrap();
     assert_eq!(agent.epoch, back.epoch, "a live lease needs no new registration");

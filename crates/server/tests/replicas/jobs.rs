@@ -23,6 +23,7 @@ pub(crate) fn chain(name: &str, tasks: &[&str]) -> v1::JobSpec {
 pub(crate) fn task(name: &str) -> v1::TaskSpec {
     v1::TaskSpec {
         gpu_models: vec![],
+        want: vec![],
         name: name.into(),
         driver: v1::Driver::Noop.into(),
         argv: vec![],

@@ -156,8 +156,12 @@ async fn a_reader_follows_an_agent_that_comes_back_with_another_session() {
     world.answer(v1::LogChunk { id: request.id, data, ..Default::default() }).await;
     assert_eq!(world.asked().await.offset, 8);
     // Asked, and gone without an answer; the attempt runs on.
-    let claim =
-        v1::AttemptClaim { gpus: None, attempt: world.assignment.attempt.clone(), token: world.assignment.token };
+    let claim = v1::AttemptClaim {
+        want: 0,
+        gpus: None,
+        attempt: world.assignment.attempt.clone(),
+        token: world.assignment.token,
+    };
     let again = v1::Hello { epoch: world.agent.epoch, attempts: vec![claim], ..hello("n1", 1) };
     let address = world.cluster.replicas[0].bound.agent.clone();
     world.agent = Agent::connect(&address, again).await.unwrap();

@@ -75,7 +75,8 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::RegionLoss
         | Feature::SpreadRules
         | Feature::Rebalance
-        | Feature::DataLocality => None,
+        | Feature::DataLocality
+        | Feature::ResourceAlternatives => None,
     }
 }
 

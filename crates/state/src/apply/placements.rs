@@ -56,6 +56,8 @@ pub(super) fn place(
     if spec.gang.is_some() != as_member {
         return Err(Rejection::Stale("a gang is placed whole"));
     }
+    let best = spec.resources;
+    let spec = &*spec.chosen(placement.choice).ok_or(Rejection::Stale("the task has no such alternative"))?;
     match state.held(&run, spec, overlay.served()) {
         Some(Held::Fenced { .. }) => return Err(Rejection::Stale("copies of an earlier life may still run")),
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
@@ -70,6 +72,10 @@ pub(super) fn place(
     let claim = state.claim(task.id);
     if claim.is_some_and(|claim| claim.node != node.name) {
         return Err(Rejection::Stale("room is kept for the task on another node"));
+    }
+    // Others were stopped so that it gets this, or what it would rather have.
+    if claim.is_some_and(|claim| claim.terms.choice < placement.choice) {
+        return Err(Rejection::Stale("room is kept for the task for an alternative that it would rather have"));
     }
     // What is kept for it is its own.
     let own = claim.map(|_| state.vacancy(&node, task.id, |_| false));
@@ -116,8 +122,9 @@ pub(super) fn place(
         state: AttemptState::Assigned,
         stop: None,
         gone: false,
-        resources: spec.resources,
+        resources: if quorate_planted::is(Bug::CountedByBestAlternative) { best } else { spec.resources },
         gpus: placement.gpus,
+        choice: placement.choice,
         placed_at: overlay.now(),
         started_at: None,
         ended_at: None,
@@ -139,7 +146,7 @@ pub(super) fn place(
     overlay.emit(Event::AttemptMoved { attempt: id, node: node.name.clone(), token, state: attempt.state, exit: None });
     overlay.put(Change::Attempt(Arc::new(attempt)));
     overlay.move_task(&task, TaskState::Placed, |task| {
-        task.attempts = id.number;
+        (task.attempts, task.choice) = (id.number, placement.choice);
         task.home = spec.on_region_loss.as_ref().map(|_| node.region.clone());
         if quorate_planted::is(Bug::LossBurnsTry) {
             task.tries = task.tries.saturating_add(losses - task.losses);

@@ -84,7 +84,7 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     for victim in &victims {
         stop(overlay, asked.task, run.priority(), taken.get(victim).copied(), *victim);
     }
-    let terms = ClaimTerms { resources: spec.resources, gpus, until };
+    let terms = ClaimTerms { resources: spec.resources, gpus, choice: asked.choice, until };
     overlay.put(Change::Claim(Arc::new(Claim {
         task: asked.task,
         node: asked.node.clone(),
@@ -94,7 +94,7 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     Ok(Reply::Counted(u32::try_from(victims.len()).unwrap_or(u32::MAX)))
 }
 
-/// The run and the spec of a task that waits for room, and might be placed whenever there is some.
+/// The run and the spec, by the alternative that is asked for, of a task that waits for room, and might be placed whenever there is some.
 fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec), Rejection> {
     let state = overlay.state();
     let task = state.task(asked.task).ok_or(Rejection::Stale("the task does not exist"))?;
@@ -108,8 +108,9 @@ fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec)
     if run.is_ending(task.id.step) || run.state.is_terminal() || run.paused.is_some() {
         return Err(Rejection::Stale("the run is ending, or is paused"));
     }
-    let spec = run.spec.tasks.get(task.id.step as usize).filter(|spec| spec.sub_run.is_none()).cloned();
+    let spec = run.spec.tasks.get(task.id.step as usize).filter(|spec| spec.sub_run.is_none());
     let spec = spec.ok_or(Rejection::Stale("the task is a run of another job, which no node holds"))?;
+    let spec = spec.chosen(asked.choice).ok_or(Rejection::Stale("the task has no such alternative"))?.into_owned();
     if spec.gang.is_some() {
         return Err(Rejection::Stale("the task is a member of a gang, which is placed as a whole"));
     }

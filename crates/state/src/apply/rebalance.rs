@@ -121,7 +121,8 @@ fn begin(overlay: &mut Overlay, moving: &Moving) -> Result<(), Rejection> {
     let attempt = attempt.cloned().ok_or(Rejection::Stale("the attempt is gone"))?;
     let run = movable(state, &attempt, Some(rebalance.number), served);
     let run = run.map_err(|_| Rejection::Stale("the attempt is not to be moved"))?;
-    let spec = run.spec.tasks.get(task.step as usize).ok_or(Rejection::Stale("the task has no spec"))?;
+    let spec = run.spec.tasks.get(task.step as usize).and_then(|spec| spec.chosen(attempt.choice));
+    let spec = spec.ok_or(Rejection::Stale("the task has no spec"))?;
     let (moving_now, up) = state.step_moves(task.run, task.step);
     if moving_now >= terms.moving_max(up) {
         return Err(Rejection::Stale("other elements of its step are moved first"));
@@ -132,21 +133,22 @@ fn begin(overlay: &mut Overlay, moving: &Moving) -> Result<(), Rejection> {
         return Err(Rejection::Stale("the node has a new lease, or takes no work"));
     }
     let home = state.task(task).and_then(|task| task.home.as_ref());
-    if !terms.reach.spans(from, to) || !state.bound(home, spec, served).allows(&to.region) {
+    if !terms.reach.spans(from, to) || !state.bound(home, &spec, served).allows(&to.region) {
         return Err(Rejection::Infeasible(Infeasible::Region));
     }
     let loads = Loads::of(state);
     let side = |node| Side { node, load: loads.on(&node.name) };
-    if terms.gain(spec, &side(from), &side(to)).is_none() {
+    if terms.gain(&spec, &side(from), &side(to)).is_none() {
         return Err(Rejection::Stale("the move is not worth its while any more"));
     }
     let room = state.room_on(to);
-    feasible(to, room, spec).map_err(Rejection::Infeasible)?;
-    let want = GpuWant::of(spec);
+    feasible(to, room, &spec).map_err(Rejection::Infeasible)?;
+    let want = GpuWant::of(&spec);
     let gpus = want.choose(want.allowed(to), room.gpus).ok_or(Rejection::Stale("no devices are free for it"))?;
     // By then the attempt is gone, or the lease of its node is over.
     let until = served.plus(to.lease.server_ms.saturating_add(to.lease.kill_ms));
-    let (node, epoch, terms) = (to.name.clone(), to.epoch, ClaimTerms { resources: spec.resources, gpus, until });
+    let terms = ClaimTerms { resources: spec.resources, gpus, choice: attempt.choice, until };
+    let (node, epoch) = (to.name.clone(), to.epoch);
     let claim = Claim { task, node, epoch, terms };
     let (number, began) = (rebalance.number, served);
     let counted = Rebalance { begun: rebalance.begun.saturating_add(1), ..rebalance.clone() };

@@ -8,8 +8,8 @@ use quorate_planted::Bug;
 
 use super::overlay::Overlay;
 use crate::{
-    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Epoch, GpuHold, NodeName, Registration, Resources, Run,
-    StopReason, Task, TaskState, Token, Usage,
+    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Choice, Epoch, GpuHold, NodeName, Registration, Resources,
+    Run, StopReason, Task, TaskState, Token, Usage,
 };
 
 /// Takes in what `arrival` claims and the state does not know, as far as its task is known and open.
@@ -28,7 +28,7 @@ pub(super) fn adopt(overlay: &mut Overlay, arrival: &Registration, epoch: Epoch)
 }
 
 fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch: Epoch) {
-    let AttemptClaim { attempt: AttemptId { task, number }, token, gpus } = claim;
+    let AttemptClaim { attempt: AttemptId { task, number }, token, gpus, choice } = claim;
     let state = overlay.state();
     let (Some(task), Some(run)) = (state.task(task).cloned(), state.run(task.run).cloned()) else { return };
     let spec = run.spec.tasks.get(task.id.step as usize);
@@ -52,6 +52,8 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
     if task.state.is_terminal() || missing == 0 || token.0.saturating_sub(newest.0) < missing {
         return;
     }
+    // An alternative that its job does not have here is none that this life could count with.
+    let choice = if spec.is_some_and(|spec| spec.chosen(choice).is_some()) { choice } else { Choice::FIRST };
     for earlier in overlay.state().attempts_of(task.id).cloned().collect::<Vec<_>>() {
         if !earlier.state.is_terminal() {
             // The newest token wins, as when it was placed.
@@ -64,22 +66,26 @@ fn adopt_one(overlay: &mut Overlay, node: &NodeName, claim: AttemptClaim, epoch:
             state: AttemptState::Lost,
             gone: true,
             ended_at: Some(overlay.now()),
-            ..blank(overlay, &run, &task, node, GpuHold::NONE)
+            ..blank(overlay, &run, &task, node, (Choice::FIRST, GpuHold::NONE))
         };
         let id = AttemptId { task: task.id, number: between };
         overlay.put(Change::Attempt(Arc::new(Attempt { id, epoch, token, ..lost })));
     }
     let stop = run.is_ending(task.id.step).then_some(StopReason::Cancelled);
-    let adopted = Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node, gpus) };
+    let adopted =
+        Attempt { id: claim.attempt, epoch, token, stop, ..blank(overlay, &run, &task, node, (choice, gpus)) };
     // Moved rather than put, so that watchers hear of it. Whether it runs is in the agent's next report.
     overlay.move_attempt(&adopted, AttemptState::Assigned, |_| {});
     let stays = spec.is_some_and(|spec| spec.on_region_loss.is_some());
     let home = overlay.state().node(node).map(|node| node.region.clone()).filter(|_| stays);
-    overlay.move_task(&task, TaskState::Placed, |task| (task.attempts, task.home) = (number, home));
+    overlay.move_task(&task, TaskState::Placed, |task| {
+        (task.attempts, task.home, task.choice) = (number, home, choice);
+    });
 }
 
-fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHold) -> Attempt {
+fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, (choice, gpus): (Choice, GpuHold)) -> Attempt {
     let spec = run.spec.tasks.get(task.id.step as usize);
+    let resources = spec.map(|spec| spec.resources_of(choice)).unwrap_or_default();
     Attempt {
         id: AttemptId { task: task.id, number: 0 },
         node: node.clone(),
@@ -88,8 +94,9 @@ fn blank(overlay: &Overlay, run: &Run, task: &Task, node: &NodeName, gpus: GpuHo
         state: AttemptState::Assigned,
         stop: None,
         gone: false,
-        resources: Resources { gpu_milli: gpus.total_milli(), ..spec.map(|spec| spec.resources).unwrap_or_default() },
+        resources: Resources { gpu_milli: gpus.total_milli(), ..resources },
         gpus,
+        choice,
         placed_at: overlay.now(),
         started_at: None,
         ended_at: None,

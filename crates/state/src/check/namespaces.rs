@@ -63,7 +63,7 @@ impl State {
             };
             for row in self.lineage(&run.spec.namespace) {
                 let sum = sums.entry(&row.name).or_default();
-                *sum = sum.saturating_add(spec.resources);
+                *sum = sum.saturating_add(spec.resources_of(task.choice));
             }
         }
         for row in self.namespaces.values() {

@@ -31,7 +31,7 @@ pub(crate) struct Asked {
 }
 
 impl GpuShape {
-    /// None of a task that takes none.
+    /// None of a task that takes none. Of one with alternatives it is the first: what will be taken of GPUs nobody knows before.
     pub(crate) fn of(task: &TaskSpec) -> Option<Self> {
         let resources = task.resources;
         (resources.gpu_milli > 0).then(|| Self {

@@ -64,18 +64,20 @@ impl Tenants {
 
     /// A task of `run` has moved.
     pub(crate) fn on_task(&mut self, run: &Run, old: Option<&Task>, new: &Task) {
-        let (was, is) = (old.is_some_and(holds), holds(new));
-        if was == is {
-            return;
-        }
         // A run of another job holds nothing: its tasks do.
         let spec = run.spec.tasks.get(new.id.step as usize).filter(|spec| spec.sub_run.is_none());
         let Some(spec) = spec else { return };
-        let (namespace, sum) = (&run.spec.namespace, Sums { held: spec.resources, ..Sums::default() });
-        self.on_lineage(namespace, |sums| if is { sums.more(sum) } else { sums.less(sum) });
+        // What its newest attempt takes.
+        let held = |task: &Task| Sums { held: spec.resources_of(task.choice), ..Sums::default() };
+        let (was, is) = (old.filter(|old| holds(old)).map(held), Some(new).filter(|new| holds(new)).map(held));
+        if was == is {
+            return;
+        }
+        let (was, is) = (was.unwrap_or_default(), is.unwrap_or_default());
+        let namespace = &run.spec.namespace;
+        self.on_lineage(namespace, |sums| sums.less(was).more(is));
         self.change(namespace, |tenant| {
-            let held = tenant.held;
-            tenant.held = if is { held.saturating_add(sum.held) } else { held.saturating_sub(sum.held) };
+            tenant.held = tenant.held.saturating_sub(was.held).saturating_add(is.held);
         });
     }
 

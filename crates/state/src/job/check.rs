@@ -7,12 +7,13 @@ mod company;
 mod flow;
 mod gang;
 mod place;
+mod resources;
 mod sub_run;
 
 pub use flow::{EXPRESSION_BYTES_MAX, FALLBACKS_DEEP_MAX, PARAMS_MAX};
 
 use super::{Driver, JobSpec, OnNodeLoss, OnRegionLoss, Retry, TaskSpec, Violation};
-use crate::{GPU_MILLI, GPUS_PER_NODE_MAX, Settings, TaskName};
+use crate::{Settings, TaskName};
 
 /// Tries of one task, the first included.
 pub const ATTEMPTS_MAX: u32 = 1_000;
@@ -110,17 +111,7 @@ impl TaskSpec {
                 format!("{} is not between 1 and tasks_per_run_max ({})", self.count, settings.tasks_per_run_max),
             );
         }
-        if self.resources.cpu_milli > CPU_MILLI_MAX {
-            found.add(
-                &at("resources.cpu"),
-                format!("{}m is over the limit of {CPU_MILLI_MAX}m", self.resources.cpu_milli),
-            );
-        }
-        if self.resources.memory_bytes > MEMORY_BYTES_MAX {
-            let bytes = self.resources.memory_bytes;
-            found.add(&at("resources.memory"), format!("{bytes} bytes are over the limit of {MEMORY_BYTES_MAX}"));
-        }
-        self.check_gpus(found);
+        self.check_resources(found);
         self.check_flow(found);
         self.check_sub_run(found);
         self.check_gang(found);
@@ -174,25 +165,6 @@ impl TaskSpec {
             if !self.place.regions.is_empty() && !self.place.regions.contains(region) {
                 found.add(&field, format!("{region} is not among place.regions, which holds also then: add it there"));
             }
-        }
-    }
-
-    fn check_gpus(&self, found: &mut Found) {
-        let at = |key: &str| format!("task.{}.resources.{key}", self.name);
-        let milli = self.resources.gpu_milli;
-        let most = GPUS_PER_NODE_MAX as u64;
-        if milli > most * GPU_MILLI {
-            found.add(&at("gpu"), format!("{milli}m is over the limit: a node has at most {most} GPUs"));
-        } else if milli > GPU_MILLI && !milli.is_multiple_of(GPU_MILLI) {
-            let message =
-                format!("{milli}m is neither a share of one GPU (below 1) nor whole GPUs: use a whole number");
-            found.add(&at("gpu"), message);
-        }
-        if self.gpu_models.len() > LIST_MAX {
-            found.add(&at("gpu_models"), format!("more than {LIST_MAX} models"));
-        }
-        if milli == 0 && !self.gpu_models.is_empty() {
-            found.add(&at("gpu_models"), "the task takes no GPU: say how many with gpu = 1".into());
         }
     }
 

@@ -1,7 +1,7 @@
 //! Gangs: placed whole by whoever asks for it, or not at all.
 
 use quorate_state::{
-    Command, GangSpec, GpuHold, JobSpec, OnNodeLoss, Placement, Rejection, Reply, RunId, TaskId, TaskSpec,
+    Choice, Command, GangSpec, GpuHold, JobSpec, OnNodeLoss, Placement, Rejection, Reply, RunId, TaskId, TaskSpec,
 };
 
 use crate::{World, name, spec, task};
@@ -43,7 +43,7 @@ impl World {
                 let node = &rows[node % rows.len()];
                 let generation = before.task(*task).map_or(0, |task| task.generation);
                 let (node, epoch) = (node.name.clone(), node.epoch);
-                Placement { task: *task, generation, node, epoch, gpus: GpuHold::NONE }
+                Placement { task: *task, generation, node, epoch, choice: Choice::FIRST, gpus: GpuHold::NONE }
             })
             .collect();
         let asked = generation.wrapping_sub(u32::from(stale));

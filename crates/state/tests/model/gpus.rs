@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_state::{Feature, GPU_MILLI, GpuHold, GpuModel, GpuWant, Node, OnNodeLoss, State, TaskId, TaskSpec};
+use quorate_state::{Feature, GPU_MILLI, GpuHold, GpuModel, GpuWant, Node, OnNodeLoss, State, TaskSpec};
 
 use crate::{World, task};
 
@@ -21,8 +21,8 @@ pub(super) fn models(state: &State, node: usize) -> Arc<[GpuModel]> {
 
 impl World {
     /// Most often what a planner would choose, now and then whatever comes: what is wrong must be refused.
-    pub(super) fn hold_for(&self, task: TaskId, node: &Node, generation: u32) -> GpuHold {
-        let want = GpuWant::of(&self.state.run(task.run).unwrap().spec.tasks[task.step as usize]);
+    pub(super) fn hold_for(&self, spec: &TaskSpec, node: &Node, generation: u32) -> GpuHold {
+        let want = GpuWant::of(spec);
         let chosen = want.choose(want.allowed(node), self.state.gpus_used_on(&node.name));
         let milli = u16::try_from(want.milli.min(GPU_MILLI)).unwrap();
         let devices = if self.state.has_feature(Feature::Gpus) { u64::from(generation) % 8 } else { 0 };

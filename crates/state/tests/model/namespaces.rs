@@ -135,7 +135,7 @@ fn held(state: &State) -> BTreeMap<Namespace, Resources> {
             let mut next = Some(run.spec.namespace.clone()).filter(|_| spec.sub_run.is_none());
             while let Some(namespace) = next {
                 let sum = sums.entry(namespace.clone()).or_default();
-                *sum = sum.checked_add(spec.resources).unwrap();
+                *sum = sum.checked_add(spec.resources_of(task.choice)).unwrap();
                 next = state.namespace(&namespace).and_then(|row| row.share.parent.clone());
             }
         }

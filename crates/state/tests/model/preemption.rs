@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptId, AttemptState, Command, Feature, OnNodeLoss, Placement, Preempting, Preemption, Reply, Served,
+    AttemptId, AttemptState, Choice, Command, Feature, OnNodeLoss, Placement, Preempting, Preemption, Reply, Served,
     StopReason, TaskId, TaskState,
 };
 
@@ -45,7 +45,11 @@ impl World {
         let on: Vec<AttemptId> = self.state.attempts_on(&node).map(|attempt| attempt.id).collect();
         let victims: Vec<AttemptId> = victims.iter().filter_map(|at| on.get(at % on.len().max(1)).copied()).collect();
         let generation = self.state.task(task).unwrap().generation + u32::from(stale);
-        let asked = Preempting { task, generation, node: node.clone(), epoch: row.epoch, victims: victims.clone() };
+        // Most often one that it has, if it has several.
+        let spec = &self.state.run(task.run).unwrap().spec.tasks[task.step as usize];
+        let choice = spec.choices().nth(self.revision as usize % 3).unwrap_or_default();
+        let asked =
+            Preempting { task, generation, node: node.clone(), epoch: row.epoch, choice, victims: victims.clone() };
         let before = self.state.clone();
         let result = self.run(None, Command::PreemptAttempts(asked));
         if result.is_err() {
@@ -83,10 +87,11 @@ impl World {
         // It fits when all have gone, and nobody else does.
         let claim = self.state.claim(task).unwrap();
         assert_eq!(claim.node, node);
-        let spec = &run.spec.tasks[task.step as usize];
-        assert!(self.state.vacancy(&row, task, |attempt| self.state.is_leaving(attempt)).hold(&row, spec).is_some());
+        let spec = run.spec.tasks[task.step as usize].chosen(choice).unwrap();
+        assert_eq!((claim.terms.choice, claim.terms.resources), (choice, spec.resources));
+        assert!(self.state.vacancy(&row, task, |attempt| self.state.is_leaving(attempt)).hold(&row, &spec).is_some());
         assert!(
-            before.vacancy(&row, task, |attempt| before.is_leaving(attempt)).hold(&row, spec).is_none(),
+            before.vacancy(&row, task, |attempt| before.is_leaving(attempt)).hold(&row, &spec).is_none(),
             "it had room without them"
         );
         self.place_elsewhere(task);
@@ -99,7 +104,8 @@ impl World {
         let Some(other) = other else { return };
         let generation = self.state.task(task).unwrap().generation;
         let gpus = quorate_state::GpuHold::NONE;
-        let placement = Placement { task, generation, node: other.name.clone(), epoch: other.epoch, gpus };
+        let placement =
+            Placement { task, generation, node: other.name.clone(), epoch: other.epoch, gpus, choice: Choice::FIRST };
         self.run(None, Command::CommitPlan { placements: vec![placement] }).unwrap();
         assert_eq!(self.state.task(task).unwrap().state, TaskState::Ready);
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Command, Digest, Driver, Entry, Event, Exit,
+    Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, Choice, Command, Digest, Driver, Entry, Event, Exit,
     Feature, GpuHold, Item, JobSpec, Millis, Node, OnFailure, OnNodeLoss, Outcome, Place, Placement, PlacementOutcome,
     Principal, Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Resources, Retry, Revision, RunId,
     Served, Settings, Stamp, State, TaskId, TaskSpec, TaskState, Timer, Token, Usage, Uuid, apply,
@@ -34,7 +34,7 @@ impl Cluster {
 
     pub(crate) fn claim(&self, attempt: AttemptId) -> AttemptClaim {
         let known = self.state.attempt(attempt).unwrap();
-        AttemptClaim { attempt, token: known.token, gpus: known.gpus }
+        AttemptClaim { attempt, token: known.token, gpus: known.gpus, choice: known.choice }
     }
 
     pub(crate) fn run(&mut self, command: Command) -> Result<Reply, Rejection> {
@@ -144,7 +144,14 @@ impl Cluster {
     pub(crate) fn try_place(&mut self, task: TaskId, node: &str) -> PlacementOutcome {
         let node = self.state.node(&node.parse().unwrap()).unwrap().clone();
         let generation = self.state.task(task).unwrap().generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         match self.run(Command::CommitPlan { placements: vec![placement] }).unwrap() {
             Reply::PlanCommitted(outcomes) if outcomes.len() == 1 => outcomes.into_iter().next().unwrap(),
             other => panic!("{other:?}"),
@@ -260,6 +267,7 @@ fn due(timer: &Timer) -> Served {
 pub(crate) fn task(name: &str, needs: &[&str]) -> TaskSpec {
     TaskSpec {
         gpu_models: vec![],
+        alternatives: vec![],
         name: name.parse().unwrap(),
         driver: Driver::Process,
         argv: vec!["true".into()],

@@ -1,8 +1,8 @@
 //! Rules about other tasks: what waits for the feature, what is refused, and that `apply` holds to them whatever it is told.
 
 use quorate_state::{
-    Apart, AtMost, Balance, Command, Company, Feature, GangSpec, GpuHold, Infeasible, Placement, PlacementOutcome,
-    RULES_MAX, Rejection, Reply, SHARE_MAX, TaskId, TaskSpec, Topology,
+    Apart, AtMost, Balance, Choice, Command, Company, Feature, GangSpec, GpuHold, Infeasible, Placement,
+    PlacementOutcome, RULES_MAX, Rejection, Reply, SHARE_MAX, TaskId, TaskSpec, Topology,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -42,7 +42,14 @@ fn commit(cluster: &mut Cluster, picks: &[(TaskId, &str)]) -> Vec<bool> {
     let placements = picks.iter().map(|(task, node)| {
         let node = cluster.state.node(&node.parse().unwrap()).unwrap();
         let generation = cluster.state.task(*task).unwrap().generation;
-        Placement { gpus: GpuHold::NONE, task: *task, generation, node: node.name.clone(), epoch: node.epoch }
+        Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task: *task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        }
     });
     let placements = placements.collect();
     let reply = cluster.run(Command::CommitPlan { placements }).unwrap();

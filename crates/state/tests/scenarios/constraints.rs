@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Command, Epoch, Feature, GpuHold, Infeasible, Offer, PREFERENCES_MAX, Placement, PlacementOutcome, Preference,
-    Rejection, Reply, TAINTS_MAX, TaskSpec, Trait,
+    Choice, Command, Epoch, Feature, GpuHold, Infeasible, Offer, PREFERENCES_MAX, Placement, PlacementOutcome,
+    Preference, Rejection, Reply, TAINTS_MAX, TaskSpec, Trait,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -57,7 +57,7 @@ fn a_placement_against_a_taint_or_a_pool_is_refused() {
         let generation = cluster.state.task(id(0)).unwrap().generation;
         let node = cluster.state.node(&"n".parse().unwrap()).unwrap();
         let (node, epoch): (_, Epoch) = (node.name.clone(), node.epoch);
-        let placement = Placement { gpus: GpuHold::NONE, task: id(0), generation, node, epoch };
+        let placement = Placement { choice: Choice::FIRST, gpus: GpuHold::NONE, task: id(0), generation, node, epoch };
         let reply = cluster.run(Command::CommitPlan { placements: vec![placement] }).unwrap();
         let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
         match (&outcomes[0], expected) {

@@ -1,8 +1,8 @@
 //! Runs that are paused, resumed, and put elsewhere in the queue.
 
 use quorate_state::{
-    AttemptPhase, Command, Exit, Feature, GpuHold, Millis, Placement, PlacementOutcome, Principal, Rejection, Reply,
-    Retry, Revision, RunId, RunState, TaskId, TaskSpec, TaskState, Wait,
+    AttemptPhase, Choice, Command, Exit, Feature, GpuHold, Millis, Placement, PlacementOutcome, Principal, Rejection,
+    Reply, Retry, Revision, RunId, RunState, TaskId, TaskSpec, TaskState, Wait,
 };
 
 use crate::cluster::{Cluster, id, job, request, task};
@@ -36,7 +36,14 @@ fn cluster(tasks: Vec<TaskSpec>) -> Cluster {
 fn offer(cluster: &mut Cluster, task: TaskId) -> PlacementOutcome {
     let node = cluster.state.node(&"n".parse().unwrap()).unwrap().clone();
     let generation = cluster.state.task(task).unwrap().generation;
-    let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+    let placement = Placement {
+        choice: Choice::FIRST,
+        gpus: GpuHold::NONE,
+        task,
+        generation,
+        node: node.name.clone(),
+        epoch: node.epoch,
+    };
     match cluster.run(Command::CommitPlan { placements: vec![placement] }).unwrap() {
         Reply::PlanCommitted(outcomes) => outcomes.into_iter().next().unwrap(),
         other => panic!("{other:?}"),

@@ -1,7 +1,7 @@
 //! Gangs: placed all or none, stopped all when one is lost to them, and begun anew all.
 
 use quorate_state::{
-    AttemptPhase, AttemptState, Command, Exit, FailReason, Feature, GangSpec, GpuHold, Infeasible, OnNodeLoss,
+    AttemptPhase, AttemptState, Choice, Command, Exit, FailReason, Feature, GangSpec, GpuHold, Infeasible, OnNodeLoss,
     Placement, PlacementOutcome, Rejection, Reply, Retry, RunId, RunState, Served, Shortfall, StopReason, TaskId,
     TaskSpec, TaskState, Violation, Wait, Within,
 };
@@ -37,7 +37,7 @@ fn commit(cluster: &mut Cluster, nodes: &[&str]) -> Result<Reply, Rejection> {
         let node = cluster.state.node(&node.parse().unwrap()).unwrap();
         let generation = cluster.state.task(member(index)).map_or(0, |task| task.generation);
         let (node, epoch) = (node.name.clone(), node.epoch);
-        Placement { task: member(index), generation, node, epoch, gpus: GpuHold::NONE }
+        Placement { task: member(index), generation, node, epoch, choice: Choice::FIRST, gpus: GpuHold::NONE }
     });
     let placements = placements.collect();
     let generation = generation(cluster);
@@ -94,8 +94,14 @@ fn a_part_of_a_gang_is_refused_however_it_is_asked_for() {
     let mut cluster = cluster(vec![gang(3), task("single", &[])]);
     assert_eq!(commit(&mut cluster, &["n1", "n2"]), Err(Rejection::Stale("a gang is placed whole, by index")));
     let node = cluster.state.node(&"n1".parse().unwrap()).unwrap().clone();
-    let single =
-        |task| Placement { task, generation: 0, node: node.name.clone(), epoch: node.epoch, gpus: GpuHold::NONE };
+    let single = |task| Placement {
+        task,
+        generation: 0,
+        node: node.name.clone(),
+        epoch: node.epoch,
+        choice: Choice::FIRST,
+        gpus: GpuHold::NONE,
+    };
     let reply = cluster.run(Command::CommitPlan { placements: vec![single(member(0))] }).unwrap();
     let refused = PlacementOutcome::Refused(Box::new(Rejection::Stale("a gang is placed whole")));
     assert_eq!(reply, Reply::PlanCommitted(vec![refused]));

@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, Command, Exit, Feature, GpuHold, GpuModel, Infeasible, Node, Placement,
-    PlacementOutcome, Rejection, Reply, Shortfall, TaskId, TaskSpec, Token, Violation,
+    AttemptClaim, AttemptId, AttemptPhase, Choice, Command, Exit, Feature, GpuHold, GpuModel, Infeasible, Node,
+    Placement, PlacementOutcome, Rejection, Reply, Shortfall, TaskId, TaskSpec, Token, Violation,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -42,7 +42,8 @@ fn node(cluster: &Cluster) -> Arc<Node> {
 fn give(cluster: &mut Cluster, task: TaskId, devices: u64, milli: u16) -> Result<Token, Rejection> {
     let (node, generation) = (node(cluster), cluster.state.task(task).unwrap().generation);
     let gpus = GpuHold { devices, milli };
-    let placement = Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus };
+    let placement =
+        Placement { task, generation, node: node.name.clone(), epoch: node.epoch, gpus, choice: Choice::FIRST };
     let reply = cluster.run(Command::CommitPlan { placements: vec![placement] })?;
     let Reply::PlanCommitted(outcomes) = reply else { panic!("{reply:?}") };
     match outcomes.into_iter().next().unwrap() {
@@ -120,7 +121,7 @@ fn a_node_that_comes_back_with_fewer_devices_takes_no_more_than_is_left() {
     let token = give(&mut cluster, id(0), 0b10, 1_000).unwrap();
     cluster.report(id(0), AttemptPhase::Running, None);
     let attempt = AttemptId { task: id(0), number: 1 };
-    let claim = AttemptClaim { attempt, token, gpus: GpuHold { devices: 0b10, milli: 1_000 } };
+    let claim = AttemptClaim { attempt, token, gpus: GpuHold { devices: 0b10, milli: 1_000 }, choice: Choice::FIRST };
     arrive(&mut cluster, &["T4"], vec![claim]).unwrap();
     assert_eq!(node(&cluster).capacity.gpu_milli, 1_000);
     assert_eq!(give(&mut cluster, id(1), 0b01, 500), full(500));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Command, Exit, FailReason, GpuHold, OnNodeLoss, Registration,
-    Rejection, ReportOutcome, Resources, Retry, Revision, RunId, RunState, StopReason, TaskId, TaskSpec, TaskState,
-    Uuid, Wait,
+    AttemptClaim, AttemptId, AttemptPhase, AttemptState, Choice, Command, Exit, FailReason, GpuHold, OnNodeLoss,
+    Registration, Rejection, ReportOutcome, Resources, Retry, Revision, RunId, RunState, StopReason, TaskId, TaskSpec,
+    TaskState, Uuid, Wait,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -42,7 +42,7 @@ fn a_node_that_returns_with_the_current_token_keeps_its_attempt() {
             capacity: Resources { cpu_milli: 1_000, memory_bytes: 1 << 30, gpu_milli: 0 },
             labels: BTreeMap::new(),
             offer: Default::default(),
-            attempts: vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }],
+            attempts: vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }],
             seen: Revision(token.0),
         })))
         .unwrap();
@@ -135,6 +135,7 @@ fn a_new_journal_proves_nothing_of_attempts_that_are_older() {
     assert_eq!((is_fenced(&cluster), used(&cluster)), (true, 500));
     // Nor if it has not heard of the refusal, and lists what it answered about.
     let claim = AttemptClaim {
+        choice: Choice::FIRST,
         gpus: GpuHold::NONE,
         attempt: AttemptId { task: id(0), number: 1 },
         token: cluster.attempt(id(0)).token,
@@ -175,7 +176,7 @@ fn the_old_journal_can_still_speak_for_what_was_given_up() {
     let token = cluster.place(id(0), "n");
     let attempt = AttemptId { task: id(0), number: 1 };
     cluster.return_without_journal("n", 99, 0);
-    cluster.register_as("n", 1, 0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
+    cluster.register_as("n", 1, 0, vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }]);
     cluster.pass(10_000_000);
     assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "it has a lease again");
     assert_eq!(cluster.says_nothing_is_there(id(0)), ReportOutcome::Accepted);
@@ -194,7 +195,7 @@ fn a_fence_holds_while_a_copy_that_ended_is_claimed_under_a_live_lease() {
     cluster.expire("n");
     // The node is back before the fence is over, and still has what is left of the copy.
     let attempt = AttemptId { task: id(0), number: 1 };
-    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }]);
     cluster.pass(10_000_000);
     assert!(matches!(cluster.task(id(0)), TaskState::Waiting(Wait::Fence { .. })), "{:?}", cluster.task(id(0)));
     cluster.report_gone(id(0), AttemptPhase::Ended, Some(Exit::Code(1)), true);
@@ -242,7 +243,7 @@ fn a_copy_that_comes_back_after_its_run_was_cancelled_is_stopped() {
     cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
     assert_eq!(cluster.task(id(0)), TaskState::Cancelled);
     let attempt = cluster.attempt(id(0)).id;
-    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }]);
     let back = cluster.attempt(id(0));
     assert_eq!((back.state, back.stop), (AttemptState::Running, Some(StopReason::Cancelled)));
 }
@@ -267,7 +268,7 @@ fn a_copy_that_nobody_had_asked_to_stop_before_its_run_ended_is_stopped_when_it_
     cluster.run(Command::FinishRun { run: RunId(1) }).unwrap();
     assert_eq!(cluster.state.run(RunId(1)).unwrap().state, RunState::Cancelled);
     let attempt = cluster.attempt(away).id;
-    cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }]);
+    cluster.return_of("n", token.0, vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }]);
     assert_eq!(cluster.attempt(away).stop, Some(StopReason::Cancelled));
 }
 

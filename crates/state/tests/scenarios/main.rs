@@ -2,6 +2,7 @@
 //! would rarely go or could not tell right from wrong.
 
 mod admission;
+mod alternatives;
 mod archive;
 mod cluster;
 mod company;

@@ -72,6 +72,7 @@ fn place(cluster: &mut Cluster, tasks: &[TaskId]) -> Vec<Result<(), Rejection>> 
         generation: cluster.state.task(*task).unwrap().generation,
         node: node.name.clone(),
         epoch: node.epoch,
+        choice: quorate_state::Choice::FIRST,
         gpus: quorate_state::GpuHold::NONE,
     });
     let placements = placements.collect();

@@ -3,9 +3,9 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptState, Command, Digest, Epoch, Exit, Feature, GangSpec, GpuHold, JobSpec, NodeName,
-    OnNodeLoss, Placement, PlacementOutcome, Preempting, Preemption, Rejection, Reply, Resources, RunId, Served,
-    StopReason, TaskId, TaskSpec, TaskState,
+    AttemptId, AttemptPhase, AttemptState, Choice, Command, Digest, Epoch, Exit, Feature, GangSpec, GpuHold, JobSpec,
+    NodeName, OnNodeLoss, Placement, PlacementOutcome, Preempting, Preemption, Rejection, Reply, Resources, RunId,
+    Served, StopReason, TaskId, TaskSpec, TaskState,
 };
 
 use crate::cluster::{Cluster, job, task};
@@ -55,6 +55,7 @@ fn asked(cluster: &Cluster, victims: &[u64]) -> Preempting {
         generation,
         node: node("n"),
         epoch,
+        choice: Choice::FIRST,
         victims: victims.iter().copied().map(first).collect(),
     }
 }
@@ -108,7 +109,7 @@ fn a_gang_is_spared_and_none_of_it_preempts_alone() {
     let placement = |index| {
         let task = TaskId { index, ..of(4) };
         let generation = cluster.state.task(task).unwrap().generation;
-        Placement { task, generation, node: node("m"), epoch, gpus: GpuHold::NONE }
+        Placement { task, generation, node: node("m"), epoch, choice: Choice::FIRST, gpus: GpuHold::NONE }
     };
     let placements = vec![placement(0), placement(1)];
     cluster.run(Command::CommitGang { run: RunId(4), step: 0, generation: 0, placements }).unwrap();
@@ -211,6 +212,7 @@ fn an_attempt_is_spared_for_longer_after_each_time_and_for_ever_after_the_last()
         generation: cluster.state.task(of(8)).unwrap().generation,
         node: node("m"),
         epoch: cluster.state.node(&node("m")).unwrap().epoch,
+        choice: Choice::FIRST,
         victims: vec![AttemptId { task: of(3), number: 2 }],
     };
     cluster.pass(9_999);

@@ -1,8 +1,8 @@
 //! What the loss of a region means for tasks that ran there.
 
 use quorate_state::{
-    AttemptPhase, Bound, Command, DrainTime, Feature, GangSpec, GpuHold, Infeasible, JobSpec, OnRegionLoss, Placement,
-    PlacementOutcome, Rejection, Reply, RunId, Scope, Served, TaskId, TaskSpec, TaskState,
+    AttemptPhase, Bound, Choice, Command, DrainTime, Feature, GangSpec, GpuHold, Infeasible, JobSpec, OnRegionLoss,
+    Placement, PlacementOutcome, Rejection, Reply, RunId, Scope, Served, TaskId, TaskSpec, TaskState,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -40,8 +40,14 @@ fn world(tasks: Vec<TaskSpec>) -> Cluster {
 fn goes_to(world: &Cluster, node: &str) -> bool {
     let row = world.state.node(&node.parse().unwrap()).unwrap().clone();
     let generation = world.state.task(id(0)).unwrap().generation;
-    let placement =
-        Placement { gpus: GpuHold::NONE, task: id(0), generation, node: row.name.clone(), epoch: row.epoch };
+    let placement = Placement {
+        choice: Choice::FIRST,
+        gpus: GpuHold::NONE,
+        task: id(0),
+        generation,
+        node: row.name.clone(),
+        epoch: row.epoch,
+    };
     let mut other = Cluster { state: world.state.clone(), events: vec![], ..*world };
     match other.run(Command::CommitPlan { placements: vec![placement] }) {
         Ok(Reply::PlanCommitted(outcomes)) => match &outcomes[..] {

@@ -1,8 +1,8 @@
 //! The table of ADR 0046, case by case: a node runs a task, is away for a while, and comes back.
 
 use quorate_state::{
-    AttemptClaim, AttemptId, AttemptState, FailReason, GpuHold, OnNodeLoss, Settings, StopReason, TaskSpec, TaskState,
-    Wait,
+    AttemptClaim, AttemptId, AttemptState, Choice, FailReason, GpuHold, OnNodeLoss, Settings, StopReason, TaskSpec,
+    TaskState, Wait,
 };
 
 use crate::cluster::{Cluster, id, job, task};
@@ -54,9 +54,11 @@ fn outcome(promise: OnNodeLoss, away: Away, back: Back) -> String {
     }
     let attempt = AttemptId { task: id(0), number: 1 };
     match back {
-        Back::WithTheCopy => {
-            cluster.return_of("n", token.0, vec![AttemptClaim { gpus: GpuHold::NONE, attempt, token }])
-        }
+        Back::WithTheCopy => cluster.return_of(
+            "n",
+            token.0,
+            vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt, token }],
+        ),
         Back::WithoutTheCopy => cluster.return_of("n", token.0, vec![]),
         Back::WithoutItsJournal => cluster.return_without_journal("n", 99, 0),
     }

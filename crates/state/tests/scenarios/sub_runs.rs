@@ -4,9 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    AttemptPhase, Change, Command, Digest, Exit, FailReason, Feature, GpuHold, JobSpec, Placement, PlacementOutcome,
-    RUNS_DEEP_MAX, Rejection, Reply, Retry, Role, RunId, RunResult, RunState, Settings, SubRun, SubRunStart, TaskId,
-    TaskSpec, TaskState, Wait,
+    AttemptPhase, Change, Choice, Command, Digest, Exit, FailReason, Feature, GpuHold, JobSpec, Placement,
+    PlacementOutcome, RUNS_DEEP_MAX, Rejection, Reply, Retry, Role, RunId, RunResult, RunState, Settings, SubRun,
+    SubRunStart, TaskId, TaskSpec, TaskState, Wait,
 };
 
 use crate::cluster::{Cluster, job, task};
@@ -146,8 +146,14 @@ fn what_was_looked_at_too_long_ago_begins_no_run() {
 fn no_node_gets_a_task_that_is_a_run() {
     let mut cluster = family(named("child", vec![task("a", &[])]), vec![run_of("sub", "child", &[])]);
     let node = cluster.state.node(&"n".parse().unwrap()).unwrap().clone();
-    let placement =
-        Placement { gpus: GpuHold::NONE, task: at(1, 0), generation: 0, node: node.name.clone(), epoch: node.epoch };
+    let placement = Placement {
+        choice: Choice::FIRST,
+        gpus: GpuHold::NONE,
+        task: at(1, 0),
+        generation: 0,
+        node: node.name.clone(),
+        epoch: node.epoch,
+    };
     let reply = cluster.run(Command::CommitPlan { placements: vec![placement] });
     assert!(
         matches!(reply, Ok(Reply::PlanCommitted(outcomes)) if matches!(outcomes[..], [PlacementOutcome::Refused(_)]))

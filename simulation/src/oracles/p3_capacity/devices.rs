@@ -2,7 +2,9 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{AttemptId, GpuHold, GpuModel, TaskSpec};
+use quorate_state::{AttemptId, GpuHold, GpuModel};
+
+use crate::oracles::history::Takes;
 
 /// A whole device, in thousandths.
 const WHOLE: u64 = 1_000;
@@ -22,7 +24,7 @@ impl Devices {
     }
 
     /// An attempt is given a hold: says what is wrong with it, if anything is.
-    pub(super) fn give(&mut self, attempt: AttemptId, hold: GpuHold, task: &TaskSpec) -> Result<(), String> {
+    pub(super) fn give(&mut self, attempt: AttemptId, hold: GpuHold, task: &Takes<'_>) -> Result<(), String> {
         let GpuHold { devices, milli } = hold;
         let (count, milli) = (u64::from(devices.count_ones()), u64::from(milli));
         let wants = task.resources.gpu_milli;

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Change, Command, Feature, GpuHold, OnNodeLoss, Placement, PlacementOutcome, Reply, Run, TaskId, Token,
+    Change, Choice, Command, Feature, GpuHold, OnNodeLoss, Placement, PlacementOutcome, Reply, Run, TaskId, Token,
 };
 
 use super::{caught, holds};
@@ -57,7 +57,14 @@ fn p25_what_is_placed_of_a_paused_run_is_caught() {
         let row = Run { paused: None, ..(**open.run(task.run).unwrap()).clone() };
         open.commit(&Change::Run(Arc::new(row)));
         let placed = std::mem::replace(&mut hand.state, open);
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: "n1".parse().unwrap(), epoch };
+        let placement = Placement {
+            choice: Choice::FIRST,
+            gpus: GpuHold::NONE,
+            task,
+            generation,
+            node: "n1".parse().unwrap(),
+            epoch,
+        };
         hand.commit(Command::CommitPlan { placements: vec![placement] });
         let pause = placed.run(task.run).unwrap().clone();
         hand.twist(|step| {

@@ -32,6 +32,7 @@ fn asked(hand: &Hand, task: TaskId, victim: AttemptId) -> Command {
         generation,
         node: node.name.clone(),
         epoch: node.epoch,
+        choice: quorate_state::Choice::FIRST,
         victims: vec![victim],
     })
 }

@@ -71,7 +71,10 @@ fn p6_no_agent_calls_lost_what_it_saw_end() {
 
     let (mut hand, one) = ended(None);
     let token = row(&hand, one).token;
-    hand.register("n1", vec![AttemptClaim { gpus: GpuHold::NONE, attempt: one, token }]);
+    hand.register(
+        "n1",
+        vec![AttemptClaim { choice: quorate_state::Choice::FIRST, gpus: GpuHold::NONE, attempt: one, token }],
+    );
     hand.report(one, AttemptPhase::Ended, Some(0));
     hand.judge(p6_transitions::Transitions::default()).unwrap();
 }

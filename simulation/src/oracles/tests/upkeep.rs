@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Command, Exit, Feature, GpuHold, Node, NodeName, OnFailure,
-    OnNodeLoss, Placement, PlacementOutcome, Reply, StopReason, TaskId, Token,
+    Attempt, AttemptClaim, AttemptId, AttemptState, Change, Choice, Command, Exit, Feature, GpuHold, Node, NodeName,
+    OnFailure, OnNodeLoss, Placement, PlacementOutcome, Reply, StopReason, TaskId, Token,
 };
 
 use super::{caught, holds, row};
@@ -101,7 +101,7 @@ fn an_operator_who_sees_to_nodes_violates_nothing() {
     hand.commit(Command::ForgetNode { node: name("n5") });
     let new = hand.place(left, "n3");
     hand.runs(new);
-    hand.register("n5", vec![AttemptClaim { gpus: GpuHold::NONE, attempt: old, token }]);
+    hand.register("n5", vec![AttemptClaim { choice: Choice::FIRST, gpus: GpuHold::NONE, attempt: old, token }]);
     hand.executor(old, Happening::Killed);
     hand.executor(old, Happening::Ended { exit: Some(Exit::Signal(9)) });
     hand.ends(new, 0);
@@ -118,7 +118,8 @@ fn p20_work_for_a_node_that_takes_none_is_caught() {
         let task = hand.submit_one(OnNodeLoss::AtLeastOnce);
         let (generation, epoch) = (hand.state.task(task).unwrap().generation, hand.node("n1").epoch);
         out(&mut hand);
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: name("n1"), epoch };
+        let placement =
+            Placement { choice: Choice::FIRST, gpus: GpuHold::NONE, task, generation, node: name("n1"), epoch };
         hand.commit(Command::CommitPlan { placements: vec![placement] });
         hand.twist(|step| step.replies = vec![Ok(Reply::PlanCommitted(vec![PlacementOutcome::Placed(Token(9))]))]);
         hand.judge(p20_out_of_service::OutOfService::default())

@@ -102,6 +102,7 @@ impl Bench {
         let run = RunId(u64::from(std::process::id()) << 32 | u64::from(hash));
         let attempt = AttemptId { task: TaskId { run, step: 3, index: 4 }, number: self.number };
         let assignment = Assignment {
+            choice: None,
             gpus: GpuHold::NONE,
             attempt,
             token: Token(77),

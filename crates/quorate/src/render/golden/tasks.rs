@@ -75,6 +75,39 @@ fn task_why() {
 }
 
 #[test]
+fn task_why_of_alternatives() {
+    let task = v1::Task { task: "score".into(), state: v1::TaskState::Ready.into(), count: 1, ..v1::Task::default() };
+    let over = v1::OverQuota {
+        namespace: "acme".into(),
+        resource: "cpu".into(),
+        used: 60_000,
+        maximum: 64_000,
+        asked: 16_000,
+    };
+    let over = v1::WaitReason {
+        text: "namespace acme would hold too much".into(),
+        reason: Some(v1::wait_reason::Reason::OverQuota(over)),
+    };
+    let none = v1::NoAlternative { each: vec![no_node_fits(), over], expected: None };
+    let reason = v1::WaitReason {
+        text: "want[0]: no node is large enough; want[1]: namespace acme would hold too much".into(),
+        reason: Some(v1::wait_reason::Reason::NoAlternative(none)),
+    };
+    let response = v1::ExplainTaskResponse {
+        task: Some(task),
+        reason: Some(reason),
+        revision: 57,
+        candidates: vec![],
+        misses: vec![],
+    };
+    let why = TaskWhy::new("0123456789abc", response);
+    let lines: Vec<String> = why.human(Paint::Never).lines().map(str::to_owned).collect();
+    assert_eq!(lines[0], "score of run 0123456789abc is ready: there is room for none of its alternatives");
+    assert_eq!(lines[1..], ["  want[0]: no node is large enough", "  want[1]: namespace acme would hold too much"]);
+    check("task_why_of_alternatives", &why);
+}
+
+#[test]
 fn node_why_not() {
     let task = v1::Task { task: "score".into(), state: v1::TaskState::Ready.into(), count: 1, ..v1::Task::default() };
     let full = v1::NodeCheck {

@@ -87,9 +87,10 @@ impl<'a> Pass<'a> {
             let Some(next) = neediest(&mut waiting, &shares.parts, steps) else { return };
             let Some((run, spec, task)) = next.head else { continue };
             search.own_node = next.own_node;
-            let best = match self.is_over_quota(run, task) {
+            let ways = self.ways(run, spec, task);
+            let best = match ways.is_empty() {
                 true => None,
-                false => search.best(self, run, task, Some(&shares), steps),
+                false => search.best(self, (run, task), &ways, Some(&shares), steps),
             };
             // Nobody can go for it, or room comes free for it anyway, which is not known to be its own. Those behind it are equal to
             // it, or less urgent.
@@ -98,7 +99,7 @@ impl<'a> Pass<'a> {
                 continue;
             };
             next.go_on(self, &served);
-            shares.parts.give(stake(run, spec.resources));
+            shares.parts.give(stake(run, spec.resources_of(preempting.choice)));
             take_all(self.view, &preempting, &mut shares.parts);
             self.preemptions.push(preempting);
             found += 1;
@@ -109,12 +110,13 @@ impl<'a> Pass<'a> {
     fn note_given(&self, parts: &mut Parts<'_>, served: &mut BTreeSet<TaskId>) {
         let view = self.view;
         let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
-        let placed = self.placements.iter().chain(in_gangs).map(|placement| placement.task);
-        for task in placed.chain(self.preemptions.iter().map(|preempting: &Preempting| preempting.task)) {
+        let placed = self.placements.iter().chain(in_gangs).map(|placement| (placement.task, placement.choice));
+        let made = self.preemptions.iter().map(|preempting: &Preempting| (preempting.task, preempting.choice));
+        for (task, choice) in placed.chain(made) {
             served.insert(task);
             let run = view.run(task.run).filter(|_| view.claim(task).is_none());
             if let Some((run, spec)) = run.and_then(|run| Some((run, run.spec.tasks.get(task.step as usize)?))) {
-                parts.give(stake(run, spec.resources));
+                parts.give(stake(run, spec.resources_of(choice)));
             }
         }
         self.preemptions.iter().for_each(|preempting| take_all(view, preempting, parts));
@@ -176,9 +178,13 @@ fn neediest<'w, 'a>(
     if steps.is_spent() {
         return None;
     }
-    waiting.retain(|of| of.head.is_some_and(|(run, spec, _)| parts.may_ask(stake(run, spec.resources))));
+    let may_ask = |run: &'a Run, spec: &TaskSpec| {
+        spec.choices().any(|choice| parts.may_ask(stake(run, spec.resources_of(choice))))
+    };
+    waiting.retain(|of| of.head.is_some_and(|(run, spec, _)| may_ask(run, spec)));
     waiting.iter_mut().min_by_key(|of| {
         let head = of.head.map(|(run, spec, task)| {
+            // What it would rather have says whose turn it is.
             let by = stake(run, spec.resources);
             (Reverse(by.priority), parts.need(by), ReadyKey::of(run, task))
         });

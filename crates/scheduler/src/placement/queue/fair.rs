@@ -6,7 +6,7 @@
 use std::cmp::Reverse;
 use std::collections::{BTreeSet, BinaryHeap};
 
-use quorate_state::{Line, ReadyKey, Resources, Revision, RunId, Served, State, TaskId, TaskSpec};
+use quorate_state::{Choice, Line, ReadyKey, Resources, Revision, RunId, Served, State, TaskId};
 
 use super::tenants::Tenants;
 
@@ -44,7 +44,8 @@ impl<'a> Fair<'a> {
     pub(super) fn new(lines: &[(Line<'a>, usize)], overdue_before: Option<Served>) -> Self {
         let mut classes = Vec::new();
         for (number, (line, own)) in lines.iter().enumerate() {
-            let asks = line.shape().task().map_or(Resources::ZERO, TaskSpec::taken_at_once);
+            // Whose turn it is goes by what it would rather have.
+            let asks = line.shape().task().map_or(Resources::ZERO, |task| task.taken_at_once(Choice::FIRST));
             let mut first = line.places().next();
             while let Some(head) = first {
                 let priority_inverse = head.priority_inverse;

@@ -22,6 +22,7 @@ impl TaskSpec {
             ("env", !self.env.is_empty()),
             ("driver", self.driver != Driver::Process),
             ("resources", self.resources != Resources::ZERO),
+            ("want", self.has_choice()),
             ("place", self.place != Place::default()),
             ("on_node_loss", self.on_node_loss != OnNodeLoss::default()),
             ("timeouts.queued", self.queued_timeout_ms.is_some()),
