@@ -299,7 +299,7 @@ pub(crate) fn of_witnesses() -> Vec<Box<dyn Oracle>> {
 }
 
 /// Of [`all`], those that need what only a simulation sees, each with what that is.
-pub(crate) const OF_SIMULATIONS: [(&str, &str); 15] = [
+pub(crate) const OF_SIMULATIONS: [(&str, &str); 16] = [
     ("C1", "votes, when disks took them"),
     ("C3", "what was on the disk of who began to lead"),
     ("C4", "which disks had an entry when it was committed"),

@@ -8,8 +8,8 @@ use quorate_scheduler::explain::explain;
 use quorate_scheduler::placement::Plan;
 use quorate_scheduler::rebalance::{Limits, Proposal, propose};
 use quorate_state::{
-    AttemptId, AttemptPhase, Change, Command, Feature, FeatureRow, Goal, GpuHold, Millis, Placement, Preemption, Reach,
-    RebalanceEnd, RebalanceOrder, RebalanceTerms, Revision, RunId, TaskId, fullness,
+    AttemptId, AttemptPhase, Change, Choice, Command, Feature, FeatureRow, Goal, GpuHold, Millis, Placement,
+    Preemption, Reach, RebalanceEnd, RebalanceOrder, RebalanceTerms, Revision, RunId, TaskId, fullness,
 };
 
 use crate::world::{World, job, resources, task};
@@ -51,7 +51,14 @@ fn run_on(world: &mut World, node: &str, milli: u64, options: &[&str]) -> RunId 
     let tasks: Vec<TaskId> = world.state.tasks_of(run).map(|task| task.id).collect();
     for task in tasks {
         let generation = world.state.task(task).unwrap().generation;
-        let placement = Placement { gpus: GpuHold::NONE, task, generation, node: node.name.clone(), epoch: node.epoch };
+        let placement = Placement {
+            gpus: GpuHold::NONE,
+            choice: Choice::FIRST,
+            task,
+            generation,
+            node: node.name.clone(),
+            epoch: node.epoch,
+        };
         world.commit(&Plan { placements: vec![placement], ..Plan::default() });
         world.report(AttemptId { task, number: 1 }, AttemptPhase::Running, None);
     }

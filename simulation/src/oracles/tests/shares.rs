@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptPhase, Change, Claim, ClaimTerms, Command, Feature, GpuHold, JobSpec, Preempted,
+    Attempt, AttemptId, AttemptPhase, Change, Choice, Claim, ClaimTerms, Command, Feature, GpuHold, JobSpec, Preempted,
     Preempting, Preemption, Resources, Served, ShareTaken, StopReason, TaskId,
 };
 
@@ -50,7 +50,7 @@ fn forge(hand: &mut Hand, task: TaskId, victim: AttemptId, share: Option<ShareTa
     let node = attempt.node.clone();
     let stopped = Attempt { stop: Some(StopReason::Preempted), preempted, ..attempt };
     let resources = Resources { cpu_milli: 500, ..Resources::ZERO };
-    let terms = ClaimTerms { resources, gpus: GpuHold::NONE, until: Served(u64::MAX) };
+    let terms = ClaimTerms { resources, gpus: GpuHold::NONE, choice: Choice::FIRST, until: Served(u64::MAX) };
     let claim = Claim { task, epoch: hand.node(node.as_str()).epoch, node, terms };
     hand.forge(vec![Change::Attempt(stopped.into()), Change::Claim(claim.into())]);
 }
@@ -67,7 +67,8 @@ fn room_that_goes_to_who_has_less_than_its_part_violates_nothing() {
     let node = hand.node("n1");
     let generation = hand.state.task(waits).unwrap().generation;
     let (name, epoch, victims) = (node.name.clone(), node.epoch, vec![victims[0]]);
-    let asked = Preempting { task: waits, generation, node: name, epoch, victims: victims.clone() };
+    let asked =
+        Preempting { task: waits, generation, node: name, epoch, choice: Choice::FIRST, victims: victims.clone() };
     hand.commit(Command::PreemptAttempts(asked));
     assert_eq!(row(&hand, victims[0]).preempted.unwrap().share, Some(TAKEN));
     assert_eq!(judged(&hand), Ok(()));
