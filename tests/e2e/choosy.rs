@@ -40,6 +40,8 @@ async fn pools_taints_and_prices_decide_where_tasks_go() {
         ("cheap", "cheap = 10", &["fair", "dear"][..]),
         ("stands-it", "cheap = 10, tolerate = { spot = \"*\" }", &["spot", "fair", "dear"]),
         ("of-the-team", "pools = [\"team\"]", &["own"]),
+        ("by-words", "where = 'node.labels.disk == \"hdd\" && node.price < 100000'", &["fair"]),
+        ("by-what-is-not-said", "where = 'has(node.price) && !has(node.labels.disk)'", &["dear"]),
         ("fastidious", "cheap = 10, prefer = [{ label = \"disk=hdd\", weight = -50 }]", &["dear", "fair"]),
     ] {
         // A node comes last until it has renewed its lease for the second time.
@@ -62,6 +64,20 @@ async fn pools_taints_and_prices_decide_where_tasks_go() {
     .await;
     let why_not = ask(&["node", "why-not", "own", "--run", &run, "--task", "t"]);
     assert!(why_not.out.contains("POOL") && why_not.out.contains("team"), "{why_not:?}");
+
+    // Neither has a label that decides it; the others are out of the question for another reason.
+    let run = submit(&client, &job("picky", "where = 'node.labels.disk == \"ssd\"'")).await;
+    until("the condition to be told", || async {
+        let why = ask(&["task", "why", &run, "t"]);
+        if why.out.contains("2 for which its place.where does not hold") { Ok(()) } else { Err(format!("{why:?}")) }
+    })
+    .await;
+    let why_not = ask(&["node", "why-not", "dear", "--run", &run, "--task", "t"]);
+    assert!(why_not.out.contains("WHERE") && why_not.out.contains("it has no label \"disk\""), "{why_not:?}");
+    let file = directory.path().join("wrong.toml");
+    std::fs::write(&file, job("wrong", "where = 'node.gpu > 1'")).unwrap();
+    let refused = ask(&["job", "run", file.to_str().unwrap()]);
+    assert!(refused.code != 0 && refused.err.contains("a node has no field \"gpu\""), "{refused:?}");
     let status = ask(&["node", "status", "spot"]);
     assert!(status.out.contains("spot=yes: it takes what tolerates them"), "{status:?}");
     let wrong = ask(&["agent", "--price=cheap"]);

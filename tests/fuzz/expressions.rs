@@ -1,5 +1,6 @@
 //! Expressions that people write into job files, decided and rendered over values that tasks report.
 
+use quorate_state::NodeCondition;
 use quorate_values::{Condition, Template, Value, Values, escape, parse};
 
 pub(crate) fn template(bytes: &[u8]) {
@@ -30,6 +31,14 @@ pub(crate) fn condition(bytes: &[u8]) {
     }
 }
 
+pub(crate) fn node_condition(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    match text.parse::<NodeCondition>() {
+        Ok(condition) => assert_eq!(condition.to_string().parse(), Ok(condition)),
+        Err(flaw) => assert!(!flaw.to_string().is_empty()),
+    }
+}
+
 /// Templates of which each way to write one is in some.
 pub(crate) fn templates() -> Vec<Vec<u8>> {
     ["plain", "--day=${params.day}", "${split.result.parts.0.size}", "${each}-${index} of ${run.id}", "$${HOME} $${"]
@@ -45,6 +54,18 @@ pub(crate) fn conditions() -> Vec<Vec<u8>> {
         "split.result.parts.all(part, part.size > 0 && part.size in [1, 2])",
         "split.result.parts.filter(p, p.ok).map(p, p.size * 2)[0] == 2 || each.name.startsWith(\"x\")",
         "size(split.result.sizes.map(k, string(split.result.sizes[k]))) == 3 && !(1.5 < -2.0)",
+    ]
+    .map(|text| text.as_bytes().to_vec())
+    .to_vec()
+}
+
+/// Conditions on nodes of which each part of the language is in some.
+pub(crate) fn node_conditions() -> Vec<Vec<u8>> {
+    [
+        "node.labels.zone in [\"a\", 'b'] && node.gpus >= 4 && !(node.pool == \"spot\") && int(node.labels.generation) >= 3",
+        "has(node.price) && node.price <= 35000 || \"spot\" in node.taints && node.gpus in [1, -2]",
+        "(node.labels[\"quorate.dev/arch\"].startsWith('x\\'\\\\')) || node.name.endsWith(node.region)",
+        "!!(node.cluster.contains('')) && has(node.labels.rack) && 'T4' in node.gpu_models && node.memory > node.cpu_milli",
     ]
     .map(|text| text.as_bytes().to_vec())
     .to_vec()

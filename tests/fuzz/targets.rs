@@ -37,6 +37,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "wfformat", run: files::wfformat, seeds: files::workflows },
     Target { name: "template", run: expressions::template, seeds: expressions::templates },
     Target { name: "condition", run: expressions::condition, seeds: expressions::conditions },
+    Target { name: "node-condition", run: expressions::node_condition, seeds: expressions::node_conditions },
     Target { name: "submit", run: messages::submit, seeds: messages::specs },
     Target { name: "join-token", run: messages::join_token, seeds: messages::join_tokens },
     Target { name: "agent", run: messages::agent, seeds: messages::agents },

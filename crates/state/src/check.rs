@@ -367,6 +367,11 @@ impl State {
             let feature = Feature::DataLocality;
             broken.push(format!("run {} says where its data lies, and feature {feature} is not enabled", run.id));
         }
+        let choosy = self.runs.values().find(|run| run.spec.says_where());
+        if let Some(run) = choosy.filter(|_| !self.has_feature(Feature::PlaceWhere)) {
+            let feature = Feature::PlaceWhere;
+            broken.push(format!("run {} says what must hold of its nodes, and {feature} is not enabled", run.id));
+        }
         for node in self.nodes.values() {
             broken.extend(node.offer.violations().iter().map(|flaw| format!("node {}: {}", node.name, flaw.message)));
         }

@@ -25,6 +25,8 @@ pub enum Infeasible {
     Labels,
     /// It has a taint that the task does not tolerate.
     Taint,
+    /// What must hold of it, by the words of the task, does not, or cannot be decided.
+    Where,
     /// It has as many GPUs as the task takes, but not of the models that are allowed.
     GpuModel,
     /// It could not hold the task even when empty; what is missing then.
@@ -90,6 +92,7 @@ impl fmt::Display for Infeasible {
             Self::Pool => f.write_str("the node is in a pool that is not asked for"),
             Self::Labels => f.write_str("the node lacks a label that is demanded"),
             Self::Taint => f.write_str("the node has a taint that is not tolerated"),
+            Self::Where => f.write_str("what must hold of the node does not"),
             Self::GpuModel => f.write_str("the node's GPUs are not of a model that is allowed"),
             Self::TooSmall(missing) => write!(f, "the node is too small by {missing}"),
             Self::Full(missing) => write!(f, "the node is short of {missing}"),
@@ -129,6 +132,9 @@ pub(crate) fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasib
     }
     if task.place.refuses(&node.offer.taints).is_some() {
         return Err(Infeasible::Taint);
+    }
+    if !task.place.holds_for(node) {
+        return Err(Infeasible::Where);
     }
     if !task.resources.fits(node.capacity) {
         return Err(Infeasible::TooSmall(missing(task.resources, node.capacity)));

@@ -74,6 +74,8 @@ pub enum Feature {
     /// Tasks may take one of several things: `alternatives` in the specs of jobs. Which one an attempt takes is said when it is placed,
     /// and kept: [`crate::Choice`].
     ResourceAlternatives = 21,
+    /// Tasks say in a condition what must hold of their nodes: `condition` of `Place` in the specs of jobs.
+    PlaceWhere = 22,
     /// Tasks of namespaces that have less than their part have those of others stopped that have more: `by_share` and `share_gap` in
     /// [`Command::SetPreemption`].
     FairPreemption = 23,
@@ -86,7 +88,7 @@ pub enum Feature {
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 24] = [
+    pub const ALL: [Self; 25] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -108,6 +110,7 @@ impl Feature {
         Self::RegionLoss,
         Self::SpreadRules,
         Self::ResourceAlternatives,
+        Self::PlaceWhere,
         Self::FairPreemption,
         Self::Rebalance,
         Self::DataLocality,
@@ -147,6 +150,7 @@ impl Feature {
             Self::RegionLoss => "region-loss",
             Self::SpreadRules => "spread-rules",
             Self::ResourceAlternatives => "resource-alternatives",
+            Self::PlaceWhere => "place-where",
             Self::FairPreemption => "fair-preemption",
             Self::Rebalance => "rebalance",
             Self::DataLocality => "data-locality",
@@ -237,6 +241,11 @@ impl Command {
                 Some(Feature::ResourceAlternatives)
             }
             Self::PreemptAttempts(asked) if asked.choice != Choice::FIRST => Some(Feature::ResourceAlternatives),
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.says_where() =>
+            {
+                Some(Feature::PlaceWhere)
+            }
             Self::SetPreemption { preemption } if preemption.says_share() => Some(Feature::FairPreemption),
             Self::SetPreemption { .. } | Self::PreemptAttempts(_) | Self::EndClaims { .. } => Some(Feature::Preemption),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
@@ -384,6 +393,7 @@ mod tests {
             (19, "region-loss"),
             (20, "spread-rules"),
             (21, "resource-alternatives"),
+            (22, "place-where"),
             (23, "fair-preemption"),
             (24, "rebalance"),
             (25, "data-locality"),

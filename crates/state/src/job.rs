@@ -2,6 +2,7 @@
 
 mod check;
 mod company;
+mod condition;
 mod near;
 mod place;
 mod want;
@@ -11,6 +12,7 @@ pub use check::{
     MEMORY_BYTES_MAX, PARAMS_MAX,
 };
 pub use company::{Apart, AtMost, Balance, Company, RULES_MAX, SHARE_MAX, TARGETS_MAX, Topology};
+pub use condition::{ConditionFlaw, NodeCondition, Unsaid, WHERE_BYTES_MAX, WHERE_DEPTH_MAX, WHERE_PARTS_MAX};
 pub use near::{DATASETS_MAX, Dataset, NEAR_WEIGHT, Near};
 pub use place::{ANY_VALUE, PREFERENCES_MAX, Place, Preference, Spread, Trait, WEIGHT_OF_PREFERENCE_MAX};
 pub use want::{ALTERNATIVES_MAX, Alternative, Choice};
@@ -242,6 +244,11 @@ impl JobSpec {
     /// True of one that replicas before [`crate::Feature::DataLocality`] cannot read.
     pub fn has_data(&self) -> bool {
         self.tasks.iter().any(|task| !task.place.near.is_empty())
+    }
+
+    /// True of one that replicas before [`crate::Feature::PlaceWhere`] cannot read.
+    pub fn says_where(&self) -> bool {
+        self.tasks.iter().any(|task| task.place.condition.is_some())
     }
 
     /// True of one that replicas before [`crate::Feature::ResourceAlternatives`] cannot read.

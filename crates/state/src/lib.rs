@@ -79,10 +79,11 @@ pub use cluster::Cluster;
 pub use gang::{GANG_MAX, Gang, GangSpec, Within};
 pub use job::{
     ALTERNATIVES_MAX, ANY_VALUE, ATTEMPTS_MAX, Alternative, Apart, AtMost, Balance, CPU_MILLI_MAX, Choice, Company,
-    DATASETS_MAX, DURATION_MS_MAX, Dataset, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX, Job, JobSpec,
-    JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, NEAR_WEIGHT, Near, OnFailure, OnNodeLoss, PARAMS_MAX,
-    PREFERENCES_MAX, Param, Place, Preference, RULES_MAX, Retry, Role, SHARE_MAX, Spread, TARGETS_MAX, TaskSpec,
-    Topology, Trait, Violation, WEIGHT_OF_PREFERENCE_MAX,
+    ConditionFlaw, DATASETS_MAX, DURATION_MS_MAX, Dataset, Driver, EXPRESSION_BYTES_MAX, Each, FALLBACKS_DEEP_MAX, Job,
+    JobSpec, JobVersion, LABEL_BYTES_MAX, LIST_MAX, MEMORY_BYTES_MAX, NEAR_WEIGHT, Near, NodeCondition, OnFailure,
+    OnNodeLoss, PARAMS_MAX, PREFERENCES_MAX, Param, Place, Preference, RULES_MAX, Retry, Role, SHARE_MAX, Spread,
+    TARGETS_MAX, TaskSpec, Topology, Trait, Unsaid, Violation, WEIGHT_OF_PREFERENCE_MAX, WHERE_BYTES_MAX,
+    WHERE_DEPTH_MAX, WHERE_PARTS_MAX,
 };
 pub use namespace::{
     Amounts, Fairness, NAMESPACE_CHILDREN_MAX, NAMESPACES_DEEP_MAX, NAMESPACES_MAX, NamespaceRow, OverQuota, Past,

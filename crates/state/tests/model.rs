@@ -174,7 +174,7 @@ fn spec(shape: usize) -> JobSpec {
         7 | 8 => return gangs::with_gangs(shape),
         9 => company::social(),
         10 => vec![alternatives::torn("torn", 3), task("after", &["torn"], 1, 100, a)],
-        3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a)],
+        3 => vec![task("once", &[], 2, 700, c), task("after", &["once"], 1, 100, a), constraints::picky("picky", 2)],
         _ => vec![task("fenced", &[], 3, 600, b), gpus::sharing("shares", 3, 400), gpus::sharing("whole", 2, 2_000)],
     };
     JobSpec {

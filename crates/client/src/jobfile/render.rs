@@ -255,6 +255,9 @@ fn place(place: &Place) -> String {
     if !place.tolerate.is_empty() {
         parts.push(format!("tolerate = {}", text_map(&place.tolerate)));
     }
+    if let Some(condition) = &place.condition {
+        parts.push(format!("where = {}", text(condition.as_str())));
+    }
     if !place.prefer.is_empty() {
         parts.push(format!("prefer = {}", list(place.prefer.iter().map(preference))));
     }

@@ -331,6 +331,12 @@ const KEYS: &[KeyDoc] = &[
         "Taints of nodes that do not keep it away; \"*\" stands for any value.",
     ),
     key(
+        "task.NAME.place.where",
+        Kind::Text,
+        "",
+        "What must hold of its node beside all that, as node.labels.zone in [\"a\", \"b\"] && node.gpus >= 4: a part of the language CEL.",
+    ),
+    key(
         "task.NAME.place.prefer",
         Kind::Tables,
         "[]",

@@ -1,6 +1,7 @@
 //! The walk from the tree to a job's spec: which key becomes which field.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate_state::{
     ANY_VALUE, Alternative, Dataset, Driver, JobSpec, NEAR_WEIGHT, Namespace, OnFailure, OnNodeLoss, OnRegionLoss,
@@ -271,6 +272,7 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     into.near.data = walk.list(fields.get("near"), &trail, dataset);
     let weight = walk.whole(fields.get("near_weight"), &trail).and_then(|weight| u32::try_from(weight).ok());
     into.near.weight = weight.unwrap_or(if into.near.is_empty() { 0 } else { NEAR_WEIGHT });
+    into.condition = walk.name(fields.get("where"), &trail).map(Arc::new);
     into.cheap = walk.whole(fields.get("cheap"), &trail).and_then(|cheap| u32::try_from(cheap).ok()).unwrap_or(0);
 }
 

@@ -4,14 +4,15 @@ use std::collections::BTreeMap;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Alternative, Apart, AtMost, Balance, Company, Dataset, Driver, GangSpec, Near, OnFailure, OnNodeLoss, OnRegionLoss,
-    Place, Preference, Resources, Retry, Role, Spread, TaskSpec, Topology, Trait, Within,
+    Alternative, Driver, GangSpec, OnFailure, OnNodeLoss, OnRegionLoss, Place, Resources, Retry, Role, Spread,
+    TaskSpec, Within,
 };
 
 use super::*;
 
 mod flow;
 mod gangs;
+mod place;
 mod region_loss;
 mod sub_runs;
 
@@ -170,7 +171,7 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
         &[
-            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, prefer, cheap, near, near_weight, group, at_most, apart, balance, spread",
+            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, where, prefer, cheap, near, near_weight, group, at_most, apart, balance, spread",
         ],
     );
 }
@@ -477,10 +478,11 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     labels: place.3.clone(),
                     pools: if place.0 { vec!["gpu".parse().expect("a name")] } else { Vec::new() },
                     tolerate: place.3,
-                    prefer: wishes(place.4.0, place.4.1, place.4.2, place.4.3),
+                    prefer: place::wishes(place.4.0, place.4.1, place.4.2, place.4.3),
                     cheap: place.4.4,
-                    near: near(place.4.0),
-                    company: company(place.4.0),
+                    near: place::near(place.4.0),
+                    company: place::company(place.4.0),
+                    condition: place::condition(place.4.0),
                 },
                 on_node_loss,
                 role: Role::Work,
@@ -509,50 +511,6 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                 preemptible: true,
             }
         })
-}
-
-/// So many pieces of data, or none.
-fn near(count: usize) -> Near {
-    let data = (1..=count as u64).map(|at| Dataset { region: "eu".parse().expect("a name"), bytes: at << (10 * at) });
-    Near { data: data.collect(), weight: if count == 1 { 50 } else { 7 * count as u32 } }
-}
-
-/// Rules about other tasks of some kinds, or none.
-fn company(kind: usize) -> Company {
-    if kind == 0 {
-        return Company::default();
-    }
-    let per = [Topology::Node, Topology::Cluster, Topology::Region, Topology::Label("rack".into())][kind % 4].clone();
-    let name = || "x-1".parse().expect("a name");
-    Company {
-        group: (kind == 1).then(|| "db".parse().expect("a name")),
-        at_most: vec![AtMost { per: per.clone(), tasks: kind as u32 }],
-        apart: if kind == 2 { vec![Apart { from: name(), per: per.clone() }] } else { Vec::new() },
-        balance: if kind == 3 {
-            vec![
-                Balance { per, targets: [("a \"b\"".to_owned(), 2)].into() },
-                Balance { per: Topology::Region, targets: BTreeMap::new() },
-            ]
-        } else {
-            Vec::new()
-        },
-    }
-}
-
-/// A preference of one kind or of each, or none.
-fn wishes(kind: usize, key: String, value: String, weight: i32) -> Vec<Preference> {
-    let name = || "x-1".to_owned();
-    let of = match kind {
-        0 => return Vec::new(),
-        1 => vec![Trait::Label { key, value }],
-        2 => vec![Trait::Pool(name().parse().expect("a name"))],
-        _ => vec![
-            Trait::Region(name().parse().expect("a name")),
-            Trait::Cluster(name().parse().expect("a name")),
-            Trait::Label { key, value: "*".to_owned() },
-        ],
-    };
-    of.into_iter().map(|of| Preference { of, weight }).collect()
 }
 
 proptest! {

@@ -1,6 +1,8 @@
 //! Where tasks may and would rather run, and what nodes say of themselves for that.
 
-use quorate_state::{Dataset, Near, Offer, Place, PoolName, Preference, Price, Trait};
+use std::sync::Arc;
+
+use quorate_state::{Dataset, Near, NodeCondition, Offer, Place, PoolName, Preference, Price, Trait};
 
 use super::Found;
 use super::company::{company_from_wire, company_to_wire};
@@ -36,6 +38,7 @@ pub(super) fn place_to_wire(place: &Place) -> v1::Place {
         cheap: place.cheap,
         near: place.near.data.iter().map(data_to_wire).collect(),
         near_weight: place.near.weight,
+        r#where: place.condition.as_ref().map(ToString::to_string).unwrap_or_default(),
         ..v1::Place::default()
     };
     company_to_wire(&place.company, &mut wire);
@@ -69,6 +72,10 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
             Some(Dataset { region, bytes })
         })
         .collect();
+    let condition: Option<Option<NodeCondition>> = match place.r#where.as_str() {
+        "" => Some(None),
+        text => found.parse(|| at("place.where"), text).map(Some),
+    };
     let near = Near { data: data.into_iter().collect::<Option<_>>()?, weight: place.near_weight };
     Some(Place {
         regions: regions?,
@@ -81,6 +88,7 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
         cheap: place.cheap,
         near,
         company: company?,
+        condition: condition?.map(Arc::new),
     })
 }
 

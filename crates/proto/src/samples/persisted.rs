@@ -17,7 +17,7 @@ use super::archive::{archive_changes, archive_commands};
 use super::flow::{flow_changes, flow_commands, flow_events};
 use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
-use super::places::constraint_commands;
+use super::places::{constraint_commands, where_commands};
 use super::preemption::{
     preemption_changes, preemption_commands, preemption_events, share_changes, share_commands, share_events,
 };
@@ -196,6 +196,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(share_commands());
     all.extend(rebalance_commands());
     all.extend(alternatives_commands());
+    all.extend(where_commands());
     all
 }
 
@@ -245,6 +246,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::Pool,
         Infeasible::Taint,
         Infeasible::Apart,
+        Infeasible::Where,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -282,6 +284,7 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Pool => 10,
                     Infeasible::Taint => 11,
                     Infeasible::Apart => 12,
+                    Infeasible::Where => 13,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
                     Infeasible::Labels => 7,

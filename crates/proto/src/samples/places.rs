@@ -72,3 +72,10 @@ pub(super) fn constraint_commands() -> Vec<Command> {
         Command::RegisterNode(Box::new(registration)),
     ]
 }
+
+pub(super) fn where_commands() -> Vec<Command> {
+    let mut picky = specs().remove(1);
+    let condition = "node.labels[\"zone\"] in ['a', 'b'] && !(node.gpus < 4)";
+    picky.tasks[0].place.condition = Some(Arc::new(condition.parse().unwrap()));
+    vec![Command::SubmitJob { run: RUN, spec_digest: spec_digest(&picky), spec: Arc::new(picky) }]
+}

@@ -30,6 +30,8 @@ pub enum Check {
     Labels,
     /// It has a taint that the task does not tolerate.
     Taint,
+    /// What must hold of it, by the words of the task, does not, or cannot be decided.
+    Where,
     /// Its GPUs are not of a model that is allowed.
     GpuModel,
     /// It could not hold the task even when empty.
@@ -44,7 +46,7 @@ pub enum Check {
 
 impl Check {
     /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 14] = [
+    pub const ALL: [Self; 15] = [
         Self::NodeLost,
         Self::NodeSilent,
         Self::Cordoned,
@@ -54,6 +56,7 @@ impl Check {
         Self::Pool,
         Self::Labels,
         Self::Taint,
+        Self::Where,
         Self::GpuModel,
         Self::TooSmall,
         Self::Full,
@@ -72,6 +75,7 @@ impl Check {
             Infeasible::Pool => Self::Pool,
             Infeasible::Labels => Self::Labels,
             Infeasible::Taint => Self::Taint,
+            Infeasible::Where => Self::Where,
             Infeasible::GpuModel => Self::GpuModel,
             Infeasible::TooSmall(_) => Self::TooSmall,
             Infeasible::Full(_) => Self::Full,
@@ -91,6 +95,7 @@ impl Check {
             Self::Pool => "POOL",
             Self::Labels => "LABELS",
             Self::Taint => "TAINT",
+            Self::Where => "WHERE",
             Self::GpuModel => "GPU_MODEL",
             Self::TooSmall => "TOO_SMALL",
             Self::Full => "FULL",
@@ -111,6 +116,7 @@ impl Check {
             | Self::Pool
             | Self::Labels
             | Self::Taint
+            | Self::Where
             | Self::GpuModel
             | Self::Apart
             | Self::Kept => false,
@@ -130,6 +136,7 @@ impl Check {
             Self::Pool => "in other pools",
             Self::Labels => "without the labels it demands",
             Self::Taint => "with taints it does not tolerate",
+            Self::Where => "for which its place.where does not hold",
             Self::GpuModel => "with other GPUs",
             Self::TooSmall => "too small",
             Self::Full => "too full",

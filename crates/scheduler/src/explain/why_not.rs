@@ -3,8 +3,8 @@
 use std::fmt;
 
 use quorate_state::{
-    Census, Choice, Crowd, GPU_MILLI, GpuWant, Node, NodeName, NodeStatus, PoolName, Resources, Room, Run, Served,
-    Shortfall, State, TaskId, TaskSpec, Withdrawal,
+    Census, Choice, Crowd, GPU_MILLI, GpuWant, Node, NodeCondition, NodeName, NodeStatus, PoolName, Resources, Room,
+    Run, Served, Shortfall, State, TaskId, TaskSpec, Withdrawal,
 };
 
 use super::nearest::{missing, missing_gpu};
@@ -99,6 +99,7 @@ pub fn why_not(
             failed.push(FailedCheck::of(Check::Taint, &wanted, &format!("taint {key}={value}")));
         }
     }
+    failed.extend(place.condition.as_ref().and_then(|condition| not_held(condition, node)));
     failed.extend(no_room_for_any(view, node, room, spec));
     failed.extend(too_near(view, (run, task.step), node));
     // What decides has the last word.
@@ -157,6 +158,16 @@ fn out(who: &str, withdrawal: Option<&Withdrawal>) -> FailedCheck {
     let reason = withdrawal.map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     FailedCheck::of(check, "a node that takes new work", &format!("{who} is {verb}{reason}"))
+}
+
+/// What must hold of a node, and does not.
+fn not_held(condition: &NodeCondition, node: &Node) -> Option<FailedCheck> {
+    let found = match condition.decide(node) {
+        Ok(true) => return None,
+        Ok(false) => "it does not hold".to_owned(),
+        Err(unsaid) => unsaid.to_string(),
+    };
+    Some(FailedCheck::of(Check::Where, condition.as_str(), &found))
 }
 
 /// What others on the node, or in what it is part of, keep a step of a run from.

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use proptest::prelude::*;
 use quorate_state::{
-    Alternative, Driver, GangSpec, JobName, JobSpec, Namespace, OnFailure, OnNodeLoss, OnRegionLoss, Place, Resources,
-    Retry, Role, Spread, TaskName, TaskSpec, Within,
+    Alternative, Driver, GangSpec, JobName, JobSpec, Namespace, Offer, OnFailure, OnNodeLoss, OnRegionLoss, Place,
+    Resources, Retry, Role, Spread, TaskName, TaskSpec, Within,
 };
 
 /// Regions and their clusters. The first has most nodes, so that its brake can work.
@@ -246,6 +246,23 @@ impl JobShape {
     }
 }
 
+/// Conditions on nodes, and what they say: a fast disk, or a price below a thousandth.
+const FAST_OR_CHEAP: &str = "node.labels.disk == 'ssd' || node.price < 100";
+/// Not in the first cluster of the first region, and of a price.
+const ELSEWHERE: &str = "!(node.cluster == 'eu-1') && (has(node.price) || node.pool != 'default')";
+
+/// Whether a condition of a task holds for a node of a cluster, by its words.
+pub(crate) fn holds(task: &TaskSpec, cluster: &str, labels: &BTreeMap<String, String>, offer: &Offer) -> bool {
+    match task.place.condition.as_ref().map(|condition| condition.as_str()) {
+        None => true,
+        Some(FAST_OR_CHEAP) => {
+            labels.get("disk").is_some_and(|disk| disk == "ssd") || offer.price.is_some_and(|price| price.0 < 100)
+        }
+        Some(ELSEWHERE) => cluster != "eu-1" && (offer.price.is_some() || !offer.pool.is_default()),
+        Some(other) => panic!("nobody knows what {other} says"),
+    }
+}
+
 impl TaskShape {
     fn spec(&self, at: usize) -> TaskSpec {
         let promise = match self.promise % 3 {
@@ -271,6 +288,9 @@ impl TaskShape {
             place.tolerate.insert("spot".into(), if self.place.is_multiple_of(3) { "yes" } else { "*" }.into());
             place.cheap = u32::from(self.place % 4);
         }
+        let text =
+            [FAST_OR_CHEAP, ELSEWHERE].get(usize::from(self.place % 9)).filter(|_| !self.place.is_multiple_of(5));
+        place.condition = text.map(|text| Arc::new(text.parse().expect("a condition")));
         let is_gang = promise != OnNodeLoss::AtMostOnce && self.count >= 192;
         let gpu_milli = [0, 0, 0, 0, 400, 500, 1_000, 2_000][usize::from(self.cpu / 8 % 8)];
         TaskSpec {

@@ -8,6 +8,7 @@ use quorate_state::{
     Scope, Served, StopReason, Task, TaskSpec, TaskState, Wait,
 };
 
+use crate::history::holds;
 use crate::nodes::Ground;
 use crate::rows::Rows;
 
@@ -203,6 +204,8 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
         |key: &String, value: &String| spec.place.tolerate.get(key).is_some_and(|said| said == "*" || said == value);
     let taint = node.offer.taints.iter().find(|(key, value)| !tolerates(key, value));
     assert!(taint.is_none(), "{id:?} was placed on a node with {taint:?}");
+    let holds = holds(spec, node.cluster.as_str(), &node.labels, &node.offer);
+    assert!(holds, "{id:?} was placed on {node:?}, for which {:?} does not hold", spec.place.condition);
     if let (Some(policy), Some(last)) = (&spec.on_region_loss, earlier().next_back()) {
         judge_home(rows, policy, &rows.nodes[&last.node].region, new, scene);
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use quorate_scheduler::Budget;
 use quorate_state::{OnRegionLoss, RegionName, Resources, Run, RunId, Served, TaskSpec};
 
-use crate::history::{CLUSTERS, CopyAct, Of};
+use crate::history::{CLUSTERS, CopyAct, Of, holds};
 use crate::nodes::{labels, offer};
 use crate::world::World;
 
@@ -124,6 +124,7 @@ impl World {
                 && place.accepts_labels(&labels(agent.shape.cluster))
                 && place.accepts_pool(&offer(agent.shape.cluster).pool)
                 && place.refuses(&offer(agent.shape.cluster).taints).is_none()
+                && holds(task, cluster, &labels(agent.shape.cluster), &offer(agent.shape.cluster))
                 // A gang may fit on several together, too.
                 && task.choices().any(|choice| task.taken_at_once(choice).fits(room))
         })

@@ -14,7 +14,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 43] = [
+const SHAPES: [(&str, &str, &[&str]); 47] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -58,6 +58,10 @@ const SHAPES: [(&str, &str, &[&str]); 43] = [
     ("3000m", "1Gi", &["or=1000m/1Gi", "home=move:0:us,eu"]),
     ("3000m", "1Gi", &["or=1000m/512Mi", "atmost=node/1", "group=db"]),
     ("4000m", "1Gi", &["or=2000m/1Gi", "timeout=60000"]),
+    ("500m", "512Mi", &["where=node.labels.disk==\"ssd\"||node.gpus>1"]),
+    ("500m", "512Mi", &["where=!(node.region==\"us\")&&node.cpu_milli>4000", "spread=cluster", "cheap=3"]),
+    ("1000m", "512Mi", &["where=node.price<100000", "gpu=1000", "timeout=60000"]),
+    ("500m", "512Mi", &["where=node.labels.disk==\"ssd\"", "gang=anywhere"]),
 ];
 
 const FLAGS: [&str; 14] = [

@@ -4,6 +4,7 @@ mod world;
 
 mod alternatives;
 mod company;
+mod conditions;
 mod drain;
 mod explain;
 mod fairness;

@@ -73,6 +73,8 @@ fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
         1 => Just(vec!["tolerate=spot:*", "cheap=30"]),
         1 => Just(vec!["tolerate=spot:yes", "pools=default,other", "prefer=pool:other:10"]),
         1 => Just(vec!["prefer=region:us:40", "prefer=disk=ssd:-50", "prefer=disk=*:20"]),
+        1 => Just(vec![ON_NO_SLOW_DISK, "tolerate=spot:*"]),
+        1 => Just(vec![CHEAP_OR_IN_EU, "cheap=30"]),
     ];
     let task = (0_u8..3, amounts(8), 1_u32..6, place, spread, wish).prop_map(
         |(priority, want, count, mut options, spread, wish)| {
@@ -83,6 +85,10 @@ fn tasks() -> impl Strategy<Value = Vec<TaskShape>> {
     );
     prop::collection::vec(task, 1..8)
 }
+
+/// Conditions, of which [`Oracle::suits`] knows what they say.
+const ON_NO_SLOW_DISK: &str = "where=node.labels.disk!=\"hdd\"";
+const CHEAP_OR_IN_EU: &str = "where=node.price<50000||node.region==\"eu\"";
 
 /// The same, and of some what else they are content with.
 fn choosy_tasks() -> impl Strategy<Value = Vec<TaskShape>> {
@@ -203,8 +209,17 @@ impl<'a> Oracle<'a> {
         let is_tolerated = |(key, value): (&String, &String)| {
             task.place.tolerate.get(key).is_some_and(|said| said == "*" || said == value)
         };
+        let holds = match task.place.condition.as_ref().map(|condition| format!("where={condition}")).as_deref() {
+            None => true,
+            Some(ON_NO_SLOW_DISK) => node.labels.get("disk").is_some_and(|disk| disk != "hdd"),
+            Some(CHEAP_OR_IN_EU) => {
+                node.offer.price.is_some_and(|price| price.0 < 50_000) || node.region.as_str() == "eu"
+            }
+            Some(other) => panic!("nobody knows what {other} says"),
+        };
         let is_asked_for = task.place.pools.iter().any(|asked| asked.as_str() == pool);
-        (is_asked_for || (task.place.pools.is_empty() && pool == "default"))
+        holds
+            && (is_asked_for || (task.place.pools.is_empty() && pool == "default"))
             && node.offer.taints.iter().all(is_tolerated)
     }
 

@@ -1,6 +1,7 @@
 //! Jobs and tasks from the words of a scenario.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate_state::{
     Alternative, Apart, AtMost, Balance, Dataset, Driver, Each, GangSpec, JobName, JobSpec, Near, OnFailure,
@@ -117,6 +118,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 });
                 spec.place.near = Near { data: data.collect(), weight: 50 };
             }
+            ("where", text) => spec.place.condition = Some(Arc::new(text.parse().expect("a condition"))),
             ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
             ("prefer", preference) => spec.place.prefer.push(prefer(preference)),
             ("needs", names) => spec.needs = names.split(',').map(|name| name.parse().expect("a name")).collect(),

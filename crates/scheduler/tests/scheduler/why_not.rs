@@ -76,7 +76,7 @@ fn a_node_that_takes_nothing_says_why() {
 #[test]
 fn a_node_fails_no_check_exactly_when_it_can_take_the_task() {
     let world = World::of(
-        "
+        r#"
         node a eu/eu-1 4000m 8Gi disk=ssd gpus=T4:2
         node b us/us-1 2000m 1Gi lost
         node c us/us-2 500m 1Gi
@@ -89,10 +89,11 @@ fn a_node_fails_no_check_exactly_when_it_can_take_the_task() {
         task s 100m 1Mi gpu=500
         task t 100m 1Mi gpu=3000 model=A100
         task u 100m 1Mi label=disk:ssd
-        ",
+        task v 100m 1Mi where=node.labels.disk=="hdd"||node.gpus>3
+        "#,
     );
     let run = world.state.run(world.find("j/p[0]").run).unwrap();
-    for (spec, name) in run.spec.tasks.iter().zip(["p", "q", "r", "s", "t", "u"]) {
+    for (spec, name) in run.spec.tasks.iter().zip(["p", "q", "r", "s", "t", "u", "v"]) {
         for node in world.state.nodes() {
             let failed = ask(&world, &format!("j/{name}[0]"), node.name.as_str()).failed;
             let verdict = feasible(node, world.state.room_on(node), spec);
@@ -139,4 +140,23 @@ fn taints_and_pools_are_named() {
     let why = explain(&world.state, &world.observed, world.now(), world.find("j/y[0]")).to_string();
     assert!(why.contains("(1 in other pools, 1 with taints it does not tolerate)"), "{why}");
     assert!(why.ends_with("nearest is a, with taints it does not tolerate"), "{why}");
+}
+
+#[test]
+fn a_condition_that_does_not_hold_is_told_with_what_the_node_does_not_say() {
+    let world = World::of(
+        r#"
+        node a eu/eu-1 4000m 8Gi disk=ssd
+        node b eu/eu-1 4000m 8Gi
+        job  j
+        task x 1000m 1Gi where=node.labels.disk=="hdd"
+        task y 1000m 1Gi where=int(node.labels.disk)>1
+        task z 1000m 1Gi where=node.price<1
+        "#,
+    );
+    let condition = "WHERE: node.labels.disk==\"hdd\" |";
+    assert_eq!(table(&world, "j/x[0]", "a"), [format!("{condition} it does not hold")]);
+    assert_eq!(table(&world, "j/x[0]", "b"), [format!("{condition} it has no label \"disk\"")]);
+    assert_eq!(table(&world, "j/y[0]", "a"), ["WHERE: int(node.labels.disk)>1 | \"ssd\" is no whole number"]);
+    assert_eq!(table(&world, "j/z[0]", "a"), ["WHERE: node.price<1 | it names no price"]);
 }

@@ -167,6 +167,9 @@ fn task_fields(task: &TaskSpec) -> Fields {
     put("place.regions", list(&place.regions));
     put("place.clusters", list(&place.clusters));
     put("place.spread", spread.into());
+    if let Some(condition) = &place.condition {
+        put("place.where", format!("{:?}", condition.as_str()));
+    }
     put("on_node_loss", on_node_loss.into());
     if let Some(policy) = on_region_loss {
         put(

@@ -1,10 +1,11 @@
 //! Where a task may run, and where it would rather.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use quorate_planted::Bug;
 
-use super::{Company, Near};
+use super::{Company, Near, NodeCondition};
 use crate::{ClusterName, Node, PoolName, RegionName};
 
 /// Where a task may run, and where it would rather: all that placement looks at in a task beside what it takes.
@@ -31,6 +32,8 @@ pub struct Place {
     pub near: Near,
     /// What it makes of other tasks.
     pub company: Company,
+    /// What must hold of its node beside all that. Needs [`crate::Feature::PlaceWhere`].
+    pub condition: Option<Arc<NodeCondition>>,
 }
 
 /// Stands for every value of a label that a task demands of its node, and of a taint that it tolerates.
@@ -110,6 +113,11 @@ impl Place {
             self.tolerate.get(key).is_some_and(|said| said == ANY_VALUE || said == value)
         };
         taints.iter().find(|(key, value)| !is_tolerated(key, value) && !quorate_planted::is(Bug::TaintIgnored))
+    }
+
+    /// True of a node for which its condition holds, if it has one.
+    pub fn holds_for(&self, node: &Node) -> bool {
+        self.condition.as_ref().is_none_or(|condition| condition.holds_for(node))
     }
 
     /// It says which nodes are better than others.

@@ -18,6 +18,13 @@ pub(super) fn choosy(text: &str, count: u32) -> TaskSpec {
     TaskSpec { place, ..task(text, &[], count, 100, OnNodeLoss::AtLeastOnce) }
 }
 
+/// A task that may go to some nodes alone, by what they say and do not say.
+pub(super) fn picky(text: &str, count: u32) -> TaskSpec {
+    let condition = "!has(node.price) && (node.pool == 'default' || 'spot' in node.taints || node.price > 1)";
+    let place = Place { condition: Some(Arc::new(name(condition))), ..Place::default() };
+    TaskSpec { place, ..task(text, &[], count, 100, OnNodeLoss::AtLeastOnce) }
+}
+
 /// What a node says of itself, which changes as time goes by. The first one takes everything, so that all can end.
 pub(super) fn offer(state: &State, node: usize) -> Arc<Offer> {
     if node == 0 || !state.has_feature(Feature::PlaceConstraints) {

@@ -6,6 +6,7 @@ mod alternatives;
 mod archive;
 mod cluster;
 mod company;
+mod conditions;
 mod constraints;
 mod control;
 mod drain;
