@@ -8,6 +8,7 @@ mod archive;
 mod check;
 mod class;
 mod company;
+mod conditions;
 mod control;
 mod disk_low;
 mod divergence;
@@ -48,12 +49,14 @@ pub(crate) use alternatives::Other;
 pub(crate) use check::check;
 pub(crate) use class::Class;
 pub(crate) use company::CompanyPlan;
+pub(crate) use conditions::{Condition, Facts, ZONE};
 pub(crate) use control::Control;
 pub(crate) use draw::draw;
 pub(crate) use flow::{FLOW_PARAM, Fan, FlowPlan, Part};
 pub(crate) use gangs::{GangPlan, Together};
 pub(crate) use gpus::{GpuPart, Gpus};
 pub(crate) use ground::{Demands, Ground, TAINT};
+pub(crate) use pages::Listing;
 pub(crate) use preemption::Preempts;
 pub(crate) use promise::Promise;
 pub(crate) use rebalance::RebalancePlan;
@@ -170,6 +173,9 @@ pub(crate) struct AgentPlan {
     pub(crate) gpus: Gpus,
     #[serde(default, skip_serializing_if = "Ground::is_plain")]
     pub(crate) ground: Ground,
+    /// What its label [`ZONE`] says; without it, it has no such label.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) zone: Option<String>,
 }
 
 /// The label that jobs may ask for.
@@ -252,25 +258,6 @@ pub(crate) enum Ask {
     },
 }
 
-/// What can be listed.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-pub(crate) enum Listing {
-    Runs,
-    Tasks { job: String },
-    Attempts { job: String },
-}
-
-impl Listing {
-    /// The job whose run it is about.
-    pub(crate) fn job(&self) -> Option<&str> {
-        match self {
-            Self::Runs => None,
-            Self::Tasks { job } | Self::Attempts { job } => Some(job),
-        }
-    }
-}
-
 /// A job.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 pub(crate) struct JobPlan {
@@ -343,6 +330,9 @@ pub(crate) struct TaskPlan {
     pub(crate) others: Vec<Other>,
     #[serde(default, skip_serializing_if = "Demands::is_plain")]
     pub(crate) demands: Demands,
+    /// What must hold of its node beside all that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) condition: Option<Condition>,
     /// What it says of others.
     #[serde(default, skip_serializing_if = "CompanyPlan::is_plain")]
     pub(crate) company: CompanyPlan,

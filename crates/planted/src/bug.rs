@@ -86,6 +86,10 @@ bugs! {
         "A task goes to a node with a taint that it does not tolerate.";
     PoolIgnored, "pool-ignored",
         "A task goes to a node of a pool that it does not ask for.";
+    WhereIgnored, "where-ignored",
+        "A task goes to a node for which its condition does not hold.";
+    WhereUndecidedHolds, "where-undecided-holds",
+        "A condition that cannot be decided, for want of a label, counts as one that holds.";
     RoomFreedByOutcome, "room-freed-by-outcome",
         "An attempt's outcome frees its room, before its agent says that the processes are gone.";
     TerminalLeft, "terminal-left",

@@ -7,8 +7,8 @@ use quorate_proto::v1;
 use crate::executor::{Behaviour, UNLUCKY, with_words};
 use crate::scenario::rivals::rival_of;
 use crate::scenario::{
-    FLOW_PARAM, Fan, GangPlan, GpuPart, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT, TaskPlan,
-    Together,
+    Condition, FLOW_PARAM, Fan, GangPlan, GpuPart, JobPlan, POOL, Part, Promise, RegionLoss, Says, SubPlan, TAINT,
+    TaskPlan, Together,
 };
 
 /// The namespace that every cluster has.
@@ -183,6 +183,7 @@ fn task(plan: &TaskPlan) -> v1::TaskSpec {
                 .collect(),
             prefer: plan.demands.prefer.iter().map(preference).collect(),
             cheap: plan.demands.cheap,
+            r#where: plan.condition.as_ref().map(Condition::text).unwrap_or_default(),
             group: plan.company.group.clone().unwrap_or_default(),
             at_most: plan
                 .company

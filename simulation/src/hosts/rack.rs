@@ -20,7 +20,7 @@ use crate::clock::SimClock;
 use crate::executor::Executor;
 use crate::facts::{Fact, Facts};
 use crate::net::SimNetwork;
-use crate::scenario::{AgentPlan, Ground, POOL, RackPlan, Scenario, TAINT};
+use crate::scenario::{AgentPlan, Ground, POOL, RackPlan, Scenario, TAINT, ZONE};
 use crate::seeded::{SimEntropy, Stream};
 
 /// A supervisor starts an agent again after this, when it ended by itself or took poison.
@@ -48,6 +48,7 @@ pub(crate) struct Agent {
     lives: Arc<Mutex<u32>>,
     /// What its label says from its next life on.
     pool: Arc<Mutex<Option<String>>>,
+    zone: Option<String>,
     config: Config,
 }
 
@@ -71,7 +72,8 @@ impl Agent {
 
     fn labels(&self) -> BTreeMap<String, String> {
         let pool = self.pool.lock().unwrap_or_else(PoisonError::into_inner);
-        pool.iter().map(|pool| (POOL.to_owned(), pool.clone())).collect()
+        let pool = pool.iter().map(|pool| (POOL.to_owned(), pool.clone()));
+        pool.chain(self.zone.iter().map(|zone| (ZONE.to_owned(), zone.clone()))).collect()
     }
 }
 
@@ -154,6 +156,7 @@ impl Agent {
             orders: Arc::new(tokio::sync::Mutex::new(Orders { kills: killed, poisoned })),
             lives: Arc::default(),
             pool: Arc::new(Mutex::new(plan.pool.clone())),
+            zone: plan.zone.clone(),
             config,
         }
     }

@@ -191,6 +191,7 @@ pub(super) fn rack(node: String, region: String, cluster: String, cpu_milli: u64
         pool: None,
         gpus: Gpus::default(),
         ground: Ground::default(),
+        zone: None,
     };
     RackPlan { region, clock: CLOCK, agents: vec![agent] }
 }

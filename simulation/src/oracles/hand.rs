@@ -49,6 +49,7 @@ impl Hand {
             kill_ms: 1,
             pool: None,
             ground: Default::default(),
+            zone: None,
             gpus: Gpus::default(),
         };
         let clock = ClockPlan { booted_before_ms: 0, wall_ahead_ms: 0, drift_ppm: 0 };

@@ -81,7 +81,7 @@ impl Starvation {
         let is_plain = |spec: &&TaskSpec| {
             let is_alone = spec.sub_run.is_none() && spec.gang.is_none() && spec.place.company == Company::default();
             let takes_one = spec.alternatives.is_empty() && spec.resources.gpu_milli == 0;
-            is_alone && takes_one && spec.on_region_loss.is_none()
+            is_alone && takes_one && spec.on_region_loss.is_none() && spec.place.condition.is_none()
         };
         let spec = spec_of(state, task).filter(is_plain)?;
         if self.books.has_room(task) || self.books.is_limited(&run.spec.namespace) {

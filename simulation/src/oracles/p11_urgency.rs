@@ -12,7 +12,7 @@ use quorate_state::{
 use super::flow::is_to_end;
 use super::history::{attempt_name, placed, spec_of, task_name};
 use super::homes::Homes;
-use super::p12_place::{asks_for, is_at_hand, tolerates};
+use super::p12_place::{asks_for, holds, is_at_hand, tolerates};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 
@@ -117,6 +117,7 @@ impl Urgency {
                 && asks_for(place, &node.labels)
                 && is_at_hand(place, node.offer.pool.as_str())
                 && tolerates(place, &node.offer.taints)
+                && holds(place, node, known.scenario) == Some(true)
                 // What binds it did so no more when the plan knew of the one.
                 && self.homes.of(*other, view, known).is_none_or(|home| home.allows(&node.name, Served(served.0.saturating_sub(1)), known));
             if priority(waits) > priority(run) && fits && may && !was_offered {

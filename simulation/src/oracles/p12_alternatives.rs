@@ -94,8 +94,10 @@ impl Alternatives {
         let view = &step.before;
         let task = attempt.id.task;
         let (Some(since), Some(spec)) = (self.ready.get(&task), spec_of(view, task)) else { return Ok(()) };
-        // What a claim, other tasks, a region or a quota keeps from it is not looked at here, nor what a gang in the same plan takes.
-        let is_bound = spec.place.company != Company::default() || spec.on_region_loss.is_some();
+        // What a claim, other tasks, a condition, a region or a quota keeps from it is not looked at here, nor what a gang in the same plan takes.
+        let place = &spec.place;
+        let is_bound =
+            place.company != Company::default() || place.condition.is_some() || spec.on_region_loss.is_some();
         let has_quota = view.namespaces().any(|row| row.share.maximum != Amounts::default());
         let gang_waits = self.ready.keys().any(|other| spec_of(view, *other).is_some_and(|spec| spec.gang.is_some()));
         if attempt.choice == Choice::FIRST || view.claim(task).is_some() || is_bound || has_quota || gang_waits {

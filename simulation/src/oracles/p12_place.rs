@@ -4,12 +4,12 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_state::{Attempt, AttemptId, Change, Node, NodeName, NodeStatus, Place, TaskId};
+use quorate_state::{Attempt, AttemptId, Change, Claim, Node, NodeName, NodeStatus, Place, TaskId};
 
-use super::history::{attempt_name, plan_of, spec_of};
+use super::history::{attempt_name, plan_of, spec_of, task_name};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
-use crate::scenario::{Ground, TAINT};
+use crate::scenario::{Condition, Facts, Ground, Scenario, TAINT, ZONE};
 
 /// Knows every node as of the change that is looked at.
 #[derive(Default)]
@@ -33,6 +33,7 @@ impl Oracle for Places {
                 Change::NodeGone(node) => {
                     self.nodes.remove(node);
                 }
+                Change::Claim(claim) => self.on_kept(claim, step, known)?,
                 Change::Attempt(attempt) if self.is_new(attempt.id) => self.on_placed(attempt, step, known)?,
                 _ => {}
             }
@@ -47,6 +48,21 @@ impl Places {
         let is_new = attempt.number > *newest;
         *newest = attempt.number.max(*newest);
         is_new
+    }
+
+    /// Room is kept for a task where it may go alone.
+    fn on_kept(&self, claim: &Claim, step: &Step, known: &Known<'_>) -> Verdict {
+        let (node, spec) = (self.nodes.get(&claim.node), spec_of(&step.after, claim.task));
+        let is_wrong =
+            node.zip(spec).is_some_and(|(node, spec)| holds(&spec.place, node, known.scenario) == Some(false));
+        if !is_wrong {
+            return Ok(());
+        }
+        Err(format!(
+            "room is kept for {} on {}, for which its condition does not hold",
+            task_name(claim.task),
+            claim.node
+        ))
     }
 
     fn on_placed(&self, attempt: &Attempt, step: &Step, known: &Known<'_>) -> Verdict {
@@ -76,6 +92,10 @@ impl Places {
             Some("is in another pool")
         } else if !tolerates(place, &node.offer.taints) {
             Some("has a taint")
+        } else if holds(place, node, known.scenario) == Some(false) {
+            Some("is none for which its condition holds")
+        } else if truth.is_none_or(|(_, agent)| agent.zone.is_some() && node.labels.get(ZONE) != agent.zone.as_ref()) {
+            Some("says that it is in another zone than it is")
         } else if !truth.is_some_and(|(_, agent)| is_true(node, &agent.ground)) {
             Some("says of itself what is not so")
         } else {
@@ -99,6 +119,15 @@ pub(super) fn is_at_hand(place: &Place, pool: &str) -> bool {
 /// Every taint is one that the job tolerates: `*` stands for any value.
 pub(super) fn tolerates(place: &Place, taints: &BTreeMap<String, String>) -> bool {
     taints.iter().all(|(key, has)| place.tolerate.get(key).is_some_and(|said| said == "*" || said == has))
+}
+
+/// Whether what a job says must hold of its nodes does for this one, by what the scenario meant with these words; none if they are not of
+/// a scenario.
+pub(super) fn holds(place: &Place, node: &Node, scenario: &Scenario) -> Option<bool> {
+    let Some(text) = &place.condition else { return Some(true) };
+    let zone = node.labels.get(ZONE).map(String::as_str);
+    let facts = Facts { zone, region: node.region.as_str(), cpu_milli: node.capacity.cpu_milli };
+    Condition::of(text.as_str(), scenario).map(|condition| condition.holds(facts) == Some(true))
 }
 
 /// What the row of a node says is what its agent was told to say; before all replicas knew of such things, it says nothing.

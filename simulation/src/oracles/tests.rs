@@ -18,6 +18,7 @@ use super::{
 use crate::facts::{Answer, Execution, Fact, Happening, Operation, Outcome, Request};
 use crate::scenario::Class;
 
+mod conditions;
 mod control;
 mod flow;
 mod gpus;

@@ -126,6 +126,7 @@ fn rack(region: &str, nodes: [&str; 2]) -> RackPlan {
         pool: None,
         gpus: Gpus::default(),
         ground: Ground::default(),
+        zone: None,
     };
     RackPlan { region: region.into(), clock: clock(), agents: nodes.map(agent).into() }
 }

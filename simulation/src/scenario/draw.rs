@@ -2,9 +2,9 @@
 
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, alternatives,
-    archive, company, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership, old_image,
-    pages, preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs, timeouts,
-    transfers, upgrade, upkeep, workload,
+    archive, company, conditions, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership,
+    old_image, pages, preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs,
+    timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -134,6 +134,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     rebalance::draw(&mut Stream::of(seed, "rebalance"), &mut scenario);
     rivals::draw(&mut Stream::of(seed, "rivals"), &mut scenario);
     alternatives::draw(&mut Stream::of(seed, "alternatives"), &mut scenario);
+    conditions::draw(&mut Stream::of(seed, "where"), &mut scenario);
     scenario
 }
 
@@ -232,6 +233,7 @@ fn racks(
             pool: None,
             gpus: Gpus::default(),
             ground: Ground::default(),
+            zone: None,
         });
         let agents_here: Vec<AgentPlan> = plans.collect();
         racks.push(RackPlan { region: region(at), clock: clock(dice), agents: agents_here });

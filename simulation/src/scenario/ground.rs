@@ -74,6 +74,7 @@ impl Demands {
         is_asked_for && ground.taint.iter().all(is_tolerated)
     }
 
+    /// That of a task that may go to each of these nodes.
     pub(super) fn everywhere() -> Self {
         let pools = vec!["default".to_owned(), POOL.to_owned()];
         Self { pools, tolerate: Some("*".to_owned()), ..Self::default() }

@@ -1,7 +1,9 @@
 //! A session that reads lists page by page to their end, drawn apart from all else, in some seeds.
 
+use serde::{Deserialize, Serialize};
+
 use super::draw::SETTLED_MS;
-use super::{Ask, Listing, OperationPlan, Scenario, SessionPlan, When};
+use super::{Ask, OperationPlan, Scenario, SessionPlan, When};
 use crate::seeded::Stream;
 
 /// Seeds out of a hundred that have it.
@@ -12,6 +14,25 @@ const EVERY_MS: (u64, u64) = (1_000, 4_000);
 const ROWS: (u64, u64) = (1, 12);
 /// The last list is of a cluster that has healed.
 const LAST_AFTER_HEAL_MS: u64 = 1_000;
+
+/// What can be listed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub(crate) enum Listing {
+    Runs,
+    Tasks { job: String },
+    Attempts { job: String },
+}
+
+impl Listing {
+    /// The job whose run it is about.
+    pub(crate) fn job(&self) -> Option<&str> {
+        match self {
+            Self::Runs => None,
+            Self::Tasks { job } | Self::Attempts { job } => Some(job),
+        }
+    }
+}
 
 /// Adds the session.
 pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {

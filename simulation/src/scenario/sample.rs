@@ -86,6 +86,7 @@ fn rack(region: &str, nodes: &[&str]) -> RackPlan {
         pool: None,
         gpus: Gpus::default(),
         ground: Ground::default(),
+        zone: None,
     };
     RackPlan { region: region.to_owned(), clock: clock(), agents: nodes.iter().map(agent).collect() }
 }
@@ -124,6 +125,7 @@ fn job(name: &str, tasks: usize) -> JobPlan {
         gpu: GpuPart::default(),
         others: vec![],
         demands: Demands::default(),
+        condition: None,
         company: CompanyPlan::default(),
         gang: None,
         region_loss: None,

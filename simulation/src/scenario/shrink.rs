@@ -321,6 +321,7 @@ fn has_agent(racks: &[RackPlan], task: &TaskPlan) -> bool {
             allowed
                 && pooled
                 && task.demands.allow(&agent.ground)
+                && task.condition.as_ref().is_none_or(|condition| condition.allows(rack, agent))
                 && (other || fits(task.cpu_milli, task.memory_bytes, &task.gpu))
         })
     })

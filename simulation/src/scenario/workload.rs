@@ -195,6 +195,7 @@ fn plain(name: &str) -> TaskPlan {
         gpu: GpuPart::default(),
         others: vec![],
         demands: Demands::default(),
+        condition: None,
         company: CompanyPlan::default(),
         gang: None,
         runs_ms: 200,

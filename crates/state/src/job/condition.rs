@@ -11,6 +11,8 @@ use std::cmp::Ordering;
 use std::fmt;
 use std::str::FromStr;
 
+use quorate_planted::Bug;
+
 use crate::Node;
 
 /// No condition on nodes is longer, in bytes.
@@ -127,7 +129,7 @@ impl NodeCondition {
 
     /// True of a node for which it holds; of none for which it cannot be decided.
     pub fn holds_for(&self, node: &Node) -> bool {
-        self.decide(node) == Ok(true)
+        self.decide(node).unwrap_or_else(|_| quorate_planted::is(Bug::WhereUndecidedHolds))
     }
 
     /// Whether it holds for a node.
