@@ -31,12 +31,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use quorate_state::{
-    Admission, Apart, Around, AtMost, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState,
-    Balance, Choice, Company, Digest, Drain, Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec,
-    JoinTerms, JoinToken, JoinTokenId, LeaseTerms, Millis, Node, NodeStatus, Offer, OnFailure, OnNodeLoss, Outcome,
-    Pause, Payload, PayloadDigest, Payloads, Place, Preference, Price, Principal, Registration, Resources, Retry,
-    Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task, TaskId, TaskSpec, TaskState,
-    Token, Topology, Trait, Usage, Uuid, Wait, Withdrawal,
+    Admission, Around, Attempt, AttemptClaim, AttemptId, AttemptPhase, AttemptReport, AttemptState, Choice, Drain,
+    Driver, Epoch, Exit, FailReason, GpuHold, GpuModel, Graph, JobSpec, JoinTokenId, LeaseTerms, Millis, Node,
+    NodeStatus, OnFailure, OnNodeLoss, Outcome, Pause, Payload, PayloadDigest, Payloads, Place, Principal,
+    Registration, Resources, Retry, Revision, Role, Run, RunId, RunState, Served, Settings, Spread, StopReason, Task,
+    TaskId, TaskSpec, TaskState, Token, Usage, Uuid, Wait, Withdrawal,
 };
 
 use crate::convert::job::spec_digest;

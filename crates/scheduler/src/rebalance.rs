@@ -134,6 +134,9 @@ struct Search<'a> {
 /// What tells two elements of a step apart, as far as a node for them is concerned.
 type Alike = (RunId, u32, Choice, Option<RegionName>);
 
+/// What has one order of nodes: a step by one of its alternatives, in a domain.
+type Prefers = (RunId, u32, Choice, usize);
+
 impl<'a> Search<'a> {
     fn new(
         (view, observed, served): (&'a State, &Observed, Served),
@@ -301,7 +304,7 @@ impl<'a> Search<'a> {
     fn prefer(&mut self, seed: u64, budget: &mut Budget) {
         let count = self.sites.0.len();
         let start = usize::try_from(quorate_state::mix(seed) % (count.max(1) as u64)).unwrap_or_default();
-        let mut ranked: BTreeMap<(RunId, u32, Choice, usize), Vec<(u64, usize)>> = BTreeMap::new();
+        let mut ranked: BTreeMap<Prefers, Vec<(u64, usize)>> = BTreeMap::new();
         for at in (start..count).chain(0..start) {
             let mut candidates = self.candidates(at, budget);
             while let Some(attempt) = candidates.pop() {
