@@ -21,7 +21,7 @@ use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
-use crate::scenario::{Ask, Class, Control, JobPlan, Listing, OperationPlan, Scenario, TaskPlan, When};
+use crate::scenario::{Ask, Class, Control, Demands, JobPlan, Listing, OperationPlan, Scenario, TaskPlan, When};
 use crate::seeded::{SimEntropy, Stream};
 
 /// For one request, retries included.
@@ -82,7 +82,7 @@ impl Reserve {
             self.asked.notified().await;
             let session = Session::new(scenario, scenario.sessions.len(), facts, &common.watches);
             let count = u32::try_from(self.wanted.get()).unwrap_or(u32::MAX);
-            let tasks = vec![TaskPlan { count, ..TaskPlan::one() }];
+            let tasks = vec![TaskPlan { count, demands: Demands::for_all(scenario), ..TaskPlan::one() }];
             let job = JobPlan {
                 edition: 0,
                 result: vec![],

@@ -39,6 +39,8 @@ struct Kept {
     node: NodeName,
     resources: Resources,
     until: Served,
+    /// When that was first seen to be over. Where nobody led, much of it may have passed at once.
+    overdue: Option<(Duration, Served)>,
 }
 
 impl Oracle for Preemptions {
@@ -159,7 +161,7 @@ impl Preemptions {
         };
         self.check_need((asked.task, &victims), resources, node, step)?;
         let until = after.meta().served.plus(node.lease.server_ms + node.lease.kill_ms);
-        let kept = Kept { node: asked.node.clone(), resources, until };
+        let kept = Kept { node: asked.node.clone(), resources, until, overdue: None };
         if self.kept.insert(asked.task, kept).is_some_and(|earlier| earlier.until > after.meta().served) {
             return Err(format!("attempts are stopped for {who}, for which room is kept already"));
         }
@@ -174,7 +176,7 @@ impl Preemptions {
             let Some(moved) = &attempt.moved else { continue };
             let Some(node) = step.after.node(&moved.to).or_else(|| step.before.node(&moved.to)) else { continue };
             let until = step.after.meta().served.plus(node.lease.server_ms + node.lease.kill_ms);
-            let kept = Kept { node: moved.to.clone(), resources: attempt.resources, until };
+            let kept = Kept { node: moved.to.clone(), resources: attempt.resources, until, overdue: None };
             self.kept.insert(attempt.id.task, kept);
         }
     }
@@ -248,14 +250,19 @@ impl Preemptions {
         let served = step.after.meta().served;
         for claim in step.held.claims() {
             let name = task_name(claim.task);
-            let Some(kept) = self.kept.get(&claim.task).filter(|kept| kept.node == claim.node) else {
+            let Some(kept) = self.kept.get_mut(&claim.task).filter(|kept| kept.node == claim.node) else {
                 return Err(format!("room is kept for {name} that nobody asked for"));
             };
             let node = step.after.node(&claim.node);
             if !waits(&step.after, claim.task) || node.is_none_or(|node| node.is_out()) {
                 return Err(format!("room is kept on {} for {name}, which does not wait for it", claim.node));
             }
-            if served.0 > kept.until.0 + ENDS_WITHIN.as_millis() as u64 {
+            if served <= kept.until {
+                continue;
+            }
+            let (at, since) = *kept.overdue.get_or_insert((step.at, served));
+            let within_ms = u64::try_from(ENDS_WITHIN.as_millis()).unwrap_or(u64::MAX);
+            if step.at > at + ENDS_WITHIN && served > since.plus(within_ms) {
                 return Err(format!("room is kept on {} for {name} at {served:?}, until {:?}", claim.node, kept.until));
             }
         }

@@ -135,6 +135,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     rivals::draw(&mut Stream::of(seed, "rivals"), &mut scenario);
     alternatives::draw(&mut Stream::of(seed, "alternatives"), &mut scenario);
     conditions::draw(&mut Stream::of(seed, "where"), &mut scenario);
+    ground::suit(&mut scenario);
     scenario
 }
 

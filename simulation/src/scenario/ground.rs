@@ -6,7 +6,9 @@ use std::collections::BTreeSet;
 use serde::{Deserialize, Serialize};
 
 use super::draw::SETTLED_MS;
-use super::{Ask, Class, JobPlan, Kind, OperationPlan, Promise, Scenario, SessionPlan, TaskPlan, When};
+use super::{
+    AgentPlan, Ask, Class, JobPlan, Kind, OperationPlan, Promise, RackPlan, Scenario, SessionPlan, TaskPlan, When,
+};
 use crate::seeded::Stream;
 
 /// Seeds out of a hundred that have them, where every replica knows what is meant.
@@ -74,6 +76,12 @@ impl Demands {
         is_asked_for && ground.taint.iter().all(is_tolerated)
     }
 
+    /// That of a task that may go to all nodes of a scenario. It says nothing where these say nothing.
+    pub(crate) fn for_all(scenario: &Scenario) -> Self {
+        let mut agents = scenario.racks.iter().flat_map(|rack| &rack.agents);
+        if agents.all(|agent| Self::default().allow(&agent.ground)) { Self::default() } else { Self::everywhere() }
+    }
+
     /// That of a task that may go to each of these nodes.
     pub(super) fn everywhere() -> Self {
         let pools = vec!["default".to_owned(), POOL.to_owned()];
@@ -107,6 +115,29 @@ pub(super) fn draw(dice: &mut Stream, scenario: &mut Scenario) {
         let at_ms = dice.within(SETTLED_MS + 1_000, last_ms);
         let steps = vec![OperationPlan { at_ms, what: Ask::Submit(job) }];
         scenario.sessions.push(SessionPlan { host: usize::from(number % 2 == 1), when: When::Always, steps });
+    }
+}
+
+/// Lets tasks go to any node that were drawn since and say nothing of pools and taints, where no node that takes them is large enough.
+/// Gangs see to it themselves.
+pub(super) fn suit(scenario: &mut Scenario) {
+    let Scenario { racks, sessions, .. } = scenario;
+    let takes = |task: &TaskPlan| {
+        let is_enough =
+            |agent: &AgentPlan| task.cpu_milli <= agent.cpu_milli && task.memory_bytes <= agent.memory_bytes;
+        let agents = || racks.iter().flat_map(|rack| rack.agents.iter().map(move |agent| (rack, agent)));
+        let is_there = |rack: &RackPlan, agent: &AgentPlan| {
+            (task.regions.is_empty() || task.regions.contains(&rack.region))
+                && (task.clusters.is_empty() || task.clusters.contains(&agent.cluster))
+                && (task.pool.is_none() || task.pool == agent.pool)
+        };
+        agents().any(|(rack, agent)| task.demands.allow(&agent.ground) && is_enough(agent) && is_there(rack, agent))
+    };
+    for step in sessions.iter_mut().flat_map(|session| &mut session.steps) {
+        let (Ask::Submit(job) | Ask::Resubmit(job)) = &mut step.what else { continue };
+        let plain =
+            job.tasks.iter_mut().filter(|task| task.demands.is_plain() && task.sub.is_none() && task.gang.is_none());
+        plain.filter(|task| !takes(task)).for_each(|task| task.demands = Demands::everywhere());
     }
 }
 
