@@ -1,9 +1,9 @@
 //! Work that is moved to better places: whose, with which room, and within which budget.
 
 use quorate_state::{
-    AttemptId, AttemptPhase, AttemptState, Command, DrainTime, Event, Exit, Feature, GangSpec, Goal, JobSpec, Moving,
-    NodeName, OnNodeLoss, PlacementOutcome, Preemption, Reach, RebalanceEnd, RebalanceOrder, RebalanceTerms, Rejection,
-    Reply, Resources, RunId, Scope, StopReason, TaskId, TaskSpec, TaskState,
+    Alternative, AttemptId, AttemptPhase, AttemptState, Choice, Command, DrainTime, Event, Exit, Feature, GangSpec,
+    Goal, GpuHold, JobSpec, Moving, NodeName, OnNodeLoss, Placement, PlacementOutcome, Preemption, Reach, RebalanceEnd,
+    RebalanceOrder, RebalanceTerms, Rejection, Reply, Resources, RunId, Scope, StopReason, TaskId, TaskSpec, TaskState,
 };
 
 use crate::cluster::{Cluster, job, task};
@@ -109,6 +109,27 @@ fn who_is_moved_goes_where_room_was_kept_and_has_burnt_nothing() {
     assert_eq!((counts(&cluster), cluster.state.moves_count()), ((1, 0, 0), 1));
     cluster.place(of(4), "m");
     assert_eq!((counts(&cluster), cluster.state.moves_count(), cluster.state.claims_count()), ((1, 1, 0), 0, 0));
+}
+
+#[test]
+fn who_is_moved_keeps_the_alternative_that_it_has() {
+    let mut cluster = cluster();
+    let mut job = spec(500);
+    let resources = Resources { cpu_milli: 150, memory_bytes: 0, gpu_milli: 0 };
+    job.tasks[0].alternatives = vec![Alternative { resources, gpu_models: Vec::new() }];
+    cluster.submit(5, job).unwrap();
+    let at = cluster.state.node(&node("n")).unwrap().clone();
+    let generation = cluster.state.task(of(5)).unwrap().generation;
+    let choice = Choice::of(1).unwrap();
+    let placement =
+        Placement { choice, gpus: GpuHold::NONE, task: of(5), generation, node: at.name.clone(), epoch: at.epoch };
+    cluster.run(Command::CommitPlan { placements: vec![placement] }).unwrap();
+    cluster.report(of(5), AttemptPhase::Running, None);
+    start(&mut cluster, TERMS).unwrap();
+    assert_eq!(moves(&mut cluster, &[(5, "m")]), 1);
+    // As much is kept for it as it has, though there is room for what it would rather have.
+    let terms = cluster.state.claim(of(5)).unwrap().terms;
+    assert_eq!((terms.choice, terms.resources), (choice, resources));
 }
 
 #[test]
