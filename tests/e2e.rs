@@ -28,6 +28,7 @@ mod regions;
 mod replicas;
 mod report;
 mod requests;
+mod reservations;
 mod shares;
 mod snapshot;
 mod stop;

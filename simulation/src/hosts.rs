@@ -3,10 +3,12 @@
 mod client;
 mod job;
 mod operator;
+mod orders;
 mod rack;
 mod rebalances;
 mod release;
 mod replica;
+mod reservations;
 mod rivals;
 mod tenants;
 mod upkeep;

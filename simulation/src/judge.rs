@@ -270,6 +270,7 @@ fn scenario(ledger: &Ledger, witnesses: Option<&Witnesses>) -> Scenario {
         racks,
         sessions: vec![],
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

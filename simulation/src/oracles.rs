@@ -22,6 +22,7 @@ mod p12_alternatives;
 mod p12_company;
 mod p12_home;
 mod p12_place;
+mod p12_reservations;
 mod p13_brake;
 mod p14_reasons;
 mod p15_served_time;
@@ -221,6 +222,7 @@ pub(crate) fn all() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_silence::Silence::default()),
         Box::new(p9_timeouts::Timeouts::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p12_reservations::Reservations::default()),
         Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p11_shares::Shares::default()),
@@ -254,6 +256,7 @@ pub(crate) fn of_log() -> Vec<Box<dyn Oracle>> {
         Box::new(p9_quarantine::Quarantine::default()),
         Box::new(p9_retries::Retries::default()),
         Box::new(p11_urgency::Urgency::default()),
+        Box::new(p12_reservations::Reservations::default()),
         Box::new(p31_rebalances::Rebalances::default()),
         Box::new(p11_preemption::Preemptions::default()),
         Box::new(p11_shares::Shares::default()),

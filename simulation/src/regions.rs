@@ -268,6 +268,7 @@ fn scenario(seed: u64) -> Scenario {
         racks: vec![],
         sessions: vec![],
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

@@ -27,6 +27,7 @@ mod promise;
 mod rebalance;
 mod region_loss;
 mod reports;
+mod reservations;
 mod restarts;
 mod restore;
 pub(crate) mod rivals;
@@ -62,6 +63,7 @@ pub(crate) use promise::Promise;
 pub(crate) use rebalance::RebalancePlan;
 pub(crate) use region_loss::RegionLoss;
 pub(crate) use reports::{Says, Speech};
+pub(crate) use reservations::ReservationPlan;
 pub(crate) use settings::Tunables;
 pub(crate) use size::Size;
 pub(crate) use sub_runs::SubPlan;
@@ -97,6 +99,9 @@ pub(crate) struct Scenario {
     /// In order of their time.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) rebalances: Vec<RebalancePlan>,
+    /// In order of their time.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) reservations: Vec<ReservationPlan>,
     /// In order of their time.
     pub(crate) faults: Vec<FaultPlan>,
     /// A fault waits while a quorum could not do without the replicas that it would strike: then somebody

@@ -72,6 +72,12 @@ bugs! {
         "A rebalance moves a task that it has moved before.";
     MoveKeepsNoRoom, "move-keeps-no-room",
         "An attempt is stopped to go on elsewhere, and no room is kept for it there.";
+    ReservationIgnored, "reservation-ignored",
+        "Nodes that are set aside for a reservation take what does not ask for it.";
+    ReservationEarly, "reservation-early",
+        "A reservation begins whenever its leader looks, whatever was agreed.";
+    ReservationNeverOver, "reservation-never-over",
+        "Nodes stay set aside when the time of their reservation is over.";
     CountedByBestAlternative, "counted-by-best-alternative",
         "What an attempt takes is counted as the first of the alternatives of its task, whichever it was given.";
     LaterAlternativeFirst, "later-alternative-first",

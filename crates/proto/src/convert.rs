@@ -13,6 +13,7 @@ pub(crate) mod offer;
 pub mod payload;
 pub mod preemption;
 pub mod rebalance;
+pub mod reservation;
 pub mod retention;
 pub mod run;
 

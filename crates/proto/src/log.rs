@@ -1,6 +1,7 @@
 //! Log entries as bytes.
 
 mod command;
+mod reservation;
 
 /// The persisted messages, generated.
 pub mod v1 {

@@ -4,6 +4,7 @@ mod archive;
 mod key;
 mod object;
 mod rebalance;
+mod reservation;
 mod task;
 
 mod event;
@@ -165,6 +166,12 @@ pub fn encode_change(change: &Change) -> RowWrite {
         Change::ClaimGone(task) => RowWrite::Delete { key: Key::of(Kind::Claim).task(*task).done() },
         Change::Rebalance(row) => put(Key::of(Kind::Rebalance), rebalance::rebalance_to(row).encode_to_vec()),
         Change::Move(row) => put(Key::of(Kind::Move).task(row.task), rebalance::move_to(row).encode_to_vec()),
+        Change::Reservation(row) => {
+            put(Key::of(Kind::Reservation).text(row.name.as_str()), reservation::reservation_to(row).encode_to_vec())
+        }
+        Change::ReservationGone(name) => {
+            RowWrite::Delete { key: Key::of(Kind::Reservation).text(name.as_str()).done() }
+        }
         Change::MoveGone(task) => RowWrite::Delete { key: Key::of(Kind::Move).task(*task).done() },
     }
 }
@@ -259,6 +266,11 @@ fn decode(key: &[u8], value: &[u8], specs: &mut SpecCache) -> Result<Change, For
         }
         Kind::Rebalance => {
             Change::Rebalance(Arc::new(rebalance::rebalance_from(message("the row of a rebalance", value)?)?))
+        }
+        Kind::Reservation => {
+            let name = parts.name("a reservation's name")?;
+            let row = message("the row of a reservation", value)?;
+            Change::Reservation(Arc::new(reservation::reservation_from(name, row)?))
         }
         Kind::Move => {
             let task = parts.task()?;

@@ -13,6 +13,7 @@ mod places;
 mod preemption;
 mod rebalance;
 mod region_loss;
+mod reservations;
 mod scopes;
 mod sub_runs;
 

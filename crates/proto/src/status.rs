@@ -160,6 +160,11 @@ impl From<Rejection> for ApiError {
             }
             Rejection::JoinTokenNeeded(_) | Rejection::JoinTokenRefused { node: _, why: _ } => Self::Denied(why),
             Rejection::UnknownJoinToken(token) => Self::NotFound { kind: "join token".into(), name: token.to_string() },
+            Rejection::UnknownReservation(name) => {
+                Self::NotFound { kind: "reservation".into(), name: name.to_string() }
+            }
+            Rejection::ReservationExists(name) => exists("reservation", name.to_string(), why),
+            Rejection::NodeReserved { ref node, other: _ } => precondition("NODE_UNRESERVED", node.to_string(), why),
             Rejection::UnknownNode(name) => Self::NotFound { kind: "node".into(), name: name.to_string() },
             Rejection::UnknownScope(scope) => {
                 Self::NotFound { kind: scope.kind().into(), name: scope.name().to_owned() }

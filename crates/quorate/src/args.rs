@@ -10,7 +10,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::cli::{
     agent, bench, cert, cluster, completions, demo, dev, import, job, namespace, node, preemption, rebalance, region,
-    replica, retention, run, server, snapshot, task,
+    replica, reservation, retention, run, server, snapshot, task,
 };
 use crate::exit;
 use crate::settings::{Flags, KEYS, variable};
@@ -112,6 +112,8 @@ pub(crate) enum Command {
     Preemption(preemption::Preemption),
     /// Move work that runs to better places, on request and within a budget
     Rebalance(rebalance::Rebalance),
+    /// Set nodes aside for a namespace for a time that is agreed beforehand
+    Reservation(reservation::Reservation),
     /// Show and change how long runs that have ended are kept
     Retention(retention::Retention),
     /// Make an authority and certificates, for TLS
@@ -145,6 +147,7 @@ impl Cli {
             | Command::Namespace(_)
             | Command::Preemption(_)
             | Command::Rebalance(_)
+            | Command::Reservation(_)
             | Command::Retention(_)
             | Command::Cert(_)
             | Command::Import(_)
@@ -261,6 +264,10 @@ mod tests {
             "quorate rebalance start --max-moves 40 --at-once 4 --share 20 --margin 5 --for 30m",
             "quorate rebalance status --stale",
             "quorate rebalance stop",
+            "quorate reservation create spring -n research --node eu-1-a,eu-1-b --node eu-1-c --begin 2h --for 4h",
+            "quorate reservation list --stale",
+            "quorate reservation show spring --json",
+            "quorate reservation end spring",
             "quorate retention show --max-stale 5s --json",
             "quorate retention set --memory-runs 20000 --memory-rows 1000000 --archive-runs 5000000 --archive-for 90d",
             "quorate retention set --history-revisions 1000000 --segment-runs 5000 --archive-for 0s",
@@ -304,6 +311,10 @@ mod tests {
             "quorate rebalance",
             "quorate rebalance start --goal even",
             "quorate rebalance start --for 5",
+            "quorate reservation create spring --for 4h",
+            "quorate reservation create spring --node a",
+            "quorate reservation create spring --node a --for 4h --begin yesterday",
+            "quorate reservation create spring --node a --for 4h --begin 2001-01-01T00:00:00Z",
             "quorate preemption set --by-priority yes",
             "quorate preemption set --by-share maybe",
             "quorate preemption set --spare 5",

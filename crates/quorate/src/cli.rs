@@ -17,6 +17,7 @@ pub(crate) mod rebalance;
 pub(crate) mod reference;
 pub(crate) mod region;
 pub(crate) mod replica;
+pub(crate) mod reservation;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod scope;
@@ -114,6 +115,7 @@ pub(crate) async fn execute(command: Command, context: &Context) -> Result<Code,
         Command::Namespace(namespace) => Box::pin(namespace.execute(context)).await,
         Command::Preemption(preemption) => Box::pin(preemption.execute(context)).await,
         Command::Rebalance(rebalance) => Box::pin(rebalance.execute(context)).await,
+        Command::Reservation(reservation) => Box::pin(reservation.execute(context)).await,
         Command::Retention(retention) => Box::pin(retention.execute(context)).await,
         Command::Cert(cert) => cert.execute(context),
         Command::Import(import) => import.execute(context),

@@ -104,6 +104,7 @@ fn start_logging(command: &Command, settings: &Settings) -> Result<(), Error> {
         | Command::Namespace(_)
         | Command::Preemption(_)
         | Command::Rebalance(_)
+        | Command::Reservation(_)
         | Command::Retention(_)
         | Command::Cert(_)
         | Command::Import(_)

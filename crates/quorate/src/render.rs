@@ -25,6 +25,7 @@ pub(crate) mod preemption;
 pub(crate) mod rebalance;
 pub(crate) mod region;
 pub(crate) mod replica;
+pub(crate) mod reservation;
 pub(crate) mod retention;
 pub(crate) mod run;
 pub(crate) mod scope;

@@ -7,6 +7,7 @@ mod gang;
 mod nearest;
 mod preview;
 mod region_lost;
+mod reservation;
 mod standing;
 mod survey;
 mod why_not;
@@ -27,6 +28,7 @@ pub use gang::GangWaits;
 pub(crate) use preview::copies;
 pub use preview::{PREVIEW_CHECKS_MAX, PlannedStep, preview};
 pub use region_lost::RegionLost;
+pub use reservation::NotReserved;
 pub use survey::{Survey, survey};
 pub use why_not::{FailedCheck, Fitness, why_not};
 
@@ -35,6 +37,7 @@ use crate::{Budget, LogNow, Observed};
 use alternatives::{diagnose, no_alternative};
 use expected::expected_start;
 use region_lost::region_lost;
+use reservation::not_reserved;
 use standing::standing;
 
 /// Why a task is not running.
@@ -86,13 +89,15 @@ pub enum Explanation {
     NoAlternative(NoAlternative),
     /// Its gang is placed whole, and cannot be now.
     Gang(GangWaits),
-    /// A node has the room, but is kept for a task before it, which it would delay.
+    /// A node has the room, but is kept for a task before it or for a reservation, which it would delay.
     WouldDelay {
         /// When it begins at the latest, if that is known.
         expected: Option<ExpectedStart>,
     },
     /// The region that it ran in is lost, and it stays there, for ever or for some time.
     RegionLost(RegionLost),
+    /// It asks for a reservation that is not there for it now.
+    NotReserved(NotReserved),
     /// It is a run of another job, which the leader begins at its next step.
     SubRunDue,
     /// It is a run of another job, and so many runs have not ended that no other may begin.
@@ -305,6 +310,9 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
         Some(Held::Once) => return Explanation::Held,
         None => {}
     }
+    if let Some(why) = spec.and_then(|(run, spec)| not_reserved(view, now, run, spec)) {
+        return Explanation::NotReserved(why);
+    }
     let bound = spec.map_or(Bound::Free, |(_, spec)| view.bound(task.home.as_ref(), spec, now.served));
     if let Some(lost) = region_lost(view, now, bound) {
         return Explanation::RegionLost(lost);
@@ -491,11 +499,12 @@ impl fmt::Display for Explanation {
             Self::NoAlternative(why) => why.fmt(f),
             Self::Gang(waits) => waits.fmt(f),
             Self::WouldDelay { expected } => {
-                f.write_str("the nodes that have the room are kept for tasks before it, which it would delay")?;
+                f.write_str("the nodes that have the room are kept for tasks before it or for a reservation, which it would delay")?;
                 expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
             }
             Self::RoomClaimed(kept) => kept.fmt(f),
             Self::RegionLost(lost) => lost.fmt(f),
+            Self::NotReserved(why) => why.fmt(f),
             Self::SubRunDue => f.write_str("all it needs is done: the run that it is is about to begin"),
             Self::RunsFull { max } => write!(
                 f,

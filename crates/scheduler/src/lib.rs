@@ -22,6 +22,7 @@ mod fairness;
 mod latency;
 mod lease;
 pub mod rebalance;
+mod reservations;
 mod retention;
 mod timer;
 mod workflow;
@@ -38,6 +39,7 @@ pub fn controllers() -> Vec<Box<dyn Controller + Send + Sync>> {
     vec![
         Box::new(workflow::Workflow),
         Box::new(placement::PlacementController::default()),
+        Box::new(reservations::Reservations),
         Box::new(drain::Drain),
         Box::new(rebalance::Rebalancer::default()),
         Box::new(timer::Timers),

@@ -373,13 +373,14 @@ impl<'a> Pass<'a> {
         End::Queue
     }
 
-    /// Its run was restored, and it must not be placed yet.
+    /// Its run was restored, or it asks for a reservation: it must not be placed yet.
     fn is_held(&mut self, group: &Group<'a>) -> bool {
         let held = self.view.held(group.run, group.spec, self.now.served);
         if let Some(Held::Fenced { until }) = held {
             self.wake_at = earlier(self.wake_at, until);
         }
-        held.is_some()
+        // What ends that wait changes the state, and so brings a plan.
+        held.is_some() || self.view.unreserved(group.run, group.spec).is_some()
     }
 
     /// Places the tasks of a group for as long as there is a node for them.

@@ -147,10 +147,12 @@ impl<'a> Search<'a> {
         let loads = Loads::of(view);
         let mut domains: BTreeMap<&str, usize> = BTreeMap::new();
         let mut sites = Sites::default();
+        // What is on nodes of reservations stays, and nothing is moved there.
+        let reserved: BTreeSet<&NodeName> = view.reservations().flat_map(|row| &row.nodes).collect();
         for node in view.nodes() {
             budget.take(1);
-            let takes_part =
-                node.status == NodeStatus::Up && !node.is_out() && observed.presence(node) == Presence::Heard;
+            let is_up = node.status == NodeStatus::Up && !node.is_out();
+            let takes_part = is_up && !reserved.contains(&node.name) && observed.presence(node) == Presence::Heard;
             if !takes_part {
                 continue;
             }

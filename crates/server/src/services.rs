@@ -12,6 +12,7 @@ mod preemption;
 mod rebalance;
 mod relays;
 mod replicas;
+mod reservations;
 mod retention;
 mod runs;
 mod scopes;
@@ -45,7 +46,10 @@ pub(crate) use relays::{RELAYS_MAX, RelaysService};
 pub(crate) use runs::RunsService;
 
 use quorate_proto::status::ApiError;
-use quorate_state::{Digest, Namespace, RequestId, RequestKey, Violation};
+use quorate_raft::ProposeError;
+use quorate_state::{Digest, Feature, Namespace, RequestId, RequestKey, State, Violation};
+
+use crate::core::{Core, propose_error};
 
 /// Bytes of a request id.
 const REQUEST_ID_BYTES_MAX: usize = 128;
@@ -80,6 +84,16 @@ fn violation(field: &str, message: impl Into<String>) -> ApiError {
 /// A name in a request, checked.
 fn name<T: std::str::FromStr<Err = E>, E: std::fmt::Display>(field: &str, text: &str) -> Result<T, ApiError> {
     text.parse().map_err(|error: E| violation(field, error.to_string()))
+}
+
+/// Refuses what needs a feature that is not enabled yet, and says which replicas that waits for.
+fn enabled(view: &State, core: &Core, feature: Feature) -> Result<(), ApiError> {
+    if view.has_feature(feature) {
+        return Ok(());
+    }
+    let status = core.replica.features().into_iter().find(|status| status.feature == feature);
+    let waits_for = status.map(|status| status.waits_for).unwrap_or_default();
+    Err(propose_error(ProposeError::FeatureNotEnabled { feature, waits_for }))
 }
 
 /// A name in a request that may be left out.

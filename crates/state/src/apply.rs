@@ -20,6 +20,7 @@ mod overlay;
 mod placements;
 mod preempt;
 mod rebalance;
+mod reservations;
 mod restart;
 mod restored;
 mod runs;
@@ -135,7 +136,7 @@ fn apply_item(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, 
 /// True of a command that does harm when it is carried out twice: a second submit is a second run, a job that was deleted
 /// may have been submitted again, an annotation, a pause, a priority, a cordon or a drain that comes late takes back what
 /// was said since, a task that was released may be in its next quarantine, a forgotten name may be another node's by
-/// then, a token may have been revoked, and a rebalance may have ended.
+/// then, a token may have been revoked, a rebalance may have ended, and a reservation may be another one by that name.
 fn needs_memory(command: &Command) -> bool {
     match command {
         Command::SubmitJob { .. }
@@ -160,6 +161,8 @@ fn needs_memory(command: &Command) -> bool {
         | Command::RestoreScope { .. }
         | Command::SetPreemption { .. }
         | Command::SetRebalance { .. }
+        | Command::Reserve { .. }
+        | Command::EndReservation { .. }
         | Command::CreateJoinToken { .. } => true,
         Command::Bootstrap { .. }
         | Command::CreateNamespace { .. }
@@ -189,6 +192,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::PreemptAttempts(_)
         | Command::EndClaims { .. }
         | Command::MoveAttempts { .. }
+        | Command::TurnReservations { .. }
         | Command::ArchiveRuns { .. }
         | Command::TrimArchive { .. }
         | Command::EnableFeature { .. } => false,
@@ -214,6 +218,12 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::MoveAttempts { rebalance, moves, ends } => {
             rebalance::move_attempts(overlay, &item.principal, *rebalance, moves, *ends)
         }
+        Command::Reserve { reservation, namespace, nodes, wait_ms, for_ms } => {
+            let wanted = reservations::Wanted { namespace, nodes, wait_ms: *wait_ms, for_ms: *for_ms };
+            reservations::reserve(overlay, &item.principal, reservation, &wanted)
+        }
+        Command::TurnReservations { due } => reservations::turn(overlay, &item.principal, due),
+        Command::EndReservation { reservation } => reservations::end(overlay, &item.principal, reservation),
         Command::SubmitJob { run, spec, spec_digest } => {
             // It may need several, and says the youngest.
             features::require_older(overlay, spec)?;

@@ -8,6 +8,7 @@ mod company;
 mod gangs;
 mod namespaces;
 mod rebalance;
+mod reservations;
 mod sub_runs;
 
 use crate::index::Index;
@@ -36,6 +37,7 @@ impl State {
         self.check_namespaces(&mut broken);
         self.check_claims(&mut broken);
         self.check_rebalance(&mut broken);
+        self.check_reservations(&mut broken);
         broken
     }
 

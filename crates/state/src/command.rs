@@ -1,13 +1,14 @@
 //! Every way the state can change.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::{
     AnnotationKey, AttemptId, Choice, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
     GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Moving, Namespace, NodeAdmission, NodeName, Offer, Outcome,
-    Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName, RequestId, Resources,
-    Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage, Uuid,
+    Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName, RequestId, ReservationName,
+    Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage,
+    Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -179,6 +180,13 @@ pub enum Command {
     /// Asks attempts to stop so that their tasks go on elsewhere, and keeps the room for them there; each is checked again and passed
     /// over singly. `ends`: that rebalance is over, and why. From the rebalance controller.
     MoveAttempts { rebalance: u32, moves: Vec<Moving>, ends: Option<RebalanceEnd> },
+    /// Sets nodes aside for a namespace from `wait_ms` on, for `for_ms`. Needs [`Feature::Reservations`], as do the two below.
+    Reserve { reservation: ReservationName, namespace: Namespace, nodes: BTreeSet<NodeName>, wait_ms: u64, for_ms: u64 },
+    /// Begins or ends the time of reservations, each with the instant at which that is due; passed over singly where it is not so. From
+    /// the reservation controller.
+    TurnReservations { due: Vec<(ReservationName, Served)> },
+    /// Ends a reservation before its time is over, or before it began. What runs there goes on.
+    EndReservation { reservation: ReservationName },
 }
 
 /// How long a drain takes.

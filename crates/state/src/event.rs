@@ -2,8 +2,8 @@
 
 use crate::{
     AnnotationKey, AttemptId, AttemptState, Decided, Epoch, Exit, Feature, JobName, JoinTokenId, Millis, Namespace,
-    NodeAdmission, NodeName, Principal, RebalanceEnd, Revision, RunId, RunState, Scope, ShareTaken, TaskId, TaskState,
-    Token,
+    NodeAdmission, NodeName, Principal, RebalanceEnd, ReservationMove, ReservationName, Revision, RunId, RunState,
+    Scope, ShareTaken, TaskId, TaskState, Token,
 };
 
 /// An event and where it stands in the history. Rows of one revision are seen together.
@@ -59,6 +59,8 @@ pub enum Event {
     RebalanceStarted { rebalance: u32, by: Principal },
     /// Nothing more is moved by it.
     RebalanceEnded { rebalance: u32, why: RebalanceEnd, by: Principal },
+    /// A reservation was made, has begun, or is over.
+    ReservationMoved { reservation: ReservationName, to: ReservationMove, by: Principal },
     /// A node was granted a lease.
     NodeRegistered { node: NodeName, epoch: Epoch },
     /// A node's lease expired.
@@ -105,6 +107,7 @@ impl Event {
             Self::NamespaceCreated { .. }
             | Self::RebalanceStarted { .. }
             | Self::RebalanceEnded { .. }
+            | Self::ReservationMoved { .. }
             | Self::NodeRegistered { .. }
             | Self::NodeLost { .. }
             | Self::NodeCordoned { .. }

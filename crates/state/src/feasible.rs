@@ -4,6 +4,7 @@ use std::fmt;
 
 use quorate_planted::Bug;
 
+use crate::reservation::suits;
 use crate::{GpuUse, GpuWant, Node, NodeStatus, Resources, TaskSpec};
 
 /// Why a node cannot take a task. The first failed check is named, in the order of the variants.
@@ -15,6 +16,10 @@ pub enum Infeasible {
     Cordoned,
     /// It takes no new work, and what it has is moved off.
     Draining,
+    /// It is set aside for a reservation that the task does not ask for.
+    Reserved,
+    /// It is not of the reservation that the task asks for.
+    Unreserved,
     /// Its region is not among those allowed.
     Region,
     /// Its cluster is not among those allowed.
@@ -87,6 +92,8 @@ impl fmt::Display for Infeasible {
             Self::NodeLost => f.write_str("the node's lease has expired"),
             Self::Cordoned => f.write_str("the node is cordoned"),
             Self::Draining => f.write_str("the node is draining"),
+            Self::Reserved => f.write_str("the node is set aside for a reservation"),
+            Self::Unreserved => f.write_str("the node is not of the reservation that is asked for"),
             Self::Region => f.write_str("the node's region is not allowed"),
             Self::Cluster => f.write_str("the node's cluster is not allowed"),
             Self::Pool => f.write_str("the node is in a pool that is not asked for"),
@@ -116,6 +123,10 @@ pub(crate) fn within_limits(node: &Node, task: &TaskSpec) -> Result<(), Infeasib
     }
     if node.is_out() && !quorate_planted::is(Bug::CordonIgnored) && !is_missed(node) {
         return Err(if node.drain().is_some() { Infeasible::Draining } else { Infeasible::Cordoned });
+    }
+    if !suits(node, task) {
+        let is_reserved = node.around.reservation.is_some();
+        return Err(if is_reserved { Infeasible::Reserved } else { Infeasible::Unreserved });
     }
     let is_bound = !quorate_planted::is(Bug::PlaceIgnored);
     if is_bound && !task.place.regions.is_empty() && !task.place.regions.contains(&node.region) {

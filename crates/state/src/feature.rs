@@ -84,11 +84,14 @@ pub enum Feature {
     Rebalance = 24,
     /// Tasks can say where the data lies that they read: `near` of `Place` in the specs of jobs.
     DataLocality = 25,
+    /// Nodes are set aside for a namespace for a time that was agreed beforehand: [`Command::Reserve`], [`Command::TurnReservations`],
+    /// [`Command::EndReservation`], `reservation` of `Place` in the specs of jobs.
+    Reservations = 26,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 25] = [
+    pub const ALL: [Self; 26] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -114,6 +117,7 @@ impl Feature {
         Self::FairPreemption,
         Self::Rebalance,
         Self::DataLocality,
+        Self::Reservations,
     ];
 
     /// As it is stored and sent.
@@ -154,6 +158,7 @@ impl Feature {
             Self::FairPreemption => "fair-preemption",
             Self::Rebalance => "rebalance",
             Self::DataLocality => "data-locality",
+            Self::Reservations => "reservations",
         }
     }
 }
@@ -227,6 +232,14 @@ impl Command {
             Self::DrainNode { .. } | Self::EvictAttempts { .. } => Some(Feature::NodeDrain),
             Self::MaintainNode { .. } | Self::EndDrains { .. } => Some(Feature::NodeMaintenance),
             Self::ForgetNode { .. } => Some(Feature::NodeForget),
+            Self::Reserve { .. } | Self::TurnReservations { .. } | Self::EndReservation { .. } => {
+                Some(Feature::Reservations)
+            }
+            Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
+                if spec.asks_for_reservations() =>
+            {
+                Some(Feature::Reservations)
+            }
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_alternatives() =>
             {
@@ -397,6 +410,7 @@ mod tests {
             (23, "fair-preemption"),
             (24, "rebalance"),
             (25, "data-locality"),
+            (26, "reservations"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

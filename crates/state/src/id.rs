@@ -79,6 +79,8 @@ names! {
     PoolName "pool name";
     /// What tasks share that others stay apart from, within their namespace.
     GroupName "group name";
+    /// What nodes that are set aside for a time are asked for by; unique in the whole control plane.
+    ReservationName "reservation name";
 }
 
 /// The pool of nodes that name none, and of tasks that ask for none.

@@ -251,6 +251,11 @@ impl JobSpec {
         self.tasks.iter().any(|task| task.place.condition.is_some())
     }
 
+    /// True of one that replicas before [`crate::Feature::Reservations`] cannot read.
+    pub fn asks_for_reservations(&self) -> bool {
+        self.tasks.iter().any(|task| task.place.reservation.is_some())
+    }
+
     /// True of one that replicas before [`crate::Feature::ResourceAlternatives`] cannot read.
     pub fn has_alternatives(&self) -> bool {
         self.tasks.iter().any(TaskSpec::has_choice)

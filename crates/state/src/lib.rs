@@ -56,6 +56,7 @@ mod progress;
 mod ready;
 mod rebalance;
 mod region_loss;
+mod reservation;
 mod restored;
 mod suspect;
 
@@ -63,7 +64,7 @@ pub use gpu::{GPU_MILLI, GPUS_PER_NODE_MAX, GpuHold, GpuUse, GpuWant};
 pub use id::{
     AnnotationKey, AttemptId, ClusterId, ClusterName, Digest, Epoch, ErrorType, GpuModel, GroupName, JobName,
     JoinTokenId, NAME_BYTES_MAX, Namespace, NodeName, PayloadName, PoolName, Principal, RegionName, RequestId,
-    Revision, RunId, TaskId, TaskName, Token, Uuid,
+    ReservationName, Revision, RunId, TaskId, TaskName, Token, Uuid,
 };
 pub use resources::Resources;
 pub use time::{Millis, Served, Stamp};
@@ -128,5 +129,8 @@ pub use rebalance::{
     RebalanceEnd, RebalanceOrder, RebalanceTerms, Side, Unmovable, distance, fullness, movable,
 };
 pub use region_loss::{Bound, OnRegionLoss};
+pub use reservation::{
+    RESERVATION_MS_MAX, RESERVATIONS_MAX, RESERVED_NODES_MAX, Reservation, ReservationMove, Unreserved,
+};
 pub use restored::{Held, REVISIONS_PER_SECOND_BITS};
 pub use state::{Change, Meta, ReadyKey, State};

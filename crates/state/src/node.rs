@@ -4,7 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::{
-    Admission, ClusterName, Epoch, GpuModel, Millis, NodeName, Offer, Principal, RegionName, Resources, Served, Uuid,
+    Admission, ClusterName, Epoch, GpuModel, Millis, NodeName, Offer, Principal, RegionName, ReservationName,
+    Resources, Served, Uuid,
 };
 
 /// Begins the names of labels that an agent finds out by itself, such as `quorate.dev/arch`; no other label may.
@@ -46,7 +47,7 @@ pub struct Node {
     pub cordoned: bool,
     /// Who said so, and what is to become of its work; none if it was said before feature `node-drain`.
     pub withdrawal: Option<Arc<Withdrawal>>,
-    /// What is said of its cluster and its region. [`crate::State::commit`] sets it; it is no part of the node's own row.
+    /// What is said of its cluster and its region, and what it is set aside for. [`crate::State::commit`] sets it; it is no part of the node's own row.
     pub around: Around,
     /// When it registered.
     pub registered_at: Millis,
@@ -57,7 +58,7 @@ pub struct Node {
 impl Node {
     /// It takes nothing new: it, its cluster or its region was taken out of service.
     pub fn is_out(&self) -> bool {
-        self.cordoned || self.around != Around::default()
+        self.cordoned || self.around.cluster.is_some() || self.around.region.is_some()
     }
 
     /// How its work is moved off by what was said of itself; none while that may stay.
@@ -89,13 +90,15 @@ fn together(drains: impl Iterator<Item = Drain>) -> Option<Drain> {
     })
 }
 
-/// What is said of the cluster and the region of a node.
+/// What is said of a node elsewhere than in its own row.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Around {
     /// That its cluster takes nothing new.
     pub cluster: Option<Arc<Withdrawal>>,
     /// That its region does not.
     pub region: Option<Arc<Withdrawal>>,
+    /// The reservation for which it is set aside.
+    pub reservation: Option<ReservationName>,
 }
 
 /// That a node, or all of a cluster or a region, takes nothing new.

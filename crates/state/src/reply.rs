@@ -1,8 +1,8 @@
 //! Everything that `apply` can answer.
 
 use crate::{
-    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, Revision, RunId, Scope, TaskId,
-    Token, TokenFlaw, Uuid, Violation,
+    Epoch, Feature, JobName, JoinTokenId, LeaseTerms, Namespace, NodeName, OverQuota, ReservationName, Revision, RunId,
+    Scope, TaskId, Token, TokenFlaw, Uuid, Violation,
 };
 
 /// The answer to a command that was carried out.
@@ -184,6 +184,22 @@ pub enum Rejection {
     /// No such cluster or region.
     #[error("{0} does not exist: 'quorate {kind} list' shows those in which there are, or were, nodes", kind = .0.kind())]
     UnknownScope(Scope),
+    /// No such reservation.
+    #[error("reservation {0} does not exist, or is over: 'quorate reservation list' shows what there is")]
+    UnknownReservation(ReservationName),
+    /// The name is in use.
+    #[error("reservation {0} exists: end it first, or choose another name")]
+    ReservationExists(ReservationName),
+    /// Two reservations want a node at a time.
+    #[error(
+        "node {node} is of reservation {other} for a part of that time: leave the node out, or choose another time"
+    )]
+    NodeReserved {
+        /// The first such node.
+        node: NodeName,
+        /// The reservation that has it.
+        other: ReservationName,
+    },
     /// A node whose lease is live is not given up.
     #[error("node {0} is alive: drain it, stop its agent, and forget it when its lease has ended")]
     NodeAlive(NodeName),

@@ -74,7 +74,7 @@ impl State {
         self.scopes.get(scope)
     }
 
-    /// A node's row, with what is said of its cluster and its region.
+    /// A node's row, with what is said of it elsewhere.
     pub(crate) fn put_node(&mut self, node: &Arc<Node>) {
         let around = self.around(node);
         let node = if node.around == around { node.clone() } else { Arc::new(Node { around, ..(**node).clone() }) };
@@ -91,15 +91,16 @@ impl State {
         }
     }
 
-    /// What is said of the cluster and the region of a node.
+    /// What is said of a node by its cluster, its region and a reservation.
     pub(crate) fn around(&self, node: &Node) -> Around {
-        if self.scopes.is_empty() {
+        if self.scopes.is_empty() && self.reservations.is_empty() {
             return Around::default();
         }
         let said_of = |scope| self.scopes.get(&scope).map(|row| row.withdrawal.clone());
         Around {
             cluster: said_of(Scope::Cluster(node.cluster.clone())),
             region: said_of(Scope::Region(node.region.clone())),
+            reservation: self.set_aside(&node.name).cloned(),
         }
     }
 }

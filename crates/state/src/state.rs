@@ -15,8 +15,8 @@ use crate::index::Index;
 use crate::{
     Annotation, AnnotationKey, ArchivedRun, Attempt, AttemptId, Claim, Cluster, ClusterId, ClusterName, Digest,
     Feature, FeatureRow, GpuUse, Job, JobName, JoinToken, JoinTokenId, Line, Millis, Move, Namespace, NamespaceRow,
-    Node, NodeName, NodeStatus, Rebalance, RequestRow, Resources, Revision, Room, Run, RunId, Scope, ScopeRow, Segment,
-    Served, Settings, Step, StepCounts, Task, TaskId, VersionRow,
+    Node, NodeName, NodeStatus, Rebalance, RequestRow, Reservation, ReservationName, Resources, Revision, Room, Run,
+    RunId, Scope, ScopeRow, Segment, Served, Settings, Step, StepCounts, Task, TaskId, VersionRow,
 };
 
 /// What the cluster knows. Cloning is cheap.
@@ -41,6 +41,7 @@ pub struct State {
     pub(crate) claims: Map<TaskId, Arc<Claim>>,
     pub(crate) rebalance: Option<Arc<Rebalance>>,
     pub(crate) moves: Map<TaskId, Arc<Move>>,
+    pub(crate) reservations: Map<ReservationName, Arc<Reservation>>,
     pub(crate) index: Index,
 }
 
@@ -146,6 +147,10 @@ pub enum Change {
     Move(Arc<Move>),
     /// A task that is not any more.
     MoveGone(TaskId),
+    /// A reservation.
+    Reservation(Arc<Reservation>),
+    /// A reservation, over.
+    ReservationGone(ReservationName),
 }
 
 /// A task's place in the queue: priority (highest first), submit order, step, index.
@@ -309,6 +314,8 @@ impl State {
             Change::MoveGone(task) => {
                 self.moves.remove_mut(task);
             }
+            Change::Reservation(row) => self.put_reservation(&row.name, Some(row)),
+            Change::ReservationGone(name) => self.put_reservation(name, None),
         }
     }
 
@@ -583,6 +590,7 @@ impl State {
             ("requests", self.requests.size()),
             ("claims", self.claims.size()),
             ("moves", self.moves.size()),
+            ("reservations", self.reservations.size()),
         ]
         .map(|(kind, rows)| (kind, rows as u64))
         .into()

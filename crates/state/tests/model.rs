@@ -25,6 +25,8 @@ mod preemption;
 mod rebalance;
 #[path = "model/report.rs"]
 mod report;
+#[path = "model/reservations.rs"]
+mod reservations;
 #[path = "model/rows.rs"]
 mod rows;
 #[path = "model/scopes.rs"]
@@ -79,6 +81,7 @@ enum Step {
     Preempt { pick: usize, node: usize, victims: Vec<usize>, stale: bool },
     EndClaims,
     Rebalance(rebalance::Said),
+    Reserve(reservations::Said),
     Enable { asked_in: u64 },
     Wait { ms: u64, new_term: bool },
 }
@@ -118,6 +121,7 @@ fn step() -> impl Strategy<Value = Step> {
             .prop_map(|(pick, node, victims, stale)| Step::Preempt { pick, node, victims, stale }),
         2 => Just(Step::EndClaims),
         8 => rebalance::said().prop_map(Step::Rebalance),
+        4 => reservations::said().prop_map(Step::Reserve),
         6 => (0..3_u64).prop_map(|asked_in| Step::Enable { asked_in }),
         2 => (0..30_000_u64, prop::bool::weighted(0.2)).prop_map(|(ms, new_term)| Step::Wait { ms, new_term }),
     ]
@@ -326,6 +330,7 @@ impl World {
             Step::Preempt { pick, node, victims, stale } => self.preempt(*pick, *node, victims, *stale),
             Step::EndClaims => self.end_claims(),
             Step::Rebalance(said) => self.rebalance(said),
+            Step::Reserve(said) => self.reserve(said),
             Step::Enable { asked_in } => self.enable(*asked_in),
             Step::Wait { ms, new_term } => {
                 if *new_term {
@@ -522,6 +527,7 @@ proptest! {
             world.cordon(&name(&format!("node-{node}")), false);
         }
         world.restore_scopes();
+        world.end_reservations();
         world.admission(false);
         world.resume_all();
         for _ in 0..400 {

@@ -13,12 +13,12 @@ use turmoil::Sim;
 
 use super::job::{namespace, spec};
 use super::operator::{self, Desk};
-use super::rebalances;
 use super::release::{self, Releases};
 use super::rivals;
 use super::tenants;
 use super::upkeep::{self, Duties};
 use super::{API_PORT, addresses};
+use super::{rebalances, reservations};
 use crate::facts::{Answer, Fact, Facts, Operation, Outcome, Page, Request, Watch, Watched};
 use crate::net::SimNetwork;
 use crate::scenario::{Ask, Class, Control, Demands, JobPlan, Listing, OperationPlan, Scenario, TaskPlan, When};
@@ -135,6 +135,9 @@ pub(crate) fn start(sim: &mut Sim<'static>, scenario: &Rc<Scenario>, host: usize
         }
         if host == OPERATOR_HOST && !scenario.rebalances.is_empty() {
             tokio::task::spawn_local(rebalances::order(scenario.clone(), common.healed.clone()));
+        }
+        if host == OPERATOR_HOST && !scenario.reservations.is_empty() {
+            tokio::task::spawn_local(reservations::reserve(scenario.clone(), common.healed.clone()));
         }
         if host == OPERATOR_HOST && tenants::are_kept(&scenario) {
             tokio::task::spawn_local(tenants::keep(scenario.clone()));

@@ -83,6 +83,7 @@ impl Hand {
             racks: (1..=nodes).map(rack).collect(),
             sessions: vec![],
             rebalances: vec![],
+            reservations: vec![],
             faults: vec![],
             spares_quorum: false,
             heal_ms: 0,

@@ -14,7 +14,7 @@ use quorate_state::{
 use super::books::{Books, Stake};
 use super::flow::is_to_end_within;
 use super::history::{spec_of, task_name};
-use super::p12_place::{asks_for, is_at_hand, tolerates};
+use super::p12_place::{asks_for, is_at_hand, is_reserved, tolerates};
 use super::{Known, Oracle, Verdict};
 use crate::ledger::Step;
 use crate::scenario::Kind;
@@ -89,7 +89,7 @@ impl Starvation {
         }
         let (namespace, priority) = (run.spec.namespace.clone(), run.priority());
         let by = Stake { namespace, priority, resources: spec.resources };
-        for node in state.nodes().filter(|node| may_run(spec, node)) {
+        for node in state.nodes().filter(|node| may_run(spec, node) && !is_reserved(state, node)) {
             // Room that comes free anyway is waited for.
             let is_still = |attempt: &Attempt| attempt.stop.is_none() && !attempt.state.is_terminal();
             let others: Vec<&Attempt> = state.attempts_on(&node.name).map(AsRef::as_ref).collect();

@@ -5,8 +5,8 @@
 use std::collections::BTreeMap;
 
 use quorate_state::{
-    Amounts, Attempt, Change, Command, Company, Event, Namespace, NamespaceRow, Node, Run, RunId, Served, State,
-    TaskId, TaskSpec, TaskState,
+    Amounts, Attempt, Change, Command, Company, Event, Namespace, NamespaceRow, Node, NodeName, Run, RunId, Served,
+    State, TaskId, TaskSpec, TaskState,
 };
 
 use super::flow::is_to_end;
@@ -30,6 +30,9 @@ pub(crate) struct Urgency {
     released: BTreeMap<TaskId, u64>,
     /// The last revision at which the row of a namespace changed, and with it a maximum, perhaps: a plan may be older.
     namespaces: BTreeMap<Namespace, u64>,
+    /// The last revision at which a node was of a reservation, whose time may have been to come: what passes there is what will have ended
+    /// by then.
+    reserved: BTreeMap<NodeName, u64>,
 }
 
 impl Oracle for Urgency {
@@ -53,6 +56,9 @@ impl Oracle for Urgency {
         }
         for attempt in placed(step) {
             self.check(attempt, &step.before, known)?;
+        }
+        for reservation in step.after.reservations() {
+            self.reserved.extend(reservation.nodes.iter().map(|node| (node.clone(), step.revision.0)));
         }
         let served = step.after.meta().served;
         self.homes.take(step, |_, _, _| Verdict::Ok(()))?;
@@ -81,6 +87,9 @@ impl Urgency {
         let (Some((since, served)), Some(run)) = (self.ready.get(&task), view.run(task.run)) else { return Ok(()) };
         let is_settled = |run: RunId| self.controlled.get(&run).is_none_or(|at| at < since);
         if !is_settled(task.run) {
+            return Ok(());
+        }
+        if self.reserved.get(&attempt.node).is_some_and(|at| at >= since) {
             return Ok(());
         }
         // A plan that knew of the one knew of all these.

@@ -11,7 +11,7 @@ use quorate_state::{
 
 use super::calm::Calm;
 use super::history::{Takes, attempt_name, attempts, placed, spec_of, takes};
-use super::p12_place::{asks_for, is_at_hand, tolerates};
+use super::p12_place::{asks_for, is_at_hand, is_reserved, tolerates};
 use super::service::answered;
 use super::{Known, Oracle, Verdict};
 use crate::facts::Fact;
@@ -68,6 +68,9 @@ impl Alternatives {
             if let Change::Node(node) = change {
                 self.opened.insert(node.name.clone(), at);
             }
+        }
+        for reservation in step.before.reservations() {
+            self.opened.extend(reservation.nodes.iter().map(|node| (node.clone(), at)));
         }
         for attempt in attempts(step).filter(|attempt| attempt.gone) {
             self.opened.insert(attempt.node.clone(), at);
@@ -133,6 +136,7 @@ fn may(node: &Node, view: &State, spec: &TaskSpec) -> bool {
     node.status == NodeStatus::Up
         && !node.is_out()
         && !may_be_kept
+        && !is_reserved(view, node)
         && (place.regions.is_empty() || place.regions.contains(&node.region))
         && (place.clusters.is_empty() || place.clusters.contains(&node.cluster))
         && asks_for(place, &node.labels)

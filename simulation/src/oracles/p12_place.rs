@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_state::{Attempt, AttemptId, Change, Claim, Node, NodeName, NodeStatus, Place, TaskId};
+use quorate_state::{Attempt, AttemptId, Change, Claim, Node, NodeName, NodeStatus, Place, State, TaskId};
 
 use super::history::{attempt_name, plan_of, spec_of, task_name};
 use super::{Known, Oracle, Verdict};
@@ -106,6 +106,11 @@ impl Places {
             Some(wrong) => Err(format!("{name} was placed on {}, which {wrong} ({node:?}, {place:?})", node.name)),
         }
     }
+}
+
+/// True of a node that is of a reservation, whether or not its time has begun: there others may have to wait.
+pub(super) fn is_reserved(state: &State, node: &Node) -> bool {
+    state.reservations().any(|row| row.nodes.contains(&node.name))
 }
 
 /// A job goes to the pools that it asks for, and to the default one if it asks for none.

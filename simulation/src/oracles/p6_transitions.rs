@@ -422,9 +422,10 @@ fn check_outcome(row: &Attempt) -> Verdict {
 /// Each move has its one event, and no event tells of what did not move.
 fn check_told(step: &Step, mut moves: Vec<Event>) -> Verdict {
     let mut told: Vec<Event> = step.events.iter().map(|row| row.event.clone()).collect();
-    // What is told of a whole rebalance is P31's.
-    let is_elsewhere = |event: &Event| {
-        matches!(event, Event::NamespaceCreated { .. } | Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. })
+    // What is told of a whole rebalance is P31's, and of reservations P12's.
+    let is_elsewhere = |event: &Event| match event {
+        Event::NamespaceCreated { .. } | Event::ReservationMoved { .. } => true,
+        event => matches!(event, Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. }),
     };
     told.retain(|event| !is_elsewhere(event));
     // A submit writes its rows first and tells of them last.
@@ -467,6 +468,7 @@ fn kind(event: &Event) -> u8 {
         Event::AttemptPreempted { .. } => 24,
         Event::AttemptRebalanced { .. } => 25,
         Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. } => 26,
+        Event::ReservationMoved { .. } => 27,
     }
 }
 

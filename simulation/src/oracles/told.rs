@@ -292,6 +292,7 @@ pub(super) fn event(told: &v1::RunEvent, row: &EventRow, after: &State) -> Verdi
         Event::NamespaceCreated { .. }
         | Event::RebalanceStarted { .. }
         | Event::RebalanceEnded { .. }
+        | Event::ReservationMoved { .. }
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }

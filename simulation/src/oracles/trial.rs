@@ -313,6 +313,7 @@ fn scenario() -> Scenario {
         racks: vec![],
         sessions: vec![],
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![],
         spares_quorum: false,
         heal_ms: 0,

@@ -94,6 +94,7 @@ fn scenario() -> Scenario {
         racks: vec![rack("eu", ["n1", "n2"]), rack("us", ["n3", "n4"])],
         sessions: sessions(),
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![FaultPlan {
             at_ms: GONE_MS,
             for_ms: BACK_MS - GONE_MS,

@@ -3,8 +3,8 @@
 use super::{
     AgentPlan, Class, ClockPlan, Gpus, Ground, Kind, Network, RackPlan, ReplicaPlan, Scenario, Tunables, alternatives,
     archive, company, conditions, control, disk_low, divergence, faults, flow, gangs, gpus, ground, large, membership,
-    old_image, pages, preemption, rebalance, region_loss, reports, restarts, restore, rivals, scopes, sub_runs,
-    timeouts, transfers, upgrade, upkeep, workload,
+    old_image, pages, preemption, rebalance, region_loss, reports, reservations, restarts, restore, rivals, scopes,
+    sub_runs, timeouts, transfers, upgrade, upkeep, workload,
 };
 use crate::seeded::Stream;
 
@@ -99,6 +99,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
         racks,
         sessions: vec![],
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![],
         spares_quorum: kind == Kind::Swarm && replicas >= 3 && dice.chance(SPARING_PERCENT),
         heal_ms,
@@ -131,6 +132,7 @@ pub(crate) fn draw(seed: u64) -> Scenario {
     preemption::draw(&mut Stream::of(seed, "preemption"), &mut scenario);
     region_loss::draw(&mut Stream::of(seed, "region loss"), &mut scenario);
     company::draw(&mut Stream::of(seed, "company"), &mut scenario);
+    reservations::draw(&mut Stream::of(seed, "reservations"), &mut scenario);
     rebalance::draw(&mut Stream::of(seed, "rebalance"), &mut scenario);
     rivals::draw(&mut Stream::of(seed, "rivals"), &mut scenario);
     alternatives::draw(&mut Stream::of(seed, "alternatives"), &mut scenario);

@@ -49,6 +49,7 @@ pub(crate) fn sample() -> Scenario {
             session(1, vec![ask(Ask::Resubmit(job("one", 3))), ask(Ask::Cancel { job: "one".to_owned() })]),
         ],
         rebalances: vec![],
+        reservations: vec![],
         faults: vec![
             fault(1, Class::Crash, FaultWhat::Crash { target: Target::Replica(2), kept_percent: 50 }),
             fault(2, Class::Partition, FaultWhat::Isolate { hosts: vec![1, 3, 5, 6], way: Way::Both }),

@@ -31,6 +31,8 @@ pub(crate) enum Edit {
     Operations(Range<usize>),
     /// Without these rebalances.
     Rebalances(Range<usize>),
+    /// Without these reservations.
+    Reservations(Range<usize>),
     /// Without these racks.
     Racks(Range<usize>),
     /// Without these agents, over all racks.
@@ -61,6 +63,7 @@ pub(crate) fn edits(scenario: &Scenario) -> Vec<Edit> {
     edits.extend(followers.map(|range| Edit::Replicas(range.start + 1..range.end + 1)));
     edits.extend(cuts(operations).map(Edit::Operations));
     edits.extend(cuts(scenario.rebalances.len()).map(Edit::Rebalances));
+    edits.extend(cuts(scenario.reservations.len()).map(Edit::Reservations));
     edits.push(Edit::OneCopy);
     edits.extend(cuts(tasks).map(Edit::Tasks));
     edits.extend([Edit::Sooner, Edit::SteadyNetwork, Edit::TrueClocks]);
@@ -83,6 +86,7 @@ impl Edit {
             Self::Faults(range) => without(&mut smaller.faults, range),
             Self::Sessions(range) => without(&mut smaller.sessions, range),
             Self::Rebalances(range) => without(&mut smaller.rebalances, range),
+            Self::Reservations(range) => without(&mut smaller.reservations, range),
             Self::Jobs(range) => without_steps(&mut smaller, range, is_submit),
             Self::Tasks(range) => without_tasks(&mut smaller, range),
             Self::OneCopy => each_job(&mut smaller, one_copy),

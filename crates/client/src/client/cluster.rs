@@ -231,6 +231,44 @@ impl Client {
         self.change(request, request_id, send).await
     }
 
+    /// Sets nodes aside for a namespace. An empty `request_id` is filled in.
+    pub async fn create_reservation(
+        &self,
+        mut request: v1::CreateReservationRequest,
+    ) -> Result<v1::CreateReservationResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).create_reservation(request).await };
+        self.change(request, request_id, send).await
+    }
+
+    /// The reservations that are not over.
+    pub async fn list_reservations(
+        &self,
+        request: v1::ListReservationsRequest,
+    ) -> Result<v1::ListReservationsResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).list_reservations(request).await }).await
+    }
+
+    /// One of them, with what is on its nodes.
+    pub async fn get_reservation(
+        &self,
+        request: v1::GetReservationRequest,
+    ) -> Result<v1::GetReservationResponse, Error> {
+        self.read(request, |channel, request| async move { cluster(channel).get_reservation(request).await }).await
+    }
+
+    /// Ends one before its time is over. An empty `request_id` is filled in.
+    pub async fn end_reservation(
+        &self,
+        mut request: v1::EndReservationRequest,
+    ) -> Result<v1::EndReservationResponse, Error> {
+        self.mint_if_empty(&mut request.request_id);
+        let request_id = request.request_id.clone();
+        let send = |channel, request| async move { cluster(channel).end_reservation(request).await };
+        self.change(request, request_id, send).await
+    }
+
     /// No more of it. An empty `request_id` is filled in.
     pub async fn stop_rebalance(
         &self,

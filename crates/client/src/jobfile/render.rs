@@ -258,6 +258,9 @@ fn place(place: &Place) -> String {
     if let Some(condition) = &place.condition {
         parts.push(format!("where = {}", text(condition.as_str())));
     }
+    if let Some(reservation) = &place.reservation {
+        parts.push(format!("reservation = {}", text(reservation.as_str())));
+    }
     if !place.prefer.is_empty() {
         parts.push(format!("prefer = {}", list(place.prefer.iter().map(preference))));
     }

@@ -337,6 +337,12 @@ const KEYS: &[KeyDoc] = &[
         "What must hold of its node beside all that, as node.labels.zone in [\"a\", \"b\"] && node.gpus >= 4: a part of the language CEL.",
     ),
     key(
+        "task.NAME.place.reservation",
+        Kind::Name,
+        "",
+        "The reservation on whose nodes it runs, and on no other; it waits until the time of that has begun.",
+    ),
+    key(
         "task.NAME.place.prefer",
         Kind::Tables,
         "[]",

@@ -273,6 +273,7 @@ fn place(walk: &mut Walk, field: Field<'_>, into: &mut Place, trail: &Trail<'_>)
     let weight = walk.whole(fields.get("near_weight"), &trail).and_then(|weight| u32::try_from(weight).ok());
     into.near.weight = weight.unwrap_or(if into.near.is_empty() { 0 } else { NEAR_WEIGHT });
     into.condition = walk.name(fields.get("where"), &trail).map(Arc::new);
+    into.reservation = walk.name(fields.get("reservation"), &trail);
     into.cheap = walk.whole(fields.get("cheap"), &trail).and_then(|cheap| u32::try_from(cheap).ok()).unwrap_or(0);
 }
 

@@ -171,7 +171,7 @@ fn unknown_keys_are_told_with_their_place_and_the_nearest_key() {
     check(
         "name = \"y\"\n[task.a]\nrun = [\"x\"]\nplace = { zzzzz = 1 }\n",
         &[
-            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, where, prefer, cheap, near, near_weight, group, at_most, apart, balance, spread",
+            "4:11: task.a.place: unknown key \"zzzzz\": known here: regions, clusters, labels, pools, tolerate, where, reservation, prefer, cheap, near, near_weight, group, at_most, apart, balance, spread",
         ],
     );
 }
@@ -483,6 +483,7 @@ fn any_task(index: usize) -> impl Strategy<Value = TaskSpec> {
                     near: place::near(place.4.0),
                     company: place::company(place.4.0),
                     condition: place::condition(place.4.0),
+                    reservation: (place.4.0 == 1).then(|| "spring".parse().unwrap()),
                 },
                 on_node_loss,
                 role: Role::Work,

@@ -42,6 +42,7 @@ pub fn node_to_wire(
         heard_ms_ago,
         withdrawal: node.withdrawal.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
         cluster_withdrawal: node.around.cluster.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
+        reservation: node.around.reservation.as_ref().map(ToString::to_string).unwrap_or_default(),
         region_withdrawal: node.around.region.as_deref().map(|withdrawal| withdrawal_to_wire(withdrawal, served)),
         join_token: node.admission.as_deref().map(|admission| admission.token.to_string()).unwrap_or_default(),
     }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use quorate_state::{Dataset, Near, NodeCondition, Offer, Place, PoolName, Preference, Price, Trait};
+use quorate_state::{Dataset, Near, NodeCondition, Offer, Place, PoolName, Preference, Price, ReservationName, Trait};
 
 use super::Found;
 use super::company::{company_from_wire, company_to_wire};
@@ -39,6 +39,7 @@ pub(super) fn place_to_wire(place: &Place) -> v1::Place {
         near: place.near.data.iter().map(data_to_wire).collect(),
         near_weight: place.near.weight,
         r#where: place.condition.as_ref().map(ToString::to_string).unwrap_or_default(),
+        reservation: place.reservation.as_ref().map(ToString::to_string).unwrap_or_default(),
         ..v1::Place::default()
     };
     company_to_wire(&place.company, &mut wire);
@@ -76,6 +77,10 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
         "" => Some(None),
         text => found.parse(|| at("place.where"), text).map(Some),
     };
+    let reservation: Option<Option<ReservationName>> = match place.reservation.as_str() {
+        "" => Some(None),
+        name => found.parse(|| at("place.reservation"), name).map(Some),
+    };
     let near = Near { data: data.into_iter().collect::<Option<_>>()?, weight: place.near_weight };
     Some(Place {
         regions: regions?,
@@ -89,6 +94,7 @@ pub(super) fn place_from_wire(at: &dyn Fn(&str) -> String, mut place: v1::Place,
         near,
         company: company?,
         condition: condition?.map(Arc::new),
+        reservation: reservation?,
     })
 }
 

@@ -265,6 +265,7 @@ pub fn event_to_wire(row: &EventRow, view: &State) -> Option<v1::RunEvent> {
         Event::NamespaceCreated { .. }
         | Event::RebalanceStarted { .. }
         | Event::RebalanceEnded { .. }
+        | Event::ReservationMoved { .. }
         | Event::NodeRegistered { .. }
         | Event::NodeLost { .. }
         | Event::NodeCordoned { .. }

@@ -9,6 +9,7 @@ use quorate_state::{
     SubRunStart, Timer, Token,
 };
 
+use super::reservation::{due_from, due_to, reserve_from};
 use super::v1 as pb;
 use super::v1::item::Command as Wire;
 use crate::convert::agent::{phase_from_wire, phase_to_wire};
@@ -207,6 +208,15 @@ pub(super) fn to(command: &Command) -> Wire {
             };
             Wire::SetRebalance(pb::SetRebalance { order: Some(order) })
         }
+        Command::Reserve { reservation, namespace, nodes, wait_ms, for_ms } => Wire::Reserve(pb::Reserve {
+            reservation: reservation.to_string(),
+            namespace: namespace.to_string(),
+            nodes: nodes.iter().map(ToString::to_string).collect(),
+            wait_ms: *wait_ms,
+            for_ms: *for_ms,
+        }),
+        Command::TurnReservations { due } => Wire::TurnReservations(due_to(due)),
+        Command::EndReservation { reservation } => Wire::EndReservation(reservation.to_string()),
         Command::MoveAttempts { rebalance, moves, ends } => Wire::MoveAttempts(pb::MoveAttempts {
             rebalance: *rebalance,
             moves: moves.iter().map(moving_to).collect(),
@@ -381,6 +391,9 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
                 pb::set_rebalance::Order::Stop(pb::set_rebalance::Stop {}) => RebalanceOrder::Stop,
             },
         },
+        Wire::Reserve(reserve) => reserve_from(&reserve)?,
+        Wire::TurnReservations(turn) => due_from(&turn)?,
+        Wire::EndReservation(name) => Command::EndReservation { reservation: parsed("reservation", &name)? },
         Wire::MoveAttempts(step) => Command::MoveAttempts {
             rebalance: step.rebalance,
             moves: all(step.moves, moving_from)?,

@@ -6,9 +6,11 @@ use quorate_state::{Epoch, Event, EventRow, JoinTokenId, Millis, Principal, Revi
 
 use super::message;
 use super::rebalance::end_from;
+use super::reservation::moved_from;
 use super::task::{attempt_state_from, state_from, state_to};
 use crate::convert::preemption::{share_from_wire, share_to_wire};
 use crate::convert::rebalance::end_to_wire;
+use crate::convert::reservation::move_to_wire;
 use crate::convert::run::{attempt_state_to_wire, exit_to_wire, run_state_from_wire, run_state_to_wire};
 use crate::format::FormatError;
 use crate::format::parts::{
@@ -119,6 +121,11 @@ fn event_to(event: &Event) -> Wire {
         Event::RebalanceStarted { rebalance, by } => {
             Wire::RebalanceStarted(pb::RebalanceStarted { rebalance: *rebalance, by: by.to_string() })
         }
+        Event::ReservationMoved { reservation, to, by } => Wire::ReservationMoved(pb::ReservationMoved {
+            reservation: reservation.to_string(),
+            to: move_to_wire(*to).into(),
+            by: by.to_string(),
+        }),
         Event::RebalanceEnded { rebalance, why, by } => Wire::RebalanceEnded(pb::RebalanceEnded {
             rebalance: *rebalance,
             why: end_to_wire(*why).into(),
@@ -221,6 +228,11 @@ fn event_from(event: Wire) -> Result<Event, FormatError> {
         Wire::RebalanceStarted(event) => {
             Event::RebalanceStarted { rebalance: event.rebalance, by: Principal(event.by.into()) }
         }
+        Wire::ReservationMoved(event) => Event::ReservationMoved {
+            reservation: parsed("reservation_moved.reservation", &event.reservation)?,
+            to: moved_from(event.to)?,
+            by: Principal(event.by.into()),
+        },
         Wire::RebalanceEnded(event) => Event::RebalanceEnded {
             rebalance: event.rebalance,
             why: end_from(event.why)?,

@@ -37,11 +37,12 @@ pub(super) enum Kind {
     Scope = 24,
     Rebalance = 26,
     Move = 27,
+    Reservation = 28,
 }
 
 impl Kind {
     fn of(byte: u8) -> Option<Self> {
-        const ALL: [Kind; 22] = [
+        const ALL: [Kind; 23] = [
             Kind::Meta,
             Kind::Settings,
             Kind::Namespace,
@@ -64,6 +65,7 @@ impl Kind {
             Kind::Scope,
             Kind::Rebalance,
             Kind::Move,
+            Kind::Reservation,
         ];
         ALL.into_iter().find(|kind| *kind as u8 == byte)
     }

@@ -174,6 +174,11 @@ fn rejection_to(rejection: &Rejection) -> Refusal {
         }
         Rejection::UnknownNode(node) => Refusal::UnknownNode(node.to_string()),
         Rejection::UnknownScope(scope) => Refusal::UnknownScope(scope_to(scope)),
+        Rejection::UnknownReservation(name) => Refusal::UnknownReservation(name.to_string()),
+        Rejection::ReservationExists(name) => Refusal::ReservationExists(name.to_string()),
+        Rejection::NodeReserved { node, other } => {
+            Refusal::NodeReserved(pb::NodeReserved { node: node.to_string(), other: other.to_string() })
+        }
         Rejection::NodeAlive(node) => Refusal::NodeAlive(node.to_string()),
         Rejection::NodeMayRun { node, remaining_ms } => {
             Refusal::NodeMayRun(pb::NodeMayRun { node: node.to_string(), remaining_ms: *remaining_ms })
@@ -242,6 +247,11 @@ fn rejection_from(rejection: Refusal) -> Result<Rejection, FormatError> {
         }
         Refusal::UnknownNode(node) => Rejection::UnknownNode(parsed("node", &node)?),
         Refusal::UnknownScope(scope) => Rejection::UnknownScope(scope_from(Some(scope))?),
+        Refusal::UnknownReservation(name) => Rejection::UnknownReservation(parsed("reservation", &name)?),
+        Refusal::ReservationExists(name) => Rejection::ReservationExists(parsed("reservation", &name)?),
+        Refusal::NodeReserved(taken) => {
+            Rejection::NodeReserved { node: parsed("node", &taken.node)?, other: parsed("other", &taken.other)? }
+        }
         Refusal::NodeAlive(node) => Rejection::NodeAlive(parsed("node", &node)?),
         Refusal::NodeMayRun(wait) => {
             Rejection::NodeMayRun { node: parsed("node", &wait.node)?, remaining_ms: wait.remaining_ms }
@@ -337,6 +347,8 @@ fn infeasible_to(why: &Infeasible) -> Why {
         Infeasible::GpuModel => Why::GpuModel(pb::Done {}),
         Infeasible::Pool => Why::Pool(pb::Done {}),
         Infeasible::Taint => Why::Taint(pb::Done {}),
+        Infeasible::Reserved => Why::Reserved(pb::Done {}),
+        Infeasible::Unreserved => Why::Unreserved(pb::Done {}),
         Infeasible::Where => Why::Where(pb::Done {}),
         Infeasible::TooSmall(shortfall) => Why::TooSmall(missing(shortfall)),
         Infeasible::Full(shortfall) => Why::Full(missing(shortfall)),
@@ -359,6 +371,8 @@ fn infeasible_from(why: Why) -> Infeasible {
         Why::GpuModel(pb::Done {}) => Infeasible::GpuModel,
         Why::Pool(pb::Done {}) => Infeasible::Pool,
         Why::Taint(pb::Done {}) => Infeasible::Taint,
+        Why::Reserved(pb::Done {}) => Infeasible::Reserved,
+        Why::Unreserved(pb::Done {}) => Infeasible::Unreserved,
         Why::Where(pb::Done {}) => Infeasible::Where,
         Why::TooSmall(shortfall) => Infeasible::TooSmall(missing(shortfall)),
         Why::Full(shortfall) => Infeasible::Full(missing(shortfall)),

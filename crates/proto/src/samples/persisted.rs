@@ -23,6 +23,7 @@ use super::preemption::{
 };
 use super::rebalance::{rebalance_changes, rebalance_commands, rebalance_events};
 use super::region_loss::{region_loss_changes, region_loss_commands};
+use super::reservations::{reservation_changes, reservation_commands, reservation_events};
 use super::scopes::{scope_changes, scope_commands, scope_events};
 use super::sub_runs::{sub_run_changes, sub_run_commands, sub_run_events};
 use super::{
@@ -138,7 +139,10 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::PreemptAttempts(_)
         | Command::EndClaims { .. }
         | Command::SetRebalance { .. }
-        | Command::MoveAttempts { .. } => None,
+        | Command::MoveAttempts { .. }
+        | Command::Reserve { .. }
+        | Command::TurnReservations { .. }
+        | Command::EndReservation { .. } => None,
     });
     let mut choosy = specs().remove(1);
     choosy.tasks[0].place.labels =
@@ -197,6 +201,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(rebalance_commands());
     all.extend(alternatives_commands());
     all.extend(where_commands());
+    all.extend(reservation_commands());
     all
 }
 
@@ -247,6 +252,8 @@ pub(crate) fn rejections() -> Vec<Rejection> {
         Infeasible::Taint,
         Infeasible::Apart,
         Infeasible::Where,
+        Infeasible::Reserved,
+        Infeasible::Unreserved,
     ];
     walk(Rejection::NotBootstrapped, |rejection| {
         Some(match rejection {
@@ -285,6 +292,8 @@ pub(crate) fn rejections() -> Vec<Rejection> {
                     Infeasible::Taint => 11,
                     Infeasible::Apart => 12,
                     Infeasible::Where => 13,
+                    Infeasible::Reserved => 14,
+                    Infeasible::Unreserved => 15,
                     Infeasible::Full(_) => 5,
                     Infeasible::Draining => 6,
                     Infeasible::Labels => 7,
@@ -332,7 +341,12 @@ pub(crate) fn rejections() -> Vec<Rejection> {
             Rejection::UnknownScope(Scope::Cluster(_)) => {
                 Rejection::Member { task: task_id(), why: Box::new(Rejection::Infeasible(Infeasible::Cordoned)) }
             }
-            Rejection::Member { .. } => return None,
+            Rejection::Member { .. } => Rejection::UnknownReservation("spring".parse().unwrap()),
+            Rejection::UnknownReservation(name) => Rejection::ReservationExists(name.clone()),
+            Rejection::ReservationExists(other) => {
+                Rejection::NodeReserved { node: "n".parse().unwrap(), other: other.clone() }
+            }
+            Rejection::NodeReserved { .. } => return None,
         })
     })
 }
@@ -429,7 +443,8 @@ pub(crate) fn events() -> Vec<EventRow> {
             | Event::AttemptPreempted { .. }
             | Event::AttemptRebalanced { .. }
             | Event::RebalanceStarted { .. }
-            | Event::RebalanceEnded { .. } => return None,
+            | Event::RebalanceEnded { .. }
+            | Event::ReservationMoved { .. } => return None,
         })
     });
     // Behind what was frozen before there were features, which keeps its places.
@@ -445,6 +460,7 @@ pub(crate) fn events() -> Vec<EventRow> {
     all.extend(preemption_events());
     all.extend(share_events());
     all.extend(rebalance_events());
+    all.extend(reservation_events());
     all.into_iter()
         .zip(0_u32..)
         .map(|(event, number)| EventRow {
@@ -532,7 +548,9 @@ pub(crate) fn changes() -> Vec<Change> {
             | Change::ClaimGone(_)
             | Change::Rebalance(_)
             | Change::Move(_)
-            | Change::MoveGone(_) => return None,
+            | Change::MoveGone(_)
+            | Change::Reservation(_)
+            | Change::ReservationGone(_) => return None,
         };
         Some(next)
     });
@@ -547,7 +565,7 @@ pub(crate) fn changes() -> Vec<Change> {
     let of_features = of_features.chain(namespace_changes()).chain(scope_changes()).chain(gang_changes());
     let of_features = of_features.chain(preemption_changes());
     let of_features = of_features.chain(region_loss_changes()).chain(share_changes()).chain(rebalance_changes());
-    let of_features = of_features.chain(alternatives_changes());
+    let of_features = of_features.chain(alternatives_changes()).chain(reservation_changes());
     kinds.into_iter().flatten().chain(of_control).chain(of_features).collect()
 }
 

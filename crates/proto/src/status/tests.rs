@@ -114,6 +114,9 @@ fn a_refusal_has_the_code_that_tells_callers_what_to_do() {
         "OverQuota ResourceExhausted",
         "UnknownScope NotFound",
         "Member FailedPrecondition",
+        "UnknownReservation NotFound",
+        "ReservationExists AlreadyExists",
+        "NodeReserved FailedPrecondition",
     ];
     assert_eq!(found, expected);
 }

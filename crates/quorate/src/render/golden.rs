@@ -9,6 +9,7 @@ mod namespaces;
 mod nodes;
 mod preemption;
 mod rebalance;
+mod reservation;
 mod retention;
 mod runs;
 mod tasks;

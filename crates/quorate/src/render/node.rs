@@ -77,6 +77,8 @@ pub(crate) struct Node {
     /// The same of its cluster, and of its region.
     pub(crate) cluster_withdrawal: Option<Withdrawal>,
     pub(crate) region_withdrawal: Option<Withdrawal>,
+    /// The reservation for which it is set aside now.
+    pub(crate) reservation: Option<String>,
     /// The id of the join token that admitted it, if that took one.
     pub(crate) join_token: Option<String>,
 }
@@ -112,6 +114,7 @@ impl From<v1::Node> for Node {
             withdrawal: node.withdrawal.map(Into::into),
             cluster_withdrawal: node.cluster_withdrawal.map(Into::into),
             region_withdrawal: node.region_withdrawal.map(Into::into),
+            reservation: (!node.reservation.is_empty()).then_some(node.reservation),
             join_token: (!node.join_token.is_empty()).then_some(node.join_token),
         }
     }
@@ -155,7 +158,8 @@ impl Node {
         let of = |what: &str, withdrawal| out(withdrawal, attempts).map(|word| format!("{what} {word}"));
         let cluster = of("cluster", self.cluster_withdrawal.as_ref());
         let region = of("region", self.region_withdrawal.as_ref());
-        [Some(self.status.clone()), own, cluster, region].into_iter().flatten().collect::<Vec<_>>().join(", ")
+        let reserved = self.reservation.as_ref().map(|reservation| format!("reserved for {reservation}"));
+        [Some(self.status.clone()), own, cluster, region, reserved].into_iter().flatten().collect::<Vec<_>>().join(", ")
     }
 
     /// Who said that it takes nothing new, with what that was said of.

@@ -97,6 +97,11 @@ pub(crate) struct Reason {
     region: Option<String>,
     #[serde(skip_serializing_if = "Option::is_none")]
     lost_ms: Option<u64>,
+    /// The reservation that it asks for, and what is the matter with that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    reservation: Option<String>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    flaw: Option<String>,
     /// The regions to which it is bound by what its job says of the loss of one.
     #[serde(skip_serializing_if = "Vec::is_empty")]
     bound_regions: Vec<String>,
@@ -198,6 +203,11 @@ impl From<v1::WaitReason> for Reason {
             Some(Wire::RegionLost(lost)) => {
                 let v1::RegionLost { region, lost_ms, remaining_ms } = lost;
                 Self { kind: "region_lost", region: Some(region), lost_ms, remaining_ms, ..base }
+            }
+            Some(Wire::NotReserved(why)) => {
+                let flaw = word("RESERVATION_FLAW_", why.flaw().as_str_name());
+                let v1::NotReserved { reservation, remaining_ms, .. } = why;
+                Self { kind: "not_reserved", reservation: Some(reservation), flaw: Some(flaw), remaining_ms, ..base }
             }
             Some(Wire::RoomKept(kept)) => {
                 Self { kind: "room_kept", expected: kept.expected.map(Expected::from), ..base }

@@ -59,6 +59,7 @@ impl Lane {
             | Command::SampleUse { .. }
             | Command::PreemptAttempts(_)
             | Command::MoveAttempts { .. }
+            | Command::TurnReservations { .. }
             | Command::EndClaims { .. } => Self::Control,
             Command::ReportAttempts { .. } => Self::Reports,
             // A cordon or a drain keeps work off a node, a revocation machines out of the cluster, and a pause or
@@ -79,6 +80,8 @@ impl Lane {
             | Command::SetPreemption { .. }
             // The end of a rebalance must not wait behind what it stirs up.
             | Command::SetRebalance { .. }
+            | Command::Reserve { .. }
+            | Command::EndReservation { .. }
             | Command::RevokeJoinToken { .. }
             | Command::CordonNode { .. }
             | Command::DrainNode { .. }

@@ -89,7 +89,9 @@ fn node_of(change: &Change) -> Option<&NodeName> {
         | Change::ClaimGone(_)
         | Change::Rebalance(_)
         | Change::Move(_)
-        | Change::MoveGone(_) => None,
+        | Change::MoveGone(_)
+        | Change::Reservation(_)
+        | Change::ReservationGone(_) => None,
     }
 }
 

@@ -20,6 +20,10 @@ pub enum Check {
     Cordoned,
     /// It takes no new work, and what it has is moved off.
     Draining,
+    /// It is set aside for a reservation that the task does not ask for.
+    Reserved,
+    /// It is not of the reservation that the task asks for.
+    Unreserved,
     /// Its region is not among those allowed.
     Region,
     /// Its cluster is not among those allowed.
@@ -40,17 +44,19 @@ pub enum Check {
     Full,
     /// It is too near to tasks from which the task stays apart, or has enough elements of its step.
     Apart,
-    /// It has the room, and is kept for a task before this one in the queue, which this one would delay.
+    /// It has the room, and is kept for a task before this one in the queue, or for a reservation, which this one would delay.
     Kept,
 }
 
 impl Check {
     /// All of them, in the order in which they are made: the number of each is its place here.
-    pub const ALL: [Self; 15] = [
+    pub const ALL: [Self; 17] = [
         Self::NodeLost,
         Self::NodeSilent,
         Self::Cordoned,
         Self::Draining,
+        Self::Reserved,
+        Self::Unreserved,
         Self::Region,
         Self::Cluster,
         Self::Pool,
@@ -70,6 +76,8 @@ impl Check {
             Infeasible::NodeLost => Self::NodeLost,
             Infeasible::Cordoned => Self::Cordoned,
             Infeasible::Draining => Self::Draining,
+            Infeasible::Reserved => Self::Reserved,
+            Infeasible::Unreserved => Self::Unreserved,
             Infeasible::Region => Self::Region,
             Infeasible::Cluster => Self::Cluster,
             Infeasible::Pool => Self::Pool,
@@ -90,6 +98,8 @@ impl Check {
             Self::NodeSilent => "NODE_SILENT",
             Self::Cordoned => "CORDONED",
             Self::Draining => "DRAINING",
+            Self::Reserved => "RESERVED",
+            Self::Unreserved => "NOT_RESERVED",
             Self::Region => "REGION",
             Self::Cluster => "CLUSTER",
             Self::Pool => "POOL",
@@ -111,6 +121,8 @@ impl Check {
             | Self::NodeSilent
             | Self::Cordoned
             | Self::Draining
+            | Self::Reserved
+            | Self::Unreserved
             | Self::Region
             | Self::Cluster
             | Self::Pool
@@ -131,6 +143,8 @@ impl Check {
             Self::NodeSilent => "silent",
             Self::Cordoned => "cordoned",
             Self::Draining => "draining",
+            Self::Reserved => "set aside for a reservation",
+            Self::Unreserved => "not of its reservation",
             Self::Region => "in other regions",
             Self::Cluster => "in other clusters",
             Self::Pool => "in other pools",
@@ -141,7 +155,7 @@ impl Check {
             Self::TooSmall => "too small",
             Self::Full => "too full",
             Self::Apart => "too near to other tasks",
-            Self::Kept => "kept for tasks before it",
+            Self::Kept => "kept for tasks before it or for a reservation",
         }
     }
 }

@@ -35,7 +35,7 @@ impl fmt::Display for ExpectedStart {
 }
 
 /// Milliseconds, as people say them: to the second.
-struct Span(u64);
+pub(super) struct Span(pub(super) u64);
 
 impl fmt::Display for Span {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

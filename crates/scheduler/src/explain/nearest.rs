@@ -92,10 +92,12 @@ pub(super) fn among<'a>(
 
 /// Whether `node` could hold `task` if it were there, open and empty.
 pub(super) fn could_hold(node: &Node, task: &TaskSpec) -> bool {
-    if node.status == NodeStatus::Up && !node.is_out() {
+    if node.status == NodeStatus::Up && !node.is_out() && node.around.reservation == task.place.reservation {
         return feasible(node, Room::empty(node), task).is_ok();
     }
-    let open = Node { status: NodeStatus::Up, cordoned: false, around: Around::default(), ..node.clone() };
+    // When it is set aside passes; what the task asks for does not.
+    let around = Around { reservation: task.place.reservation.clone(), ..Around::default() };
+    let open = Node { status: NodeStatus::Up, cordoned: false, around, ..node.clone() };
     feasible(&open, Room::empty(&open), task).is_ok()
 }
 

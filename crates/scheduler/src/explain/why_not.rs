@@ -3,8 +3,8 @@
 use std::fmt;
 
 use quorate_state::{
-    Census, Choice, Crowd, GPU_MILLI, GpuWant, Node, NodeCondition, NodeName, NodeStatus, PoolName, Resources, Room,
-    Run, Served, Shortfall, State, TaskId, TaskSpec, Withdrawal,
+    Census, Choice, Crowd, GPU_MILLI, GpuWant, Node, NodeCondition, NodeName, NodeStatus, Place, PoolName,
+    ReservationName, Resources, Room, Run, Served, Shortfall, State, TaskId, TaskSpec, Withdrawal,
 };
 
 use super::nearest::{missing, missing_gpu};
@@ -68,6 +68,9 @@ pub fn why_not(
         failed.push(out(&who, withdrawal));
     }
     let place = &spec.place;
+    if node.around.reservation != place.reservation {
+        failed.push(not_of_its_reservation(node, place));
+    }
     if !place.regions.is_empty() && !place.regions.contains(&node.region) {
         failed.push(FailedCheck::of(Check::Region, &any_of("region", &place.regions), node.region.as_str()));
     }
@@ -86,7 +89,7 @@ pub fn why_not(
     }
     for (key, value) in &place.labels {
         let asked = [(key.clone(), value.clone())].into();
-        if !(quorate_state::Place { labels: asked, ..quorate_state::Place::default() }).accepts_labels(&node.labels) {
+        if !(Place { labels: asked, ..Place::default() }).accepts_labels(&node.labels) {
             let found = node.labels.get(key).map_or_else(|| format!("no label {key}"), |has| format!("{key}={has}"));
             failed.push(FailedCheck::of(Check::Labels, &format!("{key}={value}"), &found));
         }
@@ -158,6 +161,14 @@ fn out(who: &str, withdrawal: Option<&Withdrawal>) -> FailedCheck {
     let reason = withdrawal.map(|withdrawal| &*withdrawal.reason).filter(|reason| !reason.is_empty());
     let reason = reason.map_or_else(String::new, |reason| format!(": {reason}"));
     FailedCheck::of(check, "a node that takes new work", &format!("{who} is {verb}{reason}"))
+}
+
+/// The node is set aside for another reservation than the task asks for, or one of both for none.
+fn not_of_its_reservation(node: &Node, place: &Place) -> FailedCheck {
+    let name = |reservation: Option<&ReservationName>| reservation.map_or("none".to_owned(), ToString::to_string);
+    let check = if node.around.reservation.is_some() { Check::Reserved } else { Check::Unreserved };
+    let wanted = format!("reservation {}", name(place.reservation.as_ref()));
+    FailedCheck::of(check, &wanted, &format!("reservation {}", name(node.around.reservation.as_ref())))
 }
 
 /// What must hold of a node, and does not.

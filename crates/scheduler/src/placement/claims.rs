@@ -25,6 +25,7 @@ impl Pass<'_> {
             let Some(spec) = run.spec.tasks.get(claim.task.step as usize) else { continue };
             let is_open = task.state == TaskState::Ready && !run.is_ending(claim.task.step) && run.paused.is_none();
             let may = is_open && view.held(run, spec, self.now.served).is_none();
+            let may = may && view.unreserved(run, spec).is_none();
             // Of what is vacant for the others there, the view does not say any more.
             let is_served = served.contains(&claim.node);
             if !may || is_served || self.placements.len() >= PLACEMENTS_PER_PLAN_MAX {

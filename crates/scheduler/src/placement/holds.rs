@@ -5,6 +5,9 @@
 //! in the queue goes there only if it will have ended by then, or leaves enough of it for the task all the same. Attempts without
 //! a limit count as endless, so where nothing has one, nothing is kept and nothing costs anything.
 //!
+//! The nodes of a reservation whose time is to come are kept in the same way, all of each: what goes there will have ended when it
+//! begins.
+//!
 //! A plan works it out anew from what is. Whoever waits first in the queue is never told anything later by the next plan, unless
 //! something comes before it or a node goes away; others may be, when those before them find room elsewhere (ADR 0066).
 
@@ -62,6 +65,14 @@ struct Hold {
     lent: Resources,
 }
 
+/// What a node is kept for.
+enum Keeper<'h> {
+    /// A task that waits.
+    Task(&'h Hold),
+    /// A reservation that begins then, all of the node.
+    Reservation(Served),
+}
+
 /// Who may go to the nodes that are kept.
 pub(super) enum Passing {
     /// Such a task may go to this one.
@@ -103,13 +114,24 @@ impl<'a> Holds<'a> {
 
     /// Where among the kept nodes a task may go that fits on no other.
     pub(super) fn passing(&self, task: &TaskSpec, ledger: &Ledger) -> Passing {
-        let with = self.holds.iter().filter_map(|hold| Some((hold, ledger.account(hold.node)?)));
-        let mut fitting = with.filter(|(_, account)| fits(account, account.room(), task)).peekable();
-        if fitting.peek().is_none() {
-            return Passing::FitsNone;
+        let mut passing = Passing::FitsNone;
+        let kept = self.holds.iter().map(|hold| (hold.node, Keeper::Task(hold)));
+        let planned = ledger.planned().map(|(node, from)| (node, Keeper::Reservation(from)));
+        for (node, keeper) in kept.chain(planned) {
+            let Some(account) = ledger.account(node) else { continue };
+            if !fits(account, account.room(), task) {
+                continue;
+            }
+            let passes = match keeper {
+                Keeper::Task(hold) => hold.lets_pass(account, task, self.now),
+                Keeper::Reservation(from) => ends_by(from, account, task, self.now),
+            };
+            if passes {
+                return Passing::Goes(node);
+            }
+            passing = Passing::Delays;
         }
-        let free = fitting.find(|(hold, account)| hold.lets_pass(account, task, self.now));
-        free.map_or(Passing::Delays, |(hold, _)| Passing::Goes(hold.node))
+        passing
     }
 
     /// A task was let pass onto a kept node.
@@ -144,9 +166,14 @@ impl Hold {
     }
 
     fn ends_before(&self, account: &Account, task: &TaskSpec, now: Served) -> bool {
-        let took = |limit: u64| limit.saturating_add(START_ALLOWANCE_MS).saturating_add(account.node.lease.kill_ms);
-        task.run_timeout_ms.is_some_and(|limit| now.plus(took(limit)) <= self.by)
+        ends_by(self.by, account, task, now)
     }
+}
+
+/// True of a task that will have ended on a node by then, if it is placed there now.
+fn ends_by(by: Served, account: &Account, task: &TaskSpec, now: Served) -> bool {
+    let took = |limit: u64| limit.saturating_add(START_ALLOWANCE_MS).saturating_add(account.node.lease.kill_ms);
+    task.run_timeout_ms.is_some_and(|limit| now.plus(took(limit)) <= by)
 }
 
 /// The ends of attempts that are known, the soonest first; read as far as somebody asks.

@@ -10,8 +10,8 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Resources, Room, State, Touch,
-    TouchMark, Vacancy, has_room,
+    ClusterName, Epoch, GpuHold, GpuUse, GpuWant, Load, Node, NodeName, NodeStatus, Reservation, Resources, Room,
+    Served, State, Touch, TouchMark, Vacancy, has_room,
 };
 
 use super::candidates::Term;
@@ -40,6 +40,10 @@ pub(super) struct Ledger {
     spent: Vec<usize>,
     /// Nodes that are kept for somebody.
     kept: Vec<usize>,
+    /// Nodes of reservations whose time has not begun, and when the first of them does.
+    planned: BTreeMap<usize, Served>,
+    /// Those reservations.
+    reservations: Vec<Arc<Reservation>>,
     /// How far regions are from each other.
     latencies: Latencies,
 }
@@ -74,7 +78,7 @@ pub(super) struct Account {
     sight: usize,
     /// The number of the last change of its row or its presence: what keeps a task away but room has been the same since.
     limits_since: u64,
-    /// It is kept for a task that waits, until the next view is read.
+    /// It is kept: for a task that waits, until the next view is read, or for a reservation.
     pub(super) is_kept: bool,
 }
 
@@ -142,6 +146,7 @@ impl Ledger {
         self.spent.clear();
         self.mark = view.touch_mark();
         self.see(observed);
+        self.foresee(view, is_new);
         let Self { nodes, changes, gpus, .. } = self;
         let rooms = nodes.iter().filter_map(|account| account.devices.as_deref());
         if gpus.judge_anew(view, rooms, is_new) {
@@ -276,6 +281,33 @@ impl Ledger {
             }
         }
         self.changes = Changes::new(self.nodes.len());
+    }
+
+    /// Keeps the nodes of reservations whose time is to come. It costs as much as such nodes, and only when those are others.
+    fn foresee(&mut self, view: &State, is_new: bool) {
+        let rows: Vec<Arc<Reservation>> = view.planned_reservations().cloned().collect();
+        let are_same = rows.len() == self.reservations.len()
+            && rows.iter().zip(&self.reservations).all(|(one, other)| Arc::ptr_eq(one, other));
+        if are_same && !is_new {
+            return;
+        }
+        for at in std::mem::take(&mut self.planned).into_keys() {
+            self.set_kept(at, false);
+        }
+        for (row, node) in rows.iter().flat_map(|row| row.nodes.iter().map(move |node| (row, node))) {
+            if let Some(at) = self.find(node) {
+                let from = self.planned.entry(at).or_insert(row.from);
+                *from = row.from.min(*from);
+            }
+        }
+        let planned: Vec<usize> = self.planned.keys().copied().collect();
+        planned.into_iter().for_each(|at| self.set_kept(at, true));
+        self.reservations = rows;
+    }
+
+    /// Nodes of reservations whose time has not begun, and when that of the first one does.
+    pub(super) fn planned(&self) -> impl Iterator<Item = (usize, Served)> {
+        self.planned.iter().map(|(at, from)| (*at, *from))
     }
 
     /// Takes in how present nodes are. Both are in the order of names, so this is one walk over them.

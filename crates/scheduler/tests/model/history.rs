@@ -40,7 +40,7 @@ pub(crate) enum Step {
     /// A client cancels a run.
     Cancel { run: u8 },
     /// The leader steps those controllers whose bit is set and that wait for nothing.
-    Lead { desks: u8, budget: u32, twice: bool },
+    Lead { desks: u16, budget: u32, twice: bool },
     /// Some of what is on its way becomes one entry: first decisions or first mail.
     Commit { flights: u8, mails: u8, mail_first: bool },
     /// A decision comes to nothing.
@@ -91,6 +91,8 @@ pub(crate) enum Act {
     Undrain { of: Of },
     /// An operator has work moved to better places, so many moves at a time and in all and for so long, in milliseconds; for none: no more.
     Rebalance { at_once: u8, moves_max: u8, for_ms: u16 },
+    /// An operator sets it aside for what nobody asks for, in so long and for so long, in milliseconds; for none: no more.
+    Reserve { wait_ms: u16, for_ms: u16 },
 }
 
 /// What an operator speaks of.
@@ -142,7 +144,7 @@ fn step() -> impl Strategy<Value = Step> {
         24..48 => Step::Submit { job: a, request: (b % 4 == 0).then_some(c % 3) },
         48..56 => Step::Cancel { run: a },
         56..84 => Step::Lead {
-            desks: if b < 128 { 0xff } else { a },
+            desks: if b < 128 { u16::MAX } else { u16::from(a) | u16::from(c & 8) << 5 },
             budget: [1, 2, 5, 200_000][usize::from(c % 4)],
             twice: b % 32 == 0,
         },
@@ -186,7 +188,11 @@ fn step() -> impl Strategy<Value = Step> {
             node: a,
             act: Act::Rebalance { at_once: b % 3 + 1, moves_max: b / 3 % 6 + 1, for_ms: u16::from(c / 8) * 500 },
         },
-        250..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
+        250..252 => {
+            let (wait_ms, for_ms) = (u16::from(b) / 64 * 4_000, u16::from(c / 16) * 1_000);
+            Step::Node { node: a, act: Act::Reserve { wait_ms, for_ms } }
+        }
+        252..=255 => Step::Wait { ms: if a % 2 == 0 { u16::from(b) * 8 } else { u16::from(b) * 80 } },
     })
 }
 

@@ -57,7 +57,12 @@ pub(crate) fn judge(rows: &Rows, change: &Change, scene: &Scene<'_>) {
             assert_eq!(rows.attempts.get(&attempt.id), Some(attempt), "what is archived is what was");
             assert!(attempt.gone, "{:?} was archived while it held room", attempt.id);
         }
+        Change::Reservation(row) => {
+            let is_early = row.is_open && row.from > scene.served;
+            assert!(!is_early, "reservation {} begins before its time: {row:?}", row.name);
+        }
         Change::Settings(_)
+        | Change::ReservationGone(_)
         | Change::Rebalance(_)
         | Change::Move(_)
         | Change::MoveGone(_)
@@ -206,6 +211,9 @@ fn judge_placement(rows: &Rows, new: &Attempt, scene: &Scene<'_>) {
     assert!(taint.is_none(), "{id:?} was placed on a node with {taint:?}");
     let holds = holds(spec, node.cluster.as_str(), &node.labels, &node.offer);
     assert!(holds, "{id:?} was placed on {node:?}, for which {:?} does not hold", spec.place.condition);
+    let mut open = rows.reservations.values().filter(|row| row.is_open && row.nodes.contains(&node.name));
+    let open = open.next().map(|row| &row.name);
+    assert_eq!(open, spec.place.reservation.as_ref(), "{id:?} was placed on {}, which is set aside", node.name);
     if let (Some(policy), Some(last)) = (&spec.on_region_loss, earlier().next_back()) {
         judge_home(rows, policy, &rows.nodes[&last.node].region, new, scene);
     }

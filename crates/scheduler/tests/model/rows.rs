@@ -6,7 +6,8 @@ use std::sync::Arc;
 use quorate_state::{
     Annotation, AnnotationKey, Attempt, AttemptId, Change, Claim, Cluster, ClusterName, DedupKey, Feature, FeatureRow,
     Job, JobName, JoinToken, JoinTokenId, Meta, Move, Namespace, NamespaceRow, Node, NodeName, Rebalance, RequestRow,
-    Run, RunId, Scope, ScopeRow, Segment, Settings, State, Step, Task, TaskId, VersionRow,
+    Reservation, ReservationName, Run, RunId, Scope, ScopeRow, Segment, Settings, State, Step, Task, TaskId,
+    VersionRow,
 };
 
 /// All rows, by kind and key.
@@ -32,6 +33,7 @@ pub(crate) struct Rows {
     pub(crate) claims: BTreeMap<TaskId, Arc<Claim>>,
     pub(crate) rebalance: Option<Arc<Rebalance>>,
     pub(crate) moves: BTreeMap<TaskId, Arc<Move>>,
+    pub(crate) reservations: BTreeMap<ReservationName, Arc<Reservation>>,
     pub(crate) versions: BTreeMap<(Namespace, JobName, u32), Arc<VersionRow>>,
 }
 
@@ -81,6 +83,8 @@ impl Rows {
             Change::Rebalance(row) => self.rebalance = Some(row.clone()),
             Change::Move(row) => drop(self.moves.insert(row.task, row.clone())),
             Change::MoveGone(task) => drop(self.moves.remove(task)),
+            Change::Reservation(row) => drop(self.reservations.insert(row.name.clone(), row.clone())),
+            Change::ReservationGone(name) => drop(self.reservations.remove(name)),
             // A run holds its spec; events are not rows of the state.
             Change::Spec(..) | Change::EventsBelow(_) => {}
         }
@@ -110,6 +114,7 @@ impl Rows {
         let claims = self.claims.values().cloned().map(Change::Claim);
         let rebalance = self.rebalance.iter().cloned().map(Change::Rebalance);
         let moves = self.moves.values().cloned().map(Change::Move);
+        let reservations = self.reservations.values().cloned().map(Change::Reservation);
         let objects = settings.chain(namespaces).chain(clusters).chain(nodes).chain(jobs).chain(join_tokens);
         for change in objects
             .chain(runs)
@@ -126,6 +131,7 @@ impl Rows {
             .chain(claims)
             .chain(rebalance)
             .chain(moves)
+            .chain(reservations)
         {
             state.commit(&change);
         }

@@ -1,14 +1,14 @@
 //! Carries a history out: clients, a log, a leader, nodes, and the mail between them. Every entry is
 //! judged as it is written.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_scheduler::{Decision, controllers};
 use quorate_state::{
     Applied, AttemptReport, Choice, Command, Digest, DrainTime, Entry, Epoch, Feature, Goal, GpuHold, Item, NodeName,
     NodeStatus, Placement, PlacementOutcome, Preemption, Principal, Reach, RebalanceOrder, RebalanceTerms,
-    Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, Retention, Revision, RunId, Scope, Settings,
-    State, Token, Uuid, apply,
+    Registration, Rejection, Reply, ReportOutcome, RequestId, RequestKey, ReservationName, Retention, Revision, RunId,
+    Scope, Settings, State, TaskId, Timer, Token, Uuid, apply,
 };
 
 use crate::history::{Act, CLUSTERS, History, Of, Step, namespace};
@@ -322,6 +322,16 @@ impl World {
                 let order = if for_ms == 0 { RebalanceOrder::Stop } else { RebalanceOrder::Start(terms) };
                 self.commit(vec![(Origin::Client, None, Command::SetRebalance { order })]);
             }
+            Act::Reserve { wait_ms, for_ms } => {
+                let node = self.ground.agents[at].name.clone();
+                let reservation: ReservationName = node.as_str().parse().expect("a name");
+                let (wait_ms, for_ms, nodes) = (u64::from(wait_ms), u64::from(for_ms), BTreeSet::from([node]));
+                let command = match for_ms {
+                    0 => Command::EndReservation { reservation },
+                    _ => Command::Reserve { reservation, namespace: namespace(), nodes, wait_ms, for_ms },
+                };
+                self.commit(vec![(Origin::Client, None, command)]);
+            }
             Act::Resize { cpu } => {
                 self.ground.agents[at].restart(false);
                 self.ground.agents[at].cpu = cpu.into();
@@ -557,7 +567,17 @@ fn took_effect(command: &Command, reply: &Result<Reply, Rejection>) -> bool {
             outcomes.iter().all(|outcome| matches!(outcome, PlacementOutcome::Placed(_)))
         }
         (Command::CommitGang { .. }, reply) => reply.is_ok(),
-        (Command::FireTimers { timers }, Ok(Reply::Counted(count))) => *count as usize == timers.len(),
+        (Command::FireTimers { timers }, Ok(Reply::Counted(count))) => {
+            // What stops a whole gang is all that stops its members.
+            let starts = |of: TaskId| {
+                timers.iter().any(
+                    |timer| matches!(timer, Timer::GangStart { run, step, .. } if (*run, *step) == (of.run, of.step)),
+                )
+            };
+            let is_void = |timer: &&Timer| matches!(timer, Timer::RunTimeout { attempt, .. } if starts(attempt.task));
+            let void = timers.iter().filter(is_void).count();
+            (timers.len() - void..=timers.len()).contains(&(*count as usize))
+        }
         (Command::ExpireLeases { leases }, Ok(Reply::Counted(count))) => *count as usize == leases.len(),
         (_, Ok(Reply::Counted(count))) => *count > 0,
         (_, _) => false,

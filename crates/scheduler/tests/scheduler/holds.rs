@@ -136,7 +136,7 @@ fn what_waits_is_told_when_it_begins_and_what_would_delay_it_why_it_waits() {
     assert!(big.ends_with("; expected to begin within 1 min 43 s, on node a if not elsewhere"), "{big}");
     assert_eq!(
         why("second/endless[0]"),
-        "the nodes that have the room are kept for tasks before it, which it would delay"
+        "the nodes that have the room are kept for tasks before it or for a reservation, which it would delay"
     );
     let task = world.find("first/big[0]");
     let starts = expected_starts(&world.state, &world.observed, world.now(), task.run);

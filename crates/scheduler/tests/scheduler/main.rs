@@ -22,6 +22,7 @@ mod preemption;
 mod properties;
 mod rebalance;
 mod region_loss;
+mod reservations;
 mod retention;
 mod shares;
 mod spec;

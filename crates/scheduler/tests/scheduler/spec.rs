@@ -118,6 +118,7 @@ pub(crate) fn task(name: &str, resources: Resources, options: &[&str]) -> TaskSp
                 });
                 spec.place.near = Near { data: data.collect(), weight: 50 };
             }
+            ("reservation", name) => spec.place.reservation = Some(name.parse().expect("a name")),
             ("where", text) => spec.place.condition = Some(Arc::new(text.parse().expect("a condition"))),
             ("cheap", weight) => spec.place.cheap = weight.parse().expect("a weight"),
             ("prefer", preference) => spec.place.prefer.push(prefer(preference)),

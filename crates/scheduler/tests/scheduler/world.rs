@@ -8,7 +8,7 @@
 //! task x 500m 1Gi count=3 spread=node         also: regions=eu,us clusters=… label=disk:ssd needs=y,z
 //!                                             atmost=node/1 group=db apart=db/node balance=label:rack/a=2,b=1
 //!                                             pools=gpu tolerate=spot:* prefer=region:eu:50 cheap=20
-//!                                             where=node.gpus>1&&node.region=="eu"
+//!                                             where=node.gpus>1&&node.region=="eu" reservation=spring
 //!                                             or=4000m/1Gi or=500m/1Gi/1000/A
 //!                                             home=stay home=move:5000:us,asia
 //!                                             loss=fenced timeout=1000 when=x.result.go each=${x.result}
@@ -73,6 +73,7 @@ impl World {
             Feature::DataLocality,
             Feature::ResourceAlternatives,
             Feature::PlaceWhere,
+            Feature::Reservations,
         ];
         for feature in known {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));

@@ -44,6 +44,8 @@ pub(crate) enum Action<'a> {
     SetPreemption,
     /// Have work moved to better places.
     Rebalance,
+    /// Set nodes aside for a time, and end that.
+    Reserve,
     /// Say how long runs that have ended are kept.
     SetRetention,
     /// Speak for a node.
@@ -73,6 +75,7 @@ pub(crate) fn authorize(principal: &Principal, action: Action<'_>) -> Result<(),
         Action::SetFairness => ("say how namespaces are kept even", None),
         Action::SetPreemption => ("say who may be preempted by whom", None),
         Action::Rebalance => ("move work", None),
+        Action::Reserve => ("reserve nodes", None),
         Action::SetRetention => ("say how long runs are kept", None),
         Action::ServeAsAgent => ("serve as agent", None),
         Action::RelayRenewals => ("relay renewals", None),
@@ -133,6 +136,7 @@ fn allowed(action: Action<'_>) -> &'static [Role] {
         | Action::SetFairness
         | Action::SetPreemption
         | Action::Rebalance
+        | Action::Reserve
         | Action::SetRetention => &[Role::Operator],
         Action::ServeAsAgent => &[Role::Node, Role::Replica],
         Action::RelayRenewals => &[Role::Replica],
@@ -188,6 +192,7 @@ mod tests {
             (Action::SetFairness, "operator"),
             (Action::SetPreemption, "operator"),
             (Action::Rebalance, "operator"),
+            (Action::Reserve, "operator"),
             (Action::SetRetention, "operator"),
             (Action::ServeAsAgent, "replica node"),
             (Action::RelayRenewals, "replica"),

@@ -8,7 +8,7 @@ use quorate_state::{ClusterName, NodeStatus, Resources, Scope, State};
 use tonic::{Request, Response, Status};
 
 use super::nodes::attempts_on;
-use super::{admission, forecast, namespaces, nodes, preemption, rebalance, replicas, retention, scopes};
+use super::{admission, forecast, namespaces, nodes, preemption, rebalance, replicas, reservations, retention, scopes};
 use crate::auth::{Action, authorize, principal};
 use crate::core::Shared;
 use crate::reading::Reading;
@@ -233,6 +233,36 @@ impl v1::cluster_server::Cluster for ClusterService {
         request: Request<v1::StopRebalanceRequest>,
     ) -> Result<Response<v1::StopRebalanceResponse>, Status> {
         self.0.answer("StopRebalance", rebalance::stop(&self.0, request)).await
+    }
+
+    async fn create_reservation(
+        &self,
+        request: Request<v1::CreateReservationRequest>,
+    ) -> Result<Response<v1::CreateReservationResponse>, Status> {
+        self.0.answer("CreateReservation", reservations::create(&self.0, request)).await
+    }
+
+    async fn list_reservations(
+        &self,
+        request: Request<v1::ListReservationsRequest>,
+    ) -> Result<Response<v1::ListReservationsResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("ListReservations", reservations::list(&reading, request)).await
+    }
+
+    async fn get_reservation(
+        &self,
+        request: Request<v1::GetReservationRequest>,
+    ) -> Result<Response<v1::GetReservationResponse>, Status> {
+        let reading = Reading::of(&self.0, request.metadata());
+        reading.answer("GetReservation", reservations::get(&reading, request)).await
+    }
+
+    async fn end_reservation(
+        &self,
+        request: Request<v1::EndReservationRequest>,
+    ) -> Result<Response<v1::EndReservationResponse>, Status> {
+        self.0.answer("EndReservation", reservations::end(&self.0, request)).await
     }
 
     async fn get_retention(

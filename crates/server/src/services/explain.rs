@@ -8,6 +8,7 @@ use quorate_scheduler::explain::{
     ExpectedStart, Explanation, FailedCheck, NearestMiss, NoNodeFits, PlannedStep, RoomClaimed, Victim,
 };
 use quorate_scheduler::placement::Candidate;
+use quorate_state::Unreserved;
 
 /// Why a task is not running.
 pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
@@ -41,6 +42,16 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             region: lost.region.to_string(),
             lost_ms: lost.lost_ms,
             remaining_ms: lost.remaining_ms,
+        }),
+        Explanation::NotReserved(why) => Reason::NotReserved(v1::NotReserved {
+            reservation: why.name.to_string(),
+            flaw: match why.why {
+                Unreserved::Missing => v1::ReservationFlaw::Missing,
+                Unreserved::NotIts => v1::ReservationFlaw::NotIts,
+                Unreserved::Until(_) => v1::ReservationFlaw::NotBegun,
+            }
+            .into(),
+            remaining_ms: why.remaining_ms,
         }),
         Explanation::NoNodeFits(why) => Reason::NoNodeFits(no_node_fits(why)),
         Explanation::NoAlternative(why) => Reason::NoAlternative(v1::NoAlternative {

@@ -4,7 +4,6 @@ use prost::Message as _;
 use quorate_proto::convert::rebalance::{end_to_wire, terms_from_wire, terms_to_wire};
 use quorate_proto::status::ApiError;
 use quorate_proto::v1;
-use quorate_raft::ProposeError;
 use quorate_scheduler::Budget;
 use quorate_scheduler::rebalance::{Limits, Proposal, propose};
 use quorate_state::{
@@ -13,9 +12,9 @@ use quorate_state::{
 use tokio::sync::Semaphore;
 use tonic::Request;
 
-use super::{request_key, violation};
+use super::{enabled, request_key, violation};
 use crate::auth::{Action, authorize, principal};
-use crate::core::{Core, propose_error};
+use crate::core::Core;
 use crate::reading::Reading;
 
 /// Plans that are made at once in a process: each takes a part of a second of a processor at most.
@@ -36,7 +35,7 @@ pub(super) async fn get(
     authorize(&principal, Action::Inspect)?;
     authorize(&principal, Action::Read(None))?;
     let view = reading.view().await?;
-    enabled(&view, reading.core())?;
+    enabled(&view, reading.core(), Feature::Rebalance)?;
     let served = reading.log_now(&view).map_or(view.meta().served, |now| now.served);
     let under_way = view.moves().filter_map(|row| {
         let attempt = AttemptId { task: row.task, number: row.attempt };
@@ -59,7 +58,7 @@ pub(super) async fn plan(
     let terms = terms(request.into_inner().terms)?;
     let _turn = AT_ONCE.acquire().await.map_err(|_| reading.core().internal("nobody makes plans any more"))?;
     let view = reading.view_of_leader().await?;
-    enabled(&view, reading.core())?;
+    enabled(&view, reading.core(), Feature::Rebalance)?;
     let now = reading.log_now(&view)?;
     let observed = reading.core().liveness.observe(&view, now.served);
     let moves = PLANNED_MAX.min(terms.moves_max as usize);
@@ -97,7 +96,7 @@ pub(super) async fn start(
     let v1::StartRebalanceRequest { terms: asked, request_id } = request.into_inner();
     let body = asked.as_ref().map(v1::RebalanceTerms::encode_to_vec).unwrap_or_default();
     let terms = terms(asked)?;
-    enabled(&*core.read().await?, core)?;
+    enabled(&*core.read().await?, core, Feature::Rebalance)?;
     let key = request_key("StartRebalance", &request_id, None, &body)?;
     tracing::info!(%principal, ?terms, "work is moved to better places");
     let (rebalance, revision) = order(core, principal, key, RebalanceOrder::Start(terms)).await?;
@@ -110,7 +109,7 @@ pub(super) async fn stop(
 ) -> Result<v1::StopRebalanceResponse, ApiError> {
     let principal = principal(&request)?;
     authorize(&principal, Action::Rebalance)?;
-    enabled(&*core.read().await?, core)?;
+    enabled(&*core.read().await?, core, Feature::Rebalance)?;
     let key = request_key("StopRebalance", &request.into_inner().request_id, None, &[])?;
     let (rebalance, revision) = order(core, principal, key, RebalanceOrder::Stop).await?;
     Ok(v1::StopRebalanceResponse { rebalance, revision })
@@ -179,14 +178,4 @@ fn moved_to_wire(
         before,
         after,
     })
-}
-
-fn enabled(view: &State, core: &Core) -> Result<(), ApiError> {
-    let feature = Feature::Rebalance;
-    if view.has_feature(feature) {
-        return Ok(());
-    }
-    let status = core.replica.features().into_iter().find(|status| status.feature == feature);
-    let waits_for = status.map(|status| status.waits_for).unwrap_or_default();
-    Err(propose_error(ProposeError::FeatureNotEnabled { feature, waits_for }))
 }

@@ -76,6 +76,7 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::SpreadRules
         | Feature::Rebalance
         | Feature::DataLocality
+        | Feature::Reservations
         | Feature::PlaceWhere
         | Feature::ResourceAlternatives => None,
     }
@@ -94,8 +95,9 @@ pub(super) fn require(overlay: &Overlay, feature: Option<Feature>) -> Result<(),
 pub(super) fn require_older(overlay: &Overlay, spec: &JobSpec) -> Result<(), Rejection> {
     let says_where =
         spec.has_constraints() || spec.knows_regions() || spec.has_company() || spec.has_data() || spec.says_where();
-    let is_younger = says_where || spec.has_gangs() || spec.has_protected();
+    let is_younger = says_where || spec.asks_for_reservations() || spec.has_gangs() || spec.has_protected();
     let needs = |is_needed: bool, feature| (is_younger && is_needed).then_some(feature);
+    require(overlay, needs(spec.asks_for_reservations(), Feature::Reservations))?;
     require(overlay, needs(spec.has_data(), Feature::DataLocality))?;
     require(overlay, needs(spec.says_where(), Feature::PlaceWhere))?;
     require(overlay, needs(spec.has_protected(), Feature::Preemption))?;

@@ -115,15 +115,21 @@ impl Overlay {
                 let ends = run.paused.is_some() || run.state.is_terminal();
                 state.claims.keys().copied().filter(|task| ends && task.run == run.id).collect()
             }
-            // Of a node, or of all in a cluster or a region; it is in the state already.
-            Change::Node(_) | Change::Scope(_) => {
+            // Of a node, or of all in a cluster, a region or a reservation; it is in the state already.
+            Change::Node(_) | Change::Scope(_) | Change::Reservation(_) => {
                 let stays = |claim: &Claim| {
                     let node = state.node(&claim.node);
                     node.is_some_and(|node| {
-                        node.status == NodeStatus::Up && !node.is_out() && node.epoch == claim.epoch
+                        let takes = node.status == NodeStatus::Up && !node.is_out() && node.epoch == claim.epoch;
+                        takes && !state.is_set_apart(node, claim.task)
                     })
                 };
                 state.claims().filter(|claim| !stays(claim)).map(|claim| claim.task).collect()
+            }
+            Change::ReservationGone(_) => {
+                let is_apart =
+                    |claim: &Claim| state.node(&claim.node).is_some_and(|node| state.is_set_apart(node, claim.task));
+                state.claims().filter(|claim| is_apart(claim)).map(|claim| claim.task).collect()
             }
             Change::NodeGone(node) => state.claims_on(node).map(|claim| claim.task).collect(),
             Change::Meta(_)

@@ -63,6 +63,9 @@ pub(super) fn place(
         Some(Held::Once) => return Err(Rejection::Stale("an earlier life may have started the task")),
         None => {}
     }
+    if let Some(why) = state.unreserved(&run, spec) {
+        return Err(Rejection::Stale(why.why()));
+    }
     if !state.bound(task.home.as_ref(), spec, overlay.served()).allows(&node.region) {
         return Err(Rejection::Infeasible(Infeasible::Region));
     }

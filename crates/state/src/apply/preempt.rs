@@ -117,6 +117,9 @@ fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec)
     if state.held(&run, &spec, overlay.served()).is_some() {
         return Err(Rejection::Stale("the task may not be placed yet"));
     }
+    if let Some(why) = state.unreserved(&run, &spec) {
+        return Err(Rejection::Stale(why.why()));
+    }
     match state.over_quota_beside(asked.task, &run.spec.namespace, spec.resources, &[]) {
         Some(over) => Err(Rejection::OverQuota(over)),
         None => Ok((run, spec)),

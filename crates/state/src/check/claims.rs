@@ -19,6 +19,10 @@ impl State {
             if !takes_work {
                 broken.push(format!("room is kept for task {:?} on {}, which takes no work", claim.task, claim.node));
             }
+            if node.is_some_and(|node| self.is_set_apart(node, claim.task)) {
+                broken
+                    .push(format!("room is kept for task {:?} on {}, not of its reservation", claim.task, claim.node));
+            }
             let longest = node.map_or(0, |node| node.lease.server_ms.saturating_add(node.lease.kill_ms));
             if claim.terms.until > self.meta.served.plus(longest) {
                 broken.push(format!("room is kept for task {:?} for more than {longest} ms", claim.task));

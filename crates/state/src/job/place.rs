@@ -6,7 +6,7 @@ use std::sync::Arc;
 use quorate_planted::Bug;
 
 use super::{Company, Near, NodeCondition};
-use crate::{ClusterName, Node, PoolName, RegionName};
+use crate::{ClusterName, Node, PoolName, RegionName, ReservationName};
 
 /// Where a task may run, and where it would rather: all that placement looks at in a task beside what it takes.
 #[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
@@ -34,6 +34,8 @@ pub struct Place {
     pub company: Company,
     /// What must hold of its node beside all that. Needs [`crate::Feature::PlaceWhere`].
     pub condition: Option<Arc<NodeCondition>>,
+    /// The reservation on whose nodes it runs, and on no other. Needs [`crate::Feature::Reservations`].
+    pub reservation: Option<ReservationName>,
 }
 
 /// Stands for every value of a label that a task demands of its node, and of a taint that it tolerates.

@@ -56,6 +56,9 @@ impl World {
                 Event::AttemptRebalanced { .. } | Event::RebalanceStarted { .. } | Event::RebalanceEnded { .. } => {
                     assert!(self.state.has_feature(Feature::Rebalance), "{event:?} before it may be");
                 }
+                Event::ReservationMoved { .. } => {
+                    assert!(self.state.has_feature(Feature::Reservations), "{event:?} before it may be");
+                }
                 Event::RunPaused { .. } | Event::RunResumed { .. } | Event::RunPrioritySet { .. } => {
                     assert!(self.state.has_feature(Feature::RunControl), "{event:?} before it may be");
                 }

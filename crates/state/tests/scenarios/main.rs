@@ -26,6 +26,7 @@ mod random_flow;
 mod rebalance;
 mod refusals;
 mod region_loss;
+mod reservations;
 mod restarts;
 mod returns;
 mod scopes;

@@ -49,6 +49,7 @@ fn node() -> v1::Node {
             ends_in_ms: Some(7_200_000),
         }),
         join_token: "00010203040506ab".into(),
+        reservation: "spring".into(),
         cluster_withdrawal: None,
         region_withdrawal: Some(v1::Withdrawal {
             by: "operator:bob".into(),
@@ -111,7 +112,7 @@ fn node_status() {
     check("node_status", &status);
     let expected = "\
 Node eu-a-1 of eu/eu-a
-State      up, draining for another 2h00m, region draining
+State      up, draining for another 2h00m, region draining, reserved for spring
 Drained    2023-11-14T22:13:20Z by operator:ann: a new disk
 Moves      in 10m00s: until then attempts may end by themselves
 Until      in 2h00m it takes work again by itself
@@ -137,7 +138,10 @@ RUN            TASK              ATTEMPT  STATE    SINCE                 PROMISE
     let lost = v1::Node { status: v1::NodeStatus::Lost.into(), attempts: 0, ..node() };
     let lost = v1::GetNodeResponse { node: Some(lost), attempts: vec![], forget_in_ms: Some(2_500), ..response };
     let text = NodeStatus::from(lost).human(Paint::Never);
-    assert!(text.contains("State      lost, drained for another 2h00m, region drained\n"), "{text}");
+    assert!(
+        text.contains("State      lost, drained for another 2h00m, region drained, reserved for spring\n"),
+        "{text}"
+    );
     assert!(text.contains("Forget     not before 2.5s have passed: what it ran may not have ended\n"), "{text}");
 }
 

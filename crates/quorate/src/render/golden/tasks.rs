@@ -166,6 +166,11 @@ fn every_reason_has_a_kind() {
         Reason::RunsFull(v1::RunsFull { max: 9 }),
         Reason::RoomClaimed(v1::RoomClaimed { node: node(), victims: vec![v1::Victim::default()], remaining_ms: 5 }),
         Reason::OverQuota(v1::OverQuota { namespace: "a".into(), ..v1::OverQuota::default() }),
+        Reason::NotReserved(v1::NotReserved {
+            reservation: "spring".into(),
+            flaw: v1::ReservationFlaw::NotBegun.into(),
+            remaining_ms: Some(9),
+        }),
         Reason::RegionLost(v1::RegionLost { region: "eu".into(), lost_ms: Some(9), remaining_ms: None }),
         Reason::Gang(v1::GangWait { members: 8, ready: 8, fits: 3, ..v1::GangWait::default() }),
     ] {

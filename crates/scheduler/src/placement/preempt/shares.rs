@@ -163,6 +163,7 @@ impl<'a> Waiting<'a> {
             let spec = run.spec.tasks.get(task.step as usize)?;
             let is_alone = spec.gang.is_none() && spec.place.company.is_empty();
             let is_open = is_alone && view.held(run, spec, pass.now.served).is_none();
+            let is_open = is_open && view.unreserved(run, spec).is_none();
             is_open.then_some((run, spec, task))
         });
     }
