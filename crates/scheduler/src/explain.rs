@@ -178,7 +178,7 @@ pub struct NoNodeFits {
     /// No node could hold it even when present and empty.
     pub never: bool,
     /// When it begins at the latest, if that is known.
-    pub expected: Option<ExpectedStart>,
+    pub expected: Option<Box<ExpectedStart>>,
     /// The regions to which it is bound by what its job says of the loss of the region that it ran in; none: to none.
     pub bound: Box<[RegionName]>,
 }
@@ -332,19 +332,24 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     if let Some(placement) = plan.all_placements().find(|placement| placement.task == task.id) {
         return Explanation::FitsNow { node: placement.node.clone() };
     }
+    let is_gang = spec.is_some_and(|(_, spec)| spec.gang.is_some());
+    // What a gang is told its first member is.
+    let is_own = |first: TaskId| {
+        if is_gang { (first.run, first.step) == (task.id.run, task.id.step) } else { first == task.id }
+    };
+    let own = plan.explanations.into_iter().find(|waits| is_own(waits.first));
+    let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
     if let Some((run, spec)) = spec
         && let Some(gang) = &spec.gang
     {
         let waits = gang::diagnose(view, observed, (run, task.id.step), (spec, gang));
         let is_next = waits.ready == waits.members && waits.fits == waits.members;
-        return if is_next {
-            Explanation::Queued { position: position(view, task.id) }
-        } else {
-            Explanation::Gang(waits)
+        return match is_next {
+            true if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
+            true => Explanation::Queued { position: position(view, task.id) },
+            false => Explanation::Gang(GangWaits { expected, ..waits }),
         };
     }
-    let own = plan.explanations.into_iter().find(|waits| waits.first == task.id);
-    let expected = own.as_ref().and_then(|own| own.expected.clone()).map(|expected| expected_start(expected, now));
     if let Some((run, spec)) = spec.filter(|(_, spec)| spec.has_choice()) {
         let would_delay = own.is_some_and(|own| own.would_delay);
         let why = no_alternative(view, observed, (run, spec, task), bound, (would_delay, expected));
@@ -353,7 +358,7 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
     }
     let diagnosed = spec.map(|(run, spec)| diagnose(view, observed, (run, task.id.step), (spec, bound)));
     match diagnosed {
-        Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected, ..why }),
+        Some(Err(why)) => Explanation::NoNodeFits(NoNodeFits { expected: expected.map(Box::new), ..why }),
         Some(Ok(())) if own.is_some_and(|own| own.would_delay) => Explanation::WouldDelay { expected },
         Some(Ok(())) | None => Explanation::Queued { position: position(view, task.id) },
     }

@@ -15,7 +15,7 @@
 //!
 //! Tasks with rules about other tasks look for their node among those that the rules leave (`company`).
 //!
-//! Gangs are placed all or none (`gang`), in their turn. One that does not fit holds up nobody behind it, as any other task.
+//! Gangs are placed all or none (`gang`), in their turn. For one that does not fit nodes are kept, as for any other task.
 //!
 //! A queue that is longer than the budget is served from its head, and then from another place, which
 //! the seed chooses: whatever waits in front, everything is looked at sooner or later, though no plan
@@ -64,13 +64,16 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Choice, Command, GangSpec, GpuHold, Held, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
+    Choice, Command, GpuHold, Held, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
 };
 
 pub(crate) use bound::bound_to;
 
 pub use candidates::{CANDIDATES_MAX, Candidate, Term};
-pub use holds::{ENDS_AHEAD_MAX, Expected, HOLDS_MAX, PASSED_OVER_MAX, SEARCHES_MAX, START_ALLOWANCE_MS};
+pub use holds::{
+    ENDS_AHEAD_MAX, Expected, GANG_ENDS_AHEAD_MAX, HOLDS_MAX, NODES_KEPT_MAX, PASSED_OVER_MAX, SEARCHES_MAX,
+    START_ALLOWANCE_MS,
+};
 pub use kept::{SCORES_KEPT_MAX, SHAPES_KEPT_MAX};
 pub use promises::PROMISES_MAX;
 
@@ -268,12 +271,12 @@ enum Outcome {
     Done,
     /// Nothing of its step is given out again: it was a gang, and all of that has a place, or not all of it stands in the queue.
     Passed,
-    /// From this task on, nothing of its shape fits anywhere.
-    Nowhere(TaskId),
+    /// From this task on, nothing of its shape fits anywhere. It is told this of its beginning, if it is a gang.
+    Nowhere(TaskId, Option<Expected>),
     /// From this task on, nothing of its line fits anywhere by those of its alternatives that its namespace may have.
     NowhereWithinQuota(TaskId),
-    /// From this task on, nothing of its group may pass those before it.
-    Delays(TaskId),
+    /// From this task on, nothing of its group may pass those before it; with the same.
+    Delays(TaskId, Option<Expected>),
     /// From this task on, nothing of its step may be where there is room: others are there.
     Apart(TaskId, Checks),
     /// From this task on, nothing of its line may be placed.
@@ -329,8 +332,8 @@ impl<'a> Pass<'a> {
                     queue.pass_step(&group, self.view.step_counts(group.run.id, group.step).ready as usize);
                     budget.take(GROUP_STEPS);
                 }
-                Outcome::Nowhere(first) => {
-                    let expected = self.keep_node_for(&group, budget);
+                Outcome::Nowhere(first, expected) => {
+                    let expected = expected.or_else(|| self.keep_node_for(&group, budget));
                     let tasks = queue.leave_out_shape(group.shape);
                     self.waits.add(ShapeWait { expected, ..ShapeWait::of(group.shape, first, tasks) });
                     budget.take(GROUP_STEPS);
@@ -340,8 +343,8 @@ impl<'a> Pass<'a> {
                     self.waits.add(ShapeWait::of(group.shape, first, tasks));
                     budget.take(GROUP_STEPS);
                 }
-                Outcome::Delays(first) => {
-                    let expected = self.keep_node_for(&group, budget);
+                Outcome::Delays(first, expected) => {
+                    let expected = expected.or_else(|| self.keep_node_for(&group, budget));
                     // Others of the shape may end sooner, so that they delay nobody.
                     let tasks = if self.holds.may_pass_over() {
                         queue.pass_step(&group, self.left_of(&group))
@@ -409,7 +412,7 @@ impl<'a> Pass<'a> {
                 match self.company.place_first(self.view, of, ways, self.ledger, self.kept, budget) {
                     Seat::Node(at, gpus, choice) => self.give(task, (at, gpus), choice, group, queue),
                     Seat::Nowhere if ways.has_closed() => return Outcome::NowhereWithinQuota(task.id),
-                    Seat::Nowhere => return Outcome::Nowhere(task.id),
+                    Seat::Nowhere => return Outcome::Nowhere(task.id, None),
                     Seat::Apart(checks) => return Outcome::Apart(task.id, checks),
                     Seat::OutOfBudget => return Outcome::End(End::Budget),
                 }
@@ -420,8 +423,8 @@ impl<'a> Pass<'a> {
                 Pick::Node(at, gpus, choice) => self.give(task, (at, gpus), choice, group, queue),
                 // Other namespaces may have more than these of its alternatives.
                 Pick::Nowhere | Pick::Delays if ways.has_closed() => return Outcome::NowhereWithinQuota(task.id),
-                Pick::Nowhere => return Outcome::Nowhere(task.id),
-                Pick::Delays => return Outcome::Delays(task.id),
+                Pick::Nowhere => return Outcome::Nowhere(task.id, None),
+                Pick::Delays => return Outcome::Delays(task.id, None),
                 Pick::OutOfBudget => return Outcome::End(End::Budget),
             }
         }
@@ -441,51 +444,6 @@ impl<'a> Pass<'a> {
         let (node, epoch) = (account.node.name.clone(), account.node.epoch);
         self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice });
         queue.spend(group, choice);
-    }
-
-    /// Places all of a gang, or nothing. What does not fit in this plan any more is first in the next one.
-    fn serve_gang(
-        &mut self,
-        group: &Group<'a>,
-        gang: &GangSpec,
-        queue: &mut Queue<'a>,
-        budget: &mut Budget,
-    ) -> Outcome {
-        let (run, step, members) = (group.run.id, group.step, group.spec.count as usize);
-        if self.view.step_counts(run, step).ready as usize != members {
-            return Outcome::Passed;
-        }
-        if self.placements.len() + self.in_gangs + members > PLACEMENTS_PER_PLAN_MAX {
-            return Outcome::End(End::Plan);
-        }
-        // A gang has no alternatives.
-        let choice = Choice::FIRST;
-        if let Some(over) = queue.over_quota(group, choice) {
-            return Outcome::OverQuota(group.first(), over);
-        }
-        let company = (!group.spec.place.company.is_empty()).then_some(&mut self.company);
-        let seats = match gang::place(self.view, (group.run, step, group.spec, gang), company, self.ledger, budget) {
-            gang::Found::Seats(seats) => seats,
-            gang::Found::Nowhere => return Outcome::Nowhere(group.first()),
-            gang::Found::OutOfBudget => return Outcome::End(End::Budget),
-        };
-        for (at, _) in seats.iter().filter(|_| !group.spec.place.company.is_empty()) {
-            self.company.note((group.run, step), *at, self.ledger);
-        }
-        let tasks = self.view.tasks_of_step(run, step);
-        let placements: Vec<Placement> = tasks
-            .zip(seats)
-            .filter_map(|(task, (at, gpus))| {
-                let node = &self.ledger.account(at)?.node;
-                let (node, epoch) = (node.name.clone(), node.epoch);
-                Some(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice })
-            })
-            .collect();
-        let generation = self.view.gang(run, step).map_or(0, |gang| gang.generation);
-        self.in_gangs += placements.len();
-        self.gangs.push(PlacedGang { run, step, generation, placements });
-        queue.spend(group, choice);
-        Outcome::Passed
     }
 
     /// Keeps a node for the first task of a shape that does not fit now, if there will be room somewhere.

@@ -1,6 +1,6 @@
 //! L6, where there are no faults, and elsewhere once they have ended: no task stays without room while it could be made by stopping one attempt of a namespace that has
 //! more than its part, for one that has less. Only where that is beyond doubt: the task may run on that node, its own room is not more
-//! than that of the attempt, and nothing else leaves the node.
+//! than that of the attempt, nothing else leaves the node, and no gang waits, for which nodes may be kept.
 //!
 //! Stands for a fair order that is none, because nothing ever ends.
 
@@ -53,6 +53,11 @@ impl Oracle for Starvation {
             return Ok(());
         }
         self.looked = step.at;
+        // Nodes may be kept for it, where nobody is stopped for others meanwhile.
+        if self.books.ready().any(|task| spec_of(&step.held, task).is_some_and(|spec| spec.gang.is_some())) {
+            self.since.clear();
+            return Ok(());
+        }
         // One of each step: the others are equal to it.
         let mut firsts = BTreeMap::new();
         for task in self.books.ready() {

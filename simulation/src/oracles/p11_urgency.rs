@@ -1,5 +1,5 @@
 //! P11, as far as nothing is preempted (`p11_preemption`): a task is not placed while a more urgent one waits that could have
-//! had its room. Only where that is beyond doubt: the urgent one has waited for longer, needs no more, and
+//! had its room. Only where that is beyond doubt: the urgent one has waited for longer, needs no more, may run no longer, and
 //! may run on that node.
 
 use std::collections::BTreeMap;
@@ -115,6 +115,11 @@ impl Urgency {
             let is_free = |spec: &TaskSpec| spec.place.company == Company::default();
             let of_one = |spec: &&TaskSpec| spec.sub_run.is_none() && spec.gang.is_none() && is_free(spec);
             let Some(needs) = spec_of(view, *other).filter(of_one) else { continue };
+            // A node that is kept for somebody before both lets pass who will have ended by then.
+            let limit = spec_of(view, task).and_then(|spec| spec.run_timeout_ms);
+            if limit.is_some_and(|limit| needs.run_timeout_ms.is_none_or(|other| limit < other)) {
+                continue;
+            }
             let was_offered = self.offered.get(other).is_some_and(|offered| offered >= since);
             let Some(node) = view.node(&attempt.node) else { continue };
             let fits = needs.resources.cpu_milli <= attempt.resources.cpu_milli

@@ -11,13 +11,20 @@ use super::time;
 pub(crate) struct Expected {
     /// It is kept for it; the task goes elsewhere if there is room earlier.
     node: String,
+    /// So many others are kept for the rest of its gang.
+    #[serde(skip_serializing_if = "is_none")]
+    others: u32,
     within_ms: u64,
+}
+
+fn is_none(others: &u32) -> bool {
+    *others == 0
 }
 
 impl From<v1::ExpectedStart> for Expected {
     fn from(start: v1::ExpectedStart) -> Self {
-        let v1::ExpectedStart { node, within_ms } = start;
-        Self { node, within_ms }
+        let v1::ExpectedStart { node, within_ms, others } = start;
+        Self { node, others, within_ms }
     }
 }
 
@@ -40,7 +47,12 @@ impl From<v1::TaskExpectedStart> for Start {
 impl Start {
     pub(super) fn words(&self) -> String {
         let name = task_name(&self.task, self.index, self.index > 0);
-        let Expected { node, within_ms } = &self.expected;
-        format!("{name} begins within {}, on {node} if not elsewhere", time::span(*within_ms))
+        let Expected { node, others, within_ms } = &self.expected;
+        let others = match others {
+            0 => String::new(),
+            1 => " and another node".into(),
+            others => format!(" and {others} other nodes"),
+        };
+        format!("{name} begins within {}, on {node}{others} if not elsewhere", time::span(*within_ms))
     }
 }

@@ -181,7 +181,7 @@ fn run_list() {
 fn run_status() {
     let mut status = RunStatus::from(get_run());
     status.take(vec![v1::StepUsage { task: "score".into(), usage: Some(usage_sum()) }]);
-    let start = Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000 });
+    let start = Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000, others: 0 });
     status.expect(vec![v1::TaskExpectedStart { task: "score".into(), index: 3, start }]);
     check("run_status", &status);
 }

@@ -191,14 +191,15 @@ impl From<v1::WaitReason> for Reason {
                 ..base
             },
             Some(Wire::Gang(waits)) => {
-                let v1::GangWait { members, ready, fits, domain, nearest } = waits;
+                let v1::GangWait { members, ready, fits, domain, nearest, expected } = waits;
                 let domain = Some(domain).filter(|domain| !domain.is_empty());
                 let gang = Some(GangWait { members, ready, fits, domain });
                 let base = Self { kind: "gang", gang, ..base };
-                match nearest {
+                let base = match nearest {
                     Some(none) => base.with(none),
                     None => base,
-                }
+                };
+                Self { expected: expected.map(Expected::from), ..base }
             }
             Some(Wire::RegionLost(lost)) => {
                 let v1::RegionLost { region, lost_ms, remaining_ms } = lost;

@@ -12,25 +12,34 @@ use crate::{Budget, LogNow, Observed};
 pub struct ExpectedStart {
     /// The node that is kept for it; it goes elsewhere if there is room earlier.
     pub node: NodeName,
+    /// So many others are kept for the rest of its gang.
+    pub others: u32,
     /// Within so many milliseconds.
     pub within_ms: u64,
 }
 
-/// When a task of a run begins at the latest; the first of each shape that waits for room is known of, if any is.
+/// When a task of a run, or a gang, begins at the latest; the first of each shape that waits for room is known of, if any is.
 pub fn expected_starts(view: &State, observed: &Observed, now: LogNow, run: RunId) -> Vec<(TaskId, ExpectedStart)> {
     let plan = plan(view, observed, now, 0, Budget::default());
     let own = plan.explanations.into_iter().filter(|waits| waits.first.run == run);
     own.filter_map(|waits| Some((waits.first, expected_start(waits.expected?, now)))).collect()
 }
 
-pub(super) fn expected_start(Expected { node, by }: Expected, now: LogNow) -> ExpectedStart {
-    ExpectedStart { node, within_ms: by.0.saturating_sub(now.served.0) }
+pub(super) fn expected_start(Expected { node, others, by }: Expected, now: LogNow) -> ExpectedStart {
+    let others = u32::try_from(others.len()).unwrap_or(u32::MAX);
+    ExpectedStart { node, others, within_ms: by.0.saturating_sub(now.served.0) }
 }
 
 impl fmt::Display for ExpectedStart {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, within_ms } = self;
-        write!(f, "expected to begin within {}, on node {node} if not elsewhere", Span(*within_ms))
+        let Self { node, others, within_ms } = self;
+        write!(f, "expected to begin within {}, on node {node}", Span(*within_ms))?;
+        match others {
+            0 => Ok(()),
+            1 => f.write_str(" and another one"),
+            others => write!(f, " and {others} others"),
+        }?;
+        f.write_str(" if not elsewhere")
     }
 }
 

@@ -8,7 +8,7 @@ use quorate_state::{Census, GangSpec, GpuUse, GpuWant, Node, Resources, Room, Ru
 
 use super::copies;
 use super::nearest::among;
-use super::{Check, NoNodeFits};
+use super::{Check, ExpectedStart, NoNodeFits};
 use crate::Observed;
 
 /// Why a gang that stands in the queue, or a part of which does, is not placed.
@@ -24,6 +24,8 @@ pub struct GangWaits {
     pub domain: Option<String>,
     /// What keeps one more of them from the nodes there; none where nothing does.
     pub nearest: Option<NoNodeFits>,
+    /// When all of it begins at the latest, if that is known.
+    pub expected: Option<ExpectedStart>,
 }
 
 /// How a gang of `run` stands in the queue, with others left out of account.
@@ -65,6 +67,7 @@ pub(super) fn diagnose(
         fits,
         domain: gang.within.as_ref().map(|_| name.to_owned()),
         nearest: nearest.flatten(),
+        expected: None,
     }
 }
 
@@ -81,7 +84,7 @@ fn filled<'a>(view: &State, node: &'a Node, task: &TaskSpec, holds: u64) -> (&'a
 
 impl fmt::Display for GangWaits {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { members, ready, fits, domain, nearest } = self;
+        let Self { members, ready, fits, domain, nearest, expected } = self;
         if ready < members {
             return write!(
                 f,
@@ -96,6 +99,7 @@ impl fmt::Display for GangWaits {
         match nearest {
             Some(why) => write!(f, ", and it is placed whole; for one more: {why}"),
             None => f.write_str(", and it is placed whole"),
-        }
+        }?;
+        expected.as_ref().map_or(Ok(()), |expected| write!(f, "; {expected}"))
     }
 }

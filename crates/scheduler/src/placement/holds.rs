@@ -8,18 +8,24 @@
 //! The nodes of a reservation whose time is to come are kept in the same way, all of each: what goes there will have ended when it
 //! begins.
 //!
+//! For a gang several nodes are kept, so that all of it fits on them together by then (`gangs`).
+//!
 //! A plan works it out anew from what is. Whoever waits first in the queue is never told anything later by the next plan, unless
 //! something comes before it or a node goes away; others may be, when those before them find room elsewhere (ADR 0066).
+
+mod gangs;
 
 use std::collections::BTreeMap;
 
 use quorate_state::{GpuHold, GpuUse, NodeName, Resources, Room, Served, State, TaskSpec, Timer};
 
+pub use gangs::{GANG_ENDS_AHEAD_MAX, NODES_KEPT_MAX};
+
 use super::ledger::{Account, Ledger};
-use super::route::admit;
+use super::route::{NODES_PER_STEP, admit};
 use crate::Budget;
 
-/// Tasks for which a node is kept in one plan, each of another shape.
+/// Tasks and gangs for which nodes are kept in one plan, each of another shape.
 pub const HOLDS_MAX: usize = 8;
 
 /// Shapes for which a plan looks for such a node: some fit nowhere as far as it sees.
@@ -38,8 +44,10 @@ pub const START_ALLOWANCE_MS: u64 = 10_000;
 /// By when a task that waits begins at the latest, as far as is known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Expected {
-    /// The node that is kept for it. It goes elsewhere if there is room earlier.
+    /// The node that is kept for it; of several that are for a gang, one. It goes elsewhere if there is room earlier.
     pub node: NodeName,
+    /// The others that are kept for the rest of its gang.
+    pub others: Vec<NodeName>,
     /// By then, on the log's clock.
     pub by: Served,
 }
@@ -49,6 +57,8 @@ pub(super) struct Holds<'a> {
     now: Served,
     ends: Ends<'a>,
     holds: Vec<Hold>,
+    /// Tasks and gangs for which these are.
+    promised: usize,
     searches: usize,
     passed_over: usize,
 }
@@ -57,7 +67,7 @@ pub(super) struct Holds<'a> {
 struct Hold {
     node: usize,
     by: Served,
-    /// What the task that it is kept for takes.
+    /// What the task that it is kept for takes, or as many of a gang as are to go there.
     want: Resources,
     /// What attempts that run there will have given back by then.
     freed: Resources,
@@ -85,16 +95,22 @@ pub(super) enum Passing {
 
 impl<'a> Holds<'a> {
     pub(super) fn new(view: &'a State, now: Served) -> Self {
-        Self { now, ends: Ends::new(view), holds: Vec::new(), searches: 0, passed_over: 0 }
+        Self { now, ends: Ends::new(view), holds: Vec::new(), promised: 0, searches: 0, passed_over: 0 }
+    }
+
+    /// True, so many times in a plan, if nodes may be looked for that can be kept for one more task or gang.
+    fn may_search(&mut self) -> bool {
+        let may = self.promised < HOLDS_MAX && self.searches < SEARCHES_MAX;
+        self.searches += usize::from(may);
+        may
     }
 
     /// Keeps a node for a task that fits nowhere by any of these alternatives, if one is known to have room for it: for the alternative for
     /// which there will be room first, for the better one of two.
     pub(super) fn keep(&mut self, ways: &[TaskSpec], ledger: &mut Ledger, budget: &mut Budget) -> Option<Expected> {
-        if self.holds.len() >= HOLDS_MAX || self.searches >= SEARCHES_MAX {
+        if !self.may_search() {
             return None;
         }
-        self.searches += 1;
         let mut first: Option<(Served, usize, Resources, Resources)> = None;
         for task in ways {
             let found = self.ends.room_for(task, ledger, budget);
@@ -104,12 +120,19 @@ impl<'a> Holds<'a> {
         let (by, node, freed, want) = first?;
         let name = ledger.account(node)?.node.name.clone();
         ledger.keep(node);
+        self.promised += 1;
         self.holds.push(Hold { node, by, want, freed, lent: Resources::ZERO });
-        Some(Expected { node: name, by })
+        Some(Expected { node: name, others: Vec::new(), by })
     }
 
+    /// How many nodes are kept.
     pub(super) fn len(&self) -> usize {
         self.holds.len()
+    }
+
+    /// What a look at all of them takes of a budget: nothing of few.
+    pub(super) fn steps(&self, ledger: &Ledger) -> usize {
+        (self.holds.len() + ledger.planned().len()) / NODES_PER_STEP
     }
 
     /// Where among the kept nodes a task may go that fits on no other.
@@ -156,13 +179,17 @@ impl Hold {
         if self.ends_before(account, task, now) {
             return true;
         }
+        self.left(account, task).is_some_and(|left| task.resources.fits(left))
+    }
+
+    /// What will be left of the node then beside whom it is kept for, if some of that may be this task's.
+    fn left(&self, account: &Account, task: &TaskSpec) -> Option<Resources> {
         // Which devices would be left is not foreseen, so of GPUs only one of both takes some.
         if self.want.gpu_milli > 0 && task.resources.gpu_milli > 0 {
-            return false;
+            return None;
         }
         let used = account.used.saturating_sub(self.freed).saturating_sub(self.lent);
-        let left = account.node.capacity.saturating_sub(used);
-        self.want.checked_add(task.resources).is_some_and(|both| both.fits(left))
+        account.node.capacity.saturating_sub(used).checked_sub(self.want)
     }
 
     fn ends_before(&self, account: &Account, task: &TaskSpec, now: Served) -> bool {
@@ -225,10 +252,16 @@ impl<'a> Ends<'a> {
             if self.looked >= ENDS_AHEAD_MAX || !budget.take(1) {
                 return None;
             }
-            self.looked += 1;
-            let timer = self.timers.next()?;
-            self.add(timer, ledger);
+            self.look(ledger)?;
         }
+    }
+
+    /// Looks at one timer more; none if there is none.
+    fn look(&mut self, ledger: &Ledger) -> Option<()> {
+        self.looked += 1;
+        let timer = self.timers.next()?;
+        self.add(timer, ledger);
+        Some(())
     }
 
     fn add(&mut self, timer: Timer, ledger: &Ledger) {
@@ -250,14 +283,19 @@ impl<'a> Ends<'a> {
     }
 
     fn fits_after(&self, end: &End, account: &Account, task: &TaskSpec) -> bool {
+        self.with_room_after(end, account, task, |room| fits(account, room, task))
+    }
+
+    /// What is to be known of the room that there will be on a node at an end, as far as a task looks at it.
+    fn with_room_after<T>(&self, end: &End, account: &Account, task: &TaskSpec, tell: impl FnOnce(Room<'_>) -> T) -> T {
         let free = account.node.capacity.saturating_sub(account.used.saturating_sub(end.freed));
         if task.resources.gpu_milli == 0 {
-            return fits(account, Room { free, gpus: GpuUse::none() }, task);
+            return tell(Room { free, gpus: GpuUse::none() });
         }
         let mut gpus = account.gpus.clone();
         let given_back = self.freed.get(&end.node).map_or(&[][..], |freed| &freed.gpus);
         given_back.iter().take(end.gpus).for_each(|hold| gpus.give_back(*hold));
-        fits(account, Room { free, gpus: &gpus }, task)
+        tell(Room { free, gpus: &gpus })
     }
 }
 

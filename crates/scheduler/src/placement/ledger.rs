@@ -306,7 +306,7 @@ impl Ledger {
     }
 
     /// Nodes of reservations whose time has not begun, and when that of the first one does.
-    pub(super) fn planned(&self) -> impl Iterator<Item = (usize, Served)> {
+    pub(super) fn planned(&self) -> impl ExactSizeIterator<Item = (usize, Served)> {
         self.planned.iter().map(|(at, from)| (*at, *from))
     }
 
@@ -401,6 +401,13 @@ impl Ledger {
         if account.is_kept {
             return Err(Check::Kept);
         }
+        Ok(score(account, &mut self.gpus, wanted, &self.latencies))
+    }
+
+    /// The same, for whomever it is kept.
+    pub(super) fn score_of_any(&mut self, at: usize, wanted: &Wanted) -> Result<Score, Check> {
+        let Some(account) = self.nodes.get_mut(at) else { return Err(Check::NodeLost) };
+        admit(&account.node, account.presence, account.room(), &wanted.task)?;
         Ok(score(account, &mut self.gpus, wanted, &self.latencies))
     }
 

@@ -24,7 +24,8 @@ pub(super) struct Promises {
 impl Promises {
     /// Takes in a plan that was made at `now`.
     pub(super) fn take(&mut self, plan: &Plan, now: Served) {
-        for placed in &plan.placements {
+        // Of a gang the first member was told for all.
+        for placed in plan.all_placements() {
             let Some(by) = self.told.remove(&placed.task) else { continue };
             if now <= by {
                 self.in_time += 1;
@@ -75,7 +76,7 @@ mod tests {
     }
 
     fn waits(run: u64, by: u64) -> Plan {
-        let expected = Some(Expected { node: "a".parse().unwrap(), by: Served(by) });
+        let expected = Some(Expected { node: "a".parse().unwrap(), others: Vec::new(), by: Served(by) });
         let (first, checks) = (task(run), Checks::default());
         let waits = ShapeWaits { first, tasks: 1, over_quota: None, would_delay: false, expected, checks };
         Plan { explanations: vec![waits], ..Plan::default() }

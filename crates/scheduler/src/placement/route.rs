@@ -120,6 +120,7 @@ impl Shapes {
             Progress::Refused => return Pick::Nowhere,
             Progress::Unexamined => {
                 let limits = Looks::limits(task);
+                budget.take(holds.steps(ledger));
                 let is_nowhere = self.scarce.contains(&limits) && !kept.has_room(&limits, task.resources, ledger);
                 if is_nowhere && matches!(holds.passing(task, ledger), Passing::FitsNone) {
                     shape.progress = Progress::Refused;

@@ -14,7 +14,7 @@ use quorate_state::{
 
 use crate::world::{World, job, node_name, resources, task};
 
-const SHAPES: [(&str, &str, &[&str]); 47] = [
+const SHAPES: [(&str, &str, &[&str]); 51] = [
     ("500m", "512Mi", &[]),
     ("1000m", "2048Mi", &[]),
     ("3000m", "1Gi", &["regions=eu"]),
@@ -62,6 +62,10 @@ const SHAPES: [(&str, &str, &[&str]); 47] = [
     ("500m", "512Mi", &["where=!(node.region==\"us\")&&node.cpu_milli>4000", "spread=cluster", "cheap=3"]),
     ("1000m", "512Mi", &["where=node.price<100000", "gpu=1000", "timeout=60000"]),
     ("500m", "512Mi", &["where=node.labels.disk==\"ssd\"", "gang=anywhere"]),
+    ("2000m", "512Mi", &["gang=anywhere", "timeout=60000"]),
+    ("3000m", "1Gi", &["gang=cluster", "timeout=20000", "spread=node"]),
+    ("1000m", "512Mi", &["gang=region", "gpu=1000", "timeout=90000"]),
+    ("1000m", "1Gi", &["gang=disk", "label=disk:ssd", "timeout=120000"]),
 ];
 
 const FLAGS: [&str; 14] = [
@@ -201,7 +205,7 @@ impl History {
             Step::Commit if *last == self.world.plan() => {
                 self.world.commit(last);
                 // From now on the limits of these count.
-                for placed in &last.placements {
+                for placed in last.all_placements() {
                     let attempt = self.world.state.task(placed.task).and_then(|task| task.newest_attempt());
                     self.world.report(attempt.unwrap(), AttemptPhase::Running, None);
                 }

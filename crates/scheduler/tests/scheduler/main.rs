@@ -10,6 +10,7 @@ mod explain;
 mod fairness;
 mod flow;
 mod forecast;
+mod gang_holds;
 mod gangs;
 mod gpus;
 mod holds;

@@ -18,7 +18,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use quorate_scheduler::placement::{Plan, plan};
+use quorate_scheduler::placement::{Expected, Plan, plan};
 use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, controllers};
 use quorate_state::{
     Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Choice, Command, Digest, DrainTime, Entry, Exit, Feature,
@@ -450,7 +450,11 @@ impl World {
                 waits.checks.iter().map(|(check, nodes)| format!("{nodes} {}", check.as_str())).collect();
             let line = format!("{} waits with {}: {}", self.name(waits.first), waits.tasks - 1, checks.join(", "));
             let expected = waits.expected.as_ref();
-            let by = expected.map(|expected| format!(" by {} on {}", expected.by.0, expected.node));
+            let nodes = |expected: &Expected| {
+                let others = expected.others.iter().map(|node| format!(", {node}"));
+                format!("{}{}", expected.node, others.collect::<String>())
+            };
+            let by = expected.map(|expected| format!(" by {} on {}", expected.by.0, nodes(expected)));
             format!("{}{}", line.trim_end_matches([':', ' ']), by.unwrap_or_default())
         });
         placed.chain(waiting).collect::<Vec<_>>().join("\n")

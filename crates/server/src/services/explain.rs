@@ -64,6 +64,7 @@ pub(crate) fn wait_reason(explanation: &Explanation) -> v1::WaitReason {
             fits: waits.fits,
             domain: waits.domain.clone().unwrap_or_default(),
             nearest: waits.nearest.as_ref().map(no_node_fits),
+            expected: waits.expected.as_ref().map(expected_start),
         }),
         Explanation::WouldDelay { expected } => {
             Reason::RoomKept(v1::RoomKept { expected: expected.as_ref().map(expected_start) })
@@ -129,7 +130,7 @@ fn room_claimed(kept: &RoomClaimed) -> v1::RoomClaimed {
 
 fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {
     let checks = why.checks.iter().map(|(check, nodes)| v1::FailedCheck { check: check.as_str().into(), nodes });
-    let (nearest, expected) = (why.nearest.as_ref().map(nearest_miss), why.expected.as_ref().map(expected_start));
+    let (nearest, expected) = (why.nearest.as_ref().map(nearest_miss), why.expected.as_deref().map(expected_start));
     let bound_regions = why.bound.iter().map(ToString::to_string).collect();
     v1::NoNodeFits { checks: checks.collect(), nearest, never: why.never, expected, bound_regions }
 }
@@ -154,5 +155,5 @@ pub(super) fn candidate(candidate: &Candidate) -> v1::Candidate {
 
 /// When a task begins at the latest.
 pub(crate) fn expected_start(start: &ExpectedStart) -> v1::ExpectedStart {
-    v1::ExpectedStart { node: start.node.to_string(), within_ms: start.within_ms }
+    v1::ExpectedStart { node: start.node.to_string(), within_ms: start.within_ms, others: start.others }
 }

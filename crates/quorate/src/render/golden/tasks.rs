@@ -210,7 +210,7 @@ pub(super) fn no_node_fits() -> v1::WaitReason {
             missing_memory_bytes: 0,
         }),
         never: true,
-        expected: Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000 }),
+        expected: Some(v1::ExpectedStart { node: "n2".into(), within_ms: 103_000, others: 0 }),
         bound_regions: vec!["eu".into()],
     };
     v1::WaitReason { text: "no node is large enough".into(), reason: Some(v1::wait_reason::Reason::NoNodeFits(none)) }
