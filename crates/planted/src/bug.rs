@@ -66,6 +66,8 @@ bugs! {
         "Nobody looks for room that others have beyond their part.";
     ClaimIgnored, "claim-ignored",
         "Room that is kept for a task is given to others.";
+    GangRoomInPart, "gang-room-in-part",
+        "Others are stopped for a whole gang, and room is kept for its first member.";
     MovesCountedByLeader, "moves-counted-by-leader",
         "How many moves of a rebalance were begun, its leader remembers, and nobody else.";
     MovesTaskTwice, "moves-task-twice",

@@ -1,6 +1,7 @@
 //! Log entries as bytes.
 
 mod command;
+mod places;
 mod reservation;
 
 /// The persisted messages, generated.

@@ -12,13 +12,14 @@ mod standing;
 mod survey;
 mod why_not;
 
+use std::collections::BTreeSet;
 use std::fmt;
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Bound, Choice, Held, Namespace, NodeName, OverQuota, Pause, Phase, ReadyKey,
-    RegionName, Rest, Role, Run, Served, ShareTaken, Shortfall, State, StepVerdict, Task, TaskId, TaskName, TaskState,
-    Wait, step_verdict,
+    Attempt, AttemptId, AttemptState, Bound, Choice, Claim, Held, Namespace, NodeName, OverQuota, Pause, Phase,
+    ReadyKey, RegionName, Rest, Role, Run, Served, ShareTaken, Shortfall, State, StepVerdict, Task, TaskId, TaskName,
+    TaskState, Wait, step_verdict,
 };
 
 pub use alternatives::NoAlternative;
@@ -138,6 +139,8 @@ pub enum Explanation {
 pub struct RoomClaimed {
     /// There.
     pub node: NodeName,
+    /// For a gang, on so many other nodes as well.
+    pub others: u32,
     /// Those that were stopped for it and have not gone yet.
     pub victims: Vec<Victim>,
     /// The task in the spec of the first of them.
@@ -367,8 +370,19 @@ fn in_queue(view: &State, observed: &Observed, now: LogNow, task: &Task) -> Expl
 /// The room that is kept for a task, while somebody is in it.
 fn room_claimed(view: &State, now: LogNow, task: TaskId) -> Option<RoomClaimed> {
     let claim = view.claim(task)?;
-    let stopped = view.attempts_on(&claim.node).filter(|attempt| attempt.preempted.is_some_and(|by| by.by == task));
+    let spec = view.run(task.run)?.spec.tasks.get(task.step as usize)?;
+    let is_gang = spec.gang.is_some();
+    let is_own = |by: TaskId| if is_gang { (by.run, by.step) == (task.run, task.step) } else { by == task };
+    let claims: Vec<&Claim> = if is_gang { view.claims_of_gang(task.run, task.step).collect() } else { vec![claim] };
+    let nodes: BTreeSet<&NodeName> = claims.iter().map(|claim| &claim.node).collect();
+    let on_all = nodes.into_iter().flat_map(|node| view.attempts_on(node));
+    let stopped: Vec<&Arc<Attempt>> =
+        on_all.filter(|attempt| attempt.preempted.is_some_and(|by| is_own(by.by))).collect();
+    let on: BTreeSet<&NodeName> = stopped.iter().map(|attempt| &attempt.node).collect();
+    let node = stopped.first().map_or(&claim.node, |attempt| &attempt.node).clone();
+    let others = u32::try_from(on.len().saturating_sub(1)).unwrap_or(u32::MAX);
     let victims: Vec<Victim> = stopped
+        .into_iter()
         .map(|attempt| Victim {
             attempt: attempt.id,
             priority: view.run(attempt.id.task.run).map_or(0, |run| run.priority()),
@@ -379,8 +393,9 @@ fn room_claimed(view: &State, now: LogNow, task: TaskId) -> Option<RoomClaimed> 
         let TaskId { run, step, index: _ } = first.attempt.task;
         view.run(run)?.spec.tasks.get(step as usize).map(|spec| spec.name.clone())
     });
-    let remaining_ms = claim.terms.until.0.saturating_sub(now.served.0);
-    (!victims.is_empty()).then(|| RoomClaimed { node: claim.node.clone(), victims, first, remaining_ms })
+    let until = claims.iter().map(|claim| claim.terms.until).min().unwrap_or(claim.terms.until);
+    let remaining_ms = until.0.saturating_sub(now.served.0);
+    (!victims.is_empty()).then_some(RoomClaimed { node, others, victims, first, remaining_ms })
 }
 
 /// What decided that an attempt was stopped, if that was what namespaces had.
@@ -419,10 +434,15 @@ impl fmt::Display for NoNodeFits {
 
 impl fmt::Display for RoomClaimed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { node, victims, first, remaining_ms: _ } = self;
+        let Self { node, others, victims, first, remaining_ms: _ } = self;
         match victims.len() {
             1 => write!(f, "waits for an attempt to stop on node {node}")?,
             several => write!(f, "waits for {several} attempts to stop on node {node}")?,
+        }
+        match others {
+            0 => {}
+            1 => f.write_str(" and another one")?,
+            others => write!(f, " and {others} others")?,
         }
         let (Some(victim), Some(first)) = (victims.first(), first) else { return Ok(()) };
         let TaskId { run, step: _, index } = victim.attempt.task;

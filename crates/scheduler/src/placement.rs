@@ -64,7 +64,8 @@ use std::sync::Arc;
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Choice, Command, GpuHold, Held, OverQuota, Placement, Preempting, RunId, Served, State, Task, TaskId,
+    AttemptId, Choice, Command, GangPreempting, GpuHold, Held, OverQuota, Placement, Preempting, RunId, Served, State,
+    Task, TaskId,
 };
 
 pub(crate) use bound::bound_to;
@@ -121,6 +122,8 @@ pub struct Plan {
     pub gangs: Vec<PlacedGang>,
     /// Attempts that are to be stopped for tasks that fit nowhere, in queue order.
     pub preemptions: Vec<Preempting>,
+    /// The same for gangs, each whole.
+    pub gang_preemptions: Vec<GangPreempting>,
     /// Tasks for which room was kept long enough.
     pub expired: Vec<TaskId>,
     /// When tasks become free to be placed that are held now, or room is kept long enough.
@@ -144,6 +147,15 @@ pub struct PlacedGang {
     pub placements: Vec<Placement>,
 }
 
+/// All attempts that are to be stopped, for tasks and for gangs.
+fn victims<'a>(
+    preemptions: &'a [Preempting],
+    gang_preemptions: &'a [GangPreempting],
+) -> impl Iterator<Item = AttemptId> + 'a {
+    let single = preemptions.iter().flat_map(|preempting| preempting.victims.iter().copied());
+    single.chain(gang_preemptions.iter().flat_map(GangPreempting::victims))
+}
+
 impl Plan {
     /// How many tasks are placed.
     pub fn placed(&self) -> usize {
@@ -155,16 +167,18 @@ impl Plan {
         self.placements.iter().chain(self.gangs.iter().flat_map(|gang| &gang.placements))
     }
 
-    /// What carries it out: nothing when nothing is placed, and nobody is stopped.
+    /// What carries it out: nothing when nothing is placed, and nobody is stopped. What is stopped for single tasks goes before
+    /// what is for gangs: where it was to add to room that is made for a gang it is refused, and decided again by the next plan.
     pub fn into_commands(self) -> Vec<Command> {
-        let Self { placements, gangs, preemptions, expired, .. } = self;
+        let Self { placements, gangs, preemptions, gang_preemptions, expired, .. } = self;
         let expired = (!expired.is_empty()).then_some(Command::EndClaims { tasks: expired });
         let single = (!placements.is_empty()).then_some(Command::CommitPlan { placements });
         let gangs = gangs.into_iter().map(|gang| {
             let PlacedGang { run, step, generation, placements } = gang;
             Command::CommitGang { run, step, generation, placements }
         });
-        let preemptions = preemptions.into_iter().map(Command::PreemptAttempts);
+        let for_gangs = gang_preemptions.into_iter().map(Command::PreemptForGang);
+        let preemptions = preemptions.into_iter().map(Command::PreemptAttempts).chain(for_gangs);
         expired.into_iter().chain(single).chain(gangs).chain(preemptions).collect()
     }
 }
@@ -217,7 +231,7 @@ impl Planner {
         let Self { ledger, kept } = self;
         let (shapes, waits, placements, gangs) = (Shapes::default(), Waits::default(), Vec::new(), Vec::new());
         let (holds, sought, company) = (Holds::new(view, now.served), BTreeSet::new(), Company::default());
-        let (preemptions, expired) = (Vec::new(), Vec::new());
+        let (preemptions, gang_preemptions, expired) = (Vec::new(), Vec::new(), Vec::new());
         let bounds = Bounds::default();
         let mut pass = Pass {
             view,
@@ -235,6 +249,7 @@ impl Planner {
             gangs,
             in_gangs: 0,
             preemptions,
+            gang_preemptions,
             expired,
         };
         pass.serve_claims();
@@ -262,6 +277,7 @@ struct Pass<'a> {
     /// Placements in those.
     in_gangs: usize,
     preemptions: Vec<Preempting>,
+    gang_preemptions: Vec<GangPreempting>,
     expired: Vec<TaskId>,
 }
 
@@ -492,6 +508,7 @@ impl<'a> Pass<'a> {
             gangs,
             in_gangs,
             preemptions,
+            gang_preemptions,
             expired,
         } = self;
         let counts = vec![
@@ -500,9 +517,13 @@ impl<'a> Pass<'a> {
             ("shapes", shapes.len() as u64),
             ("shapes_waiting", waits.shapes.len() as u64),
             ("nodes_kept", holds.len() as u64),
-            ("preempting", preemptions.len() as u64),
-            ("preempted", preemptions.iter().map(|preempting| preempting.victims.len() as u64).sum()),
+            ("preempting", (preemptions.len() + gang_preemptions.len()) as u64),
+            ("preempted", victims(&preemptions, &gang_preemptions).count() as u64),
         ];
+        let has_room_made = |first: TaskId| {
+            preemptions.iter().any(|made| made.task == first)
+                || gang_preemptions.iter().any(|made| (made.run, made.step) == (first.run, first.step))
+        };
         let explanations = waits
             .shapes
             .into_iter()
@@ -512,7 +533,7 @@ impl<'a> Pass<'a> {
                 tasks: waits.tasks as u64,
                 would_delay: waits.would_delay,
                 // It is told of the room that is made for it, and waits for no other.
-                expected: waits.expected.filter(|_| preemptions.iter().all(|made| made.task != waits.first)),
+                expected: waits.expected.filter(|_| !has_room_made(waits.first)),
                 checks: match waits.checks {
                     Some(checks) => checks,
                     None if waits.over_quota.is_some() => Checks::default(),
@@ -525,6 +546,7 @@ impl<'a> Pass<'a> {
             placements,
             gangs,
             preemptions,
+            gang_preemptions,
             expired,
             wake_at,
             explanations,

@@ -190,6 +190,7 @@ fn needs_memory(command: &Command) -> bool {
         | Command::FailSubRun { .. }
         | Command::ConcludeRun { .. }
         | Command::PreemptAttempts(_)
+        | Command::PreemptForGang(_)
         | Command::EndClaims { .. }
         | Command::MoveAttempts { .. }
         | Command::TurnReservations { .. }
@@ -209,6 +210,7 @@ fn carry_out(overlay: &mut Overlay, number: u32, item: &Item) -> Result<Reply, R
         Command::SampleUse { namespaces } => namespaces::sample(overlay, namespaces),
         Command::SetPreemption { preemption } => preempt::set(overlay, *preemption),
         Command::PreemptAttempts(asked) => preempt::preempt(overlay, asked),
+        Command::PreemptForGang(asked) => preempt::preempt_for_gang(overlay, asked),
         Command::EndClaims { tasks } => preempt::end_claims(overlay, tasks),
         Command::SetRebalance { order } => {
             // What it keeps for tasks on the move are claims.

@@ -4,11 +4,11 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use crate::{
-    AnnotationKey, AttemptId, Choice, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature, GpuHold,
-    GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Moving, Namespace, NodeAdmission, NodeName, Offer, Outcome,
-    Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName, RequestId, ReservationName,
-    Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp, TaskId, TaskName, Token, Usage,
-    Uuid,
+    AnnotationKey, AttemptId, Choice, ClusterId, ClusterName, Decided, Digest, Epoch, Exit, Fairness, Feature,
+    GangPreempting, GpuHold, GpuModel, JobName, JobSpec, JoinTerms, JoinTokenId, Moving, Namespace, NodeAdmission,
+    NodeName, Offer, Outcome, Payloads, Preempting, Preemption, Principal, RebalanceEnd, RebalanceOrder, RegionName,
+    RequestId, ReservationName, Resources, Retention, Revision, RunId, Scope, Served, Settings, ShareChange, Stamp,
+    TaskId, TaskName, Token, Usage, Uuid,
 };
 
 /// One log entry: the leader's time and what it carries. Each item is atomic and has its own reply.
@@ -61,6 +61,8 @@ pub enum Command {
     SetPreemption { preemption: Preemption },
     /// Asks attempts to stop so that a task finds room, and keeps that for it, or does nothing. From the placement controller.
     PreemptAttempts(Preempting),
+    /// The same for all members of a gang, or for none. Needs [`Feature::GangPreemption`].
+    PreemptForGang(GangPreempting),
     /// Keeps room no longer for these tasks, where that has expired; passed over singly where it has not. From the placement
     /// controller.
     EndClaims { tasks: Vec<TaskId> },

@@ -87,11 +87,13 @@ pub enum Feature {
     /// Nodes are set aside for a namespace for a time that was agreed beforehand: [`Command::Reserve`], [`Command::TurnReservations`],
     /// [`Command::EndReservation`], `reservation` of `Place` in the specs of jobs.
     Reservations = 26,
+    /// Gangs have others stopped to make room for all their members, and that room is kept for them: [`Command::PreemptForGang`].
+    GangPreemption = 27,
 }
 
 impl Feature {
     /// All that this version knows, by number.
-    pub const ALL: [Self; 26] = [
+    pub const ALL: [Self; 27] = [
         Self::NodeCordon,
         Self::NodeDrain,
         Self::NodeForget,
@@ -118,6 +120,7 @@ impl Feature {
         Self::Rebalance,
         Self::DataLocality,
         Self::Reservations,
+        Self::GangPreemption,
     ];
 
     /// As it is stored and sent.
@@ -159,6 +162,7 @@ impl Feature {
             Self::Rebalance => "rebalance",
             Self::DataLocality => "data-locality",
             Self::Reservations => "reservations",
+            Self::GangPreemption => "gang-preemption",
         }
     }
 }
@@ -287,6 +291,7 @@ impl Command {
                 Some(Feature::Gangs)
             }
             Self::CommitGang { .. } => Some(Feature::Gangs),
+            Self::PreemptForGang(_) => Some(Feature::GangPreemption),
             Self::SubmitJob { spec, .. } | Self::SubmitJobAt { spec, .. } | Self::SubmitFlow { spec, .. }
                 if spec.has_constraints() =>
             {
@@ -411,6 +416,7 @@ mod tests {
             (24, "rebalance"),
             (25, "data-locality"),
             (26, "reservations"),
+            (27, "gang-preemption"),
         ];
         assert_eq!(table, known, "a line may be added, never changed");
         assert!(table.iter().all(|(number, _)| Feature::of(*number).is_some_and(|found| found.number() == *number)));

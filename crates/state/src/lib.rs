@@ -119,8 +119,8 @@ pub use index::{GpuShape, Load, TOUCHES_KEPT, Touch, TouchMark};
 pub use mix::mix;
 pub use parts::{Parts, ShareTaken, Stake, Unfair};
 pub use preemption::{
-    CLAIMS_MAX, Claim, ClaimTerms, Preempted, Preempting, Preemption, SHARE_GAP_FIRST, Spared, VICTIMS_MAX, Vacancy,
-    preemptible,
+    CLAIMS_MAX, Claim, ClaimTerms, GANG_VICTIMS_MAX, GangPreempting, GangRoom, Preempted, Preempting, Preemption,
+    SHARE_GAP_FIRST, Spared, VICTIMS_MAX, Vacancy, preemptible,
 };
 pub use progress::{Phase, READY_AHEAD_MAX, StepVerdict, ready_ahead_max, step_verdict};
 pub use ready::{Line, Shape};

@@ -8,12 +8,14 @@ use quorate_planted::Bug;
 use crate::index::Taken;
 use crate::{
     Amounts, Attempt, AttemptId, AttemptState, Choice, Epoch, Feature, GpuHold, GpuUse, GpuWant, Namespace, Node,
-    NodeName, NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, Served, ShareTaken, State, TaskId, TaskSpec,
-    Token, within_limits,
+    NodeName, NodeStatus, OnNodeLoss, OverQuota, Resources, Room, Run, RunId, Served, ShareTaken, State, TaskId,
+    TaskSpec, Token, within_limits,
 };
 
 /// Attempts that one task can have stopped at once. Part of what feature `preemption` means, as is the next one.
 pub const VICTIMS_MAX: usize = 256;
+/// Attempts that one gang can have stopped at once, on all nodes together. Part of what feature `gang-preemption` means.
+pub const GANG_VICTIMS_MAX: usize = 1_024;
 /// Tasks for which room is kept at once.
 pub const CLAIMS_MAX: usize = 1_000;
 
@@ -149,6 +151,44 @@ pub struct Preempting {
     pub victims: Vec<AttemptId>,
 }
 
+/// Room for all members of a gang, for which attempts are to be stopped.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GangPreempting {
+    /// Its run.
+    pub run: RunId,
+    /// Its step.
+    pub step: u32,
+    /// Its generation in the view that was looked at.
+    pub generation: u32,
+    /// Each once; by index, the first members go to the first of these.
+    pub nodes: Vec<GangRoom>,
+}
+
+/// Room for members of a gang on one node.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GangRoom {
+    /// The node.
+    pub node: NodeName,
+    /// Its lease in the view that was looked at.
+    pub epoch: Epoch,
+    /// So many members go there, at least one.
+    pub members: u32,
+    /// Those that are to be stopped there, at most [`VICTIMS_MAX`]; none where there is room, or will be anyway.
+    pub victims: Vec<AttemptId>,
+}
+
+impl GangPreempting {
+    /// All that are to be stopped.
+    pub fn victims(&self) -> impl Iterator<Item = AttemptId> {
+        self.nodes.iter().flat_map(|room| room.victims.iter().copied())
+    }
+
+    /// How many members it is for.
+    pub fn members(&self) -> usize {
+        self.nodes.iter().map(|room| room.members as usize).fold(0, usize::saturating_add)
+    }
+}
+
 /// Why an attempt is nobody's victim.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Spared {
@@ -204,6 +244,18 @@ impl Vacancy {
         let fits = within_limits(node, task).is_ok() && task.resources.fits(self.free);
         fits.then(|| want.choose(want.allowed(node), &self.gpus)).flatten()
     }
+
+    /// The devices that each of so many such tasks would be given there, if all of them fit together.
+    pub fn hold_all(mut self, node: &Node, task: &TaskSpec, members: u32) -> Option<Vec<GpuHold>> {
+        let mut holds = Vec::new();
+        for _ in 0..members {
+            let hold = self.hold(node, task)?;
+            self.free = self.free.saturating_sub(task.resources);
+            self.gpus.take(hold);
+            holds.push(hold);
+        }
+        Some(holds)
+    }
 }
 
 /// The run of an attempt, if that may be preempted at `served` by somebody with a right to its room.
@@ -258,6 +310,12 @@ impl State {
     /// The room that is kept for a task.
     pub fn claim(&self, task: TaskId) -> Option<&Claim> {
         self.claims.get(&task).map(AsRef::as_ref)
+    }
+
+    /// The room that is kept for members of a gang, by index.
+    pub fn claims_of_gang(&self, run: RunId, step: u32) -> impl Iterator<Item = &Claim> {
+        let of = |index| TaskId { run, step, index };
+        self.claims.range(of(0)..=of(u32::MAX)).map(|(_, claim)| &**claim)
     }
 
     /// All room that is kept, by task.
@@ -319,8 +377,17 @@ impl State {
     /// What is free on a node for `task`, for which room may be kept there, once all that `goes` is gone. What is kept for others is
     /// taken.
     pub fn vacancy(&self, node: &Node, task: TaskId, goes: impl Fn(&Attempt) -> bool) -> Vacancy {
+        self.vacancy_beside(node, |other| other == task, goes)
+    }
+
+    /// The same for all members of a gang.
+    pub fn vacancy_for_gang(&self, node: &Node, (run, step): (RunId, u32), goes: impl Fn(&Attempt) -> bool) -> Vacancy {
+        self.vacancy_beside(node, |other| (other.run, other.step) == (run, step), goes)
+    }
+
+    fn vacancy_beside(&self, node: &Node, is_own: impl Fn(TaskId) -> bool, goes: impl Fn(&Attempt) -> bool) -> Vacancy {
         let mut kept = Taken::default();
-        self.claims_on(&node.name).filter(|claim| claim.task != task).for_each(|claim| kept.keep(claim));
+        self.claims_on(&node.name).filter(|claim| !is_own(claim.task)).for_each(|claim| kept.keep(claim));
         let stays = self.attempts_on(&node.name).map(AsRef::as_ref).filter(|attempt| !goes(attempt));
         let Taken { resources, gpus } = Taken::of(stays, &kept);
         Vacancy { free: node.capacity.saturating_sub(resources), gpus }

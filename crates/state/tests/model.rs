@@ -79,6 +79,7 @@ enum Step {
     Say(namespaces::Said),
     Prefer(preemption::Policy),
     Preempt { pick: usize, node: usize, victims: Vec<usize>, stale: bool },
+    PreemptForGang { pick: usize, nodes: Vec<usize>, stale: bool },
     EndClaims,
     Rebalance(rebalance::Said),
     Reserve(reservations::Said),
@@ -119,6 +120,8 @@ fn step() -> impl Strategy<Value = Step> {
         2 => preemption::policy().prop_map(Step::Prefer),
         8 => (any::<usize>(), 0..3_usize, proptest::collection::vec(any::<usize>(), 1..4), prop::bool::weighted(0.1))
             .prop_map(|(pick, node, victims, stale)| Step::Preempt { pick, node, victims, stale }),
+        8 => (any::<usize>(), proptest::collection::vec(any::<usize>(), 1..4), prop::bool::weighted(0.1))
+            .prop_map(|(pick, nodes, stale)| Step::PreemptForGang { pick, nodes, stale }),
         2 => Just(Step::EndClaims),
         8 => rebalance::said().prop_map(Step::Rebalance),
         4 => reservations::said().prop_map(Step::Reserve),
@@ -328,6 +331,7 @@ impl World {
             Step::Say(said) => self.say(said),
             Step::Prefer(policy) => self.prefer(policy),
             Step::Preempt { pick, node, victims, stale } => self.preempt(*pick, *node, victims, *stale),
+            Step::PreemptForGang { pick, nodes, stale } => self.preempt_for_gang(*pick, nodes, *stale),
             Step::EndClaims => self.end_claims(),
             Step::Rebalance(said) => self.rebalance(said),
             Step::Reserve(said) => self.reserve(said),

@@ -1,6 +1,7 @@
 //! P11, of what is preempted: nobody is stopped for a task but who is less urgent by the gap, may be stopped, and was not placed a
 //! short time ago or stopped too often; no more than are needed for it to fit; and never round in a circle. The room that is kept for it
-//! goes to nobody else, it goes nowhere else, and once it waits no longer, or the time for it is over, nothing is kept.
+//! goes to nobody else, it goes nowhere else, and once it waits no longer, or the time for it is over, nothing is kept. For a gang all of
+//! that holds on each node, and room is made for all members or for none.
 //!
 //! Stands for tasks that stop each other by turns, and for room that was made for one and taken by another.
 
@@ -8,8 +9,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use quorate_state::{
-    Attempt, AttemptId, AttemptState, Change, Command, Event, Node, NodeName, OnNodeLoss, Preempting, Preemption,
-    Resources, Run, RunId, Served, State, StopReason, Task, TaskId, TaskState, Wait,
+    Attempt, AttemptId, AttemptState, Change, Command, Event, GangPreempting, Node, NodeName, OnNodeLoss, Preempting,
+    Preemption, Resources, Run, RunId, Served, State, StopReason, Task, TaskId, TaskState, Wait,
 };
 
 use super::history::{Takes, attempt_name, attempts, placed, spec_of, takes, task_name};
@@ -58,8 +59,10 @@ impl Oracle for Preemptions {
             self.on_placed(attempt, step)?;
         }
         for (item, reply) in answered(step) {
-            if let (Command::PreemptAttempts(asked), Ok(_)) = (&item.command, reply) {
-                self.on_preempted(asked, step)?;
+            match (&item.command, reply) {
+                (Command::PreemptAttempts(asked), Ok(_)) => self.on_preempted(asked, step)?,
+                (Command::PreemptForGang(asked), Ok(_)) => self.on_preempted_for_gang(asked, step)?,
+                _ => {}
             }
         }
         self.on_moved(step);
@@ -106,14 +109,55 @@ impl Preemptions {
     fn on_preempted(&mut self, asked: &Preempting, step: &Step) -> Verdict {
         let after = &step.after;
         let who = task_name(asked.task);
-        let (Some(run), Some(spec), Some(node)) =
-            (after.run(asked.task.run), spec_of(after, asked.task), after.node(&asked.node))
-        else {
+        let (Some(spec), Some(node)) = (spec_of(after, asked.task), after.node(&asked.node)) else {
             return Err(format!("{who} preempts, and is not known"));
         };
         if spec.gang.is_some() {
             return Err(format!("{who} preempts, and is a member of a gang"));
         }
+        let victims = self.on_stopped(asked.task, &asked.victims, step)?;
+        let Some(Takes { resources, .. }) = takes(spec, asked.choice) else {
+            return Err(format!("{who} preempts for an alternative that it does not have"));
+        };
+        self.check_need((asked.task, &victims), resources, node, step)?;
+        self.keep(asked.task, node, resources, step)
+    }
+
+    /// The same on each node for the members that go there, the first to the first.
+    fn on_preempted_for_gang(&mut self, asked: &GangPreempting, step: &Step) -> Verdict {
+        let after = &step.after;
+        let first = TaskId { run: asked.run, step: asked.step, index: 0 };
+        let who = task_name(first);
+        let Some(spec) = spec_of(after, first).filter(|spec| spec.gang.is_some()) else {
+            return Err(format!("{who} preempts for a gang, and is none"));
+        };
+        let resources = spec.resources;
+        let is_kept = |change: &&Change| matches!(change, Change::Claim(claim) if (claim.task.run, claim.task.step) == (asked.run, asked.step));
+        let kept = step.changes.iter().filter(is_kept).count();
+        if kept != spec.count as usize || asked.members() != kept {
+            return Err(format!("attempts are to end for {who}, and room is kept for {kept} of {}", spec.count));
+        }
+        let mut index = 0;
+        for room in &asked.nodes {
+            let Some(node) = after.node(&room.node) else {
+                return Err(format!("{who} preempts on {}, which is not known", room.node));
+            };
+            let victims = self.on_stopped(first, &room.victims, step)?;
+            let together = (0..room.members).fold(Resources::ZERO, |sum, _| sum.saturating_add(resources));
+            self.check_need((first, &victims), together, node, step)?;
+            for _ in 0..room.members {
+                self.keep(TaskId { index, ..first }, node, resources, step)?;
+                index += 1;
+            }
+        }
+        Ok(())
+    }
+
+    /// Those of the victims that were stopped, each of whom may be for this task.
+    fn on_stopped(&mut self, task: TaskId, victims: &[AttemptId], step: &Step) -> Result<Vec<AttemptId>, String> {
+        let after = &step.after;
+        let who = task_name(task);
+        let Some(run) = after.run(task.run) else { return Err(format!("{who} preempts, and is not known")) };
         let policy = after.settings().and_then(|settings| settings.preemption).filter(Preemption::is_on);
         let Some(policy) = policy else { return Err(format!("{who} preempts, and nobody said that it may")) };
         // A run may get another priority, or be paused, in the same entry: who stopped what knew one of the two.
@@ -125,7 +169,7 @@ impl Preemptions {
                 |state: &State| state.attempt(**victim).is_some_and(|row| row.stop == Some(StopReason::Preempted));
             stop(after) && !stop(&step.before)
         };
-        let victims: Vec<AttemptId> = asked.victims.iter().filter(is_stopped).copied().collect();
+        let victims: Vec<AttemptId> = victims.iter().filter(is_stopped).copied().collect();
         for victim in &victims {
             let name = attempt_name(*victim);
             let Some(other) = after.run(victim.task.run) else { return Err(format!("{name} is not known")) };
@@ -148,22 +192,23 @@ impl Preemptions {
                 return Err(format!("{name} is to end for {who}, and is started once, protected, of a gang or paused"));
             }
             self.check_time(*victim, step)?;
-            let theirs = self.circle.get(&victim.task).is_some_and(|theirs| theirs.contains(&asked.task));
-            let is_controlled = [victim.task.run, asked.task.run].iter().any(|run| self.controlled.contains(run));
+            let theirs = self.circle.get(&victim.task).is_some_and(|theirs| theirs.contains(&task));
+            let is_controlled = [victim.task.run, task.run].iter().any(|run| self.controlled.contains(run));
             if theirs && !is_controlled && !may_share {
                 return Err(format!("{name} is to end for {who}, which ended for {}", task_name(victim.task)));
             }
-            self.circle.entry(asked.task).or_default().insert(victim.task);
-            self.stopped.insert(*victim, asked.task);
+            self.circle.entry(task).or_default().insert(victim.task);
+            self.stopped.insert(*victim, task);
         }
-        let Some(Takes { resources, .. }) = takes(spec, asked.choice) else {
-            return Err(format!("{who} preempts for an alternative that it does not have"));
-        };
-        self.check_need((asked.task, &victims), resources, node, step)?;
-        let until = after.meta().served.plus(node.lease.server_ms + node.lease.kill_ms);
-        let kept = Kept { node: asked.node.clone(), resources, until, overdue: None };
-        if self.kept.insert(asked.task, kept).is_some_and(|earlier| earlier.until > after.meta().served) {
-            return Err(format!("attempts are stopped for {who}, for which room is kept already"));
+        Ok(victims)
+    }
+
+    fn keep(&mut self, task: TaskId, node: &Node, resources: Resources, step: &Step) -> Verdict {
+        let served = step.after.meta().served;
+        let until = served.plus(node.lease.server_ms + node.lease.kill_ms);
+        let kept = Kept { node: node.name.clone(), resources, until, overdue: None };
+        if self.kept.insert(task, kept).is_some_and(|earlier| earlier.until > served) {
+            return Err(format!("attempts are stopped for {}, for which room is kept already", task_name(task)));
         }
         Ok(())
     }

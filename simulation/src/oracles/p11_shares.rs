@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use quorate_state::{Attempt, AttemptId, Change, Claim, Preemption, StopReason, TaskId};
+use quorate_state::{Attempt, AttemptId, Change, Claim, Preemption, Resources, StopReason, TaskId};
 
 use super::books::{Books, Stake};
 use super::history::{attempt_name, spec_of, takes, task_name};
@@ -72,8 +72,12 @@ impl Shares {
         let Some(policy) = policy else { return Ok(()) };
         let Some(run) = self.books.run(claim.task.run) else { return Err(format!("{who} preempts, and is not known")) };
         let priority = run.priority();
-        let asked = spec_of(&step.after, claim.task).and_then(|spec| takes(spec, claim.terms.choice));
-        let resources = asked.map_or(claim.terms.resources, |asked| asked.resources);
+        let spec = spec_of(&step.after, claim.task);
+        let asked = spec.and_then(|spec| takes(spec, claim.terms.choice));
+        let each = asked.map_or(claim.terms.resources, |asked| asked.resources);
+        // A gang has its room at once, and those who are stopped for all of it come before the first of that.
+        let members = spec.filter(|spec| spec.gang.is_some() && !victims.is_empty()).map_or(1, |spec| spec.count);
+        let resources = (0..members).fold(Resources::ZERO, |sum, _| sum.saturating_add(each));
         let by = Stake { namespace: run.spec.namespace.clone(), priority, resources };
         let mut from = Vec::new();
         for victim in victims {

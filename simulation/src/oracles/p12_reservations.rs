@@ -84,14 +84,16 @@ impl Oracle for Reservations {
                 (Command::TurnReservations { due }, _) => {
                     for (name, at) in due.iter().filter(|(_, at)| *at <= served) {
                         let Some(agreed) = self.agreed.get(name) else { continue };
-                        if !agreed.is_open && agreed.from == *at && served < agreed.until {
+                        // What is asked for a moment that is not its next one is of an older look.
+                        let next = if agreed.is_open { agreed.until } else { agreed.from };
+                        if next != *at {
+                            continue;
+                        }
+                        if agreed.is_open || served >= agreed.until {
+                            self.agreed.remove(name);
+                            told.push((name.clone(), ReservationMove::Over));
+                        } else {
                             self.open(name, &mut told);
-                        } else if !agreed.is_open && agreed.from == *at {
-                            self.agreed.remove(name);
-                            told.push((name.clone(), ReservationMove::Over));
-                        } else if agreed.is_open && agreed.until == *at {
-                            self.agreed.remove(name);
-                            told.push((name.clone(), ReservationMove::Over));
                         }
                     }
                 }

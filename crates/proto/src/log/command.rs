@@ -4,11 +4,12 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use quorate_state::{
-    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, JobSpec, JoinTokenId, Moving,
-    NodeName, Placement, Preempting, RebalanceOrder, Registration, Revision, RunId, RunResult, Scope, Served,
-    SubRunStart, Timer, Token,
+    AttemptClaim, AttemptPhase, AttemptReport, Command, Digest, DrainTime, Epoch, GangPreempting, JobSpec, JoinTokenId,
+    Moving, NodeName, Preempting, RebalanceOrder, Registration, Revision, RunId, RunResult, Scope, Served, SubRunStart,
+    Timer, Token,
 };
 
+use super::places::{gang_room_from, gang_room_to, placement_from, placement_to};
 use super::reservation::{due_from, due_to, reserve_from};
 use super::v1 as pb;
 use super::v1::item::Command as Wire;
@@ -181,6 +182,12 @@ pub(super) fn to(command: &Command) -> Wire {
             epoch: asked.epoch.0,
             victims: asked.victims.iter().copied().map(attempt_id_to).collect(),
             want: asked.choice.number(),
+        }),
+        Command::PreemptForGang(asked) => Wire::PreemptForGang(pb::PreemptForGang {
+            run: asked.run.0,
+            step: asked.step,
+            generation: asked.generation,
+            nodes: asked.nodes.iter().map(gang_room_to).collect(),
         }),
         Command::EndClaims { tasks } => {
             Wire::EndClaims(pb::EndClaims { tasks: tasks.iter().copied().map(task_id_to).collect() })
@@ -372,6 +379,12 @@ pub(super) fn from(command: Wire) -> Result<Command, FormatError> {
             choice: choice_from("want", asked.want)?,
             victims: all(asked.victims, |attempt| attempt_id_from("victims", Some(attempt)))?,
         }),
+        Wire::PreemptForGang(asked) => Command::PreemptForGang(GangPreempting {
+            run: RunId(asked.run),
+            step: asked.step,
+            generation: asked.generation,
+            nodes: all(asked.nodes, gang_room_from)?,
+        }),
         Wire::EndClaims(end) => Command::EndClaims { tasks: all(end.tasks, |task| task_id_from("tasks", Some(task)))? },
         Wire::SampleUse(sample) => {
             Command::SampleUse { namespaces: all(sample.namespaces, |namespace| parsed("namespace", &namespace))? }
@@ -437,28 +450,6 @@ fn submit_to(run: RunId, spec: &JobSpec, digest: Digest) -> pb::SubmitJob {
 fn submit_from(submit: pb::SubmitJob) -> Result<(RunId, Arc<JobSpec>, Digest), FormatError> {
     let spec = Arc::new(spec_from(submit.spec)?);
     Ok((RunId(submit.run), spec, digest_from("spec_digest", &submit.spec_digest)?))
-}
-
-fn placement_to(placement: &Placement) -> pb::Placement {
-    pb::Placement {
-        task: Some(task_id_to(placement.task)),
-        generation: placement.generation,
-        node: placement.node.to_string(),
-        epoch: placement.epoch.0,
-        gpus: gpu_hold_to_wire(placement.gpus),
-        want: placement.choice.number(),
-    }
-}
-
-fn placement_from(placement: pb::Placement) -> Result<Placement, FormatError> {
-    Ok(Placement {
-        task: task_id_from("placement.task", placement.task)?,
-        generation: placement.generation,
-        node: parsed("placement.node", &placement.node)?,
-        epoch: Epoch(placement.epoch),
-        gpus: gpus_from("placement.gpus", placement.gpus)?,
-        choice: choice_from("placement.want", placement.want)?,
-    })
 }
 
 fn registration_to(registration: &Registration) -> pb::RegisterNode {

@@ -19,7 +19,8 @@ use super::gangs::{gang_changes, gang_commands};
 use super::namespaces::{namespace_changes, namespace_commands};
 use super::places::{constraint_commands, where_commands};
 use super::preemption::{
-    preemption_changes, preemption_commands, preemption_events, share_changes, share_commands, share_events,
+    gang_preemption_commands, preemption_changes, preemption_commands, preemption_events, share_changes,
+    share_commands, share_events,
 };
 use super::rebalance::{rebalance_changes, rebalance_commands, rebalance_events};
 use super::region_loss::{region_loss_changes, region_loss_commands};
@@ -137,6 +138,7 @@ pub(crate) fn commands() -> Vec<Command> {
         | Command::CommitGang { .. }
         | Command::SetPreemption { .. }
         | Command::PreemptAttempts(_)
+        | Command::PreemptForGang(_)
         | Command::EndClaims { .. }
         | Command::SetRebalance { .. }
         | Command::MoveAttempts { .. }
@@ -202,6 +204,7 @@ pub(crate) fn commands() -> Vec<Command> {
     all.extend(alternatives_commands());
     all.extend(where_commands());
     all.extend(reservation_commands());
+    all.extend(gang_preemption_commands());
     all
 }
 

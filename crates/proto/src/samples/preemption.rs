@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use quorate_state::{
-    Attempt, Change, Choice, Claim, ClaimTerms, Command, Epoch, Event, GpuHold, Preempted, Preempting, Preemption,
-    Resources, Served, Settings, ShareTaken, StopReason, Task, TaskId, TaskState, Uuid,
+    Attempt, Change, Choice, Claim, ClaimTerms, Command, Epoch, Event, GangPreempting, GangRoom, GpuHold, Preempted,
+    Preempting, Preemption, Resources, Served, Settings, ShareTaken, StopReason, Task, TaskId, TaskState, Uuid,
 };
 
 use super::{RUN, attempt_ids, attempts, resources, specs};
@@ -67,6 +67,18 @@ pub(super) fn preemption_events() -> Vec<Event> {
     let by = TaskId { run: RUN, step: 1, index: 2 };
     let attempt = attempt_ids()[0];
     vec![Event::AttemptPreempted { attempt, node: "eu-1-a".parse().unwrap(), by, priority: 70, share: None }]
+}
+
+/// What came with feature `gang-preemption`.
+pub(super) fn gang_preemption_commands() -> Vec<Command> {
+    let room =
+        |node: &str, members, victims| GangRoom { node: node.parse().unwrap(), epoch: Epoch(5), members, victims };
+    vec![Command::PreemptForGang(GangPreempting {
+        run: RUN,
+        step: 1,
+        generation: 3,
+        nodes: vec![room("eu-1-a", 2, attempt_ids()), room("eu-1-b", 1, Vec::new())],
+    })]
 }
 
 /// What came with feature `fair-preemption`.

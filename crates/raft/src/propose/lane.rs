@@ -58,6 +58,7 @@ impl Lane {
             | Command::TrimArchive { .. }
             | Command::SampleUse { .. }
             | Command::PreemptAttempts(_)
+            | Command::PreemptForGang(_)
             | Command::MoveAttempts { .. }
             | Command::TurnReservations { .. }
             | Command::EndClaims { .. } => Self::Control,

@@ -1,20 +1,20 @@
-//! Tasks for which room is kept: they go where it is, before the queue is served, and nobody else does.
+//! Tasks and gangs for which room is kept: they go where it is, before the queue is served, and nobody else does.
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use quorate_state::{NodeName, Placement, Preempting, State, TaskId, TaskState};
+use quorate_state::{AttemptId, Choice, NodeName, Placement, Resources, RunId, State, TaskId, TaskState};
 
-use super::{PLACEMENTS_PER_PLAN_MAX, Pass, Plan};
+use super::{PLACEMENTS_PER_PLAN_MAX, Pass, PlacedGang, Plan, victims};
 use crate::controller::earlier;
 use crate::explain::Check;
 use crate::placement::admit;
 
-impl Pass<'_> {
+impl<'a> Pass<'a> {
     /// Places those that fit by now, and finds those for which room was kept long enough. Costs nothing where there are none; there
     /// are at most [`quorate_state::CLAIMS_MAX`].
     pub(super) fn serve_claims(&mut self) {
         let view = self.view;
-        let mut served: BTreeSet<&NodeName> = BTreeSet::new();
+        let (mut served, mut gangs): (BTreeSet<&'a NodeName>, BTreeSet<(RunId, u32)>) = Default::default();
         for claim in view.claims() {
             if claim.terms.until <= self.now.served {
                 self.expired.push(claim.task);
@@ -23,6 +23,10 @@ impl Pass<'_> {
             self.wake_at = earlier(self.wake_at, claim.terms.until);
             let (Some(task), Some(run)) = (view.task(claim.task), view.run(claim.task.run)) else { continue };
             let Some(spec) = run.spec.tasks.get(claim.task.step as usize) else { continue };
+            if spec.gang.is_some() {
+                gangs.insert((claim.task.run, claim.task.step));
+                continue;
+            }
             let is_open = task.state == TaskState::Ready && !run.is_ending(claim.task.step) && run.paused.is_none();
             let may = is_open && view.held(run, spec, self.now.served).is_none();
             let may = may && view.unreserved(run, spec).is_none();
@@ -50,9 +54,63 @@ impl Pass<'_> {
             let Some((choice, gpus, resources)) = found else { continue };
             let (node, epoch) = (account.node.name.clone(), account.node.epoch);
             self.placements.push(Placement { task: task.id, generation: task.generation, node, epoch, gpus, choice });
-            self.ledger.settle_claim(at, resources, &vacancy, gpus);
+            self.ledger.settle_claims(at, resources, &vacancy, &[gpus]);
             served.insert(&claim.node);
         }
+        for gang in gangs {
+            self.serve_claims_of(gang, &mut served);
+        }
+    }
+
+    /// Places a gang where room is kept for it, if all of it fits by now.
+    fn serve_claims_of(&mut self, (run_id, step): (RunId, u32), served: &mut BTreeSet<&'a NodeName>) {
+        let view = self.view;
+        let Some(run) = view.run(run_id).filter(|run| !run.is_ending(step) && run.paused.is_none()) else { return };
+        let Some(spec) = run.spec.tasks.get(step as usize) else { return };
+        let members = spec.count as usize;
+        let mut on: BTreeMap<&NodeName, Vec<TaskId>> = BTreeMap::new();
+        for claim in view.claims_of_gang(run_id, step) {
+            on.entry(&claim.node).or_default().push(claim.task);
+        }
+        let is_whole = on.values().map(Vec::len).sum::<usize>() == members
+            && view.step_counts(run_id, step).ready as usize == members;
+        let is_over = view.claims_of_gang(run_id, step).any(|claim| claim.terms.until <= self.now.served);
+        let may = is_whole && !is_over && view.held(run, spec, self.now.served).is_none();
+        let is_full = self.placements.len() + self.in_gangs + members > PLACEMENTS_PER_PLAN_MAX;
+        let first = TaskId { run: run_id, step, index: 0 };
+        // What is kept for the others of it counts as theirs.
+        let over = || view.over_quota_beside(first, &run.spec.namespace, spec.resources, &[]);
+        if !may || is_full || on.keys().any(|node| served.contains(node)) || over().is_some() {
+            return;
+        }
+        let mut rooms = Vec::with_capacity(on.len());
+        for (name, own) in &on {
+            let Some(at) = self.ledger.find(name) else { return };
+            let Some(account) = self.ledger.account(at) else { return };
+            let home = own.first().and_then(|task| view.task(*task)).and_then(|task| task.home.as_ref());
+            let vacancy = view.vacancy_for_gang(&account.node, (run_id, step), |_| false);
+            let is_open = view.bound(home, spec, self.now.served).allows(&account.node.region)
+                && admit(&account.node, account.presence, vacancy.room(), spec).is_ok();
+            let count = u32::try_from(own.len()).unwrap_or(u32::MAX);
+            let held = vacancy.clone().hold_all(&account.node, spec, count).filter(|_| is_open);
+            let Some(gpus) = held else { return };
+            rooms.push((at, account.node.name.clone(), account.node.epoch, vacancy, gpus, own));
+        }
+        let mut placements = Vec::with_capacity(members);
+        for (at, node, epoch, vacancy, gpus, own) in rooms {
+            let takes = own.iter().fold(Resources::ZERO, |sum, _| sum.saturating_add(spec.resources));
+            self.ledger.settle_claims(at, takes, &vacancy, &gpus);
+            for (id, gpus) in own.iter().zip(gpus) {
+                let generation = view.task(*id).map_or(0, |task| task.generation);
+                let (node, choice) = (node.clone(), Choice::FIRST);
+                placements.push(Placement { task: *id, generation, node, epoch, gpus, choice });
+            }
+        }
+        placements.sort_unstable_by_key(|placement| placement.task);
+        served.extend(on.keys());
+        let generation = view.gang(run_id, step).map_or(0, |gang| gang.generation);
+        self.in_gangs += placements.len();
+        self.gangs.push(PlacedGang { run: run_id, step, generation, placements });
     }
 }
 
@@ -73,7 +131,7 @@ pub(super) struct ClaimCounts {
 impl ClaimCounts {
     /// Takes in a plan that was made of `view`.
     pub(super) fn take(&mut self, view: &State, plan: &Plan) {
-        self.preempted += plan.preemptions.iter().map(|preempting| preempting.victims.len() as u64).sum::<u64>();
+        self.preempted += victims(&plan.preemptions, &plan.gang_preemptions).count() as u64;
         self.preempted_to_share += to_share(view, plan);
         if self.open.is_empty() && view.claims_count() == 0 {
             return;
@@ -101,11 +159,12 @@ impl ClaimCounts {
 /// How many attempts a plan stops for what namespaces have: those that are not less urgent by the gap.
 fn to_share(view: &State, plan: &Plan) -> u64 {
     let Some(policy) = view.preemption().filter(|policy| policy.by_share) else { return 0 };
-    let priority = |task: TaskId| view.run(task.run).map_or(0, |run| run.priority());
-    let of = |preempting: &Preempting| {
-        let by = priority(preempting.task);
-        let victims = preempting.victims.iter().map(|victim| priority(victim.task));
-        victims.filter(|other| !policy.is_above(by, *other)).count() as u64
+    let priority = |run: RunId| view.run(run).map_or(0, |run| run.priority());
+    let is_shared = |by: RunId, victim: AttemptId| !policy.is_above(priority(by), priority(victim.task.run));
+    let of = |by: RunId, victims: &mut dyn Iterator<Item = AttemptId>| {
+        victims.filter(|victim| is_shared(by, *victim)).count() as u64
     };
-    plan.preemptions.iter().map(of).sum()
+    let single = plan.preemptions.iter().map(|made| of(made.task.run, &mut made.victims.iter().copied()));
+    let for_gangs = plan.gang_preemptions.iter().map(|made| of(made.run, &mut made.victims()));
+    single.chain(for_gangs).sum()
 }

@@ -67,6 +67,10 @@ impl<'a> Pass<'a> {
         if self.view.step_counts(run, step).ready as usize != members {
             return Outcome::Passed;
         }
+        // Room is kept for it: it goes there, or nowhere for now.
+        if self.view.claims_of_gang(run, step).next().is_some() {
+            return Outcome::Passed;
+        }
         if self.placements.len() + self.in_gangs + members > PLACEMENTS_PER_PLAN_MAX {
             return Outcome::End(End::Plan);
         }

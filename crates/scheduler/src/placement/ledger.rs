@@ -343,15 +343,15 @@ impl Ledger {
         self.nodes.get(at)
     }
 
-    /// A task has the room that was kept for it there, of which so much was vacant for it, and these devices.
-    pub(super) fn settle_claim(&mut self, at: usize, takes: Resources, vacancy: &Vacancy, given: GpuHold) {
+    /// Tasks have the room that was kept for them there, together, of which so much was vacant for them, and each these devices.
+    pub(super) fn settle_claims(&mut self, at: usize, takes: Resources, vacancy: &Vacancy, given: &[GpuHold]) {
         let Some(account) = self.nodes.get_mut(at) else { return };
         let Some(cluster) = self.clusters.get_mut(account.cluster) else { return };
         cluster.remove(account);
         account.used = account.node.capacity.saturating_sub(vacancy.free).saturating_add(takes);
         account.gpus.clone_from(&vacancy.gpus);
-        account.gpus.take(given);
-        account.attempts += 1;
+        given.iter().for_each(|hold| account.gpus.take(*hold));
+        account.attempts += given.len() as u64;
         account.settle(&self.gpus);
         cluster.add(account);
         self.spent.push(at);

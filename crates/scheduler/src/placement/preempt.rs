@@ -11,6 +11,7 @@
 //! **Invariant:** nobody is preempted by whom they could preempt, because priority must be higher by a gap, and what
 //! namespaces lack of their parts grows less: whatever is repeated ends (ADR 0061, ADR 0068).
 
+mod gangs;
 mod shares;
 
 use std::borrow::Cow;
@@ -18,16 +19,17 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use quorate_planted::Bug;
 use quorate_state::{
-    Amounts, Attempt, AttemptId, CLAIMS_MAX, Choice, GpuUse, Namespace, NamespaceRow, NodeName, Placement, Preempting,
-    Preemption, Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy, feasible, mix,
+    Amounts, Attempt, AttemptId, CLAIMS_MAX, Choice, GangPreempting, GpuUse, Namespace, NamespaceRow, NodeName,
+    Placement, Preempting, Preemption, Resources, Room, Run, TaskId, TaskSpec, TaskState, VICTIMS_MAX, Vacancy,
+    feasible, mix,
 };
 
 pub use shares::SHARES_PER_PLAN_MAX;
 
 use shares::Shares;
 
-use super::Pass;
 use super::ledger::Account;
+use super::{Expected, Pass};
 use crate::{Budget, Presence};
 
 /// Tasks for which one plan looks for somebody to stop; the rest is looked at by the next ones.
@@ -75,7 +77,7 @@ impl Pass<'_> {
             return;
         }
         let mut steps = Budget { steps: budget.steps.min(STEPS_PER_PLAN_MAX) };
-        let mut search = Search { pledged: BTreeMap::new(), given: self.given(), own_node: None, seed };
+        let mut search = Search { pledged: BTreeMap::new(), given: self.given(), own_nodes: Vec::new(), seed };
         if policy.by_priority {
             self.preempt_by_priority(&policy, lowest, &mut search, &mut steps);
         }
@@ -87,22 +89,31 @@ impl Pass<'_> {
     /// Of those that are less urgent.
     fn preempt_by_priority(&mut self, policy: &Preemption, lowest: u8, search: &mut Search, steps: &mut Budget) {
         let mut served = 0;
-        let firsts: Vec<(TaskId, Option<NodeName>)> = self.waits.without_room().collect();
-        for (first, own_node) in firsts {
+        let firsts = self.waits.without_room().map(|(first, expected)| (first, self.nodes_of(expected)));
+        let firsts: Vec<(TaskId, Vec<usize>)> = firsts.collect();
+        for (first, own_nodes) in firsts {
             let Some(run) = self.view.run(first.run) else { continue };
-            // A gang is placed as a whole, and a claim is room for one. Who is kept away by others may be so on that node, too.
+            // Who is kept away by others may be so on that node, too.
             let spec = run.spec.tasks.get(first.step as usize);
-            let is_alone = spec.is_some_and(|spec| spec.gang.is_none() && spec.place.company.is_empty());
+            let is_alone = spec.is_some_and(|spec| spec.place.company.is_empty());
             if !is_alone || !policy.is_above(run.priority(), lowest) {
                 continue;
             }
-            search.own_node = own_node.and_then(|node| self.ledger.find(&node));
+            search.own_nodes = own_nodes;
+            if let Some((spec, gang)) = spec.and_then(|spec| Some((spec, spec.gang.as_ref()?))) {
+                if served >= PREEMPTIONS_PER_PLAN_MAX || steps.is_spent() {
+                    return;
+                }
+                served += 1;
+                self.preempt_for_gang((run, first, spec, gang), search, None, steps);
+                continue;
+            }
             // Those that ran elsewhere are bound to other regions, and have a first task of their own.
             let home = |task: TaskId| self.view.task(task).and_then(|task| task.home.as_ref());
             let ready = self.view.ready_of_step(run, first.step).filter(|task| home(*task) == home(first));
             let tasks: Vec<TaskId> = ready.skip_while(|task| *task < first).take(PREEMPTIONS_PER_PLAN_MAX).collect();
             for task in tasks {
-                let is_full = self.view.claims_count() + self.preemptions.len() >= CLAIMS_MAX;
+                let is_full = self.claims_with(1) > CLAIMS_MAX;
                 if served >= PREEMPTIONS_PER_PLAN_MAX || steps.is_spent() || is_full {
                     return;
                 }
@@ -124,12 +135,26 @@ impl Pass<'_> {
         }
     }
 
+    /// Where nodes are that are kept for somebody, in order.
+    fn nodes_of(&self, expected: Option<&Expected>) -> Vec<usize> {
+        let names = expected.into_iter().flat_map(|expected| std::iter::once(&expected.node).chain(&expected.others));
+        let mut nodes: Vec<usize> = names.filter_map(|node| self.ledger.find(node)).collect();
+        nodes.sort_unstable();
+        nodes
+    }
+
+    /// For how many tasks room is kept, or will be by this plan, with so many more.
+    fn claims_with(&self, more: usize) -> usize {
+        let in_gangs = self.gang_preemptions.iter().map(GangPreempting::members).sum::<usize>();
+        self.view.claims_count() + self.preemptions.len() + in_gangs + more
+    }
+
     /// What this plan has given on each node, beside room that was kept.
     fn given(&self) -> BTreeMap<NodeName, Held> {
         let mut given: BTreeMap<NodeName, Held> = BTreeMap::new();
         let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
-        let single = self.placements.iter().filter(|placement| self.view.claim(placement.task).is_none());
-        for placement in single.chain(in_gangs) {
+        let all = self.placements.iter().chain(in_gangs);
+        for placement in all.filter(|placement| self.view.claim(placement.task).is_none()) {
             let run = self.view.run(placement.task.run);
             let Some(spec) = run.and_then(|run| run.spec.tasks.get(placement.task.step as usize)) else { continue };
             let held = given.entry(placement.node.clone()).or_default();
@@ -161,7 +186,12 @@ impl Pass<'_> {
         // What room was kept for is among what is kept.
         let given = given.filter(|(task, _)| view.claim(*task).is_none());
         let made = self.preemptions.iter().map(|preempting| (preempting.task, preempting.choice));
-        let more: Vec<(&Namespace, Resources)> = given.chain(made).filter_map(takes).collect();
+        let for_gangs = self.gang_preemptions.iter().filter_map(|preempting| {
+            let run = view.run(preempting.run)?;
+            let spec = run.spec.tasks.get(preempting.step as usize)?;
+            Some((&run.spec.namespace, spec.taken_at_once(Choice::FIRST)))
+        });
+        let more: Vec<(&Namespace, Resources)> = given.chain(made).filter_map(takes).chain(for_gangs).collect();
         view.over_quota_beside(task, &run.spec.namespace, asked, &more).is_some()
     }
 
@@ -178,8 +208,8 @@ struct Search {
     pledged: BTreeMap<usize, Pledged>,
     /// What this plan has given, beside room that was kept.
     given: BTreeMap<NodeName, Held>,
-    /// The node that this plan keeps for the shape that is looked for.
-    own_node: Option<usize>,
+    /// The nodes that this plan keeps for the shape that is looked for, in order.
+    own_nodes: Vec<usize>,
     seed: u64,
 }
 
@@ -204,9 +234,7 @@ impl Search {
                 break;
             }
             let Some(account) = accounts.get(at) else { continue };
-            // A node that reports is asked to stop something, and no other; one that is kept for somebody before it is theirs.
-            let is_open = account.presence == Presence::Heard && (!account.is_kept || self.own_node == Some(at));
-            let is_open = is_open && bound.allows(&account.node.region);
+            let is_open = self.is_open(account, at) && bound.allows(&account.node.region);
             for (choice, spec) in ways {
                 if !is_open || feasible(&account.node, Room::empty(&account.node), spec).is_err() {
                     continue;
@@ -230,6 +258,38 @@ impl Search {
         Some((at, (!preempting.victims.is_empty()).then_some(preempting)))
     }
 
+    /// A node that reports is asked to stop something, and no other; one that is kept for somebody before it is theirs.
+    fn is_open(&self, account: &Account, at: usize) -> bool {
+        let is_own = || self.own_nodes.binary_search(&at).is_ok();
+        account.presence == Presence::Heard && (!account.is_kept || is_own())
+    }
+
+    /// True of an attempt on a node that leaves it anyway, or because this plan stops it.
+    fn goes(&self, pass: &Pass<'_>, at: usize, attempt: &Attempt) -> bool {
+        let pledged = self.pledged.get(&at);
+        pass.view.is_leaving(attempt) || pledged.is_some_and(|pledged| pledged.victims.contains(&attempt.id))
+    }
+
+    /// What will be held of a node when all have gone that go: what is kept for others is as good as held, and so is what this plan
+    /// has given.
+    fn held(&self, pass: &Pass<'_>, account: &Account, at: usize, steps: &mut Budget) -> Held {
+        let (view, node) = (pass.view, &account.node);
+        steps.take(view.attempts_count_on(&node.name));
+        let mut held = Held::default();
+        let stays = view.attempts_on(&node.name).filter(|attempt| !self.goes(pass, at, attempt));
+        stays.for_each(|attempt| held.take(attempt));
+        for claim in view.claims_on(&node.name) {
+            held.used = held.used.saturating_add(claim.terms.resources);
+            held.gpus.take(claim.terms.gpus);
+        }
+        let pledged = self.pledged.get(&at).map(|pledged| &pledged.held);
+        for given in [self.given.get(&node.name), pledged].into_iter().flatten() {
+            held.used = held.used.saturating_add(given.used);
+            held.gpus.take_all(&given.gpus);
+        }
+        held
+    }
+
     /// Who would have to be stopped on a node; none if that does not help.
     fn offer(
         &self,
@@ -241,21 +301,8 @@ impl Search {
     ) -> Option<(Cost, Offer)> {
         let (view, node) = (pass.view, &account.node);
         let pledged = self.pledged.get(&at);
-        let goes = |attempt: &Attempt| {
-            view.is_leaving(attempt) || pledged.is_some_and(|pledged| pledged.victims.contains(&attempt.id))
-        };
-        steps.take(view.attempts_count_on(&node.name));
-        // What is kept for others is as good as held, and so is what this plan has given.
-        let mut held = Held::default();
-        view.attempts_on(&node.name).filter(|attempt| !goes(attempt)).for_each(|attempt| held.take(attempt));
-        for claim in view.claims_on(&node.name) {
-            held.used = held.used.saturating_add(claim.terms.resources);
-            held.gpus.take(claim.terms.gpus);
-        }
-        for given in [self.given.get(&node.name), pledged.map(|pledged| &pledged.held)].into_iter().flatten() {
-            held.used = held.used.saturating_add(given.used);
-            held.gpus.take_all(&given.gpus);
-        }
+        let goes = |attempt: &Attempt| self.goes(pass, at, attempt);
+        let mut held = self.held(pass, account, at, steps);
         let offer = |victims: Vec<AttemptId>, gpus| Offer { victims, resources: spec.resources, gpus };
         let fits = |held: &Held| held.vacancy(account).hold(node, spec);
         if let Some(gpus) = fits(&held).filter(|_| !quorate_planted::is(Bug::PreemptsForNothing)) {

@@ -1,6 +1,6 @@
 //! What a plan leaves waiting, by shape, in the order of the queue.
 
-use quorate_state::{NodeName, OverQuota, TaskId};
+use quorate_state::{OverQuota, TaskId};
 
 use super::Expected;
 use crate::explain::Checks;
@@ -32,15 +32,14 @@ impl ShapeWait {
 
 impl Waits {
     /// The first tasks of shapes that wait for room, in queue order, and the nodes that are kept for them.
-    pub(super) fn without_room(&self) -> impl Iterator<Item = (TaskId, Option<NodeName>)> {
-        let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
-        waiting.map(|waits| (waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
+    pub(super) fn without_room(&self) -> impl Iterator<Item = (TaskId, Option<&Expected>)> {
+        self.shapes_without_room().map(|(_, first, expected)| (first, expected))
     }
 
     /// The numbers of these shapes, with the same.
-    pub(super) fn shapes_without_room(&self) -> impl Iterator<Item = (usize, TaskId, Option<NodeName>)> {
+    pub(super) fn shapes_without_room(&self) -> impl Iterator<Item = (usize, TaskId, Option<&Expected>)> {
         let waiting = self.shapes.iter().filter(|waits| waits.over_quota.is_none());
-        waiting.map(|waits| (waits.shape, waits.first, waits.expected.as_ref().map(|expected| expected.node.clone())))
+        waiting.map(|waits| (waits.shape, waits.first, waits.expected.as_ref()))
     }
 
     pub(super) fn add(&mut self, waits: ShapeWait) {

@@ -174,7 +174,7 @@ impl History {
     fn new() -> Self {
         let mut world = World::empty();
         let of_nodes = [Feature::NodeForget, Feature::NodeCordon, Feature::NodeDrain, Feature::RegionPolicy];
-        for feature in of_nodes.into_iter().chain([Feature::Preemption]) {
+        for feature in of_nodes.into_iter().chain([Feature::Preemption, Feature::GangPreemption]) {
             world.state.commit(&Change::Feature(FeatureRow { feature, revision: Revision(0), at: Millis(0) }));
         }
         let preemption = Preemption { by_priority: true, gap: 20, spare_ms: 0, times_max: 3, ..Preemption::OFF };
@@ -210,8 +210,8 @@ impl History {
                     self.world.report(attempt.unwrap(), AttemptPhase::Running, None);
                 }
                 // What was placed beside them takes nothing of what they are to have.
-                let Plan { preemptions, expired, .. } = last.clone();
-                let rest = Plan { preemptions, expired, ..Plan::default() };
+                let Plan { preemptions, gang_preemptions, expired, .. } = last.clone();
+                let rest = Plan { preemptions, gang_preemptions, expired, ..Plan::default() };
                 rest.into_commands().into_iter().for_each(|command| drop(self.world.apply(command)));
             }
             Step::Commit => {}

@@ -11,6 +11,7 @@ mod fairness;
 mod flow;
 mod forecast;
 mod gang_holds;
+mod gang_preemption;
 mod gangs;
 mod gpus;
 mod holds;

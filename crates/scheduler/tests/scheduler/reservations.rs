@@ -141,11 +141,12 @@ fn nobody_is_moved_or_stopped_for_room_on_nodes_that_are_set_aside() {
         task ours 1000m 1Gi reservation=spring
         ",
     );
-    for feature in [quorate_state::Feature::Preemption] {
-        let row =
-            quorate_state::FeatureRow { feature, revision: quorate_state::Revision(0), at: quorate_state::Millis(0) };
-        world.state.commit(&quorate_state::Change::Feature(row));
-    }
+    let row = quorate_state::FeatureRow {
+        feature: quorate_state::Feature::Preemption,
+        revision: quorate_state::Revision(0),
+        at: quorate_state::Millis(0),
+    };
+    world.state.commit(&quorate_state::Change::Feature(row));
     let preemption = quorate_state::Preemption { by_priority: true, ..quorate_state::Preemption::OFF };
     world.apply(Command::SetPreemption { preemption });
     world.pass(3_600_000);
@@ -157,4 +158,48 @@ fn nobody_is_moved_or_stopped_for_room_on_nodes_that_are_set_aside() {
     let plan = world.plan();
     let by: Vec<String> = plan.preemptions.iter().map(|made| world.name(made.task)).collect();
     assert_eq!(by, ["j/ours[0]"], "who asks for it stops others there, as anywhere");
+}
+
+#[test]
+fn all_members_of_a_gang_go_onto_nodes_that_are_set_aside_or_none() {
+    let mut world = World::of(
+        "
+        node a eu/eu-1 2000m 8Gi
+        node b eu/eu-1 2000m 8Gi
+        node c eu/eu-1 2000m 8Gi
+        job  j
+        task ours 2000m 1Gi count=2 gang=anywhere reservation=spring
+        task more 2000m 1Gi count=3 gang=anywhere reservation=spring
+        task endless 2000m 1Gi count=2 gang=anywhere
+        task short 2000m 1Gi count=3 gang=anywhere timeout=40000
+        ",
+    );
+    reserve(&mut world, &["a", "b"], 60_000, 60_000);
+    let short = "
+        j/short[0] -> a
+        j/short[1] -> b
+        j/short[2] -> c
+        j/endless[0] waits with 1
+        ";
+    plans(&world, short);
+    let told = |world: &World, task| explain(&world.state, &world.observed, world.now(), world.find(task)).to_string();
+    assert_eq!(told(&world, "j/ours[0]"), "the time of reservation spring begins in 1 min 0 s");
+    assert!(told(&world, "j/endless[0]").contains("are kept for tasks before it or for a reservation"));
+    world.pass(60_000);
+    world.drive("reservations");
+    let ours = "
+        j/ours[0] -> a
+        j/ours[1] -> b
+        j/more[0] waits with 2
+        j/endless[0] waits with 1
+        j/short[0] waits with 2
+        ";
+    plans(&world, ours);
+    let more = told(&world, "j/more[0]");
+    assert!(
+        more.starts_with("2 of the 3 members of its gang fit now") && more.contains("1 not of its reservation"),
+        "{more}"
+    );
+    let endless = told(&world, "j/endless[0]");
+    assert!(endless.contains("2 set aside for a reservation"), "{endless}");
 }

@@ -23,8 +23,8 @@ use quorate_scheduler::{Budget, Decision, LogNow, NodeObserved, Observed, contro
 use quorate_state::{
     Attempt, AttemptId, AttemptPhase, AttemptReport, Change, Choice, Command, Digest, DrainTime, Entry, Exit, Feature,
     FeatureRow, GPU_MILLI, GpuHold, GpuModel, Item, JobSpec, Millis, Namespace, Node, NodeName, NodeStatus, Outcome,
-    Payloads, Placement, PlacementOutcome, Principal, Registration, Reply, Resources, Revision, RunId, Scope, Served,
-    Settings, Stamp, State, TaskId, TaskState, Usage, Uuid, apply,
+    Payloads, Placement, PlacementOutcome, Principal, Registration, Rejection, Reply, Resources, Revision, RunId,
+    Scope, Served, Settings, Stamp, State, TaskId, TaskState, Usage, Uuid, apply,
 };
 
 pub(crate) use crate::spec::{job, task};
@@ -112,13 +112,18 @@ impl World {
 
     /// Applies one command, which must be accepted and leave every property of the state intact.
     pub(crate) fn apply(&mut self, command: Command) -> Reply {
+        self.try_apply(command.clone()).unwrap_or_else(|why| panic!("{command:?}: {why}"))
+    }
+
+    /// The same of what may be refused.
+    pub(crate) fn try_apply(&mut self, command: Command) -> Result<Reply, Rejection> {
         let revision = Revision(self.state.revision().0 + 1);
         let stamp = Stamp { wall: self.now().now, term: 1, elapsed_ms: self.served.0 };
         let item = Item { principal: Principal::controller(), request: None, command: command.clone() };
         let applied = apply(&self.state, revision, &Entry { stamp, items: vec![item] });
         self.state = applied.next;
         assert_eq!(self.state.check(), Vec::<String>::new(), "after {command:?}");
-        applied.replies.into_iter().next().expect("one reply").unwrap_or_else(|why| panic!("{command:?}: {why}"))
+        applied.replies.into_iter().next().expect("one reply")
     }
 
     /// The same of what the control of runs allows.

@@ -125,7 +125,12 @@ fn room_claimed(kept: &RoomClaimed) -> v1::RoomClaimed {
             ..share_to_wire(share.taken)
         }),
     });
-    v1::RoomClaimed { node: kept.node.to_string(), victims: victims.collect(), remaining_ms: kept.remaining_ms }
+    v1::RoomClaimed {
+        node: kept.node.to_string(),
+        others: kept.others,
+        victims: victims.collect(),
+        remaining_ms: kept.remaining_ms,
+    }
 }
 
 fn no_node_fits(why: &NoNodeFits) -> v1::NoNodeFits {

@@ -77,6 +77,7 @@ fn begun(feature: Feature, settings: &Settings, is_fresh: bool) -> Option<Settin
         | Feature::Rebalance
         | Feature::DataLocality
         | Feature::Reservations
+        | Feature::GangPreemption
         | Feature::PlaceWhere
         | Feature::ResourceAlternatives => None,
     }

@@ -11,8 +11,9 @@ use quorate_planted::Bug;
 use super::overlay::Overlay;
 use super::{placements, settle};
 use crate::{
-    Attempt, AttemptId, AttemptState, Census, Change, FailReason, Gang, GangSpec, Placement, PlacementOutcome,
-    Rejection, Reply, Rest, Run, RunId, Served, Step, StopReason, Task, TaskId, TaskSpec, TaskState, Wait,
+    Attempt, AttemptId, AttemptState, Census, Change, FailReason, Gang, GangSpec, NodeName, Placement,
+    PlacementOutcome, Rejection, Reply, Rest, Run, RunId, Served, Step, StopReason, Task, TaskId, TaskSpec, TaskState,
+    Wait,
 };
 
 /// Places all members, by index, or refuses the whole: whoever asks for this rolls back what a refusal leaves behind.
@@ -33,7 +34,15 @@ pub(super) fn commit(
     if !in_part && !placed.iter().map(|placement| placement.task).eq(ids) {
         return Err(Rejection::Stale("a gang is placed whole, by index"));
     }
-    check_domain(overlay, gang, placed)?;
+    check_domain(overlay, gang, placed.iter().map(|placement| (placement.task, &placement.node)))?;
+    // Once the first has its place nothing is kept for the others any more.
+    let is_elsewhere = |placement: &&Placement| {
+        overlay.state().claim(placement.task).is_some_and(|claim| claim.node != placement.node)
+    };
+    if let Some(placement) = placed.iter().find(is_elsewhere) {
+        let why = Box::new(Rejection::Stale("room is kept for the task on another node"));
+        return Err(Rejection::Member { task: placement.task, why });
+    }
     let (mut outcomes, mut census) = (Vec::with_capacity(placed.len()), Census::of_state());
     for placement in placed {
         match placements::place(overlay, placement, &mut census, true) {
@@ -54,16 +63,20 @@ pub(super) fn of_step(run: &Run, step: u32) -> Option<(&TaskSpec, &GangSpec)> {
     run.spec.tasks.get(step as usize).and_then(|spec| Some((spec, spec.gang.as_ref()?)))
 }
 
-/// Refuses placements on nodes that are not alike in what they have to be.
-fn check_domain(overlay: &Overlay, gang: &GangSpec, placed: &[Placement]) -> Result<(), Rejection> {
+/// Refuses places of members on nodes that are not alike in what they have to be.
+pub(super) fn check_domain<'a>(
+    overlay: &Overlay,
+    gang: &GangSpec,
+    places: impl Iterator<Item = (TaskId, &'a NodeName)>,
+) -> Result<(), Rejection> {
     let Some(within) = &gang.within else { return Ok(()) };
     let mut first = None;
-    for placement in placed {
-        let node = overlay.state().node(&placement.node).ok_or(Rejection::Stale("the node does not exist"))?;
+    for (task, node) in places {
+        let node = overlay.state().node(node).ok_or(Rejection::Stale("the node does not exist"))?;
         let domain = within.domain(node);
         if domain.is_none() || domain != *first.get_or_insert(domain) {
             let why = Box::new(Rejection::Stale("its node is not alike to those of the other members"));
-            return Err(Rejection::Member { task: placement.task, why });
+            return Err(Rejection::Member { task, why });
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
 //! The state while an entry is being applied: every change is visible at once to what follows it,
 //! recorded for the disk, and undone when its item is refused.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use super::Applied;
@@ -91,12 +92,34 @@ impl Overlay {
             self.state.commit(&end);
             self.changes.push(end);
         }
-        for task in self.claims_ended_by(&change) {
+        for task in self.with_their_gangs(self.claims_ended_by(&change), &change) {
             let gone = Change::ClaimGone(task);
             self.state.commit(&gone);
             self.changes.push(gone);
         }
         self.changes.push(change);
+    }
+
+    /// Those that this has ended, with all for which room is kept beside them: what is kept for a gang goes as a whole.
+    fn with_their_gangs(&self, mut ended: Vec<TaskId>, change: &Change) -> Vec<TaskId> {
+        let own = if let Change::ClaimGone(task) = change { Some(*task) } else { None };
+        if ended.is_empty() && own.is_none() || !self.state.has_feature(Feature::GangPreemption) {
+            return ended;
+        }
+        let state = &self.state;
+        let is_gang = |task: &TaskId| {
+            let run = state.run(task.run);
+            run.and_then(|run| run.spec.tasks.get(task.step as usize)).is_some_and(|spec| spec.gang.is_some())
+        };
+        let gangs: BTreeSet<(RunId, u32)> =
+            ended.iter().chain(&own).filter(|task| is_gang(task)).map(|task| (task.run, task.step)).collect();
+        let others: Vec<TaskId> = gangs
+            .into_iter()
+            .flat_map(|(run, step)| state.claims_of_gang(run, step).map(|claim| claim.task))
+            .filter(|task| !ended.contains(task))
+            .collect();
+        ended.extend(others);
+        ended
     }
 
     /// Tasks for which no room is kept any more when this has changed. Asked here of every change, so that no path forgets it.

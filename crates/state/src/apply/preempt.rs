@@ -1,16 +1,20 @@
 //! Preemption: attempts are stopped for a task that waits, and their room is kept for it.
 
+mod gangs;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use quorate_planted::Bug;
 
+pub(super) use gangs::preempt_for_gang;
+
 use super::features::require;
 use super::overlay::Overlay;
 use crate::{
-    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, Feature, Infeasible, NodeStatus, Parts, Preempted,
-    Preempting, Preemption, Rejection, Reply, Run, Settings, ShareTaken, Stake, StopReason, TaskId, TaskSpec,
-    TaskState, VICTIMS_MAX, Violation, preemptible,
+    AttemptId, CLAIMS_MAX, Change, Claim, ClaimTerms, Event, Feature, Infeasible, NodeName, NodeStatus, Parts,
+    Preempted, Preempting, Preemption, Rejection, Reply, Run, Settings, ShareTaken, Stake, StopReason, TaskId,
+    TaskSpec, TaskState, VICTIMS_MAX, Violation, preemptible,
 };
 
 /// Says who may be preempted by whom.
@@ -56,7 +60,7 @@ pub(super) fn preempt(overlay: &mut Overlay, asked: &Preempting) -> Result<Reply
     }
     let mut shared: BTreeSet<AttemptId> = BTreeSet::new();
     for victim in &asked.victims {
-        if check_victim(overlay, &policy, asked, &run, *victim)? {
+        if check_victim(overlay, &policy, &asked.node, &run, *victim)? {
             shared.insert(*victim);
         }
     }
@@ -130,12 +134,12 @@ fn waiting(overlay: &Overlay, asked: &Preempting) -> Result<(Arc<Run>, TaskSpec)
 fn check_victim(
     overlay: &Overlay,
     policy: &Preemption,
-    asked: &Preempting,
+    node: &NodeName,
     run: &Run,
     victim: AttemptId,
 ) -> Result<bool, Rejection> {
     let state = overlay.state();
-    let attempt = state.attempt(victim).filter(|attempt| attempt.node == asked.node && !attempt.gone);
+    let attempt = state.attempt(victim).filter(|attempt| attempt.node == *node && !attempt.gone);
     let attempt = attempt.ok_or(Rejection::Stale("an attempt to be stopped is not on the node"))?;
     let other = preemptible(state, attempt, overlay.served());
     let other = other.map_err(|_| Rejection::Stale("an attempt to be stopped is spared now"))?;

@@ -1,6 +1,8 @@
-//! What must hold of room that is kept: for a task that waits for it or is on the move to it, on a node that takes work.
+//! What must hold of room that is kept: for a task that waits for it or is on the move to it, on a node that takes work; and of a gang for all members or for none.
 
-use crate::{CLAIMS_MAX, Feature, NodeStatus, State, StopReason, TaskState};
+use std::collections::BTreeSet;
+
+use crate::{CLAIMS_MAX, Claim, Feature, NodeStatus, RunId, State, StopReason, TaskState};
 
 impl State {
     pub(super) fn check_claims(&self, broken: &mut Vec<String>) {
@@ -30,6 +32,20 @@ impl State {
             if claim.terms.gpus.total_milli() != claim.terms.resources.gpu_milli {
                 broken.push(format!("{:?} is kept for task {:?}", claim.terms, claim.task));
             }
+        }
+        let of_gang = |claim: &Claim| {
+            let spec = self.run(claim.task.run).and_then(|run| run.spec.tasks.get(claim.task.step as usize));
+            spec.filter(|spec| spec.gang.is_some()).map(|spec| (claim.task.run, claim.task.step, spec.count))
+        };
+        let gangs: BTreeSet<(RunId, u32, u32)> = self.claims().filter_map(of_gang).collect();
+        for (run, step, count) in &gangs {
+            let kept = self.claims_of_gang(*run, *step).count();
+            if kept != *count as usize {
+                broken.push(format!("room is kept for {kept} of the {count} members of gang {run}/{step}"));
+            }
+        }
+        if !gangs.is_empty() && !self.has_feature(Feature::GangPreemption) {
+            broken.push(format!("room is kept for gangs, and feature {} is not enabled", Feature::GangPreemption));
         }
         if self.claims_count() > CLAIMS_MAX {
             broken.push(format!("room is kept for {} tasks, CLAIMS_MAX is {CLAIMS_MAX}", self.claims_count()));

@@ -43,7 +43,7 @@ impl World {
         }
     }
 
-    fn may_control(&self, run: RunId) -> bool {
+    pub(super) fn may_control(&self, run: RunId) -> bool {
         let row = self.state.run(run).unwrap();
         self.state.has_feature(Feature::RunControl) && !row.cancelling && !row.state.is_terminal()
     }

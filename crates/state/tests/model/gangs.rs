@@ -17,7 +17,7 @@ pub(super) fn with_gangs(shape: usize) -> JobSpec {
 
 impl World {
     /// Steps that are gangs, of runs that have not ended.
-    fn gangs(&self) -> Vec<(RunId, u32)> {
+    pub(super) fn gangs(&self) -> Vec<(RunId, u32)> {
         let runs: Vec<RunId> = self.state.unfinished_runs().collect();
         let of_run = |run: RunId| {
             let tasks = &self.state.run(run).unwrap().spec.tasks;

@@ -1,9 +1,12 @@
 //! Attempts that are stopped to make room, and room that is kept.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use proptest::prelude::*;
 use quorate_state::{
-    AttemptId, AttemptState, Choice, Command, Feature, OnNodeLoss, Placement, Preempting, Preemption, Reply, Served,
-    StopReason, TaskId, TaskState,
+    AttemptId, AttemptState, Choice, Command, Feature, GangPreempting, GangRoom, Node, NodeStatus, OnNodeLoss,
+    Placement, Preempting, Preemption, Reply, Served, State, StopReason, TaskId, TaskState,
 };
 
 use crate::{World, name};
@@ -95,6 +98,65 @@ impl World {
             "it had room without them"
         );
         self.place_elsewhere(task);
+    }
+
+    /// Tries it for a gang with all that is on some nodes, as many members to each, whether or not it may.
+    pub(super) fn preempt_for_gang(&mut self, pick: usize, nodes: &[usize], stale: bool) {
+        let gangs = self.gangs();
+        let takes_work = |node: &&Arc<Node>| node.status == NodeStatus::Up && !node.is_out();
+        let rows: Vec<Arc<Node>> = self.state.nodes().filter(takes_work).cloned().collect();
+        let (Some((run, step)), false) = (gangs.get(pick % gangs.len().max(1)).copied(), rows.is_empty()) else {
+            return;
+        };
+        // Most often it is more urgent than most.
+        if !pick.is_multiple_of(4) && self.may_control(run) {
+            self.set_priority(run, 100);
+        }
+        let before = self.state.clone();
+        let generation = before.gang(run, step).map_or(0, |gang| gang.generation).wrapping_sub(u32::from(stale));
+        let spec = before.run(run).unwrap().spec.tasks[step as usize].clone();
+        let mut members: BTreeMap<usize, u32> = BTreeMap::new();
+        for node in nodes.iter().cycle().take(spec.count as usize) {
+            *members.entry(node % rows.len()).or_default() += 1;
+        }
+        let rooms = members.into_iter().map(|(at, members)| {
+            let node = &rows[at];
+            let on =
+                before.attempts_on(&node.name).filter(|attempt| attempt.stop.is_none() && !attempt.state.is_terminal());
+            let victims = on.map(|attempt| attempt.id).collect();
+            GangRoom { node: node.name.clone(), epoch: node.epoch, members, victims }
+        });
+        let asked = GangPreempting { run, step, generation, nodes: rooms.collect() };
+        let result = self.run(None, Command::PreemptForGang(asked.clone()));
+        if result.is_err() {
+            let stops = |state: &State| asked.victims().filter_map(|id| state.attempt(id)?.stop).collect::<Vec<_>>();
+            assert!(self.state.claims().eq(before.claims()) && stops(&self.state) == stops(&before), "{result:?}");
+            return;
+        }
+        assert!(
+            !stale && before.has_feature(Feature::GangPreemption) && before.claims_of_gang(run, step).next().is_none()
+        );
+        let (policy, by) = (before.preemption().unwrap(), before.run(run).unwrap());
+        let is_new = |id: &AttemptId| before.attempt(*id).unwrap().stop != self.state.attempt(*id).unwrap().stop;
+        let stopped: Vec<AttemptId> = asked.victims().filter(is_new).collect();
+        assert_eq!(result, Ok(Reply::Counted(u32::try_from(stopped.len()).unwrap())));
+        assert!(!stopped.is_empty(), "it had room without them");
+        for victim in stopped {
+            let other = before.run(victim.task.run).unwrap();
+            let spec = &other.spec.tasks[victim.task.step as usize];
+            assert!(spec.on_node_loss != OnNodeLoss::AtMostOnce && spec.preemptible && spec.gang.is_none());
+            let is_lower = policy.by_priority && other.priority() + policy.gap <= by.priority();
+            assert!(is_lower || policy.by_share && other.priority() <= by.priority());
+        }
+        // All of it fits when they have gone.
+        let kept: Vec<_> = self.state.claims_of_gang(run, step).map(|claim| claim.task.index).collect();
+        assert_eq!(kept, (0..spec.count).collect::<Vec<_>>());
+        for room in &asked.nodes {
+            let row = self.state.node(&room.node).unwrap();
+            let vacancy = self.state.vacancy_for_gang(row, (run, step), |attempt| self.state.is_leaving(attempt));
+            assert!(vacancy.hold_all(row, &spec, room.members).is_some());
+        }
+        self.place_elsewhere(TaskId { run, step, index: 0 });
     }
 
     /// A task for which room is kept goes nowhere else.

@@ -12,6 +12,7 @@ mod control;
 mod drain;
 mod features;
 mod flow;
+mod gang_preemption;
 mod gangs;
 mod gpus;
 mod jobs;

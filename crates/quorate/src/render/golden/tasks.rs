@@ -164,7 +164,12 @@ fn every_reason_has_a_kind() {
         Reason::Paused(pause("the disk is full")),
         Reason::SubRunDue(v1::SubRunDue {}),
         Reason::RunsFull(v1::RunsFull { max: 9 }),
-        Reason::RoomClaimed(v1::RoomClaimed { node: node(), victims: vec![v1::Victim::default()], remaining_ms: 5 }),
+        Reason::RoomClaimed(v1::RoomClaimed {
+            node: node(),
+            others: 2,
+            victims: vec![v1::Victim::default()],
+            remaining_ms: 5,
+        }),
         Reason::OverQuota(v1::OverQuota { namespace: "a".into(), ..v1::OverQuota::default() }),
         Reason::NotReserved(v1::NotReserved {
             reservation: "spring".into(),

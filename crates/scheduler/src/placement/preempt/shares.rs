@@ -7,11 +7,11 @@ use std::cmp::Reverse;
 use std::collections::BTreeSet;
 
 use quorate_state::{
-    Attempt, CLAIMS_MAX, NodeName, Parts, Preempting, Preemption, ReadyKey, Resources, Run, Stake, State, TaskId,
-    TaskSpec,
+    Attempt, AttemptId, CLAIMS_MAX, Choice, Parts, Preempting, Preemption, ReadyKey, Resources, Run, Stake, State,
+    TaskId, TaskSpec,
 };
 
-use super::{Pass, Search};
+use super::{Expected, Pass, Search};
 use crate::Budget;
 
 /// Tasks for which one plan makes room to even out shares; `apply` works out the parts of all namespaces for each of them.
@@ -37,14 +37,14 @@ pub(super) struct Exchange<'p, 'a> {
 struct Waiting<'a> {
     places: Box<dyn Iterator<Item = ReadyKey> + 'a>,
     head: Option<(&'a Run, &'a TaskSpec, TaskId)>,
-    /// The node that this plan keeps for the shape, if that is for one of this namespace.
-    own_node: Option<usize>,
+    /// The nodes that this plan keeps for the shape, if that is for one of this namespace.
+    own_nodes: Vec<usize>,
 }
 
 impl<'a> Shares<'a> {
-    /// What a task takes from namespaces, nothing so far.
+    /// What a task takes from namespaces, or all of a gang; nothing so far.
     pub(super) fn exchange<'p>(&'p self, run: &'a Run, spec: &TaskSpec) -> Exchange<'p, 'a> {
-        Exchange { shares: self, by: stake(run, spec.resources), from: Vec::new() }
+        Exchange { shares: self, by: stake(run, spec.taken_at_once(Choice::FIRST)), from: Vec::new() }
     }
 }
 
@@ -80,13 +80,25 @@ impl<'a> Pass<'a> {
         let mut waiting = self.waiting(&served);
         let mut found = 0;
         for _ in 0..LOOKS_PER_PLAN_MAX {
-            let is_full = self.view.claims_count() + self.preemptions.len() >= CLAIMS_MAX;
-            if found >= SHARES_PER_PLAN_MAX || is_full {
+            if found >= SHARES_PER_PLAN_MAX || self.claims_with(1) > CLAIMS_MAX {
                 return;
             }
             let Some(next) = neediest(&mut waiting, &shares.parts, steps) else { return };
             let Some((run, spec, task)) = next.head else { continue };
-            search.own_node = next.own_node;
+            search.own_nodes.clone_from(&next.own_nodes);
+            if let Some(gang) = &spec.gang {
+                // The next gang of the shape is looked for by the next plan.
+                next.head = None;
+                if !self.preempt_for_gang((run, task, spec, gang), search, Some(&shares), steps) {
+                    continue;
+                }
+                shares.parts.give(stake(run, spec.taken_at_once(Choice::FIRST)));
+                if let Some(preempting) = self.gang_preemptions.last() {
+                    take_all(self.view, preempting.victims(), &mut shares.parts);
+                }
+                found += 1;
+                continue;
+            }
             let ways = self.ways(run, spec, task);
             let best = match ways.is_empty() {
                 true => None,
@@ -100,7 +112,7 @@ impl<'a> Pass<'a> {
             };
             next.go_on(self, &served);
             shares.parts.give(stake(run, spec.resources_of(preempting.choice)));
-            take_all(self.view, &preempting, &mut shares.parts);
+            take_all(self.view, preempting.victims.iter().copied(), &mut shares.parts);
             self.preemptions.push(preempting);
             found += 1;
         }
@@ -112,6 +124,14 @@ impl<'a> Pass<'a> {
         let in_gangs = self.gangs.iter().flat_map(|gang| &gang.placements);
         let placed = self.placements.iter().chain(in_gangs).map(|placement| (placement.task, placement.choice));
         let made = self.preemptions.iter().map(|preempting: &Preempting| (preempting.task, preempting.choice));
+        for preempting in &self.gang_preemptions {
+            let run = view.run(preempting.run);
+            if let Some((run, spec)) = run.and_then(|run| Some((run, run.spec.tasks.get(preempting.step as usize)?))) {
+                served.insert(TaskId { run: preempting.run, step: preempting.step, index: 0 });
+                parts.give(stake(run, spec.taken_at_once(Choice::FIRST)));
+            }
+            take_all(view, preempting.victims(), parts);
+        }
         for (task, choice) in placed.chain(made) {
             served.insert(task);
             let run = view.run(task.run).filter(|_| view.claim(task).is_none());
@@ -119,14 +139,14 @@ impl<'a> Pass<'a> {
                 parts.give(stake(run, spec.resources_of(choice)));
             }
         }
-        self.preemptions.iter().for_each(|preempting| take_all(view, preempting, parts));
+        self.preemptions.iter().for_each(|preempting| take_all(view, preempting.victims.iter().copied(), parts));
         served.extend(view.claims().map(|claim| claim.task));
     }
 
     /// What waits of the shapes that fit nowhere, by namespace.
     fn waiting(&self, served: &BTreeSet<TaskId>) -> Vec<Waiting<'a>> {
         let view = self.view;
-        let mut firsts: Vec<(usize, TaskId, Option<NodeName>)> = self.waits.shapes_without_room().collect();
+        let mut firsts: Vec<(usize, TaskId, Option<&Expected>)> = self.waits.shapes_without_room().collect();
         firsts.sort_unstable_by_key(|(shape, ..)| *shape);
         let mut waiting = Vec::new();
         let (mut shape, mut last) = (0, None);
@@ -137,15 +157,15 @@ impl<'a> Pass<'a> {
             last = Some(line.shape());
             let of_shape = firsts.partition_point(|(other, ..)| *other < shape);
             let own = firsts.iter().skip(of_shape).take_while(|(other, ..)| *other == shape);
-            let own: Vec<&(usize, TaskId, Option<NodeName>)> = own.collect();
+            let own: Vec<&(usize, TaskId, Option<&Expected>)> = own.collect();
             if own.is_empty() {
                 continue;
             }
             let is_of_line =
                 |task: TaskId| view.run(task.run).is_some_and(|run| run.spec.namespace == *line.namespace());
-            let kept = own.iter().find(|(_, first, _)| is_of_line(*first)).and_then(|(_, _, node)| node.as_ref());
-            let own_node = kept.and_then(|node| self.ledger.find(node));
-            let mut of_line = Waiting { places: Box::new(line.places()), head: None, own_node };
+            let kept = own.iter().find(|(_, first, _)| is_of_line(*first)).and_then(|(_, _, expected)| *expected);
+            let own_nodes = self.nodes_of(kept);
+            let mut of_line = Waiting { places: Box::new(line.places()), head: None, own_nodes };
             of_line.go_on(self, served);
             waiting.push(of_line);
         }
@@ -154,15 +174,17 @@ impl<'a> Pass<'a> {
 }
 
 impl<'a> Waiting<'a> {
-    /// The next task that may have others stopped: alone, with rules about nobody, and without a place.
+    /// The next task that may have others stopped, or the first of a gang all of which waits: with rules about nobody, and without a
+    /// place.
     fn go_on(&mut self, pass: &Pass<'a>, served: &BTreeSet<TaskId>) {
         let view: &'a State = pass.view;
         let places = self.places.by_ref().map(|place| place.task).take(LOOKS_PER_PLAN_MAX);
         self.head = places.filter(|task| !served.contains(task)).find_map(|task| {
             let run: &'a Run = view.run(task.run).filter(|run| !run.is_ending(task.step))?;
             let spec = run.spec.tasks.get(task.step as usize)?;
-            let is_alone = spec.gang.is_none() && spec.place.company.is_empty();
-            let is_open = is_alone && view.held(run, spec, pass.now.served).is_none();
+            let is_whole = || view.step_counts(run.id, task.step).ready == spec.count;
+            let is_one = spec.gang.is_none() || (task.index == 0 && is_whole());
+            let is_open = is_one && spec.place.company.is_empty() && view.held(run, spec, pass.now.served).is_none();
             let is_open = is_open && view.unreserved(run, spec).is_none();
             is_open.then_some((run, spec, task))
         });
@@ -180,13 +202,13 @@ fn neediest<'w, 'a>(
         return None;
     }
     let may_ask = |run: &'a Run, spec: &TaskSpec| {
-        spec.choices().any(|choice| parts.may_ask(stake(run, spec.resources_of(choice))))
+        spec.choices().any(|choice| parts.may_ask(stake(run, spec.taken_at_once(choice))))
     };
     waiting.retain(|of| of.head.is_some_and(|(run, spec, _)| may_ask(run, spec)));
     waiting.iter_mut().min_by_key(|of| {
         let head = of.head.map(|(run, spec, task)| {
             // What it would rather have says whose turn it is.
-            let by = stake(run, spec.resources);
+            let by = stake(run, spec.taken_at_once(Choice::FIRST));
             (Reverse(by.priority), parts.need(by), ReadyKey::of(run, task))
         });
         (head.is_none(), head)
@@ -194,8 +216,8 @@ fn neediest<'w, 'a>(
 }
 
 /// Takes away what those have that are stopped.
-fn take_all(view: &State, preempting: &Preempting, parts: &mut Parts<'_>) {
-    for attempt in preempting.victims.iter().filter_map(|victim| view.attempt(*victim)) {
+fn take_all(view: &State, victims: impl Iterator<Item = AttemptId>, parts: &mut Parts<'_>) {
+    for attempt in victims.filter_map(|victim| view.attempt(victim)) {
         if let Some(run) = view.run(attempt.id.task.run) {
             parts.take(stake(run, attempt.resources));
         }
